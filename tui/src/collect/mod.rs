@@ -1,0 +1,23 @@
+//! Collectors: each answers a [`Tick`] with one [`Sample`] of raw readings over a bounded channel.
+//! They compute no rates and know nothing of groups, screens or files; that is `aggregate`'s work.
+
+pub mod php;
+pub mod proc;
+
+use std::time::Instant;
+
+/// Asks a collector for its reading of the interval that ends now.
+#[derive(Debug, Clone, Copy)]
+pub struct Tick {
+    /// When the interval ended.
+    pub at: Instant,
+}
+
+/// One reading of one collector.
+#[derive(Debug)]
+pub enum Sample {
+    /// All processes and the machine.
+    Processes(Box<proc::ProcessSample>),
+    /// What the BPF programs saw since the last reading.
+    Php(Box<php::PhpSample>),
+}

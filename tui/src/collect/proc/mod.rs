@@ -1,0 +1,5 @@
+//! The procfs sampler.
+
+/// One pass over /proc.
+#[derive(Debug, Default)]
+pub struct ProcessSample {}

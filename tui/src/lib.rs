@@ -1,0 +1,5 @@
+//! tusktop: memory per process group and hot PHP code, live on one screen.
+
+pub mod aggregate;
+pub mod collect;
+pub mod model;

@@ -1,0 +1,2 @@
+//! The `tusktop` binary: reads the command line and hands over to the library.
+fn main() {}

@@ -1,0 +1,140 @@
+//! The one value that flows: [`Snapshot`], its parts and its JSON (schema 1).
+//! It owns names, units and shapes; it collects nothing, computes no rate and imports nothing of ours.
+
+mod histogram;
+mod php;
+mod process;
+
+pub use histogram::Histogram;
+pub use php::{
+    CompiledFile, DurationSummary, ExactTier, ExceptionCount, Function, FunctionKind, Php, PhpError, Request,
+    RequestsTier, Route, SamplingTier, Stack, Target, TierState, Tiers, Worker, WorkerState,
+};
+pub use process::{Group, Memory, Process};
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The number in [`Snapshot::schema`] that this version writes.
+pub const SCHEMA: u32 = 1;
+
+/// All that is known about the server at the end of one interval.
+///
+/// It is what the screen draws, what `snap --format json` prints and what a recording holds.
+/// A value that could not be measured is `None` (JSON `null`), never 0.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Version of the JSON layout, see [`SCHEMA`].
+    pub schema: u32,
+    /// When the interval ended.
+    pub at: Timestamp,
+    /// Length of the interval that rates and counts refer to.
+    pub interval_ms: u64,
+    /// The machine.
+    pub host: Host,
+    /// The machine's load during the interval.
+    pub system: System,
+    /// Process groups, biggest memory first.
+    pub groups: Vec<Group>,
+    /// All processes, in order of pid. [`Process::group`] is an index into `groups`.
+    pub processes: Vec<Process>,
+    /// What is known about PHP on this machine.
+    pub php: Arc<Php>,
+    /// What was lost during the interval.
+    pub drops: Drops,
+    /// What watching costs.
+    pub cost: Cost,
+    /// What the user should know: missing rights, programs that cannot be observed, values that are unknown.
+    pub notices: Vec<Notice>,
+}
+
+/// The machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// Host name.
+    pub name: String,
+    /// Kernel release, as `uname -r`.
+    pub kernel: String,
+    /// Number of online CPUs.
+    pub cpus: u32,
+    /// Physical memory.
+    pub memory_bytes: u64,
+    /// Time since boot.
+    #[serde(default)]
+    pub uptime_s: u64,
+}
+
+/// The machine's load during the interval.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct System {
+    /// Busy share of all CPUs together, 0 to 1; `None` until two readings exist.
+    pub cpu_ratio: Option<f64>,
+    /// Load averages over 1, 5 and 15 minutes.
+    pub load: [f64; 3],
+    /// `MemAvailable` of /proc/meminfo.
+    pub memory_available_bytes: Option<u64>,
+    /// Swap in use.
+    pub swap_used_bytes: Option<u64>,
+    /// Pressure stall information; each is `None` where the kernel has no PSI.
+    pub pressure: Pressure,
+}
+
+/// Share of the last 10 s in which some task waited, in percent (0 to 100), from /proc/pressure.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Pressure {
+    /// Waiting for a CPU.
+    pub cpu_some: Option<f64>,
+    /// Waiting for io.
+    pub io_some: Option<f64>,
+    /// Waiting for memory.
+    pub memory_some: Option<f64>,
+}
+
+/// What was lost during the interval because a channel, ring or map had no room.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drops {
+    /// Events that did not fit into the ring buffer or a channel.
+    pub events: u64,
+    /// Samples whose stack could not be kept.
+    pub stacks: u64,
+    /// Functions whose names could not be kept.
+    pub names: u64,
+}
+
+/// What watching costs during the interval.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// CPU of this program in cores (1.0 is one core); `None` until two readings exist.
+    pub cpu_ratio: Option<f64>,
+    /// Time spent inside our BPF programs in cores.
+    pub bpf_ratio: Option<f64>,
+    /// Hits of uprobes per second.
+    pub probe_hits_per_s: Option<f64>,
+    /// Resident memory of this program.
+    pub rss_bytes: Option<u64>,
+}
+
+/// How much a [`Notice`] matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Good to know: something is not measured.
+    Info,
+    /// A part of the screen is missing.
+    Warning,
+    /// Something failed that should work.
+    Error,
+}
+
+/// One thing that the user should know, with what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// How much it matters.
+    pub level: Level,
+    /// What is wrong, and where.
+    pub text: String,
+    /// What to type or change; empty where nothing helps.
+    pub hint: String,
+}

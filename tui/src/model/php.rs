@@ -1,0 +1,291 @@
+//! What is known about PHP: who runs it, what is hot, which requests were served.
+//! Indexes inside one [`Php`] refer to lists of the same [`Php`].
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Histogram;
+
+/// Everything about PHP in one interval (or, merged, in one window).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Php {
+    /// PHP images found on this machine.
+    pub targets: Vec<Target>,
+    /// Functions seen in stacks.
+    pub functions: Vec<Function>,
+    /// Sampled stacks.
+    pub stacks: Vec<Stack>,
+    /// Routes seen, each with the requests that finished in the interval.
+    pub routes: Vec<Route>,
+    /// Requests: those that run now, and the slowest and newest that finished; bounded.
+    pub requests: Vec<Request>,
+    /// Exceptions thrown; `None` when not collected.
+    pub exceptions: Option<Vec<ExceptionCount>>,
+    /// Errors raised; `None` when not collected.
+    pub errors: Option<Vec<PhpError>>,
+    /// Files compiled; `None` when not collected.
+    pub compiles: Option<Vec<CompiledFile>>,
+    /// Processes that serve PHP.
+    pub workers: Vec<Worker>,
+}
+
+/// One PHP image (a binary or a libphp) and what can be observed of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Target {
+    /// Path of the image as its process sees it.
+    pub exe: Arc<str>,
+    /// PHP version, such as `8.2.36`; `None` when it was not found in the image.
+    pub version: Option<Arc<str>>,
+    /// Server API: `cli`, `fpm`, `cgi`, `apache`, `embed`.
+    pub sapi: Arc<str>,
+    /// Built for threads (ZTS).
+    pub zts: bool,
+    /// Processes that run it.
+    pub pids: Vec<u32>,
+    /// What works, and why the rest does not.
+    pub tiers: Tiers,
+}
+
+/// State of a way to observe PHP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TierState {
+    /// Observing.
+    On,
+    /// Possible, but not switched on.
+    Off,
+    /// Not possible here; the reason says why.
+    Unavailable,
+}
+
+/// The three ways to observe a PHP image.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tiers {
+    /// Requests by their start and end.
+    pub requests: RequestsTier,
+    /// Stacks by a timer.
+    pub sampling: SamplingTier,
+    /// Every function call.
+    pub exact: ExactTier,
+}
+
+/// State of the requests tier.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestsTier {
+    /// State.
+    pub state: TierState,
+    /// What the start and end are seen by: `usdt` or `symbol`.
+    pub source: Option<Arc<str>>,
+    /// Why it is not on; empty when it is.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// State of the sampling tier.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SamplingTier {
+    /// State.
+    pub state: TierState,
+    /// Samples per second and CPU.
+    pub hz: Option<u32>,
+    /// Why it is not on; empty when it is.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// State of the exact tier.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExactTier {
+    /// State.
+    pub state: TierState,
+    /// Why it is not on; empty when it is.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Where a function's code is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FunctionKind {
+    /// Written in PHP.
+    User,
+    /// Built into PHP or an extension; it has no file.
+    Internal,
+    /// Code of an `eval`.
+    Eval,
+    /// The name could not be read.
+    Unknown,
+}
+
+/// One PHP function, or the top-level code of a file (`{main}`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Function {
+    /// Name without the class.
+    pub name: Arc<str>,
+    /// Declaring class; empty for plain functions.
+    pub class: Arc<str>,
+    /// File; empty for internal functions.
+    pub file: Arc<str>,
+    /// Line where the function starts; 0 where there is none.
+    pub line: u32,
+    /// Where its code is.
+    pub kind: FunctionKind,
+    /// Samples with this function on top.
+    pub self_samples: u64,
+    /// Samples with this function anywhere on the stack, each counted once.
+    pub total_samples: u64,
+    /// Time spent waiting with this function on top; `None` when not collected.
+    pub self_wait_ns: Option<u64>,
+    /// Time spent waiting with this function on the stack; `None` when not collected.
+    pub total_wait_ns: Option<u64>,
+    /// Calls; `None` when not collected.
+    pub calls: Option<u64>,
+    /// Exact self time; `None` when not collected.
+    pub self_ns: Option<u64>,
+    /// Exact total time; `None` when not collected.
+    pub total_ns: Option<u64>,
+}
+
+/// One sampled stack of one route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stack {
+    /// Index into [`Php::routes`].
+    pub route: usize,
+    /// Indexes into [`Php::functions`], leaf first.
+    pub frames: Vec<usize>,
+    /// Samples taken on the CPU.
+    pub samples: u64,
+    /// Time spent waiting; `None` when not collected.
+    pub wait_ns: Option<u64>,
+    /// The stack was deeper than what is kept.
+    pub truncated: bool,
+}
+
+/// Durations of a set of requests in milliseconds; `None` where there was no request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct DurationSummary {
+    /// Median.
+    pub p50: Option<f64>,
+    /// 95th percentile.
+    pub p95: Option<f64>,
+    /// 99th percentile.
+    pub p99: Option<f64>,
+    /// Longest.
+    pub max: Option<f64>,
+}
+
+/// Requests that share a group, a script, a method and a folded path.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Route {
+    /// Folded path, such as `/post/:n`; empty for a command line script.
+    pub route: Arc<str>,
+    /// Script that PHP was started with; empty when unknown.
+    pub script: Arc<str>,
+    /// HTTP method; empty for a command line script.
+    pub method: Arc<str>,
+    /// Name of the process group that served it; empty when unknown.
+    pub group: Arc<str>,
+    /// Requests that finished.
+    pub requests: u64,
+    /// Those of them with a status of 500 or above.
+    pub errors: u64,
+    /// Summary of `histogram`.
+    pub duration_ms: DurationSummary,
+    /// Durations of the requests.
+    pub histogram: Histogram,
+    /// CPU time of the requests; `None` when not collected.
+    pub cpu_ns: Option<u64>,
+    /// Memory that the workers gained over these requests; `None` when not collected.
+    pub rss_growth_bytes: Option<i64>,
+}
+
+/// One request, running or finished.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// Worker.
+    pub pid: u32,
+    /// The URI as the browser sent it; empty for a command line script.
+    pub uri: Arc<str>,
+    /// HTTP method; empty for a command line script.
+    pub method: Arc<str>,
+    /// HTTP status; `None` while it runs, or where there is none.
+    pub status: Option<u16>,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// Duration, so far if it still runs.
+    pub duration_ms: f64,
+    /// CPU time of its thread; `None` when not known. It is as fine as the scheduler's tick.
+    pub cpu_ms: Option<f64>,
+    /// It has ended.
+    pub finished: bool,
+    /// Index into [`Php::routes`].
+    pub route: usize,
+}
+
+/// An exception class thrown at one place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExceptionCount {
+    /// Class.
+    pub class: Arc<str>,
+    /// Message; empty when unknown.
+    pub message: Arc<str>,
+    /// File.
+    pub file: Arc<str>,
+    /// Line.
+    pub line: u32,
+    /// Times thrown.
+    pub count: u64,
+}
+
+/// A PHP error (warning, notice, fatal …) raised at one place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhpError {
+    /// Level.
+    pub level: Arc<str>,
+    /// Message.
+    pub message: Arc<str>,
+    /// File.
+    pub file: Arc<str>,
+    /// Line.
+    pub line: u32,
+    /// Times raised.
+    pub count: u64,
+}
+
+/// A file that PHP compiled because opcache did not have it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompiledFile {
+    /// File.
+    pub file: Arc<str>,
+    /// Times compiled.
+    pub count: u64,
+}
+
+/// What a worker does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkerState {
+    /// Inside a request.
+    Running,
+    /// Between requests.
+    Idle,
+    /// Not known, for example because the requests tier is not on.
+    Unknown,
+}
+
+/// A process that serves PHP.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Worker {
+    /// Process.
+    pub pid: u32,
+    /// php-fpm pool, or the server API where there is no pool.
+    pub pool: Arc<str>,
+    /// What it does.
+    pub state: WorkerState,
+    /// Requests seen since we watch.
+    pub requests: u64,
+    /// Since when it is in this state; `None` when not seen.
+    pub since: Option<Timestamp>,
+}

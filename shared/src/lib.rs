@@ -1,3 +1,55 @@
 //! Wire types that the BPF programs and user space share: plain `#[repr(C)]` integers and byte arrays.
 //! It owns layouts and the pure functions that both sides must agree on; it knows neither aya nor std.
 #![no_std]
+
+mod layout;
+mod operand;
+mod request;
+mod stack;
+
+pub use layout::{
+    Config, Image, Process, SITE_SHUTDOWN, SITE_STARTUP, Site, UNKNOWN_OFFSET, URI_APACHE, URI_FASTCGI, URI_SAPI,
+};
+pub use operand::{OPERAND_CONSTANT, OPERAND_MEMORY, OPERAND_NONE, OPERAND_REGISTER, Operand};
+pub use request::{
+    EVENT_EXEC, EVENT_EXIT, EVENT_FORK, EVENT_REQUEST, METHOD_BYTES, ProcessEvent, Request, RequestEvent, SCRIPT_BYTES,
+    TITLE_BYTES, URI_BYTES,
+};
+pub use stack::{
+    CLASS_BYTES, CountKey, FILE_BYTES, FUNCTION_BYTES, FUNCTION_EVAL, FUNCTION_INTERNAL, FUNCTION_USER, FunctionName,
+    MAX_FRAMES, NO_FUNCTION, STACK_TRUNCATED, Stack, mix,
+};
+
+/// Counters that the BPF programs keep, one `u64` per CPU each. The numbers are indexes of the `STATS` map.
+pub mod stat {
+    /// Samples that found PHP code running.
+    pub const SAMPLES: u32 = 0;
+    /// Samples of a PHP process outside PHP code (between requests, start-up).
+    pub const SAMPLES_IDLE: u32 = 1;
+    /// Samples whose stack could not be walked to its root.
+    pub const SAMPLES_BROKEN: u32 = 2;
+    /// Names that could not be read; they are tried again with the next sample.
+    pub const NAMES_UNREAD: u32 = 3;
+    /// Names that did not fit into their map.
+    pub const NAMES_FULL: u32 = 4;
+    /// Stacks that did not fit into their map.
+    pub const STACKS_FULL: u32 = 5;
+    /// Samples that did not fit into the map of counts.
+    pub const COUNTS_FULL: u32 = 6;
+    /// Events that did not fit into the ring.
+    pub const RING_FULL: u32 = 7;
+    /// Requests or processes that did not fit into their map.
+    pub const REQUESTS_FULL: u32 = 8;
+    /// Nanoseconds spent in the sampling program, for samples of PHP processes.
+    pub const SAMPLE_NS: u32 = 9;
+    /// Runs that `SAMPLE_NS` is the sum of.
+    pub const SAMPLE_RUNS: u32 = 10;
+    /// Nanoseconds spent in the request programs.
+    pub const PROBE_NS: u32 = 11;
+    /// Hits of the request probes.
+    pub const PROBE_HITS: u32 = 12;
+    /// Frames walked in all samples.
+    pub const FRAMES: u32 = 13;
+    /// Number of counters.
+    pub const COUNT: u32 = 14;
+}

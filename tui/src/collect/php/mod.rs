@@ -1,13 +1,37 @@
 //! The PHP collector: finds PHP, attaches the BPF programs and reads their maps at each tick.
 //! It hands over raw counts by pid; groups and rates are `aggregate`'s work.
+//!
+//! ```text
+//!  /proc, ELF ── discover, image, notes, operand, offsets ──┐
+//!  BPF object ── kernel, attach, btf, wire ─────────────────┼── collector ── PhpSample
+//!  ring, maps ── ring, event, names ─────────────────────────┘
+//! ```
 
+mod attach;
+mod btf;
+mod collector;
+mod discover;
+mod event;
+mod image;
+mod kernel;
+mod names;
+mod notes;
+mod offsets;
+mod operand;
+mod ring;
+mod wire;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use super::{Sample, Tick};
+pub use discover::Sapi;
+pub use event::{FinishedRequest, RequestText};
+pub use names::{FunctionText, NamedStack};
 
-/// What the BPF programs saw since the last reading.
-#[derive(Debug, Default)]
-pub struct PhpSample {}
+use super::{Sample, Tick};
+use crate::model::{Drops, Notice, Target};
 
 /// What the collector is asked for.
 #[derive(Debug, Clone)]
@@ -16,16 +40,89 @@ pub struct Options {
     pub hz: u32,
 }
 
+/// What the BPF programs saw since the last reading.
+#[derive(Debug, Clone, Default)]
+pub struct PhpSample {
+    /// Images and what can be observed of them.
+    pub targets: Vec<Target>,
+    /// Processes that run PHP, and those that ended in the interval.
+    pub processes: Vec<PhpProcess>,
+    /// Samples by process, request and stack.
+    pub stacks: Vec<StackCount>,
+    /// Requests that ended.
+    pub finished: Vec<FinishedRequest>,
+    /// Requests that run.
+    pub running: Vec<Arc<RequestText>>,
+    /// When the reading was made, on both clocks.
+    pub now: Now,
+    /// What was lost.
+    pub drops: Drops,
+    /// Work of the BPF programs.
+    pub work: Work,
+    /// What cannot be observed, and why.
+    pub notices: Vec<Notice>,
+}
+
+/// One moment on the wall clock and on `CLOCK_MONOTONIC`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Now {
+    /// Wall clock.
+    pub at: Timestamp,
+    /// `CLOCK_MONOTONIC`.
+    pub monotonic_ns: u64,
+}
+
+/// A process that runs PHP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PhpProcess {
+    /// Process.
+    pub pid: u32,
+    /// Index into [`PhpSample::targets`].
+    pub target: usize,
+    /// Server API.
+    pub sapi: Sapi,
+    /// php-fpm pool, where there is one.
+    pub pool: Option<Arc<str>>,
+    /// Script of a command line PHP.
+    pub script: Option<Arc<str>>,
+    /// It still lives.
+    pub alive: bool,
+}
+
+/// Samples of one stack of one process in one request.
+#[derive(Debug, Clone)]
+pub struct StackCount {
+    /// Process.
+    pub pid: u32,
+    /// Request that it ran in; `None` outside of any known request.
+    pub request: Option<Arc<RequestText>>,
+    /// Functions.
+    pub stack: Arc<NamedStack>,
+    /// Samples.
+    pub samples: u64,
+}
+
+/// Work of the BPF programs during the interval.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Samples that found PHP code running.
+    pub samples: u64,
+    /// Runs of the sampling program for PHP processes.
+    pub sample_runs: u64,
+    /// Nanoseconds in those runs.
+    pub sample_ns: u64,
+    /// Frames walked in them.
+    pub frames: u64,
+    /// Hits of request probes.
+    pub probe_hits: u64,
+    /// Nanoseconds in their program.
+    pub probe_ns: u64,
+}
+
 /// Starts the collector on the current tokio runtime. It answers every tick with one [`Sample::Php`]
 /// and ends, with everything detached, when the returned sender is dropped.
-pub fn spawn(_options: Options, samples: mpsc::Sender<Sample>) -> mpsc::Sender<Tick> {
-    let (ticks, mut asked) = mpsc::channel::<Tick>(1);
-    tokio::spawn(async move {
-        while asked.recv().await.is_some() {
-            if samples.send(Sample::Php(Box::default())).await.is_err() {
-                return;
-            }
-        }
-    });
+pub fn spawn(options: Options, samples: mpsc::Sender<Sample>) -> mpsc::Sender<Tick> {
+    let (ticks, asked) = mpsc::channel::<Tick>(1);
+    tokio::spawn(collector::run(options, asked, samples));
     ticks
 }

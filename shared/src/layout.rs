@@ -1,0 +1,89 @@
+//! What the programs must know about a PHP image, a process and the kernel; all of it comes from user space.
+
+use crate::Operand;
+
+/// Marks an offset that user space could not find.
+pub const UNKNOWN_OFFSET: u32 = u32::MAX;
+
+/// The URI is read from the FastCGI environment (php-fpm, php-cgi).
+pub const URI_FASTCGI: u32 = 1;
+/// The URI is read from Apache's `request_rec` (mod_php).
+pub const URI_APACHE: u32 = 2;
+/// The URI is what the server API gave to PHP (`php -S`, command line, others).
+pub const URI_SAPI: u32 = 3;
+
+/// A site at the start of a request.
+pub const SITE_STARTUP: u32 = 1;
+/// A site at the end of a request.
+pub const SITE_SHUTDOWN: u32 = 2;
+
+/// Facts about the kernel and the CPU, set once before the programs are attached.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// Offset of `task_struct.tgid`.
+    pub task_tgid: u32,
+    /// Offset of `task_struct.se.sum_exec_runtime`.
+    pub task_cpu_time: u32,
+    /// Offset of `task_struct.mm`.
+    pub task_memory: u32,
+    /// Offset of `mm_struct.arg_start`.
+    pub memory_arguments: u32,
+    /// Offset of the instruction pointer in the saved registers.
+    pub instruction_pointer: u32,
+    /// Keeps the layout free of padding.
+    pub reserved: u32,
+}
+
+/// Layout of one PHP image. Addresses are as linked; a process adds its load bias.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Image {
+    /// Address of `executor_globals`, 0 when unknown.
+    pub executor_globals: u64,
+    /// Address of `sapi_globals`, 0 when unknown.
+    pub sapi_globals: u64,
+    /// `executor_globals.current_execute_data`.
+    pub current_execute_data: u32,
+    /// `zend_execute_data.prev_execute_data`.
+    pub previous_execute_data: u32,
+    /// `zend_op_array.filename`; `.line_start` stands behind it in every version.
+    pub filename: u32,
+    /// `sapi_globals.sapi_headers.http_response_code`.
+    pub response_code: u32,
+    /// `fcgi_request.env.hash_table`.
+    pub fastcgi_environment: u32,
+    /// Where the URI is: [`URI_FASTCGI`], [`URI_APACHE`] or [`URI_SAPI`].
+    pub uri_source: u32,
+}
+
+/// A process that runs a PHP image.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Process {
+    /// Difference between addresses in the process and addresses as linked.
+    pub bias: u64,
+    /// Key of the process's [`Image`].
+    pub image: u32,
+    /// Keeps the layout free of padding.
+    pub reserved: u32,
+}
+
+/// A place where a program is attached, found by the attach cookie.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Site {
+    /// Address of the site as linked; the hit address minus this is the load bias.
+    pub address: u64,
+    /// Key of the [`Image`].
+    pub image: u32,
+    /// [`SITE_STARTUP`] or [`SITE_SHUTDOWN`].
+    pub kind: u32,
+    /// Script, URI and method; all [`crate::OPERAND_NONE`] when the site is a plain symbol.
+    pub arguments: [Operand; 3],
+}
+
+const _: () = assert!(size_of::<Config>() == 24);
+const _: () = assert!(size_of::<Image>() == 40);
+const _: () = assert!(size_of::<Process>() == 16);
+const _: () = assert!(size_of::<Site>() == 16 + 3 * size_of::<Operand>());

@@ -1,0 +1,84 @@
+//! A request as the programs keep it while it runs, and the events of the ring.
+
+/// Bytes kept of a URI, the closing NUL included.
+pub const URI_BYTES: usize = 512;
+/// Bytes kept of a script's path, the closing NUL included.
+pub const SCRIPT_BYTES: usize = 256;
+/// Bytes kept of a method, the closing NUL included.
+pub const METHOD_BYTES: usize = 16;
+
+/// Bytes kept of a process's title.
+pub const TITLE_BYTES: usize = 64;
+
+/// A [`RequestEvent`] follows.
+pub const EVENT_REQUEST: u32 = 1;
+/// A [`ProcessEvent`]: a process replaced its image.
+pub const EVENT_EXEC: u32 = 2;
+/// A [`ProcessEvent`]: a PHP process forked; `other` is its parent.
+pub const EVENT_FORK: u32 = 3;
+/// A [`ProcessEvent`]: a PHP process ended.
+pub const EVENT_EXIT: u32 = 4;
+
+/// A request that runs. Texts end with a NUL or at the end of their array.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct Request {
+    /// `CLOCK_MONOTONIC` at its start; with the pid it identifies the request.
+    pub started_ns: u64,
+    /// CPU time of its thread at its start.
+    pub cpu_ns: u64,
+    /// Process.
+    pub pid: u32,
+    /// Key of the image.
+    pub image: u32,
+    /// Where `uri` came from: one of the `URI_` numbers. With [`crate::URI_APACHE`] it is the whole request line.
+    pub uri_source: u32,
+    /// Keeps the layout free of padding.
+    pub reserved: u32,
+    /// HTTP method.
+    pub method: [u8; METHOD_BYTES],
+    /// Title of the process under FastCGI, such as `php-fpm: pool www`; empty elsewhere.
+    pub title: [u8; TITLE_BYTES],
+    /// Script that PHP was started with.
+    pub script: [u8; SCRIPT_BYTES],
+    /// URI.
+    pub uri: [u8; URI_BYTES],
+}
+
+/// A request that ended.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct RequestEvent {
+    /// [`EVENT_REQUEST`].
+    pub kind: u32,
+    /// HTTP status, 0 when unknown.
+    pub status: u32,
+    /// `CLOCK_MONOTONIC` at its end.
+    pub ended_ns: u64,
+    /// CPU time of its thread at its end.
+    pub cpu_ns: u64,
+    /// 1 when the process ended inside the request.
+    pub aborted: u32,
+    /// Keeps the layout free of padding.
+    pub reserved: u32,
+    /// What was known at its start.
+    pub request: Request,
+}
+
+/// A process that started, changed or ended.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct ProcessEvent {
+    /// [`EVENT_EXEC`], [`EVENT_FORK`] or [`EVENT_EXIT`].
+    pub kind: u32,
+    /// Process.
+    pub pid: u32,
+    /// Its parent for [`EVENT_FORK`], otherwise 0.
+    pub other: u32,
+    /// Keeps the layout free of padding.
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<Request>() == 32 + METHOD_BYTES + TITLE_BYTES + SCRIPT_BYTES + URI_BYTES);
+const _: () = assert!(size_of::<RequestEvent>() == 32 + size_of::<Request>());
+const _: () = assert!(size_of::<ProcessEvent>() == 16);

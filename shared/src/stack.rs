@@ -1,0 +1,102 @@
+//! Stacks, function names and counts as the maps hold them.
+
+/// Deepest stack that is kept.
+pub const MAX_FRAMES: usize = 128;
+/// Bytes kept of a function's name.
+pub const FUNCTION_BYTES: usize = 128;
+/// Bytes kept of a class's name.
+pub const CLASS_BYTES: usize = 128;
+/// Bytes kept of a file's path: its tail.
+pub const FILE_BYTES: usize = 256;
+
+/// The function is built in.
+pub const FUNCTION_INTERNAL: u32 = 1;
+/// The function is PHP code.
+pub const FUNCTION_USER: u32 = 2;
+/// The code of an `eval`.
+pub const FUNCTION_EVAL: u32 = 4;
+
+/// Set in [`Stack::flags`] when the stack was deeper than [`MAX_FRAMES`].
+pub const STACK_TRUNCATED: u32 = 1;
+
+/// Key of a frame that the engine puts between calls; all other keys are odd.
+pub const NO_FUNCTION: u64 = 0;
+
+/// Mixes `value` into `hash`: one round of the 64-bit finalizer of MurmurHash3 over the running hash.
+/// Both halves of a key must pass through it, so that equal parts in another order give another key.
+#[inline(always)]
+pub const fn mix(hash: u64, value: u64) -> u64 {
+    let mut h = hash ^ value.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(0xc4ce_b9fe_1a85_ec53);
+    h ^= h >> 32;
+    h = h.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    h ^ (h >> 29)
+}
+
+/// The text of a function's key. Texts are not closed by a NUL; `*_len` is the length in PHP, which may exceed what is kept.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct FunctionName {
+    /// [`FUNCTION_INTERNAL`], [`FUNCTION_USER`] or [`FUNCTION_EVAL`].
+    pub kind: u32,
+    /// Line where it starts, 0 when it has none.
+    pub line: u32,
+    /// Length of the name; 0 for the top-level code of a file.
+    pub function_len: u32,
+    /// Length of the class's name; 0 when it has none.
+    pub class_len: u32,
+    /// Length of the path; 0 when it has none.
+    pub file_len: u32,
+    /// Keeps the layout free of padding.
+    pub reserved: u32,
+    /// Head of the name.
+    pub function: [u8; FUNCTION_BYTES],
+    /// Head of the class's name.
+    pub class: [u8; CLASS_BYTES],
+    /// Tail of the path.
+    pub file: [u8; FILE_BYTES],
+}
+
+/// A stack: keys of functions, leaf first.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct Stack {
+    /// Number of frames.
+    pub depth: u32,
+    /// [`STACK_TRUNCATED`] or 0.
+    pub flags: u32,
+    /// Frames whose names are not in their map yet; the next sample tries again.
+    pub missing: u32,
+    /// Keeps the layout free of padding.
+    pub reserved: u32,
+    /// Keys of functions.
+    pub frames: [u64; MAX_FRAMES],
+}
+
+/// What a count of samples belongs to.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CountKey {
+    /// [`crate::Request::started_ns`] of the request, 0 outside of any known request.
+    pub request: u64,
+    /// Key of the stack.
+    pub stack: u64,
+    /// Process.
+    pub pid: u32,
+    /// Keeps the layout free of padding.
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<FunctionName>() == 24 + FUNCTION_BYTES + CLASS_BYTES + FILE_BYTES);
+const _: () = assert!(size_of::<Stack>() == 16 + 8 * MAX_FRAMES);
+const _: () = assert!(size_of::<CountKey>() == 24);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_of_mixed_values_matters() {
+        assert_ne!(mix(mix(0, 1), 2), mix(mix(0, 2), 1));
+        assert_ne!(mix(mix(0, 0), 0), mix(0, 0));
+    }
+}

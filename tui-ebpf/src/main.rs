@@ -1,0 +1,21 @@
+//! The BPF programs of tusktop: they see PHP's requests and stacks and keep sums in maps.
+//! They decide nothing about groups or names; user space reads the maps once a tick.
+#![no_std]
+#![no_main]
+
+mod arguments;
+mod maps;
+mod php;
+mod process;
+mod request;
+mod sample;
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";

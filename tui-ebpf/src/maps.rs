@@ -1,0 +1,77 @@
+//! All maps, each with its size, and the counters of what did not fit.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf},
+};
+use tusktop_shared::{Config, CountKey, FunctionName, Image, Process, Request, Site, Stack, stat};
+
+use crate::sample::Scratch;
+
+/// Facts about the kernel; one entry.
+#[map]
+pub static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
+
+/// Which of `COUNTS_0` and `COUNTS_1` is written: user space reads the other one.
+#[map]
+pub static ACTIVE: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Layouts of PHP images.
+#[map]
+pub static IMAGES: HashMap<u32, Image> = HashMap::with_max_entries(64, 0);
+
+/// Where programs are attached, by cookie.
+#[map]
+pub static SITES: HashMap<u32, Site> = HashMap::with_max_entries(512, 0);
+
+/// Processes that run PHP.
+#[map]
+pub static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(16384, 0);
+
+/// Requests that run, by pid << 32 | tid.
+#[map]
+pub static REQUESTS: HashMap<u64, Request> = HashMap::with_max_entries(4096, 0);
+
+/// A request with nothing in it, to insert into `REQUESTS` and fill there; never written.
+#[map]
+pub static EMPTY_REQUEST: Array<Request> = Array::with_max_entries(1, 0);
+
+/// Names by key.
+#[map]
+pub static NAMES: HashMap<u64, FunctionName> = HashMap::with_max_entries(16384, 0);
+
+/// Stacks by key.
+#[map]
+pub static STACKS: HashMap<u64, Stack> = HashMap::with_max_entries(8192, 0);
+
+/// Samples, written while `ACTIVE` is 0.
+#[map]
+pub static COUNTS_0: PerCpuHashMap<CountKey, u64> = PerCpuHashMap::with_max_entries(16384, 0);
+
+/// Samples, written while `ACTIVE` is 1.
+#[map]
+pub static COUNTS_1: PerCpuHashMap<CountKey, u64> = PerCpuHashMap::with_max_entries(16384, 0);
+
+/// Size of `EVENTS`.
+pub const RING_BYTES: u32 = 2 << 20;
+
+/// Rare events: finished requests, processes that start and end.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
+
+/// Counters, see `tusktop_shared::stat`.
+#[map]
+pub static STATS: PerCpuArray<u64> = PerCpuArray::with_max_entries(stat::COUNT, 0);
+
+/// Room for one sample. A timer interrupt is not interrupted by another one, so one a CPU is enough.
+#[map]
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// Adds to a counter of this CPU.
+#[inline(always)]
+pub fn add(counter: u32, amount: u64) {
+    if let Some(value) = STATS.get_ptr_mut(counter) {
+        // SAFETY: the pointer is this CPU's slot of the map; a program that interrupts this one may lose one addition.
+        unsafe { *value += amount };
+    }
+}

@@ -1,0 +1,110 @@
+//! Follows processes: a forked worker inherits its parent's entry, an ended one leaves none behind.
+
+use aya_ebpf::{
+    EbpfContext,
+    helpers::{bpf_get_current_task, bpf_probe_read_kernel},
+    macros::raw_tracepoint,
+    programs::RawTracePointContext,
+};
+use tusktop_shared::{Config, EVENT_EXEC, EVENT_EXIT, EVENT_FORK, ProcessEvent, UNKNOWN_OFFSET, stat};
+
+use crate::{
+    maps::{CONFIG, EVENTS, PROCESSES, REQUESTS, add},
+    request,
+};
+
+/// Facts about the kernel.
+#[inline(always)]
+pub fn config() -> Option<&'static Config> {
+    CONFIG.get(0)
+}
+
+/// CPU time of the current thread in nanoseconds, as of the last tick or switch; 0 when the kernel's layout is not known.
+#[inline(always)]
+pub fn cpu_time(config: &Config) -> u64 {
+    if config.task_cpu_time == UNKNOWN_OFFSET {
+        return 0;
+    }
+    // SAFETY: a checked read at an offset that the kernel's own type information gave.
+    unsafe {
+        let task = bpf_get_current_task() as *const u8;
+        bpf_probe_read_kernel(task.add(config.task_cpu_time as usize).cast::<u64>()).unwrap_or(0)
+    }
+}
+
+/// Address of the command line of the current process, where php-fpm writes its title; 0 when it is not known.
+#[inline(always)]
+pub fn title(config: &Config) -> u64 {
+    if config.task_memory == UNKNOWN_OFFSET || config.memory_arguments == UNKNOWN_OFFSET {
+        return 0;
+    }
+    // SAFETY: checked reads at offsets that the kernel's own type information gave.
+    unsafe {
+        let task = bpf_get_current_task() as *const u8;
+        let memory = bpf_probe_read_kernel(task.add(config.task_memory as usize).cast::<u64>()).unwrap_or(0);
+        let arguments = memory.wrapping_add(u64::from(config.memory_arguments));
+        bpf_probe_read_kernel(arguments as *const u64).unwrap_or(0)
+    }
+}
+
+/// A process forked: `sched_process_fork(parent, child)`.
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub fn fork(context: RawTracePointContext) -> i32 {
+    let _ = try_fork(&context);
+    0
+}
+
+fn try_fork(context: &RawTracePointContext) -> Option<()> {
+    let parent = context.tgid();
+    // SAFETY: the entry may be replaced while it is read; it is a copy of plain integers.
+    let process = unsafe { PROCESSES.get(parent) }.copied()?;
+    let config = config()?;
+    if config.task_tgid == UNKNOWN_OFFSET {
+        return None;
+    }
+    let child: *const u8 = context.arg(1);
+    // SAFETY: a checked read at an offset that the kernel's own type information gave.
+    let child = unsafe { bpf_probe_read_kernel(child.add(config.task_tgid as usize).cast::<u32>()) }.ok()?;
+    if child == parent {
+        return None;
+    }
+    if PROCESSES.insert(child, process, 0).is_err() {
+        add(stat::REQUESTS_FULL, 1);
+    }
+    emit(EVENT_FORK, child, parent);
+    Some(())
+}
+
+/// A process replaced its image: it is no longer the PHP that it was.
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn exec(context: RawTracePointContext) -> i32 {
+    let pid = context.tgid();
+    let _ = PROCESSES.remove(pid);
+    let _ = REQUESTS.remove(aya_ebpf::helpers::bpf_get_current_pid_tgid());
+    emit(EVENT_EXEC, pid, 0);
+    0
+}
+
+/// A thread ended; with its last thread the process.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn exit(context: RawTracePointContext) -> i32 {
+    let pid = context.tgid();
+    // SAFETY: the entry is only tested for being there.
+    if unsafe { PROCESSES.get(pid) }.is_none() {
+        return 0;
+    }
+    request::abort();
+    if pid == context.pid() {
+        let _ = PROCESSES.remove(pid);
+        emit(EVENT_EXIT, pid, 0);
+    }
+    0
+}
+
+#[inline(always)]
+fn emit(kind: u32, pid: u32, other: u32) {
+    let event = ProcessEvent { kind, pid, other, reserved: 0 };
+    if EVENTS.output::<ProcessEvent>(event, 0).is_err() {
+        add(stat::RING_FULL, 1);
+    }
+}

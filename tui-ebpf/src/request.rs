@@ -1,0 +1,166 @@
+//! The requests tier: one probe hit at the start and one at the end of a request.
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    helpers::{
+        bpf_get_current_pid_tgid, bpf_ktime_get_ns,
+        generated::{bpf_get_attach_cookie, bpf_probe_read_user_str},
+    },
+    macros::uprobe,
+    programs::ProbeContext,
+};
+use tusktop_shared::{
+    Config, EVENT_REQUEST, Image, Process, Request, RequestEvent, SITE_STARTUP, Site, URI_APACHE, URI_FASTCGI, URI_SAPI,
+    stat,
+};
+
+use crate::{
+    arguments::{argument, register},
+    maps::{EMPTY_REQUEST, EVENTS, IMAGES, PROCESSES, REQUESTS, RING_BYTES, SITES, add},
+    php::{apache_request_line, fastcgi_uri, fetch, pointer, sapi},
+    process::{config, cpu_time, title},
+};
+
+/// The reader is woken when more than this waits in the ring.
+const WAKEUP_BYTES: u64 = RING_BYTES as u64 / 4;
+
+/// A request starts or ends, by the kind of the site.
+#[uprobe]
+pub fn request(context: ProbeContext) -> u32 {
+    // SAFETY: a plain helper call.
+    let began = unsafe { bpf_ktime_get_ns() };
+    let _ = try_request(&context, began);
+    add(stat::PROBE_HITS, 1);
+    // SAFETY: a plain helper call.
+    add(stat::PROBE_NS, unsafe { bpf_ktime_get_ns() } - began);
+    0
+}
+
+#[inline(always)]
+fn try_request(context: &ProbeContext, now: u64) -> Option<()> {
+    // SAFETY: the context is the one that the kernel gave to this program.
+    let cookie = unsafe { bpf_get_attach_cookie(context.as_ptr()) } as u32;
+    // SAFETY: entries of both maps are written before the site is attached and not changed afterwards.
+    let site = unsafe { SITES.get(cookie) }?;
+    // SAFETY: as above.
+    let image = unsafe { IMAGES.get(site.image) }?;
+    let config = config()?;
+    let bias = register(context, config.instruction_pointer)?.wrapping_sub(site.address);
+    let key = bpf_get_current_pid_tgid();
+    if site.kind == SITE_STARTUP {
+        start(context, config, site, image, bias, key, now)
+    } else {
+        end(config, image, bias, key, now)
+    }
+}
+
+#[inline(always)]
+fn start(
+    context: &ProbeContext,
+    config: &Config,
+    site: &Site,
+    image: &Image,
+    bias: u64,
+    key: u64,
+    now: u64,
+) -> Option<()> {
+    let pid = (key >> 32) as u32;
+    // A library may come back at another address: Apache unloads and loads its modules at a graceful restart.
+    // SAFETY: the entry may be replaced while it is read; it is plain integers.
+    let known = unsafe { PROCESSES.get(pid) }.is_some_and(|known| known.bias == bias && known.image == site.image);
+    if !known && PROCESSES.insert(pid, Process { bias, image: site.image, reserved: 0 }, 0).is_err() {
+        add(stat::REQUESTS_FULL, 1);
+    }
+    if REQUESTS.insert(key, EMPTY_REQUEST.get(0)?, 0).is_err() {
+        add(stat::REQUESTS_FULL, 1);
+        return None;
+    }
+    // SAFETY: the entry belongs to this thread alone: its key is the thread's own id.
+    let request = unsafe { &mut *REQUESTS.get_ptr_mut(key)? };
+    request.started_ns = now;
+    request.cpu_ns = cpu_time(config);
+    request.pid = pid;
+    request.image = site.image;
+
+    let globals = if image.sapi_globals == 0 { 0 } else { image.sapi_globals.wrapping_add(bias) };
+    // A site at a plain symbol has no arguments: then everything comes from `sapi_globals`.
+    let or = |argument: u64, field: u64| if argument == 0 { pointer(globals.wrapping_add(field)) } else { argument };
+    text(&mut request.script, or(argument(context, &site.arguments[0]), sapi::PATH_TRANSLATED));
+    text(&mut request.method, or(argument(context, &site.arguments[2]), sapi::REQUEST_METHOD));
+    let mut source = image.uri_source;
+    let mut uri = match source {
+        URI_FASTCGI => fastcgi_uri(globals, image),
+        URI_APACHE => apache_request_line(globals),
+        _ => 0,
+    };
+    if uri == 0 {
+        source = URI_SAPI;
+        uri = or(argument(context, &site.arguments[1]), sapi::REQUEST_URI);
+    }
+    text(&mut request.uri, uri);
+    request.uri_source = source;
+    if image.uri_source == URI_FASTCGI {
+        text(&mut request.title, title(config));
+    }
+    Some(())
+}
+
+#[inline(always)]
+fn end(config: &Config, image: &Image, bias: u64, key: u64, now: u64) -> Option<()> {
+    // SAFETY: the entry belongs to this thread alone: its key is the thread's own id.
+    let request = unsafe { REQUESTS.get(key) }?;
+    let mut status = 0_u32;
+    if image.sapi_globals != 0 {
+        fetch(image.sapi_globals.wrapping_add(bias).wrapping_add(u64::from(image.response_code)), &mut status);
+    }
+    finish(request, status, now, cpu_time(config), 0);
+    let _ = REQUESTS.remove(key);
+    Some(())
+}
+
+/// Ends the request of a thread that goes away inside it.
+#[inline(always)]
+pub fn abort() {
+    let key = bpf_get_current_pid_tgid();
+    // SAFETY: the entry belongs to this thread alone: its key is the thread's own id.
+    if let Some(request) = unsafe { REQUESTS.get(key) } {
+        let cpu = config().map_or(0, cpu_time);
+        // SAFETY: a plain helper call.
+        finish(request, 0, unsafe { bpf_ktime_get_ns() }, cpu, 1);
+        let _ = REQUESTS.remove(key);
+    }
+}
+
+#[inline(always)]
+fn finish(request: &Request, status: u32, ended_ns: u64, cpu_ns: u64, aborted: u32) {
+    let Some(mut entry) = EVENTS.reserve::<RequestEvent>(0) else {
+        add(stat::RING_FULL, 1);
+        return;
+    };
+    let event = entry.as_mut_ptr();
+    // SAFETY: the reserved room has the size of the event and is ours until it is submitted; every field is written.
+    unsafe {
+        (*event).kind = EVENT_REQUEST;
+        (*event).status = status;
+        (*event).ended_ns = ended_ns;
+        (*event).cpu_ns = cpu_ns;
+        (*event).aborted = aborted;
+        (*event).reserved = 0;
+        (&raw mut (*event).request).copy_from_nonoverlapping(request, 1);
+    }
+    // Waking user space for every request would cost more than the request's probes: it reads once a tick,
+    // and in between only when the ring fills up.
+    let waiting = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA));
+    entry.submit(u64::from(if waiting > WAKEUP_BYTES { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }));
+}
+
+/// Copies a C string of the process; an address below the first page is no string.
+#[inline(always)]
+fn text<const N: usize>(destination: &mut [u8; N], address: u64) {
+    if address < 4096 {
+        return;
+    }
+    // SAFETY: a checked read into an array of the length that is given.
+    unsafe { bpf_probe_read_user_str(destination.as_mut_ptr().cast(), N as u32, address as *const _) };
+}

@@ -1,0 +1,314 @@
+//! The sampling tier: a timer on every CPU walks the PHP stack of the process that it interrupted.
+//!
+//! Frames are keyed by content (the engine's own string hashes), never by address. In the steady state
+//! a sample only reads and hashes; names and stacks are copied when their key is new.
+
+use aya_ebpf::{
+    bindings::BPF_NOEXIST,
+    helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_ktime_get_ns, generated},
+    macros::perf_event,
+    programs::PerfEventContext,
+};
+use tusktop_shared::{
+    CountKey, FUNCTION_INTERNAL, FunctionName, Image, MAX_FRAMES, NO_FUNCTION,
+    STACK_TRUNCATED, Stack, mix, stat,
+};
+
+use crate::{
+    maps::{ACTIVE, COUNTS_0, COUNTS_1, IMAGES, NAMES, PROCESSES, REQUESTS, SCRATCH, STACKS, add},
+    php::{STRING_TEXT, StringHead, Text, fetch, fetch_string_head, pointer, string_key},
+};
+
+/// Room for one sample: more than the 512 bytes of a BPF stack.
+#[repr(C)]
+pub struct Scratch {
+    stack: Stack,
+    functions: [u64; MAX_FRAMES],
+    name: FunctionName,
+    text: Text,
+    walk: Walk,
+}
+
+/// What a walk carries from frame to frame. It lives in the map, not in registers: there its values are unknown to
+/// the verifier from the start, so that all frames look alike to it and one of them is verified for all.
+#[repr(C)]
+struct Walk {
+    hash: u64,
+    frame: u64,
+    last_file: u64,
+    last_file_key: u64,
+    last_scope: u64,
+    last_scope_key: u64,
+}
+
+/// Start of `zend_execute_data`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct ExecuteData {
+    opline: u64,
+    call: u64,
+    return_value: u64,
+    function: u64,
+}
+
+/// Start of `zend_function`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct FunctionHead {
+    kind: u8,
+    flags: [u8; 7],
+    name: u64,
+    scope: u64,
+}
+
+/// `op_array.filename` and, behind it in every version, `.line_start`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Place {
+    file: u64,
+    line: u32,
+    line_end: u32,
+}
+
+/// `zend_class_entry.name`.
+const CLASS_NAME: u64 = 8;
+
+/// The timer.
+#[perf_event]
+pub fn sample(_context: PerfEventContext) -> u32 {
+    let key = bpf_get_current_pid_tgid();
+    let pid = (key >> 32) as u32;
+    // SAFETY: the entry may be replaced while it is read; it is plain integers.
+    let Some(process) = (unsafe { PROCESSES.get(pid) }) else { return 0 };
+    // SAFETY: entries are written before they are used and not changed afterwards.
+    let Some(image) = (unsafe { IMAGES.get(process.image) }) else { return 0 };
+    if image.executor_globals == 0 {
+        return 0;
+    }
+    // SAFETY: a plain helper call.
+    let began = unsafe { bpf_ktime_get_ns() };
+    let globals = image.executor_globals.wrapping_add(process.bias);
+    let _ = try_sample(key, image, globals);
+    add(stat::SAMPLE_RUNS, 1);
+    // SAFETY: a plain helper call.
+    add(stat::SAMPLE_NS, unsafe { bpf_ktime_get_ns() } - began);
+    0
+}
+
+#[inline(always)]
+fn try_sample(key: u64, image: &Image, globals: u64) -> Option<()> {
+    let mut frame = 0_u64;
+    if !fetch(globals.wrapping_add(u64::from(image.current_execute_data)), &mut frame) {
+        add(stat::SAMPLES_BROKEN, 1);
+        return None;
+    }
+    if frame == 0 {
+        add(stat::SAMPLES_IDLE, 1);
+        return None;
+    }
+    add(stat::SAMPLES, 1);
+    // SAFETY: the pointer is this CPU's slot, and nothing else uses it during this interrupt.
+    let scratch = unsafe { &mut *SCRATCH.get_ptr_mut(0)? };
+    let stack_key = walk(scratch, image, frame);
+    keep_stack(scratch, image, stack_key);
+
+    // SAFETY: one aligned integer of the entry is read.
+    let request = unsafe { REQUESTS.get(key) }.map_or(0, |request| request.started_ns);
+    let count = CountKey { request, stack: stack_key, pid: (key >> 32) as u32, reserved: 0 };
+    let counts = if ACTIVE.get(0).copied().unwrap_or(0) == 0 { &COUNTS_0 } else { &COUNTS_1 };
+    if let Some(samples) = counts.get_ptr_mut(count) {
+        // SAFETY: the pointer is this CPU's slot of the entry.
+        unsafe { *samples += 1 };
+    } else if counts.insert(count, 1, 0).is_err() {
+        add(stat::COUNTS_FULL, 1);
+    }
+    Some(())
+}
+
+/// Fills `scratch.stack` and `scratch.functions` from the leaf to the root and returns the stack's key.
+#[inline(always)]
+fn walk(scratch: &mut Scratch, image: &Image, leaf: u64) -> u64 {
+    // Names are keyed by user too, so that one user's process cannot name the functions of another's.
+    let user = bpf_get_current_uid_gid() as u32;
+    let walk = &mut scratch.walk;
+    walk.hash = u64::from(user);
+    walk.frame = leaf;
+    // Neighbouring frames share files and classes; the process stands still while it is read.
+    walk.last_file = 0;
+    walk.last_file_key = 0;
+    walk.last_scope = 0;
+    walk.last_scope_key = 0;
+    let mut i = 0;
+    while i < MAX_FRAMES {
+        if walk.frame == 0 {
+            break;
+        }
+        let mut data = ExecuteData { opline: 0, call: 0, return_value: 0, function: 0 };
+        let mut previous = 0_u64;
+        if !fetch(walk.frame, &mut data)
+            || !fetch(walk.frame.wrapping_add(u64::from(image.previous_execute_data)), &mut previous)
+        {
+            add(stat::SAMPLES_BROKEN, 1);
+            break;
+        }
+        walk.frame = previous;
+        let slot = i & (MAX_FRAMES - 1);
+        i += 1;
+        // The engine puts frames without a function between calls; they are not PHP code. They keep their slot:
+        // a second counter would make every combination of both a state of its own for the verifier.
+        scratch.stack.frames[slot] = NO_FUNCTION;
+        scratch.functions[slot] = data.function;
+        if data.function == 0 {
+            continue;
+        }
+        let mut function = FunctionHead { kind: 0, flags: [0; 7], name: 0, scope: 0 };
+        if !fetch(data.function, &mut function) {
+            add(stat::SAMPLES_BROKEN, 1);
+            break;
+        }
+        // A part that cannot be read counts as 0; its text cannot be copied either, so no name is kept for such a key.
+        let mut key = mix(u64::from(user), u64::from(function.kind));
+        if function.name != 0 {
+            key = mix(key, string_key(function.name, &mut scratch.text));
+        }
+        if function.scope != 0 {
+            if function.scope != walk.last_scope {
+                let class = pointer(function.scope.wrapping_add(CLASS_NAME));
+                walk.last_scope_key = string_key(class, &mut scratch.text);
+                walk.last_scope = function.scope;
+            }
+            key = mix(key, walk.last_scope_key);
+        }
+        if u32::from(function.kind) != FUNCTION_INTERNAL {
+            let place = place(data.function, image);
+            if place.file != walk.last_file {
+                walk.last_file_key = string_key(place.file, &mut scratch.text);
+                walk.last_file = place.file;
+            }
+            key = mix(mix(key, walk.last_file_key), u64::from(place.line));
+        }
+        key |= 1;
+        scratch.stack.frames[slot] = key;
+        walk.hash = mix(walk.hash, key);
+    }
+    scratch.stack.depth = i as u32;
+    scratch.stack.flags = if walk.frame == 0 { 0 } else { STACK_TRUNCATED };
+    scratch.stack.missing = 0;
+    add(stat::FRAMES, i as u64);
+    mix(walk.hash, u64::from(scratch.stack.flags))
+}
+
+/// Where a PHP function stands; all 0 when it cannot be read.
+#[inline(always)]
+fn place(function: u64, image: &Image) -> Place {
+    let mut place = Place { file: 0, line: 0, line_end: 0 };
+    fetch(function.wrapping_add(u64::from(image.filename)), &mut place);
+    place
+}
+
+/// Makes sure that the stack and the names of its frames are in their maps.
+#[inline(always)]
+fn keep_stack(scratch: &mut Scratch, image: &Image, stack_key: u64) {
+    // SAFETY: one aligned integer of the entry is read.
+    if unsafe { STACKS.get(stack_key) }.is_some_and(|stack| stack.missing == 0) {
+        return;
+    }
+    let depth = scratch.stack.depth as usize;
+    let mut missing = 0;
+    let mut i = 0;
+    while i < MAX_FRAMES {
+        if i >= depth {
+            break;
+        }
+        let key = scratch.stack.frames[i & (MAX_FRAMES - 1)];
+        // SAFETY: the entry is only tested for being there.
+        if key != NO_FUNCTION && unsafe { NAMES.get(key) }.is_none() {
+            let function = scratch.functions[i & (MAX_FRAMES - 1)];
+            if !keep_name(scratch, image, key, function) {
+                missing += 1;
+            }
+        }
+        i += 1;
+    }
+    scratch.stack.missing = missing;
+    if STACKS.insert(stack_key, &scratch.stack, 0).is_err() {
+        add(stat::STACKS_FULL, 1);
+    }
+}
+
+/// Copies the texts of one function. Returns `false` when one of them could not be read.
+#[inline(always)]
+fn keep_name(scratch: &mut Scratch, image: &Image, key: u64, function: u64) -> bool {
+    let mut head = FunctionHead { kind: 0, flags: [0; 7], name: 0, scope: 0 };
+    if !fetch(function, &mut head) {
+        add(stat::NAMES_UNREAD, 1);
+        return false;
+    }
+    let name = &mut scratch.name;
+    name.kind = u32::from(head.kind);
+    name.line = 0;
+    name.function_len = 0;
+    name.class_len = 0;
+    name.file_len = 0;
+    let mut complete = true;
+    if head.name != 0 {
+        name.function_len = copy_head(head.name, &mut name.function);
+        complete &= name.function_len != NOT_COPIED;
+    }
+    if head.scope != 0 {
+        let class = pointer(head.scope.wrapping_add(CLASS_NAME));
+        name.class_len = copy_head(class, &mut name.class);
+        complete &= name.class_len != NOT_COPIED;
+    }
+    if name.kind != FUNCTION_INTERNAL {
+        let place = place(function, image);
+        name.line = place.line;
+        name.file_len = copy_tail(place.file, &mut name.file);
+        complete &= name.file_len != NOT_COPIED;
+    }
+    if !complete {
+        add(stat::NAMES_UNREAD, 1);
+        return false;
+    }
+    if NAMES.insert(key, &*name, u64::from(BPF_NOEXIST)).is_err() {
+        add(stat::NAMES_FULL, 1);
+    }
+    true
+}
+
+/// Returned by the copies for a string that could not be read.
+const NOT_COPIED: u32 = u32::MAX;
+
+/// Copies the head of a zend_string; returns the length of the whole.
+#[inline(always)]
+fn copy_head<const N: usize>(string: u64, destination: &mut [u8; N]) -> u32 {
+    let mut head = StringHead { hash: 0, len: 0 };
+    if !fetch_string_head(string, &mut head) {
+        return NOT_COPIED;
+    }
+    let len = head.len as u32;
+    let kept = if len > N as u32 { N as u32 } else { len };
+    if copy(destination, kept, string.wrapping_add(STRING_TEXT)) { len } else { NOT_COPIED }
+}
+
+/// Copies the tail of a zend_string; returns the length of the whole.
+#[inline(always)]
+fn copy_tail<const N: usize>(string: u64, destination: &mut [u8; N]) -> u32 {
+    let mut head = StringHead { hash: 0, len: 0 };
+    if !fetch_string_head(string, &mut head) {
+        return NOT_COPIED;
+    }
+    let len = head.len as u32;
+    let kept = if len > N as u32 { N as u32 } else { len };
+    let from = string.wrapping_add(STRING_TEXT).wrapping_add(u64::from(len - kept));
+    if copy(destination, kept, from) { len } else { NOT_COPIED }
+}
+
+#[inline(always)]
+fn copy<const N: usize>(destination: &mut [u8; N], len: u32, from: u64) -> bool {
+    if len > N as u32 {
+        return false;
+    }
+    // SAFETY: a checked read of no more bytes than the array has.
+    unsafe { generated::bpf_probe_read_user(destination.as_mut_ptr().cast(), len, from as *const _) == 0 }
+}

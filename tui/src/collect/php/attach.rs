@@ -1,0 +1,160 @@
+//! Attaches a loaded program to a place in a file, for every process that maps it, now or later.
+//!
+//! aya 0.14 cannot raise a probe's semaphore, so the perf event is opened here. Dropping an [`Attachment`] detaches;
+//! the kernel does the same when this process ends in whatever way.
+#![expect(unsafe_code, reason = "perf_event_open and bpf(2) have no safe wrapper")]
+
+use std::{
+    ffi::CString,
+    fs, io,
+    os::{
+        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::{Path, PathBuf},
+};
+
+/// Why a probe could not be attached.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// The kernel has no uprobes.
+    #[error("the kernel has no uprobes (/sys/bus/event_source/devices/uprobe): {0}")]
+    NoUprobes(io::Error),
+    /// The path holds a NUL.
+    #[error("the path {0} cannot be handed to the kernel")]
+    Path(PathBuf),
+    /// Another tool attached the same site in another way.
+    #[error("another tool is attached to {path} at {offset:#x} without its semaphore; stop that tool first")]
+    Conflict {
+        /// File.
+        path: PathBuf,
+        /// Offset in it.
+        offset: u64,
+    },
+    /// The kernel refused.
+    #[error("{call} for {path} at {offset:#x}: {source}")]
+    Kernel {
+        /// System call.
+        call: &'static str,
+        /// File.
+        path: PathBuf,
+        /// Offset in it.
+        offset: u64,
+        /// Reason.
+        source: io::Error,
+    },
+}
+
+/// Where to attach.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// File; /proc/PID/exe and /proc/PID/map_files work for files that were replaced.
+    pub path: &'a Path,
+    /// Offset of the instruction in the file.
+    pub offset: u64,
+    /// Offset of the semaphore in the file, 0 when there is none.
+    pub semaphore: u64,
+    /// Handed to the program at each hit.
+    pub cookie: u64,
+}
+
+/// An attached probe; it detaches when dropped.
+#[derive(Debug)]
+pub struct Attachment {
+    _link: OwnedFd,
+    _event: OwnedFd,
+}
+
+/// The kernel's number for uprobe events.
+#[derive(Debug, Clone, Copy)]
+pub struct UprobeType(u32);
+
+impl UprobeType {
+    /// Reads the number.
+    ///
+    /// # Errors
+    /// The kernel has no uprobes.
+    pub fn read() -> Result<Self, AttachError> {
+        let text = fs::read_to_string("/sys/bus/event_source/devices/uprobe/type").map_err(AttachError::NoUprobes)?;
+        text.trim().parse().map(Self).map_err(|_| AttachError::NoUprobes(io::Error::from(io::ErrorKind::InvalidData)))
+    }
+}
+
+/// `struct perf_event_attr` up to `config2` (PERF_ATTR_SIZE_VER1, include/uapi/linux/perf_event.h).
+#[repr(C)]
+#[derive(Default)]
+struct PerfEventAttr {
+    kind: u32,
+    size: u32,
+    config: u64,
+    sample_period: u64,
+    sample_type: u64,
+    read_format: u64,
+    flags: u64,
+    wakeup_events: u32,
+    bp_type: u32,
+    config1: u64,
+    config2: u64,
+}
+
+/// `union bpf_attr` for BPF_LINK_CREATE with a cookie (include/uapi/linux/bpf.h).
+#[repr(C)]
+#[derive(Default)]
+struct LinkCreateAttr {
+    program: u32,
+    target: u32,
+    attach_type: u32,
+    flags: u32,
+    cookie: u64,
+}
+
+/// The semaphore's offset stands in the upper half of `config` (kernel/trace/trace_event_perf.c, `PERF_UPROBE_REF_CTR_OFFSET_SHIFT`).
+const SEMAPHORE_SHIFT: u32 = 32;
+const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
+const BPF_LINK_CREATE: libc::c_int = 28;
+const BPF_PERF_EVENT: u32 = 41;
+
+/// Attaches `program` at `place`.
+///
+/// # Errors
+/// The kernel refuses; the error says which call, where and why.
+pub fn attach(uprobe: UprobeType, program: BorrowedFd<'_>, place: Place<'_>) -> Result<Attachment, AttachError> {
+    let failed = |call, source: io::Error| {
+        if source.raw_os_error() == Some(libc::EINVAL) && place.semaphore != 0 && call == "perf_event_open" {
+            AttachError::Conflict { path: place.path.to_owned(), offset: place.offset }
+        } else {
+            AttachError::Kernel { call, path: place.path.to_owned(), offset: place.offset, source }
+        }
+    };
+    let path = CString::new(place.path.as_os_str().as_bytes()).map_err(|_| AttachError::Path(place.path.to_owned()))?;
+    let attr = PerfEventAttr {
+        kind: uprobe.0,
+        size: size_of::<PerfEventAttr>() as u32,
+        config: place.semaphore << SEMAPHORE_SHIFT,
+        config1: path.as_ptr() as u64,
+        config2: place.offset,
+        ..PerfEventAttr::default()
+    };
+    // SAFETY: the attribute and the path outlive the call, which reads them only; pid -1 with a CPU means all processes.
+    let event = unsafe { libc::syscall(libc::SYS_perf_event_open, &raw const attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC) };
+    let event = owned(event).map_err(|source| failed("perf_event_open", source))?;
+    let attr = LinkCreateAttr {
+        program: program.as_raw_fd() as u32,
+        target: event.as_raw_fd() as u32,
+        attach_type: BPF_PERF_EVENT,
+        flags: 0,
+        cookie: place.cookie,
+    };
+    // SAFETY: the attribute outlives the call, which reads no more than the given size.
+    let link = unsafe { libc::syscall(libc::SYS_bpf, BPF_LINK_CREATE, &raw const attr, size_of::<LinkCreateAttr>()) };
+    let link = owned(link).map_err(|source| failed("BPF_LINK_CREATE (Linux 5.15 or newer)", source))?;
+    Ok(Attachment { _link: link, _event: event })
+}
+
+fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just returned this descriptor, and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(result as i32) })
+}

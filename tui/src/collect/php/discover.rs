@@ -1,0 +1,299 @@
+//! Finds the processes that run PHP and the images they run. One look at an executable serves all its processes.
+//! It reads /proc and ELF files; attaching is the collector's matter.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use tusktop_shared::{URI_APACHE, URI_FASTCGI, URI_SAPI};
+
+use super::{
+    event::pool_of_title,
+    image::{Image, ImageError},
+};
+
+/// Server API of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sapi {
+    /// Command line, `php -S` included.
+    Cli,
+    /// php-fpm.
+    Fpm,
+    /// php-cgi.
+    Cgi,
+    /// Apache's module.
+    Apache,
+    /// PHP inside another program.
+    Embed,
+}
+
+impl Sapi {
+    /// Name as the snapshot has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cli => "cli",
+            Self::Fpm => "fpm",
+            Self::Cgi => "cgi",
+            Self::Apache => "apache",
+            Self::Embed => "embed",
+        }
+    }
+
+    /// Where the programs find the URI.
+    pub fn uri_source(self) -> u32 {
+        match self {
+            Self::Fpm | Self::Cgi => URI_FASTCGI,
+            Self::Apache => URI_APACHE,
+            Self::Cli | Self::Embed => URI_SAPI,
+        }
+    }
+
+    fn of(image: &Path, executable: &Path) -> Self {
+        let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let (image, executable) = (name(image), name(executable));
+        if image.contains("php") && image.contains(".so") {
+            if executable.starts_with("apache2") || executable.starts_with("httpd") {
+                Self::Apache
+            } else {
+                Self::Embed
+            }
+        } else if image.contains("fpm") {
+            Self::Fpm
+        } else if image.contains("cgi") {
+            Self::Cgi
+        } else {
+            Self::Cli
+        }
+    }
+}
+
+/// A PHP image that some process runs.
+#[derive(Debug)]
+pub struct Found {
+    /// Path as its process sees it.
+    pub path: PathBuf,
+    /// Path that opens this very file, even when it was replaced or lives in a container.
+    pub handle: PathBuf,
+    /// Server API.
+    pub sapi: Sapi,
+    /// What the file says.
+    pub image: Image,
+}
+
+/// A process that runs a PHP image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mapped {
+    /// Index into [`Discovery::images`].
+    pub image: usize,
+    /// Load bias.
+    pub bias: u64,
+}
+
+/// Identity of a file across mounts: an overlay shows its own device number for the same inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct FileId {
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl FileId {
+    fn of(metadata: &fs::Metadata) -> Self {
+        Self { inode: metadata.ino(), size: metadata.size(), changed: (metadata.ctime(), metadata.ctime_nsec()) }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Verdict {
+    Php(usize),
+    /// Not PHP, but programs of this name load it as a library.
+    Host,
+    Plain,
+}
+
+/// Programs that load PHP as a library.
+const HOSTS: [&str; 8] = ["apache2", "httpd", "frankenphp", "unitd", "uwsgi", "lsphp", "caddy", "php"];
+/// Executables and libraries that are remembered; more make it start anew.
+const FILES: usize = 4096;
+
+/// What a look at a process found.
+#[derive(Debug)]
+pub enum Look {
+    /// It runs PHP.
+    Php(Mapped),
+    /// It may load PHP later.
+    Host,
+    /// It does not run PHP, or is gone.
+    Plain,
+}
+
+/// Remembers what every file was found to be.
+#[derive(Debug, Default)]
+pub struct Discovery {
+    /// Images found so far; they are never removed, so an index stays good.
+    pub images: Vec<Found>,
+    files: HashMap<FileId, Verdict>,
+    failures: HashMap<PathBuf, ImageError>,
+}
+
+impl Discovery {
+    /// Looks at one process.
+    pub fn look(&mut self, pid: u32) -> Look {
+        match self.try_look(pid) {
+            Ok(look) => look,
+            // The process ended, or it is another user's: that is a notice of its own.
+            Err(_) => Look::Plain,
+        }
+    }
+
+    /// Files that look like PHP but could not be read.
+    pub fn failures(&self) -> impl Iterator<Item = &ImageError> {
+        self.failures.values()
+    }
+
+    fn try_look(&mut self, pid: u32) -> io::Result<Look> {
+        let handle = PathBuf::from(format!("/proc/{pid}/exe"));
+        let id = FileId::of(&fs::metadata(&handle)?);
+        let executable = fs::read_link(&handle)?;
+        match self.verdict(id, &handle, &executable, &executable) {
+            Verdict::Php(image) => {
+                let mapping = maps(pid)?.into_iter().find(|mapping| mapping.inode == id.inode);
+                Ok(self.mapped(image, mapping))
+            }
+            Verdict::Plain => Ok(Look::Plain),
+            Verdict::Host => {
+                for mapping in maps(pid)? {
+                    let Some(path) = mapping.path.clone().filter(|path| is_library(path)) else { continue };
+                    let handle = PathBuf::from(format!("/proc/{pid}/map_files/{}", mapping.range));
+                    let Ok(metadata) = fs::metadata(&handle) else { continue };
+                    if let Verdict::Php(image) = self.verdict(FileId::of(&metadata), &handle, &path, &executable) {
+                        return Ok(self.mapped(image, Some(mapping)));
+                    }
+                }
+                Ok(Look::Host)
+            }
+        }
+    }
+
+    fn mapped(&self, image: usize, mapping: Option<Mapping>) -> Look {
+        mapping
+            .and_then(|mapping| self.images[image].image.bias(mapping.start, mapping.offset))
+            .map_or(Look::Plain, |bias| Look::Php(Mapped { image, bias }))
+    }
+
+    fn verdict(&mut self, id: FileId, handle: &Path, path: &Path, executable: &Path) -> Verdict {
+        if let Some(&verdict) = self.files.get(&id) {
+            return verdict;
+        }
+        let verdict = match Image::read(handle) {
+            Ok(Some(image)) => {
+                self.images.push(Found {
+                    path: path.to_owned(),
+                    handle: handle.to_owned(),
+                    sapi: Sapi::of(path, executable),
+                    image,
+                });
+                Verdict::Php(self.images.len() - 1)
+            }
+            Ok(None) if is_host(path) => Verdict::Host,
+            Ok(None) => Verdict::Plain,
+            Err(error) => {
+                if is_host(path) && self.failures.len() < FILES {
+                    self.failures.insert(path.to_owned(), error);
+                }
+                Verdict::Plain
+            }
+        };
+        if self.files.len() >= FILES {
+            self.files.retain(|_, verdict| matches!(verdict, Verdict::Php(_)));
+        }
+        self.files.insert(id, verdict);
+        verdict
+    }
+}
+
+fn is_host(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| HOSTS.iter().any(|host| name.to_string_lossy().starts_with(host)))
+}
+
+fn is_library(path: &Path) -> bool {
+    path.file_name().map(|name| name.to_string_lossy()).is_some_and(|name| {
+        (name.starts_with("libphp") || name.starts_with("mod_php") || name.starts_with("php")) && name.contains(".so")
+    })
+}
+
+/// One line of /proc/PID/maps that maps a file.
+struct Mapping {
+    range: String,
+    start: u64,
+    offset: u64,
+    inode: u64,
+    path: Option<PathBuf>,
+}
+
+fn maps(pid: u32) -> io::Result<Vec<Mapping>> {
+    let text = fs::read(format!("/proc/{pid}/maps"))?;
+    Ok(String::from_utf8_lossy(&text).lines().filter_map(mapping).collect())
+}
+
+fn mapping(line: &str) -> Option<Mapping> {
+    let mut fields = line.splitn(6, ' ');
+    let range = fields.next()?;
+    let start = u64::from_str_radix(range.split_once('-')?.0, 16).ok()?;
+    let offset = u64::from_str_radix(fields.nth(1)?, 16).ok()?;
+    let inode = fields.nth(1)?.parse().ok().filter(|&inode| inode != 0)?;
+    let path = fields.next().map(|path| PathBuf::from(path.trim_start().trim_end_matches(" (deleted)")));
+    Some(Mapping { range: range.to_owned(), start, offset, inode, path })
+}
+
+/// Pool of a php-fpm worker by its title, such as `php-fpm: pool www`.
+pub fn pool(pid: u32) -> Option<Arc<str>> {
+    let title = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    pool_of_title(&String::from_utf8_lossy(&title))
+}
+
+/// Script of a command line PHP: its first argument that is no option.
+pub fn script(pid: u32) -> Option<String> {
+    let arguments = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let mut arguments = arguments.split(|&byte| byte == 0).skip(1).map(String::from_utf8_lossy);
+    loop {
+        let argument = arguments.next()?;
+        if matches!(&*argument, "-d" | "-c" | "-z") {
+            arguments.next();
+        } else if !argument.starts_with('-') && !argument.is_empty() {
+            return Some(argument.into_owned());
+        } else if matches!(&*argument, "-r" | "-S" | "-B" | "-R") {
+            return None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_maps_is_read_with_deleted_files_and_spaces() {
+        let line =
+            "55d0c0a00000-55d0c0c00000 r-xp 00200000 fe:01 123456                     /usr/sbin/php fpm (deleted)";
+        let mapping = mapping(line).unwrap();
+        assert_eq!((mapping.start, mapping.offset, mapping.inode), (0x55d0_c0a0_0000, 0x20_0000, 123_456));
+        assert_eq!(mapping.path.unwrap(), Path::new("/usr/sbin/php fpm"));
+        assert!(super::mapping("7ffc1000-7ffc2000 rw-p 00000000 00:00 0          [stack]").is_none());
+        assert!(super::mapping("garbage").is_none());
+    }
+
+    #[test]
+    fn the_server_api_follows_from_the_names() {
+        let of = |image, executable| Sapi::of(Path::new(image), Path::new(executable));
+        assert_eq!(of("/usr/sbin/php-fpm8.2", "/usr/sbin/php-fpm8.2"), Sapi::Fpm);
+        assert_eq!(of("/usr/bin/php8.2", "/usr/bin/php8.2"), Sapi::Cli);
+        assert_eq!(of("/usr/bin/php-cgi8.2", "/usr/bin/php-cgi8.2"), Sapi::Cgi);
+        assert_eq!(of("/usr/lib/apache2/modules/libphp8.2.so", "/usr/sbin/apache2"), Sapi::Apache);
+        assert_eq!(of("/usr/lib/libphp.so", "/usr/local/bin/frankenphp"), Sapi::Embed);
+    }
+}

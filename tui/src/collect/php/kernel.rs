@@ -1,0 +1,361 @@
+//! The loaded BPF programs and their maps: load, attach, read. It knows the maps' layout and leaves their meaning to others.
+
+use std::{
+    collections::HashMap,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    Ebpf, EbpfError,
+    maps::{Array, HashMap as BpfHashMap, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf},
+    programs::{
+        PerfEvent, ProgramError, RawTracePoint, UProbe,
+        perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent},
+    },
+    util::online_cpus,
+};
+use tusktop_shared::{
+    self as shared, Config, CountKey, FunctionName, Process, Request, SITE_SHUTDOWN, SITE_STARTUP, Site, Stack,
+    UNKNOWN_OFFSET, stat,
+};
+
+use super::{
+    attach::{self, AttachError, Attachment, Place, UprobeType},
+    btf::KernelTypes,
+    image::{Image, RequestSites},
+    operand::Architecture,
+    wire::Wire,
+};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/tusktop.bpf.o"));
+
+/// Why the programs do not run.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// Not enough rights.
+    #[error("the kernel does not let this user load BPF programs ({source})")]
+    Permission {
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The CPU's saved registers are not known.
+    #[error("PHP cannot be observed on {}", std::env::consts::ARCH)]
+    Architecture,
+    /// The object was refused.
+    #[error("the BPF object cannot be loaded: {0}")]
+    Object(#[from] EbpfError),
+    /// A map does not work.
+    #[error("BPF map {name}: {source}")]
+    Map {
+        /// Map.
+        name: &'static str,
+        /// Reason.
+        source: MapError,
+    },
+    /// A program was refused.
+    #[error("the kernel refuses the BPF program {name}: {}", concise(source))]
+    Program {
+        /// Program.
+        name: &'static str,
+        /// Reason.
+        source: ProgramError,
+    },
+    /// A map or program is not in the object.
+    #[error("the BPF object has no {0}; it does not belong to this program")]
+    Missing(&'static str),
+    /// The list of CPUs cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Cpus {
+        /// File.
+        path: PathBuf,
+        /// Reason.
+        source: io::Error,
+    },
+    /// A probe was refused.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+}
+
+/// Size of the map of running requests.
+const REQUESTS: usize = 4096;
+
+type Hash<K, V> = BpfHashMap<MapData, K, Wire<V>>;
+type Counts = PerCpuHashMap<MapData, Wire<CountKey>, u64>;
+
+/// The programs and their maps. Everything is detached when it is dropped.
+pub struct Kernel {
+    ebpf: Ebpf,
+    uprobe: UprobeType,
+    request_program: Option<OwnedFd>,
+    attachments: HashMap<u32, Vec<Attachment>>,
+    cookies: u32,
+    /// The programs hold on to it by its descriptor until they are loaded.
+    _config: Array<MapData, Wire<Config>>,
+    active: Array<MapData, u32>,
+    writing: u32,
+    images: Hash<u32, shared::Image>,
+    sites: Hash<u32, Site>,
+    processes: Hash<u32, Process>,
+    requests: Hash<u64, Request>,
+    names: Hash<u64, FunctionName>,
+    stacks: Hash<u64, Stack>,
+    counts: [Counts; 2],
+    stats: PerCpuArray<MapData, u64>,
+}
+
+macro_rules! map {
+    ($ebpf:ident, $name:literal) => {
+        $ebpf
+            .take_map($name)
+            .ok_or(KernelError::Missing($name))?
+            .try_into()
+            .map_err(|source| KernelError::Map { name: $name, source })?
+    };
+}
+
+impl Kernel {
+    /// Loads the programs and follows processes; nothing is sampled or probed yet.
+    /// The second value is the ring that events come through.
+    ///
+    /// # Errors
+    /// The kernel refuses, by rights or by features.
+    pub fn load() -> Result<(Self, RingBuf<MapData>), KernelError> {
+        let architecture = Architecture::current().ok_or(KernelError::Architecture)?;
+        let uprobe = UprobeType::read()?;
+        let mut ebpf = Ebpf::load(OBJECT).map_err(permission)?;
+        let mut config: Array<MapData, Wire<Config>> = map!(ebpf, "CONFIG");
+        config
+            .set(0, Wire(kernel_layout(architecture)), 0)
+            .map_err(|source| KernelError::Map { name: "CONFIG", source })?;
+        for (name, tracepoint) in
+            [("fork", "sched_process_fork"), ("exec", "sched_process_exec"), ("exit", "sched_process_exit")]
+        {
+            let program: &mut RawTracePoint = program(&mut ebpf, name)?;
+            program
+                .load()
+                .and_then(|()| program.attach(tracepoint))
+                .map_err(|source| KernelError::Program { name, source })?;
+        }
+        let ring = map!(ebpf, "EVENTS");
+        let kernel = Self {
+            uprobe,
+            request_program: None,
+            attachments: HashMap::new(),
+            cookies: 0,
+            _config: config,
+            active: map!(ebpf, "ACTIVE"),
+            writing: 0,
+            images: map!(ebpf, "IMAGES"),
+            sites: map!(ebpf, "SITES"),
+            processes: map!(ebpf, "PROCESSES"),
+            requests: map!(ebpf, "REQUESTS"),
+            names: map!(ebpf, "NAMES"),
+            stacks: map!(ebpf, "STACKS"),
+            counts: [map!(ebpf, "COUNTS_0"), map!(ebpf, "COUNTS_1")],
+            stats: map!(ebpf, "STATS"),
+            ebpf,
+        };
+        Ok((kernel, ring))
+    }
+
+    /// Starts the timer of every CPU.
+    ///
+    /// # Errors
+    /// The kernel refuses the program or the timer.
+    pub fn sample(&mut self, hz: u32) -> Result<(), KernelError> {
+        let cpus = online_cpus().map_err(|(path, source)| KernelError::Cpus { path: path.into(), source })?;
+        let name = "sample";
+        let program: &mut PerfEvent = program(&mut self.ebpf, name)?;
+        let refused = |source| KernelError::Program { name, source };
+        program.load().map_err(refused)?;
+        // A period, not a frequency: the kernel adapts the latter and would not keep it exactly.
+        let period = 1_000_000_000 / u64::from(hz.max(1));
+        for cpu in cpus {
+            program
+                .attach(
+                    PerfEventConfig::Software(SoftwareEvent::CpuClock),
+                    PerfEventScope::AllProcessesOneCpu { cpu },
+                    SamplePolicy::Period(period),
+                    false,
+                )
+                .map_err(refused)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the programs the layout of an image.
+    ///
+    /// # Errors
+    /// The map is full.
+    pub fn add_image(&mut self, id: u32, image: &Image, uri_source: u32) -> Result<(), KernelError> {
+        let known = image.offsets.filter(|_| !image.zts);
+        let layout = shared::Image {
+            executor_globals: known.and(image.executor_globals).unwrap_or(0),
+            sapi_globals: known.and(image.sapi_globals).unwrap_or(0),
+            current_execute_data: known.map_or(0, |offsets| offsets.current_execute_data),
+            previous_execute_data: known.map_or(0, |offsets| offsets.previous_execute_data),
+            filename: known.map_or(0, |offsets| offsets.filename),
+            response_code: known.map_or(0, |offsets| offsets.response_code),
+            fastcgi_environment: known.map_or(0, |offsets| offsets.fastcgi_environment),
+            uri_source,
+        };
+        self.images.insert(id, Wire(layout), 0).map_err(|source| KernelError::Map { name: "IMAGES", source })
+    }
+
+    /// Attaches the request probes of an image, for every process that maps it.
+    ///
+    /// # Errors
+    /// The kernel refuses; probes that were attached before stay until [`Self::detach`].
+    pub fn attach_requests(&mut self, id: u32, path: &Path, sites: &RequestSites) -> Result<(), KernelError> {
+        let program = match &self.request_program {
+            Some(program) => program,
+            None => self.request_program.insert(load_request(&mut self.ebpf)?),
+        };
+        // The end first: a start that is seen always has its end seen.
+        for (kind, sites) in [(SITE_SHUTDOWN, &sites.shutdown), (SITE_STARTUP, &sites.startup)] {
+            for site in sites {
+                let cookie = self.cookies;
+                self.cookies += 1;
+                let wire = Site { address: site.address, image: id, kind, arguments: site.arguments };
+                self.sites
+                    .insert(cookie, Wire(wire), 0)
+                    .map_err(|source| KernelError::Map { name: "SITES", source })?;
+                let place = Place { path, offset: site.offset, semaphore: site.semaphore, cookie: u64::from(cookie) };
+                let attachment = attach::attach(self.uprobe, program.as_fd(), place)?;
+                self.attachments.entry(id).or_default().push(attachment);
+            }
+        }
+        Ok(())
+    }
+
+    /// Detaches all probes of an image.
+    pub fn detach(&mut self, id: u32) {
+        self.attachments.remove(&id);
+    }
+
+    /// Tells the programs that a process runs an image.
+    ///
+    /// # Errors
+    /// The map is full.
+    pub fn add_process(&mut self, pid: u32, image: u32, bias: u64) -> Result<(), KernelError> {
+        self.processes
+            .insert(pid, Wire(Process { bias, image, reserved: 0 }), 0)
+            .map_err(|source| KernelError::Map { name: "PROCESSES", source })
+    }
+
+    /// Lets the programs write into the other map of counts; [`Self::take_counts`] then empties the one they left.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn turn_counts(&mut self) -> Result<(), KernelError> {
+        self.writing ^= 1;
+        self.active.set(0, self.writing, 0).map_err(|source| KernelError::Map { name: "ACTIVE", source })
+    }
+
+    /// Takes all samples that the programs wrote before the last turn.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn take_counts(&mut self) -> Result<Vec<(CountKey, u64)>, KernelError> {
+        let failed = |source| KernelError::Map { name: "COUNTS", source };
+        let counts = &mut self.counts[(self.writing ^ 1) as usize];
+        let keys: Vec<_> = counts.keys().collect::<Result<_, _>>().map_err(failed)?;
+        let mut taken = Vec::with_capacity(keys.len());
+        for key in keys {
+            taken.push((key.0, counts.get(&key, 0).map_err(failed)?.iter().sum()));
+            counts.remove(&key).map_err(failed)?;
+        }
+        Ok(taken)
+    }
+
+    /// A stack by its key.
+    pub fn stack(&self, key: u64) -> Option<Box<Stack>> {
+        self.stacks.get(&key, 0).ok().map(|stack| Box::new(stack.0))
+    }
+
+    /// A name by its key.
+    pub fn name(&self, key: u64) -> Option<Box<FunctionName>> {
+        self.names.get(&key, 0).ok().map(|name| Box::new(name.0))
+    }
+
+    /// Empties the maps of stacks and names; the programs fill them again with what they meet.
+    pub fn forget_names(&mut self) {
+        let stacks: Vec<_> = self.stacks.keys().flatten().collect();
+        for key in stacks {
+            let _ = self.stacks.remove(&key);
+        }
+        let names: Vec<_> = self.names.keys().flatten().collect();
+        for key in names {
+            let _ = self.names.remove(&key);
+        }
+    }
+
+    /// Requests that run now.
+    pub fn requests(&self) -> impl Iterator<Item = Request> {
+        // An entry that goes away makes the kernel begin anew; the bound ends that on a busy server.
+        self.requests.iter().take(2 * REQUESTS).flatten().map(|(_, request)| request.0)
+    }
+
+    /// The counters of all CPUs, by the indexes of `tusktop_shared::stat`.
+    pub fn stats(&self) -> [u64; stat::COUNT as usize] {
+        std::array::from_fn(|i| self.stats.get(&(i as u32), 0).map_or(0, |values| values.iter().sum()))
+    }
+}
+
+fn load_request(ebpf: &mut Ebpf) -> Result<OwnedFd, KernelError> {
+    let name = "request";
+    let request: &mut UProbe = program(ebpf, name)?;
+    request
+        .load()
+        .and_then(|()| Ok(request.fd()?.as_fd().try_clone_to_owned()?))
+        .map_err(|source| KernelError::Program { name, source })
+}
+
+/// The verifier's log has thousands of lines; its verdict stands near the end.
+fn concise(error: &ProgramError) -> String {
+    let ProgramError::LoadError { io_error, verifier_log } = error else { return error.to_string() };
+    let log = verifier_log.to_string();
+    let verdict = log.lines().rev().find(|line| {
+        !line.is_empty() && !["processed ", "verification time", "stack depth"].iter().any(|start| line.starts_with(start))
+    });
+    match verdict {
+        Some(verdict) => format!("{io_error} ({})", verdict.chars().take(160).collect::<String>()),
+        None => io_error.to_string(),
+    }
+}
+
+fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, KernelError>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+{
+    ebpf.program_mut(name)
+        .ok_or(KernelError::Missing(name))?
+        .try_into()
+        .map_err(|source| KernelError::Program { name, source })
+}
+
+fn permission(error: EbpfError) -> KernelError {
+    if let EbpfError::MapError(MapError::CreateError { io_error, .. }) = &error
+        && io_error.kind() == io::ErrorKind::PermissionDenied
+    {
+        return KernelError::Permission { source: io::Error::from(io::ErrorKind::PermissionDenied) };
+    }
+    KernelError::Object(error)
+}
+
+/// Offsets of the kernel's structures; what its type information does not have is unknown, and what needs it is left out.
+fn kernel_layout(architecture: Architecture) -> Config {
+    let types = KernelTypes::open(Path::new("/sys/kernel/btf/vmlinux")).ok();
+    let offset =
+        |structure, path| types.as_ref().and_then(|types| types.offset(structure, path)).unwrap_or(UNKNOWN_OFFSET);
+    Config {
+        task_tgid: offset("task_struct", "tgid"),
+        task_cpu_time: offset("task_struct", "se.sum_exec_runtime"),
+        task_memory: offset("task_struct", "mm"),
+        memory_arguments: offset("mm_struct", "arg_start"),
+        instruction_pointer: architecture.instruction_pointer(),
+        reserved: 0,
+    }
+}

@@ -1,5 +1,6 @@
 //! Snapshots as text for other programs and for people without a screen; each format is a function of a snapshot.
 
+mod columns;
 mod json;
 mod table;
 

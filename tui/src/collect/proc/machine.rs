@@ -68,16 +68,16 @@ impl MachineReader {
             host: self.host.clone(),
             cpu: std::fs::read_to_string(self.root.join("stat")).ok().as_deref().and_then(cpu_ticks),
             load: LoadAverage::from_file(self.root.join("loadavg"))
-                .map(|load| [load.one, load.five, load.fifteen].map(f64::from))
+                .map(|load| [load.one, load.five, load.fifteen].map(hundredths))
                 .unwrap_or_default(),
             memory_available_bytes: memory.as_ref().and_then(|memory| memory.mem_available),
             swap_used_bytes: memory.as_ref().map(|memory| memory.swap_total.saturating_sub(memory.swap_free)),
             pressure: Pressure {
-                cpu_some: CpuPressure::from_file(pressure.join("cpu")).ok().map(|cpu| f64::from(cpu.some.avg10)),
-                io_some: IoPressure::from_file(pressure.join("io")).ok().map(|io| f64::from(io.some.avg10)),
+                cpu_some: CpuPressure::from_file(pressure.join("cpu")).ok().map(|cpu| hundredths(cpu.some.avg10)),
+                io_some: IoPressure::from_file(pressure.join("io")).ok().map(|io| hundredths(io.some.avg10)),
                 memory_some: MemoryPressure::from_file(pressure.join("memory"))
                     .ok()
-                    .map(|memory| f64::from(memory.some.avg10)),
+                    .map(|memory| hundredths(memory.some.avg10)),
             },
             uptime_ticks: uptime_s.map(|seconds| (seconds * self.ticks_per_second as f64) as u64),
         }
@@ -88,6 +88,11 @@ impl MachineReader {
         let text = std::fs::read_to_string(self.root.join("uptime")).ok()?;
         text.split_whitespace().next()?.parse().ok().filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0)
     }
+}
+
+/// The kernel prints two decimals; procfs keeps them in an `f32`, whose error would show.
+fn hundredths(value: f32) -> f64 {
+    (f64::from(value) * 100.0).round() / 100.0
 }
 
 /// `cpu user nice system idle iowait irq softirq steal …`; guest time is already part of user time (proc_stat(5)).

@@ -237,13 +237,15 @@ impl Sampler {
     }
 }
 
-/// A worker thread of the kernel appends what it does at the moment (`kworker/0:1-events`); that is no new name.
+/// A worker thread of the kernel appends what it does at the moment (`kworker/0:1-events`, `kworker/u8:2+flush`);
+/// that is no new name. A rescuer (`kworker/R-writeback`) has its own name there and no CPU.
 fn steady_comm<'a>(stat: &Stat<'a>) -> &'a [u8] {
-    if stat.kernel_thread && stat.comm.starts_with(b"kworker/") {
-        let end = stat.comm.iter().position(|byte| matches!(byte, b'-' | b'+')).unwrap_or(stat.comm.len());
-        return &stat.comm[..end];
+    let Some(colon) = stat.comm.iter().position(|&byte| byte == b':') else { return stat.comm };
+    if !stat.kernel_thread || !stat.comm.starts_with(b"kworker/") {
+        return stat.comm;
     }
-    stat.comm
+    let work = stat.comm[colon..].iter().position(|byte| matches!(byte, b'-' | b'+'));
+    &stat.comm[..work.map_or(stat.comm.len(), |work| colon + work)]
 }
 
 /// CPU time of this process, finer than the clock ticks of /proc/PID/stat.

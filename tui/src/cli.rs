@@ -109,7 +109,9 @@ mod tests {
 
     #[test]
     fn values_out_of_bounds_are_refused() {
-        for line in ["--hz 1001", "--hz -1", "-i 99ms", "-i 2h", "-i x", "--color 7", "snap -d 0", "snap --format xml", "x"] {
+        for line in
+            ["--hz 1001", "--hz -1", "-i 99ms", "-i 2h", "-i x", "--color 7", "snap -d 0", "snap --format xml", "x"]
+        {
             assert_eq!(parse(&format!("tusktop {line}")).unwrap_err().exit_code(), 2, "{line}");
         }
     }

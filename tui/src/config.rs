@@ -178,7 +178,8 @@ pub fn load(arguments: &SettingArgs, environment: &Environment) -> Result<Settin
 fn usual_files(environment: &Environment) -> Vec<PathBuf> {
     let home = || environment.home.as_ref().map(|home| Path::new(home).join(".config"));
     let own = environment.config_home.as_ref().map(PathBuf::from).or_else(home);
-    let own = own.map(|folder| folder.join("tusktop/config.toml")).filter(|path| !belongs_to_sudo_user(path, environment));
+    let own =
+        own.map(|folder| folder.join("tusktop/config.toml")).filter(|path| !belongs_to_sudo_user(path, environment));
     own.into_iter().chain(["/etc/tusktop/config.toml".into()]).collect()
 }
 
@@ -232,4 +233,149 @@ pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
     let distance = |candidate: &str| strsim::damerau_levenshtein(&typed.to_lowercase(), candidate);
     let near = known.into_iter().map(|candidate| (distance(candidate), candidate)).min()?;
     (near.0 <= (typed.chars().count() / 3).max(1)).then_some(near.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(text: &str) -> Result<Settings, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        std::fs::write(&path, text).unwrap();
+        let arguments = SettingArgs { config: Some(path), ..SettingArgs::default() };
+        load(&arguments, &Environment::default())
+            .map_err(|error| error.to_string().replace(&*folder.path().to_string_lossy(), ""))
+    }
+
+    #[test]
+    fn the_default_file_sets_the_defaults() {
+        assert_eq!(Settings { file: None, ..settings(DEFAULT_FILE).unwrap() }, Settings::default());
+    }
+
+    #[test]
+    fn the_default_file_shows_every_default_as_it_is() {
+        let shown = DEFAULT_FILE.lines().filter(|line| !line.contains("theme") && !line.contains("ctrl"));
+        let set: String = shown
+            .map(|line| format!("{}\n", line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line)))
+            .collect();
+        assert!(set.contains("\ninterval = "), "{set}");
+        assert_eq!(Settings { file: None, ..settings(&set).unwrap() }, Settings::default());
+    }
+
+    #[test]
+    fn all_settings_are_read() {
+        let read = settings(
+            "interval = \"500ms\"\nhz = 0\ntheme = \"light\"\ncolor = \"256\"\nascii = true\nmouse = false\nphp = false\n[keys]\n\"ctrl+f\" = \"filter\"\n",
+        )
+        .unwrap();
+        let expected = Settings {
+            interval: Duration::from_millis(500),
+            hz: 0,
+            theme: Some("light".into()),
+            color: Color::Ansi256,
+            ascii: true,
+            mouse: false,
+            php: false,
+            keys: vec![KeySetting { key: "ctrl+f".into(), action: "filter".into(), line: 9 }],
+            file: read.file.clone(),
+        };
+        assert_eq!(read, expected);
+        assert_eq!(settings("interval = 2").unwrap().interval, Duration::from_secs(2));
+        assert_eq!(settings("interval = 0.5").unwrap().interval, Duration::from_millis(500));
+    }
+
+    #[test]
+    fn errors_name_file_line_key_and_the_nearest_name() {
+        let cases = [
+            ("\nintervall = 2", "/config.toml:2: unknown key `intervall`; did you mean `interval`?"),
+            ("colour = \"auto\"", "/config.toml:1: unknown key `colour`; did you mean `color`?"),
+            (
+                "zzzzzz = 1",
+                "/config.toml:1: unknown key `zzzzzz`; known are interval, hz, theme, color, ascii, mouse, php, keys",
+            ),
+            (
+                "hz = 1\ncolor = \"true\"",
+                "/config.toml:2: color: unknown value `true`; known are auto, always, never, 16, 256, truecolor",
+            ),
+            ("color = \"allways\"", "/config.toml:1: color: unknown value `allways`; did you mean `always`?"),
+            ("hz = 2000", "/config.toml:1: hz: must be between 0 and 1000"),
+            (
+                "interval = \"1 parsec\"",
+                "/config.toml:1: interval: expected a duration such as 500ms, 2s, 1m or a number of seconds",
+            ),
+            ("interval = \"1ms\"", "/config.toml:1: interval: must be between 100ms and 1h"),
+            (
+                "interval = true",
+                "/config.toml:1: interval: expected a duration such as \"500ms\", \"2s\" or a number of seconds",
+            ),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(settings(text).unwrap_err(), expected, "{text}");
+        }
+        for text in [
+            "mouse = 1",
+            "hz = -1",
+            "hz = \"x\"",
+            "[keys]\na = 1",
+            "x",
+            "mouse = true\nmouse = true",
+            "[keys",
+            "theme = \"a\nb\"",
+        ] {
+            let error = settings(text).unwrap_err();
+            assert!(error.starts_with("/config.toml:") && error.len() > 20, "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn arguments_win_over_the_environment_and_that_over_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.toml");
+        std::fs::write(&path, "color = \"16\"\nhz = 7\ninterval = 3\nmouse = true\n").unwrap();
+        let environment = Environment { config: Some(path.clone().into()), no_color: true, ..Environment::default() };
+        let read = load(&SettingArgs::default(), &environment).unwrap();
+        assert_eq!((read.color, read.hz, read.file.as_deref()), (Color::Never, 7, Some(&*path)));
+        let arguments = SettingArgs {
+            color: Some(Color::Always),
+            hz: Some(5),
+            no_mouse: true,
+            no_php: true,
+            ..SettingArgs::default()
+        };
+        let read = load(&arguments, &environment).unwrap();
+        assert_eq!((read.color, read.hz, read.interval), (Color::Always, 5, Duration::from_secs(3)));
+        assert!(!read.mouse && !read.php);
+    }
+
+    #[test]
+    fn files_are_looked_for_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, hz: u32| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, format!("hz = {hz}")).unwrap();
+        };
+        write("home/.config/tusktop/config.toml", 1);
+        write("xdg/tusktop/config.toml", 2);
+        let mut environment = Environment { home: Some(folder.path().join("home").into()), ..Environment::default() };
+        let hz = |environment: &Environment| load(&SettingArgs::default(), environment).unwrap().hz;
+        assert_eq!(hz(&environment), 1);
+        environment.config_home = Some(folder.path().join("xdg").into());
+        assert_eq!(hz(&environment), 2);
+        environment.config = Some(folder.path().join("missing.toml").into());
+        let error = load(&SettingArgs::default(), &environment).unwrap_err();
+        assert!(matches!(error, ConfigError::Read { .. }) && error.to_string().contains("missing.toml"));
+    }
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        let cases = [("500ms", 500), ("2s", 2000), ("2", 2000), ("0.25", 250), (" 1m ", 60_000), ("1h", 3_600_000)];
+        for (text, ms) in cases {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["", "x", "-1s", "-1", "NaN", "inf", "1e300", "99ms", "0", "61m"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
 }

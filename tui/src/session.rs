@@ -1,16 +1,13 @@
 //! The live spine: at each tick both collectors are asked, their answers become one snapshot, which goes to all who listen.
 //! It owns the pace and the deadlines; what the answers mean is `aggregate`'s work.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use tokio::{
     sync::{broadcast, mpsc, oneshot},
     task::JoinHandle,
-    time::{MissedTickBehavior, timeout, timeout_at},
+    time::{Instant, MissedTickBehavior, timeout, timeout_at},
 };
 
 use crate::{
@@ -82,7 +79,7 @@ pub async fn once(options: &Options, duration: Duration) -> Result<Option<Snapsh
         spine.attach(ATTACH_LIMIT).await;
         let baseline = Instant::now();
         spine.round(Duration::ZERO).await?;
-        tokio::time::sleep_until((baseline + duration).into()).await;
+        tokio::time::sleep_until(baseline + duration).await;
         spine.round(ATTACH_LIMIT).await
     }
     .await;
@@ -163,7 +160,7 @@ impl Spine {
     /// Waits for the PHP collector's first answer.
     async fn attach(&mut self, limit: Duration) {
         self.php.ask(Instant::now());
-        let deadline = tokio::time::Instant::now() + limit;
+        let deadline = Instant::now() + limit;
         while self.php.asked_at.is_some() {
             let Ok(Some(sample)) = timeout_at(deadline, self.samples.recv()).await else { return };
             self.take(sample);
@@ -176,10 +173,9 @@ impl Spine {
         while let Ok(late) = self.samples.try_recv() {
             self.take(late);
         }
-        let tick = Tick { at: Instant::now() };
-        let at = Timestamp::now();
-        self.php.ask(tick.at);
-        self.processes.send(tick).await.ok()?;
+        let (asked_at, at) = (Instant::now(), Timestamp::now());
+        self.php.ask(asked_at);
+        self.processes.send(Tick { at: asked_at.into_std() }).await.ok()?;
         let mut processes = None;
         while processes.is_none() {
             let sample = tokio::select! {
@@ -190,7 +186,7 @@ impl Spine {
             processes = self.take(sample);
         }
         while self.php.asked_at.is_some() {
-            let Ok(Some(sample)) = timeout_at((tick.at + patience).into(), self.samples.recv()).await else { break };
+            let Ok(Some(sample)) = timeout_at(asked_at + patience, self.samples.recv()).await else { break };
             self.take(sample);
         }
         Some(self.aggregate.update(at, *processes?, self.php.reading()))
@@ -221,7 +217,8 @@ impl Php {
         let Some(ticks) = &self.ticks else { return };
         if ticks.is_closed() {
             *self = Self { ended: true, answer: self.answer.take(), ..Self::default() };
-        } else if self.asked_at.is_none() && self.answer.is_none() && ticks.try_send(Tick { at }).is_ok() {
+        } else if self.asked_at.is_none() && self.answer.is_none() && ticks.try_send(Tick { at: at.into_std() }).is_ok()
+        {
             self.asked_at = Some(at);
         }
     }
@@ -242,5 +239,126 @@ impl Php {
             None if self.since.is_none() => PhpReading::Starting,
             None => PhpReading::Late,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(interval: Duration, php: bool) -> Options {
+        Options { interval, php: php.then_some(php::Options { hz: 0 }), proc: proc::Options::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_snapshot_has_no_rates_and_the_second_has() {
+        let (session, mut snapshots) = Session::start(&options(Duration::from_secs(1), false)).unwrap();
+        let first = snapshots.recv().await.unwrap();
+        assert!(first.system.cpu_ratio.is_none() && first.cost.cpu_ratio.is_none() && !first.processes.is_empty());
+        let second = snapshots.recv().await.unwrap();
+        assert!(second.system.cpu_ratio.is_some() && second.cost.cpu_ratio.is_some());
+        let third = snapshots.recv().await.unwrap();
+        assert_eq!((first.interval_ms, second.interval_ms, third.interval_ms), (0, 250, 1000));
+        session.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_stopped_session_sends_no_more() {
+        let (session, mut snapshots) = Session::start(&options(Duration::from_millis(100), false)).unwrap();
+        snapshots.recv().await.unwrap();
+        session.stop().await;
+        while snapshots.try_recv().is_ok() {}
+        assert!(matches!(snapshots.recv().await, Err(broadcast::error::RecvError::Closed)));
+    }
+
+    #[tokio::test]
+    async fn a_dropped_session_ends() {
+        let (session, mut snapshots) = Session::start(&options(Duration::from_millis(100), false)).unwrap();
+        drop(session);
+        let end = async {
+            loop {
+                match snapshots.recv().await {
+                    Err(broadcast::error::RecvError::Closed) => return,
+                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+                }
+            }
+        };
+        timeout(DETACH_LIMIT, end).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_single_snapshot_covers_its_duration() {
+        let snapshot =
+            once(&options(Duration::from_secs(1), false), Duration::from_millis(300)).await.unwrap().unwrap();
+        assert_eq!(snapshot.interval_ms, 300);
+        assert!(snapshot.system.cpu_ratio.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_missing_proc_root_is_an_error() {
+        let proc = proc::Options { root: "/nonexistent".into(), ..proc::Options::default() };
+        assert!(Session::start(&Options { proc, ..options(Duration::from_secs(1), false) }).is_err());
+    }
+
+    /// A spine whose PHP collector is played by the test.
+    fn played() -> (Spine, mpsc::Receiver<Tick>, mpsc::Sender<Sample>) {
+        let mut spine = Spine::new(&options(Duration::from_secs(1), false)).unwrap();
+        let (answers, samples) = mpsc::channel(2);
+        spine.processes = proc::spawn(&proc::Options::default(), answers.clone()).unwrap();
+        spine.samples = samples;
+        let (ticks, asked) = mpsc::channel(1);
+        spine.php.ticks = Some(ticks);
+        (spine, asked, answers)
+    }
+
+    fn notice(snapshot: &Snapshot, text: &str) -> bool {
+        snapshot.notices.iter().any(|notice| notice.text.contains(text))
+    }
+
+    #[tokio::test]
+    async fn snapshots_do_not_wait_for_php_to_attach() {
+        let (mut spine, mut asked, answers) = played();
+        let snapshot = spine.round(Duration::ZERO).await.unwrap();
+        assert!(notice(&snapshot, "looking for PHP") && !spine.php_attached());
+        asked.recv().await.unwrap();
+        spine.round(Duration::ZERO).await.unwrap();
+        assert!(asked.try_recv().is_err(), "it is not asked twice");
+        answers.send(Sample::Php(Box::default())).await.unwrap();
+        let snapshot = spine.round(Duration::ZERO).await.unwrap();
+        assert!(!notice(&snapshot, "PHP") && spine.php_attached());
+    }
+
+    #[tokio::test]
+    async fn a_late_answer_is_used_in_the_next_snapshot_and_nothing_is_lost() {
+        let (mut spine, mut asked, answers) = played();
+        spine.php.since = Some(Instant::now());
+        let snapshot = spine.round(Duration::from_millis(1)).await.unwrap();
+        assert!(notice(&snapshot, "not read in time"));
+        asked.recv().await.unwrap();
+        answers.send(Sample::Php(Box::default())).await.unwrap();
+        let snapshot = spine.round(Duration::from_millis(1)).await.unwrap();
+        assert!(!notice(&snapshot, "not read in time"));
+        assert!(asked.try_recv().is_err(), "an answer waited, so none was asked for");
+        spine.round(Duration::from_millis(1)).await.unwrap();
+        asked.recv().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_collector_that_stops_is_said_and_the_rest_goes_on() {
+        let (mut spine, asked, _answers) = played();
+        drop(asked);
+        for _ in 0..2 {
+            let snapshot = spine.round(Duration::from_secs(60)).await.unwrap();
+            assert!(notice(&snapshot, "the PHP collector has stopped") && !snapshot.processes.is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn without_the_sampler_there_is_no_snapshot() {
+        let (mut spine, _asked, _answers) = played();
+        let (closed, receiver) = mpsc::channel(1);
+        drop(receiver);
+        spine.processes = closed;
+        assert!(spine.round(Duration::ZERO).await.is_none());
     }
 }

@@ -79,8 +79,10 @@ impl FakeProc {
         let mut stat = format!("{pid} (").into_bytes();
         stat.extend_from_slice(fake.comm);
         stat.extend_from_slice(
-            format!(") {state} {ppid} 1 1 0 -1 {flags} 0 0 0 0 {cpu_ticks} 0 0 0 20 0 2 0 {start_ticks} 0 {rss_pages} 0 0\n")
-                .as_bytes(),
+            format!(
+                ") {state} {ppid} 1 1 0 -1 {flags} 0 0 0 0 {cpu_ticks} 0 0 0 20 0 2 0 {start_ticks} 0 {rss_pages} 0 0\n"
+            )
+            .as_bytes(),
         );
         self.write(&format!("{pid}/stat"), &stat);
         self.write(&format!("{pid}/cmdline"), fake.cmdline);
@@ -94,7 +96,8 @@ impl FakeProc {
 
     fn sampler(&self) -> Sampler {
         self.write("passwd", b"root:x:0:0:root:/root:/bin/sh\n");
-        Sampler::open(self.folder.path(), &self.path("passwd"), Timestamp::UNIX_EPOCH + Duration::from_secs(5000)).unwrap()
+        Sampler::open(self.folder.path(), &self.path("passwd"), Timestamp::UNIX_EPOCH + Duration::from_secs(5000))
+            .unwrap()
     }
 }
 
@@ -188,7 +191,9 @@ fn what_ends_between_listing_and_reading_is_counted_and_the_rest_is_read() {
 fn garbage_and_torn_stat_files_are_counted_and_the_rest_is_read() {
     let proc = FakeProc::new();
     proc.process(7, &Fake::default());
-    for (pid, stat) in [(8, &b"garbage"[..]), (9, b""), (10, b"10 (torn) S 1 2"), (11, b"12 (other) S 1"), (12, &[0xff; 5000])] {
+    for (pid, stat) in
+        [(8, &b"garbage"[..]), (9, b""), (10, b"10 (torn) S 1 2"), (11, b"12 (other) S 1"), (12, &[0xff; 5000])]
+    {
         proc.write(&format!("{pid}/stat"), stat);
     }
     let mut clock = Clock::new(&proc);
@@ -266,8 +271,14 @@ fn rates_come_with_the_second_snapshot() {
 #[test]
 fn kernel_threads_and_zombies_have_no_memory_and_are_counted() {
     let proc = FakeProc::new();
-    proc.process(2, &Fake { comm: b"kthreadd", cmdline: b"", ppid: 0, flags: KTHREAD, rss_pages: 0, ..Fake::default() });
-    proc.process(3, &Fake { comm: b"kworker/0:1-eve", cmdline: b"", ppid: 2, flags: KTHREAD, rss_pages: 0, ..Fake::default() });
+    proc.process(
+        2,
+        &Fake { comm: b"kthreadd", cmdline: b"", ppid: 0, flags: KTHREAD, rss_pages: 0, ..Fake::default() },
+    );
+    proc.process(
+        3,
+        &Fake { comm: b"kworker/0:1-eve", cmdline: b"", ppid: 2, flags: KTHREAD, rss_pages: 0, ..Fake::default() },
+    );
     proc.process(9, &Fake { state: 'Z', cmdline: b"", rss_pages: 0, ..Fake::default() });
     let snapshot = Clock::new(&proc).tick();
     assert_eq!((group_of(&snapshot, 2), group_of(&snapshot, 3)), ("kernel threads", "kernel threads"));
@@ -292,7 +303,12 @@ fn a_zombie_stays_in_the_group_of_its_life() {
 fn a_worker_that_sets_its_title_late_moves_to_its_pool() {
     let proc = FakeProc::new();
     let master = b"php-fpm: master process (/etc/php/8.2/fpm/php-fpm.conf)\0";
-    let worker = || Fake { comm: b"php-fpm8.2", start_ticks: 99_999, cgroup: "0::/system.slice/php8.2-fpm.service\n", ..Fake::default() };
+    let worker = || Fake {
+        comm: b"php-fpm8.2",
+        start_ticks: 99_999,
+        cgroup: "0::/system.slice/php8.2-fpm.service\n",
+        ..Fake::default()
+    };
     proc.process(7, &Fake { cmdline: master, ..worker() });
     let mut clock = Clock::new(&proc);
     assert_eq!(group_of(&clock.tick(), 7), "php-fpm: master");
@@ -321,7 +337,9 @@ fn an_old_process_is_read_again_in_rotation() {
     for pid in 1..=100 {
         proc.process(pid, &Fake { cmdline: b"php-fpm: pool www\0", ..Fake::default() });
     }
-    let moved = |snapshot: &Snapshot| snapshot.processes.iter().filter(|process| &*process.cmdline == "php-fpm: pool www").count();
+    let moved = |snapshot: &Snapshot| {
+        snapshot.processes.iter().filter(|process| &*process.cmdline == "php-fpm: pool www").count()
+    };
     let counts: Vec<usize> = (0..7).map(|_| moved(&clock.tick())).collect();
     assert!(counts[0] < 100 && counts.is_sorted(), "{counts:?}");
     assert_eq!(counts[6], 100);

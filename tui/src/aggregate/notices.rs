@@ -21,7 +21,11 @@ pub(super) fn of_processes(sample: &ProcessSample) -> Vec<Notice> {
         notices.push(notice(Level::Warning, text, ""));
     }
     if sample.machine.swap_used_bytes.is_none() {
-        notices.push(notice(Level::Warning, "/proc/meminfo cannot be read: memory of the machine is unknown".into(), ""));
+        notices.push(notice(
+            Level::Warning,
+            "/proc/meminfo cannot be read: memory of the machine is unknown".into(),
+            "",
+        ));
     }
     let unread = sample.processes.iter().filter(|process| process.swap_bytes.is_none()).count();
     if unread > 0 {
@@ -36,9 +40,11 @@ pub(super) fn of_php(php: &PhpReading) -> Option<Notice> {
     match php {
         PhpReading::Off | PhpReading::Sample(..) => None,
         PhpReading::Starting => Some(notice(Level::Info, "looking for PHP and attaching to it".into(), "")),
-        PhpReading::Ended => {
-            Some(notice(Level::Error, "the PHP collector has stopped: nothing about PHP is known".into(), "restart tusktop"))
-        }
+        PhpReading::Ended => Some(notice(
+            Level::Error,
+            "the PHP collector has stopped: nothing about PHP is known".into(),
+            "restart tusktop",
+        )),
         PhpReading::Late => Some(notice(
             Level::Info,
             "PHP was not read in time; its counts come with a later snapshot".into(),

@@ -148,11 +148,7 @@ fn process(reading: &ProcessReading, group: GroupId, cpu_ratio: Option<f64>) -> 
         state: reading.state,
         threads: reading.threads,
         cpu_ratio,
-        memory: Memory {
-            rss_bytes: Some(reading.rss_bytes),
-            swap_bytes: reading.swap_bytes,
-            ..Memory::default()
-        },
+        memory: Memory { rss_bytes: Some(reading.rss_bytes), swap_bytes: reading.swap_bytes, ..Memory::default() },
         unit: details.unit.clone(),
         container: details.container.clone(),
     }

@@ -40,7 +40,11 @@ struct Toml {
 pub(super) fn parse(path: &Path, text: &str) -> Result<Content, ConfigError> {
     let content: Toml = toml::from_str(text).map_err(|error| {
         let span = error.span().unwrap_or_default();
-        ConfigError::Content { path: path.to_owned(), line: line_of(text, &span), message: explain(text, &span, error.message()) }
+        ConfigError::Content {
+            path: path.to_owned(),
+            line: line_of(text, &span),
+            message: explain(text, &span, error.message()),
+        }
     })?;
     let keys = content.keys.into_iter().map(|(key, action)| KeySetting {
         line: line_of(text, &key.span()),
@@ -79,7 +83,9 @@ fn explain(text: &str, span: &Range<usize>, message: &str) -> String {
     };
     match quoted.first() {
         Some(key) if unknown_key => return format!("unknown key `{key}`{suggestion}"),
-        Some(value) if !suggestion.is_empty() => return with_key(text, span, &format!("unknown value `{value}`{suggestion}")),
+        Some(value) if !suggestion.is_empty() => {
+            return with_key(text, span, &format!("unknown value `{value}`{suggestion}"));
+        }
         _ => {}
     }
     with_key(text, span, message)

@@ -66,6 +66,6 @@ mod tests {
         let mut out = Vec::new();
         columns.write(&mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
-        assert_eq!(text, "NAME        N  END\n日本        1  a\n·[31mred·  100  ·\n");
+        assert_eq!(text, "NAME         N  END\n日本         1  a\n·[31mred·  100  ·\n");
     }
 }

@@ -2,7 +2,10 @@
 
 use std::io::{self, Write};
 
-use super::columns::{Align::{Left, Right}, Columns};
+use super::columns::{
+    Align::{Left, Right},
+    Columns,
+};
 use crate::{
     model::{Function, FunctionKind, Group, Level, Php, Request, Snapshot, Target, TierState},
     text::{printable, truncate_end, truncate_start},
@@ -165,7 +168,10 @@ fn routes(php: &Php, out: &mut impl Write) -> io::Result<()> {
         ]);
     }
     let total: u64 = routes.iter().map(|route| route.requests).sum();
-    title(out, &format!("routes ({} requests finished{})", units::count(total), more(routes.len().saturating_sub(ROWS))))?;
+    title(
+        out,
+        &format!("routes ({} requests finished{})", units::count(total), more(routes.len().saturating_sub(ROWS))),
+    )?;
     columns.write(out)
 }
 
@@ -175,7 +181,8 @@ fn requests(php: &Php, out: &mut impl Write) -> io::Result<()> {
         return Ok(());
     }
     running.sort_by(|a, b| b.duration_ms.total_cmp(&a.duration_ms));
-    let mut columns = Columns::new([("PID", Right), ("SINCE", Right), ("METHOD", Left), ("URI", Left), ("GROUP", Left)]);
+    let mut columns =
+        Columns::new([("PID", Right), ("SINCE", Right), ("METHOD", Left), ("URI", Left), ("GROUP", Left)]);
     for request in running.iter().take(ROWS) {
         let route = php.routes.get(request.route);
         let script = || route.map_or_else(String::new, |route| path(&route.script));

@@ -23,7 +23,10 @@ pub(super) const RULES: &[Text] = &[
     ("php server", &[(Exe, r"^php[0-9.]*$"), (Cmdline, r" -S ?\S+:\d")], "php -S"),
     (
         "php script",
-        &[(Exe, r"^php[0-9.]*$"), (Cmdline, r"^\S+ (?:-[cdz] ?\S+ |-[fHnq]+ |-- )*(?:[^\s-]\S*/)?(?P<script>[^\s/-][^\s/]*)(?: |$)")],
+        &[
+            (Exe, r"^php[0-9.]*$"),
+            (Cmdline, r"^\S+ (?:-[cdz] ?\S+ |-[fHnq]+ |-- )*(?:[^\s-]\S*/)?(?P<script>[^\s/-][^\s/]*)(?: |$)"),
+        ],
         "php: {script}",
     ),
     ("php cli", &[(Exe, r"^php[0-9.]*$")], "php cli"),
@@ -40,7 +43,11 @@ pub(super) const RULES: &[Text] = &[
     ("search", &[(Comm, r"^(searchd|meilisearch|typesense-serve|manticore)")], "{comm}"),
     ("queue", &[(Comm, "^beam"), (Cmdline, "rabbit")], "rabbitmq"),
     ("queue", &[(Comm, r"^(beanstalkd|nats-server|gearmand|mosquitto)$")], "{comm}"),
-    ("web server", &[(Comm, r"^(nginx|caddy|lighttpd|haproxy|varnishd|traefik|envoy|squid|litespeed|openlitespeed)$")], "{comm}"),
+    (
+        "web server",
+        &[(Comm, r"^(nginx|caddy|lighttpd|haproxy|varnishd|traefik|envoy|squid|litespeed|openlitespeed)$")],
+        "{comm}",
+    ),
     ("web server", &[(Comm, r"^(cache-main|vcache)$"), (Cmdline, "varnishd")], "varnishd"),
     ("exporter", &[(Exe, r"[_-]exporter$")], "exporters"),
     ("exporter", &[(Comm, r"[_-]export(er?)?$")], "exporters"),
@@ -48,9 +55,20 @@ pub(super) const RULES: &[Text] = &[
     ("container engine", &[(Comm, r"^containerd")], "containerd"),
     ("ssh", &[(Comm, r"^(sshd|sshd-session|sshd-auth)$")], "sshd"),
     ("systemd", &[(Comm, r"^(systemd|systemd-.*|\(sd-pam\)|\(udev-worker\)|init)$")], "systemd"),
-    ("mail", &[(Comm, r"^(master|pickup|qmgr|smtpd|cleanup|tlsmgr|trivial-rewrite|smtp|local)$"), (Unit, "^postfix")], "postfix"),
+    (
+        "mail",
+        &[(Comm, r"^(master|pickup|qmgr|smtpd|cleanup|tlsmgr|trivial-rewrite|smtp|local)$"), (Unit, "^postfix")],
+        "postfix",
+    ),
     ("mail", &[(Comm, r"^(exim4?|dovecot|rspamd|clamd|opendkim)$")], "{comm}"),
-    ("daemon", &[(Comm, r"^(cron|crond|atd|rsyslogd|dbus-daemon|dbus-broker|chronyd|named|unbound|supervisord|auditd|fail2ban-server)$")], "{comm}"),
+    (
+        "daemon",
+        &[(
+            Comm,
+            r"^(cron|crond|atd|rsyslogd|dbus-daemon|dbus-broker|chronyd|named|unbound|supervisord|auditd|fail2ban-server)$",
+        )],
+        "{comm}",
+    ),
     ("container", &[(Container, ".")], "container {container}"),
     ("user", &[(Unit, r"^user@[0-9]+\.service$")], "{user} processes"),
     ("systemd unit", &[(Unit, r"\.service$")], "{unit}"),

@@ -75,11 +75,7 @@ mod tests {
         let cases: [(String, Option<&str>, Option<&str>); 16] = [
             ("0::/system.slice/php8.2-fpm.service\n".into(), Some("php8.2-fpm.service"), None),
             ("0::/system.slice/a.service/sub/group\n".into(), Some("a.service"), None),
-            (
-                "0::/user.slice/user-1000.slice/user@1000.service/app.slice/my.service".into(),
-                Some("my.service"),
-                None,
-            ),
+            ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/my.service".into(), Some("my.service"), None),
             ("0::/user.slice/user-0.slice/session-3.scope".into(), Some("session-3.scope"), None),
             ("0::/\n".into(), None, None),
             ("9:memory:/docker/x\n1:name=systemd:/system.slice/b.service\n".into(), Some("b.service"), None),
@@ -87,13 +83,13 @@ mod tests {
             (format!("4:memory:/docker/{ID}\n0::/\n"), None, Some("3f2a9c0d4e5b")),
             (format!("0::/machine.slice/libpod-{ID}.scope/container"), None, Some("3f2a9c0d4e5b")),
             (format!("0::/machine.slice/libpod-conmon-{ID}.scope"), None, None),
+            (format!("0::/kubepods.slice/kubepods-pod1.slice/cri-containerd-{ID}.scope"), None, Some("3f2a9c0d4e5b")),
+            (format!("0::/kubepods/burstable/pod77/{ID}"), None, Some("3f2a9c0d4e5b")),
             (
-                format!("0::/kubepods.slice/kubepods-pod1.slice/cri-containerd-{ID}.scope"),
-                None,
+                format!("0::/system.slice/containerd.service/kubepods-x.slice:cri-containerd:{ID}"),
+                Some("containerd.service"),
                 Some("3f2a9c0d4e5b"),
             ),
-            (format!("0::/kubepods/burstable/pod77/{ID}"), None, Some("3f2a9c0d4e5b")),
-            (format!("0::/system.slice/containerd.service/kubepods-x.slice:cri-containerd:{ID}"), Some("containerd.service"), Some("3f2a9c0d4e5b")),
             ("0::/lxc/web/init".into(), None, Some("web")),
             ("0::/lxc.payload.web/system.slice/nginx.service".into(), Some("nginx.service"), Some("web")),
             ("0::/machine.slice/machine-web.scope/payload".into(), None, Some("web")),
@@ -115,7 +111,17 @@ mod tests {
 
     #[test]
     fn garbage_is_no_membership() {
-        for text in [&b""[..], b"\n\n", b"0", b"0::", b"0::/\xff\xfe.service", b"::::", b"0::/.service", b"0::/lxc", b"0::/lxc/"] {
+        for text in [
+            &b""[..],
+            b"\n\n",
+            b"0",
+            b"0::",
+            b"0::/\xff\xfe.service",
+            b"::::",
+            b"0::/.service",
+            b"0::/lxc",
+            b"0::/lxc/",
+        ] {
             assert_eq!(Membership::parse(text), Membership::default());
         }
     }

@@ -134,12 +134,7 @@ impl Sampler {
         sample
     }
 
-    fn read(
-        &mut self,
-        pid: u32,
-        tracked: Option<Tracked>,
-        pass: Pass,
-    ) -> Result<(Tracked, ProcessReading), Skipped> {
+    fn read(&mut self, pid: u32, tracked: Option<Tracked>, pass: Pass) -> Result<(Tracked, ProcessReading), Skipped> {
         let (mut descriptor, tracked) = match tracked {
             Some(mut tracked) => (tracked.descriptor.take(), Some(tracked)),
             None => (None, None),

@@ -123,7 +123,9 @@ mod tests {
         for cut in 0..end {
             assert_eq!(Stat::parse(&LINE.as_bytes()[..cut]), None, "{cut}");
         }
-        for line in ["", "x", "1 (a", "1 )a( S", "-1 (a) S 1", &LINE.replace(" 70 ", " -70 "), &LINE.replace(" S ", " SS ")] {
+        for line in
+            ["", "x", "1 (a", "1 )a( S", "-1 (a) S 1", &LINE.replace(" 70 ", " -70 "), &LINE.replace(" S ", " SS ")]
+        {
             assert_eq!(Stat::parse(line.as_bytes()), None, "{line}");
         }
     }

@@ -1,13 +1,7 @@
 //! Names of users: /etc/passwd, read at start and again when an unknown id appears in a changed file.
 //! Other sources of users (LDAP, systemd-homed) are left out: asking them can block for seconds.
 
-use std::{
-    collections::HashMap,
-    fs,
-    path::PathBuf,
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{collections::HashMap, fs, path::PathBuf, sync::Arc, time::SystemTime};
 
 /// Interned user names by id.
 #[derive(Debug)]
@@ -64,7 +58,8 @@ mod tests {
     fn names_come_from_passwd_and_unknown_ids_are_numbers() {
         let folder = tempfile::tempdir().unwrap();
         let passwd = folder.path().join("passwd");
-        fs::write(&passwd, "root:x:0:0:root:/root:/bin/sh\ntoor:x:0:0::/:\nbroken\n:x:7::\nwww-data:x:33:33\n").unwrap();
+        fs::write(&passwd, "root:x:0:0:root:/root:/bin/sh\ntoor:x:0:0::/:\nbroken\n:x:7::\nwww-data:x:33:33\n")
+            .unwrap();
         let mut users = Users::read(passwd.clone());
         let names: Vec<_> = [0, 33, 7, 1234].map(|uid| users.name(uid)).into_iter().collect();
         assert_eq!(names, ["root", "www-data", "7", "1234"].map(Arc::from));

@@ -1,2 +1,119 @@
 //! The `tusktop` binary: reads the command line and hands over to the library.
-fn main() {}
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tusktop::{
+    cli::{Cli, Command, Format, SnapArgs},
+    collect::{php, proc},
+    config::{self, ConfigError, Environment, Settings},
+    export,
+    session::{self, Session},
+};
+
+/// Wrong usage or configuration, as clap has it.
+const USAGE: u8 = 2;
+/// `EX_UNAVAILABLE` and `EX_NOPERM` of sysexits(3).
+const UNAVAILABLE: u8 = 69;
+const NO_PERMISSION: u8 = 77;
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(code) => code,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody is left to be told when this fails.
+            let _ = writeln!(io::stderr(), "tusktop: {error:#}");
+            ExitCode::from(code_of(&error))
+        }
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    if cli.default_config {
+        io::stdout().write_all(config::DEFAULT_FILE.as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let settings = config::load(&cli.settings, &Environment::read())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let code = runtime.block_on(async {
+        match cli.command {
+            Some(Command::Snap(arguments)) => snap(&settings, arguments).await,
+            None | Some(Command::Live) if can_draw() => live(settings).await,
+            None | Some(Command::Live) => {
+                snap(&settings, SnapArgs { duration: Duration::from_secs(1), format: Format::Table }).await
+            }
+        }
+    });
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    code
+}
+
+fn can_draw() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+fn options(settings: &Settings) -> session::Options {
+    session::Options {
+        interval: settings.interval,
+        php: settings.php.then_some(php::Options { hz: settings.hz }),
+        proc: proc::Options::default(),
+    }
+}
+
+async fn live(settings: Settings) -> anyhow::Result<ExitCode> {
+    let (session, mut snapshots) = Session::start(&options(&settings))?;
+    let first = snapshots.recv().await.context("the collectors have stopped")?;
+    session.stop().await;
+    export::write_table(&first, &mut io::stdout().lock())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn snap(settings: &Settings, arguments: SnapArgs) -> anyhow::Result<ExitCode> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let options = options(settings);
+    let snapshot = tokio::select! {
+        snapshot = session::once(&options, arguments.duration) => snapshot?,
+        _ = interrupt.recv() => return Ok(ended_by(SignalKind::interrupt())),
+        _ = terminate.recv() => return Ok(ended_by(SignalKind::terminate())),
+        _ = hangup.recv() => return Ok(ended_by(SignalKind::hangup())),
+    };
+    let snapshot = snapshot.context("the process sampler has stopped")?;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    match arguments.format {
+        Format::Table => export::write_table(&snapshot, &mut out)?,
+        Format::Json => export::write_json(&snapshot, &mut out)?,
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The shell's way to say that a signal ended a program.
+fn ended_by(kind: SignalKind) -> ExitCode {
+    ExitCode::from(u8::try_from(128 + kind.as_raw_value()).unwrap_or(1))
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn code_of(error: &anyhow::Error) -> u8 {
+    if let Some(error) = error.downcast_ref::<ConfigError>() {
+        return if error.is_permission() { NO_PERMISSION } else { USAGE };
+    }
+    match error.downcast_ref::<proc::ProcError>() {
+        Some(proc::ProcError::Root { .. }) => UNAVAILABLE,
+        _ => 1,
+    }
+}

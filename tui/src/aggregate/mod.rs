@@ -1,3 +1,100 @@
 //! Turns samples into snapshots: the only place with rates, groups and routes.
+//! It reads no clock and no file; the same samples make the same snapshots.
 
+mod groups;
+mod notices;
 pub mod php;
+mod processes;
+pub mod rules;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use self::{
+    php::{PhpAggregate, PhpPart},
+    processes::ProcessAggregate,
+};
+use crate::{
+    collect::{php::PhpSample, proc::ProcessSample},
+    model::{Cost, Notice, Php, SCHEMA, Snapshot, System},
+};
+
+/// What the PHP collector has to say about one interval.
+#[derive(Debug)]
+pub enum PhpReading {
+    /// It is switched off.
+    Off,
+    /// It has never answered: it still looks for PHP and attaches.
+    Starting,
+    /// It did not answer in time; what it counted comes with a later snapshot.
+    Late,
+    /// It has stopped and will not answer again.
+    Ended,
+    /// Its answer, and the seconds since its previous one.
+    Sample(Box<PhpSample>, f64),
+}
+
+/// Makes one [`Snapshot`] of every pair of samples.
+#[derive(Debug, Default)]
+pub struct Aggregate {
+    processes: ProcessAggregate,
+    php: PhpAggregate,
+    /// The latest PHP part, for what holds between two answers.
+    known_php: Arc<Php>,
+    standing: Vec<Notice>,
+}
+
+impl Aggregate {
+    /// `standing` notices are in every snapshot.
+    pub fn new(standing: Vec<Notice>) -> Self {
+        Self { standing, ..Self::default() }
+    }
+
+    /// Makes the snapshot of the interval that ended at `at`.
+    pub fn update(&mut self, at: Timestamp, sample: ProcessSample, php: PhpReading) -> Snapshot {
+        let mut notices = self.standing.clone();
+        notices.extend(notices::of_processes(&sample));
+        notices.extend(notices::of_php(&php));
+        let part = self.processes.update(&sample);
+        let group_of = |pid: u32| {
+            let place = part.processes.binary_search_by_key(&pid, |process| process.pid).ok()?;
+            Some(Arc::clone(&part.groups[part.processes[place].group].name))
+        };
+        let php = match php {
+            PhpReading::Sample(sample, interval_s) => {
+                let part = self.php.update(*sample, interval_s, &group_of);
+                self.known_php = Arc::clone(&part.php);
+                part
+            }
+            PhpReading::Late => PhpPart { php: Arc::new(between_answers(&self.known_php)), ..PhpPart::default() },
+            PhpReading::Off | PhpReading::Starting | PhpReading::Ended => PhpPart::default(),
+        };
+        notices.extend(php.notices);
+        notices.sort_by_key(|notice| std::cmp::Reverse(notice.level));
+        Snapshot {
+            schema: SCHEMA,
+            at,
+            interval_ms: part.interval_s.map_or(0, |seconds| (seconds * 1000.0).round() as u64),
+            host: sample.machine.host,
+            system: System {
+                cpu_ratio: part.system_cpu_ratio,
+                load: sample.machine.load,
+                memory_available_bytes: sample.machine.memory_available_bytes,
+                swap_used_bytes: sample.machine.swap_used_bytes,
+                pressure: sample.machine.pressure,
+            },
+            groups: part.groups,
+            processes: part.processes,
+            php: php.php,
+            drops: php.drops,
+            cost: Cost { cpu_ratio: part.own_cpu_ratio, rss_bytes: part.own_rss_bytes, ..php.cost },
+            notices,
+        }
+    }
+}
+
+/// Targets and workers still hold; counts belong to the interval that has not been read.
+fn between_answers(known: &Php) -> Php {
+    Php { targets: known.targets.clone(), workers: known.workers.clone(), ..Php::default() }
+}

@@ -1,5 +1,134 @@
-//! The procfs sampler.
+//! The procfs sampler: every process, and the machine, at each tick. It owns reading; rates and groups are `aggregate`'s work.
+//!
+//! A pass costs one `pread` per process; everything that rarely changes is read at first sight and in rotation.
+
+mod cgroup;
+mod details;
+mod files;
+mod machine;
+mod sampler;
+mod stat;
+mod users;
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+pub use self::{
+    details::{CMDLINE_BYTES, Details},
+    machine::{CpuTicks, Machine},
+    sampler::Sampler,
+};
+use super::{Sample, Tick};
+
+/// The sampler cannot read the proc root at all. A single unreadable process is no error.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcError {
+    /// The root cannot be opened.
+    #[error("cannot open {path}: {source}; is procfs mounted there?")]
+    Root {
+        /// The proc root.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The root cannot be listed.
+    #[error("cannot list the processes: {source}")]
+    List {
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No thread could be started.
+    #[error("cannot start the thread that reads processes: {source}")]
+    Thread {
+        /// Why.
+        source: std::io::Error,
+    },
+}
 
 /// One pass over /proc.
 #[derive(Debug, Default)]
-pub struct ProcessSample {}
+pub struct ProcessSample {
+    /// The tick that this answers.
+    pub at: Option<Instant>,
+    /// All processes that could be read, in order of pid.
+    pub processes: Vec<ProcessReading>,
+    /// The machine.
+    pub machine: Machine,
+    /// Unit of all `_ticks`.
+    pub ticks_per_second: u64,
+    /// This process, as the proc root numbers it.
+    pub own_pid: Option<u32>,
+    /// CPU time of this process.
+    pub own_cpu: Duration,
+    /// Processes that ended while the pass ran.
+    pub vanished: u32,
+    /// Processes that the kernel did not let us read.
+    pub refused: u32,
+    /// Processes whose `stat` is not what proc_pid_stat(5) says.
+    pub malformed: u32,
+    /// The listing failed; what was listed before that is here.
+    pub error: Option<ProcError>,
+}
+
+/// What one process uses.
+#[derive(Debug, Clone)]
+pub struct ProcessReading {
+    /// Process id.
+    pub pid: u32,
+    /// Parent's process id.
+    pub ppid: u32,
+    /// Start time after boot; with the pid it identifies the process.
+    pub start_ticks: u64,
+    /// State letter.
+    pub state: char,
+    /// Number of threads.
+    pub threads: u32,
+    /// CPU time, user and system, of all its threads since its start.
+    pub cpu_ticks: u64,
+    /// Resident set size.
+    pub rss_bytes: u64,
+    /// Swapped-out bytes; `None` when not read.
+    pub swap_bytes: Option<u64>,
+    /// What rarely changes.
+    pub details: Arc<Details>,
+}
+
+/// What the sampler is asked for.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where procfs is mounted.
+    pub root: PathBuf,
+    /// The file with the names of users.
+    pub passwd: PathBuf,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { root: "/proc".into(), passwd: "/etc/passwd".into() }
+    }
+}
+
+/// Starts the sampler on a thread of its own: a pass blocks for milliseconds. It answers every tick with one
+/// [`Sample::Processes`] and ends when the returned sender is dropped.
+///
+/// # Errors
+/// [`ProcError`] when the root cannot be opened or no thread can be started.
+pub fn spawn(options: &Options, samples: mpsc::Sender<Sample>) -> Result<mpsc::Sender<Tick>, ProcError> {
+    let mut sampler = Sampler::open(&options.root, &options.passwd, Timestamp::now())?;
+    let (ticks, mut asked) = mpsc::channel::<Tick>(1);
+    let run = move || {
+        while let Some(tick) = asked.blocking_recv() {
+            if samples.blocking_send(Sample::Processes(Box::new(sampler.pass(tick)))).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new().name("proc".into()).spawn(run).map_err(|source| ProcError::Thread { source })?;
+    Ok(ticks)
+}

@@ -1,0 +1,125 @@
+//! The command line: what can be typed. What is typed there wins over the configuration file, see `config`.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{self, Color};
+
+/// Memory per process group and hot PHP code, live on one screen.
+///
+/// Without a command it opens the live screen; when the output is no terminal, it prints one table.
+/// Sizes are in units of 1024 bytes. Exit codes: 0 fine, 1 failed, 2 wrong usage or configuration,
+/// 69 no procfs, 77 no permission, 130 and 143 ended by a signal.
+#[derive(Debug, Parser)]
+#[command(name = "tusktop", version, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Settings for all commands.
+    #[command(flatten)]
+    pub settings: SettingArgs,
+    /// Print a configuration file with all settings and their defaults, and exit.
+    #[arg(long)]
+    pub default_config: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Open the live screen (the default).
+    Live,
+    /// Print one snapshot and exit.
+    Snap(SnapArgs),
+}
+
+/// What to print.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct SnapArgs {
+    /// Time to collect for, such as 500ms, 5s, 2m or a number of seconds.
+    #[arg(short, long, default_value = "1s", value_parser = config::parse_duration)]
+    pub duration: Duration,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+}
+
+/// How a snapshot is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// One line of JSON with all that is known.
+    Json,
+}
+
+/// Settings that can also be in the configuration file.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SettingArgs {
+    /// Configuration file instead of the usual ones.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Time between two snapshots, such as 500ms, 2s or a number of seconds [default: 1s].
+    #[arg(short, long, global = true, value_parser = config::parse_duration)]
+    pub interval: Option<Duration>,
+    /// Stack samples per second and CPU, 1 to 1000; 0 takes none [default: 99].
+    #[arg(long, global = true, value_parser = clap::value_parser!(u32).range(0..=i64::from(config::MAX_HZ)))]
+    pub hz: Option<u32>,
+    /// Theme: a name, see themes/ [default: chosen by the terminal].
+    #[arg(long, global = true, value_name = "NAME")]
+    pub theme: Option<String>,
+    /// Colours.
+    #[arg(long, global = true, value_enum)]
+    pub color: Option<Color>,
+    /// Draw with ASCII characters only.
+    #[arg(long, global = true)]
+    pub ascii: bool,
+    /// Leave the mouse to the terminal.
+    #[arg(long, global = true)]
+    pub no_mouse: bool,
+    /// Do not observe PHP.
+    #[arg(long, global = true)]
+    pub no_php: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn settings_may_stand_before_and_after_the_command() {
+        for line in ["tusktop --no-php -i 2 snap", "tusktop snap --no-php -i 2"] {
+            let cli = parse(line).unwrap();
+            assert!(cli.settings.no_php && matches!(cli.command, Some(Command::Snap(_))));
+            assert_eq!(cli.settings.interval, Some(Duration::from_secs(2)));
+        }
+    }
+
+    #[test]
+    fn values_out_of_bounds_are_refused() {
+        for line in
+            ["--hz 1001", "--hz -1", "-i 99ms", "-i 2h", "-i x", "--color 7", "snap -d 0", "snap --format xml", "x"]
+        {
+            assert_eq!(parse(&format!("tusktop {line}")).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn every_colour_depth_can_be_typed() {
+        for value in ["auto", "always", "never", "16", "256", "truecolor"] {
+            assert!(parse(&format!("tusktop --color {value}")).unwrap().settings.color.is_some());
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What of a process rarely changes: names, command line, user, unit, container.
+//! It is read at first sight and again when a change is likely; an unchanged reading allocates nothing.
+
+use std::{borrow::Cow, sync::Arc};
+
+use jiff::Timestamp;
+
+use super::{cgroup::Membership, files::Files, stat::Stat};
+
+/// Bytes of a command line that are kept.
+pub const CMDLINE_BYTES: usize = 4096;
+
+/// What of a process rarely changes. A changed value is a new [`Details`] in a new [`Arc`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Details {
+    /// Kernel's name of the process.
+    pub comm: Arc<str>,
+    /// First argument of the command line; empty for kernel threads and zombies.
+    pub exe: Arc<str>,
+    /// Arguments joined by a space, cut at [`CMDLINE_BYTES`].
+    pub cmdline: Arc<str>,
+    /// Name of the effective user, or the number where it has no name.
+    pub user: Arc<str>,
+    /// systemd unit.
+    pub unit: Option<Arc<str>>,
+    /// Container id.
+    pub container: Option<Arc<str>>,
+    /// It runs inside the kernel and has no memory of its own.
+    pub kernel_thread: bool,
+    /// Start time; `None` when the time of boot is not known.
+    pub started_at: Option<Timestamp>,
+}
+
+impl Details {
+    /// Reads everything of a process seen for the first time.
+    pub(super) fn read(files: &mut Files, stat: &Stat, started_at: Option<Timestamp>) -> Arc<Self> {
+        let empty: Arc<str> = "".into();
+        let mut details = Arc::new(Self {
+            comm: text(stat.comm).into(),
+            exe: Arc::clone(&empty),
+            cmdline: empty,
+            user: "?".into(),
+            unit: None,
+            container: None,
+            kernel_thread: stat.kernel_thread,
+            started_at,
+        });
+        Self::refresh(&mut details, files, stat);
+        details
+    }
+
+    /// Reads everything again. What cannot be read (a zombie's command line, a process that just ended) stays as it was.
+    pub(super) fn refresh(details: &mut Arc<Self>, files: &mut Files, stat: &Stat) {
+        let comm = text(stat.comm);
+        if *details.comm != *comm {
+            Arc::make_mut(details).comm = comm.into();
+        }
+        if let Some(user) = files.user(stat.pid)
+            && !Arc::ptr_eq(&user, &details.user)
+        {
+            Arc::make_mut(details).user = user;
+        }
+        if stat.kernel_thread || stat.state == 'Z' {
+            return;
+        }
+        if let Some(bytes) = files.read(stat.pid, "cmdline") {
+            let arguments = without_padding(bytes);
+            let exe = text(arguments.split(|&byte| byte == 0).next().unwrap_or_default());
+            if *details.exe != *exe {
+                Arc::make_mut(details).exe = exe.into();
+            }
+            if !joined_equals(&details.cmdline, arguments) {
+                let joined: Vec<u8> = arguments.iter().map(|&byte| if byte == 0 { b' ' } else { byte }).collect();
+                Arc::make_mut(details).cmdline = text(&joined).into();
+            }
+        }
+        if let Some(bytes) = files.read(stat.pid, "cgroup") {
+            let found = Membership::parse(bytes);
+            if details.unit.as_deref() != found.unit {
+                Arc::make_mut(details).unit = found.unit.map(Arc::from);
+            }
+            if details.container.as_deref() != found.container {
+                Arc::make_mut(details).container = found.container.map(Arc::from);
+            }
+        }
+    }
+}
+
+/// Text as the snapshot holds it: bytes that are not UTF-8 are replaced. Nothing is escaped; that is the output's work.
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
+}
+
+fn joined_equals(cmdline: &str, arguments: &[u8]) -> bool {
+    cmdline.len() == arguments.len()
+        && cmdline.bytes().zip(arguments).all(|(kept, &byte)| kept == if byte == 0 { b' ' } else { byte })
+}
+
+/// Programs that set their title leave the rest of their argument area filled with NULs or spaces.
+fn without_padding(arguments: &[u8]) -> &[u8] {
+    let end = arguments.iter().rposition(|&byte| byte != 0 && byte != b' ').map_or(0, |last| last + 1);
+    &arguments[..end]
+}

@@ -1,0 +1,139 @@
+//! Reads small files below a proc root into one reused buffer, by descriptors that are kept where possible.
+//! It knows paths and errors of reading; what the bytes mean is for the other files here.
+
+use std::{fmt::Write as _, mem::MaybeUninit, path::Path, sync::Arc};
+
+use rustix::{
+    fd::{AsFd as _, OwnedFd},
+    fs::{AtFlags, Mode, OFlags, RawDir, SeekFrom},
+    io::Errno,
+    process::{Resource, getrlimit, setrlimit},
+};
+
+use super::{ProcError, details::CMDLINE_BYTES, users::Users};
+
+/// Descriptors that are left for the rest of the program.
+const RESERVED_DESCRIPTORS: usize = 512;
+/// Room for one getdents64 call.
+const DIRECTORY_BYTES: usize = 32 * 1024;
+
+/// Why a process could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// It ended between the listing and the reading.
+    Vanished,
+    /// The kernel refuses, for example because of `hidepid`.
+    Refused,
+}
+
+/// A proc root and the buffers to read it with.
+#[derive(Debug)]
+pub(super) struct Files {
+    root: OwnedFd,
+    directory: Box<[MaybeUninit<u8>]>,
+    content: Box<[u8]>,
+    path: String,
+    users: Users,
+    keep: usize,
+    kept: usize,
+}
+
+impl Files {
+    /// Opens the root and raises the soft limit of open descriptors to the hard one.
+    pub fn open(root: &Path, passwd: &Path) -> Result<Self, ProcError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(root, flags, Mode::empty())
+            .map_err(|errno| ProcError::Root { path: root.to_owned(), source: errno.into() })?;
+        Ok(Self {
+            root: directory,
+            directory: vec![MaybeUninit::uninit(); DIRECTORY_BYTES].into(),
+            content: vec![0; CMDLINE_BYTES].into(),
+            path: String::with_capacity(32),
+            users: Users::read(passwd.to_owned()),
+            keep: descriptors().saturating_sub(RESERVED_DESCRIPTORS),
+            kept: 0,
+        })
+    }
+
+    /// Lists the process ids into `pids`, ascending.
+    pub fn pids(&mut self, pids: &mut Vec<u32>) -> Result<(), ProcError> {
+        pids.clear();
+        let failed = |errno: Errno| ProcError::List { source: errno.into() };
+        rustix::fs::seek(&self.root, SeekFrom::Start(0)).map_err(failed)?;
+        let mut entries = RawDir::new(self.root.as_fd(), &mut self.directory);
+        while let Some(entry) = entries.next() {
+            let entry = entry.map_err(failed)?;
+            if let Ok(pid) = entry.file_name().to_str().unwrap_or_default().parse() {
+                pids.push(pid);
+            }
+        }
+        pids.sort_unstable();
+        Ok(())
+    }
+
+    /// Reads /proc/PID/stat by the kept descriptor, or by a new one that is kept when there is room.
+    pub fn stat(&mut self, pid: u32, kept: &mut Option<OwnedFd>) -> Result<&[u8], Unread> {
+        if let Some(descriptor) = kept {
+            // A descriptor of an ended process answers ESRCH even when its pid is in use again.
+            match rustix::io::pread(descriptor, &mut *self.content, 0) {
+                Ok(length) if length > 0 => return Ok(&self.content[..length]),
+                _ => self.release(kept),
+            }
+        }
+        let descriptor = self.open_file(pid, "stat").map_err(|errno| match errno {
+            Errno::NOENT | Errno::SRCH => Unread::Vanished,
+            _ => Unread::Refused,
+        })?;
+        let length = rustix::io::pread(&descriptor, &mut *self.content, 0).map_err(|errno| match errno {
+            Errno::SRCH => Unread::Vanished,
+            _ => Unread::Refused,
+        })?;
+        if self.kept < self.keep {
+            self.kept += 1;
+            *kept = Some(descriptor);
+        }
+        Ok(&self.content[..length])
+    }
+
+    /// Closes a kept descriptor.
+    pub fn release(&mut self, kept: &mut Option<OwnedFd>) {
+        if kept.take().is_some() {
+            self.kept -= 1;
+        }
+    }
+
+    /// The first [`CMDLINE_BYTES`] of a file of a process; `None` when it cannot be read.
+    pub fn read(&mut self, pid: u32, name: &str) -> Option<&[u8]> {
+        let descriptor = self.open_file(pid, name).ok()?;
+        let length = rustix::io::pread(descriptor, &mut *self.content, 0).ok()?;
+        Some(&self.content[..length])
+    }
+
+    /// The effective user of a process: the kernel makes it the owner of /proc/PID.
+    pub fn user(&mut self, pid: u32) -> Option<Arc<str>> {
+        self.set_path(pid, "");
+        let status = rustix::fs::statat(&self.root, self.path.as_str(), AtFlags::empty()).ok()?;
+        Some(self.users.name(status.st_uid))
+    }
+
+    fn open_file(&mut self, pid: u32, name: &str) -> Result<OwnedFd, Errno> {
+        self.set_path(pid, name);
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.root, self.path.as_str(), flags, Mode::empty())
+    }
+
+    fn set_path(&mut self, pid: u32, name: &str) {
+        self.path.clear();
+        // Writing to a String cannot fail.
+        let _ = write!(self.path, "{pid}/{name}");
+    }
+}
+
+/// The number of descriptors this process may have, after raising the soft limit to the hard one.
+fn descriptors() -> usize {
+    let mut limit = getrlimit(Resource::Nofile);
+    let soft = limit.current;
+    limit.current = limit.maximum;
+    let reached = if setrlimit(Resource::Nofile, limit).is_ok() { limit.maximum } else { soft };
+    reached.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+}

@@ -1,0 +1,143 @@
+//! The machine as a whole: CPU, memory, load and pressure below a proc root, and the facts that never change.
+
+use std::path::{Path, PathBuf};
+
+use procfs::{CpuPressure, FromRead as _, IoPressure, LoadAverage, Meminfo, MemoryPressure};
+use sysinfo::{CpuRefreshKind, RefreshKind};
+
+use crate::model::{Host, Pressure};
+
+/// CPU time of all CPUs together since boot, in clock ticks, from the first line of /proc/stat.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CpuTicks {
+    /// Time that was not idle and not waiting for io.
+    pub busy: u64,
+    /// All time.
+    pub total: u64,
+}
+
+/// One reading of the machine. What could not be read is `None`.
+#[derive(Debug, Clone, Default)]
+pub struct Machine {
+    /// Name, kernel, size.
+    pub host: Host,
+    /// CPU time since boot.
+    pub cpu: Option<CpuTicks>,
+    /// Load averages over 1, 5 and 15 minutes.
+    pub load: [f64; 3],
+    /// `MemAvailable`.
+    pub memory_available_bytes: Option<u64>,
+    /// `SwapTotal` less `SwapFree`.
+    pub swap_used_bytes: Option<u64>,
+    /// Pressure stall information.
+    pub pressure: Pressure,
+    /// Clock ticks since boot, to compare with start times.
+    pub uptime_ticks: Option<u64>,
+}
+
+/// Reads [`Machine`]s.
+#[derive(Debug)]
+pub(super) struct MachineReader {
+    root: PathBuf,
+    host: Host,
+    ticks_per_second: u64,
+}
+
+impl MachineReader {
+    /// Asks sysinfo for what does not change.
+    pub fn new(root: &Path, ticks_per_second: u64) -> Self {
+        let cpus = sysinfo::System::new_with_specifics(RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing()));
+        let host = Host {
+            name: sysinfo::System::host_name().unwrap_or_default(),
+            kernel: sysinfo::System::kernel_version().unwrap_or_default(),
+            cpus: cpus.map_or(0, |system| u32::try_from(system.cpus().len()).unwrap_or(u32::MAX)),
+            memory_bytes: 0,
+            uptime_s: 0,
+        };
+        Self { root: root.to_owned(), host, ticks_per_second }
+    }
+
+    /// Reads everything that changes.
+    pub fn read(&mut self) -> Machine {
+        let memory = Meminfo::from_file(self.root.join("meminfo")).ok();
+        let uptime_s = self.uptime_s();
+        self.host.memory_bytes = memory.as_ref().map_or(self.host.memory_bytes, |memory| memory.mem_total);
+        self.host.uptime_s = uptime_s.map_or(self.host.uptime_s, |seconds| seconds as u64);
+        let pressure = self.root.join("pressure");
+        Machine {
+            host: self.host.clone(),
+            cpu: std::fs::read_to_string(self.root.join("stat")).ok().as_deref().and_then(cpu_ticks),
+            load: LoadAverage::from_file(self.root.join("loadavg"))
+                .map(|load| [load.one, load.five, load.fifteen].map(hundredths))
+                .unwrap_or_default(),
+            memory_available_bytes: memory.as_ref().and_then(|memory| memory.mem_available),
+            swap_used_bytes: memory.as_ref().map(|memory| memory.swap_total.saturating_sub(memory.swap_free)),
+            pressure: Pressure {
+                cpu_some: CpuPressure::from_file(pressure.join("cpu")).ok().map(|cpu| hundredths(cpu.some.avg10)),
+                io_some: IoPressure::from_file(pressure.join("io")).ok().map(|io| hundredths(io.some.avg10)),
+                memory_some: MemoryPressure::from_file(pressure.join("memory"))
+                    .ok()
+                    .map(|memory| hundredths(memory.some.avg10)),
+            },
+            uptime_ticks: uptime_s.map(|seconds| (seconds * self.ticks_per_second as f64) as u64),
+        }
+    }
+
+    /// Seconds since boot, with the time spent suspended, as start times of processes count it.
+    pub fn uptime_s(&self) -> Option<f64> {
+        let text = std::fs::read_to_string(self.root.join("uptime")).ok()?;
+        text.split_whitespace().next()?.parse().ok().filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0)
+    }
+}
+
+/// The kernel prints two decimals; procfs keeps them in an `f32`, whose error would show.
+fn hundredths(value: f32) -> f64 {
+    (f64::from(value) * 100.0).round() / 100.0
+}
+
+/// `cpu user nice system idle iowait irq softirq steal …`; guest time is already part of user time (proc_stat(5)).
+fn cpu_ticks(stat: &str) -> Option<CpuTicks> {
+    let mut fields = stat.lines().next()?.split_whitespace();
+    if fields.next() != Some("cpu") {
+        return None;
+    }
+    let ticks: Vec<u64> = fields.take(8).map_while(|field| field.parse().ok()).collect();
+    let [_, _, _, idle, io_wait, ..] = ticks[..] else { return None };
+    let total = ticks.iter().sum();
+    Some(CpuTicks { busy: total - idle - io_wait, total })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_and_io_wait_are_not_busy() {
+        let text = "cpu  100 5 50 800 40 3 2 0 7 0\ncpu0 1 1 1 1 1 1 1 0 0 0\n";
+        assert_eq!(cpu_ticks(text), Some(CpuTicks { busy: 160, total: 1000 }));
+    }
+
+    #[test]
+    fn garbage_is_unknown() {
+        for text in ["", "cpu", "cpu 1 2 3", "cpu0 1 2 3 4 5", "cpu a b c d e"] {
+            assert_eq!(cpu_ticks(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_unknown() {
+        let folder = tempfile::tempdir().unwrap();
+        let machine = MachineReader::new(folder.path(), 100).read();
+        assert_eq!((machine.cpu, machine.memory_available_bytes, machine.swap_used_bytes), (None, None, None));
+        assert_eq!((machine.pressure.cpu_some, machine.uptime_ticks), (None, None));
+    }
+
+    #[test]
+    fn this_machine_is_read() {
+        let machine = MachineReader::new(Path::new("/proc"), 100).read();
+        assert!(machine.host.cpus > 0 && machine.host.memory_bytes > 0 && !machine.host.name.is_empty());
+        assert!(machine.cpu.unwrap().total > machine.cpu.unwrap().busy);
+        assert!(machine.memory_available_bytes.unwrap() <= machine.host.memory_bytes);
+        assert!(machine.uptime_ticks.unwrap() > 0);
+    }
+}

@@ -1,0 +1,266 @@
+//! One pass over a proc root: which processes there are and what each uses.
+//! It keeps what makes the next pass cheap: open descriptors, details, swap of each process.
+
+use std::{path::Path, sync::Arc};
+
+use jiff::{SignedDuration, Timestamp};
+use rustix::fd::OwnedFd;
+
+use super::{
+    ProcError, ProcessReading, ProcessSample,
+    details::Details,
+    files::{Files, Unread},
+    machine::MachineReader,
+    stat::Stat,
+};
+use crate::collect::Tick;
+
+/// Passes after first sight at which the details of a young process are read again: workers set their title, their user
+/// and their cgroup shortly after the fork.
+const LATE_CHANGES: [u32; 4] = [1, 2, 4, 8];
+/// A process older than this at first sight has its title.
+const YOUNG_S: u64 = 30;
+/// Processes whose details are read again in one pass, in rotation.
+const DETAILS_PER_PASS: usize = 16;
+/// Processes whose swap is read in one pass, in rotation; about 20 us each.
+const SWAP_PER_PASS: usize = 64;
+
+/// Reads all processes below a proc root, again and again.
+#[derive(Debug)]
+pub struct Sampler {
+    files: Files,
+    machine: MachineReader,
+    ticks_per_second: u64,
+    page_bytes: u64,
+    booted_at: Option<Timestamp>,
+    own_pid: Option<u32>,
+    pids: Vec<u32>,
+    tracked: Vec<Tracked>,
+    next: Vec<Tracked>,
+    rotation: usize,
+}
+
+/// One process between two passes.
+#[derive(Debug)]
+struct Tracked {
+    pid: u32,
+    start_ticks: u64,
+    descriptor: Option<OwnedFd>,
+    details: Arc<Details>,
+    /// Name as the kernel has it, to see a change.
+    comm: Vec<u8>,
+    passes: u32,
+    young: bool,
+    swap_bytes: Option<u64>,
+}
+
+/// What the whole pass knows.
+#[derive(Clone, Copy)]
+struct Pass {
+    uptime_ticks: Option<u64>,
+    no_swap: bool,
+    /// Places in the list whose details, and whose swap, are due.
+    details_due: (usize, usize),
+    swap_due: (usize, usize),
+}
+
+impl Sampler {
+    /// Opens a proc root (`/proc`). `now` is the time of day, for the start times of processes.
+    pub fn open(root: &Path, passwd: &Path, now: Timestamp) -> Result<Self, ProcError> {
+        let ticks_per_second = rustix::param::clock_ticks_per_second();
+        let machine = MachineReader::new(root, ticks_per_second);
+        let since_boot = machine.uptime_s().and_then(|seconds| SignedDuration::try_from_secs_f64(seconds).ok());
+        Ok(Self {
+            files: Files::open(root, passwd)?,
+            ticks_per_second,
+            page_bytes: rustix::param::page_size() as u64,
+            booted_at: since_boot.and_then(|since_boot| now.checked_sub(since_boot).ok()),
+            // The root may show other pid numbers than this process has in its own namespace.
+            own_pid: std::fs::read_link(root.join("self")).ok().and_then(|pid| pid.to_str()?.parse().ok()),
+            machine,
+            pids: Vec::new(),
+            tracked: Vec::new(),
+            next: Vec::new(),
+            rotation: 0,
+        })
+    }
+
+    /// Reads everything once.
+    pub fn pass(&mut self, tick: Tick) -> ProcessSample {
+        let machine = self.machine.read();
+        let mut sample = ProcessSample {
+            at: Some(tick.at),
+            ticks_per_second: self.ticks_per_second,
+            own_pid: self.own_pid,
+            own_cpu: own_cpu(),
+            processes: Vec::with_capacity(self.tracked.len() + self.tracked.len() / 8 + 64),
+            ..ProcessSample::default()
+        };
+        if let Err(error) = self.files.pids(&mut self.pids) {
+            sample.error = Some(error);
+        }
+        let pass = Pass {
+            uptime_ticks: machine.uptime_ticks,
+            no_swap: machine.swap_used_bytes == Some(0),
+            details_due: self.rotate(DETAILS_PER_PASS),
+            swap_due: self.rotate(SWAP_PER_PASS),
+        };
+        self.rotation = self.rotation.wrapping_add(1);
+        sample.machine = machine;
+
+        let mut known = std::mem::take(&mut self.tracked);
+        let pids = std::mem::take(&mut self.pids);
+        let mut ended = known.drain(..).peekable();
+        for &pid in &pids {
+            while let Some(mut gone) = ended.next_if(|tracked| tracked.pid < pid) {
+                self.files.release(&mut gone.descriptor);
+            }
+            let tracked = ended.next_if(|tracked| tracked.pid == pid);
+            match self.read(pid, tracked, pass) {
+                Ok((tracked, reading)) => {
+                    sample.processes.push(reading);
+                    self.next.push(tracked);
+                }
+                Err(Skipped::Vanished) => sample.vanished += 1,
+                Err(Skipped::Refused) => sample.refused += 1,
+                Err(Skipped::Malformed) => sample.malformed += 1,
+            }
+        }
+        for mut gone in ended {
+            self.files.release(&mut gone.descriptor);
+        }
+        self.pids = pids;
+        self.tracked = std::mem::replace(&mut self.next, known);
+        sample
+    }
+
+    fn read(&mut self, pid: u32, tracked: Option<Tracked>, pass: Pass) -> Result<(Tracked, ProcessReading), Skipped> {
+        let (mut descriptor, tracked) = match tracked {
+            Some(mut tracked) => (tracked.descriptor.take(), Some(tracked)),
+            None => (None, None),
+        };
+        // The buffer is needed again for the details.
+        let mut line = [0_u8; 1024];
+        let length = match self.files.stat(pid, &mut descriptor) {
+            Ok(bytes) => {
+                let length = bytes.len().min(line.len());
+                line[..length].copy_from_slice(&bytes[..length]);
+                length
+            }
+            Err(unread) => {
+                self.files.release(&mut descriptor);
+                return Err(unread.into());
+            }
+        };
+        let Some(stat) = Stat::parse(&line[..length]).filter(|stat| stat.pid == pid) else {
+            self.files.release(&mut descriptor);
+            return Err(Skipped::Malformed);
+        };
+        let stat = Stat { comm: steady_comm(&stat), ..stat };
+        // The same pid with another start time is another process.
+        let tracked = tracked.filter(|tracked| tracked.start_ticks == stat.start_ticks);
+        let tracked = match tracked {
+            Some(tracked) => Tracked { descriptor, ..self.seen_again(tracked, &stat, pass) },
+            None => Tracked { descriptor, ..self.first_sight(&stat, pass) },
+        };
+        let reading = ProcessReading {
+            pid,
+            ppid: stat.ppid,
+            start_ticks: stat.start_ticks,
+            state: stat.state,
+            threads: stat.threads,
+            cpu_ticks: stat.cpu_ticks,
+            rss_bytes: stat.rss_pages.saturating_mul(self.page_bytes),
+            swap_bytes: tracked.swap_bytes,
+            details: Arc::clone(&tracked.details),
+        };
+        Ok((tracked, reading))
+    }
+
+    fn first_sight(&mut self, stat: &Stat, pass: Pass) -> Tracked {
+        let since_boot = SignedDuration::try_from_secs_f64(stat.start_ticks as f64 / self.ticks_per_second as f64);
+        let started_at = match (self.booted_at, since_boot) {
+            (Some(booted_at), Ok(since_boot)) => booted_at.checked_add(since_boot).ok(),
+            _ => None,
+        };
+        let age_ticks = pass.uptime_ticks.map(|uptime| uptime.saturating_sub(stat.start_ticks));
+        Tracked {
+            pid: stat.pid,
+            start_ticks: stat.start_ticks,
+            descriptor: None,
+            details: Details::read(&mut self.files, stat, started_at),
+            comm: stat.comm.to_vec(),
+            passes: 0,
+            young: age_ticks.is_none_or(|age| age < YOUNG_S * self.ticks_per_second),
+            swap_bytes: self.swap(stat, pass),
+        }
+    }
+
+    fn seen_again(&mut self, mut tracked: Tracked, stat: &Stat, pass: Pass) -> Tracked {
+        let place = self.next.len();
+        tracked.passes = tracked.passes.saturating_add(1);
+        let renamed = tracked.comm != stat.comm;
+        if renamed {
+            tracked.comm.clear();
+            tracked.comm.extend_from_slice(stat.comm);
+        }
+        let late = tracked.young && LATE_CHANGES.contains(&tracked.passes);
+        if renamed || late || (place >= pass.details_due.0 && place < pass.details_due.1) {
+            Details::refresh(&mut tracked.details, &mut self.files, stat);
+        }
+        if pass.no_swap || (place >= pass.swap_due.0 && place < pass.swap_due.1) {
+            tracked.swap_bytes = self.swap(stat, pass);
+        }
+        tracked
+    }
+
+    /// Swapped-out bytes; `None` when they cannot be read.
+    fn swap(&mut self, stat: &Stat, pass: Pass) -> Option<u64> {
+        if pass.no_swap || stat.kernel_thread || stat.state == 'Z' {
+            return Some(0);
+        }
+        let status = self.files.read(stat.pid, "status")?;
+        let line = status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"VmSwap:"))?;
+        let kib: u64 = std::str::from_utf8(line).ok()?.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+        kib.checked_mul(1024)
+    }
+
+    fn rotate(&self, per_pass: usize) -> (usize, usize) {
+        let turns = self.tracked.len().div_ceil(per_pass).max(1);
+        let first = self.rotation % turns * per_pass;
+        (first, first + per_pass)
+    }
+}
+
+/// A worker thread of the kernel appends what it does at the moment (`kworker/0:1-events`, `kworker/u8:2+flush`);
+/// that is no new name. A rescuer (`kworker/R-writeback`) has its own name there and no CPU.
+fn steady_comm<'a>(stat: &Stat<'a>) -> &'a [u8] {
+    let Some(colon) = stat.comm.iter().position(|&byte| byte == b':') else { return stat.comm };
+    if !stat.kernel_thread || !stat.comm.starts_with(b"kworker/") {
+        return stat.comm;
+    }
+    let work = stat.comm[colon..].iter().position(|byte| matches!(byte, b'-' | b'+'));
+    &stat.comm[..work.map_or(stat.comm.len(), |work| colon + work)]
+}
+
+/// CPU time of this process, finer than the clock ticks of /proc/PID/stat.
+fn own_cpu() -> std::time::Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    std::time::Duration::try_from(time).unwrap_or_default()
+}
+
+/// Why a listed process is not in the sample.
+enum Skipped {
+    Vanished,
+    Refused,
+    Malformed,
+}
+
+impl From<Unread> for Skipped {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Vanished => Self::Vanished,
+            Unread::Refused => Self::Refused,
+        }
+    }
+}

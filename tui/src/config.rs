@@ -1,0 +1,381 @@
+//! Settings: command line over environment over configuration file over defaults, merged in one place.
+//! The file is only ever read. Errors name file, line, key and what was probably meant.
+
+use std::{
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::ValueEnum;
+use serde::Deserialize;
+
+use crate::cli::SettingArgs;
+
+mod file;
+
+/// Shortest interval.
+pub const MIN_INTERVAL: Duration = Duration::from_millis(100);
+/// Longest interval.
+pub const MAX_INTERVAL: Duration = Duration::from_secs(3600);
+/// Most stack samples per second and CPU.
+pub const MAX_HZ: u32 = 1000;
+
+/// A file with all settings at their defaults, for `--default-config`.
+pub const DEFAULT_FILE: &str = include_str!("config/default.toml");
+
+/// Everything that can be set, after the merge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Time between two snapshots.
+    pub interval: Duration,
+    /// Stack samples per second and CPU; 0 takes none.
+    pub hz: u32,
+    /// Theme by name; `None` lets the terminal decide.
+    pub theme: Option<String>,
+    /// Colours.
+    pub color: Color,
+    /// Draw with ASCII characters only.
+    pub ascii: bool,
+    /// Take the mouse.
+    pub mouse: bool,
+    /// Observe PHP.
+    pub php: bool,
+    /// Key bindings that differ from the built-in ones.
+    pub keys: Vec<KeySetting>,
+    /// The file that was read.
+    pub file: Option<PathBuf>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(1),
+            hz: 99,
+            theme: None,
+            color: Color::Auto,
+            ascii: false,
+            mouse: true,
+            php: true,
+            keys: Vec::new(),
+            file: None,
+        }
+    }
+}
+
+/// One line of `[keys]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeySetting {
+    /// Key, such as `ctrl+f`.
+    pub key: String,
+    /// Action, such as `help`.
+    pub action: String,
+    /// Line in the file, for error messages.
+    pub line: usize,
+}
+
+/// Which colours are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+pub enum Color {
+    /// As many as the terminal has.
+    #[serde(rename = "auto")]
+    Auto,
+    /// As many as the terminal has, NO_COLOR or not.
+    #[serde(rename = "always")]
+    Always,
+    /// None.
+    #[serde(rename = "never")]
+    Never,
+    /// The 16 of every terminal.
+    #[serde(rename = "16")]
+    #[value(name = "16")]
+    Ansi16,
+    /// The 256 of xterm.
+    #[serde(rename = "256")]
+    #[value(name = "256")]
+    Ansi256,
+    /// 24 bit.
+    #[serde(rename = "truecolor")]
+    #[value(name = "truecolor")]
+    Truecolor,
+}
+
+/// The configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something in the file is wrong.
+    #[error("{path}:{line}: {message}")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The key, what is wrong with it and what was probably meant.
+        message: String,
+    },
+}
+
+impl ConfigError {
+    /// The file is there, but must not be read.
+    pub fn is_permission(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+}
+
+/// The part of the environment that settings depend on.
+#[derive(Debug, Clone, Default)]
+pub struct Environment {
+    /// `TUSKTOP_CONFIG`: the file, as `--config`.
+    pub config: Option<OsString>,
+    /// `XDG_CONFIG_HOME`.
+    pub config_home: Option<OsString>,
+    /// `HOME`.
+    pub home: Option<OsString>,
+    /// `NO_COLOR` (<https://no-color.org>): set and not empty.
+    pub no_color: bool,
+    /// `SUDO_UID`: the user who typed sudo. That user's files are not read for root unless asked for.
+    pub sudo_uid: Option<u32>,
+}
+
+impl Environment {
+    /// Reads the environment of this process. Empty variables count as unset.
+    pub fn read() -> Self {
+        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        Self {
+            config: set("TUSKTOP_CONFIG"),
+            config_home: set("XDG_CONFIG_HOME"),
+            home: set("HOME"),
+            no_color: set("NO_COLOR").is_some(),
+            sudo_uid: set("SUDO_UID").and_then(|uid| uid.to_str()?.parse().ok()),
+        }
+    }
+}
+
+/// Finds and reads the configuration file and merges all sources.
+///
+/// # Errors
+/// [`ConfigError`] when a file that was asked for is missing, or any file is unreadable or wrong.
+pub fn load(arguments: &SettingArgs, environment: &Environment) -> Result<Settings, ConfigError> {
+    let asked_for = arguments.config.clone().or_else(|| environment.config.clone().map(PathBuf::from));
+    let usual = || usual_files(environment).into_iter().find(|path| path.exists());
+    let Some(path) = asked_for.or_else(usual) else {
+        return Ok(merge(arguments, environment, file::Content::default(), None));
+    };
+    let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+    let content = file::parse(&path, &text)?;
+    Ok(merge(arguments, environment, content, Some(path)))
+}
+
+fn usual_files(environment: &Environment) -> Vec<PathBuf> {
+    let home = || environment.home.as_ref().map(|home| Path::new(home).join(".config"));
+    let own = environment.config_home.as_ref().map(PathBuf::from).or_else(home);
+    let own =
+        own.map(|folder| folder.join("tusktop/config.toml")).filter(|path| !belongs_to_sudo_user(path, environment));
+    own.into_iter().chain(["/etc/tusktop/config.toml".into()]).collect()
+}
+
+fn belongs_to_sudo_user(path: &Path, environment: &Environment) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let Some(sudo_uid) = environment.sudo_uid.filter(|&uid| uid != 0) else { return false };
+    rustix::process::geteuid().is_root() && std::fs::metadata(path).is_ok_and(|file| file.uid() == sudo_uid)
+}
+
+fn merge(
+    arguments: &SettingArgs,
+    environment: &Environment,
+    content: file::Content,
+    file: Option<PathBuf>,
+) -> Settings {
+    let default = Settings::default();
+    let no_color = environment.no_color.then_some(Color::Never);
+    Settings {
+        interval: arguments.interval.or(content.interval).unwrap_or(default.interval),
+        hz: arguments.hz.or(content.hz).unwrap_or(default.hz),
+        theme: arguments.theme.clone().or(content.theme),
+        color: arguments.color.or(no_color).or(content.color).unwrap_or(default.color),
+        ascii: arguments.ascii || content.ascii.unwrap_or(default.ascii),
+        mouse: !arguments.no_mouse && content.mouse.unwrap_or(default.mouse),
+        php: !arguments.no_php && content.php.unwrap_or(default.php),
+        keys: content.keys,
+        file,
+    }
+}
+
+/// Reads `500ms`, `2s`, `1m 30s`, or a number of seconds, within [`MIN_INTERVAL`] and [`MAX_INTERVAL`].
+///
+/// # Errors
+/// What is wrong, as a sentence.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let duration = match text.parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+        Err(_) => text.parse::<jiff::SignedDuration>().ok().and_then(|duration| duration.try_into().ok()),
+    };
+    let duration = duration.ok_or("expected a duration such as 500ms, 2s, 1m or a number of seconds")?;
+    if (MIN_INTERVAL..=MAX_INTERVAL).contains(&duration) {
+        Ok(duration)
+    } else {
+        Err("must be between 100ms and 1h".into())
+    }
+}
+
+/// The entry of `known` that `typed` was probably meant to be.
+pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let distance = |candidate: &str| strsim::damerau_levenshtein(&typed.to_lowercase(), candidate);
+    let near = known.into_iter().map(|candidate| (distance(candidate), candidate)).min()?;
+    (near.0 <= (typed.chars().count() / 3).max(1)).then_some(near.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(text: &str) -> Result<Settings, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        std::fs::write(&path, text).unwrap();
+        let arguments = SettingArgs { config: Some(path), ..SettingArgs::default() };
+        load(&arguments, &Environment::default())
+            .map_err(|error| error.to_string().replace(&*folder.path().to_string_lossy(), ""))
+    }
+
+    #[test]
+    fn the_default_file_sets_the_defaults() {
+        assert_eq!(Settings { file: None, ..settings(DEFAULT_FILE).unwrap() }, Settings::default());
+    }
+
+    #[test]
+    fn the_default_file_shows_every_default_as_it_is() {
+        let shown = DEFAULT_FILE.lines().filter(|line| !line.contains("theme") && !line.contains("ctrl"));
+        let set: String = shown
+            .map(|line| format!("{}\n", line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line)))
+            .collect();
+        assert!(set.contains("\ninterval = "), "{set}");
+        assert_eq!(Settings { file: None, ..settings(&set).unwrap() }, Settings::default());
+    }
+
+    #[test]
+    fn all_settings_are_read() {
+        let read = settings(
+            "interval = \"500ms\"\nhz = 0\ntheme = \"light\"\ncolor = \"256\"\nascii = true\nmouse = false\nphp = false\n[keys]\n\"ctrl+f\" = \"filter\"\n",
+        )
+        .unwrap();
+        let expected = Settings {
+            interval: Duration::from_millis(500),
+            hz: 0,
+            theme: Some("light".into()),
+            color: Color::Ansi256,
+            ascii: true,
+            mouse: false,
+            php: false,
+            keys: vec![KeySetting { key: "ctrl+f".into(), action: "filter".into(), line: 9 }],
+            file: read.file.clone(),
+        };
+        assert_eq!(read, expected);
+        assert_eq!(settings("interval = 2").unwrap().interval, Duration::from_secs(2));
+        assert_eq!(settings("interval = 0.5").unwrap().interval, Duration::from_millis(500));
+    }
+
+    #[test]
+    fn errors_name_file_line_key_and_the_nearest_name() {
+        let cases = [
+            ("\nintervall = 2", "/config.toml:2: unknown key `intervall`; did you mean `interval`?"),
+            ("colour = \"auto\"", "/config.toml:1: unknown key `colour`; did you mean `color`?"),
+            (
+                "zzzzzz = 1",
+                "/config.toml:1: unknown key `zzzzzz`; known are interval, hz, theme, color, ascii, mouse, php, keys",
+            ),
+            (
+                "hz = 1\ncolor = \"true\"",
+                "/config.toml:2: color: unknown value `true`; known are auto, always, never, 16, 256, truecolor",
+            ),
+            ("color = \"allways\"", "/config.toml:1: color: unknown value `allways`; did you mean `always`?"),
+            ("hz = 2000", "/config.toml:1: hz: must be between 0 and 1000"),
+            (
+                "interval = \"1 parsec\"",
+                "/config.toml:1: interval: expected a duration such as 500ms, 2s, 1m or a number of seconds",
+            ),
+            ("interval = \"1ms\"", "/config.toml:1: interval: must be between 100ms and 1h"),
+            (
+                "interval = true",
+                "/config.toml:1: interval: expected a duration such as \"500ms\", \"2s\" or a number of seconds",
+            ),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(settings(text).unwrap_err(), expected, "{text}");
+        }
+        for text in [
+            "mouse = 1",
+            "hz = -1",
+            "hz = \"x\"",
+            "[keys]\na = 1",
+            "x",
+            "mouse = true\nmouse = true",
+            "[keys",
+            "theme = \"a\nb\"",
+        ] {
+            let error = settings(text).unwrap_err();
+            assert!(error.starts_with("/config.toml:") && error.len() > 20, "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn arguments_win_over_the_environment_and_that_over_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.toml");
+        std::fs::write(&path, "color = \"16\"\nhz = 7\ninterval = 3\nmouse = true\n").unwrap();
+        let environment = Environment { config: Some(path.clone().into()), no_color: true, ..Environment::default() };
+        let read = load(&SettingArgs::default(), &environment).unwrap();
+        assert_eq!((read.color, read.hz, read.file.as_deref()), (Color::Never, 7, Some(&*path)));
+        let arguments = SettingArgs {
+            color: Some(Color::Always),
+            hz: Some(5),
+            no_mouse: true,
+            no_php: true,
+            ..SettingArgs::default()
+        };
+        let read = load(&arguments, &environment).unwrap();
+        assert_eq!((read.color, read.hz, read.interval), (Color::Always, 5, Duration::from_secs(3)));
+        assert!(!read.mouse && !read.php);
+    }
+
+    #[test]
+    fn files_are_looked_for_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, hz: u32| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, format!("hz = {hz}")).unwrap();
+        };
+        write("home/.config/tusktop/config.toml", 1);
+        write("xdg/tusktop/config.toml", 2);
+        let mut environment = Environment { home: Some(folder.path().join("home").into()), ..Environment::default() };
+        let hz = |environment: &Environment| load(&SettingArgs::default(), environment).unwrap().hz;
+        assert_eq!(hz(&environment), 1);
+        environment.config_home = Some(folder.path().join("xdg").into());
+        assert_eq!(hz(&environment), 2);
+        environment.config = Some(folder.path().join("missing.toml").into());
+        let error = load(&SettingArgs::default(), &environment).unwrap_err();
+        assert!(matches!(error, ConfigError::Read { .. }) && error.to_string().contains("missing.toml"));
+    }
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        let cases = [("500ms", 500), ("2s", 2000), ("2", 2000), ("0.25", 250), (" 1m ", 60_000), ("1h", 3_600_000)];
+        for (text, ms) in cases {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["", "x", "-1s", "-1", "NaN", "inf", "1e300", "99ms", "0", "61m"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The text of the configuration file: TOML, and errors that say where and what was probably meant.
+
+use std::{collections::BTreeMap, ops::Range, path::Path, time::Duration};
+
+use serde::{Deserialize, Deserializer, de::Error as _};
+use toml::Spanned;
+
+use super::{Color, ConfigError, KeySetting, MAX_HZ, nearest, parse_duration};
+
+/// What the file sets.
+#[derive(Debug, Default)]
+pub(super) struct Content {
+    pub interval: Option<Duration>,
+    pub hz: Option<u32>,
+    pub theme: Option<String>,
+    pub color: Option<Color>,
+    pub ascii: Option<bool>,
+    pub mouse: Option<bool>,
+    pub php: Option<bool>,
+    pub keys: Vec<KeySetting>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Toml {
+    #[serde(default, deserialize_with = "interval")]
+    interval: Option<Duration>,
+    #[serde(default, deserialize_with = "hz")]
+    hz: Option<u32>,
+    theme: Option<String>,
+    color: Option<Color>,
+    ascii: Option<bool>,
+    mouse: Option<bool>,
+    php: Option<bool>,
+    #[serde(default)]
+    keys: BTreeMap<Spanned<String>, String>,
+}
+
+/// Reads the text of `path`.
+pub(super) fn parse(path: &Path, text: &str) -> Result<Content, ConfigError> {
+    let content: Toml = toml::from_str(text).map_err(|error| {
+        let span = error.span().unwrap_or_default();
+        ConfigError::Content {
+            path: path.to_owned(),
+            line: line_of(text, &span),
+            message: explain(text, &span, error.message()),
+        }
+    })?;
+    let keys = content.keys.into_iter().map(|(key, action)| KeySetting {
+        line: line_of(text, &key.span()),
+        key: key.into_inner(),
+        action,
+    });
+    Ok(Content {
+        interval: content.interval,
+        hz: content.hz,
+        theme: content.theme,
+        color: content.color,
+        ascii: content.ascii,
+        mouse: content.mouse,
+        php: content.php,
+        keys: keys.collect(),
+    })
+}
+
+fn line_of(text: &str, span: &Range<usize>) -> usize {
+    text.as_bytes().iter().take(span.start).filter(|&&byte| byte == b'\n').count() + 1
+}
+
+/// Adds the key, and the nearest known name for an unknown one.
+fn explain(text: &str, span: &Range<usize>, message: &str) -> String {
+    // serde words it: unknown field `x`, expected one of `a`, `b`
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let unknown_key = message.starts_with("unknown field");
+    let suggestion = match quoted.split_first() {
+        Some((typed, known)) if unknown_key || message.starts_with("unknown variant") => {
+            match nearest(typed, known.iter().copied()) {
+                Some(near) => format!("; did you mean `{near}`?"),
+                None => format!("; known are {}", known.join(", ")),
+            }
+        }
+        _ => String::new(),
+    };
+    match quoted.first() {
+        Some(key) if unknown_key => return format!("unknown key `{key}`{suggestion}"),
+        Some(value) if !suggestion.is_empty() => {
+            return with_key(text, span, &format!("unknown value `{value}`{suggestion}"));
+        }
+        _ => {}
+    }
+    with_key(text, span, message)
+}
+
+fn with_key(text: &str, span: &Range<usize>, message: &str) -> String {
+    let line = text.lines().nth(line_of(text, span) - 1).unwrap_or_default();
+    match line.split_once('=') {
+        Some((key, _)) => format!("{}: {message}", key.trim()),
+        None => message.to_owned(),
+    }
+}
+
+fn interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a duration such as \"500ms\", \"2s\" or a number of seconds")]
+    enum Interval {
+        Text(String),
+        Seconds(f64),
+    }
+    let text = match Interval::deserialize(deserializer)? {
+        Interval::Text(text) => text,
+        Interval::Seconds(seconds) => seconds.to_string(),
+    };
+    parse_duration(&text).map(Some).map_err(D::Error::custom)
+}
+
+fn hz<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let hz = u32::deserialize(deserializer)?;
+    if hz <= MAX_HZ { Ok(Some(hz)) } else { Err(D::Error::custom(format!("must be between 0 and {MAX_HZ}"))) }
+}

@@ -1,0 +1,8 @@
+//! Snapshots as text for other programs and for people without a screen; each format is a function of a snapshot.
+
+mod columns;
+mod json;
+mod table;
+
+pub use json::write as write_json;
+pub use table::write as write_table;

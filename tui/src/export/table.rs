@@ -1,0 +1,261 @@
+//! The snapshot as plain tables for a person without a screen: machine, groups, PHP, notices.
+
+use std::io::{self, Write};
+
+use super::columns::{
+    Align::{Left, Right},
+    Columns,
+};
+use crate::{
+    model::{Function, FunctionKind, Group, Level, Php, Request, Snapshot, Target, TierState},
+    text::{printable, truncate_end, truncate_start},
+    units,
+};
+
+/// Rows of each list of PHP.
+const ROWS: usize = 20;
+/// Columns of a name, and of a path or URI.
+const NAME_COLUMNS: usize = 40;
+const PATH_COLUMNS: usize = 60;
+
+/// Writes all tables.
+///
+/// # Errors
+/// What `out` answers.
+pub fn write(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
+    machine(snapshot, out)?;
+    groups(snapshot, out)?;
+    let php = &*snapshot.php;
+    targets(php, out)?;
+    functions(php, out)?;
+    routes(php, out)?;
+    requests(php, out)?;
+    notices(snapshot, out)
+}
+
+fn machine(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
+    let (host, system) = (&snapshot.host, &snapshot.system);
+    let [one, five, fifteen] = system.load;
+    let used = system.memory_available_bytes.map(|available| host.memory_bytes.saturating_sub(available));
+    writeln!(
+        out,
+        "{}  Linux {}  {}",
+        printable(&host.name),
+        printable(&host.kernel),
+        snapshot.at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    )?;
+    writeln!(
+        out,
+        "load {one:.2} {five:.2} {fifteen:.2}  cpu {} of {}  memory {}  swap {}",
+        or_dash(system.cpu_ratio, units::percent),
+        host.cpus,
+        or_dash(used, |used| units::bytes_of(used, host.memory_bytes)),
+        or_dash(system.swap_used_bytes, units::bytes),
+    )
+}
+
+fn groups(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
+    let mut columns = Columns::new([
+        ("GROUP", Left),
+        ("PROCS", Right),
+        ("THREADS", Right),
+        ("CPU", Right),
+        ("RSS", Right),
+        ("PSS", Right),
+        ("SWAP", Right),
+        ("SHARE", Right),
+    ]);
+    let share = |group: &Group| {
+        let rss = group.memory.rss_bytes.filter(|_| snapshot.host.memory_bytes > 0)?;
+        Some(rss as f64 / snapshot.host.memory_bytes as f64)
+    };
+    for group in &snapshot.groups {
+        columns.row([
+            name(&group.name),
+            group.processes.to_string(),
+            group.threads.to_string(),
+            or_dash(group.cpu_ratio, units::percent_column),
+            or_dash(group.memory.rss_bytes, units::bytes),
+            or_dash(group.memory.pss_bytes, units::bytes),
+            or_dash(group.memory.swap_bytes, units::bytes),
+            or_dash(share(group), units::percent_column),
+        ]);
+    }
+    title(out, "memory by group (CPU: 100 % is one core; share: RSS of all memory)")?;
+    columns.write(out)
+}
+
+fn targets(php: &Php, out: &mut impl Write) -> io::Result<()> {
+    if php.targets.is_empty() {
+        return Ok(());
+    }
+    let mut columns = Columns::new([
+        ("PHP", Left),
+        ("VERSION", Left),
+        ("SAPI", Left),
+        ("PROCS", Right),
+        ("REQUESTS", Left),
+        ("SAMPLING", Left),
+        ("EXACT", Left),
+    ]);
+    for target in &php.targets {
+        let Target { exe, version, sapi, pids, tiers, .. } = target;
+        columns.row([
+            path(exe),
+            or_dash(version.as_deref(), str::to_owned),
+            sapi.to_string(),
+            pids.len().to_string(),
+            tier(tiers.requests.state, &tiers.requests.reason),
+            tier(tiers.sampling.state, &tiers.sampling.reason),
+            tier(tiers.exact.state, &tiers.exact.reason),
+        ]);
+    }
+    title(out, "php")?;
+    columns.write(out)
+}
+
+fn functions(php: &Php, out: &mut impl Write) -> io::Result<()> {
+    let samples: u64 = php.functions.iter().map(|function| function.self_samples).sum();
+    if samples == 0 {
+        return Ok(());
+    }
+    let mut hot: Vec<&Function> = php.functions.iter().filter(|function| function.total_samples > 0).collect();
+    hot.sort_by_key(|function| std::cmp::Reverse((function.self_samples, function.total_samples)));
+    let mut columns = Columns::new([("SELF", Right), ("TOTAL", Right), ("FUNCTION", Left), ("WHERE", Left)]);
+    let share = |count: u64| units::percent_column(count as f64 / samples as f64);
+    for function in hot.iter().take(ROWS) {
+        columns.row([
+            share(function.self_samples),
+            share(function.total_samples),
+            truncate_start(&called(function), PATH_COLUMNS).into_owned(),
+            location(function),
+        ]);
+    }
+    let left = hot.len().saturating_sub(ROWS);
+    title(out, &format!("hot functions ({samples} samples{})", more(left)))?;
+    columns.write(out)
+}
+
+fn routes(php: &Php, out: &mut impl Write) -> io::Result<()> {
+    let mut routes: Vec<_> = php.routes.iter().filter(|route| route.requests > 0).collect();
+    if routes.is_empty() {
+        return Ok(());
+    }
+    routes.sort_by_key(|route| std::cmp::Reverse(route.requests));
+    let mut columns = Columns::new([
+        ("REQUESTS", Right),
+        ("ERRORS", Right),
+        ("P50", Right),
+        ("P95", Right),
+        ("P99", Right),
+        ("MAX", Right),
+        ("METHOD", Left),
+        ("ROUTE", Left),
+        ("GROUP", Left),
+    ]);
+    for route in routes.iter().take(ROWS) {
+        let durations = &route.duration_ms;
+        columns.row([
+            units::count(route.requests),
+            units::count(route.errors),
+            or_dash(durations.p50, units::duration_ms),
+            or_dash(durations.p95, units::duration_ms),
+            or_dash(durations.p99, units::duration_ms),
+            or_dash(durations.max, units::duration_ms),
+            route.method.to_string(),
+            path(if route.route.is_empty() { &route.script } else { &route.route }),
+            name(&route.group),
+        ]);
+    }
+    let total: u64 = routes.iter().map(|route| route.requests).sum();
+    title(
+        out,
+        &format!("routes ({} requests finished{})", units::count(total), more(routes.len().saturating_sub(ROWS))),
+    )?;
+    columns.write(out)
+}
+
+fn requests(php: &Php, out: &mut impl Write) -> io::Result<()> {
+    let mut running: Vec<&Request> = php.requests.iter().filter(|request| !request.finished).collect();
+    if running.is_empty() {
+        return Ok(());
+    }
+    running.sort_by(|a, b| b.duration_ms.total_cmp(&a.duration_ms));
+    let mut columns =
+        Columns::new([("PID", Right), ("SINCE", Right), ("METHOD", Left), ("URI", Left), ("GROUP", Left)]);
+    for request in running.iter().take(ROWS) {
+        let route = php.routes.get(request.route);
+        let script = || route.map_or_else(String::new, |route| path(&route.script));
+        columns.row([
+            request.pid.to_string(),
+            units::duration_ms(request.duration_ms),
+            request.method.to_string(),
+            if request.uri.is_empty() { script() } else { truncate_end(&request.uri, PATH_COLUMNS).into_owned() },
+            route.map_or_else(String::new, |route| name(&route.group)),
+        ]);
+    }
+    title(out, &format!("running requests ({}{})", running.len(), more(running.len().saturating_sub(ROWS))))?;
+    columns.write(out)
+}
+
+fn notices(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
+    if snapshot.notices.is_empty() {
+        return Ok(());
+    }
+    title(out, "notices")?;
+    for notice in &snapshot.notices {
+        let level = match notice.level {
+            Level::Info => "info",
+            Level::Warning => "warning",
+            Level::Error => "error",
+        };
+        writeln!(out, "{level}: {}", printable(&notice.text))?;
+        if !notice.hint.is_empty() {
+            writeln!(out, "  {}", printable(&notice.hint))?;
+        }
+    }
+    Ok(())
+}
+
+fn title(out: &mut impl Write, text: &str) -> io::Result<()> {
+    writeln!(out, "\n{text}")
+}
+
+fn more(left: usize) -> String {
+    if left == 0 { String::new() } else { format!(", {left} more rows not shown") }
+}
+
+fn or_dash<T>(value: Option<T>, text: impl FnOnce(T) -> String) -> String {
+    value.map_or_else(|| "-".into(), text)
+}
+
+fn name(text: &str) -> String {
+    truncate_end(text, NAME_COLUMNS).into_owned()
+}
+
+/// The end of a path says more than its start.
+fn path(text: &str) -> String {
+    truncate_start(text, PATH_COLUMNS).into_owned()
+}
+
+fn tier(state: TierState, reason: &str) -> String {
+    match state {
+        TierState::On => "on".into(),
+        TierState::Off => "off".into(),
+        TierState::Unavailable if reason.is_empty() => "no".into(),
+        TierState::Unavailable => format!("no: {reason}"),
+    }
+}
+
+fn called(function: &Function) -> String {
+    if function.class.is_empty() { function.name.to_string() } else { format!("{}::{}", function.class, function.name) }
+}
+
+fn location(function: &Function) -> String {
+    match function.kind {
+        FunctionKind::Internal => "(built in)".into(),
+        _ if function.file.is_empty() => "-".into(),
+        _ if function.line == 0 => path(&function.file),
+        _ => path(&format!("{}:{}", function.file, function.line)),
+    }
+}

@@ -21,7 +21,7 @@ test:
 
 bench: build
 	$(SUDO) .ci/packages bench
-	$(SUDO) python3 tui/benches/run.py $(TARGET)/release/tusktop $(BENCH)
+	$(SUDO) python3 -B tui/benches/run.py $(TARGET)/release/tusktop $(BENCH)
 
 ebpf:
 	$(SUDO) .ci/packages ebpf

@@ -2,7 +2,7 @@
 
 declare(strict_types=1);
 
-// php forever.php [DEPTH]: uses a CPU until it is ended, DEPTH calls below the script itself.
+// php forever.php [DEPTH]: uses a CPU until it is ended, in a stack of DEPTH frames: the script, descend(), spin().
 
 require __DIR__ . '/work.php';
 
@@ -18,4 +18,4 @@ function descend(int $depth): void
 }
 
 echo "started\n";
-descend(max(1, (int) ($argv[1] ?? 16) - 1));
+descend(max(1, (int) ($argv[1] ?? 16) - 2));

@@ -1,0 +1,46 @@
+#!/usr/bin/env python3
+"""run.py TUSKTOP [throughput] [screen] [sample] [paint] [--quick]: measures a release build beside others, as root.
+
+All by default. Nothing here passes or fails: it prints ratios of things measured side by side in one run. Run it on a
+machine that does nothing else. --quick shortens everything to see whether it works; its figures mean nothing.
+"""
+
+import os
+import platform
+import sys
+
+import first_paint
+import sample_cost
+import screen_cost
+import throughput
+
+PARTS = {
+    "throughput": (throughput.run, {"rounds": 2, "seconds": 2}),
+    "screen": (screen_cost.run, {"rounds": 1, "seconds": 4}),
+    "sample": (sample_cost.run, {"seconds": 3}),
+    "paint": (first_paint.run, {"rounds": 3}),
+}
+
+
+def main():
+    arguments = sys.argv[1:]
+    quick = "--quick" in arguments
+    if quick:
+        arguments.remove("--quick")
+    if not arguments or any(part not in PARTS for part in arguments[1:]):
+        raise SystemExit(__doc__)
+    if os.geteuid() != 0:
+        raise SystemExit("run it as root: it starts php-fpm with workers of another user")
+    binary, parts = os.path.realpath(arguments[0]), arguments[1:] or list(PARTS)
+    load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
+    print(f"{platform.system()} {platform.release()} {platform.machine()}, {os.cpu_count()} CPUs, load {load}")
+    if os.getloadavg()[0] > 0.5:
+        print("The machine is not idle: the figures are worth less for it.")
+    if quick:
+        print("Quick: only shows that the harness works.")
+    for part in parts:
+        measure, short = PARTS[part]
+        measure(binary, **(short if quick else {}))
+
+
+main()

@@ -3,3 +3,5 @@
 pub mod aggregate;
 pub mod collect;
 pub mod model;
+pub mod text;
+pub mod units;

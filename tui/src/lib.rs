@@ -4,4 +4,5 @@ pub mod aggregate;
 pub mod collect;
 pub mod model;
 pub mod text;
+pub mod treemap;
 pub mod units;

@@ -5,6 +5,7 @@ pub mod app;
 pub mod collect;
 pub mod model;
 pub mod profile;
+pub mod terminal;
 pub mod text;
 pub mod timeline;
 pub mod treemap;

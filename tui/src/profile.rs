@@ -78,7 +78,8 @@ pub fn functions(php: &Php, scope: &Scope) -> Vec<Hot<usize>> {
 pub fn files(php: &Php, scope: &Scope) -> Vec<Hot<Arc<str>>> {
     let mut counts: HashMap<&Arc<str>, (u64, u64, usize)> = HashMap::new();
     for (number, stack) in in_scope(php, scope).enumerate() {
-        let mut files = stack.frames.iter().filter_map(|&f| php.functions.get(f)).map(|f| &f.file).filter(|f| !f.is_empty());
+        let mut files =
+            stack.frames.iter().filter_map(|&f| php.functions.get(f)).map(|f| &f.file).filter(|f| !f.is_empty());
         if let Some(file) = files.next() {
             counts.entry(file).or_insert((0, 0, usize::MAX)).0 += stack.samples;
             for file in std::iter::once(file).chain(files) {
@@ -102,7 +103,9 @@ fn sorted<T: Ord>(mut hot: Vec<Hot<T>>) -> Vec<Hot<T>> {
 }
 
 fn in_scope<'a>(php: &'a Php, scope: &'a Scope) -> impl Iterator<Item = &'a crate::model::Stack> {
-    php.stacks.iter().filter(move |stack| *scope == Scope::All || php.routes.get(stack.route).is_some_and(|r| scope.has(r)))
+    php.stacks
+        .iter()
+        .filter(move |stack| *scope == Scope::All || php.routes.get(stack.route).is_some_and(|r| scope.has(r)))
 }
 
 /// What is around a function: samples by function index (callers and callees) and by route index, most first.

@@ -84,10 +84,20 @@ const SESSION: &str = "Session";
 pub const ACTIONS: [Entry; 42] = [
     entry(Action::Quit, "quit", &["q", "f10"], (SESSION, "quit", "leave")),
     entry(Action::Help, "help", &["?", "f1"], (SESSION, "help", "this help; type to search in it")),
-    entry(Action::Enter, "enter", &["enter"], (MOVE, "zoom", "into the selected tile, process, function, route or request")),
+    entry(
+        Action::Enter,
+        "enter",
+        &["enter"],
+        (MOVE, "zoom", "into the selected tile, process, function, route or request"),
+    ),
     entry(Action::Back, "back", &["esc", "backspace"], (MOVE, "", "one level up; never quits")),
     entry(Action::NextPane, "next-pane", &["tab"], (MOVE, "next", "next pane")),
-    entry(Action::Filter, "filter", &["/"], (LISTS, "filter", "filter the pane while you type: name, user, pid, regular expression")),
+    entry(
+        Action::Filter,
+        "filter",
+        &["/"],
+        (LISTS, "filter", "filter the pane while you type: name, user, pid, regular expression"),
+    ),
     entry(Action::Sort, "sort", &["s", "f6"], (LISTS, "sort", "choose the order of the pane")),
     entry(Action::Files, "files", &["f"], (LOOK, "files", "functions or files in the hot list")),
     entry(Action::Window, "window", &["w"], (LOOK, "window", "span of the PHP lists: 1 s, 10 s, 1 m, all")),

@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
+use self::keymap::{Key, Meaning};
 pub use self::{
     action::{ACTIONS, Action},
     keymap::{Keymap, KeymapError},
 };
-use self::keymap::{Key, Meaning};
 use crate::view::{HotMode, KeyHint, Overlay, Pane, Scene, Sort, TileColour, View, Window};
 
 /// Longest filter or search that can be typed.

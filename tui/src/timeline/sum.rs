@@ -79,9 +79,8 @@ impl Sum {
     fn add_requests(&mut self, interval: &Interval) {
         let known: HashSet<(u32, Timestamp)> = self.requests.iter().map(|r| (r.pid, r.started_at)).collect();
         let new = interval.php.requests.iter().filter(|r| r.finished && !known.contains(&(r.pid, r.started_at)));
-        self.requests.extend(
-            new.filter_map(|r| Some(Request { route: *interval.routes.get(r.route)? as usize, ..r.clone() })),
-        );
+        self.requests
+            .extend(new.filter_map(|r| Some(Request { route: *interval.routes.get(r.route)? as usize, ..r.clone() })));
         if self.requests.len() > MAX_REQUESTS {
             self.requests.sort_by(|a, b| b.duration_ms.total_cmp(&a.duration_ms));
             self.requests.truncate(MAX_REQUESTS);
@@ -123,7 +122,8 @@ impl Sum {
         ids.sort_unstable();
         let route_places: HashMap<usize, usize> = ids.iter().enumerate().map(|(at, &id)| (id as usize, at)).collect();
         let routes = ids.iter().map(|id| summarised(&self.routes[id])).collect();
-        let stacks = self.stacks.iter().zip(&tables.stacks).filter(|((samples, wait), _)| *samples > 0 || wait.is_some());
+        let stacks =
+            self.stacks.iter().zip(&tables.stacks).filter(|((samples, wait), _)| *samples > 0 || wait.is_some());
         let stacks = stacks.filter_map(|(&(samples, wait_ns), path)| {
             let frames = path.frames.iter().map(|&id| places[id as usize]).collect();
             let route = *route_places.get(&(path.route as usize))?;

@@ -99,7 +99,10 @@ fn process(screen: &Screen, pid: u32) -> Vec<Line> {
         fact("state", state(process.state)),
         fact("started", process.started_at.map_or_else(|| "-".to_owned(), |at| started(at, screen, snapshot))),
         fact("threads", process.threads.to_string()),
-        fact("cpu", process.cpu_ratio.map_or_else(|| "-".to_owned(), |cores| format!("{:.1} % of a core", cores * 100.0))),
+        fact(
+            "cpu",
+            process.cpu_ratio.map_or_else(|| "-".to_owned(), |cores| format!("{:.1} % of a core", cores * 100.0)),
+        ),
         fact("RSS", bytes(process.memory.rss_bytes)),
         fact("PSS", with_age(bytes(process.memory.pss_bytes), process.memory.pss_age_ms)),
         fact("USS", bytes(process.memory.uss_bytes)),
@@ -113,7 +116,8 @@ fn process(screen: &Screen, pid: u32) -> Vec<Line> {
         lines.push(heading("PHP worker"));
         lines.push(fact("pool", &*worker.pool));
         let state = format!("{:?}", worker.state).to_lowercase();
-        let since = worker.since.map_or_else(String::new, |at| format!(" for {}", units::age(seconds(at, snapshot.at))));
+        let since =
+            worker.since.map_or_else(String::new, |at| format!(" for {}", units::age(seconds(at, snapshot.at))));
         lines.push(fact("state", state + &since));
         lines.push(fact("requests seen", units::count(worker.requests)));
         match entries::running_request(snapshot, pid) {
@@ -232,4 +236,3 @@ fn function(screen: &Screen, key: &FunctionKey) -> Vec<Line> {
     }
     lines
 }
-

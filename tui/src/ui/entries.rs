@@ -68,9 +68,8 @@ pub fn entries<'a>(screen: &'a Screen<'a>) -> Entries<'a> {
     };
     let group = zoomed_group(&screen.view.zoom);
     let filter = Filter::new(&screen.view.pane(Pane::Map).filter);
-    let except = |key: &TileKey| {
-        screen.view.zoom.iter().any(|step| matches!(step, Zoom::Rest(shown) if shown.contains(key)))
-    };
+    let except =
+        |key: &TileKey| screen.view.zoom.iter().any(|step| matches!(step, Zoom::Rest(shown) if shown.contains(key)));
     let (memories, mut list, total_count) = match group {
         Some(name) => {
             let index = snapshot.groups.iter().position(|group| group.name == *name);

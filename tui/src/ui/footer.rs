@@ -36,7 +36,8 @@ pub fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene)
     };
     let end = area.right().saturating_sub(1 + text::width(&more) as u16);
     let mut x = area.x + 1;
-    for (part, style) in [(mark, style), (&*notice.text, palette.text), ("   ", style), (&*notice.hint, palette.title)] {
+    for (part, style) in [(mark, style), (&*notice.text, palette.text), ("   ", style), (&*notice.hint, palette.title)]
+    {
         x = paint::put(buffer, (x, y), end.saturating_sub(x), part, style);
     }
     paint::put(buffer, (x, y), area.right().saturating_sub(x), &more, palette.muted);

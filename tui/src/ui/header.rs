@@ -124,10 +124,8 @@ fn machine(screen: &Screen, snapshot: &Snapshot, bar: u16) -> Vec<Fact> {
     ];
     let used = system.memory_available_bytes.map(|available| host.memory_bytes.saturating_sub(available));
     facts.push(match used {
-        Some(used) if host.memory_bytes > 0 => {
-            meter(1, "mem", used as f64 / host.memory_bytes as f64, bar, palette)
-                .and(format!(" {}", units::bytes_of(used, host.memory_bytes)), palette.text)
-        }
+        Some(used) if host.memory_bytes > 0 => meter(1, "mem", used as f64 / host.memory_bytes as f64, bar, palette)
+            .and(format!(" {}", units::bytes_of(used, host.memory_bytes)), palette.text),
         _ => Fact::new(1, "mem ", palette.muted).and("-", palette.text),
     });
     if let Some(swap) = system.swap_used_bytes.filter(|&swap| swap > 0) {
@@ -201,7 +199,9 @@ fn php(screen: &Screen, snapshot: &Snapshot, wide: bool) -> Vec<Fact> {
     if !observed || seconds <= 0.0 {
         facts.push(Fact::new(4, "requests -", palette.muted));
     } else {
-        facts.push(Fact::new(3, format!("{:.1}", requests as f64 / seconds), palette.title).and(" req/s", palette.muted));
+        facts.push(
+            Fact::new(3, format!("{:.1}", requests as f64 / seconds), palette.title).and(" req/s", palette.muted),
+        );
         let quantile = |q| histogram.quantile_ms(q).map_or_else(|| "-".to_owned(), |ms| format!("{ms:.0}"));
         let mut fact = Fact { rank: 4, parts: Vec::new() };
         for (name, q) in [("p50 ", 0.5), ("p95 ", 0.95)].into_iter().filter(|_| wide) {

@@ -93,7 +93,13 @@ pub fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene)
         let (own, total) = (hot.self_samples as f64 / all, hot.total_samples as f64 / all);
         let mut x = area.x;
         let heat = ratatui::style::Style { bg: None, ..palette.heat(0.0) };
-        let heat = if own >= 0.2 { palette.error } else if own >= 0.05 { palette.warn } else { heat };
+        let heat = if own >= 0.2 {
+            palette.error
+        } else if own >= 0.05 {
+            palette.warn
+        } else {
+            heat
+        };
         paint::put(buffer, (x, y), columns.bar, &paint::bar(columns.bar, own, total), heat);
         x += columns.bar + 1;
         match mode {

@@ -15,10 +15,8 @@ pub fn place(rows: Vec<Row>, pane: Pane, area: Rect, screen: &Screen, scene: &mu
     let at = selected.and_then(|selected| rows.iter().position(|row| row == selected));
     let page = usize::from(area.height);
     let first = at.unwrap_or(0).saturating_sub(page / 2).min(rows.len().saturating_sub(page));
-    let visible = (first..rows.len().min(first + page))
-        .zip(area.y..)
-        .map(|(index, y)| (index, y, at == Some(index)))
-        .collect();
+    let visible =
+        (first..rows.len().min(first + page)).zip(area.y..).map(|(index, y)| (index, y, at == Some(index))).collect();
     scene.lists[pane as usize] = List { rows, first, area };
     visible
 }

@@ -160,8 +160,10 @@ fn draw_tile(buffer: &mut Buffer, tile: &Tile<TileKey>, entries: &Entries, merge
             let request = running.map_or_else(String::new, |r| {
                 format!("▶ {} {} {}", units::duration_ms(r.duration_ms), r.method, r.uri)
             });
-            let mut facts =
-                vec![(format!("{} {}", process.pid, entry.name), size), (join(&[&cpu(entry), &process.user]), String::new())];
+            let mut facts = vec![
+                (format!("{} {}", process.pid, entry.name), size),
+                (join(&[&cpu(entry), &process.user]), String::new()),
+            ];
             facts.extend([request, process.cmdline.to_string()].map(|fact| (fact, String::new())));
             facts
         }
@@ -189,7 +191,10 @@ fn lines(buffer: &mut Buffer, area: Rect, style: Style, facts: &[(String, String
         }
         let style = if index == 0 { style.add_modifier(ratatui::style::Modifier::BOLD) } else { style };
         let (left_width, right_width) = (text::width(left) as u16, text::width(right) as u16);
-        if right.is_empty() || left_width.min(8) + right_width + 1 > area.width || (area.height > 1 && left_width + right_width + 2 > area.width) {
+        if right.is_empty()
+            || left_width.min(8) + right_width + 1 > area.width
+            || (area.height > 1 && left_width + right_width + 2 > area.width)
+        {
             // With one line, the name alone says less than a short name and the size.
             if !right.is_empty() && y + 1 >= area.bottom() && right_width + 3 <= area.width {
                 let name = area.width - right_width - 1;

@@ -19,7 +19,8 @@ pub fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene)
     match &screen.view.overlay {
         None => {}
         Some(Overlay::Help { search, scroll }) => {
-            let title = if search.is_empty() { "help   type to search".to_owned() } else { format!("help   search: {search}") };
+            let title =
+                if search.is_empty() { "help   type to search".to_owned() } else { format!("help   search: {search}") };
             window(buffer, area, &title, help(screen, search), *scroll, screen, scene);
         }
         Some(Overlay::Notices { scroll }) => {
@@ -27,7 +28,9 @@ pub fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene)
         }
         Some(Overlay::Sort) => {
             let keys = screen.hints.iter().filter(|hint| hint.action.starts_with("sort-") || hint.action == "invert");
-            let lines = keys.map(|hint| vec![(text::pad(&hint.key, 4), screen.palette.title), (hint.text.to_owned(), screen.palette.text)]);
+            let lines = keys.map(|hint| {
+                vec![(text::pad(&hint.key, 4), screen.palette.title), (hint.text.to_owned(), screen.palette.text)]
+            });
             window(buffer, area, "order of this pane", lines.collect(), 0, screen, scene);
         }
     }
@@ -35,17 +38,21 @@ pub fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene)
 
 type Line = Vec<(String, Style)>;
 
-fn window(buffer: &mut Buffer, area: Rect, title: &str, lines: Vec<Line>, scroll: usize, screen: &Screen, scene: &mut Scene) {
+fn window(
+    buffer: &mut Buffer,
+    area: Rect,
+    title: &str,
+    lines: Vec<Line>,
+    scroll: usize,
+    screen: &Screen,
+    scene: &mut Scene,
+) {
     let palette = screen.palette;
-    let widest = lines.iter().map(|line| line.iter().map(|(part, _)| text::width(part)).sum::<usize>()).max().unwrap_or(0);
+    let widest =
+        lines.iter().map(|line| line.iter().map(|(part, _)| text::width(part)).sum::<usize>()).max().unwrap_or(0);
     let width = (widest.max(text::width(title)) as u16 + 6).max(30).min(area.width);
     let height = (lines.len() as u16 + 2).min(area.height);
-    let rect = Rect {
-        x: area.x + (area.width - width) / 2,
-        y: area.y + (area.height - height) / 2,
-        width,
-        height,
-    };
+    let rect = Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height };
     Clear.render(rect, buffer);
     buffer.set_style(rect, palette.text);
     let room = if rect.height >= 3 && rect.width >= 8 {

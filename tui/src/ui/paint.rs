@@ -168,10 +168,7 @@ pub fn sparkline(values: impl Iterator<Item = u64>) -> String {
     // A scale narrower than a twentieth of the value would make noise look like a mountain range.
     let span = (high - low).max(high / 20).max(1) as f64;
     let middle = if high - low < high / 20 { 3.0 } else { 0.0 };
-    values
-        .iter()
-        .map(|value| HEIGHTS[(((value - low) as f64 / span * 7.0 + middle).round() as usize).min(7)])
-        .collect()
+    values.iter().map(|value| HEIGHTS[(((value - low) as f64 / span * 7.0 + middle).round() as usize).min(7)]).collect()
 }
 
 /// Growth per minute with its sign: `▲ 12 MiB/min`; empty when it is too little to mention.

@@ -186,9 +186,8 @@ fn routes<'a>(screen: &Screen<'a>, scope: &Scope) -> Vec<&'a Route> {
         Some(Sort::Cpu) => routes.sort_by_key(|route| Reverse(route.cpu_ns)),
         Some(Sort::Memory) => routes.sort_by_key(|route| Reverse(route.rss_growth_bytes)),
         Some(Sort::Name) => routes.sort_by(|a, b| route_name(a).cmp(route_name(b))),
-        _ => routes.sort_by(|a, b| {
-            by(a.duration_ms.p99, b.duration_ms.p99).then_with(|| route_name(a).cmp(route_name(b)))
-        }),
+        _ => routes
+            .sort_by(|a, b| by(a.duration_ms.p99, b.duration_ms.p99).then_with(|| route_name(a).cmp(route_name(b)))),
     }
     if pane.inverted {
         routes.reverse();

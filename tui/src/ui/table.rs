@@ -19,7 +19,8 @@ pub fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene)
     if area.height >= 4 {
         let state = if screen.view.paused { "PAUSED" } else { "" };
         let used = snapshot.system.memory_available_bytes.map(|a| snapshot.host.memory_bytes.saturating_sub(a));
-        let memory = used.map_or_else(String::new, |used| format!("mem {}", units::bytes_of(used, snapshot.host.memory_bytes)));
+        let memory =
+            used.map_or_else(String::new, |used| format!("mem {}", units::bytes_of(used, snapshot.host.memory_bytes)));
         let mut x = area.x;
         for part in [&*snapshot.host.name, state, &memory].into_iter().filter(|part| !part.is_empty()) {
             x = paint::put(buffer, (x, area.y), area.right().saturating_sub(x), part, palette.title) + 2;
@@ -70,10 +71,14 @@ fn draw_rows(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene
             (10, 14, bytes),
             (6, 22, format!("{:.0} %", share * 100.0)),
             (9, 34, format!("cpu {cpu:>5}")),
-            (6, 44, match entry.process {
-                Some(process) => process.pid.to_string(),
-                None => format!("{}×", entry.processes),
-            }),
+            (
+                6,
+                44,
+                match entry.process {
+                    Some(process) => process.pid.to_string(),
+                    None => format!("{}×", entry.processes),
+                },
+            ),
             (14, 66, growth),
         ];
         let shown: Vec<&(u16, u16, String)> = columns.iter().filter(|(_, least, _)| width >= *least).collect();

@@ -90,10 +90,7 @@ pub fn depth(flag: ColorChoice, config: ColorChoice, lookup: impl Fn(&str) -> Op
         ColorChoice::Truecolor => Some(ColorDepth::Truecolor),
     };
     let no_color = lookup("NO_COLOR").is_some_and(|value| !value.is_empty());
-    fixed(flag)
-        .or(no_color.then_some(ColorDepth::Mono))
-        .or_else(|| fixed(config))
-        .unwrap_or_else(|| detected(&lookup))
+    fixed(flag).or(no_color.then_some(ColorDepth::Mono)).or_else(|| fixed(config)).unwrap_or_else(|| detected(&lookup))
 }
 
 fn detected(lookup: &impl Fn(&str) -> Option<String>) -> ColorDepth {
@@ -137,11 +134,7 @@ pub fn load(name: &str, user_dir: Option<&Path>) -> Result<Theme, ThemeError> {
     }
     match BUILT_IN.iter().find(|(known, _)| *known == name) {
         Some((name, toml)) => parse(name, toml),
-        None => Err(ThemeError::Unknown {
-            name: name.to_owned(),
-            known: names().collect::<Vec<_>>().join(", "),
-            path,
-        }),
+        None => Err(ThemeError::Unknown { name: name.to_owned(), known: names().collect::<Vec<_>>().join(", "), path }),
     }
 }
 
@@ -370,7 +363,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("themes")).unwrap();
         let file = dir.path().join("themes/dark.toml");
-        std::fs::write(&file, include_str!("../../../themes/dark.toml").replacen("text = \"", "text = \"bluish ", 1)).unwrap();
+        std::fs::write(&file, include_str!("../../../themes/dark.toml").replacen("text = \"", "text = \"bluish ", 1))
+            .unwrap();
         let message = load("dark", Some(dir.path())).unwrap_err().to_string();
         assert!(message.contains("dark.toml") && message.contains("bluish"), "{message}");
         assert!(load("nope", Some(dir.path())).unwrap_err().to_string().contains("colorblind"));

@@ -1,12 +1,19 @@
 //! tusktop: memory per process group and hot PHP code, live on one screen.
 
 pub mod aggregate;
+pub mod app;
 pub mod cli;
 pub mod collect;
 pub mod config;
 pub mod export;
 pub mod model;
+pub mod profile;
 pub mod rights;
 pub mod session;
+pub mod terminal;
 pub mod text;
+pub mod timeline;
+pub mod treemap;
+pub mod ui;
 pub mod units;
+pub mod view;

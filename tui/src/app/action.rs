@@ -1,0 +1,147 @@
+//! Everything a key can do: names for the configuration, texts for the footer and the help, default keys.
+//! It owns the table only; what an action changes is in the parent module.
+
+/// What a key can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the table below says what each one does")]
+pub enum Action {
+    Left,
+    Down,
+    Up,
+    Right,
+    First,
+    Last,
+    PageUp,
+    PageDown,
+    HalfPageUp,
+    HalfPageDown,
+    Enter,
+    Back,
+    Top,
+    NextPane,
+    PreviousPane,
+    MapPane,
+    HotPane,
+    RoutesPane,
+    RequestsPane,
+    Filter,
+    NextMatch,
+    PreviousMatch,
+    Sort,
+    SortMemory,
+    SortCpu,
+    SortTime,
+    SortRate,
+    SortErrors,
+    SortName,
+    Invert,
+    Files,
+    Window,
+    Table,
+    Colour,
+    Pause,
+    Notices,
+    Help,
+    Mouse,
+    Redraw,
+    Suspend,
+    Interrupt,
+    Quit,
+}
+
+/// One line of the table of actions.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// The action.
+    pub action: Action,
+    /// Its name in `[keys]` of the configuration.
+    pub name: &'static str,
+    /// Its keys unless the configuration says otherwise; words apart are keys in turn.
+    pub keys: &'static [&'static str],
+    /// For the footer; empty where it is not worth a place there.
+    pub short: &'static str,
+    /// For the help.
+    pub text: &'static str,
+    /// Section of the help.
+    pub section: &'static str,
+}
+
+const fn entry(
+    action: Action,
+    name: &'static str,
+    keys: &'static [&'static str],
+    (section, short, text): (&'static str, &'static str, &'static str),
+) -> Entry {
+    Entry { action, name, keys, short, text, section }
+}
+
+const MOVE: &str = "Move";
+const LOOK: &str = "Look";
+const LISTS: &str = "Lists";
+const SESSION: &str = "Session";
+
+/// All actions. The footer shows those with a short text, in this order, as many as fit.
+pub const ACTIONS: [Entry; 42] = [
+    entry(Action::Quit, "quit", &["q", "f10"], (SESSION, "quit", "leave")),
+    entry(Action::Help, "help", &["?", "f1"], (SESSION, "help", "this help; type to search in it")),
+    entry(
+        Action::Enter,
+        "enter",
+        &["enter"],
+        (MOVE, "zoom", "into the selected tile, process, function, route or request"),
+    ),
+    entry(Action::Back, "back", &["esc", "backspace"], (MOVE, "", "one level up; never quits")),
+    entry(Action::NextPane, "next-pane", &["tab"], (MOVE, "next", "next pane")),
+    entry(
+        Action::Filter,
+        "filter",
+        &["/"],
+        (LISTS, "filter", "filter the pane while you type: name, user, pid, regular expression"),
+    ),
+    entry(Action::Sort, "sort", &["s", "f6"], (LISTS, "sort", "choose the order of the pane")),
+    entry(Action::Files, "files", &["f"], (LOOK, "files", "functions or files in the hot list")),
+    entry(Action::Window, "window", &["w"], (LOOK, "window", "span of the PHP lists: 1 s, 10 s, 1 m, all")),
+    entry(Action::Pause, "pause", &["space", "Z"], (SESSION, "pause", "hold the screen still, and go on")),
+    entry(Action::Colour, "colour", &["c"], (LOOK, "colour", "what the colour of a tile says: group, growth, cpu")),
+    entry(Action::Table, "table", &["t"], (LOOK, "table", "tiles or table of the memory pane")),
+    entry(Action::Notices, "notices", &["!"], (LOOK, "notices", "all notices, with what to type")),
+    entry(Action::Left, "left", &["h", "left"], (MOVE, "", "left")),
+    entry(Action::Down, "down", &["j", "down"], (MOVE, "", "down")),
+    entry(Action::Up, "up", &["k", "up"], (MOVE, "", "up")),
+    entry(Action::Right, "right", &["l", "right"], (MOVE, "", "right")),
+    entry(Action::First, "first", &["g g", "home"], (MOVE, "", "first")),
+    entry(Action::Last, "last", &["G", "end"], (MOVE, "", "last")),
+    entry(Action::PageUp, "page-up", &["pageup", "ctrl+b"], (MOVE, "", "a page up")),
+    entry(Action::PageDown, "page-down", &["pagedown", "ctrl+f"], (MOVE, "", "a page down")),
+    entry(Action::HalfPageUp, "half-page-up", &["ctrl+u"], (MOVE, "", "half a page up")),
+    entry(Action::HalfPageDown, "half-page-down", &["ctrl+d"], (MOVE, "", "half a page down")),
+    entry(Action::Top, "top", &["0"], (MOVE, "", "out of everything that was entered")),
+    entry(Action::PreviousPane, "previous-pane", &["backtab"], (MOVE, "", "previous pane")),
+    entry(Action::MapPane, "memory-pane", &["1"], (MOVE, "", "to the memory pane")),
+    entry(Action::HotPane, "hot-pane", &["2"], (MOVE, "", "to the hot functions")),
+    entry(Action::RoutesPane, "routes-pane", &["3"], (MOVE, "", "to the routes")),
+    entry(Action::RequestsPane, "requests-pane", &["4"], (MOVE, "", "to the requests")),
+    entry(Action::NextMatch, "next-match", &["n"], (LISTS, "", "next of the filtered")),
+    entry(Action::PreviousMatch, "previous-match", &["N"], (LISTS, "", "previous of the filtered")),
+    entry(Action::SortMemory, "sort-memory", &["M"], (LISTS, "", "by memory")),
+    entry(Action::SortCpu, "sort-cpu", &["P"], (LISTS, "", "by CPU; functions by self time")),
+    entry(Action::SortTime, "sort-time", &["T"], (LISTS, "", "by time; functions by total time")),
+    entry(Action::SortRate, "sort-rate", &["R"], (LISTS, "", "by frequency")),
+    entry(Action::SortErrors, "sort-errors", &["E"], (LISTS, "", "by errors")),
+    entry(Action::SortName, "sort-name", &["A"], (LISTS, "", "by name")),
+    entry(Action::Invert, "invert", &["I"], (LISTS, "", "the other way round")),
+    entry(Action::Mouse, "mouse", &["m"], (SESSION, "", "mouse on or off; off lets the terminal select text")),
+    entry(Action::Redraw, "redraw", &["ctrl+l"], (SESSION, "", "draw everything anew")),
+    entry(Action::Suspend, "suspend", &["ctrl+z"], (SESSION, "", "to the shell; fg comes back")),
+    entry(Action::Interrupt, "interrupt", &["ctrl+c"], (SESSION, "", "leave at once, exit code 130")),
+];
+
+/// The entry of an action.
+pub fn entry_of(action: Action) -> Option<&'static Entry> {
+    ACTIONS.iter().find(|entry| entry.action == action)
+}
+
+/// The action of a name.
+pub fn by_name(name: &str) -> Option<Action> {
+    ACTIONS.iter().find(|entry| entry.name == name).map(|entry| entry.action)
+}

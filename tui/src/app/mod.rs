@@ -1,0 +1,255 @@
+//! The state of the screen and the only place that changes it: [`App::update`] takes an event and the scene as drawn, changes
+//! the [`View`], and says what the terminal has to do. It draws nothing and reads no clock.
+
+mod action;
+mod keymap;
+mod mouse;
+mod navigate;
+
+use std::collections::BTreeMap;
+
+use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+
+use self::keymap::{Key, Meaning};
+pub use self::{
+    action::{ACTIONS, Action},
+    keymap::{Keymap, KeymapError},
+};
+use crate::view::{HotMode, KeyHint, Overlay, Pane, Scene, Sort, TileColour, View, Window};
+
+/// Longest filter or search that can be typed.
+const MAX_FILTER: usize = 200;
+
+/// What the terminal has to do after an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Draw.
+    Draw,
+    /// Draw every cell anew.
+    Redraw,
+    /// Capture the mouse, or stop it.
+    CaptureMouse(bool),
+    /// Give the terminal back until the shell continues us.
+    Suspend,
+    /// Leave with this exit code.
+    Leave(u8),
+}
+
+/// The state of the screen.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// What is shown and how.
+    pub view: View,
+    keymap: Keymap,
+    pending: Vec<Key>,
+}
+
+impl App {
+    /// The first state. `keys` are changes to the key map.
+    pub fn new(keys: &BTreeMap<String, String>, mouse: bool) -> Result<Self, KeymapError> {
+        let view = View { mouse, ..View::default() };
+        Ok(Self { view, keymap: Keymap::new(keys)?, pending: Vec::new() })
+    }
+
+    /// What the footer and the help say.
+    pub fn hints(&self) -> Vec<KeyHint> {
+        self.keymap.hints()
+    }
+
+    /// Takes one event from the terminal. `scene` is what the last drawing returned. `None` when nothing changed.
+    pub fn update(&mut self, event: &Event, scene: &Scene) -> Option<Command> {
+        match event {
+            Event::Key(key) if key.kind != KeyEventKind::Release => self.key(key, scene),
+            Event::Mouse(mouse) => self.mouse(mouse, scene),
+            Event::Resize(..) => Some(Command::Draw),
+            Event::Paste(text) => {
+                let typed = text.chars().filter(|c| !c.is_control()).fold(false, |_, c| self.type_character(c));
+                typed.then_some(Command::Draw)
+            }
+            _ => None,
+        }
+    }
+
+    fn key(&mut self, event: &KeyEvent, scene: &Scene) -> Option<Command> {
+        if self.takes_text() && self.text_key(event) {
+            return Some(Command::Draw);
+        }
+        let key = Key::of(event);
+        self.pending.push(key);
+        let mut meaning = self.keymap.meaning(&self.pending);
+        if meaning == Meaning::None && self.pending.len() > 1 {
+            // The start of another sequence was given up; this key counts by itself.
+            self.pending = vec![key];
+            meaning = self.keymap.meaning(&self.pending);
+        }
+        match meaning {
+            Meaning::Unfinished => return None,
+            Meaning::None => {
+                self.pending.clear();
+                return None;
+            }
+            Meaning::Action(action) => {
+                self.pending.clear();
+                self.act(action, scene)
+            }
+        }
+    }
+
+    fn takes_text(&self) -> bool {
+        self.view.typing || matches!(self.view.overlay, Some(Overlay::Help { .. }))
+    }
+
+    /// A key while text is typed. False when the key means an action after all.
+    fn text_key(&mut self, event: &KeyEvent) -> bool {
+        let help = matches!(self.view.overlay, Some(Overlay::Help { .. }));
+        match event.code {
+            KeyCode::Char(c) if (event.modifiers - KeyModifiers::SHIFT).is_empty() => {
+                // In the help, which closes by the keys that opened it, those keys are no text until something was typed.
+                let search = self.text().is_some_and(|text| !text.is_empty());
+                if help && !search && matches!(c, '?' | 'q' | 'j' | 'k' | 'g' | 'G' | ' ') {
+                    return false;
+                }
+                self.type_character(c)
+            }
+            KeyCode::Backspace => {
+                let Some(text) = self.text() else { return false };
+                let was_empty = text.pop().is_none();
+                if was_empty {
+                    self.view.typing = false;
+                    return !help;
+                }
+                true
+            }
+            KeyCode::Enter => {
+                self.view.typing = false;
+                true
+            }
+            KeyCode::Esc => {
+                let Some(text) = self.text() else { return false };
+                let had_text = !text.is_empty();
+                text.clear();
+                self.view.typing = false;
+                had_text || !help
+            }
+            _ => false,
+        }
+    }
+
+    fn type_character(&mut self, c: char) -> bool {
+        let Some(text) = self.text() else { return false };
+        if text.len() + c.len_utf8() > MAX_FILTER {
+            return false;
+        }
+        text.push(c);
+        if let Some(Overlay::Help { scroll, .. }) = &mut self.view.overlay {
+            *scroll = 0;
+        }
+        true
+    }
+
+    /// The text that keys go to.
+    fn text(&mut self) -> Option<&mut String> {
+        let focus = self.view.focus.0;
+        let typing = self.view.typing;
+        match &mut self.view.overlay {
+            Some(Overlay::Help { search, .. }) => Some(search),
+            _ => typing.then_some(&mut self.view.panes[focus as usize].filter),
+        }
+    }
+
+    pub(crate) fn act(&mut self, action: Action, scene: &Scene) -> Option<Command> {
+        if self.view.overlay == Some(Overlay::Sort) && self.chosen_sort(action) {
+            return Some(Command::Draw);
+        }
+        let before = self.view.clone();
+        let view = &mut self.view;
+        match action {
+            Action::Quit if view.overlay.is_some() => view.overlay = None,
+            Action::Quit => return Some(Command::Leave(0)),
+            Action::Interrupt => return Some(Command::Leave(130)),
+            Action::Suspend => return Some(Command::Suspend),
+            Action::Redraw => return Some(Command::Redraw),
+            Action::Mouse => {
+                view.mouse = !view.mouse;
+                return Some(Command::CaptureMouse(view.mouse));
+            }
+            Action::Help => toggle(view, Overlay::Help { search: String::new(), scroll: 0 }),
+            Action::Notices => toggle(view, Overlay::Notices { scroll: 0 }),
+            Action::Sort => toggle(view, Overlay::Sort),
+            Action::Left | Action::Down | Action::Up | Action::Right => self.step(action, scene),
+            Action::First
+            | Action::Last
+            | Action::PageUp
+            | Action::PageDown
+            | Action::HalfPageUp
+            | Action::HalfPageDown
+            | Action::NextMatch
+            | Action::PreviousMatch => self.jump(action, scene),
+            Action::Enter => self.enter(scene),
+            Action::Back => self.back(),
+            Action::Top => self.top(),
+            Action::NextPane => self.focus_next(1),
+            Action::PreviousPane => self.focus_next(Pane::ALL.len() - 1),
+            Action::MapPane => view.focus.0 = Pane::Map,
+            Action::HotPane => view.focus.0 = Pane::Hot,
+            Action::RoutesPane => view.focus.0 = Pane::Routes,
+            Action::RequestsPane => view.focus.0 = Pane::Requests,
+            Action::Filter => view.typing = view.overlay.is_none(),
+            Action::SortMemory => self.sort(Sort::Memory),
+            Action::SortCpu => self.sort(Sort::Cpu),
+            Action::SortTime => self.sort(Sort::Time),
+            Action::SortRate => self.sort(Sort::Rate),
+            Action::SortErrors => self.sort(Sort::Errors),
+            Action::SortName => self.sort(Sort::Name),
+            Action::Invert => {
+                let pane = view.pane_mut(view.focus.0);
+                pane.inverted = !pane.inverted;
+            }
+            Action::Files => {
+                view.hot = match view.hot {
+                    HotMode::Functions => HotMode::Files,
+                    HotMode::Files => HotMode::Functions,
+                };
+                view.pane_mut(Pane::Hot).selected = None;
+            }
+            Action::Window => {
+                view.window = match view.window {
+                    Window::Last => Window::TenSeconds,
+                    Window::TenSeconds => Window::Minute,
+                    Window::Minute => Window::All,
+                    Window::All => Window::Last,
+                };
+            }
+            Action::Table => view.table = !view.table,
+            Action::Colour => {
+                view.tile_colour = match view.tile_colour {
+                    TileColour::Group => TileColour::Growth,
+                    TileColour::Growth => TileColour::Cpu,
+                    TileColour::Cpu => TileColour::Group,
+                };
+            }
+            Action::Pause => view.paused = !view.paused,
+        }
+        (self.view != before).then_some(Command::Draw)
+    }
+
+    /// In the choice of an order, the keys of the orders choose and any other key closes it and counts as usual.
+    fn chosen_sort(&mut self, action: Action) -> bool {
+        self.view.overlay = None;
+        matches!(action, Action::Sort | Action::Back | Action::Enter | Action::Quit)
+    }
+
+    fn sort(&mut self, sort: Sort) {
+        let pane = self.view.pane_mut(self.view.focus.0);
+        pane.sort = Some(sort);
+        pane.inverted = false;
+    }
+}
+
+fn toggle(view: &mut View, overlay: Overlay) {
+    let open = view.overlay.as_ref().is_some_and(|o| std::mem::discriminant(o) == std::mem::discriminant(&overlay));
+    view.overlay = (!open).then_some(overlay);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,257 @@
+//! The terminal: takes it over, joins `App` and `ui` in one loop over keys, snapshots and signals, and always gives it back.
+//! It owns raw mode, the alternate screen and the frame's way out; what is drawn and what keys mean is theirs.
+
+mod tty;
+
+use std::{collections::BTreeMap, io, sync::Arc};
+
+use crossterm::event::{Event, EventStream};
+use futures_util::StreamExt;
+use jiff::tz::TimeZone;
+use thiserror::Error;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{
+        Notify,
+        broadcast::{self, error::RecvError},
+    },
+};
+
+use self::tty::Tty;
+use crate::{
+    app::{App, Command, KeymapError},
+    model::Snapshot,
+    timeline::Timeline,
+    ui::{
+        self,
+        theme::{ColorDepth, Palette, Theme},
+    },
+    view::{KeyHint, Scene},
+};
+
+/// What the screen should look like.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Theme, see [`crate::ui::theme::load`].
+    pub theme: Theme,
+    /// Colours, see [`crate::ui::theme::depth`].
+    pub depth: ColorDepth,
+    /// Only ASCII can be shown, see [`ascii_locale`].
+    pub ascii: bool,
+    /// Capture the mouse from the start.
+    pub mouse: bool,
+    /// Changes to the key map: key to action.
+    pub keys: BTreeMap<String, String>,
+    /// For the clock.
+    pub time_zone: TimeZone,
+}
+
+/// Why the screen ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit {
+    /// Exit code: 0, or 128 and the number of the signal.
+    pub code: u8,
+}
+
+/// What stops the screen from working.
+#[derive(Debug, Error)]
+pub enum TerminalError {
+    /// The terminal cannot be set up.
+    #[error("cannot set up the terminal; is this a terminal? `tusktop snap` works without one")]
+    Setup(#[source] io::Error),
+    /// A signal handler cannot be set up.
+    #[error("cannot listen for signals")]
+    Signals(#[source] io::Error),
+    /// The key map is wrong.
+    #[error(transparent)]
+    Keys(#[from] KeymapError),
+    /// A part of the program failed; its message is on the screen that was there before.
+    #[error("an internal error ended the screen")]
+    Panicked,
+}
+
+/// Whether the locale says that the terminal cannot show UTF-8. `lookup` reads an environment variable.
+/// The first of LC_ALL, LC_CTYPE and LANG that is set and not empty decides; with none of them it is the C locale.
+pub fn ascii_locale(lookup: impl Fn(&str) -> Option<String>) -> bool {
+    let locale =
+        ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(|name| lookup(name).filter(|value| !value.is_empty()));
+    let locale = locale.unwrap_or_default().to_ascii_lowercase();
+    !(locale.contains("utf-8") || locale.contains("utf8"))
+}
+
+/// Shows snapshots until the user leaves, a signal comes, the terminal goes away or the sender ends.
+pub async fn run(options: Options, mut snapshots: broadcast::Receiver<Arc<Snapshot>>) -> Result<Exit, TerminalError> {
+    let mut session = Session::new(&options)?;
+    let mut signals = Signals::new().map_err(TerminalError::Signals)?;
+    let (panicked, gone) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    session.tty = Some(Tty::take(options.mouse, panicked.clone()).map_err(TerminalError::Setup)?);
+    tty::watch_for_hangup(gone.clone()).map_err(TerminalError::Setup)?;
+    let mut events = EventStream::new();
+    let mut live = true;
+    if session.draw(false).is_err() {
+        return Ok(HUNG_UP);
+    }
+    loop {
+        let command = tokio::select! {
+            biased;
+            () = panicked.notified() => return Err(TerminalError::Panicked),
+            () = gone.notified() => return Ok(HUNG_UP),
+            Some(command) = signals.next() => Some(command),
+            event = events.next() => match event {
+                Some(Ok(event)) => session.event(&event),
+                // The terminal is gone.
+                Some(Err(_)) | None => return Ok(HUNG_UP),
+            },
+            snapshot = snapshots.recv(), if live => match snapshot {
+                Ok(snapshot) => session.take(snapshot),
+                Err(RecvError::Lagged(count)) => {
+                    session.lagged += count;
+                    None
+                }
+                Err(RecvError::Closed) => {
+                    live = false;
+                    None
+                }
+            },
+        };
+        let drawn = match command {
+            None => Ok(()),
+            Some(Command::Leave(code)) => return Ok(Exit { code }),
+            Some(Command::Draw) => session.draw(false),
+            Some(Command::Redraw) => session.draw(true),
+            Some(Command::CaptureMouse(on)) => session.capture_mouse(on).and_then(|()| session.draw(false)),
+            Some(Command::Suspend) => session.suspend(),
+        };
+        if drawn.is_err() {
+            return Ok(HUNG_UP);
+        }
+    }
+}
+
+/// All that the loop changes.
+struct Session {
+    app: App,
+    timeline: Timeline,
+    hints: Vec<KeyHint>,
+    palette: Palette,
+    time_zone: TimeZone,
+    ascii: bool,
+    lagged: u64,
+    scene: Scene,
+    tty: Option<Tty>,
+}
+
+impl Session {
+    fn new(options: &Options) -> Result<Self, KeymapError> {
+        let app = App::new(&options.keys, options.mouse)?;
+        Ok(Self {
+            hints: app.hints(),
+            app,
+            timeline: Timeline::live(),
+            palette: options.theme.palette(options.depth),
+            time_zone: options.time_zone.clone(),
+            ascii: options.ascii,
+            lagged: 0,
+            scene: Scene::default(),
+            tty: None,
+        })
+    }
+
+    fn event(&mut self, event: &Event) -> Option<Command> {
+        self.app.update(event, &self.scene)
+    }
+
+    /// Takes a snapshot, unless the screen is paused.
+    fn take(&mut self, snapshot: Arc<Snapshot>) -> Option<Command> {
+        if self.app.view.paused {
+            return None;
+        }
+        self.timeline.push(snapshot);
+        Some(Command::Draw)
+    }
+
+    fn draw(&mut self, everything: bool) -> io::Result<()> {
+        let php = self.timeline.window(self.app.view.window);
+        let screen = ui::Screen {
+            view: &self.app.view,
+            snapshot: self.timeline.current().map(|snapshot| &**snapshot),
+            php: &php,
+            covered: self.timeline.covered(self.app.view.window),
+            histories: self.timeline.histories(),
+            palette: &self.palette,
+            hints: &self.hints,
+            time_zone: &self.time_zone,
+            ascii: self.ascii,
+            lagged: self.lagged,
+            previous: Some(&self.scene),
+        };
+        let Some(tty) = &mut self.tty else { return Ok(()) };
+        self.scene = tty.draw(everything, |buffer| ui::draw(buffer, &screen))?;
+        Ok(())
+    }
+
+    fn capture_mouse(&mut self, on: bool) -> io::Result<()> {
+        self.tty.as_mut().map_or(Ok(()), |tty| tty.capture_mouse(on))
+    }
+
+    /// Gives the terminal back, stops, and takes it again when continued.
+    fn suspend(&mut self) -> io::Result<()> {
+        if let Some(tty) = &mut self.tty {
+            tty.suspend(self.app.view.mouse)?;
+        }
+        self.draw(true)
+    }
+}
+
+/// Exit code after SIGHUP.
+const HANGUP: u8 = 129;
+/// The terminal is gone: nothing can be restored, and nobody reads a message.
+const HUNG_UP: Exit = Exit { code: HANGUP };
+
+/// The signals that end or stop us.
+struct Signals {
+    hangup: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+    stop: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            stop: signal(SignalKind::from_raw(rustix::process::Signal::TSTP.as_raw()))?,
+        })
+    }
+}
+
+impl Signals {
+    /// Waits for a signal and says what it asks for.
+    async fn next(&mut self) -> Option<Command> {
+        tokio::select! {
+            _ = self.hangup.recv() => Some(Command::Leave(HANGUP)),
+            _ = self.interrupt.recv() => Some(Command::Leave(130)),
+            _ = self.terminate.recv() => Some(Command::Leave(143)),
+            _ = self.stop.recv() => Some(Command::Suspend),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_locale_decides_about_utf8() {
+        let env = |pairs: &'static [(&str, &str)]| {
+            move |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        };
+        assert!(!ascii_locale(env(&[("LANG", "de_DE.UTF-8")])));
+        assert!(!ascii_locale(env(&[("LANG", "C"), ("LC_ALL", "C.utf8")])));
+        assert!(ascii_locale(env(&[("LANG", "en_US.UTF-8"), ("LC_ALL", "C")])));
+        assert!(!ascii_locale(env(&[("LANG", "en_US.UTF-8"), ("LC_ALL", "")])));
+        assert!(ascii_locale(env(&[])));
+    }
+}

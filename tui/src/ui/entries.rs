@@ -1,0 +1,197 @@
+//! What the memory pane shows: groups or processes at the level that was zoomed to, filtered, biggest first.
+
+use std::sync::Arc;
+
+use super::{Screen, filter::Filter};
+use crate::{
+    model::{Memory, Process, Request, Snapshot},
+    view::{Pane, Sort, TileKey, Zoom},
+};
+
+/// Which memory is the area of a tile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measure {
+    /// Proportional set size, and the age of the oldest value.
+    Pss(Option<u64>),
+    /// Resident set size.
+    Rss,
+}
+
+/// One group or process.
+#[derive(Debug, Clone)]
+pub struct Entry<'a> {
+    /// What it is.
+    pub key: TileKey,
+    /// Group or command.
+    pub name: &'a str,
+    /// Name that decides the colour.
+    pub family: &'a str,
+    /// Memory by the measure; `None` when unknown.
+    pub bytes: Option<u64>,
+    /// CPU in cores.
+    pub cpu: Option<f64>,
+    /// Number of processes.
+    pub processes: u32,
+    /// Growth of a group in bytes per minute.
+    pub growth: Option<f64>,
+    /// The process, when it is one.
+    pub process: Option<&'a Process>,
+}
+
+/// The entries of the level that is shown.
+#[derive(Debug, Clone)]
+pub struct Entries<'a> {
+    /// Biggest memory first.
+    pub list: Vec<Entry<'a>>,
+    /// What `bytes` are.
+    pub measure: Measure,
+    /// Sum over the list.
+    pub total: u64,
+    /// The group that is zoomed into.
+    pub group: Option<&'a str>,
+    /// How many were filtered out.
+    pub hidden: usize,
+}
+
+/// The group that the zoom path ends in.
+pub fn zoomed_group(zoom: &[Zoom]) -> Option<&Arc<str>> {
+    zoom.iter().rev().find_map(|step| match step {
+        Zoom::Group(name) => Some(name),
+        Zoom::Rest(_) => None,
+    })
+}
+
+/// Collects the entries for a screen. Empty without a snapshot.
+pub fn entries<'a>(screen: &'a Screen<'a>) -> Entries<'a> {
+    let Some(snapshot) = screen.snapshot else {
+        return Entries { list: Vec::new(), measure: Measure::Rss, total: 0, group: None, hidden: 0 };
+    };
+    let group = zoomed_group(&screen.view.zoom);
+    let filter = Filter::new(&screen.view.pane(Pane::Map).filter);
+    let except =
+        |key: &TileKey| screen.view.zoom.iter().any(|step| matches!(step, Zoom::Rest(shown) if shown.contains(key)));
+    let (memories, mut list, total_count) = match group {
+        Some(name) => {
+            let index = snapshot.groups.iter().position(|group| group.name == *name);
+            let members = snapshot.processes.iter().filter(|process| Some(process.group) == index);
+            let members: Vec<&Process> = members.filter(|p| !except(&TileKey::Process(p.pid))).collect();
+            let measure = measure(members.iter().map(|process| &process.memory));
+            let shown = members.iter().filter(|process| matches_process(&filter, process));
+            let list: Vec<Entry> = shown.map(|process| of_process(process, measure, name)).collect();
+            (measure, list, members.len())
+        }
+        None => {
+            let measure = measure(snapshot.groups.iter().map(|group| &group.memory));
+            let by_process = groups_of_matching_processes(snapshot, &filter);
+            let groups = snapshot.groups.iter().enumerate();
+            let groups = groups.filter(|(_, group)| !except(&TileKey::Group(group.name.clone())));
+            let mut count = 0;
+            let shown = groups.filter(|(index, group)| {
+                count += 1;
+                filter.has(&[&group.name]) || by_process.get(*index).is_some_and(|&found| found)
+            });
+            let list: Vec<Entry> = shown
+                .map(|(_, group)| Entry {
+                    key: TileKey::Group(group.name.clone()),
+                    name: &group.name,
+                    family: &group.name,
+                    bytes: bytes(&group.memory, measure),
+                    cpu: group.cpu_ratio,
+                    processes: group.processes,
+                    growth: screen.histories.growth_per_minute(&group.name),
+                    process: None,
+                })
+                .collect();
+            (measure, list, count)
+        }
+    };
+    list.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(b.name)).then_with(|| pid(a).cmp(&pid(b))));
+    let total = list.iter().filter_map(|entry| entry.bytes).sum();
+    let hidden = total_count - list.len();
+    Entries { list, measure: memories, total, group: group.map(|name| &**name), hidden }
+}
+
+/// Orders entries for the table; the treemap is always by memory.
+pub fn sort_for_table(list: &mut [Entry], sort: Option<Sort>, inverted: bool) {
+    match sort {
+        Some(Sort::Cpu | Sort::Time) => {
+            list.sort_by(|a, b| b.cpu.unwrap_or(-1.0).total_cmp(&a.cpu.unwrap_or(-1.0)));
+        }
+        Some(Sort::Rate) => list.sort_by_key(|entry| std::cmp::Reverse(entry.processes)),
+        Some(Sort::Name) => list.sort_by(|a, b| a.name.cmp(b.name)),
+        _ => {}
+    }
+    if inverted {
+        list.reverse();
+    }
+}
+
+fn pid(entry: &Entry) -> u32 {
+    entry.process.map_or(0, |process| process.pid)
+}
+
+fn of_process<'a>(process: &'a Process, measure: Measure, group: &'a str) -> Entry<'a> {
+    Entry {
+        key: TileKey::Process(process.pid),
+        name: &process.comm,
+        family: group,
+        bytes: bytes(&process.memory, measure),
+        cpu: process.cpu_ratio,
+        processes: 1,
+        growth: None,
+        process: Some(process),
+    }
+}
+
+/// PSS when it is known for all, else RSS.
+fn measure<'a>(mut memories: impl Iterator<Item = &'a Memory>) -> Measure {
+    let mut oldest = None;
+    let mut any = false;
+    let known = memories.all(|memory| {
+        any = true;
+        oldest = oldest.max(memory.pss_age_ms);
+        memory.pss_bytes.is_some()
+    });
+    if known && any { Measure::Pss(oldest) } else { Measure::Rss }
+}
+
+fn bytes(memory: &Memory, measure: Measure) -> Option<u64> {
+    match measure {
+        Measure::Pss(_) => memory.pss_bytes,
+        Measure::Rss => memory.rss_bytes,
+    }
+}
+
+fn matches_process(filter: &Filter, process: &Process) -> bool {
+    filter.has(&[&process.comm, &process.cmdline, &process.user]) || filter.has_number(process.pid)
+}
+
+fn groups_of_matching_processes(snapshot: &Snapshot, filter: &Filter) -> Vec<bool> {
+    if filter.is_empty() {
+        return Vec::new();
+    }
+    let mut found = vec![false; snapshot.groups.len()];
+    for process in &snapshot.processes {
+        if let Some(group) = found.get_mut(process.group)
+            && !*group
+        {
+            *group = matches_process(filter, process);
+        }
+    }
+    found
+}
+
+/// The request that a process serves now.
+pub fn running_request<'a>(snapshot: &'a Snapshot, pid: u32) -> Option<&'a Request> {
+    snapshot.php.requests.iter().find(|request| request.pid == pid && !request.finished)
+}
+
+/// Whether a group has PHP workers.
+pub fn serves_php(snapshot: &Snapshot, group: &str) -> bool {
+    snapshot.php.routes.iter().any(|route| *route.group == *group)
+        || snapshot.php.workers.iter().any(|worker| {
+            let at = snapshot.processes.binary_search_by_key(&worker.pid, |process| process.pid);
+            let index = at.ok().map(|at| snapshot.processes[at].group);
+            index.and_then(|index| snapshot.groups.get(index)).is_some_and(|g| *g.name == *group)
+        })
+}

@@ -1,0 +1,245 @@
+//! The memory pane as a treemap: tiles with shared borders, facts by the room they have, colour by group, growth or CPU.
+
+use ratatui::{buffer::Buffer, layout::Rect, style::Style};
+
+use super::{
+    Screen,
+    entries::{self, Entries, Entry, Measure},
+    list, paint,
+};
+use crate::{
+    text,
+    treemap::{self, Item, MinTile, Tile},
+    units,
+    view::{List, Pane, Row, Scene, TileColour, TileKey},
+};
+
+/// Smallest tile with its share of the frame: eleven columns and one line of text.
+const MIN_TILE: MinTile = MinTile { width: 12, height: 2 };
+/// Growth per minute, as a share of the group's size, that counts as hottest.
+const HOTTEST_GROWTH: f64 = 0.1;
+
+/// Draws the pane.
+pub fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene) {
+    let entries = entries::entries(screen);
+    if entries.list.is_empty() {
+        draw_empty(buffer, rect, screen, &entries);
+        return;
+    }
+    // The last line and column belong to the frame alone.
+    let area = Rect { width: rect.width.saturating_sub(1), height: rect.height.saturating_sub(1), ..rect };
+    let items: Vec<Item<TileKey>> =
+        entries.list.iter().map(|e| Item { key: e.key.clone(), weight: e.bytes.unwrap_or(0) as f64 }).collect();
+    let previous = screen.previous.and_then(|scene| scene.tiles.as_ref());
+    let layout = treemap::layout(&items, area, MIN_TILE, previous);
+    let mut frames = paint::Frames::new(rect);
+    for tile in &layout.tiles {
+        frames.add(framed(tile.rect));
+    }
+    frames.draw(buffer, screen.palette.border);
+    let selected = screen.view.pane(Pane::Map).selected.as_ref();
+    let focused = screen.view.focus.0 == Pane::Map;
+    for tile in &layout.tiles {
+        draw_tile(buffer, tile, &entries, layout.merged, screen);
+    }
+    if focused {
+        highlight(buffer, rect, screen.palette.focus);
+    }
+    let marked = layout.tiles.iter().find(|tile| selected.is_some_and(|selected| *selected == row(tile)));
+    if let Some(tile) = marked {
+        highlight(buffer, framed(tile.rect), screen.palette.focus);
+        let label = Rect { height: 1, ..paint::inner(framed(tile.rect)) };
+        buffer.set_style(label, if focused { screen.palette.selection } else { paint::reversed(Style::new()) });
+    }
+    title(buffer, rect, screen, &entries);
+    let rows = layout.tiles.iter().map(row).collect();
+    scene.lists[Pane::Map as usize] = List { rows, first: 0, area: Rect { height: 1, ..Rect::ZERO } };
+    scene.tiles = Some(layout);
+}
+
+fn row(tile: &Tile<TileKey>) -> Row {
+    tile.key.clone().map_or(Row::Rest, Row::Tile)
+}
+
+/// A tile's frame: it shares its right and bottom line with what follows.
+fn framed(rect: Rect) -> Rect {
+    Rect { width: rect.width + 1, height: rect.height + 1, ..rect }
+}
+
+fn highlight(buffer: &mut Buffer, rect: Rect, style: Style) {
+    let (right, bottom) = (rect.right().saturating_sub(1), rect.bottom().saturating_sub(1));
+    for edge in [
+        Rect { height: 1, ..rect },
+        Rect { y: bottom, height: 1, ..rect },
+        Rect { width: 1, ..rect },
+        Rect { x: right, width: 1, ..rect },
+    ] {
+        buffer.set_style(edge, style);
+    }
+}
+
+fn title(buffer: &mut Buffer, rect: Rect, screen: &Screen, entries: &Entries) {
+    let palette = screen.palette;
+    let style = if screen.view.focus.0 == Pane::Map { palette.focus } else { palette.title };
+    let (name, measure) = titles(screen, entries);
+    let filter = list::filter_title(Pane::Map, screen);
+    let colour = match screen.view.tile_colour {
+        TileColour::Group => "",
+        TileColour::Growth => "colour: growth",
+        TileColour::Cpu => "colour: cpu",
+    };
+    let parts = [(&*name, style), (&*measure, palette.muted), (&*filter, palette.warn), (colour, palette.muted)];
+    paint::titled(buffer, rect, &parts);
+}
+
+/// The name of the level and the measure, for the title of the map and of the table.
+pub fn titles(screen: &Screen, entries: &Entries) -> (String, String) {
+    let rest = screen.view.zoom.iter().any(|step| matches!(step, crate::view::Zoom::Rest(_)));
+    let name = match (entries.group, rest) {
+        (Some(group), _) => format!("processes of {group}"),
+        (None, true) => "other groups".to_owned(),
+        (None, false) => "memory by group".to_owned(),
+    };
+    let measure = match entries.measure {
+        Measure::Pss(Some(age)) if age >= 1000 => format!("PSS, {} old", units::age(age / 1000)),
+        Measure::Pss(_) => "PSS".to_owned(),
+        Measure::Rss => "RSS".to_owned(),
+    };
+    (name, format!("{measure} {}", units::bytes(entries.total)))
+}
+
+fn draw_empty(buffer: &mut Buffer, rect: Rect, screen: &Screen, entries: &Entries) {
+    let focused = screen.view.focus.0 == Pane::Map;
+    let style = if focused { screen.palette.focus } else { screen.palette.title };
+    let (name, _) = titles(screen, entries);
+    let filter = list::filter_title(Pane::Map, screen);
+    let parts = [(&*name, style), (&*filter, screen.palette.warn)];
+    let area = paint::pane(buffer, rect, &parts, focused, screen.palette);
+    list::empty(buffer, area, &why_empty(screen, entries), screen);
+}
+
+/// Why there is nothing to show, and what to type.
+pub fn why_empty(screen: &Screen, entries: &Entries) -> Vec<&'static str> {
+    if screen.snapshot.is_none() {
+        vec!["reading /proc …"]
+    } else if entries.hidden > 0 {
+        vec!["nothing matches the filter", "esc clears it"]
+    } else if entries.group.is_some() {
+        vec!["this group has ended", "esc goes back to all groups"]
+    } else {
+        vec!["no process can be seen", "/proc may be mounted with hidepid; root sees all"]
+    }
+}
+
+fn draw_tile(buffer: &mut Buffer, tile: &Tile<TileKey>, entries: &Entries, merged: usize, screen: &Screen) {
+    let area = paint::inner(framed(tile.rect));
+    if area.is_empty() {
+        return;
+    }
+    let Some(key) = &tile.key else {
+        let shown = entries.list.len() - merged;
+        let rest = &entries.list[shown.min(entries.list.len())..];
+        let bytes = rest.iter().filter_map(|entry| entry.bytes).sum();
+        let style = screen.palette.muted;
+        let name = format!("other ({merged})");
+        lines(buffer, area, style, &[(name, size(Some(bytes), entries.total)), (String::new(), String::new())]);
+        return;
+    };
+    let Some(entry) = entries.list.iter().find(|entry| entry.key == *key) else { return };
+    let style = colour(entry, screen);
+    buffer.set_style(area, style);
+    let size = size(entry.bytes, entries.total);
+    let facts = match entry.process {
+        None => {
+            let processes = format!("{} proc{}", entry.processes, if entry.processes == 1 { "" } else { "s" });
+            let growth = entry.growth.map_or_else(String::new, |g| paint::growth(g, entry.bytes.unwrap_or(0)));
+            vec![(entry.name.to_owned(), size), (join(&[&processes, &cpu(entry)]), growth)]
+        }
+        Some(process) => {
+            let running = screen.snapshot.and_then(|snapshot| entries::running_request(snapshot, process.pid));
+            let request = running.map_or_else(String::new, |r| {
+                format!("▶ {} {} {}", units::duration_ms(r.duration_ms), r.method, r.uri)
+            });
+            let mut facts = vec![
+                (format!("{} {}", process.pid, entry.name), size),
+                (join(&[&cpu(entry), &process.user]), String::new()),
+            ];
+            facts.extend([request, process.cmdline.to_string()].map(|fact| (fact, String::new())));
+            facts
+        }
+    };
+    let used = lines(buffer, area, style, &facts);
+    if entry.process.is_none() && area.height > used && area.width >= 8 {
+        let points = screen.histories.recent(entry.name, usize::from(area.width.min(60)));
+        let line = paint::sparkline(points);
+        if text::width(&line) >= 3 {
+            paint::put(buffer, (area.x, area.y + used), area.width, &line, style);
+        }
+    }
+}
+
+/// Writes pairs of text, one at the left and one at the right edge; the right one goes to a line of its own when there is no
+/// room beside. The first text is the label. Returns how many lines were used.
+fn lines(buffer: &mut Buffer, area: Rect, style: Style, facts: &[(String, String)]) -> u16 {
+    let mut y = area.y;
+    for (index, (left, right)) in facts.iter().enumerate() {
+        if left.is_empty() && right.is_empty() {
+            continue;
+        }
+        if y >= area.bottom() {
+            break;
+        }
+        let style = if index == 0 { style.add_modifier(ratatui::style::Modifier::BOLD) } else { style };
+        let (left_width, right_width) = (text::width(left) as u16, text::width(right) as u16);
+        if right.is_empty()
+            || left_width.min(8) + right_width + 1 > area.width
+            || (area.height > 1 && left_width + right_width + 2 > area.width)
+        {
+            // With one line, the name alone says less than a short name and the size.
+            if !right.is_empty() && y + 1 >= area.bottom() && right_width + 3 <= area.width {
+                let name = area.width - right_width - 1;
+                paint::put(buffer, (area.x, y), name, left, style);
+                paint::put_right(buffer, (area.x, y), area.width, right, style);
+                return y + 1 - area.y;
+            }
+            paint::put(buffer, (area.x, y), area.width, left, style);
+            if !right.is_empty() && y + 1 < area.bottom() {
+                y += 1;
+                paint::put(buffer, (area.x, y), area.width, right, style);
+            }
+        } else {
+            paint::put(buffer, (area.x, y), area.width - right_width - 1, left, style);
+            paint::put_right(buffer, (area.x, y), area.width, right, style);
+        }
+        y += 1;
+    }
+    y - area.y
+}
+
+fn size(bytes: Option<u64>, total: u64) -> String {
+    match bytes {
+        None => "-".to_owned(),
+        Some(bytes) if total == 0 => units::bytes(bytes),
+        Some(bytes) => format!("{} {:.0} %", units::bytes(bytes), bytes as f64 * 100.0 / total as f64),
+    }
+}
+
+fn cpu(entry: &Entry) -> String {
+    entry.cpu.map_or_else(String::new, |cores| format!("cpu {:.0} %", cores * 100.0))
+}
+
+fn join(parts: &[&str]) -> String {
+    parts.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join("  ")
+}
+
+fn colour(entry: &Entry, screen: &Screen) -> Style {
+    let palette = screen.palette;
+    match screen.view.tile_colour {
+        TileColour::Group => palette.group(entry.family),
+        TileColour::Cpu => palette.heat(entry.cpu.unwrap_or(0.0)),
+        TileColour::Growth => {
+            let share = entry.growth.unwrap_or(0.0) / entry.bytes.unwrap_or(1).max(1) as f64;
+            palette.heat(share / HOTTEST_GROWTH)
+        }
+    }
+}

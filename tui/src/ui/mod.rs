@@ -1,0 +1,182 @@
+//! Drawing: [`draw`] turns a [`Screen`] into cells and says in a [`Scene`] where everything is. It is pure: the same screen gives
+//! the same cells. It knows no collector, no channel and no clock.
+//!
+//! ```text
+//!  150 columns and more                          80 to 119                below 80x24, 40x10
+//! ┌ header, 1 or 2 lines ────────────────────┐  ┌ header ───────────┐   ┌ header ──┐  ┌────────┐
+//! │ ╭ map ────────────╮╭ hot ───────────────╮│  │╭ map ────────────╮│   │ the pane │  │ table  │
+//! │ │                 │├ routes ────────────┤│  │╰─────────────────╯│   │ with the │  │ of the │
+//! │ │                 │├ requests, if high ─┤│  │╭ hot or other ───╮│   │ focus    │  │ biggest│
+//! │ ╰─────────────────╯╰────────────────────╯│  │╰─────────────────╯│   │          │  │ groups │
+//! └ notice, hints ───────────────────────────┘  └ hints ────────────┘   └ hints ───┘  └────────┘
+//! ```
+
+mod detail;
+mod entries;
+mod filter;
+mod footer;
+mod header;
+mod hot;
+mod list;
+mod map;
+mod overlay;
+mod paint;
+mod requests;
+mod table;
+pub mod theme;
+
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use ratatui::{buffer::Buffer, layout::Rect};
+
+use self::theme::Palette;
+use crate::{
+    model::{Php, Snapshot},
+    profile::Scope,
+    timeline::Histories,
+    view::{KeyHint, Pane, Row, Scene, TileKey, View},
+};
+
+/// Everything that a drawing depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct Screen<'a> {
+    /// What is shown and how.
+    pub view: &'a View,
+    /// The snapshot; `None` until the first came.
+    pub snapshot: Option<&'a Snapshot>,
+    /// The PHP part over the chosen window.
+    pub php: &'a Php,
+    /// How much time the window covers.
+    pub covered: Duration,
+    /// How groups grew.
+    pub histories: &'a Histories,
+    /// Styles.
+    pub palette: &'a Palette,
+    /// Keys for the footer and the help.
+    pub hints: &'a [KeyHint],
+    /// For the clock.
+    pub time_zone: &'a TimeZone,
+    /// Only ASCII can be shown.
+    pub ascii: bool,
+    /// Snapshots that came too fast to be taken.
+    pub lagged: u64,
+    /// The drawing before, so that tiles keep their places.
+    pub previous: Option<&'a Scene>,
+}
+
+impl<'a> Screen<'a> {
+    /// Whether there is any PHP to speak of.
+    fn has_php(&self) -> bool {
+        self.snapshot.is_some_and(|snapshot| !snapshot.php.targets.is_empty() || !snapshot.php.workers.is_empty())
+    }
+
+    /// What the PHP lists are about: the chosen route, else the chosen pool, else everything.
+    fn scope(&self) -> Scope {
+        if let Some(route) = &self.view.route {
+            return Scope::Route(route.clone());
+        }
+        let Some(snapshot) = self.snapshot else { return Scope::All };
+        let selected = match &self.view.pane(Pane::Map).selected {
+            Some(Row::Tile(TileKey::Group(name))) => Some(name),
+            _ => None,
+        };
+        match entries::zoomed_group(&self.view.zoom).or(selected) {
+            Some(group) if entries::serves_php(snapshot, group) => Scope::Group(group.clone()),
+            _ => Scope::All,
+        }
+    }
+
+    fn window_name(&self) -> &'static str {
+        match self.view.window {
+            crate::view::Window::Last => "last interval",
+            crate::view::Window::TenSeconds => "last 10 s",
+            crate::view::Window::Minute => "last 1 m",
+            crate::view::Window::All => "since start",
+        }
+    }
+}
+
+/// Draws a screen into all of `buffer` and says where everything is.
+pub fn draw(buffer: &mut Buffer, screen: &Screen) -> Scene {
+    let area = buffer.area;
+    let mut scene = Scene { area, ..Scene::default() };
+    if area.is_empty() {
+        return scene;
+    }
+    buffer.set_style(area, screen.palette.text);
+    let (width, height) = (area.width, area.height);
+    if width < 40 || height < 10 {
+        let rows = table::draw(buffer, area, screen, &mut scene);
+        scene.panes.push((Pane::Map, rows));
+    } else {
+        let wide = width >= 120 && height >= 24;
+        let head = header::draw(buffer, area, screen, wide);
+        let foot = footer::draw(buffer, area, screen, &mut scene);
+        let body = Rect { y: area.y + head, height: height.saturating_sub(head + foot), ..area };
+        for (pane, rect) in places(screen, body, wide, width >= 80 && height >= 24) {
+            scene.panes.push((pane, rect));
+            draw_pane(buffer, rect, pane, screen, &mut scene);
+        }
+    }
+    overlay::draw(buffer, area, screen, &mut scene);
+    if screen.ascii {
+        paint::to_ascii(buffer);
+    }
+    scene
+}
+
+fn draw_pane(buffer: &mut Buffer, rect: Rect, pane: Pane, screen: &Screen, scene: &mut Scene) {
+    if screen.view.pane(pane).detail.is_some() {
+        detail::draw(buffer, rect, pane, screen, scene);
+        return;
+    }
+    match pane {
+        Pane::Map if screen.view.table => table::draw_pane(buffer, rect, screen, scene),
+        Pane::Map => map::draw(buffer, rect, screen, scene),
+        Pane::Hot => hot::draw(buffer, rect, screen, scene),
+        Pane::Routes => requests::draw_routes(buffer, rect, screen, scene),
+        Pane::Requests => requests::draw_requests(buffer, rect, screen, scene),
+    }
+}
+
+/// Which panes are visible and where.
+fn places(screen: &Screen, body: Rect, wide: bool, stacked: bool) -> Vec<(Pane, Rect)> {
+    let focus = screen.view.focus.0;
+    if body.is_empty() {
+        return Vec::new();
+    }
+    if !(wide || stacked) || (focus == Pane::Map && screen.snapshot.is_some() && !screen.has_php()) {
+        return vec![(focus, body)];
+    }
+    if !wide {
+        let upper = body.height * 9 / 20;
+        let lower = if focus == Pane::Map { Pane::Hot } else { focus };
+        return vec![
+            (Pane::Map, Rect { height: upper, ..body }),
+            (lower, Rect { y: body.y + upper, height: body.height - upper, ..body }),
+        ];
+    }
+    let left = if body.width >= 150 { body.width * 48 / 100 } else { body.width * 45 / 100 };
+    let right = Rect { x: body.x + left, width: body.width - left, ..body };
+    let mut places = vec![(Pane::Map, Rect { width: left, ..body })];
+    let all = body.height >= 34;
+    let shares: &[(Pane, u16)] = if all {
+        &[(Pane::Hot, 46), (Pane::Routes, 27), (Pane::Requests, 27)]
+    } else if focus == Pane::Requests {
+        &[(Pane::Hot, 60), (Pane::Requests, 40)]
+    } else {
+        &[(Pane::Hot, 60), (Pane::Routes, 40)]
+    };
+    let mut y = right.y;
+    for (index, &(pane, share)) in shares.iter().enumerate() {
+        let height = if index + 1 == shares.len() {
+            right.bottom() - y
+        } else {
+            (u32::from(right.height) * u32::from(share) / 100) as u16
+        };
+        places.push((pane, Rect { y, height, ..right }));
+        y += height;
+    }
+    places
+}

@@ -1,0 +1,215 @@
+//! Strokes that all regions share: safe text at a place, frames with shared borders, bars, and the change to ASCII.
+
+use std::fmt::Write;
+
+use ratatui::{
+    buffer::Buffer,
+    layout::Rect,
+    style::{Modifier, Style},
+};
+
+use super::theme::Palette;
+use crate::text;
+
+/// Writes text from anywhere, made printable, into at most `max` columns and says in which column it ended.
+pub fn put(buffer: &mut Buffer, (x, y): (u16, u16), max: u16, text: &str, style: Style) -> u16 {
+    if y >= buffer.area.bottom() || y < buffer.area.top() || x >= buffer.area.right() || max == 0 {
+        return x;
+    }
+    let safe = text::printable(text);
+    let cut = text::truncate_end(&safe, usize::from(max));
+    buffer.set_stringn(x, y, cut, usize::from(max), style).0
+}
+
+/// As [`put`], but what does not fit is cut from the start: for paths.
+pub fn put_tail(buffer: &mut Buffer, place: (u16, u16), max: u16, text: &str, style: Style) -> u16 {
+    let safe = text::printable(text);
+    put(buffer, place, max, &text::truncate_start(&safe, usize::from(max)), style)
+}
+
+/// As [`put`], but at the right edge of `width` columns.
+pub fn put_right(buffer: &mut Buffer, (x, y): (u16, u16), width: u16, text: &str, style: Style) {
+    let safe = text::printable(text);
+    let taken = text::width(&safe).min(usize::from(width)) as u16;
+    put(buffer, (x + width - taken, y), taken, &safe, style);
+}
+
+/// Lines of frames as bits of the directions that meet in a cell, so that frames that touch get the right junctions.
+#[derive(Debug)]
+pub struct Frames {
+    area: Rect,
+    cells: Vec<u8>,
+}
+
+const UP: u8 = 1;
+const DOWN: u8 = 2;
+const LEFT: u8 = 4;
+const RIGHT: u8 = 8;
+
+impl Frames {
+    /// No lines yet.
+    pub fn new(area: Rect) -> Self {
+        Self { area, cells: vec![0; usize::from(area.width) * usize::from(area.height)] }
+    }
+
+    /// Adds the frame of a rectangle; its border is inside it.
+    pub fn add(&mut self, rect: Rect) {
+        let rect = rect.intersection(self.area);
+        if rect.is_empty() {
+            return;
+        }
+        let (right, bottom) = (rect.right() - 1, rect.bottom() - 1);
+        for x in rect.x..=right {
+            let bits = if x > rect.x { LEFT } else { 0 } | if x < right { RIGHT } else { 0 };
+            self.mark(x, rect.y, bits);
+            self.mark(x, bottom, bits);
+        }
+        for y in rect.y..=bottom {
+            let bits = if y > rect.y { UP } else { 0 } | if y < bottom { DOWN } else { 0 };
+            self.mark(rect.x, y, bits);
+            self.mark(right, y, bits);
+        }
+    }
+
+    fn mark(&mut self, x: u16, y: u16, bits: u8) {
+        let at = usize::from(y - self.area.y) * usize::from(self.area.width) + usize::from(x - self.area.x);
+        self.cells[at] |= bits;
+    }
+
+    /// Draws all lines.
+    pub fn draw(&self, buffer: &mut Buffer, style: Style) {
+        for (position, &bits) in self.area.positions().zip(&self.cells) {
+            if bits != 0
+                && let Some(cell) = buffer.cell_mut(position)
+            {
+                cell.set_symbol(line(bits)).set_style(style);
+            }
+        }
+    }
+}
+
+fn line(bits: u8) -> &'static str {
+    match bits {
+        0b0101 => "╯",
+        0b1001 => "╰",
+        0b0110 => "╮",
+        0b1010 => "╭",
+        0b0111 => "┤",
+        0b1011 => "├",
+        0b1101 => "┴",
+        0b1110 => "┬",
+        0b1111 => "┼",
+        bits if bits & (UP | DOWN) != 0 => "│",
+        _ => "─",
+    }
+}
+
+/// The frame of a pane with its title in the top line. Returns what is inside.
+pub fn pane(buffer: &mut Buffer, rect: Rect, title: &[(&str, Style)], focused: bool, palette: &Palette) -> Rect {
+    let style = if focused { palette.focus } else { palette.border };
+    let mut frames = Frames::new(rect);
+    frames.add(rect);
+    frames.draw(buffer, style);
+    titled(buffer, rect, title);
+    inner(rect)
+}
+
+/// Writes a title into the top line of a frame, parts three columns apart.
+pub fn titled(buffer: &mut Buffer, rect: Rect, title: &[(&str, Style)]) {
+    if rect.width < 6 || rect.height == 0 {
+        return;
+    }
+    let (mut x, end) = (rect.x + 1, rect.right() - 2);
+    for (index, (part, style)) in title.iter().filter(|(part, _)| !part.is_empty()).enumerate() {
+        if x + 4 > end {
+            break;
+        }
+        x = put(buffer, (x, rect.y), end - x, if index == 0 { " " } else { "   " }, *style);
+        x = put(buffer, (x, rect.y), end.saturating_sub(x), part, *style);
+    }
+    put(buffer, (x, rect.y), (end + 1).saturating_sub(x), " ", Style::new());
+}
+
+/// What is inside a frame.
+pub fn inner(rect: Rect) -> Rect {
+    Rect {
+        x: rect.x + rect.width.min(1),
+        y: rect.y + rect.height.min(1),
+        width: rect.width.saturating_sub(2),
+        height: rect.height.saturating_sub(2),
+    }
+}
+
+const EIGHTHS: [&str; 9] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉", "█"];
+const HEIGHTS: [&str; 8] = ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];
+
+/// A bar over `columns`: `solid` of it full, from there to `total` light, the rest empty. Ratios are 0 to 1.
+pub fn bar(columns: u16, solid: f64, total: f64) -> String {
+    let eighths = |ratio: f64| (ratio.clamp(0.0, 1.0) * f64::from(columns) * 8.0).round() as usize;
+    let (full, part) = (eighths(solid) / 8, eighths(solid) % 8);
+    let light = (eighths(total) + 4) / 8;
+    let mut bar = String::with_capacity(usize::from(columns) * 3);
+    for column in 0..usize::from(columns) {
+        let symbol = match column {
+            column if column < full => "█",
+            column if column == full && part > 0 => EIGHTHS[part],
+            column if column < light => "░",
+            _ => " ",
+        };
+        bar.push_str(symbol);
+    }
+    bar
+}
+
+/// Values as a line of blocks, from the smallest to the biggest of them; flat when they hardly differ.
+pub fn sparkline(values: impl Iterator<Item = u64>) -> String {
+    let values: Vec<u64> = values.collect();
+    let (low, high) = (values.iter().min().copied().unwrap_or(0), values.iter().max().copied().unwrap_or(0));
+    // A scale narrower than a twentieth of the value would make noise look like a mountain range.
+    let span = (high - low).max(high / 20).max(1) as f64;
+    let middle = if high - low < high / 20 { 3.0 } else { 0.0 };
+    values.iter().map(|value| HEIGHTS[(((value - low) as f64 / span * 7.0 + middle).round() as usize).min(7)]).collect()
+}
+
+/// Growth per minute with its sign: `▲ 12 MiB/min`; empty when it is too little to mention.
+pub fn growth(per_minute: f64, bytes: u64) -> String {
+    let mut text = String::new();
+    if per_minute.abs() >= (bytes as f64 / 200.0).max(1_048_576.0) {
+        let sign = if per_minute > 0.0 { '▲' } else { '▼' };
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{sign} {}/min", crate::units::bytes(per_minute.abs() as u64));
+    }
+    text
+}
+
+/// Replaces everything that is not ASCII, for terminals without UTF-8.
+pub fn to_ascii(buffer: &mut Buffer) {
+    for cell in &mut buffer.content {
+        let symbol = cell.symbol();
+        if !symbol.is_ascii() {
+            let plain = match symbol {
+                "─" => "-",
+                "│" => "|",
+                "╭" | "╮" | "╰" | "╯" | "├" | "┤" | "┬" | "┴" | "┼" => "+",
+                "█" | "▉" | "▊" | "▋" | "▌" => "#",
+                "░" => ".",
+                "▁" | "▂" => "_",
+                "▃" | "▄" | "▅" => "=",
+                "▆" | "▇" => "#",
+                "▍" | "▎" | "▏" | "▕" => "|",
+                "▲" => "^",
+                "▼" => "v",
+                "▶" => ">",
+                "…" => "~",
+                "·" => ".",
+                _ => "?",
+            };
+            cell.set_symbol(plain);
+        }
+    }
+}
+
+/// The style with its text reversed, for what is selected in every colour depth.
+pub fn reversed(style: Style) -> Style {
+    style.add_modifier(Modifier::REVERSED | Modifier::BOLD)
+}

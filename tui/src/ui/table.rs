@@ -1,0 +1,102 @@
+//! The memory pane as a table, and the plain table that is left on the smallest terminals.
+
+use ratatui::{buffer::Buffer, layout::Rect};
+
+use super::{Screen, entries, list, map, paint};
+use crate::{
+    text, units,
+    view::{Pane, Row, Scene},
+};
+
+/// Draws the plain table and says where its rows are.
+pub fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene) -> Rect {
+    let palette = screen.palette;
+    let Some(snapshot) = screen.snapshot else {
+        paint::put(buffer, (area.x, area.y), area.width, "reading /proc …", palette.muted);
+        return area;
+    };
+    let mut rows = area;
+    if area.height >= 4 {
+        let state = if screen.view.paused { "PAUSED" } else { "" };
+        let used = snapshot.system.memory_available_bytes.map(|a| snapshot.host.memory_bytes.saturating_sub(a));
+        let memory =
+            used.map_or_else(String::new, |used| format!("mem {}", units::bytes_of(used, snapshot.host.memory_bytes)));
+        let mut x = area.x;
+        for part in [&*snapshot.host.name, state, &memory].into_iter().filter(|part| !part.is_empty()) {
+            x = paint::put(buffer, (x, area.y), area.right().saturating_sub(x), part, palette.title) + 2;
+        }
+        rows = Rect { y: area.y + 1, height: area.height - 1, ..area };
+    }
+    if screen.view.typing {
+        let line = Rect { y: area.bottom() - 1, height: 1, ..area };
+        let filter = format!("/{}", screen.view.pane(Pane::Map).filter);
+        paint::put(buffer, (line.x, line.y), line.width, &filter, palette.focus);
+        rows.height = rows.height.saturating_sub(1);
+    }
+    draw_rows(buffer, rows, screen, scene);
+    rows
+}
+
+/// Draws the table in the frame of the memory pane.
+pub fn draw_pane(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene) {
+    let focused = screen.view.focus.0 == Pane::Map;
+    let palette = screen.palette;
+    let style = if focused { palette.focus } else { palette.title };
+    let entries = entries::entries(screen);
+    let (name, measure) = map::titles(screen, &entries);
+    let filter = list::filter_title(Pane::Map, screen);
+    let parts = [(&*name, style), (&*measure, palette.muted), (&*filter, palette.warn)];
+    let area = paint::pane(buffer, rect, &parts, focused, palette);
+    draw_rows(buffer, area, screen, scene);
+}
+
+fn draw_rows(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene) {
+    let palette = screen.palette;
+    let mut entries = entries::entries(screen);
+    if entries.list.is_empty() {
+        list::empty(buffer, area, &map::why_empty(screen, &entries), screen);
+        return;
+    }
+    let pane = screen.view.pane(Pane::Map);
+    entries::sort_for_table(&mut entries.list, pane.sort, pane.inverted);
+    let rows = entries.list.iter().map(|entry| Row::Tile(entry.key.clone())).collect();
+    let width = area.width;
+    for (index, y, selected) in list::place(rows, Pane::Map, area, screen, scene) {
+        let entry = &entries.list[index];
+        let bytes = entry.bytes.map_or_else(|| "-".to_owned(), units::bytes);
+        let share = entry.bytes.map_or(0.0, |bytes| bytes as f64 / entries.total.max(1) as f64);
+        let cpu = entry.cpu.map_or_else(|| "-".to_owned(), |cores| format!("{:.0} %", cores * 100.0));
+        let growth = entry.growth.map_or_else(String::new, |g| paint::growth(g, entry.bytes.unwrap_or(0)));
+        let columns = [
+            (10, 14, bytes),
+            (6, 22, format!("{:.0} %", share * 100.0)),
+            (9, 34, format!("cpu {cpu:>5}")),
+            (
+                6,
+                44,
+                match entry.process {
+                    Some(process) => process.pid.to_string(),
+                    None => format!("{}×", entry.processes),
+                },
+            ),
+            (14, 66, growth),
+        ];
+        let shown: Vec<&(u16, u16, String)> = columns.iter().filter(|(_, least, _)| width >= *least).collect();
+        let taken: u16 = shown.iter().map(|(columns, ..)| columns + 1).sum();
+        let name = width.saturating_sub(taken);
+        let label = match entry.process {
+            Some(process) if !process.cmdline.is_empty() && name > 30 => &process.cmdline,
+            _ => entry.name,
+        };
+        paint::put(buffer, (area.x, y), name, label, palette.title);
+        let mut x = area.x + name;
+        for (columns, _, value) in shown {
+            let value = text::truncate_end(value, usize::from(*columns));
+            paint::put_right(buffer, (x + 1, y), *columns, &value, palette.text);
+            x += columns + 1;
+        }
+        if selected {
+            list::mark(buffer, area, y, Pane::Map, screen);
+        }
+    }
+}

@@ -318,7 +318,8 @@ fn concise(error: &ProgramError) -> String {
     let ProgramError::LoadError { io_error, verifier_log } = error else { return error.to_string() };
     let log = verifier_log.to_string();
     let verdict = log.lines().rev().find(|line| {
-        !line.is_empty() && !["processed ", "verification time", "stack depth"].iter().any(|start| line.starts_with(start))
+        !line.is_empty()
+            && !["processed ", "verification time", "stack depth"].iter().any(|start| line.starts_with(start))
     });
     match verdict {
         Some(verdict) => format!("{io_error} ({})", verdict.chars().take(160).collect::<String>()),

@@ -1,0 +1,221 @@
+//! The PHP half of a snapshot: raw counts by pid become functions, stacks, routes, requests and workers.
+
+mod route;
+mod routes;
+mod stacks;
+mod workers;
+
+use std::{collections::HashMap, sync::Arc};
+
+use jiff::{SignedDuration, Timestamp};
+
+use self::{routes::Routes, stacks::Stacks, workers::Workers};
+use crate::{
+    collect::php::{FinishedRequest, Now, PhpProcess, PhpSample, RequestText, Sapi},
+    model::{Cost, Drops, Level, Notice, Php, Request, Target, TierState},
+};
+
+/// Running requests that a snapshot names, and finished ones: half the slowest, half the newest.
+const RUNNING: usize = 200;
+const FINISHED: usize = 40;
+
+/// What one [`PhpSample`] adds to a snapshot.
+#[derive(Debug, Default)]
+pub struct PhpPart {
+    /// The `php` section.
+    pub php: Arc<Php>,
+    /// What was lost.
+    pub drops: Drops,
+    /// `bpf_ratio` and `probe_hits_per_s`; the other fields are `None`.
+    pub cost: Cost,
+    /// What cannot be observed, and why.
+    pub notices: Vec<Notice>,
+}
+
+/// Keeps what outlives one interval: groups of ended processes and what each worker has served.
+#[derive(Debug, Default)]
+pub struct PhpAggregate {
+    groups: HashMap<u32, Arc<str>>,
+    workers: Workers,
+}
+
+impl PhpAggregate {
+    /// Makes the PHP part of the snapshot for an interval of `interval_s` seconds.
+    /// `group_of` names the group of a live process.
+    pub fn update(
+        &mut self,
+        sample: PhpSample,
+        interval_s: f64,
+        group_of: &dyn Fn(u32) -> Option<Arc<str>>,
+    ) -> PhpPart {
+        self.groups = self.groups(&sample, group_of);
+        let unknown: Arc<str> = "".into();
+        let group = |pid: u32| self.groups.get(&pid).unwrap_or(&unknown);
+        let mut routes = Routes::default();
+        let mut stacks = Stacks::default();
+
+        let mut requests = Vec::new();
+        for request in sample.running.iter().take(RUNNING) {
+            let route = routes.of_request(group(request.pid), request);
+            requests.push(running(request, sample.now, route));
+        }
+        let mut finished = Vec::with_capacity(sample.finished.len());
+        for request in &sample.finished {
+            let route = routes.of_request(group(request.request.pid), &request.request);
+            if !request.aborted {
+                routes.count(route, request);
+            }
+            finished.push((request, route));
+        }
+        let scripts: HashMap<u32, &Arc<str>> =
+            sample.processes.iter().filter_map(|process| Some((process.pid, process.script.as_ref()?))).collect();
+        for count in &sample.stacks {
+            let route = match &count.request {
+                Some(request) => routes.of_request(group(count.pid), request),
+                None => routes.of_script(group(count.pid), scripts.get(&count.pid).copied()),
+            };
+            stacks.add(route, &count.stack, count.samples);
+        }
+        requests.extend(notable(&mut finished).map(|(request, route)| ended(request, sample.now, route)));
+        self.workers.update(&sample);
+        let php = Php {
+            functions: stacks.functions,
+            stacks: stacks.stacks,
+            routes: routes.finish(),
+            requests,
+            exceptions: None,
+            errors: None,
+            compiles: None,
+            workers: self.workers.list(&sample),
+            targets: sample.targets,
+        };
+        let mut notices = sample.notices;
+        notices.extend(of_tiers(&php.targets));
+        PhpPart {
+            php: Arc::new(php),
+            drops: sample.drops,
+            cost: Cost {
+                bpf_ratio: rate((sample.work.sample_ns + sample.work.probe_ns) as f64 / 1e9, interval_s),
+                probe_hits_per_s: rate(sample.work.probe_hits as f64, interval_s),
+                ..Cost::default()
+            },
+            notices,
+        }
+    }
+
+    /// Names the group of every PHP process of the interval, those that have ended included.
+    fn groups(&self, sample: &PhpSample, group_of: &dyn Fn(u32) -> Option<Arc<str>>) -> HashMap<u32, Arc<str>> {
+        let mut groups = HashMap::with_capacity(sample.processes.len());
+        let mut of_target: HashMap<(usize, Option<&str>), Arc<str>> = HashMap::new();
+        let mut nameless: Vec<&PhpProcess> = Vec::new();
+        for process in &sample.processes {
+            // A worker that was just forked may still be counted with its master.
+            let fits = |group: &Arc<str>| process.pool.as_ref().is_none_or(|pool| group.contains(&**pool));
+            let live = process.alive.then(|| group_of(process.pid)).flatten();
+            match live.or_else(|| self.groups.get(&process.pid).cloned()).filter(fits) {
+                Some(group) => {
+                    of_target.insert((process.target, process.pool.as_deref()), group.clone());
+                    groups.insert(process.pid, group);
+                }
+                None => nameless.push(process),
+            }
+        }
+        // One that lived between two looks at /proc belongs where others of its pool or image belong.
+        for process in nameless {
+            let group = match (of_target.get(&(process.target, process.pool.as_deref())), &process.pool) {
+                (Some(group), _) => group.clone(),
+                (None, Some(pool)) => format!("php-fpm: {pool}").into(),
+                (None, None) if process.sapi == Sapi::Cli => of_script(process.script.as_deref()),
+                (None, None) => continue,
+            };
+            groups.insert(process.pid, group);
+        }
+        groups
+    }
+}
+
+/// The name that the built-in rules give to a command line PHP.
+fn of_script(script: Option<&str>) -> Arc<str> {
+    match script.and_then(|script| script.rsplit('/').next()) {
+        Some(name) => format!("php: {name}").into(),
+        None => "php cli".into(),
+    }
+}
+
+fn rate(amount: f64, interval_s: f64) -> Option<f64> {
+    (interval_s > 0.0).then(|| amount / interval_s)
+}
+
+fn started_at(request: &RequestText, now: Now) -> Timestamp {
+    let age = now.monotonic_ns.saturating_sub(request.started_ns);
+    let age = SignedDuration::from_nanos(i64::try_from(age).unwrap_or(i64::MAX));
+    now.at.checked_sub(age).unwrap_or(now.at)
+}
+
+fn running(request: &RequestText, now: Now, route: usize) -> Request {
+    Request {
+        pid: request.pid,
+        uri: request.uri.as_str().into(),
+        method: request.method.as_str().into(),
+        status: None,
+        started_at: started_at(request, now),
+        duration_ms: now.monotonic_ns.saturating_sub(request.started_ns) as f64 / 1e6,
+        cpu_ms: None,
+        finished: false,
+        route,
+    }
+}
+
+fn ended(finished: &FinishedRequest, now: Now, route: usize) -> Request {
+    Request {
+        status: finished.status,
+        duration_ms: finished.duration_ns as f64 / 1e6,
+        cpu_ms: finished.cpu_ns.map(|ns| ns as f64 / 1e6),
+        finished: true,
+        ..running(&finished.request, now, route)
+    }
+}
+
+/// The slowest and the newest finished requests, slowest first.
+fn notable<'a, 'b>(
+    finished: &'b mut Vec<(&'a FinishedRequest, usize)>,
+) -> impl Iterator<Item = (&'a FinishedRequest, usize)> + use<'a, 'b> {
+    if finished.len() > FINISHED {
+        let newest = finished.split_off(finished.len() - FINISHED / 2);
+        finished.sort_by_key(|(request, _)| std::cmp::Reverse(request.duration_ns));
+        finished.truncate(FINISHED - newest.len());
+        finished.extend(newest);
+    }
+    finished.sort_by_key(|(request, _)| std::cmp::Reverse(request.duration_ns));
+    finished.drain(..)
+}
+
+/// Says which tiers are missing, and what is not collected at all.
+fn of_tiers(targets: &[Target]) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    for target in targets.iter().filter(|target| !target.pids.is_empty()) {
+        let name = format!("PHP {} ({}, {})", target.version.as_deref().unwrap_or("?"), target.sapi, target.exe);
+        let tiers = &target.tiers;
+        for (tier, state, reason) in [
+            ("requests are", tiers.requests.state, &tiers.requests.reason),
+            ("stacks are", tiers.sampling.state, &tiers.sampling.reason),
+        ] {
+            if state == TierState::Unavailable {
+                let text = format!("{name}: {tier} not observed: {reason}");
+                notices.push(Notice { level: Level::Warning, text, hint: String::new() });
+            }
+        }
+    }
+    if !targets.is_empty() {
+        notices.push(Notice {
+            level: Level::Info,
+            text: "waiting time, exact calls, exceptions, errors, compiled files and memory growth are not collected"
+                .to_owned(),
+            hint: String::new(),
+        });
+    }
+    notices
+}
+
+#[cfg(test)]
+mod tests;

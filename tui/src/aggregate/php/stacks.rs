@@ -1,0 +1,115 @@
+//! Sampled stacks become the lists of functions and stacks of a snapshot, with self and total samples.
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::{
+    collect::php::{FunctionText, NamedStack},
+    model::{Function, Stack},
+};
+
+/// Collects the stacks of one interval.
+#[derive(Debug, Default)]
+pub struct Stacks {
+    /// Functions seen so far.
+    pub functions: Vec<Function>,
+    /// Stacks seen so far, one for each route and list of frames.
+    pub stacks: Vec<Stack>,
+    function_index: HashMap<Arc<FunctionText>, usize>,
+    stack_index: HashMap<(usize, Vec<usize>, bool), usize>,
+    /// Number of the stack that a function was last counted in, so that recursion counts once.
+    counted_in: Vec<usize>,
+    calls: usize,
+}
+
+impl Stacks {
+    /// Adds samples of one stack.
+    pub fn add(&mut self, route: usize, stack: &NamedStack, samples: u64) {
+        self.calls += 1;
+        let mut frames = Vec::with_capacity(stack.frames.len());
+        for (depth, text) in stack.frames.iter().enumerate() {
+            let index = self.function(text);
+            frames.push(index);
+            let function = &mut self.functions[index];
+            if depth == 0 {
+                function.self_samples += samples;
+            }
+            if self.counted_in[index] != self.calls {
+                self.counted_in[index] = self.calls;
+                function.total_samples += samples;
+            }
+        }
+        let key = (route, frames, stack.truncated);
+        if let Some(&index) = self.stack_index.get(&key) {
+            self.stacks[index].samples += samples;
+            return;
+        }
+        self.stacks.push(Stack { route, frames: key.1.clone(), samples, wait_ns: None, truncated: stack.truncated });
+        self.stack_index.insert(key, self.stacks.len() - 1);
+    }
+
+    fn function(&mut self, text: &Arc<FunctionText>) -> usize {
+        if let Some(&index) = self.function_index.get(text) {
+            return index;
+        }
+        self.functions.push(Function {
+            name: text.name.clone(),
+            class: text.class.clone(),
+            file: text.file.clone(),
+            line: text.line,
+            kind: text.kind,
+            self_samples: 0,
+            total_samples: 0,
+            self_wait_ns: None,
+            total_wait_ns: None,
+            calls: None,
+            self_ns: None,
+            total_ns: None,
+        });
+        self.counted_in.push(0);
+        self.function_index.insert(text.clone(), self.functions.len() - 1);
+        self.functions.len() - 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::FunctionKind;
+
+    fn function(name: &str) -> Arc<FunctionText> {
+        Arc::new(FunctionText {
+            name: name.into(),
+            class: "".into(),
+            file: "/a.php".into(),
+            line: 1,
+            kind: FunctionKind::User,
+        })
+    }
+
+    fn stack(names: &[&str]) -> NamedStack {
+        NamedStack { frames: names.iter().map(|name| function(name)).collect(), truncated: false }
+    }
+
+    #[test]
+    fn recursion_counts_once_in_total_and_only_the_leaf_counts_in_self() {
+        let mut stacks = Stacks::default();
+        stacks.add(0, &stack(&["f", "f", "main"]), 3);
+        stacks.add(0, &stack(&["main"]), 2);
+        let by_name = |name: &str| stacks.functions.iter().find(|f| &*f.name == name).unwrap();
+        assert_eq!((by_name("f").self_samples, by_name("f").total_samples), (3, 3));
+        assert_eq!((by_name("main").self_samples, by_name("main").total_samples), (2, 5));
+        let selfs: u64 = stacks.functions.iter().map(|f| f.self_samples).sum();
+        assert_eq!(selfs, stacks.stacks.iter().map(|s| s.samples).sum::<u64>());
+    }
+
+    #[test]
+    fn equal_stacks_of_one_route_merge_and_those_of_two_do_not() {
+        let mut stacks = Stacks::default();
+        for (route, samples) in [(0, 1), (0, 4), (1, 2)] {
+            stacks.add(route, &stack(&["f", "main"]), samples);
+        }
+        let samples: Vec<_> = stacks.stacks.iter().map(|s| (s.route, s.samples)).collect();
+        assert_eq!(samples, [(0, 5), (1, 2)]);
+        assert_eq!(stacks.functions.len(), 2);
+    }
+}

@@ -1,0 +1,154 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::{
+    collect::php::{FunctionText, NamedStack, StackCount, Work},
+    model::{ExactTier, FunctionKind, RequestsTier, SamplingTier, Tiers, WorkerState},
+};
+
+fn target() -> Target {
+    Target {
+        exe: "/usr/sbin/php-fpm8.2".into(),
+        version: Some("8.2.36".into()),
+        sapi: "fpm".into(),
+        zts: false,
+        pids: vec![10],
+        tiers: Tiers {
+            requests: RequestsTier { state: TierState::On, source: Some("usdt".into()), reason: String::new() },
+            sampling: SamplingTier { state: TierState::On, hz: Some(99), reason: String::new() },
+            exact: ExactTier { state: TierState::Unavailable, reason: String::new() },
+        },
+    }
+}
+
+fn worker(pid: u32, pool: &str, alive: bool) -> PhpProcess {
+    PhpProcess { pid, target: 0, sapi: Sapi::Fpm, pool: Some(pool.into()), script: None, alive }
+}
+
+fn request(pid: u32, uri: &str) -> Arc<RequestText> {
+    Arc::new(RequestText {
+        pid,
+        image: 0,
+        started_ns: 1_000_000_000,
+        cpu_ns: 0,
+        pool: Some("www".into()),
+        method: "GET".to_owned(),
+        script: "/srv/index.php".to_owned(),
+        uri: uri.to_owned(),
+    })
+}
+
+fn finished(pid: u32, uri: &str, ms: u64) -> FinishedRequest {
+    FinishedRequest {
+        request: request(pid, uri),
+        status: Some(200),
+        duration_ns: ms * 1_000_000,
+        cpu_ns: None,
+        aborted: false,
+    }
+}
+
+fn sample() -> PhpSample {
+    PhpSample {
+        targets: vec![target()],
+        processes: vec![worker(10, "www", true)],
+        now: Now { at: "2026-11-22T14:00:00Z".parse().unwrap(), monotonic_ns: 3_000_000_000 },
+        ..PhpSample::default()
+    }
+}
+
+fn www(pid: u32) -> Option<Arc<str>> {
+    (pid == 10).then(|| "php-fpm: www".into())
+}
+
+#[test]
+fn requests_and_samples_of_one_route_meet() {
+    let main = FunctionText {
+        name: "{main}".into(),
+        class: "".into(),
+        file: "/srv/index.php".into(),
+        line: 1,
+        kind: FunctionKind::User,
+    };
+    let stack = Arc::new(NamedStack { frames: vec![Arc::new(main)], truncated: false });
+    let sample = PhpSample {
+        stacks: vec![
+            StackCount { pid: 10, request: Some(request(10, "/post/9")), stack: stack.clone(), samples: 4 },
+            StackCount { pid: 10, request: None, stack, samples: 1 },
+        ],
+        finished: vec![finished(10, "/post/3", 12)],
+        work: Work { probe_hits: 20, sample_ns: 500_000, ..Work::default() },
+        ..sample()
+    };
+    let part = PhpAggregate::default().update(sample, 2.0, &www);
+    let php = &part.php;
+    assert_eq!(php.routes.len(), 2);
+    assert_eq!((&*php.routes[0].route, &*php.routes[0].group, php.routes[0].requests), ("/post/:n", "php-fpm: www", 1));
+    assert_eq!((php.stacks[0].route, php.stacks[0].samples), (0, 4));
+    assert_eq!((&*php.routes[php.stacks[1].route].route, php.functions[0].self_samples), ("", 5));
+    assert_eq!((part.cost.probe_hits_per_s, part.cost.bpf_ratio), (Some(10.0), Some(0.000_25)));
+}
+
+#[test]
+fn running_requests_have_a_duration_so_far_and_no_status() {
+    let part = PhpAggregate::default().update(PhpSample { running: vec![request(10, "/slow")], ..sample() }, 1.0, &www);
+    let request = &part.php.requests[0];
+    assert_eq!((request.finished, request.status, request.duration_ms), (false, None, 2000.0));
+    assert_eq!(request.started_at, "2026-11-22T13:59:58Z".parse().unwrap());
+    assert_eq!(part.php.workers[0].state, WorkerState::Running);
+}
+
+#[test]
+fn a_worker_that_lived_between_two_looks_is_in_its_pool() {
+    let sample = PhpSample {
+        processes: vec![worker(10, "www", true), worker(77, "www", false), worker(78, "admin", false)],
+        finished: vec![finished(77, "/", 1), finished(78, "/", 1)],
+        ..sample()
+    };
+    let part = PhpAggregate::default().update(sample, 1.0, &www);
+    let groups: Vec<_> = part.php.routes.iter().map(|route| &*route.group).collect();
+    assert_eq!(groups, ["php-fpm: www", "php-fpm: admin"]);
+}
+
+#[test]
+fn a_fresh_worker_is_not_counted_with_its_master() {
+    let part =
+        PhpAggregate::default().update(PhpSample { finished: vec![finished(10, "/", 1)], ..sample() }, 1.0, &|_| {
+            Some("php-fpm: master".into())
+        });
+    assert_eq!(&*part.php.routes[0].group, "php-fpm: www");
+}
+
+#[test]
+fn the_slowest_and_the_newest_requests_are_named_and_all_are_counted() {
+    let mut all: Vec<_> = (0..1000).map(|i| finished(10, &format!("/{i}"), i % 7)).collect();
+    all[3].duration_ns = 9_000_000_000;
+    let part = PhpAggregate::default().update(PhpSample { finished: all, ..sample() }, 1.0, &www);
+    assert_eq!(part.php.requests.len(), FINISHED);
+    assert_eq!((&*part.php.requests[0].uri, part.php.requests[0].duration_ms), ("/3", 9000.0));
+    assert!(part.php.requests.iter().any(|request| &*request.uri == "/999"));
+    assert_eq!(part.php.routes[0].requests, 1000);
+    assert_eq!(part.php.workers[0].requests, 1000);
+}
+
+#[test]
+fn workers_that_ended_are_forgotten() {
+    let mut aggregate = PhpAggregate::default();
+    aggregate.update(PhpSample { finished: vec![finished(10, "/", 1)], ..sample() }, 1.0, &www);
+    let part = aggregate.update(PhpSample { processes: vec![worker(10, "www", false)], ..sample() }, 1.0, &www);
+    assert!(part.php.workers.is_empty());
+    let part = aggregate.update(sample(), 1.0, &www);
+    assert_eq!((part.php.workers[0].requests, part.php.workers[0].state), (0, WorkerState::Idle));
+}
+
+#[test]
+fn a_tier_that_does_not_work_is_a_notice_with_its_reason() {
+    let mut target = target();
+    target.tiers.sampling = SamplingTier {
+        state: TierState::Unavailable,
+        hz: None,
+        reason: "the layout of PHP 9.0 is not known".to_owned(),
+    };
+    let part = PhpAggregate::default().update(PhpSample { targets: vec![target], ..sample() }, 1.0, &www);
+    assert!(part.notices.iter().any(|n| n.level == Level::Warning && n.text.contains("PHP 9.0 is not known")));
+}

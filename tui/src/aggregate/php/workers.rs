@@ -1,0 +1,72 @@
+//! What each worker does and how much it has served since it is watched.
+
+use std::collections::{HashMap, HashSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{
+    collect::php::{PhpSample, Sapi},
+    model::{TierState, Worker, WorkerState},
+};
+
+/// Keeps a count for every live worker.
+#[derive(Debug, Default)]
+pub struct Workers {
+    served: HashMap<u32, Served>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Served {
+    requests: u64,
+    last_end_ns: u64,
+}
+
+impl Workers {
+    /// Counts the requests of the interval and forgets the workers that have ended.
+    pub fn update(&mut self, sample: &PhpSample) {
+        for finished in &sample.finished {
+            let served = self.served.entry(finished.request.pid).or_default();
+            served.requests += u64::from(!finished.aborted);
+            served.last_end_ns = served.last_end_ns.max(finished.request.started_ns + finished.duration_ns);
+        }
+        let alive: HashSet<u32> =
+            sample.processes.iter().filter(|process| process.alive).map(|process| process.pid).collect();
+        self.served.retain(|pid, _| alive.contains(pid));
+    }
+
+    /// The workers that live. A command line script is no worker, nor is a master.
+    pub fn list(&self, sample: &PhpSample) -> Vec<Worker> {
+        let running: HashMap<u32, u64> =
+            sample.running.iter().map(|request| (request.pid, request.started_ns)).collect();
+        let moment = |ns: u64| moment(sample, ns);
+        let mut workers = Vec::new();
+        for process in sample.processes.iter().filter(|process| process.alive && process.sapi != Sapi::Cli) {
+            let served = self.served.get(&process.pid);
+            let started = running.get(&process.pid);
+            // Nothing but its pool or its requests tells a worker from the process that only starts workers.
+            if process.pool.is_none() && served.is_none() && started.is_none() {
+                continue;
+            }
+            let observed =
+                sample.targets.get(process.target).is_some_and(|target| target.tiers.requests.state == TierState::On);
+            let (state, since) = match started {
+                Some(&started) => (WorkerState::Running, moment(started)),
+                None if observed => (WorkerState::Idle, served.and_then(|served| moment(served.last_end_ns))),
+                None => (WorkerState::Unknown, None),
+            };
+            workers.push(Worker {
+                pid: process.pid,
+                pool: process.pool.clone().unwrap_or_else(|| process.sapi.name().into()),
+                state,
+                requests: served.map_or(0, |served| served.requests),
+                since,
+            });
+        }
+        workers
+    }
+}
+
+fn moment(sample: &PhpSample, monotonic_ns: u64) -> Option<Timestamp> {
+    let age = i64::try_from(sample.now.monotonic_ns.checked_sub(monotonic_ns)?).ok()?;
+    sample.now.at.checked_sub(SignedDuration::from_nanos(age)).ok()
+}

@@ -373,11 +373,17 @@ fn this_machine_is_read_with_this_process_in_it() {
 }
 
 #[test]
-fn a_real_process_that_ends_is_gone_at_the_next_pass() {
+fn real_processes_are_seen_and_gone_at_the_next_pass() {
     let mut sampler = Sampler::open("/proc".as_ref(), "/etc/passwd".as_ref(), Timestamp::now()).unwrap();
-    let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
-    let there = pids(&pass(&mut sampler)).contains(&child.id());
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert!(there && !pids(&pass(&mut sampler)).contains(&child.id()));
+    let mut sees = |pid: u32| pids(&pass(&mut sampler)).contains(&pid);
+    // More rounds than passes between two listings.
+    for _ in 0..15 {
+        assert!(sees(std::process::id()));
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let there = sees(child.id());
+        let still_there = sees(child.id());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(there && still_there && !sees(child.id()));
+    }
 }

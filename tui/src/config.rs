@@ -11,7 +11,7 @@ use std::{
 use clap::ValueEnum;
 use serde::Deserialize;
 
-use crate::cli::SettingArgs;
+use crate::{cli::SettingArgs, ui::theme::ColorChoice};
 
 mod file;
 
@@ -64,6 +64,14 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// The error that `[keys]` binds `key` in a way that does not work.
+    pub fn key_error(&self, key: &str, problem: &dyn std::fmt::Display) -> ConfigError {
+        let line = self.keys.iter().find(|binding| binding.key == key).map_or(1, |binding| binding.line);
+        ConfigError::Content { path: self.file.clone().unwrap_or_default(), line, message: problem.to_string() }
+    }
+}
+
 /// One line of `[keys]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeySetting {
@@ -99,6 +107,19 @@ pub enum Color {
     #[serde(rename = "truecolor")]
     #[value(name = "truecolor")]
     Truecolor,
+}
+
+impl From<Color> for ColorChoice {
+    fn from(color: Color) -> Self {
+        match color {
+            Color::Auto => Self::Auto,
+            Color::Always => Self::Always,
+            Color::Never => Self::Never,
+            Color::Ansi16 => Self::Sixteen,
+            Color::Ansi256 => Self::Indexed,
+            Color::Truecolor => Self::Truecolor,
+        }
+    }
 }
 
 /// The configuration cannot be used.
@@ -158,6 +179,12 @@ impl Environment {
             sudo_uid: set("SUDO_UID").and_then(|uid| uid.to_str()?.parse().ok()),
         }
     }
+
+    /// The user's folder for the configuration and for themes.
+    pub fn config_folder(&self) -> Option<PathBuf> {
+        let home = || self.home.as_ref().map(|home| Path::new(home).join(".config"));
+        self.config_home.as_ref().map(PathBuf::from).or_else(home).map(|folder| folder.join("tusktop"))
+    }
 }
 
 /// Finds and reads the configuration file and merges all sources.
@@ -176,10 +203,8 @@ pub fn load(arguments: &SettingArgs, environment: &Environment) -> Result<Settin
 }
 
 fn usual_files(environment: &Environment) -> Vec<PathBuf> {
-    let home = || environment.home.as_ref().map(|home| Path::new(home).join(".config"));
-    let own = environment.config_home.as_ref().map(PathBuf::from).or_else(home);
-    let own =
-        own.map(|folder| folder.join("tusktop/config.toml")).filter(|path| !belongs_to_sudo_user(path, environment));
+    let own = environment.config_folder().map(|folder| folder.join("config.toml"));
+    let own = own.filter(|path| !belongs_to_sudo_user(path, environment));
     own.into_iter().chain(["/etc/tusktop/config.toml".into()]).collect()
 }
 

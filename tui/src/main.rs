@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use jiff::tz::TimeZone;
 use tokio::signal::unix::{SignalKind, signal};
 use tusktop::{
     cli::{Cli, Command, Format, SnapArgs},
@@ -15,6 +16,8 @@ use tusktop::{
     config::{self, ConfigError, Environment, Settings},
     export,
     session::{self, Session},
+    terminal::{self, TerminalError},
+    ui::theme::{self, ColorChoice, ThemeError},
 };
 
 /// Wrong usage or configuration, as clap has it.
@@ -40,12 +43,13 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         io::stdout().write_all(config::DEFAULT_FILE.as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let settings = config::load(&cli.settings, &Environment::read())?;
+    let environment = Environment::read();
+    let settings = config::load(&cli.settings, &environment)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let code = runtime.block_on(async {
         match cli.command {
             Some(Command::Snap(arguments)) => snap(&settings, arguments).await,
-            None | Some(Command::Live) if can_draw() => live(settings).await,
+            None | Some(Command::Live) if can_draw() => live(&settings, &environment).await,
             None | Some(Command::Live) => {
                 snap(&settings, SnapArgs { duration: Duration::from_secs(1), format: Format::Table }).await
             }
@@ -67,12 +71,32 @@ fn options(settings: &Settings) -> session::Options {
     }
 }
 
-async fn live(settings: Settings) -> anyhow::Result<ExitCode> {
-    let (session, mut snapshots) = Session::start(&options(&settings))?;
-    let first = snapshots.recv().await.context("the collectors have stopped")?;
+/// Opens the screen; it ends when the user leaves, a signal comes or the terminal goes away.
+async fn live(settings: &Settings, environment: &Environment) -> anyhow::Result<ExitCode> {
+    let screen = screen(settings, environment)?;
+    let (session, snapshots) = Session::start(&options(settings))?;
+    let end = terminal::run(screen, snapshots).await;
     session.stop().await;
-    export::write_table(&first, &mut io::stdout().lock())?;
-    Ok(ExitCode::SUCCESS)
+    match end {
+        Ok(exit) => Ok(ExitCode::from(exit.code)),
+        Err(TerminalError::Keys(error)) => Err(settings.key_error(error.key(), &error).into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn screen(settings: &Settings, environment: &Environment) -> anyhow::Result<terminal::Options> {
+    let variable = |name: &str| std::env::var(name).ok();
+    // NO_COLOR has had its say in the merge of the settings.
+    let depth = theme::depth(settings.color.into(), ColorChoice::Auto, variable);
+    let name = settings.theme.as_deref().unwrap_or_else(|| theme::default_name(depth));
+    Ok(terminal::Options {
+        theme: theme::load(name, environment.config_folder().as_deref())?,
+        depth,
+        ascii: settings.ascii || terminal::ascii_locale(variable),
+        mouse: settings.mouse,
+        keys: settings.keys.iter().map(|binding| (binding.key.clone(), binding.action.clone())).collect(),
+        time_zone: TimeZone::system(),
+    })
 }
 
 async fn snap(settings: &Settings, arguments: SnapArgs) -> anyhow::Result<ExitCode> {
@@ -111,6 +135,9 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 fn code_of(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<ConfigError>() {
         return if error.is_permission() { NO_PERMISSION } else { USAGE };
+    }
+    if error.is::<ThemeError>() {
+        return USAGE;
     }
     match error.downcast_ref::<proc::ProcError>() {
         Some(proc::ProcError::Root { .. }) => UNAVAILABLE,

@@ -17,7 +17,7 @@ use crate::{
         php::{self, PhpSample},
         proc::{self, ProcError, ProcessSample},
     },
-    model::Snapshot,
+    model::{Level, Notice, Snapshot},
     rights,
 };
 
@@ -143,13 +143,21 @@ impl Spine {
     fn new(options: &Options) -> Result<Self, ProcError> {
         let (answers, samples) = mpsc::channel(2);
         let processes = proc::spawn(&options.proc, answers.clone())?;
-        let missing = if options.php.is_some() { rights::missing_for_php() } else { Vec::new() };
+        let missing = rights::missing_for_php();
+        let unobserved = match &options.php {
+            None => Some(Notice {
+                level: Level::Info,
+                text: "PHP is not observed: it is switched off".into(),
+                hint: "leave out --no-php and `php = false`".into(),
+            }),
+            Some(_) => rights::notice(&missing),
+        };
         let php = options.php.clone().filter(|_| missing.is_empty());
         Ok(Self {
             processes,
             php: Php { ticks: php.map(|options| php::spawn(options, answers)), ..Php::default() },
             samples,
-            aggregate: Aggregate::new(rights::notice(&missing).into_iter().collect()),
+            aggregate: Aggregate::new(unobserved.into_iter().collect()),
         })
     }
 
@@ -325,7 +333,7 @@ mod tests {
         assert!(asked.try_recv().is_err(), "it is not asked twice");
         answers.send(Sample::Php(Box::default())).await.unwrap();
         let snapshot = spine.round(Duration::ZERO).await.unwrap();
-        assert!(!notice(&snapshot, "PHP") && spine.php_attached());
+        assert!(!notice(&snapshot, "looking for PHP") && spine.php_attached());
     }
 
     #[tokio::test]

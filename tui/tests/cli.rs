@@ -1,4 +1,5 @@
 //! The binary as a shell sees it: what it prints where, and how it ends.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 use std::{
     fs::{self, Permissions},

@@ -1,15 +1,18 @@
 //! The sampler and the groups on fake proc trees: every strange process is read, counted or left out, and never takes
 //! the rest down.
 
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod fake_proc;
+
 use std::{
     fs,
     os::unix::fs::MetadataExt as _,
-    path::PathBuf,
     time::{Duration, Instant},
 };
 
+use fake_proc::{Fake, FakeProc, KTHREAD};
 use jiff::Timestamp;
-use tempfile::TempDir;
 use tusktop::{
     aggregate::{Aggregate, PhpReading},
     collect::{
@@ -18,88 +21,6 @@ use tusktop::{
     },
     model::{Process, Snapshot},
 };
-
-const KTHREAD: u64 = 0x0020_0000;
-
-struct FakeProc {
-    folder: TempDir,
-}
-
-/// One process; the defaults are those of a plain sleeping daemon.
-struct Fake<'a> {
-    comm: &'a [u8],
-    cmdline: &'a [u8],
-    state: char,
-    ppid: u32,
-    flags: u64,
-    cpu_ticks: u64,
-    start_ticks: u64,
-    rss_pages: u64,
-    cgroup: &'a str,
-}
-
-impl Default for Fake<'_> {
-    fn default() -> Self {
-        Self {
-            comm: b"daemon",
-            cmdline: b"/usr/sbin/daemon\0-f\0",
-            state: 'S',
-            ppid: 1,
-            flags: 0,
-            cpu_ticks: 0,
-            start_ticks: 100,
-            rss_pages: 10,
-            cgroup: "0::/\n",
-        }
-    }
-}
-
-impl FakeProc {
-    fn new() -> Self {
-        let this = Self { folder: tempfile::tempdir().unwrap() };
-        this.write("uptime", b"1000.00 1000.00\n");
-        this.write("stat", b"cpu  100 0 100 800 0 0 0 0 0 0\n");
-        this.write("meminfo", b"MemTotal: 1000 kB\nMemFree: 1 kB\nMemAvailable: 500 kB\nBuffers: 1 kB\nCached: 1 kB\nSwapCached: 0 kB\nActive: 1 kB\nInactive: 1 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\nDirty: 0 kB\nWriteback: 0 kB\nMapped: 0 kB\nSlab: 0 kB\nCommitted_AS: 0 kB\nVmallocTotal: 0 kB\nVmallocUsed: 0 kB\nVmallocChunk: 0 kB\n");
-        this
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn write(&self, name: &str, content: &[u8]) {
-        let path = self.path(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        // In place, as procfs is: a kept descriptor sees the new content.
-        fs::write(path, content).unwrap();
-    }
-
-    fn process(&self, pid: u32, fake: &Fake) -> &Self {
-        let Fake { state, ppid, flags, cpu_ticks, start_ticks, rss_pages, .. } = fake;
-        let mut stat = format!("{pid} (").into_bytes();
-        stat.extend_from_slice(fake.comm);
-        stat.extend_from_slice(
-            format!(
-                ") {state} {ppid} 1 1 0 -1 {flags} 0 0 0 0 {cpu_ticks} 0 0 0 20 0 2 0 {start_ticks} 0 {rss_pages} 0 0\n"
-            )
-            .as_bytes(),
-        );
-        self.write(&format!("{pid}/stat"), &stat);
-        self.write(&format!("{pid}/cmdline"), fake.cmdline);
-        self.write(&format!("{pid}/cgroup"), fake.cgroup.as_bytes());
-        self
-    }
-
-    fn end(&self, pid: u32) {
-        fs::remove_dir_all(self.path(&pid.to_string())).unwrap();
-    }
-
-    fn sampler(&self) -> Sampler {
-        self.write("passwd", b"root:x:0:0:root:/root:/bin/sh\n");
-        Sampler::open(self.folder.path(), &self.path("passwd"), Timestamp::UNIX_EPOCH + Duration::from_secs(5000))
-            .unwrap()
-    }
-}
 
 fn pass(sampler: &mut Sampler) -> ProcessSample {
     sampler.pass(Tick { at: Instant::now() })
@@ -452,11 +373,17 @@ fn this_machine_is_read_with_this_process_in_it() {
 }
 
 #[test]
-fn a_real_process_that_ends_is_gone_at_the_next_pass() {
+fn real_processes_are_seen_and_gone_at_the_next_pass() {
     let mut sampler = Sampler::open("/proc".as_ref(), "/etc/passwd".as_ref(), Timestamp::now()).unwrap();
-    let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
-    let there = pids(&pass(&mut sampler)).contains(&child.id());
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert!(there && !pids(&pass(&mut sampler)).contains(&child.id()));
+    let mut sees = |pid: u32| pids(&pass(&mut sampler)).contains(&pid);
+    // More rounds than passes between two listings.
+    for _ in 0..15 {
+        assert!(sees(std::process::id()));
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let there = sees(child.id());
+        let still_there = sees(child.id());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(there && still_there && !sees(child.id()));
+    }
 }

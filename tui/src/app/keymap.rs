@@ -51,6 +51,18 @@ pub enum KeymapError {
     },
 }
 
+impl KeymapError {
+    /// The key as it is written in the configuration.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::UnknownAction { key, .. }
+            | Self::UnknownKey { key }
+            | Self::Duplicate { key, .. }
+            | Self::Prefix { key, .. } => key,
+        }
+    }
+}
+
 fn suggestion(name: &Option<&'static str>) -> String {
     name.map_or_else(String::new, |name| format!("; did you mean {name:?}?"))
 }

@@ -33,6 +33,8 @@ pub struct Machine {
     pub pressure: Pressure,
     /// Clock ticks since boot, to compare with start times.
     pub uptime_ticks: Option<u64>,
+    /// The id that was given to a process or thread last.
+    pub newest_pid: Option<u32>,
 }
 
 /// Reads [`Machine`]s.
@@ -64,12 +66,11 @@ impl MachineReader {
         self.host.memory_bytes = memory.as_ref().map_or(self.host.memory_bytes, |memory| memory.mem_total);
         self.host.uptime_s = uptime_s.map_or(self.host.uptime_s, |seconds| seconds as u64);
         let pressure = self.root.join("pressure");
+        let load = LoadAverage::from_file(self.root.join("loadavg")).ok();
         Machine {
             host: self.host.clone(),
             cpu: std::fs::read_to_string(self.root.join("stat")).ok().as_deref().and_then(cpu_ticks),
-            load: LoadAverage::from_file(self.root.join("loadavg"))
-                .map(|load| [load.one, load.five, load.fifteen].map(hundredths))
-                .unwrap_or_default(),
+            load: load.as_ref().map(|load| [load.one, load.five, load.fifteen].map(hundredths)).unwrap_or_default(),
             memory_available_bytes: memory.as_ref().and_then(|memory| memory.mem_available),
             swap_used_bytes: memory.as_ref().map(|memory| memory.swap_total.saturating_sub(memory.swap_free)),
             pressure: Pressure {
@@ -79,6 +80,7 @@ impl MachineReader {
                     .ok()
                     .map(|memory| hundredths(memory.some.avg10)),
             },
+            newest_pid: load.map(|load| load.latest_pid),
             uptime_ticks: uptime_s.map(|seconds| (seconds * self.ticks_per_second as f64) as u64),
         }
     }

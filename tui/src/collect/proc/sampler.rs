@@ -22,6 +22,9 @@ const LATE_CHANGES: [u32; 4] = [1, 2, 4, 8];
 const YOUNG_S: u64 = 30;
 /// Processes whose details are read again in one pass, in rotation.
 const DETAILS_PER_PASS: usize = 16;
+/// Passes after which the processes are listed even when none seems to be new: a restored process (CRIU) takes a pid of
+/// its own choice.
+const PASSES_PER_LISTING: usize = 10;
 /// Processes whose swap is read in one pass, in rotation; about 20 us each.
 const SWAP_PER_PASS: usize = 64;
 
@@ -34,6 +37,7 @@ pub struct Sampler {
     page_bytes: u64,
     booted_at: Option<Timestamp>,
     own_pid: Option<u32>,
+    newest_pid: Option<u32>,
     pids: Vec<u32>,
     tracked: Vec<Tracked>,
     next: Vec<Tracked>,
@@ -78,6 +82,7 @@ impl Sampler {
             // The root may show other pid numbers than this process has in its own namespace.
             own_pid: std::fs::read_link(root.join("self")).ok().and_then(|pid| pid.to_str()?.parse().ok()),
             machine,
+            newest_pid: None,
             pids: Vec::new(),
             tracked: Vec::new(),
             next: Vec::new(),
@@ -96,8 +101,11 @@ impl Sampler {
             processes: Vec::with_capacity(self.tracked.len() + self.tracked.len() / 8 + 64),
             ..ProcessSample::default()
         };
-        if let Err(error) = self.files.pids(&mut self.pids) {
+        if self.may_have_changed(machine.newest_pid)
+            && let Err(error) = self.files.pids(&mut self.pids)
+        {
             sample.error = Some(error);
+            self.newest_pid = None;
         }
         let pass = Pass {
             uptime_ticks: machine.uptime_ticks,
@@ -109,9 +117,9 @@ impl Sampler {
         sample.machine = machine;
 
         let mut known = std::mem::take(&mut self.tracked);
-        let pids = std::mem::take(&mut self.pids);
+        let mut pids = std::mem::take(&mut self.pids);
         let mut ended = known.drain(..).peekable();
-        for &pid in &pids {
+        pids.retain(|&pid| {
             while let Some(mut gone) = ended.next_if(|tracked| tracked.pid < pid) {
                 self.files.release(&mut gone.descriptor);
             }
@@ -121,11 +129,15 @@ impl Sampler {
                     sample.processes.push(reading);
                     self.next.push(tracked);
                 }
-                Err(Skipped::Vanished) => sample.vanished += 1,
+                Err(Skipped::Vanished) => {
+                    sample.vanished += 1;
+                    return false;
+                }
                 Err(Skipped::Refused) => sample.refused += 1,
                 Err(Skipped::Malformed) => sample.malformed += 1,
             }
-        }
+            true
+        });
         for mut gone in ended {
             self.files.release(&mut gone.descriptor);
         }
@@ -223,6 +235,16 @@ impl Sampler {
         let line = status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"VmSwap:"))?;
         let kib: u64 = std::str::from_utf8(line).ok()?.trim().strip_suffix(" kB")?.trim().parse().ok()?;
         kib.checked_mul(1024)
+    }
+
+    /// Whether the processes have to be listed again. Listing costs a fifth of a pass, and between two passes there is
+    /// often no fork: then nothing is new, and what has ended says so when it is read.
+    fn may_have_changed(&mut self, newest_pid: Option<u32>) -> bool {
+        // The kernel counts in the namespace of the reader, which must be the one that the root shows.
+        let newest_pid = newest_pid.filter(|_| self.own_pid == Some(std::process::id()));
+        let unchanged = newest_pid.is_some() && newest_pid == self.newest_pid;
+        self.newest_pid = newest_pid;
+        !unchanged || self.rotation.is_multiple_of(PASSES_PER_LISTING)
     }
 
     fn rotate(&self, per_pass: usize) -> (usize, usize) {

@@ -16,7 +16,7 @@ use tusktop::{
 };
 
 use self::{
-    snapshot::{add_group, empty, hostile, php_without_permission, web01, without_php},
+    snapshot::{add_group, busy, empty, hostile, php_without_permission, web01, without_php},
     stage::Stage,
 };
 
@@ -348,4 +348,13 @@ fn tab_brings_every_pane_to_a_small_screen() {
         stage.press("<tab>");
         assert!(stage.text().contains(title), "{title}: {}", stage.text());
     }
+}
+
+#[test]
+fn a_busy_server_is_drawn_from_bounded_lists() {
+    let mut stage = Stage::new(200, 50);
+    stage.push_each(&busy(2_000, 400), 3, |_, _| {});
+    assert!(stage.scene.lists.iter().all(|list| list.rows.len() <= 1_000));
+    stage.press("l<enter>");
+    assert!(stage.text().contains("other ("), "hundreds of processes do not fit: the rest is one tile");
 }

@@ -146,7 +146,6 @@ pub fn hostile() -> Snapshot {
 }
 
 /// A snapshot with many processes, functions, stacks and routes, for measuring.
-#[expect(dead_code, reason = "x")]
 pub fn busy(processes: usize, stacks: usize) -> Snapshot {
     let mut snapshot = web01();
     let pattern = snapshot.processes.clone();

@@ -19,6 +19,8 @@ use ratatui::layout::{Position, Rect};
 const CELL_RATIO: f64 = 2.0;
 /// A kept layout may have a mean aspect ratio this much worse than a fresh one.
 const WORSE_ASPECT: f64 = 1.6;
+/// A layout stays as it is while no tile's share of the whole changed by more than this, relative to the share.
+const NOTICEABLE: f64 = 0.05;
 /// Neighbours in a kept layout may be out of order by this much before they change places.
 const OUT_OF_ORDER: f64 = 1.2;
 /// A tile that would get less than this share of the smallest tile's area is merged; one between is drawn at the smallest size.
@@ -54,7 +56,7 @@ pub struct Tile<K> {
 }
 
 /// Where every tile is. Keep it and hand it to the next [`layout`], so that tiles keep their places.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Layout<K> {
     /// What the tiles cover.
     pub area: Rect,
@@ -63,6 +65,8 @@ pub struct Layout<K> {
     /// How many items the tile of the rest stands for; 0 when there is none.
     pub merged: usize,
     strips: Vec<Strip>,
+    /// Weights of the tiles, as shares of their sum, when the strips were made.
+    shares: Vec<f64>,
 }
 
 /// The next `tiles` tiles: stacked along the left edge of what is left, or side by side along its top.
@@ -94,20 +98,17 @@ pub fn layout<K: Clone + Eq + Hash>(
     min: MinTile,
     previous: Option<&Layout<K>>,
 ) -> Layout<K> {
-    let mut empty = Layout { area, tiles: Vec::new(), merged: 0, strips: Vec::new() };
     if items.is_empty() || area.is_empty() {
-        return empty;
+        return Layout { area, tiles: Vec::new(), merged: 0, strips: Vec::new(), shares: Vec::new() };
     }
     let kept = previous.filter(|p| p.area == area).and_then(|p| keep(items, area, min, p));
-    if let Some((layout, mean_aspect)) = kept {
-        let fresh = squarified(items, area, min);
-        if fresh.tiles.len() <= layout.tiles.len() && mean_aspect <= aspect(&fresh.tiles) * WORSE_ASPECT {
-            return layout;
-        }
-        return fresh;
+    let Some((layout, noticeable)) = kept else { return squarified(items, area, min) };
+    if !noticeable {
+        return layout;
     }
-    empty = squarified(items, area, min);
-    empty
+    let fresh = squarified(items, area, min);
+    let better = fresh.tiles.len() > layout.tiles.len() || aspect(&layout.tiles) > aspect(&fresh.tiles) * WORSE_ASPECT;
+    if better { fresh } else { layout }
 }
 
 /// The tile next to `from` in `direction`: the one that shares the most of that edge, the first of them if equal.
@@ -147,13 +148,14 @@ fn weight<K>(item: &Item<K>) -> f64 {
     if item.weight.is_finite() { item.weight.max(0.0) } else { 0.0 }
 }
 
-/// The previous structure with the new weights, if the same items are shown and their order still holds about.
+/// The previous structure with the new weights, if the same items are shown and their order still holds about. And whether
+/// any tile's share changed noticeably since the structure was made.
 fn keep<K: Clone + Eq + Hash>(
     items: &[Item<K>],
     area: Rect,
     min: MinTile,
     previous: &Layout<K>,
-) -> Option<(Layout<K>, f64)> {
+) -> Option<(Layout<K>, bool)> {
     let by_key: std::collections::HashMap<&K, f64> = items.iter().map(|item| (&item.key, weight(item))).collect();
     let mut weights = Vec::with_capacity(previous.tiles.len());
     for tile in &previous.tiles {
@@ -182,8 +184,11 @@ fn keep<K: Clone + Eq + Hash>(
     let rects = place(&weights, &previous.strips, area, min, Some(&edges))?;
     let tiles: Vec<Tile<K>> =
         previous.tiles.iter().zip(rects).map(|(tile, rect)| Tile { key: tile.key.clone(), rect }).collect();
-    let mean = aspect(&tiles);
-    Some((Layout { area, tiles, merged, strips: previous.strips.clone() }, mean))
+    let noticeable = shares(&weights)
+        .zip(&previous.shares)
+        .any(|(now, then)| (now - then).abs() > then.max(f64::MIN_POSITIVE) * NOTICEABLE);
+    let (strips, shares) = (previous.strips.clone(), previous.shares.clone());
+    Some((Layout { area, tiles, merged, strips, shares }, noticeable))
 }
 
 /// The layout that shows as many items as keep the minimum size.
@@ -205,12 +210,18 @@ fn squarified<K: Clone>(items: &[Item<K>], area: Rect, min: MinTile) -> Layout<K
         let Some(rects) = place(&weights, &strips, area, min, None) else { continue };
         let keys = items[..shown].iter().map(|item| Some(item.key.clone())).chain((merged > 0).then_some(None));
         let tiles = keys.zip(rects).map(|(key, rect)| Tile { key, rect }).collect();
-        return Layout { area, tiles, merged, strips };
+        let shares = shares(&weights).collect();
+        return Layout { area, tiles, merged, strips, shares };
     }
     let only = (items.len() == 1).then(|| items[0].key.clone());
     let merged = if only.is_some() { 0 } else { items.len() };
     let strips = vec![Strip { tiles: 1, left: true }];
-    Layout { area, tiles: vec![Tile { key: only, rect: area }], merged, strips }
+    Layout { area, tiles: vec![Tile { key: only, rect: area }], merged, strips, shares: vec![1.0] }
+}
+
+fn shares(weights: &[f64]) -> impl Iterator<Item = f64> {
+    let total: f64 = weights.iter().sum();
+    weights.iter().map(move |weight| if total > 0.0 { weight / total } else { 0.0 })
 }
 
 /// What a tile must weigh to get about the area of the smallest tile.
@@ -275,7 +286,11 @@ fn place(weights: &[f64], strips: &[Strip], area: Rect, min: MinTile, edges: Opt
         let full = if strip.left { left_over.width } else { left_over.height };
         let old = edges.and_then(|edges| edges.get(first)).map(|r| if strip.left { r.width } else { r.height });
         let least = if strip.left { min.width } else { min.height };
-        let after = u16::from(index + 1 < strips.len());
+        // What follows along the same side needs its least too, and what is beside that at last needs it once.
+        let following = &strips[index + 1..];
+        let same = following.iter().filter(|next| next.left == strip.left).count();
+        let beside = following.last().is_some_and(|last| last.left != strip.left);
+        let after = same as u16 + u16::from(beside);
         let depth = share(full, sum, rest, old, (least, after));
         let band = if strip.left { Rect { width: depth, ..left_over } } else { Rect { height: depth, ..left_over } };
         split(members, band, (strip.left, min), edges.and_then(|edges| edges.get(first..)), &mut rects);

@@ -87,8 +87,7 @@ impl Key {
     fn parse(word: &str) -> Option<Self> {
         let mut modifiers = KeyModifiers::NONE;
         let mut rest = word;
-        loop {
-            let Some((prefix, tail)) = rest.split_once('+').filter(|(_, tail)| !tail.is_empty()) else { break };
+        while let Some((prefix, tail)) = rest.split_once('+').filter(|(_, tail)| !tail.is_empty()) {
             modifiers |= match prefix.to_ascii_lowercase().as_str() {
                 "ctrl" => KeyModifiers::CONTROL,
                 "alt" => KeyModifiers::ALT,

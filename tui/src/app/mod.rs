@@ -83,10 +83,10 @@ impl App {
             meaning = self.keymap.meaning(&self.pending);
         }
         match meaning {
-            Meaning::Unfinished => return None,
+            Meaning::Unfinished => None,
             Meaning::None => {
                 self.pending.clear();
-                return None;
+                None
             }
             Meaning::Action(action) => {
                 self.pending.clear();

@@ -5,14 +5,18 @@ use std::{
     sync::Arc,
 };
 
+use jiff::Timestamp;
+
 use crate::model::Snapshot;
 
 /// Seconds between points. The sparkline moves only this often.
 const STEP_S: i64 = 5;
 /// Points kept: ten minutes.
 const MAX_POINTS: usize = 120;
-/// Points that the trend looks back over: one minute.
-const TREND_POINTS: i64 = 60 / STEP_S;
+/// Seconds that the trend looks back.
+const TREND_S: f64 = 60.0;
+/// Seconds that must be known before there is a trend.
+const LEAST_TREND_S: f64 = 15.0;
 /// Groups remembered.
 const MAX_GROUPS: usize = 4096;
 
@@ -20,22 +24,22 @@ const MAX_GROUPS: usize = 4096;
 #[derive(Debug, Clone, Default)]
 pub struct Histories {
     groups: HashMap<Arc<str>, VecDeque<Point>>,
-    step: i64,
+    last: Timestamp,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Point {
-    step: i64,
+    at: Timestamp,
     rss_bytes: u64,
 }
 
 impl Histories {
     pub(super) fn push(&mut self, snapshot: &Snapshot) {
-        let step = snapshot.at.as_second().div_euclid(STEP_S);
-        if step == self.step {
+        let step = |at: Timestamp| at.as_second().div_euclid(STEP_S);
+        if step(snapshot.at) == step(self.last) {
             return;
         }
-        self.step = step;
+        self.last = snapshot.at;
         for group in &snapshot.groups {
             let Some(rss_bytes) = group.memory.rss_bytes else { continue };
             if !self.groups.contains_key(&group.name) && self.groups.len() >= MAX_GROUPS {
@@ -45,19 +49,21 @@ impl Histories {
             if points.len() == MAX_POINTS {
                 points.pop_front();
             }
-            points.push_back(Point { step, rss_bytes });
+            points.push_back(Point { at: snapshot.at, rss_bytes });
         }
-        let oldest = step - MAX_POINTS as i64;
-        self.groups.retain(|_, points| points.back().is_some_and(|point| point.step > oldest));
+        let kept = (MAX_POINTS as i64 * STEP_S) as f64;
+        let last = self.last;
+        self.groups.retain(|_, points| points.back().is_some_and(|point| seconds(point.at, last) < kept));
     }
 
     /// Growth of the group's RSS in bytes per minute over the last minute; `None` until a quarter of a minute is known.
     pub fn growth_per_minute(&self, group: &str) -> Option<f64> {
         let points = self.groups.get(group)?;
-        let last = points.back().filter(|point| point.step == self.step)?;
-        let first = points.iter().find(|point| last.step - point.step <= TREND_POINTS)?;
-        let seconds = (last.step - first.step) * STEP_S;
-        (seconds >= 15).then(|| (last.rss_bytes as f64 - first.rss_bytes as f64) * 60.0 / seconds as f64)
+        let last = points.back().filter(|point| point.at == self.last)?;
+        let first = points.iter().find(|point| seconds(point.at, last.at) <= TREND_S)?;
+        let known = seconds(first.at, last.at);
+        let grown = last.rss_bytes as f64 - first.rss_bytes as f64;
+        (known >= LEAST_TREND_S).then_some(grown * 60.0 / known)
     }
 
     /// The group's RSS at most `points` steps back, oldest first.
@@ -66,4 +72,8 @@ impl Histories {
         let skip = all.map_or(0, |all| all.len().saturating_sub(points));
         all.into_iter().flatten().skip(skip).map(|point| point.rss_bytes)
     }
+}
+
+fn seconds(from: Timestamp, to: Timestamp) -> f64 {
+    to.duration_since(from).as_secs_f64()
 }

@@ -42,12 +42,12 @@ pub fn draw(buffer: &mut Buffer, rect: Rect, pane: Pane, screen: &Screen, scene:
     };
     let parts = [(&*title, style), (&*about, palette.muted), ("esc back", palette.muted)];
     let area = paint::pane(buffer, rect, &parts, focused, palette);
-    let lines = wrapped(lines, area.width);
+    let label_width = lines.iter().filter(|l| !l.heading).map(|l| text::width(&l.label)).max().unwrap_or(0) as u16;
+    let label_width = label_width.min(area.width / 3);
+    let lines = wrapped(lines, usize::from(area.width.saturating_sub(label_width + 4)));
     if focused {
         scene.scrollable = lines.len().saturating_sub(usize::from(area.height));
     }
-    let label_width = lines.iter().filter(|l| !l.heading).map(|l| text::width(&l.label)).max().unwrap_or(0) as u16;
-    let label_width = label_width.min(area.width / 3);
     let first = (*scroll).min(lines.len().saturating_sub(usize::from(area.height)));
     for (line, y) in lines.iter().skip(first).zip(area.y..area.bottom()) {
         if line.heading {
@@ -61,8 +61,8 @@ pub fn draw(buffer: &mut Buffer, rect: Rect, pane: Pane, screen: &Screen, scene:
 }
 
 /// Long values go on in further lines.
-fn wrapped(lines: Vec<Line>, width: u16) -> Vec<Line> {
-    let room = usize::from(width * 2 / 3).max(12).saturating_sub(4);
+fn wrapped(lines: Vec<Line>, room: usize) -> Vec<Line> {
+    let room = room.max(4);
     let mut out = Vec::with_capacity(lines.len());
     for line in lines {
         let value = text::printable(&line.value).into_owned();

@@ -182,7 +182,7 @@ fn groups_of_matching_processes(snapshot: &Snapshot, filter: &Filter) -> Vec<boo
 }
 
 /// The request that a process serves now.
-pub fn running_request<'a>(snapshot: &'a Snapshot, pid: u32) -> Option<&'a Request> {
+pub fn running_request(snapshot: &Snapshot, pid: u32) -> Option<&Request> {
     snapshot.php.requests.iter().find(|request| request.pid == pid && !request.finished)
 }
 

@@ -43,8 +43,9 @@ pub fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, wide: bool) -> u16
     };
     let left = identity(screen, snapshot, wide);
     if !wide {
-        let mut right = machine(screen, snapshot, 8);
+        let mut right = machine(screen, snapshot, 0);
         right.extend(php(screen, snapshot, false));
+        right.extend(cost(screen, snapshot));
         line(buffer, area, area.y, left, right);
         return 1;
     }
@@ -99,7 +100,7 @@ fn identity(screen: &Screen, snapshot: &Snapshot, wide: bool) -> Vec<Fact> {
     if snapshot.host.uptime_s > 0 {
         facts.push(Fact::new(9, format!("up {}", units::age(snapshot.host.uptime_s)), palette.muted));
     }
-    facts.push(Fact::new(4, clock(snapshot.at, screen), palette.text));
+    facts.push(Fact::new(5, clock(snapshot.at, screen), palette.text));
     facts.push(match screen.view.paused {
         true => Fact::new(0, "PAUSED", paint::reversed(palette.warn)),
         false => Fact::new(2, "LIVE", palette.ok),
@@ -156,10 +157,11 @@ fn meter(rank: u8, name: &str, ratio: f64, columns: u16, palette: &super::theme:
         ratio if ratio >= 0.7 => palette.warn,
         _ => palette.ok,
     };
-    Fact::new(rank, format!("{name} "), palette.muted)
-        .and("▕", palette.border)
-        .and(paint::bar(columns, ratio, 0.0), style)
-        .and("▏", palette.border)
+    let fact = Fact::new(rank, name.to_owned(), palette.muted);
+    if columns == 0 {
+        return fact;
+    }
+    fact.and(" ▕", palette.border).and(paint::bar(columns, ratio, 0.0), style).and("▏", palette.border)
 }
 
 fn php(screen: &Screen, snapshot: &Snapshot, wide: bool) -> Vec<Fact> {

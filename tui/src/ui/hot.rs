@@ -133,7 +133,7 @@ impl Columns {
         let total = width >= 40;
         let bar = (width / 6).clamp(4, 18);
         let rest = width.saturating_sub(bar + 1 + 7 + if total { 8 } else { 0 } + 1);
-        let place = if mode == HotMode::Files || rest < 40 { 0 } else { rest * 11 / 20 };
+        let place = if mode == HotMode::Files || rest < 34 { 0 } else { rest * 11 / 20 };
         let name = rest.saturating_sub(if place > 0 { place + 1 } else { 0 });
         Self { bar, name, place, total }
     }

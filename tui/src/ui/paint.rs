@@ -140,7 +140,8 @@ pub fn inner(rect: Rect) -> Rect {
     }
 }
 
-const EIGHTHS: [&str; 9] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉", "█"];
+/// An eighth is drawn as a quarter: on many screens it cannot be seen, and it is the end of a meter.
+const EIGHTHS: [&str; 9] = ["", "▎", "▎", "▍", "▌", "▋", "▊", "▉", "█"];
 const HEIGHTS: [&str; 8] = ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];
 
 /// A bar over `columns`: `solid` of it full, from there to `total` light, the rest empty. Ratios are 0 to 1.
@@ -196,7 +197,8 @@ pub fn to_ascii(buffer: &mut Buffer) {
                 "▁" | "▂" => "_",
                 "▃" | "▄" | "▅" => "=",
                 "▆" | "▇" => "#",
-                "▍" | "▎" | "▏" | "▕" => "|",
+                "▍" | "▎" => ":",
+                "▏" | "▕" => "|",
                 "▲" => "^",
                 "▼" => "v",
                 "▶" => ">",

@@ -1,0 +1,177 @@
+//! A whole screen in memory: snapshots in, keys in, cells out, as the terminal joins them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
+use jiff::{SignedDuration, tz::TimeZone};
+use ratatui::{buffer::Buffer, layout::Rect};
+use tusktop::{
+    app::{App, Command},
+    model::Snapshot,
+    timeline::Timeline,
+    ui::{
+        self,
+        theme::{self, ColorDepth, Palette},
+    },
+    view::{KeyHint, Scene},
+};
+
+/// An app with its timeline, and what it drew last.
+pub struct Stage {
+    pub app: App,
+    pub timeline: Timeline,
+    pub scene: Scene,
+    pub buffer: Buffer,
+    pub commands: Vec<Command>,
+    pub ascii: bool,
+    palette: Palette,
+    hints: Vec<KeyHint>,
+}
+
+impl Stage {
+    /// A screen that has drawn nothing but the start.
+    pub fn new(width: u16, height: u16) -> Self {
+        let app = App::new(&BTreeMap::new(), false).expect("the default keys are good");
+        let theme = theme::load("dark", None).expect("a built-in theme");
+        let mut stage = Self {
+            hints: app.hints(),
+            app,
+            timeline: Timeline::live(),
+            scene: Scene::default(),
+            buffer: Buffer::empty(Rect::new(0, 0, width, height)),
+            commands: Vec::new(),
+            ascii: false,
+            palette: theme.palette(ColorDepth::Indexed),
+        };
+        stage.draw();
+        stage
+    }
+
+    /// A screen that shows a snapshot.
+    pub fn showing(snapshot: Snapshot, width: u16, height: u16) -> Self {
+        let mut stage = Self::new(width, height);
+        stage.push(snapshot);
+        stage
+    }
+
+    /// Other colours.
+    pub fn theme(mut self, name: &str, depth: ColorDepth) -> Self {
+        self.palette = theme::load(name, None).expect("a built-in theme").palette(depth);
+        self.draw();
+        self
+    }
+
+    /// The next snapshot.
+    pub fn push(&mut self, snapshot: Snapshot) {
+        self.timeline.push(Arc::new(snapshot));
+        self.draw();
+    }
+
+    /// `count` snapshots a second apart, changed by their number.
+    pub fn push_each(&mut self, base: &Snapshot, count: i64, change: impl Fn(&mut Snapshot, i64)) {
+        for second in 0..count {
+            let mut snapshot = base.clone();
+            snapshot.at += SignedDuration::from_secs(second);
+            change(&mut snapshot, second);
+            self.push(snapshot);
+        }
+    }
+
+    /// Another size.
+    pub fn resize(&mut self, width: u16, height: u16) {
+        self.buffer = Buffer::empty(Rect::new(0, 0, width, height));
+        self.draw();
+    }
+
+    /// Keys in turn: characters as they are, others as `<enter>`, `<esc>`, `<tab>`, `<ctrl+f>`.
+    pub fn keys(mut self, script: &str) -> Self {
+        self.press(script);
+        self
+    }
+
+    /// As [`Stage::keys`].
+    pub fn press(&mut self, script: &str) {
+        let mut rest = script;
+        while let Some(c) = rest.chars().next() {
+            let (name, tail) = match rest.strip_prefix('<').and_then(|r| r.split_once('>')) {
+                Some((name, tail)) => (name, tail),
+                None => rest.split_at(c.len_utf8()),
+            };
+            rest = tail;
+            self.event(&Event::Key(key(name)));
+        }
+    }
+
+    /// One event.
+    pub fn event(&mut self, event: &Event) {
+        if let Some(command) = self.app.update(event, &self.scene) {
+            self.commands.push(command);
+        }
+        self.draw();
+    }
+
+    pub fn draw(&mut self) {
+        let php = self.timeline.window(self.app.view.window);
+        self.buffer.reset();
+        let screen = ui::Screen {
+            view: &self.app.view,
+            snapshot: self.timeline.current().map(|snapshot| &**snapshot),
+            php: &php,
+            covered: self.timeline.covered(self.app.view.window),
+            histories: self.timeline.histories(),
+            palette: &self.palette,
+            hints: &self.hints,
+            time_zone: &TimeZone::UTC,
+            ascii: self.ascii,
+            lagged: 0,
+            previous: Some(&self.scene),
+        };
+        self.scene = ui::draw(&mut self.buffer, &screen);
+    }
+
+    /// The characters, line by line, without spaces at the ends.
+    pub fn text(&self) -> String {
+        let area = self.buffer.area;
+        let mut text = String::new();
+        for y in area.top()..area.bottom() {
+            let mut line = String::new();
+            let mut skip = 0;
+            for x in area.left()..area.right() {
+                let symbol = self.buffer[(x, y)].symbol();
+                if skip == 0 {
+                    line.push_str(symbol);
+                }
+                skip = tusktop::text::width(symbol).max(skip + usize::from(skip == 0)).saturating_sub(1);
+            }
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        text
+    }
+
+    /// The line that contains some text.
+    pub fn line_with(&self, part: &str) -> String {
+        let text = self.text();
+        text.lines().find(|line| line.contains(part)).unwrap_or_else(|| panic!("no {part:?} in\n{text}")).to_owned()
+    }
+}
+
+fn key(name: &str) -> KeyEvent {
+    let (name, modifiers) = match name.strip_prefix("ctrl+") {
+        Some(name) => (name, KeyModifiers::CONTROL),
+        None => (name, KeyModifiers::NONE),
+    };
+    let code = match name {
+        "enter" => KeyCode::Enter,
+        "esc" => KeyCode::Esc,
+        "tab" => KeyCode::Tab,
+        "backtab" => KeyCode::BackTab,
+        "backspace" => KeyCode::Backspace,
+        "space" => KeyCode::Char(' '),
+        "end" => KeyCode::End,
+        "home" => KeyCode::Home,
+        "pgdn" => KeyCode::PageDown,
+        name => KeyCode::Char(name.chars().next().expect("a key has a name")),
+    };
+    KeyEvent::new(code, modifiers)
+}

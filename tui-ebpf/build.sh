@@ -7,6 +7,7 @@
 # from PATH when it has the right version, otherwise it is built once into target/bpf-linker.
 # The result does not depend on the folder of the checkout, of cargo or of the user.
 set -euo pipefail
+shopt -s inherit_errexit
 
 LINKER_VERSION=0.13.0
 LLVM=/usr/lib/llvm-22

@@ -1,19 +1,17 @@
 //! Settings: command line over environment over configuration file over defaults, merged in one place.
 //! The file is only ever read. Errors name file, line, key and what was probably meant.
 
-use std::{
-    ffi::OsString,
-    io,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{io, path::PathBuf, time::Duration};
 
 use clap::ValueEnum;
 use serde::Deserialize;
 
 use crate::{cli::SettingArgs, ui::theme::ColorChoice};
 
+mod environment;
 mod file;
+
+pub use self::environment::Environment;
 
 /// Shortest interval.
 pub const MIN_INTERVAL: Duration = Duration::from_millis(100);
@@ -152,66 +150,19 @@ impl ConfigError {
     }
 }
 
-/// The part of the environment that settings depend on.
-#[derive(Debug, Clone, Default)]
-pub struct Environment {
-    /// `TUSKTOP_CONFIG`: the file, as `--config`.
-    pub config: Option<OsString>,
-    /// `XDG_CONFIG_HOME`.
-    pub config_home: Option<OsString>,
-    /// `HOME`.
-    pub home: Option<OsString>,
-    /// `NO_COLOR` (<https://no-color.org>): set and not empty.
-    pub no_color: bool,
-    /// `SUDO_UID`: the user who typed sudo. That user's files are not read for root unless asked for.
-    pub sudo_uid: Option<u32>,
-}
-
-impl Environment {
-    /// Reads the environment of this process. Empty variables count as unset.
-    pub fn read() -> Self {
-        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-        Self {
-            config: set("TUSKTOP_CONFIG"),
-            config_home: set("XDG_CONFIG_HOME"),
-            home: set("HOME"),
-            no_color: set("NO_COLOR").is_some(),
-            sudo_uid: set("SUDO_UID").and_then(|uid| uid.to_str()?.parse().ok()),
-        }
-    }
-
-    /// The user's folder for the configuration and for themes.
-    pub fn config_folder(&self) -> Option<PathBuf> {
-        let home = || self.home.as_ref().map(|home| Path::new(home).join(".config"));
-        self.config_home.as_ref().map(PathBuf::from).or_else(home).map(|folder| folder.join("tusktop"))
-    }
-}
-
 /// Finds and reads the configuration file and merges all sources.
 ///
 /// # Errors
 /// [`ConfigError`] when a file that was asked for is missing, or any file is unreadable or wrong.
 pub fn load(arguments: &SettingArgs, environment: &Environment) -> Result<Settings, ConfigError> {
     let asked_for = arguments.config.clone().or_else(|| environment.config.clone().map(PathBuf::from));
-    let usual = || usual_files(environment).into_iter().find(|path| path.exists());
+    let usual = || environment.usual_files().into_iter().find(|path| path.exists());
     let Some(path) = asked_for.or_else(usual) else {
         return Ok(merge(arguments, environment, file::Content::default(), None));
     };
     let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
     let content = file::parse(&path, &text)?;
     Ok(merge(arguments, environment, content, Some(path)))
-}
-
-fn usual_files(environment: &Environment) -> Vec<PathBuf> {
-    let own = environment.config_folder().map(|folder| folder.join("config.toml"));
-    let own = own.filter(|path| !belongs_to_sudo_user(path, environment));
-    own.into_iter().chain(["/etc/tusktop/config.toml".into()]).collect()
-}
-
-fn belongs_to_sudo_user(path: &Path, environment: &Environment) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    let Some(sudo_uid) = environment.sudo_uid.filter(|&uid| uid != 0) else { return false };
-    rustix::process::geteuid().is_root() && std::fs::metadata(path).is_ok_and(|file| file.uid() == sudo_uid)
 }
 
 fn merge(
@@ -351,6 +302,13 @@ mod tests {
             let error = settings(text).unwrap_err();
             assert!(error.starts_with("/config.toml:") && error.len() > 20, "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_key_that_does_not_work_is_named_with_its_line() {
+        let read = settings("hz = 1\n[keys]\na = \"x\"\n\"ctrl+b\" = \"y\"\n").unwrap();
+        let file = read.file.clone().unwrap().display().to_string();
+        assert_eq!(read.key_error("ctrl+b", &"no").to_string(), format!("{file}:4: no"));
     }
 
     #[test]

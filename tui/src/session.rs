@@ -1,6 +1,8 @@
 //! The live spine: at each tick both collectors are asked, their answers become one snapshot, which goes to all who listen.
 //! It owns the pace and the deadlines; what the answers mean is `aggregate`'s work.
 
+mod conversation;
+
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
@@ -10,11 +12,11 @@ use tokio::{
     time::{Instant, MissedTickBehavior, timeout, timeout_at},
 };
 
+use self::conversation::Conversation;
 use crate::{
-    aggregate::{Aggregate, PhpReading},
+    aggregate::Aggregate,
     collect::{
-        Sample, Tick,
-        php::{self, PhpSample},
+        Sample, Tick, php,
         proc::{self, ProcError, ProcessSample},
     },
     model::{Level, Notice, Snapshot},
@@ -25,6 +27,8 @@ use crate::{
 const BACKLOG: usize = 4;
 /// Time between the first two snapshots, so that rates appear quickly; also the shortest time that PHP is waited for.
 const SOON: Duration = Duration::from_millis(250);
+/// Longest time that a live snapshot waits for PHP, however long the interval is.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a single snapshot waits for the PHP collector to find and attach.
 const ATTACH_LIMIT: Duration = Duration::from_secs(15);
 /// How long the end waits for the collectors to detach.
@@ -102,7 +106,7 @@ async fn live(
             _ = &mut stopped => break,
             _ = ticker.tick() => {}
         }
-        let patience = if spine.php_attached() { interval.max(SOON) } else { Duration::ZERO };
+        let patience = if spine.php.is_attached() { interval.clamp(SOON, PATIENCE) } else { Duration::ZERO };
         let snapshot = tokio::select! {
             biased;
             _ = &mut stopped => break,
@@ -121,22 +125,9 @@ async fn live(
 /// Both collectors and what becomes of their answers.
 struct Spine {
     processes: mpsc::Sender<Tick>,
-    php: Php,
+    php: Conversation,
     samples: mpsc::Receiver<Sample>,
     aggregate: Aggregate,
-}
-
-/// Where the conversation with the PHP collector stands.
-#[derive(Default)]
-struct Php {
-    ticks: Option<mpsc::Sender<Tick>>,
-    ended: bool,
-    /// When it was asked, while the answer is not there.
-    asked_at: Option<Instant>,
-    /// When the interval of the next answer began; `None` before the first answer.
-    since: Option<Instant>,
-    /// An answer that is in no snapshot yet, with the seconds it covers.
-    answer: Option<(Box<PhpSample>, f64)>,
 }
 
 impl Spine {
@@ -155,21 +146,17 @@ impl Spine {
         let php = options.php.clone().filter(|_| missing.is_empty());
         Ok(Self {
             processes,
-            php: Php { ticks: php.map(|options| php::spawn(options, answers)), ..Php::default() },
+            php: Conversation::with(php.map(|options| php::spawn(options, answers))),
             samples,
             aggregate: Aggregate::new(unobserved.into_iter().collect()),
         })
-    }
-
-    fn php_attached(&self) -> bool {
-        self.php.since.is_some()
     }
 
     /// Waits for the PHP collector's first answer.
     async fn attach(&mut self, limit: Duration) {
         self.php.ask(Instant::now());
         let deadline = Instant::now() + limit;
-        while self.php.asked_at.is_some() {
+        while self.php.is_waiting() {
             let Ok(Some(sample)) = timeout_at(deadline, self.samples.recv()).await else { return };
             self.take(sample);
         }
@@ -193,7 +180,7 @@ impl Spine {
             };
             processes = self.take(sample);
         }
-        while self.php.asked_at.is_some() {
+        while self.php.is_waiting() {
             let Ok(Some(sample)) = timeout_at(asked_at + patience, self.samples.recv()).await else { break };
             self.take(sample);
         }
@@ -216,37 +203,6 @@ impl Spine {
         let Self { processes, php, mut samples, .. } = self;
         drop((processes, php));
         let _ = timeout(DETACH_LIMIT, async { while samples.recv().await.is_some() {} }).await;
-    }
-}
-
-impl Php {
-    /// Asks for a reading, unless one is due or waits to be used.
-    fn ask(&mut self, at: Instant) {
-        let Some(ticks) = &self.ticks else { return };
-        if ticks.is_closed() {
-            *self = Self { ended: true, answer: self.answer.take(), ..Self::default() };
-        } else if self.asked_at.is_none() && self.answer.is_none() && ticks.try_send(Tick { at: at.into_std() }).is_ok()
-        {
-            self.asked_at = Some(at);
-        }
-    }
-
-    fn take(&mut self, sample: Box<PhpSample>) {
-        let Some(asked_at) = self.asked_at.take() else { return };
-        // Before its first answer it attaches; it has counted since some moment in that time.
-        let until = if self.since.is_some() { asked_at } else { Instant::now() };
-        let since = self.since.replace(until).unwrap_or(asked_at);
-        self.answer = Some((sample, until.saturating_duration_since(since).as_secs_f64()));
-    }
-
-    fn reading(&mut self) -> PhpReading {
-        match self.answer.take() {
-            Some((sample, interval_s)) => PhpReading::Sample(sample, interval_s),
-            None if self.ended => PhpReading::Ended,
-            None if self.ticks.is_none() => PhpReading::Off,
-            None if self.since.is_none() => PhpReading::Starting,
-            None => PhpReading::Late,
-        }
     }
 }
 
@@ -315,7 +271,7 @@ mod tests {
         spine.processes = proc::spawn(&proc::Options::default(), answers.clone()).unwrap();
         spine.samples = samples;
         let (ticks, asked) = mpsc::channel(1);
-        spine.php.ticks = Some(ticks);
+        spine.php = Conversation::with(Some(ticks));
         (spine, asked, answers)
     }
 
@@ -327,19 +283,22 @@ mod tests {
     async fn snapshots_do_not_wait_for_php_to_attach() {
         let (mut spine, mut asked, answers) = played();
         let snapshot = spine.round(Duration::ZERO).await.unwrap();
-        assert!(notice(&snapshot, "looking for PHP") && !spine.php_attached());
+        assert!(notice(&snapshot, "looking for PHP") && !spine.php.is_attached());
         asked.recv().await.unwrap();
         spine.round(Duration::ZERO).await.unwrap();
         assert!(asked.try_recv().is_err(), "it is not asked twice");
         answers.send(Sample::Php(Box::default())).await.unwrap();
         let snapshot = spine.round(Duration::ZERO).await.unwrap();
-        assert!(!notice(&snapshot, "looking for PHP") && spine.php_attached());
+        assert!(!notice(&snapshot, "looking for PHP") && spine.php.is_attached());
     }
 
     #[tokio::test]
     async fn a_late_answer_is_used_in_the_next_snapshot_and_nothing_is_lost() {
         let (mut spine, mut asked, answers) = played();
-        spine.php.since = Some(Instant::now());
+        spine.php.ask(Instant::now());
+        asked.recv().await.unwrap();
+        answers.send(Sample::Php(Box::default())).await.unwrap();
+        spine.round(Duration::ZERO).await.unwrap();
         let snapshot = spine.round(Duration::from_millis(1)).await.unwrap();
         assert!(notice(&snapshot, "not read in time"));
         asked.recv().await.unwrap();

@@ -137,3 +137,47 @@ fn descriptors() -> usize {
     let reached = if setrlimit(Resource::Nofile, limit).is_ok() { limit.maximum } else { soft };
     reached.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn without_room_for_descriptors_files_are_opened_for_each_reading() {
+        let root = tempfile::tempdir().unwrap();
+        for pid in 1..=3 {
+            fs::create_dir(root.path().join(pid.to_string())).unwrap();
+            fs::write(root.path().join(format!("{pid}/stat")), pid.to_string()).unwrap();
+        }
+        let mut files = Files::open(root.path(), Path::new("/nonexistent")).unwrap();
+        files.keep = 2;
+        let mut kept = [None, None, None];
+        for _ in 0..2 {
+            for (pid, kept) in (1..).zip(&mut kept) {
+                assert_eq!(files.stat(pid, kept), Ok(pid.to_string().as_bytes()));
+            }
+            assert_eq!((kept.iter().flatten().count(), files.kept), (2, 2));
+        }
+        files.release(&mut kept[0]);
+        files.stat(3, &mut kept[2]).unwrap();
+        assert!(kept[0].is_none() && kept[2].is_some(), "a descriptor that became free is used");
+        assert_eq!(files.stat(4, &mut None), Err(Unread::Vanished));
+    }
+
+    #[test]
+    fn pids_are_listed_in_order() {
+        let root = tempfile::tempdir().unwrap();
+        let names = ["10", "9", "self", "2", "4194304", "x1", "1x", "-3", "5000000000"];
+        for name in names {
+            fs::create_dir(root.path().join(name)).unwrap();
+        }
+        let mut files = Files::open(root.path(), Path::new("/nonexistent")).unwrap();
+        let mut pids = vec![77];
+        for _ in 0..2 {
+            files.pids(&mut pids).unwrap();
+            assert_eq!(pids, [2, 9, 10, 4_194_304]);
+        }
+    }
+}

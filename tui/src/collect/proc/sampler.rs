@@ -20,7 +20,9 @@ use crate::collect::Tick;
 const LATE_CHANGES: [u32; 4] = [1, 2, 4, 8];
 /// A process older than this at first sight has its title.
 const YOUNG_S: u64 = 30;
-/// Processes whose details are read again in one pass, in rotation.
+/// Passes in which the details of all processes are read again, in rotation; about 20 us each.
+const PASSES_PER_ROTATION: usize = 64;
+/// Processes whose details are read again in one pass at least.
 const DETAILS_PER_PASS: usize = 16;
 /// Passes after which the processes are listed even when none seems to be new: a restored process (CRIU) takes a pid of
 /// its own choice.
@@ -110,7 +112,7 @@ impl Sampler {
         let pass = Pass {
             uptime_ticks: machine.uptime_ticks,
             no_swap: machine.swap_used_bytes == Some(0),
-            details_due: self.rotate(DETAILS_PER_PASS),
+            details_due: self.rotate(self.tracked.len().div_ceil(PASSES_PER_ROTATION).max(DETAILS_PER_PASS)),
             swap_due: self.rotate(SWAP_PER_PASS),
         };
         self.rotation = self.rotation.wrapping_add(1);

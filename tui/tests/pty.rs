@@ -288,14 +288,17 @@ fn a_panic_gives_the_terminal_back_and_its_message_stays() {
     let mut command = CommandBuilder::new(std::env::current_exe().expect("this test"));
     command.args(["--exact", "a_panic_gives_the_terminal_back_and_its_message_stays", "--nocapture"]);
     let mut terminal = Terminal::start(command, &[(INSIDE, "1")], 80, 24);
-    terminal.wait_for("screen", |screen| screen.alternate_screen());
+    terminal.wait_for("screen", |screen| screen.alternate_screen() && screen.contents().contains("q quit"));
+    terminal.kill(Signal::USR1);
     let left = terminal.ends_with(0);
     assert!(left.contains("the collector broke"), "{left}");
 }
 
 /// Shows the screen as the binary does, and panics in another task as a broken collector would.
 fn panic_with_the_screen_up() {
+    use tokio::signal::unix::{SignalKind, signal};
     use tusktop::{terminal, ui::theme};
+
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let end = runtime.block_on(async {
         let (_sender, snapshots) = tokio::sync::broadcast::channel(1);
@@ -307,11 +310,9 @@ fn panic_with_the_screen_up() {
             keys: Default::default(),
             time_zone: jiff::tz::TimeZone::UTC,
         };
+        let mut told = signal(SignalKind::user_defined1()).expect("a signal handler");
         let screen = tokio::spawn(terminal::run(options, snapshots));
-        // The terminal is taken when the screen first waits for something.
-        while crossterm::terminal::is_raw_mode_enabled().is_ok_and(|raw| !raw) {
-            tokio::task::yield_now().await;
-        }
+        told.recv().await;
         let broken = tokio::spawn(async { panic!("the collector broke") });
         assert!(broken.await.is_err());
         screen.await.expect("the screen itself does not panic")

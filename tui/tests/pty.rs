@@ -1,5 +1,7 @@
 //! The real binary in a pseudo terminal: it draws, reacts, and leaves the terminal as it was, however it ends.
 
+#![expect(clippy::panic, reason = "a test fails by a panic")]
+
 use std::{
     fs::File,
     io::{Read, Write},

@@ -165,3 +165,89 @@ pub fn requests<'a>(php: &'a Php, scope: &Scope) -> Vec<&'a Request> {
     requests.sort_by(|a, b| a.finished.cmp(&b.finished).then(b.duration_ms.total_cmp(&a.duration_ms)));
     requests
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Function, FunctionKind, Stack};
+
+    fn function(name: &str, file: &str) -> Function {
+        Function {
+            name: name.into(),
+            class: "".into(),
+            file: file.into(),
+            line: 1,
+            kind: if file.is_empty() { FunctionKind::Internal } else { FunctionKind::User },
+            self_samples: 0,
+            total_samples: 0,
+            self_wait_ns: None,
+            total_wait_ns: None,
+            calls: None,
+            self_ns: None,
+            total_ns: None,
+        }
+    }
+
+    fn route(path: &str, group: &str) -> Route {
+        Route {
+            route: path.into(),
+            script: "".into(),
+            method: "GET".into(),
+            group: group.into(),
+            requests: 1,
+            errors: 0,
+            duration_ms: Default::default(),
+            histogram: Default::default(),
+            cpu_ns: None,
+            rss_growth_bytes: None,
+        }
+    }
+
+    /// main calls f, f calls itself and sort (builtin); the second route is of another pool.
+    fn php() -> Php {
+        let stack = |route, frames: &[usize], samples| Stack {
+            route,
+            frames: frames.to_vec(),
+            samples,
+            wait_ns: None,
+            truncated: false,
+        };
+        Php {
+            functions: vec![function("main", "/m.php"), function("f", "/f.php"), function("sort", "")],
+            routes: vec![route("/a", "www"), route("/b", "admin")],
+            stacks: vec![stack(0, &[2, 1, 1, 0], 6), stack(0, &[1, 0], 3), stack(1, &[0], 1)],
+            ..Php::default()
+        }
+    }
+
+    #[test]
+    fn recursion_counts_once() {
+        let hot = functions(&php(), &Scope::Group("www".into()));
+        let f = hot.iter().find(|hot| hot.of == 1).unwrap();
+        assert_eq!((f.self_samples, f.total_samples), (3, 9));
+        assert_eq!(hot.first().map(|hot| hot.of), Some(2), "most self time first");
+        assert_eq!(samples(&php(), &Scope::Group("www".into())), 9);
+    }
+
+    #[test]
+    fn a_builtin_counts_for_the_file_that_called_it() {
+        let hot = files(&php(), &Scope::All);
+        assert_eq!(hot[0], Hot { of: "/f.php".into(), self_samples: 9, total_samples: 9 });
+        assert_eq!(hot[1], Hot { of: "/m.php".into(), self_samples: 1, total_samples: 10 });
+    }
+
+    #[test]
+    fn around_a_function_are_its_callers_callees_and_routes() {
+        let php = php();
+        let around = around(&php, &FunctionKey::of(&php.functions[1]), &Scope::All);
+        assert_eq!((around.self_samples, around.total_samples), (3, 9));
+        assert_eq!((around.callers, around.callees, around.routes), (vec![(0, 9)], vec![(2, 6)], vec![(0, 9)]));
+    }
+
+    #[test]
+    fn a_route_narrows_to_itself() {
+        let scope = Scope::Route(RouteKey::of(&php().routes[1]));
+        let hot = functions(&php(), &scope);
+        assert_eq!(hot, [Hot { of: 0, self_samples: 1, total_samples: 1 }]);
+    }
+}

@@ -1,5 +1,7 @@
 //! Whole screens from fixture snapshots and key scripts.
 
+#![expect(clippy::panic, reason = "a test fails by a panic")]
+
 #[path = "support/snapshot.rs"]
 mod snapshot;
 #[path = "support/stage.rs"]

@@ -1,1 +1,187 @@
-//! Claims about the state.
+//! Claims about the state: what keys change, with scenes made by hand.
+
+use std::collections::BTreeMap;
+
+use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
+use ratatui::layout::Rect;
+
+use super::*;
+use crate::view::{Detail, List, Row, TileKey, Zoom};
+
+fn app() -> App {
+    App::new(&BTreeMap::new(), false).unwrap()
+}
+
+fn scene_with_rows(pane: Pane, count: u32) -> Scene {
+    let mut scene = Scene::default();
+    let rows = (0..count).map(|pid| Row::Tile(TileKey::Process(pid))).collect();
+    scene.lists[pane as usize] = List { rows, first: 0, area: Rect::new(0, 0, 40, 10) };
+    scene
+}
+
+fn press(app: &mut App, scene: &Scene, keys: &str) -> Option<Command> {
+    let mut last = None;
+    for c in keys.chars() {
+        let code = match c {
+            '⏎' => KeyCode::Enter,
+            '⎋' => KeyCode::Esc,
+            '⌫' => KeyCode::Backspace,
+            c => KeyCode::Char(c),
+        };
+        last = app.update(&Event::Key(KeyEvent::new(code, KeyModifiers::NONE)), scene);
+    }
+    last
+}
+
+fn selected(app: &App, pane: Pane) -> Option<u32> {
+    match app.view.pane(pane).selected {
+        Some(Row::Tile(TileKey::Process(pid))) => Some(pid),
+        _ => None,
+    }
+}
+
+#[test]
+fn rows_are_selected_by_what_they_are() {
+    let (mut app, scene) = (app(), scene_with_rows(Pane::Hot, 50));
+    press(&mut app, &scene, "2jjj");
+    assert_eq!(selected(&app, Pane::Hot), Some(2), "the first key selects the first row");
+    press(&mut app, &scene, "G");
+    assert_eq!(selected(&app, Pane::Hot), Some(49));
+    press(&mut app, &scene, "gg");
+    assert_eq!(selected(&app, Pane::Hot), Some(0));
+    press(&mut app, &scene, "k");
+    assert_eq!(selected(&app, Pane::Hot), Some(0), "there is nothing above the first");
+}
+
+#[test]
+fn a_page_is_what_is_visible_but_one() {
+    let (mut app, scene) = (app(), scene_with_rows(Pane::Hot, 50));
+    press(&mut app, &scene, "2j");
+    let ctrl = |c| Event::Key(KeyEvent::new(KeyCode::Char(c), KeyModifiers::CONTROL));
+    app.update(&ctrl('f'), &scene);
+    assert_eq!(selected(&app, Pane::Hot), Some(9));
+    app.update(&ctrl('u'), &scene);
+    assert_eq!(selected(&app, Pane::Hot), Some(5));
+}
+
+#[test]
+fn a_key_that_changes_nothing_draws_nothing() {
+    let (mut app, scene) = (app(), Scene::default());
+    assert_eq!(press(&mut app, &scene, "⎋"), None);
+    assert_eq!(press(&mut app, &scene, "j"), None);
+    assert_eq!(press(&mut app, &scene, "X"), None);
+    assert_eq!(press(&mut app, &scene, "c"), Some(Command::Draw));
+}
+
+#[test]
+fn an_unfinished_sequence_is_dropped_and_the_next_key_counts() {
+    let (mut app, scene) = (app(), scene_with_rows(Pane::Hot, 9));
+    press(&mut app, &scene, "2gG");
+    assert_eq!(selected(&app, Pane::Hot), Some(8));
+}
+
+#[test]
+fn a_filter_takes_every_letter_and_is_kept_by_enter() {
+    let (mut app, scene) = (app(), Scene::default());
+    press(&mut app, &scene, "2/quit ?⏎");
+    assert_eq!(app.view.pane(Pane::Hot).filter, "quit ?");
+    assert!(!app.view.typing);
+    assert_eq!(press(&mut app, &scene, "⎋"), Some(Command::Draw));
+    assert_eq!(app.view.pane(Pane::Hot).filter, "");
+}
+
+#[test]
+fn escape_while_typing_clears_the_filter() {
+    let (mut app, scene) = (app(), Scene::default());
+    press(&mut app, &scene, "/php⎋");
+    assert_eq!((&*app.view.pane(Pane::Map).filter, app.view.typing), ("", false));
+    press(&mut app, &scene, "/a⌫⌫");
+    assert!(!app.view.typing, "backspace in an empty filter leaves it");
+}
+
+#[test]
+fn a_filter_has_a_bound() {
+    let (mut app, scene) = (app(), Scene::default());
+    press(&mut app, &scene, "/");
+    app.update(&Event::Paste("x".repeat(10_000)), &scene);
+    assert_eq!(app.view.pane(Pane::Map).filter.len(), MAX_FILTER);
+}
+
+#[test]
+fn a_paste_without_a_filter_does_nothing() {
+    let (mut app, scene) = (app(), Scene::default());
+    assert_eq!(app.update(&Event::Paste("q".into()), &scene), None);
+}
+
+#[test]
+fn leaving_a_group_selects_it_again() {
+    let (mut app, mut scene) = (app(), Scene::default());
+    let group = Row::Tile(TileKey::Group("www".into()));
+    scene.lists[0].rows = vec![group.clone()];
+    app.view.pane_mut(Pane::Map).selected = Some(group.clone());
+    press(&mut app, &scene, "⏎");
+    assert_eq!(app.view.zoom, [Zoom::Group("www".into())]);
+    press(&mut app, &scene, "⎋");
+    assert!(app.view.zoom.is_empty());
+    assert_eq!(app.view.pane(Pane::Map).selected, Some(group));
+}
+
+#[test]
+fn something_selected_that_is_gone_cannot_be_entered() {
+    let (mut app, scene) = (app(), scene_with_rows(Pane::Map, 3));
+    app.view.pane_mut(Pane::Map).selected = Some(Row::Tile(TileKey::Process(99)));
+    assert_eq!(press(&mut app, &scene, "⏎"), None);
+    app.view.pane_mut(Pane::Map).selected = Some(Row::Tile(TileKey::Process(2)));
+    press(&mut app, &scene, "⏎");
+    assert_eq!(app.view.pane(Pane::Map).detail, Some((Detail::Process(2), 0)));
+}
+
+#[test]
+fn a_detail_scrolls_no_further_than_its_end() {
+    let (mut app, mut scene) = (app(), scene_with_rows(Pane::Map, 3));
+    press(&mut app, &scene, "⏎");
+    scene.scrollable = 4;
+    press(&mut app, &scene, "jjjjjjjjj");
+    assert_eq!(app.view.pane(Pane::Map).detail.as_ref().map(|(_, scroll)| *scroll), Some(4));
+}
+
+#[test]
+fn q_closes_an_overlay_first_and_ctrl_c_always_leaves() {
+    let (mut app, scene) = (app(), Scene::default());
+    press(&mut app, &scene, "!");
+    assert_eq!(press(&mut app, &scene, "q"), Some(Command::Draw));
+    press(&mut app, &scene, "?filter");
+    let ctrl_c = Event::Key(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL));
+    assert_eq!(app.update(&ctrl_c, &scene), Some(Command::Leave(130)));
+}
+
+#[test]
+fn the_help_is_searched_and_closed() {
+    let (mut app, scene) = (app(), Scene::default());
+    press(&mut app, &scene, "?sort");
+    assert_eq!(app.view.overlay, Some(Overlay::Help { search: "sort".into(), scroll: 0 }));
+    press(&mut app, &scene, "⎋");
+    assert_eq!(app.view.overlay, Some(Overlay::Help { search: String::new(), scroll: 0 }));
+    press(&mut app, &scene, "⎋");
+    assert_eq!(app.view.overlay, None);
+    press(&mut app, &scene, "??");
+    assert_eq!(app.view.overlay, None);
+}
+
+#[test]
+fn the_choice_of_an_order_closes_with_the_choice() {
+    let (mut app, scene) = (app(), Scene::default());
+    press(&mut app, &scene, "2sT");
+    assert_eq!((app.view.pane(Pane::Hot).sort, &app.view.overlay), (Some(Sort::Time), &None));
+    press(&mut app, &scene, "I");
+    assert!(app.view.pane(Pane::Hot).inverted);
+    press(&mut app, &scene, "s⎋");
+    assert_eq!(app.view.overlay, None);
+}
+
+#[test]
+fn the_mouse_is_switched_by_the_terminal() {
+    let (mut app, scene) = (app(), Scene::default());
+    assert_eq!(press(&mut app, &scene, "m"), Some(Command::CaptureMouse(true)));
+    assert_eq!(press(&mut app, &scene, "m"), Some(Command::CaptureMouse(false)));
+}

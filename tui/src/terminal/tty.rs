@@ -23,7 +23,12 @@ use crossterm::{
         enable_raw_mode,
     },
 };
-use ratatui::{Terminal, backend::CrosstermBackend, buffer::Buffer};
+use ratatui::{
+    Terminal,
+    backend::CrosstermBackend,
+    buffer::Buffer,
+    layout::{Position, Rect},
+};
 use rustix::event::{PollFd, PollFlags, poll};
 use tokio::sync::Notify;
 
@@ -47,14 +52,14 @@ impl Tty {
             .and_then(|()| Terminal::new(CrosstermBackend::new(writer)))
             .map(|terminal| Self { terminal, taken: taken.clone() })
             .inspect_err(|_| give_back(&taken))?;
-        tty.terminal.clear()?;
+        tty.clear()?;
         Ok(tty)
     }
 
     /// Draws one frame; `everything` also what did not change.
     pub fn draw<T>(&mut self, everything: bool, draw: impl FnOnce(&mut Buffer) -> T) -> io::Result<T> {
         if everything {
-            self.terminal.clear()?;
+            self.clear()?;
         }
         let mut drawn = None;
         self.terminal.draw(|frame| drawn = Some(draw(frame.buffer_mut())))?;
@@ -73,7 +78,13 @@ impl Tty {
         rustix::process::kill_current_process_group(rustix::process::Signal::STOP)?;
         self.taken.store(true, Ordering::SeqCst);
         enter(mouse)?;
-        self.terminal.clear()
+        self.clear()
+    }
+
+    /// Forgets what is on the screen. (`Terminal::clear` would ask the terminal where its cursor is and wait for the answer.)
+    fn clear(&mut self) -> io::Result<()> {
+        let area = Rect::from((Position::ORIGIN, self.terminal.size()?));
+        self.terminal.resize(area)
     }
 }
 

@@ -54,7 +54,12 @@ pub fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, wide: bool) -> u16
         let facts = php(screen, snapshot, true);
         line(buffer, area, area.y + 1, facts, cost(screen, snapshot));
     } else {
-        let what = "php   none is running; one that starts appears by itself";
+        // Why nothing of PHP is known, when that is known; else there is none.
+        let notice = snapshot.notices.iter().find(|notice| notice.text.contains("PHP"));
+        let what = match notice {
+            Some(notice) => format!("php   {}   {}", notice.text, notice.hint),
+            None => "php   none is running; one that starts appears by itself".to_owned(),
+        };
         line(buffer, area, area.y + 1, vec![Fact::new(0, what, palette.muted)], cost(screen, snapshot));
     }
     2

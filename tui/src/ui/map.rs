@@ -1,5 +1,7 @@
 //! The memory pane as a treemap: tiles with shared borders, facts by the room they have, colour by group, growth or CPU.
 
+use std::cmp::Reverse;
+
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
 use super::{
@@ -8,6 +10,7 @@ use super::{
     list, paint,
 };
 use crate::{
+    model::Process,
     text,
     treemap::{self, Item, MinTile, Tile},
     units,
@@ -16,6 +19,8 @@ use crate::{
 
 /// Smallest tile with its share of the frame: eleven columns and one line of text.
 const MIN_TILE: MinTile = MinTile { width: 12, height: 2 };
+/// Processes listed in the tile of their group.
+const MAX_MEMBERS: usize = 12;
 /// Growth per minute, as a share of the group's size, that counts as hottest.
 const HOTTEST_GROWTH: f64 = 0.1;
 
@@ -141,7 +146,10 @@ fn draw_tile(buffer: &mut Buffer, tile: &Tile<TileKey>, entries: &Entries, merge
         let rest = &entries.list[shown.min(entries.list.len())..];
         let bytes = rest.iter().filter_map(|entry| entry.bytes).sum();
         let style = screen.palette.muted;
-        let name = format!("other ({merged})");
+        let name = match rest {
+            [only] => only.name.to_owned(),
+            _ => format!("other ({merged})"),
+        };
         lines(buffer, area, style, &[(name, size(Some(bytes), entries.total)), (String::new(), String::new())]);
         return;
     };
@@ -168,13 +176,39 @@ fn draw_tile(buffer: &mut Buffer, tile: &Tile<TileKey>, entries: &Entries, merge
             facts
         }
     };
-    let used = lines(buffer, area, style, &facts);
-    if entry.process.is_none() && area.height > used && area.width >= 8 {
+    let mut used = lines(buffer, area, style, &facts);
+    if entry.process.is_some() || area.width < 8 {
+        return;
+    }
+    if area.height > used {
         let points = screen.histories.recent(entry.name, usize::from(area.width.min(60)));
         let line = paint::sparkline(points);
         if text::width(&line) >= 3 {
             paint::put(buffer, (area.x, area.y + used), area.width, &line, style);
+            used += 1;
         }
+    }
+    members(buffer, area, used, entry, screen);
+}
+
+/// The biggest processes of a group, where its tile has room to spare.
+fn members(buffer: &mut Buffer, area: Rect, used: u16, entry: &Entry, screen: &Screen) {
+    let room = usize::from(area.height.saturating_sub(used + 2)).min(MAX_MEMBERS);
+    let Some(snapshot) = screen.snapshot.filter(|_| room >= 3 && area.width >= 30 && entry.processes > 1) else {
+        return;
+    };
+    let group = snapshot.groups.iter().position(|group| &*group.name == entry.name);
+    let mut members: Vec<&Process> = snapshot.processes.iter().filter(|p| Some(p.group) == group).collect();
+    members.sort_by_key(|process| (Reverse(process.memory.rss_bytes), process.pid));
+    let style = colour(entry, screen);
+    for (process, y) in members.iter().take(room).zip(area.y + used + 1..) {
+        let cpu = process.cpu_ratio.map_or_else(|| "-".to_owned(), |cores| format!("{:.0} %", cores * 100.0));
+        let bytes = process.memory.rss_bytes.map_or_else(|| "-".to_owned(), units::bytes);
+        let name = if process.cmdline.is_empty() { &process.comm } else { &process.cmdline };
+        paint::put_right(buffer, (area.x, y), 8, &process.pid.to_string(), style);
+        paint::put_right(buffer, (area.x + 8, y), 10, &bytes, style);
+        paint::put_right(buffer, (area.x + 18, y), 7, &cpu, style);
+        paint::put(buffer, (area.x + 27, y), area.width.saturating_sub(27), name, style);
     }
 }
 

@@ -1,0 +1,323 @@
+//! The real binary in a pseudo terminal: it draws, reacts, and leaves the terminal as it was, however it ends.
+
+#![expect(clippy::panic, reason = "a test fails by a panic")]
+
+use std::{
+    fs::File,
+    io::{Read, Write},
+    num::NonZero,
+    path::PathBuf,
+    sync::mpsc::{self, Receiver},
+    thread,
+    time::{Duration, Instant},
+};
+
+use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, SlavePty, native_pty_system};
+use rustix::{
+    process::{Pid, Signal, kill_process},
+    termios::{Termios, tcgetattr},
+};
+
+/// Everything that is waited for comes much sooner, even on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// What is on the terminal before tusktop starts.
+const BEFORE: &str = "$ tusktop";
+
+/// A terminal with a program in it.
+struct Terminal {
+    screen: vt100::Parser,
+    output: Receiver<Vec<u8>>,
+    input: Box<dyn Write + Send>,
+    master: Box<dyn MasterPty + Send>,
+    slave: Option<Box<dyn SlavePty + Send>>,
+    child: Box<dyn Child + Send + Sync>,
+    tty: PathBuf,
+    modes_before: Termios,
+    _config: tempfile::TempDir,
+}
+
+impl Terminal {
+    fn start(mut command: CommandBuilder, variables: &[(&str, &str)], columns: u16, rows: u16) -> Self {
+        let pair = native_pty_system().openpty(size(columns, rows)).expect("a pseudo terminal");
+        let tty = pair.master.tty_name().expect("its name");
+        let modes_before = modes(&tty);
+        let config = tempfile::tempdir().expect("a temporary folder");
+        command.env_clear();
+        for (name, value) in [("TERM", "xterm-256color"), ("LANG", "C.UTF-8"), ("PATH", "/usr/bin:/bin")] {
+            command.env(name, value);
+        }
+        variables.iter().for_each(|(name, value)| command.env(name, value));
+        command.env("HOME", config.path());
+        command.env("XDG_CONFIG_HOME", config.path());
+        let child = pair.slave.spawn_command(command).expect("it starts");
+        let mut reader = pair.master.try_clone_reader().expect("its output");
+        let (sender, output) = mpsc::channel();
+        thread::spawn(move || {
+            let mut chunk = [0; 4096];
+            while let Ok(count @ 1..) = reader.read(&mut chunk) {
+                if sender.send(chunk[..count].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut screen = vt100::Parser::new(cells(rows), cells(columns), 0);
+        screen.process(BEFORE.as_bytes());
+        screen.process(b"\r\n");
+        let input = pair.master.take_writer().expect("its input");
+        let (master, slave) = (pair.master, Some(pair.slave));
+        Self { screen, output, input, master, slave, child, tty, modes_before, _config: config }
+    }
+
+    fn tusktop(columns: u16, rows: u16) -> Self {
+        let mut terminal = Self::start(tusktop(), &[], columns, rows);
+        terminal.wait_for("the first snapshot", |screen| screen.contents().contains("mem"));
+        assert!(terminal.screen.screen().alternate_screen());
+        terminal
+    }
+
+    /// Reads output until the screen is as wanted.
+    fn wait_for(&mut self, what: &str, wanted: impl Fn(&vt100::Screen) -> bool) {
+        let end = Instant::now() + DEADLINE;
+        while !wanted(self.screen.screen()) {
+            match self.output.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(chunk) => self.screen.process(&chunk),
+                Err(_) => panic!("no {what} in\n{}", self.screen.screen().contents()),
+            }
+        }
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.input.write_all(keys.as_bytes()).expect("the terminal takes keys");
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.process_id().expect("it runs").cast_signed()).expect("a pid")
+    }
+
+    fn kill(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("it runs");
+    }
+
+    fn wait_for_state(&self, wanted: char) {
+        let path = format!("/proc/{}/stat", self.pid().as_raw_nonzero());
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let stat = std::fs::read_to_string(&path).expect("it runs");
+            let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+            if state == Some(wanted) {
+                return;
+            }
+            assert!(Instant::now() < end, "still in state {state:?} and not {wanted}");
+            thread::yield_now();
+        }
+    }
+
+    /// Waits for its end, and checks the exit code and that the terminal is as it was.
+    fn ends_with(mut self, code: u32) -> String {
+        let end = Instant::now() + DEADLINE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("it can be waited for") {
+                break status;
+            }
+            if Instant::now() > end {
+                let _ = self.child.kill();
+                panic!("it does not end; the screen is\n{}", self.screen.screen().contents());
+            }
+            // Its output must be taken, or it could wait for room.
+            if let Ok(chunk) = self.output.recv_timeout(Duration::from_millis(10)) {
+                self.screen.process(&chunk);
+            }
+        };
+        let after = modes(&self.tty);
+        // With the last user of the terminal gone, its output has an end.
+        self.slave = None;
+        while let Ok(chunk) = self.output.recv() {
+            self.screen.process(&chunk);
+        }
+        assert_eq!(status.exit_code(), code, "{}", self.screen.screen().contents());
+        self.assert_restored(&after);
+        self.screen.screen().contents()
+    }
+
+    fn assert_restored(&self, after: &Termios) {
+        let screen = self.screen.screen();
+        assert!(!screen.alternate_screen(), "the screen from before is back");
+        assert!(!screen.hide_cursor(), "the cursor is back");
+        assert_eq!(screen.mouse_protocol_mode(), vt100::MouseProtocolMode::None, "the mouse is free");
+        assert!(screen.contents().starts_with(BEFORE), "{}", screen.contents());
+        let before = &self.modes_before;
+        assert_eq!(before.input_modes, after.input_modes);
+        assert_eq!(before.output_modes, after.output_modes);
+        assert_eq!(before.local_modes, after.local_modes);
+        assert_eq!(before.control_modes, after.control_modes);
+    }
+}
+
+fn tusktop() -> CommandBuilder {
+    let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_tusktop"));
+    command.args(["--no-php", "--interval", "200ms"]);
+    command
+}
+
+fn size(cols: u16, rows: u16) -> PtySize {
+    PtySize { rows, cols, pixel_width: 0, pixel_height: 0 }
+}
+
+fn cells(count: u16) -> NonZero<u16> {
+    NonZero::new(count).expect("at least one cell")
+}
+
+fn modes(tty: &PathBuf) -> Termios {
+    tcgetattr(File::open(tty).expect("the terminal can be opened")).expect("it has modes")
+}
+
+#[test]
+fn it_draws_reacts_to_keys_and_quits() {
+    let mut terminal = Terminal::tusktop(120, 30);
+    terminal.wait_for("map", |screen| screen.contents().contains("memory by group"));
+    terminal.press("?");
+    terminal.wait_for("help", |screen| screen.contents().contains("type to search"));
+    terminal.press("\x1b");
+    terminal.wait_for("map again", |screen| !screen.contents().contains("type to search"));
+    terminal.press("t/no such process");
+    terminal.wait_for("filter", |screen| screen.contents().contains("nothing matches the filter"));
+    terminal.press("\x1b");
+    terminal.wait_for("table", |screen| !screen.contents().contains("nothing matches the filter"));
+    terminal.press("q");
+    terminal.ends_with(0);
+}
+
+#[test]
+fn it_follows_the_size_of_the_terminal_down_to_one_cell() {
+    let mut terminal = Terminal::tusktop(120, 30);
+    for (columns, rows) in [(80, 24), (30, 8), (1, 1), (200, 50)] {
+        if rows > 1 {
+            // One cell would leave the emulator nothing of the screen from before.
+            terminal.screen.screen_mut().set_size(cells(rows), cells(columns));
+        }
+        terminal.master.resize(size(columns, rows)).expect("a new size");
+        if columns > 40 {
+            // The hints are on the last line of the new size.
+            terminal
+                .wait_for("hints", |screen| screen.contents_between(rows - 1, 0, rows - 1, columns).contains("q quit"));
+        }
+    }
+    terminal.press("q");
+    terminal.ends_with(0);
+}
+
+#[test]
+fn ctrl_c_leaves_with_130() {
+    let mut terminal = Terminal::tusktop(80, 24);
+    terminal.press("\x03");
+    terminal.ends_with(130);
+}
+
+#[test]
+fn signals_give_the_terminal_back() {
+    for (signal, code) in [(Signal::TERM, 143), (Signal::HUP, 129), (Signal::INT, 130)] {
+        let terminal = Terminal::tusktop(80, 24);
+        terminal.kill(signal);
+        terminal.ends_with(code);
+    }
+}
+
+#[test]
+fn ctrl_z_gives_the_terminal_back_until_it_is_continued() {
+    let mut terminal = Terminal::tusktop(80, 24);
+    for _ in 0..2 {
+        terminal.press("\x1a");
+        terminal.wait_for_state('T');
+        terminal.wait_for("main screen", |screen| !screen.alternate_screen());
+        terminal.assert_restored(&modes(&terminal.tty));
+        terminal.kill(Signal::CONT);
+        terminal.wait_for("screen again", |screen| screen.alternate_screen() && screen.contents().contains("q quit"));
+    }
+    terminal.press("q");
+    terminal.ends_with(0);
+}
+
+#[test]
+fn a_stop_from_outside_gives_the_terminal_back_too() {
+    let mut terminal = Terminal::tusktop(80, 24);
+    terminal.kill(Signal::TSTP);
+    terminal.wait_for_state('T');
+    terminal.wait_for("main screen", |screen| !screen.alternate_screen());
+    terminal.assert_restored(&modes(&terminal.tty));
+    terminal.kill(Signal::CONT);
+    terminal.wait_for("screen again", |screen| screen.alternate_screen() && screen.contents().contains("q quit"));
+    terminal.press("q");
+    terminal.ends_with(0);
+}
+
+#[test]
+fn it_ends_when_the_terminal_goes_away() {
+    let pair = native_pty_system().openpty(size(80, 24)).expect("a pseudo terminal");
+    let mut command = tusktop();
+    command.env("TERM", "xterm-256color");
+    let mut child = pair.slave.spawn_command(command).expect("it starts");
+    let mut reader = pair.master.try_clone_reader().expect("its output");
+    let (mut seen, mut chunk) = (Vec::new(), [0; 4096]);
+    // The hints are the end of the first frame.
+    while !seen.windows(4).any(|part| part == b"quit") {
+        let count = reader.read(&mut chunk).expect("it writes");
+        seen.extend_from_slice(&chunk[..count]);
+    }
+    drop((reader, pair));
+    let end = Instant::now() + DEADLINE;
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("it can be waited for") {
+            break status;
+        }
+        if Instant::now() > end {
+            let _ = child.kill();
+            panic!("it goes on without a terminal");
+        }
+        thread::yield_now();
+    };
+    assert_eq!(status.exit_code(), 129);
+}
+
+/// Set for the copy of this test that runs in the pseudo terminal.
+const INSIDE: &str = "TUSKTOP_TEST_PANICS";
+
+#[test]
+fn a_panic_gives_the_terminal_back_and_its_message_stays() {
+    if std::env::var_os(INSIDE).is_some() {
+        panic_with_the_screen_up();
+        return;
+    }
+    let mut command = CommandBuilder::new(std::env::current_exe().expect("this test"));
+    command.args(["--exact", "a_panic_gives_the_terminal_back_and_its_message_stays", "--nocapture"]);
+    let mut terminal = Terminal::start(command, &[(INSIDE, "1")], 80, 24);
+    terminal.wait_for("screen", |screen| screen.alternate_screen() && screen.contents().contains("q quit"));
+    terminal.kill(Signal::USR1);
+    let left = terminal.ends_with(0);
+    assert!(left.contains("the collector broke"), "{left}");
+}
+
+/// Shows the screen as the binary does, and panics in another task as a broken collector would.
+fn panic_with_the_screen_up() {
+    use tokio::signal::unix::{SignalKind, signal};
+    use tusktop::{terminal, ui::theme};
+
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let end = runtime.block_on(async {
+        let (_sender, snapshots) = tokio::sync::broadcast::channel(1);
+        let options = terminal::Options {
+            theme: theme::load("dark", None).expect("a built-in theme"),
+            depth: theme::ColorDepth::Indexed,
+            ascii: false,
+            mouse: true,
+            keys: Default::default(),
+            time_zone: jiff::tz::TimeZone::UTC,
+        };
+        let mut told = signal(SignalKind::user_defined1()).expect("a signal handler");
+        let screen = tokio::spawn(terminal::run(options, snapshots));
+        told.recv().await;
+        let broken = tokio::spawn(async { panic!("the collector broke") });
+        assert!(broken.await.is_err());
+        screen.await.expect("the screen itself does not panic")
+    });
+    assert!(matches!(end, Err(terminal::TerminalError::Panicked)), "{end:?}");
+}

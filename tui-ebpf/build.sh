@@ -39,7 +39,7 @@ find_linker() {
 # RUSTC_BOOTSTRAP lets this stable compiler build `core` for a target that it has no library of.
 bpf_cargo() {
     cd "$root/tui-ebpf"
-    local flags="--cfg bpf_target_arch=\"x86_64\" -C link-arg=--btf"
+    local flags="--cfg bpf_target_arch=\"x86_64\""
     flags+=" --remap-path-prefix=$root=. --remap-path-prefix=$cargo_home/registry/src=registry"
     RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 RUSTFLAGS=$flags CARGO_TARGET_DIR="$target/ebpf" \
         CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER=${linker:-bpf-linker} \
@@ -58,8 +58,7 @@ case ${1:-} in
         object=$(realpath -m "$1")
         bpf_cargo build --quiet
         mkdir -p "$(dirname "$object")"
-        # DWARF holds crate hashes that follow the checkout's folder; the kernel reads BTF, which stays.
-        $LLVM/bin/llvm-objcopy --strip-debug "$target/ebpf/bpfel-unknown-none/release/tusktop" "$object"
+        cp "$target/ebpf/bpfel-unknown-none/release/tusktop" "$object"
         echo "$object: $(stat -c %s "$object") bytes, sha256 $(sha256sum "$object" | cut -c 1-16)"
         ;;
     *)

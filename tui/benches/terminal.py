@@ -11,6 +11,7 @@ import threading
 import time
 
 ESCAPES = re.compile(rb"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[()][0-9A-Z]|[=>78DEHMc])")
+CURSOR_QUESTION = b"\x1b[6n"  # device status report, which every terminal answers
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -55,6 +56,8 @@ class Terminal:
                 return
             if not chunk:
                 return
+            if CURSOR_QUESTION in chunk:
+                os.write(self.master, b"\x1b[1;1R")
             with self.lock:
                 self.bytes += len(chunk)
                 self.output += chunk

@@ -10,7 +10,7 @@
 //!     ├─http──> Apache (prefork + mod_php)
 //!     └─http──> PhpServer (php -S)            PhpCli (php FILE)
 //! ```
-#![allow(dead_code, reason = "every test binary takes the servers that it needs")]
+#![allow(dead_code, unused_imports, reason = "every test binary takes the servers that it needs")]
 #![expect(clippy::panic, reason = "a server that does not start fails the test that wanted it")]
 
 pub mod apache;

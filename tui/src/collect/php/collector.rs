@@ -212,7 +212,7 @@ impl Collector {
                 (Some(kernel), Ok(sites)) => {
                     let added = kernel
                         .add_image(id as u32, &found.image, found.sapi.uri_source())
-                        .and_then(|()| kernel.attach_requests(id as u32, &found.handle, sites));
+                        .and_then(|()| kernel.attach_requests(id as u32, &found.handle(), sites));
                     match added {
                         Ok(()) => RequestsTier {
                             state: TierState::On,

@@ -3,8 +3,9 @@
 
 use std::{
     collections::HashMap,
-    fs, io,
-    os::unix::fs::MetadataExt,
+    fs::{self, File},
+    io,
+    os::{fd::AsRawFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -76,12 +77,20 @@ impl Sapi {
 pub struct Found {
     /// Path as its process sees it.
     pub path: PathBuf,
-    /// Path that opens this very file, even when it was replaced or lives in a container.
-    pub handle: PathBuf,
+    /// The open file: probes are attached through it, even when it was replaced, lives in a container, or the process
+    /// that it was found by has ended.
+    file: File,
     /// Server API.
     pub sapi: Sapi,
     /// What the file says.
     pub image: Image,
+}
+
+impl Found {
+    /// A path by which the kernel finds this very file.
+    pub fn handle(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+    }
 }
 
 /// A process that runs a PHP image.
@@ -189,25 +198,32 @@ impl Discovery {
         if let Some(&verdict) = self.files.get(&id) {
             return verdict;
         }
-        let verdict = match Image::read(handle) {
+        let file = match File::open(handle) {
+            Ok(file) => file,
+            // The process has ended; the next one that runs this file tells what it is.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Verdict::Plain,
+            Err(source) => return self.failed(id, path, ImageError::Open { path: path.to_owned(), source }),
+        };
+        let verdict = match Image::read(&file, path) {
             Ok(Some(image)) => {
-                self.images.push(Found {
-                    path: path.to_owned(),
-                    handle: handle.to_owned(),
-                    sapi: Sapi::of(path, executable),
-                    image,
-                });
+                self.images.push(Found { path: path.to_owned(), file, sapi: Sapi::of(path, executable), image });
                 Verdict::Php(self.images.len() - 1)
             }
             Ok(None) if is_host(path) => Verdict::Host,
             Ok(None) => Verdict::Plain,
-            Err(error) => {
-                if is_host(path) && self.failures.len() < FILES {
-                    self.failures.insert(path.to_owned(), error);
-                }
-                Verdict::Plain
-            }
+            Err(error) => return self.failed(id, path, error),
         };
+        self.remember(id, verdict)
+    }
+
+    fn failed(&mut self, id: FileId, path: &Path, error: ImageError) -> Verdict {
+        if is_host(path) && self.failures.len() < FILES {
+            self.failures.insert(path.to_owned(), error);
+        }
+        self.remember(id, Verdict::Plain)
+    }
+
+    fn remember(&mut self, id: FileId, verdict: Verdict) -> Verdict {
         if self.files.len() >= FILES {
             self.files.retain(|_, verdict| matches!(verdict, Verdict::Php(_)));
         }

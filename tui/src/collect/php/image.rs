@@ -3,6 +3,7 @@
 
 use std::{
     fs::File,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -24,7 +25,7 @@ pub enum ImageError {
         /// File.
         path: PathBuf,
         /// Reason.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The file is no ELF file that we understand.
     #[error("{path} is not an ELF file that can be read: {source}")]
@@ -105,12 +106,11 @@ const LONGEST_VERSION: usize = 32;
 const SECTION_LIMIT: u64 = 64 << 20;
 
 impl Image {
-    /// Reads the file; `None` when it holds no PHP.
+    /// Reads the file, which errors call `path`; `None` when it holds no PHP.
     ///
     /// # Errors
-    /// The file cannot be opened or is malformed.
-    pub fn read(path: &Path) -> Result<Option<Self>, ImageError> {
-        let file = File::open(path).map_err(|source| ImageError::Open { path: path.to_owned(), source })?;
+    /// The file is malformed.
+    pub fn read(file: &File, path: &Path) -> Result<Option<Self>, ImageError> {
         let cache = ReadCache::new(file);
         let elf = object::File::parse(&cache).map_err(|source| ImageError::Elf { path: path.to_owned(), source })?;
         Ok(Self::from_elf(&elf))
@@ -277,16 +277,18 @@ mod tests {
 
     #[test]
     fn this_test_itself_is_not_php() {
-        assert!(Image::read(&std::env::current_exe().unwrap()).unwrap().is_none());
+        let path = std::env::current_exe().unwrap();
+        assert!(Image::read(&File::open(&path).unwrap(), &path).unwrap().is_none());
     }
 
     #[test]
-    fn a_missing_or_strange_file_is_an_error_that_names_it() {
-        let error = Image::read(Path::new("/nonexistent/php")).unwrap_err();
-        assert!(error.to_string().contains("/nonexistent/php"));
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), b"\x7fELF\x02\x01\x01 and then nothing").unwrap();
-        assert!(matches!(Image::read(file.path()), Err(ImageError::Elf { .. })));
+    fn a_strange_file_is_an_error_that_names_it() {
+        for bytes in [&b"\x7fELF\x02\x01\x01 and then nothing"[..], b"#!/bin/sh\n", b""] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), bytes).unwrap();
+            let error = Image::read(&file.reopen().unwrap(), Path::new("/usr/sbin/strange")).unwrap_err();
+            assert!(matches!(error, ImageError::Elf { .. }) && error.to_string().contains("/usr/sbin/strange"));
+        }
     }
 
     #[test]

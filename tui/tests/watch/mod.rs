@@ -1,0 +1,136 @@
+//! Runs the PHP collector as a session does, and keeps all it reports until a condition holds.
+#![allow(dead_code, reason = "every test binary takes what it needs")]
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    runtime::Runtime,
+    sync::mpsc,
+    time::{sleep_until, timeout},
+};
+use tusktop::collect::{
+    Sample, Tick,
+    php::{self, FinishedRequest, PhpSample, StackCount},
+};
+
+/// How long a condition may take, and between two readings.
+const PATIENCE: Duration = Duration::from_secs(20);
+const READING: Duration = Duration::from_millis(50);
+
+/// A running collector and everything that it has said so far.
+pub struct Watch {
+    runtime: Runtime,
+    ticks: Option<mpsc::Sender<Tick>>,
+    samples: mpsc::Receiver<Sample>,
+    /// The last reading.
+    pub last: PhpSample,
+    /// All requests that ended.
+    pub finished: Vec<FinishedRequest>,
+    /// All samples.
+    pub stacks: Vec<StackCount>,
+    /// Events, stacks and names that were lost.
+    pub dropped: u64,
+}
+
+impl Watch {
+    /// Starts the collector and waits until it has attached to what runs.
+    pub fn start(hz: u32) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let (answers, samples) = mpsc::channel(2);
+        let ticks = runtime.block_on(async { php::spawn(php::Options { hz }, answers) });
+        let mut watch = Self {
+            runtime,
+            ticks: Some(ticks),
+            samples,
+            last: PhpSample::default(),
+            finished: Vec::new(),
+            stacks: Vec::new(),
+            dropped: 0,
+        };
+        watch.read();
+        assert!(watch.last.notices.is_empty(), "the programs are loaded: {:?}", watch.last.notices);
+        watch
+    }
+
+    /// Takes one reading.
+    pub fn read(&mut self) {
+        let ticks = self.ticks.clone().expect("the collector is not stopped");
+        let sample = self.runtime.block_on(async {
+            ticks.send(Tick { at: Instant::now() }).await.unwrap();
+            timeout(PATIENCE, self.samples.recv()).await.expect("the collector answers").expect("the collector runs")
+        });
+        let Sample::Php(sample) = sample else { panic!("the PHP collector answers with PHP") };
+        self.last = *sample;
+        self.finished.extend(self.last.finished.iter().cloned());
+        self.stacks.extend(self.last.stacks.iter().cloned());
+        let drops = self.last.drops;
+        self.dropped += drops.events + drops.stacks + drops.names;
+    }
+
+    /// Takes readings until `done` holds; panics with `what` when it does not in time.
+    pub fn until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let began = Instant::now();
+            self.read();
+            if done(self) {
+                return;
+            }
+            assert!(began < deadline, "not within {PATIENCE:?}: {what}; last reading: {:#?}", Brief(&self.last));
+            self.runtime.block_on(async { sleep_until((began + READING).into()).await });
+        }
+    }
+
+    /// Finished requests of these processes, by URI and status.
+    pub fn requests_of(&self, pids: impl Fn(u32) -> bool) -> BTreeMap<(String, Option<u16>), usize> {
+        let mut requests = BTreeMap::new();
+        for finished in self.finished.iter().filter(|finished| pids(finished.request.pid)) {
+            *requests.entry((finished.request.uri.clone(), finished.status)).or_default() += 1;
+        }
+        requests
+    }
+
+    /// Samples of a process with this function on top, named `class::name` or `name`.
+    pub fn self_samples(&self, pid: u32) -> BTreeMap<String, u64> {
+        let mut samples = BTreeMap::new();
+        for count in self.stacks.iter().filter(|count| count.pid == pid) {
+            if let Some(leaf) = count.stack.frames.first() {
+                *samples.entry(full_name(leaf)).or_default() += count.samples;
+            }
+        }
+        samples
+    }
+
+    /// Ends the collector and waits until it has detached.
+    pub fn stop(mut self) {
+        self.ticks = None;
+        let samples = &mut self.samples;
+        self.runtime.block_on(async { timeout(PATIENCE, samples.recv()).await.expect("the collector ends") });
+    }
+}
+
+/// `class::name`, or the name alone.
+pub fn full_name(function: &php::FunctionText) -> String {
+    if function.class.is_empty() { function.name.to_string() } else { format!("{}::{}", function.class, function.name) }
+}
+
+/// What of a reading helps to see why a test failed.
+struct Brief<'a>(&'a PhpSample);
+
+impl std::fmt::Debug for Brief<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sample = self.0;
+        formatter
+            .debug_struct("PhpSample")
+            .field("targets", &sample.targets)
+            .field("processes", &sample.processes)
+            .field("running", &sample.running)
+            .field("drops", &sample.drops)
+            .field("work", &sample.work)
+            .field("notices", &sample.notices)
+            .finish_non_exhaustive()
+    }
+}

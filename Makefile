@@ -17,7 +17,7 @@ demo: build
 
 test:
 	$(SUDO) .ci/packages test
-	cargo test --workspace --locked $(RUNNER) -- --include-ignored
+	cargo test --workspace --locked --no-fail-fast $(RUNNER) -- --include-ignored
 
 bench: build
 	$(SUDO) .ci/packages bench

@@ -11,8 +11,8 @@ use aya_ebpf::{
     programs::ProbeContext,
 };
 use tusktop_shared::{
-    Config, EVENT_REQUEST, Image, Process, Request, RequestEvent, SITE_STARTUP, Site, URI_APACHE, URI_FASTCGI, URI_SAPI,
-    stat,
+    Config, EVENT_REQUEST, Image, Process, Request, RequestEvent, SITE_STARTUP, Site, URI_APACHE, URI_FASTCGI,
+    URI_SAPI, stat,
 };
 
 use crate::{

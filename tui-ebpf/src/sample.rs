@@ -10,8 +10,7 @@ use aya_ebpf::{
     programs::PerfEventContext,
 };
 use tusktop_shared::{
-    CountKey, FUNCTION_INTERNAL, FunctionName, Image, MAX_FRAMES, NO_FUNCTION,
-    STACK_TRUNCATED, Stack, mix, stat,
+    CountKey, FUNCTION_INTERNAL, FunctionName, Image, MAX_FRAMES, NO_FUNCTION, STACK_TRUNCATED, Stack, mix, stat,
 };
 
 use crate::{
@@ -26,6 +25,8 @@ pub struct Scratch {
     functions: [u64; MAX_FRAMES],
     name: FunctionName,
     text: Text,
+    frame: [u64; FRAME_WORDS],
+    function: [u64; FUNCTION_ROOM],
     walk: Walk,
 }
 
@@ -41,34 +42,16 @@ struct Walk {
     last_scope_key: u64,
 }
 
-/// Start of `zend_execute_data`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct ExecuteData {
-    opline: u64,
-    call: u64,
-    return_value: u64,
-    function: u64,
-}
+/// Words of `zend_execute_data` up to `prev_execute_data`, wherever it stands in 7.0 to 8.5, and the one of `.func`.
+const FRAME_WORDS: usize = 8;
+const FRAME_FUNCTION: usize = 3;
 
-/// Start of `zend_function`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct FunctionHead {
-    kind: u8,
-    flags: [u8; 7],
-    name: u64,
-    scope: u64,
-}
-
-/// `op_array.filename` and, behind it in every version, `.line_start`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Place {
-    file: u64,
-    line: u32,
-    line_end: u32,
-}
+/// Words of `zend_function` up to `op_array.line_start`; the array in the map is longer, so that a masked index is inside.
+const FUNCTION_WORDS: usize = 23;
+const FUNCTION_ROOM: usize = 32;
+const FUNCTION_KIND: usize = 0;
+const FUNCTION_NAME: usize = 1;
+const FUNCTION_SCOPE: usize = 2;
 
 /// `zend_class_entry.name`.
 const CLASS_NAME: u64 = 8;
@@ -143,49 +126,48 @@ fn walk(scratch: &mut Scratch, image: &Image, leaf: u64) -> u64 {
         if walk.frame == 0 {
             break;
         }
-        let mut data = ExecuteData { opline: 0, call: 0, return_value: 0, function: 0 };
-        let mut previous = 0_u64;
-        if !fetch(walk.frame, &mut data)
-            || !fetch(walk.frame.wrapping_add(u64::from(image.previous_execute_data)), &mut previous)
-        {
+        if !fetch(walk.frame, &mut scratch.frame) {
             add(stat::SAMPLES_BROKEN, 1);
             break;
         }
-        walk.frame = previous;
+        walk.frame = scratch.frame[(image.previous_execute_data >> 3) as usize & (FRAME_WORDS - 1)];
+        let function = scratch.frame[FRAME_FUNCTION];
         let slot = i & (MAX_FRAMES - 1);
         i += 1;
         // The engine puts frames without a function between calls; they are not PHP code. They keep their slot:
         // a second counter would make every combination of both a state of its own for the verifier.
         scratch.stack.frames[slot] = NO_FUNCTION;
-        scratch.functions[slot] = data.function;
-        if data.function == 0 {
+        scratch.functions[slot] = function;
+        if function == 0 {
             continue;
         }
-        let mut function = FunctionHead { kind: 0, flags: [0; 7], name: 0, scope: 0 };
-        if !fetch(data.function, &mut function) {
+        if !fetch_function(function, &mut scratch.function) {
             add(stat::SAMPLES_BROKEN, 1);
             break;
         }
+        let function = &scratch.function;
         // A part that cannot be read counts as 0; its text cannot be copied either, so no name is kept for such a key.
-        let mut key = mix(u64::from(user), u64::from(function.kind));
-        if function.name != 0 {
-            key = mix(key, string_key(function.name, &mut scratch.text));
+        let kind = kind(function);
+        let mut key = mix(u64::from(user), u64::from(kind));
+        if function[FUNCTION_NAME] != 0 {
+            key = mix(key, string_key(function[FUNCTION_NAME], &mut scratch.text));
         }
-        if function.scope != 0 {
-            if function.scope != walk.last_scope {
-                let class = pointer(function.scope.wrapping_add(CLASS_NAME));
+        let scope = function[FUNCTION_SCOPE];
+        if scope != 0 {
+            if scope != walk.last_scope {
+                let class = pointer(scope.wrapping_add(CLASS_NAME));
                 walk.last_scope_key = string_key(class, &mut scratch.text);
-                walk.last_scope = function.scope;
+                walk.last_scope = scope;
             }
             key = mix(key, walk.last_scope_key);
         }
-        if u32::from(function.kind) != FUNCTION_INTERNAL {
-            let place = place(data.function, image);
-            if place.file != walk.last_file {
-                walk.last_file_key = string_key(place.file, &mut scratch.text);
-                walk.last_file = place.file;
+        if kind != FUNCTION_INTERNAL {
+            let (file, line) = place(function, image);
+            if file != walk.last_file {
+                walk.last_file_key = string_key(file, &mut scratch.text);
+                walk.last_file = file;
             }
-            key = mix(mix(key, walk.last_file_key), u64::from(place.line));
+            key = mix(mix(key, walk.last_file_key), u64::from(line));
         }
         key |= 1;
         scratch.stack.frames[slot] = key;
@@ -198,12 +180,27 @@ fn walk(scratch: &mut Scratch, image: &Image, leaf: u64) -> u64 {
     mix(walk.hash, u64::from(scratch.stack.flags))
 }
 
-/// Where a PHP function stands; all 0 when it cannot be read.
+/// Reads the start of a `zend_function`. That of a built-in function is shorter: at the end of a mapping only its
+/// head can be read, which is all that it has.
 #[inline(always)]
-fn place(function: u64, image: &Image) -> Place {
-    let mut place = Place { file: 0, line: 0, line_end: 0 };
-    fetch(function.wrapping_add(u64::from(image.filename)), &mut place);
-    place
+fn fetch_function(address: u64, function: &mut [u64; FUNCTION_ROOM]) -> bool {
+    // SAFETY: the first words of the array are an array of their own.
+    let words = unsafe { &mut *function.as_mut_ptr().cast::<[u64; FUNCTION_WORDS]>() };
+    // SAFETY: as above.
+    fetch(address, words) || fetch(address, unsafe { &mut *function.as_mut_ptr().cast::<[u64; 3]>() })
+}
+
+/// `zend_function.type`.
+#[inline(always)]
+fn kind(function: &[u64; FUNCTION_ROOM]) -> u32 {
+    u32::from(function[FUNCTION_KIND] as u8)
+}
+
+/// `op_array.filename` and, behind it in every version, `.line_start`.
+#[inline(always)]
+fn place(function: &[u64; FUNCTION_ROOM], image: &Image) -> (u64, u32) {
+    let word = (image.filename >> 3) as usize & (FUNCTION_ROOM - 1);
+    (function[word], function[(word + 1) & (FUNCTION_ROOM - 1)] as u32)
 }
 
 /// Makes sure that the stack and the names of its frames are in their maps.
@@ -239,31 +236,30 @@ fn keep_stack(scratch: &mut Scratch, image: &Image, stack_key: u64) {
 /// Copies the texts of one function. Returns `false` when one of them could not be read.
 #[inline(always)]
 fn keep_name(scratch: &mut Scratch, image: &Image, key: u64, function: u64) -> bool {
-    let mut head = FunctionHead { kind: 0, flags: [0; 7], name: 0, scope: 0 };
-    if !fetch(function, &mut head) {
+    if !fetch_function(function, &mut scratch.function) {
         add(stat::NAMES_UNREAD, 1);
         return false;
     }
-    let name = &mut scratch.name;
-    name.kind = u32::from(head.kind);
+    let (function, name) = (&scratch.function, &mut scratch.name);
+    name.kind = kind(function);
     name.line = 0;
     name.function_len = 0;
     name.class_len = 0;
     name.file_len = 0;
     let mut complete = true;
-    if head.name != 0 {
-        name.function_len = copy_head(head.name, &mut name.function);
+    if function[FUNCTION_NAME] != 0 {
+        name.function_len = copy_head(function[FUNCTION_NAME], &mut name.function);
         complete &= name.function_len != NOT_COPIED;
     }
-    if head.scope != 0 {
-        let class = pointer(head.scope.wrapping_add(CLASS_NAME));
+    if function[FUNCTION_SCOPE] != 0 {
+        let class = pointer(function[FUNCTION_SCOPE].wrapping_add(CLASS_NAME));
         name.class_len = copy_head(class, &mut name.class);
         complete &= name.class_len != NOT_COPIED;
     }
     if name.kind != FUNCTION_INTERNAL {
-        let place = place(function, image);
-        name.line = place.line;
-        name.file_len = copy_tail(place.file, &mut name.file);
+        let (file, line) = place(function, image);
+        name.line = line;
+        name.file_len = copy_tail(file, &mut name.file);
         complete &= name.file_len != NOT_COPIED;
     }
     if !complete {

@@ -26,7 +26,11 @@ const HOTTEST_GROWTH: f64 = 0.1;
 
 /// Draws the pane.
 pub fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene) {
-    let entries = entries::entries(screen);
+    let mut entries = entries::entries(screen);
+    if entries.total > 0 {
+        // What is known to take nothing (kernel threads) has no area; the table has it.
+        entries.list.retain(|entry| entry.bytes != Some(0));
+    }
     if entries.list.is_empty() {
         draw_empty(buffer, rect, screen, &entries);
         return;

@@ -105,7 +105,7 @@ pub async fn run(options: Options, mut snapshots: broadcast::Receiver<Arc<Snapsh
             snapshot = snapshots.recv(), if live => match snapshot {
                 Ok(snapshot) => session.take(snapshot),
                 Err(RecvError::Lagged(count)) => {
-                    session.lagged += count;
+                    session.missed += count;
                     None
                 }
                 Err(RecvError::Closed) => {
@@ -136,6 +136,8 @@ struct Session {
     palette: Palette,
     time_zone: TimeZone,
     ascii: bool,
+    /// Snapshots missed since the last that was taken, and before it.
+    missed: u64,
     lagged: u64,
     scene: Scene,
     tty: Option<Tty>,
@@ -151,6 +153,7 @@ impl Session {
             palette: options.theme.palette(options.depth),
             time_zone: options.time_zone.clone(),
             ascii: options.ascii,
+            missed: 0,
             lagged: 0,
             scene: Scene::default(),
             tty: None,
@@ -164,8 +167,10 @@ impl Session {
     /// Takes a snapshot, unless the screen is paused.
     fn take(&mut self, snapshot: Arc<Snapshot>) -> Option<Command> {
         if self.app.view.paused {
+            self.missed = 0;
             return None;
         }
+        self.lagged = std::mem::take(&mut self.missed);
         self.timeline.push(snapshot);
         Some(Command::Draw)
     }

@@ -360,3 +360,14 @@ fn a_busy_server_is_drawn_from_bounded_lists() {
     stage.press("l<enter>");
     assert!(stage.text().contains("other ("), "hundreds of processes do not fit: the rest is one tile");
 }
+
+#[test]
+fn what_takes_no_memory_has_no_tile_but_a_row() {
+    let mut snapshot = empty();
+    add_group(&mut snapshot, "kernel threads", &[0, 0]);
+    add_group(&mut snapshot, "daemon", &[1 << 20]);
+    let mut stage = Stage::showing(snapshot, 60, 15);
+    assert!(!stage.text().contains("kernel threads"));
+    stage.press("t");
+    assert!(stage.line_with("kernel threads").contains("0 B"));
+}

@@ -26,7 +26,11 @@ const HOTTEST_GROWTH: f64 = 0.1;
 
 /// Draws the pane.
 pub fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene) {
-    let entries = entries::entries(screen);
+    let mut entries = entries::entries(screen);
+    if entries.total > 0 {
+        // What is known to take nothing (kernel threads) has no area; the table has it.
+        entries.list.retain(|entry| entry.bytes != Some(0));
+    }
     if entries.list.is_empty() {
         draw_empty(buffer, rect, screen, &entries);
         return;
@@ -204,11 +208,17 @@ fn members(buffer: &mut Buffer, area: Rect, used: u16, entry: &Entry, screen: &S
     for (process, y) in members.iter().take(room).zip(area.y + used + 1..) {
         let cpu = process.cpu_ratio.map_or_else(|| "-".to_owned(), |cores| format!("{:.0} %", cores * 100.0));
         let bytes = process.memory.rss_bytes.map_or_else(|| "-".to_owned(), units::bytes);
-        let name = if process.cmdline.is_empty() { &process.comm } else { &process.cmdline };
+        // What a worker serves says more than its command line. Its duration would change with every refresh.
+        let running = entries::running_request(snapshot, process.pid).filter(|request| !request.uri.is_empty());
+        let name = match running {
+            Some(request) => format!("▶ {} {}", request.method, request.uri),
+            None if process.cmdline.is_empty() => process.comm.to_string(),
+            None => process.cmdline.to_string(),
+        };
         paint::put_right(buffer, (area.x, y), 8, &process.pid.to_string(), style);
         paint::put_right(buffer, (area.x + 8, y), 10, &bytes, style);
         paint::put_right(buffer, (area.x + 18, y), 7, &cpu, style);
-        paint::put(buffer, (area.x + 27, y), area.width.saturating_sub(27), name, style);
+        paint::put(buffer, (area.x + 27, y), area.width.saturating_sub(27), &name, style);
     }
 }
 

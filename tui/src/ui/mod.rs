@@ -59,7 +59,7 @@ pub struct Screen<'a> {
     pub time_zone: &'a TimeZone,
     /// Only ASCII can be shown.
     pub ascii: bool,
-    /// Snapshots that came too fast to be taken.
+    /// Snapshots that came too fast to be taken just before this one.
     pub lagged: u64,
     /// The drawing before, so that tiles keep their places.
     pub previous: Option<&'a Scene>,

@@ -228,7 +228,9 @@ fn keep_stack(scratch: &mut Scratch, image: &Image, stack_key: u64) {
         i += 1;
     }
     scratch.stack.missing = missing;
-    if STACKS.insert(stack_key, &scratch.stack, 0).is_err() {
+    #[expect(clippy::needless_borrows_for_generic_args, reason = "by value it would be copied onto the BPF stack")]
+    let kept = STACKS.insert(stack_key, &scratch.stack, 0);
+    if kept.is_err() {
         add(stat::STACKS_FULL, 1);
     }
 }
@@ -266,7 +268,9 @@ fn keep_name(scratch: &mut Scratch, image: &Image, key: u64, function: u64) -> b
         add(stat::NAMES_UNREAD, 1);
         return false;
     }
-    if NAMES.insert(key, &*name, u64::from(BPF_NOEXIST)).is_err() {
+    #[expect(clippy::needless_borrows_for_generic_args, reason = "by value it would be copied onto the BPF stack")]
+    let kept = NAMES.insert(key, &*name, u64::from(BPF_NOEXIST));
+    if kept.is_err() {
         add(stat::NAMES_FULL, 1);
     }
     true

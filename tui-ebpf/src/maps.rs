@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use tusktop_shared::{Config, CountKey, FunctionName, Image, Process, Request, Site, Stack, stat};
 
-use crate::sample::Scratch;
+use crate::{process::OnCpu, sample::Scratch};
 
 /// Facts about the kernel; one entry.
 #[map]
@@ -27,6 +27,10 @@ pub static SITES: HashMap<u32, Site> = HashMap::with_max_entries(512, 0);
 /// Processes that run PHP.
 #[map]
 pub static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(16384, 0);
+
+/// What each CPU runs, when it is PHP.
+#[map]
+pub static ON_CPU: PerCpuArray<OnCpu> = PerCpuArray::with_max_entries(1, 0);
 
 /// Requests that run, by pid << 32 | tid.
 #[map]

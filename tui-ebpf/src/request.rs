@@ -79,7 +79,7 @@ fn start(
     // SAFETY: the entry belongs to this thread alone: its key is the thread's own id.
     let request = unsafe { &mut *REQUESTS.get_ptr_mut(key)? };
     request.started_ns = now;
-    request.cpu_ns = cpu_time(config);
+    request.cpu_ns = cpu_time(config, now);
     request.pid = pid;
     request.image = site.image;
 
@@ -114,7 +114,7 @@ fn end(config: &Config, image: &Image, bias: u64, key: u64, now: u64) -> Option<
     if image.sapi_globals != 0 {
         fetch(image.sapi_globals.wrapping_add(bias).wrapping_add(u64::from(image.response_code)), &mut status);
     }
-    finish(request, status, now, cpu_time(config), 0);
+    finish(request, status, now, cpu_time(config, now), 0);
     let _ = REQUESTS.remove(key);
     Some(())
 }
@@ -125,9 +125,10 @@ pub fn abort() {
     let key = bpf_get_current_pid_tgid();
     // SAFETY: the entry belongs to this thread alone: its key is the thread's own id.
     if let Some(request) = unsafe { REQUESTS.get(key) } {
-        let cpu = config().map_or(0, cpu_time);
         // SAFETY: a plain helper call.
-        finish(request, 0, unsafe { bpf_ktime_get_ns() }, cpu, 1);
+        let now = unsafe { bpf_ktime_get_ns() };
+        let cpu = config().map_or(0, |config| cpu_time(config, now));
+        finish(request, 0, now, cpu, 1);
         let _ = REQUESTS.remove(key);
     }
 }

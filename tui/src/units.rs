@@ -40,6 +40,15 @@ pub fn duration_ms(ms: f64) -> String {
     }
 }
 
+/// Milliseconds without a unit, for columns that name it: `0.4`, `21`, `4016`; `-` when unknown.
+pub fn milliseconds(ms: Option<f64>) -> String {
+    match ms {
+        Some(ms) if ms < 9.95 => format!("{ms:.1}"),
+        Some(ms) => format!("{ms:.0}"),
+        None => "-".to_owned(),
+    }
+}
+
 /// A ratio (0 to 1) as percent: `0.6 %`, `34 %`, `100 %`.
 pub fn percent(ratio: f64) -> String {
     let value = ratio * 100.0;

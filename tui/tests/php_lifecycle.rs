@@ -6,6 +6,7 @@ mod watch;
 use std::{
     collections::BTreeSet,
     io::{BufRead as _, BufReader},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -15,7 +16,7 @@ use servers::{FpmOptions, PATIENCE, PhpFpm, alone, wait_until};
 use watch::Watch;
 
 /// What we load. Every attached probe and timer holds its program.
-const PROGRAMS: [&str; 5] = ["fork", "exec", "exit", "request", "sample"];
+const PROGRAMS: [&str; 6] = ["fork", "exec", "exit", "switch", "request", "sample"];
 
 /// Ids of the programs in the kernel that have our names; another tusktop may have some, too.
 fn programs() -> BTreeSet<u32> {
@@ -45,7 +46,7 @@ fn assert_gone(programs_of_ours: &BTreeSet<u32>) {
 #[ignore = "needs root and PHP"]
 fn a_php_fpm_started_later_is_seen_and_one_restarted_is_seen_again() {
     let _alone = alone();
-    let mut watch = Watch::start(0);
+    let mut watch = Watch::start(0, Path::new("/"));
     let mut fpm = PhpFpm::start(FpmOptions::default());
     let seen = |watch: &Watch, uri: &str| watch.finished.iter().any(|finished| finished.request.uri == uri);
     fpm.get("www", "/post/1");
@@ -80,15 +81,15 @@ fn a_replaced_binary_is_watched_in_its_old_and_its_new_form() {
     let next = folder.path().join("php-fpm.new");
     std::fs::copy(&options.binary, &next).unwrap();
     std::fs::rename(&next, &binary).unwrap();
-    let mut watch = Watch::start(0);
+    let mut watch = Watch::start(0, Path::new("/"));
     let new = PhpFpm::start(FpmOptions { binary, ..options });
     for _ in 0..5 {
-        old.get("www", "/post/1");
-        new.get("www", "/post/2");
+        old.get("www", "/post/old");
+        new.get("www", "/post/new");
     }
     watch.until("both are seen", |watch| {
         let count = |uri: &str| watch.finished.iter().filter(|finished| finished.request.uri == uri).count();
-        (count("/post/1"), count("/post/2")) == (5, 5)
+        (count("/post/old"), count("/post/new")) == (5, 5)
     });
 }
 
@@ -103,7 +104,7 @@ fn two_paths_of_one_file_count_once() {
     std::fs::hard_link(&first, &second).unwrap();
     let a = PhpFpm::start(FpmOptions { binary: first, ..options.clone() });
     let b = PhpFpm::start(FpmOptions { binary: second, ..options });
-    let mut watch = Watch::start(0);
+    let mut watch = Watch::start(0, Path::new("/"));
     a.get("www", "/post/1");
     b.get("www", "/post/2");
     let pids: Vec<_> = [a.workers("www"), b.workers("www")].concat();
@@ -119,7 +120,7 @@ fn nothing_stays_attached_when_the_collector_ends() {
     let _alone = alone();
     let _fpm = PhpFpm::start(FpmOptions::default());
     let before = programs();
-    let watch = Watch::start(99);
+    let watch = Watch::start(99, Path::new("/"));
     let ours = loaded_since(&before);
     watch.stop();
     assert_gone(&ours);

@@ -216,7 +216,7 @@ pub struct Request {
     pub started_at: Timestamp,
     /// Duration, so far if it still runs.
     pub duration_ms: f64,
-    /// CPU time of its thread; `None` when not known. It is as fine as the scheduler's tick.
+    /// CPU time of its thread; `None` when not known.
     pub cpu_ms: Option<f64>,
     /// It has ended.
     pub finished: bool,

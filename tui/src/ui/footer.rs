@@ -21,6 +21,10 @@ pub fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene)
     }
     let notices = screen.snapshot.map_or(&[][..], |snapshot| &snapshot.notices);
     let Some(notice) = notices.iter().max_by_key(|notice| notice.level) else { return 1 };
+    // What is merely good to know does not take a line for ever; `!` has it.
+    if notice.level == Level::Info && screen.snapshot.is_some_and(|snapshot| !snapshot.php.targets.is_empty()) {
+        return 1;
+    }
     if area.height < 14 {
         return 1;
     }

@@ -209,7 +209,7 @@ fn php(screen: &Screen, snapshot: &Snapshot, wide: bool) -> Vec<Fact> {
         facts.push(
             Fact::new(3, format!("{:.1}", requests as f64 / seconds), palette.title).and(" req/s", palette.muted),
         );
-        let quantile = |q| histogram.quantile_ms(q).map_or_else(|| "-".to_owned(), |ms| format!("{ms:.0}"));
+        let quantile = |q| units::milliseconds(histogram.quantile_ms(q));
         let mut fact = Fact { rank: 4, parts: Vec::new() };
         for (name, q) in [("p50 ", 0.5), ("p95 ", 0.95)].into_iter().filter(|_| wide) {
             fact = fact.and(name, palette.muted).and(quantile(q) + "  ", palette.text);

@@ -43,14 +43,13 @@ pub fn draw_routes(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut
     let rows = routes.iter().map(|route| Row::Route(RouteKey::of(route))).collect();
     for (index, y, selected) in list::place(rows, Pane::Routes, area, screen, scene) {
         let route = routes[index];
-        let ms = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.0}"));
         let cpu = route.cpu_ns.filter(|_| route.requests > 0).map(|ns| ns as f64 / 1e6 / route.requests as f64);
         let errors = if route.errors > 0 { palette.error } else { palette.muted };
         let values = [
             (9, 0, units::rate(route.requests as f64 / seconds), palette.text),
-            (9, 62, format!("p50 {:>4}", ms(route.duration_ms.p50)), palette.text),
-            (9, 78, format!("p95 {:>4}", ms(route.duration_ms.p95)), palette.text),
-            (12, 44, format!("p99 {:>4} ms", ms(route.duration_ms.p99)), palette.text),
+            (9, 62, format!("p50 {:>4}", units::milliseconds(route.duration_ms.p50)), palette.text),
+            (9, 78, format!("p95 {:>4}", units::milliseconds(route.duration_ms.p95)), palette.text),
+            (12, 44, format!("p99 {:>4} ms", units::milliseconds(route.duration_ms.p99)), palette.text),
             (11, 92, format!("cpu {:>7}", cpu.map_or_else(|| "-".to_owned(), units::duration_ms)), palette.muted),
             (7, 54, format!("err {:>3}", units::count(route.errors)), errors),
         ];

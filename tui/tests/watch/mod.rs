@@ -4,6 +4,7 @@
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -26,9 +27,11 @@ pub struct Watch {
     runtime: Runtime,
     ticks: Option<mpsc::Sender<Tick>>,
     samples: mpsc::Receiver<Sample>,
+    /// Scripts below this path are the test's own; other PHP may run on the machine.
+    scope: String,
     /// The last reading.
     pub last: PhpSample,
-    /// All requests that ended.
+    /// All requests of the test that ended.
     pub finished: Vec<FinishedRequest>,
     /// All samples.
     pub stacks: Vec<StackCount>,
@@ -37,8 +40,9 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Starts the collector and waits until it has attached to what runs.
-    pub fn start(hz: u32) -> Self {
+    /// Starts the collector and waits until it has attached to what runs. Requests for scripts outside of `scope` are
+    /// left out.
+    pub fn start(hz: u32, scope: &Path) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (answers, samples) = mpsc::channel(2);
         let ticks = runtime.block_on(async { php::spawn(php::Options { hz }, answers) });
@@ -46,6 +50,7 @@ impl Watch {
             runtime,
             ticks: Some(ticks),
             samples,
+            scope: scope.to_str().unwrap().to_owned(),
             last: PhpSample::default(),
             finished: Vec::new(),
             stacks: Vec::new(),
@@ -65,6 +70,8 @@ impl Watch {
         });
         let Sample::Php(sample) = sample else { panic!("the PHP collector answers with PHP") };
         self.last = *sample;
+        self.last.finished.retain(|finished| finished.request.script.starts_with(&self.scope));
+        self.last.running.retain(|request| request.script.starts_with(&self.scope));
         self.finished.extend(self.last.finished.iter().cloned());
         self.stacks.extend(self.last.stacks.iter().cloned());
         let drops = self.last.drops;
@@ -85,19 +92,24 @@ impl Watch {
         }
     }
 
-    /// Finished requests of these processes, by URI and status.
-    pub fn requests_of(&self, pids: impl Fn(u32) -> bool) -> BTreeMap<(String, Option<u16>), usize> {
+    /// Finished requests, by URI and status.
+    pub fn requests(&self) -> BTreeMap<(String, Option<u16>), usize> {
         let mut requests = BTreeMap::new();
-        for finished in self.finished.iter().filter(|finished| pids(finished.request.pid)) {
+        for finished in &self.finished {
             *requests.entry((finished.request.uri.clone(), finished.status)).or_default() += 1;
         }
         requests
     }
 
+    /// Samples of a process.
+    pub fn stacks_of(&self, pid: u32) -> impl Iterator<Item = &StackCount> {
+        self.stacks.iter().filter(move |count| count.pid == pid)
+    }
+
     /// Samples of a process with this function on top, named `class::name` or `name`.
     pub fn self_samples(&self, pid: u32) -> BTreeMap<String, u64> {
         let mut samples = BTreeMap::new();
-        for count in self.stacks.iter().filter(|count| count.pid == pid) {
+        for count in self.stacks_of(pid) {
             if let Some(leaf) = count.stack.frames.first() {
                 *samples.entry(full_name(leaf)).or_default() += count.samples;
             }

@@ -1,12 +1,15 @@
 //! Which requests share a route: `/post/12?x=1` and `/post/7` are both `/post/:n`.
 //! It folds paths; what is counted by route is left to others.
 
+use std::borrow::Cow;
+
 /// Longest folded path; the rest is cut and marked.
 const LONGEST: usize = 160;
 /// A segment of hexadecimal digits of this length or more, with a decimal digit in it, is an id.
 const SHORTEST_ID: usize = 8;
 
-/// Folds a URI to its route: without host, query and fragment, with ids replaced by `:n` (digits) and `:id` (hexadecimal).
+/// Folds a URI to its route: without host, query and fragment, with ids replaced by `:n`
+/// (digits) and `:id` (hexadecimal).
 pub fn fold(uri: &str) -> String {
     let path = uri.split(['?', '#']).next().unwrap_or_default();
     // A proxy may hand on the absolute form, "http://host/path".
@@ -19,7 +22,7 @@ pub fn fold(uri: &str) -> String {
         if i > 0 {
             route.push('/');
         }
-        route.push_str(folded(segment));
+        route.push_str(&folded(segment));
         if route.len() > LONGEST {
             let end = (0..=LONGEST).rev().find(|&end| route.is_char_boundary(end)).unwrap_or(0);
             route.truncate(end);
@@ -30,19 +33,34 @@ pub fn fold(uri: &str) -> String {
     route
 }
 
-fn folded(segment: &str) -> &str {
-    if segment.is_empty() {
-        segment
-    } else if segment.bytes().all(|byte| byte.is_ascii_digit()) {
-        ":n"
-    } else if segment.len() >= SHORTEST_ID
-        && segment.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
-        && segment.bytes().any(|byte| byte.is_ascii_digit())
-    {
-        ":id"
-    } else {
-        segment
+fn folded(segment: &str) -> Cow<'_, str> {
+    let digit = |byte: &u8| byte.is_ascii_digit();
+    if !segment.bytes().any(|byte| digit(&byte)) {
+        return segment.into();
     }
+    if segment.bytes().all(|byte| digit(&byte)) {
+        return ":n".into();
+    }
+    if segment.len() >= SHORTEST_ID && segment.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') {
+        return ":id".into();
+    }
+    parts(segment).into()
+}
+
+/// Replaces the numbers of a segment that stand between separators: `page-39.html` is `page-:n.html`, `v2` stays.
+fn parts(segment: &str) -> String {
+    let mut folded = String::with_capacity(segment.len());
+    for part in segment.split_inclusive(['-', '_', '.']) {
+        let digits = part.trim_end_matches(['-', '_', '.']);
+        // Behind a dot it is a file's ending, such as `.mp3`.
+        if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) && !folded.ends_with('.') {
+            folded.push_str(":n");
+            folded.push_str(&part[digits.len()..]);
+        } else {
+            folded.push_str(part);
+        }
+    }
+    folded
 }
 
 #[cfg(test)]
@@ -57,6 +75,9 @@ mod tests {
             ("/order/3f2504e0-4f89-11d3-9a0c-0305e82c3301", "/order/:id"),
             ("/deadbeef", "/deadbeef"),
             ("/v2/users", "/v2/users"),
+            ("/old/page-39.html", "/old/page-:n.html"),
+            ("/2024-05-17-a-title_3", "/:n-:n-:n-a-title_:n"),
+            ("/jquery-3.7.1.min.js", "/jquery-:n.7.1.min.js"),
             ("/", "/"),
             ("", ""),
             ("//a//", "//a//"),

@@ -129,9 +129,12 @@ impl Kernel {
         config
             .set(0, Wire(kernel_layout(architecture)), 0)
             .map_err(|source| KernelError::Map { name: "CONFIG", source })?;
-        for (name, tracepoint) in
-            [("fork", "sched_process_fork"), ("exec", "sched_process_exec"), ("exit", "sched_process_exit")]
-        {
+        for (name, tracepoint) in [
+            ("fork", "sched_process_fork"),
+            ("exec", "sched_process_exec"),
+            ("exit", "sched_process_exit"),
+            ("switch", "sched_switch"),
+        ] {
             let program: &mut RawTracePoint = program(&mut ebpf, name)?;
             program
                 .load()

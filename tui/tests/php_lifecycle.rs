@@ -95,6 +95,42 @@ fn a_replaced_binary_is_watched_in_its_old_and_its_new_form() {
 
 #[test]
 #[ignore = "needs root and PHP"]
+fn a_build_without_usdt_is_watched_through_its_functions() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let options = FpmOptions::default();
+    let mut bytes = std::fs::read(&options.binary).unwrap();
+    // Notes of another owner are not probes: this is what a build with --disable-dtrace looks like.
+    let places: Vec<_> =
+        bytes.windows(8).enumerate().filter(|(_, window)| window == b"stapsdt\0").map(|(at, _)| at).collect();
+    assert!(places.len() >= 11, "{} notes", places.len());
+    for at in places {
+        bytes[at..at + 7].copy_from_slice(b"another");
+    }
+    let binary = folder.path().join("php-fpm");
+    std::fs::write(&binary, bytes).unwrap();
+    std::fs::set_permissions(&binary, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let fpm = PhpFpm::start(FpmOptions { binary, ..options });
+    let worker = fpm.workers("www");
+    let mut watch = Watch::start(997, fpm.site().path());
+    for (uri, status) in [("/post/7?x=1", 200), ("/status/404", 404), ("/throw", 500), ("/burn?ms=300", 200)] {
+        assert_eq!(fpm.get("www", uri).status, status);
+    }
+    watch.until("all requests are seen", |watch| watch.finished.len() == 4);
+    let target = watch.last.targets.iter().find(|target| target.pids.contains(&worker[0])).unwrap();
+    assert_eq!(target.tiers.requests.source.as_deref(), Some("symbol"));
+    let seen: Vec<_> =
+        watch.finished.iter().map(|f| (f.request.uri.as_str(), f.status, f.request.method.as_str())).collect();
+    assert_eq!(seen[0], ("/post/7?x=1", Some(200), "GET"));
+    assert_eq!((seen[1].1, seen[2].1), (Some(404), Some(500)));
+    let script = fpm.site().page("index.php");
+    assert!(watch.finished.iter().all(|finished| finished.request.script == script.to_str().unwrap()));
+    let burned: u64 = worker.iter().filter_map(|&pid| watch.self_samples(pid).get("burn").copied()).sum();
+    assert!(burned > 100, "{burned} samples of burn()");
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
 fn two_paths_of_one_file_count_once() {
     let _alone = alone();
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();

@@ -2,9 +2,9 @@
 //! It hands over raw counts by pid; groups and rates are `aggregate`'s work.
 //!
 //! ```text
-//!  /proc, ELF ── discover, image, notes, operand, offsets ──┐
-//!  BPF object ── kernel, attach, btf, wire ─────────────────┼── collector ── PhpSample
-//!  ring, maps ── ring, event, names ─────────────────────────┘
+//!  /proc, ELF ── following, discover, image, notes, operand, offsets ──┐
+//!  BPF object ── tiers, kernel, attach, btf, wire ─────────────────────┼── collector ── PhpSample
+//!  ring, maps ── ring, event, names ───────────────────────────────────┘
 //! ```
 
 mod attach;
@@ -12,6 +12,7 @@ mod btf;
 mod collector;
 mod discover;
 mod event;
+mod following;
 mod image;
 mod kernel;
 mod names;
@@ -19,6 +20,7 @@ mod notes;
 mod offsets;
 mod operand;
 mod ring;
+mod tiers;
 mod wire;
 
 use std::sync::Arc;

@@ -1,0 +1,146 @@
+//! The PHP processes that are followed: found by a look at /proc or by an event, named by their pool, forgotten at their end.
+//! It asks `discover` what a process runs; telling the kernel is the collector's matter.
+
+use std::{collections::HashMap, fs, sync::Arc};
+
+use super::{
+    PhpProcess,
+    discover::{self, Discovery, Look, Mapped, Sapi},
+    event::RequestText,
+};
+
+/// Processes that are followed.
+const PROCESSES: usize = 16_384;
+/// Ticks for which a process that may load PHP is looked at again each time.
+const LOOKS: u8 = 20;
+/// Ticks between two looks later on, and between two checks that followed processes still live.
+const SWEEP: u32 = 30;
+
+#[derive(Debug)]
+struct Followed {
+    image: usize,
+    pool: Option<Arc<str>>,
+    script: Option<Arc<str>>,
+}
+
+/// The processes that run PHP, and those that may soon.
+#[derive(Debug, Default)]
+pub struct Following {
+    /// The images that they run.
+    pub discovery: Discovery,
+    processes: HashMap<u32, Followed>,
+    ended: Vec<(u32, Followed)>,
+    /// Programs that may load PHP as a library, with the frequent looks that are left.
+    hosts: HashMap<u32, u8>,
+    ticks: u32,
+}
+
+impl Following {
+    /// Looks at every process that lives and returns those that run PHP.
+    pub fn scan(&mut self) -> Vec<(u32, Mapped)> {
+        let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+        let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.filter_map(|pid| Some((pid, self.look(pid)?))).collect()
+    }
+
+    /// Looks at one process; where it runs PHP, it is followed from now on.
+    pub fn look(&mut self, pid: u32) -> Option<Mapped> {
+        match self.discovery.look(pid) {
+            Look::Php(mapped) => {
+                self.hosts.remove(&pid);
+                self.add(pid, mapped.image);
+                return Some(mapped);
+            }
+            Look::Host if self.hosts.len() < PROCESSES => {
+                self.hosts.entry(pid).or_insert(LOOKS);
+            }
+            Look::Host => {}
+            Look::Plain => {
+                self.hosts.remove(&pid);
+            }
+        }
+        None
+    }
+
+    /// Looks again, once a tick, at programs that may have loaded PHP by now; names new workers; now and then forgets
+    /// processes whose end was not reported.
+    pub fn tick(&mut self) -> Vec<(u32, Mapped)> {
+        self.ticks = self.ticks.wrapping_add(1);
+        if self.ticks.is_multiple_of(SWEEP) {
+            self.processes.retain(|pid, _| fs::metadata(format!("/proc/{pid}")).is_ok());
+        }
+        for (&pid, followed) in &mut self.processes {
+            if followed.pool.is_none() && self.discovery.images[followed.image].sapi == Sapi::Fpm {
+                followed.pool = discover::pool(pid);
+            }
+        }
+        let sweep = self.ticks.is_multiple_of(SWEEP);
+        let mut due = Vec::new();
+        for (&pid, looks) in &mut self.hosts {
+            if *looks > 0 || sweep {
+                due.push(pid);
+            }
+            *looks = looks.saturating_sub(1);
+        }
+        due.into_iter().filter_map(|pid| Some((pid, self.look(pid)?))).collect()
+    }
+
+    /// A followed process forked.
+    pub fn fork(&mut self, parent: u32, child: u32) {
+        if let Some(image) = self.processes.get(&parent).map(|followed| followed.image) {
+            self.add(child, image);
+        }
+    }
+
+    /// A request tells the pool of its worker, and that a process runs PHP at all.
+    pub fn request(&mut self, request: &RequestText) {
+        let image = request.image as usize;
+        if image >= self.discovery.images.len() {
+            return;
+        }
+        if !self.processes.contains_key(&request.pid) {
+            self.add(request.pid, image);
+        }
+        if let (Some(followed), Some(pool)) = (self.processes.get_mut(&request.pid), &request.pool) {
+            followed.pool = Some(pool.clone());
+        }
+    }
+
+    /// A process ended, or runs something else now.
+    pub fn end(&mut self, pid: u32) {
+        self.hosts.remove(&pid);
+        if let Some(followed) = self.processes.remove(&pid)
+            && self.ended.len() < PROCESSES
+        {
+            self.ended.push((pid, followed));
+        }
+    }
+
+    /// The processes that live, and those that ended since the last call, in order of pid.
+    pub fn take(&mut self) -> Vec<PhpProcess> {
+        let ended = std::mem::take(&mut self.ended);
+        let alive = self.processes.iter().map(|(&pid, followed)| (pid, followed, true));
+        let mut processes: Vec<_> = alive
+            .chain(ended.iter().map(|(pid, followed)| (*pid, followed, false)))
+            .map(|(pid, followed, alive)| PhpProcess {
+                pid,
+                target: followed.image,
+                sapi: self.discovery.images[followed.image].sapi,
+                pool: followed.pool.clone(),
+                script: followed.script.clone(),
+                alive,
+            })
+            .collect();
+        processes.sort_unstable_by_key(|process| process.pid);
+        processes
+    }
+
+    fn add(&mut self, pid: u32, image: usize) {
+        if self.processes.len() >= PROCESSES {
+            return;
+        }
+        let sapi = self.discovery.images[image].sapi;
+        let script = (sapi == Sapi::Cli).then(|| discover::script(pid)).flatten().map(Arc::from);
+        self.processes.insert(pid, Followed { image, pool: None, script });
+    }
+}

@@ -1,0 +1,118 @@
+//! Which tiers work for which image, and why the others do not.
+
+use std::sync::Arc;
+
+use super::{
+    PhpProcess,
+    discover::Found,
+    image::{Image, Source},
+    kernel::Kernel,
+};
+use crate::model::{ExactTier, RequestsTier, SamplingTier, Target, TierState, Tiers};
+
+const NOT_LOADED: &str = "the BPF programs are not loaded";
+
+/// State of the tiers of all images.
+#[derive(Debug)]
+pub struct ImageTiers {
+    sampling: SamplingTier,
+    requests: Vec<RequestsTier>,
+}
+
+impl ImageTiers {
+    /// Starts sampling, where the programs are loaded and `hz` is not 0.
+    pub fn start(kernel: Option<&mut Kernel>, hz: u32) -> Self {
+        let unavailable = |reason| SamplingTier { state: TierState::Unavailable, hz: None, reason };
+        let sampling = match kernel {
+            _ if hz == 0 => {
+                SamplingTier { state: TierState::Off, hz: None, reason: "switched off by --hz 0".to_owned() }
+            }
+            None => unavailable(NOT_LOADED.to_owned()),
+            Some(kernel) => match kernel.sample(hz) {
+                Ok(()) => SamplingTier { state: TierState::On, hz: Some(hz), reason: String::new() },
+                Err(error) => unavailable(error.to_string()),
+            },
+        };
+        Self { sampling, requests: Vec::new() }
+    }
+
+    /// Attaches the images that were found since the last call.
+    pub fn attach(&mut self, mut kernel: Option<&mut Kernel>, images: &[Found]) {
+        for (id, found) in images.iter().enumerate().skip(self.requests.len()) {
+            let id = id as u32;
+            let unavailable = |reason| RequestsTier { state: TierState::Unavailable, source: None, reason };
+            let tier = match (kernel.as_deref_mut(), &found.image.requests) {
+                (None, _) => unavailable(NOT_LOADED.to_owned()),
+                (Some(kernel), requests) => {
+                    // Sampling needs the layout also where no request can be seen.
+                    let added = kernel.add_image(id, &found.image, found.sapi.uri_source());
+                    match (added, requests) {
+                        (Err(error), _) => unavailable(error.to_string()),
+                        (Ok(()), Err(reason)) => unavailable(reason.clone()),
+                        (Ok(()), Ok(sites)) => match kernel.attach_requests(id, &found.handle(), sites) {
+                            Ok(()) => RequestsTier {
+                                state: TierState::On,
+                                source: Some(name(sites.source).into()),
+                                reason: String::new(),
+                            },
+                            Err(error) => {
+                                kernel.detach(id);
+                                unavailable(error.to_string())
+                            }
+                        },
+                    }
+                }
+            };
+            self.requests.push(tier);
+        }
+    }
+
+    /// All images with their tiers and the processes that run them.
+    pub fn targets(&self, images: &[Found], processes: &[PhpProcess]) -> Vec<Target> {
+        images
+            .iter()
+            .zip(&self.requests)
+            .enumerate()
+            .map(|(id, (found, requests))| Target {
+                exe: found.path.to_string_lossy().into(),
+                version: found.image.version.as_deref().map(Arc::from),
+                sapi: found.sapi.name().into(),
+                zts: found.image.zts,
+                pids: processes.iter().filter(|p| p.alive && p.target == id).map(|p| p.pid).collect(),
+                tiers: Tiers {
+                    requests: requests.clone(),
+                    sampling: self.sampling_of(&found.image),
+                    exact: ExactTier {
+                        state: TierState::Unavailable,
+                        reason: "exact tracing is not part of this version".to_owned(),
+                    },
+                },
+            })
+            .collect()
+    }
+
+    fn sampling_of(&self, image: &Image) -> SamplingTier {
+        let reason = if self.sampling.state != TierState::On {
+            return self.sampling.clone();
+        } else if image.zts {
+            "it is built for threads (ZTS), whose stacks this version does not read".to_owned()
+        } else if image.executor_globals.is_none() {
+            "it does not export executor_globals".to_owned()
+        } else if image.offsets.is_none() {
+            match &image.version {
+                Some(version) => format!("the layout of PHP {version} is not known"),
+                None => "its PHP version was not found in the file".to_owned(),
+            }
+        } else {
+            return self.sampling.clone();
+        };
+        SamplingTier { state: TierState::Unavailable, hz: None, reason }
+    }
+}
+
+fn name(source: Source) -> &'static str {
+    match source {
+        Source::Usdt => "usdt",
+        Source::Symbol => "symbol",
+    }
+}

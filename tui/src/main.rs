@@ -1,6 +1,7 @@
 //! The `tusktop` binary: reads the command line and hands over to the library.
 
 use std::{
+    collections::BTreeMap,
     io::{self, IsTerminal as _, Write as _},
     process::ExitCode,
     time::Duration,
@@ -11,12 +12,13 @@ use clap::Parser as _;
 use jiff::tz::TimeZone;
 use tokio::signal::unix::{SignalKind, signal};
 use tusktop::{
+    app::Keymap,
     cli::{Cli, Command, Format, SnapArgs},
     collect::{php, proc},
     config::{self, ConfigError, Environment, Settings},
     export,
     session::{self, Session},
-    terminal::{self, TerminalError},
+    terminal,
     ui::theme::{self, ColorChoice, ThemeError},
 };
 
@@ -45,11 +47,13 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     }
     let environment = Environment::read();
     let settings = config::load(&cli.settings, &environment)?;
+    // Also where nothing is drawn: a wrong setting should not wait for the day that the screen is needed.
+    let screen = screen(&settings, &environment)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let code = runtime.block_on(async {
         match cli.command {
             Some(Command::Snap(arguments)) => snap(&settings, arguments).await,
-            None | Some(Command::Live) if can_draw() => live(&settings, &environment).await,
+            None | Some(Command::Live) if can_draw() => live(&settings, screen).await,
             None | Some(Command::Live) => {
                 snap(&settings, SnapArgs { duration: Duration::from_secs(1), format: Format::Table }).await
             }
@@ -72,16 +76,11 @@ fn options(settings: &Settings) -> session::Options {
 }
 
 /// Opens the screen; it ends when the user leaves, a signal comes or the terminal goes away.
-async fn live(settings: &Settings, environment: &Environment) -> anyhow::Result<ExitCode> {
-    let screen = screen(settings, environment)?;
+async fn live(settings: &Settings, screen: terminal::Options) -> anyhow::Result<ExitCode> {
     let (session, snapshots) = Session::start(&options(settings))?;
     let end = terminal::run(screen, snapshots).await;
     session.stop().await;
-    match end {
-        Ok(exit) => Ok(ExitCode::from(exit.code)),
-        Err(TerminalError::Keys(error)) => Err(settings.key_error(error.key(), &error).into()),
-        Err(error) => Err(error.into()),
-    }
+    Ok(ExitCode::from(end?.code))
 }
 
 fn screen(settings: &Settings, environment: &Environment) -> anyhow::Result<terminal::Options> {
@@ -89,12 +88,15 @@ fn screen(settings: &Settings, environment: &Environment) -> anyhow::Result<term
     // NO_COLOR has had its say in the merge of the settings.
     let depth = theme::depth(settings.color.into(), ColorChoice::Auto, variable);
     let name = settings.theme.as_deref().unwrap_or_else(|| theme::default_name(depth));
+    let keys: BTreeMap<_, _> =
+        settings.keys.iter().map(|binding| (binding.key.clone(), binding.action.clone())).collect();
+    Keymap::new(&keys).map_err(|error| settings.key_error(error.key(), &error))?;
     Ok(terminal::Options {
         theme: theme::load(name, environment.config_folder().as_deref())?,
         depth,
         ascii: settings.ascii || terminal::ascii_locale(variable),
         mouse: settings.mouse,
-        keys: settings.keys.iter().map(|binding| (binding.key.clone(), binding.action.clone())).collect(),
+        keys,
         time_zone: TimeZone::system(),
     })
 }

@@ -76,6 +76,18 @@ fn wrong_usage_ends_with_2_and_says_why_on_stderr() {
 }
 
 #[test]
+fn an_unknown_theme_or_action_is_wrong_even_where_nothing_is_drawn() {
+    let output = run(&["snap", "--no-php", "--theme", "drak"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("drak") && stderr(&output).contains("dark"), "{}", stderr(&output));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "[keys]\n\"ctrl+f\" = \"filtre\"\n").unwrap();
+    let output = run(&["snap", "--no-php", "--config", file.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("filtre") && stderr(&output).contains("filter"), "{}", stderr(&output));
+}
+
+#[test]
 fn a_wrong_configuration_ends_with_2_and_names_file_line_key_and_what_was_meant() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.toml");

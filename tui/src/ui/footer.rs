@@ -3,7 +3,11 @@
 use ratatui::{buffer::Buffer, layout::Rect};
 
 use super::{Screen, paint};
-use crate::{model::Level, text, view::Scene};
+use crate::{
+    model::{Level, Snapshot},
+    text,
+    view::Scene,
+};
 
 /// Draws the bottom lines and says how many they are.
 pub fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene) -> u16 {
@@ -22,7 +26,8 @@ pub fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene)
     let notices = screen.snapshot.map_or(&[][..], |snapshot| &snapshot.notices);
     let Some(notice) = notices.iter().max_by_key(|notice| notice.level) else { return 1 };
     // What is merely good to know does not take a line for ever; `!` has it.
-    if notice.level == Level::Info && screen.snapshot.is_some_and(|snapshot| !snapshot.php.targets.is_empty()) {
+    let observed = |snapshot: &Snapshot| snapshot.php.targets.iter().any(|target| !target.pids.is_empty());
+    if notice.level == Level::Info && screen.snapshot.is_some_and(observed) {
         return 1;
     }
     if area.height < 14 {

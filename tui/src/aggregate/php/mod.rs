@@ -206,7 +206,13 @@ fn of_tiers(targets: &[Target]) -> Vec<Notice> {
             }
         }
     }
-    if !targets.is_empty() {
+    if targets.iter().all(|target| target.pids.is_empty()) {
+        notices.push(Notice {
+            level: Level::Info,
+            text: "no PHP is running; it shows here as soon as it starts".to_owned(),
+            hint: String::new(),
+        });
+    } else {
         notices.push(Notice {
             level: Level::Info,
             text: "waiting time, exact calls, exceptions, errors, compiled files and memory growth are not collected"

@@ -152,3 +152,12 @@ fn a_tier_that_does_not_work_is_a_notice_with_its_reason() {
     let part = PhpAggregate::default().update(PhpSample { targets: vec![target], ..sample() }, 1.0, &www);
     assert!(part.notices.iter().any(|n| n.level == Level::Warning && n.text.contains("PHP 9.0 is not known")));
 }
+
+#[test]
+fn without_a_php_process_the_snapshot_says_so() {
+    let idle = Target { pids: Vec::new(), ..target() };
+    for targets in [Vec::new(), vec![idle]] {
+        let part = PhpAggregate::default().update(PhpSample { targets, ..PhpSample::default() }, 1.0, &www);
+        assert!(part.notices.iter().any(|notice| notice.text.contains("no PHP is running")));
+    }
+}

@@ -181,12 +181,13 @@ fn keep<K: Clone + Eq + Hash>(
         weights.push(rest.max(least_weight(total, area, min)));
     }
     let edges: Vec<Rect> = previous.tiles.iter().map(|tile| tile.rect).collect();
-    let rects = place(&weights, &previous.strips, area, min, Some(&edges))?;
-    let tiles: Vec<Tile<K>> =
-        previous.tiles.iter().zip(rects).map(|(tile, rect)| Tile { key: tile.key.clone(), rect }).collect();
     let noticeable = shares(&weights)
         .zip(&previous.shares)
         .any(|(now, then)| (now - then).abs() > then.max(f64::MIN_POSITIVE) * NOTICEABLE);
+    // A tile of the smallest size may fall below it by rounding alone; that is no reason to lay everything out anew.
+    let rects = place(&weights, &previous.strips, area, min, Some(&edges)).or((!noticeable).then_some(edges))?;
+    let tiles: Vec<Tile<K>> =
+        previous.tiles.iter().zip(rects).map(|(tile, rect)| Tile { key: tile.key.clone(), rect }).collect();
     let (strips, shares) = (previous.strips.clone(), previous.shares.clone());
     Some((Layout { area, tiles, merged, strips, shares }, noticeable))
 }

@@ -49,19 +49,22 @@ fn a_php_fpm_started_later_is_seen_and_one_restarted_is_seen_again() {
     let mut watch = Watch::start(0, Path::new("/"));
     let mut fpm = PhpFpm::start(FpmOptions::default());
     let seen = |watch: &Watch, uri: &str| watch.finished.iter().any(|finished| finished.request.uri == uri);
+    let followed = |watch: &Watch, family: &[u32]| {
+        let target = watch.last.targets.iter().find(|target| &*target.sapi == "fpm");
+        target.is_some_and(|target| family.iter().all(|pid| target.pids.contains(pid)))
+    };
+    let family = |fpm: &PhpFpm| fpm.family().iter().map(|process| process.pid).collect::<Vec<_>>();
+    watch.until("the new php-fpm is followed, master and workers", |watch| followed(watch, &family(&fpm)));
     fpm.get("www", "/post/1");
-    watch.until("the new php-fpm is seen", |watch| seen(watch, "/post/1"));
+    watch.until("its first request is seen", |watch| seen(watch, "/post/1"));
     fpm.restart();
     fpm.get("www", "/post/2");
     watch.until("it is seen after a restart", |watch| seen(watch, "/post/2"));
     fpm.reload();
     fpm.get("www", "/post/3");
     watch.until("it is seen after a reload", |watch| seen(watch, "/post/3"));
-    let family: Vec<_> = fpm.family().iter().map(|process| process.pid).collect();
-    watch.until("its processes are followed", |watch| {
-        let target = watch.last.targets.iter().find(|target| &*target.sapi == "fpm");
-        target.is_some_and(|target| family.iter().all(|pid| target.pids.contains(pid)))
-    });
+    let family = family(&fpm);
+    watch.until("its processes are followed", |watch| followed(watch, &family));
     fpm.stop();
     watch.until("its processes are forgotten", |watch| {
         watch.last.targets.iter().all(|target| target.pids.iter().all(|pid| !family.contains(pid)))
@@ -83,6 +86,11 @@ fn a_replaced_binary_is_watched_in_its_old_and_its_new_form() {
     std::fs::rename(&next, &binary).unwrap();
     let mut watch = Watch::start(0, Path::new("/"));
     let new = PhpFpm::start(FpmOptions { binary, ..options });
+    let workers = [old.workers("www"), new.workers("www")].concat();
+    watch.until("both are followed", |watch| {
+        let targets = &watch.last.targets;
+        workers.iter().all(|pid| targets.iter().any(|target| target.pids.contains(pid)))
+    });
     for _ in 0..5 {
         old.get("www", "/post/old");
         new.get("www", "/post/new");

@@ -129,6 +129,12 @@ const HOSTS: [&str; 8] = ["apache2", "httpd", "frankenphp", "unitd", "uwsgi", "l
 /// Executables and libraries that are remembered; more make it start anew.
 const FILES: usize = 4096;
 
+/// Images that are observed, as many as the kernel's map has room for. Each keeps its file open.
+const IMAGES: usize = 64;
+
+/// Files that could not be read of which a notice is given.
+const FAILURES: usize = 8;
+
 /// What a look at a process found.
 #[derive(Debug)]
 pub enum Look {
@@ -205,6 +211,9 @@ impl Discovery {
             Err(source) => return self.failed(id, path, ImageError::Open { path: path.to_owned(), source }),
         };
         let verdict = match Image::read(&file, path) {
+            Ok(Some(_)) if self.images.len() >= IMAGES => {
+                return self.failed(id, path, ImageError::TooMany { path: path.to_owned() });
+            }
             Ok(Some(image)) => {
                 self.images.push(Found { path: path.to_owned(), file, sapi: Sapi::of(path, executable), image });
                 Verdict::Php(self.images.len() - 1)
@@ -217,7 +226,7 @@ impl Discovery {
     }
 
     fn failed(&mut self, id: FileId, path: &Path, error: ImageError) -> Verdict {
-        if is_host(path) && self.failures.len() < FILES {
+        if is_host(path) && self.failures.len() < FAILURES {
             self.failures.insert(path.to_owned(), error);
         }
         self.remember(id, Verdict::Plain)

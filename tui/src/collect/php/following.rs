@@ -32,15 +32,18 @@ pub struct Following {
     ended: Vec<(u32, Followed)>,
     /// Programs that may load PHP as a library, with the frequent looks that are left.
     hosts: HashMap<u32, u8>,
+    /// A server was found: workers that it forked in the meantime are looked for at the next tick.
+    servers_found: bool,
     ticks: u32,
 }
 
 impl Following {
-    /// Looks at every process that lives and returns those that run PHP.
+    /// Looks at every process that lives and is not followed yet, and returns those that run PHP.
     pub fn scan(&mut self) -> Vec<(u32, Mapped)> {
         let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
         let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        pids.filter_map(|pid| Some((pid, self.look(pid)?))).collect()
+        let unknown: Vec<u32> = pids.filter(|pid| !self.processes.contains_key(pid)).collect();
+        unknown.into_iter().filter_map(|pid| Some((pid, self.look(pid)?))).collect()
     }
 
     /// Looks at one process; where it runs PHP, it is followed from now on.
@@ -49,6 +52,7 @@ impl Following {
             Look::Php(mapped) => {
                 self.hosts.remove(&pid);
                 self.add(pid, mapped.image);
+                self.servers_found |= self.discovery.images[mapped.image].sapi != Sapi::Cli;
                 return Some(mapped);
             }
             Look::Host if self.hosts.len() < PROCESSES => {
@@ -69,6 +73,8 @@ impl Following {
         if self.ticks.is_multiple_of(SWEEP) {
             self.processes.retain(|pid, _| fs::metadata(format!("/proc/{pid}")).is_ok());
         }
+        let mut found = if std::mem::take(&mut self.servers_found) { self.scan() } else { Vec::new() };
+        self.servers_found = false;
         for (&pid, followed) in &mut self.processes {
             if followed.pool.is_none() && self.discovery.images[followed.image].sapi == Sapi::Fpm {
                 followed.pool = discover::pool(pid);
@@ -82,7 +88,8 @@ impl Following {
             }
             *looks = looks.saturating_sub(1);
         }
-        due.into_iter().filter_map(|pid| Some((pid, self.look(pid)?))).collect()
+        found.extend(due.into_iter().filter_map(|pid| Some((pid, self.look(pid)?))));
+        found
     }
 
     /// A followed process forked.

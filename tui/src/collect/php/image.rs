@@ -27,6 +27,20 @@ pub enum ImageError {
         /// Reason.
         source: io::Error,
     },
+    /// The file is larger than any PHP: its tables are not read into our memory.
+    #[error("{path} has {bytes} bytes, more than any PHP that is known; it is not read")]
+    TooLarge {
+        /// File.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+    },
+    /// There are more PHP images than the maps have room for.
+    #[error("{path} is left out: there are more different PHP programs on this machine than can be observed")]
+    TooMany {
+        /// File.
+        path: PathBuf,
+    },
     /// The file is no ELF file that we understand.
     #[error("{path} is not an ELF file that can be read: {source}")]
     Elf {
@@ -102,6 +116,8 @@ pub struct Image {
 /// Version banner that every PHP holds.
 const BANNER: &[u8] = b"X-Powered-By: PHP/";
 const LONGEST_VERSION: usize = 32;
+/// A static PHP with a web server around it has about 100 MiB.
+const FILE_LIMIT: u64 = 256 << 20;
 /// No section that is read whole is believed to be larger.
 const SECTION_LIMIT: u64 = 64 << 20;
 
@@ -109,8 +125,12 @@ impl Image {
     /// Reads the file, which errors call `path`; `None` when it holds no PHP.
     ///
     /// # Errors
-    /// The file is malformed.
+    /// The file is malformed or too large.
     pub fn read(file: &File, path: &Path) -> Result<Option<Self>, ImageError> {
+        let bytes = file.metadata().map_err(|source| ImageError::Open { path: path.to_owned(), source })?.len();
+        if bytes > FILE_LIMIT {
+            return Err(ImageError::TooLarge { path: path.to_owned(), bytes });
+        }
         let cache = ReadCache::new(file);
         let elf = object::File::parse(&cache).map_err(|source| ImageError::Elf { path: path.to_owned(), source })?;
         Ok(Self::from_elf(&elf))
@@ -254,7 +274,7 @@ fn section<'a, R: ReadRef<'a>>(elf: &object::File<'a, R>, name: &str) -> Option<
 }
 
 fn version(rodata: &[u8]) -> Option<String> {
-    let at = rodata.windows(BANNER.len()).position(|window| window == BANNER)? + BANNER.len();
+    let at = memchr::memmem::find(rodata, BANNER)? + BANNER.len();
     let text = rodata.get(at..)?;
     let end = text
         .iter()
@@ -289,6 +309,14 @@ mod tests {
             let error = Image::read(&file.reopen().unwrap(), Path::new("/usr/sbin/strange")).unwrap_err();
             assert!(matches!(error, ImageError::Elf { .. }) && error.to_string().contains("/usr/sbin/strange"));
         }
+    }
+
+    #[test]
+    fn a_file_that_claims_to_be_huge_is_not_read() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(FILE_LIMIT + 1).unwrap();
+        let error = Image::read(file.as_file(), Path::new("/tmp/php")).unwrap_err();
+        assert!(matches!(error, ImageError::TooLarge { .. }));
     }
 
     #[test]

@@ -150,7 +150,8 @@ fn a_tier_that_does_not_work_is_a_notice_with_its_reason() {
         reason: "the layout of PHP 9.0 is not known".to_owned(),
     };
     let part = PhpAggregate::default().update(PhpSample { targets: vec![target], ..sample() }, 1.0, &www);
-    assert!(part.notices.iter().any(|n| n.level == Level::Warning && n.text.contains("PHP 9.0 is not known")));
+    let notice = part.notices.iter().find(|notice| notice.text.contains("PHP 9.0 is not known")).unwrap();
+    assert!(notice.level == Level::Warning && notice.hint.contains("7.0 to 8.5"));
 }
 
 #[test]

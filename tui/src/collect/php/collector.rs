@@ -29,6 +29,9 @@ use crate::{
 /// Requests kept between two ticks; more are counted as dropped events.
 const FINISHED: usize = 20_000;
 
+/// Stacks of requests kept between two ticks; samples of more are counted as dropped stacks.
+const STACKS: usize = 100_000;
+
 /// Longest time between two readings of the counts, so that their maps do not fill up under a long interval.
 const READING: Duration = Duration::from_secs(1);
 
@@ -71,8 +74,8 @@ struct Collector {
     /// Requests that samples may belong to, by pid and start.
     recent: HashMap<(u32, u64), Arc<RequestText>>,
     stacks: HashMap<CountKey, StackCount>,
-    /// Samples whose stack was not in the kernel's map.
-    unnamed: u64,
+    /// Samples whose stack was not in the kernel's map, or for which there was no room.
+    lost: u64,
     dropped: u64,
     stats: [u64; stat::COUNT as usize],
 }
@@ -93,7 +96,7 @@ impl Collector {
             running: Vec::new(),
             recent: HashMap::new(),
             stacks: HashMap::new(),
-            unnamed: 0,
+            lost: 0,
             dropped: 0,
             stats: [0; stat::COUNT as usize],
         };
@@ -165,10 +168,9 @@ impl Collector {
     /// The order matters: a sample that was counted before the maps are turned belongs to a request that still runs
     /// afterwards, or whose end is in the ring by then.
     fn gather(&mut self, ring: Option<&mut Ring>) {
-        let Some(mut kernel) = self.kernel.take() else { return };
+        let Some(kernel) = &mut self.kernel else { return };
         let turned = kernel.turn_counts();
         self.running = kernel.requests().map(|request| Arc::new(RequestText::decode(&request))).collect();
-        self.kernel = Some(kernel);
         self.drain(ring);
         for request in self.running.clone() {
             self.following.request(&request);
@@ -178,8 +180,9 @@ impl Collector {
         match turned.and_then(|()| kernel.take_counts()) {
             Ok(counts) => {
                 for (key, samples) in counts {
-                    let Some(stack) = self.names.stack(kernel, key.stack) else {
-                        self.unnamed += samples;
+                    let room = self.stacks.len() < STACKS || self.stacks.contains_key(&key);
+                    let Some(stack) = self.names.stack(kernel, key.stack).filter(|_| room) else {
+                        self.lost += samples;
                         continue;
                     };
                     let count = self.stacks.entry(key).or_insert_with(|| StackCount {
@@ -236,7 +239,7 @@ impl Collector {
             stacks: since(stat::STACKS_FULL)
                 + since(stat::COUNTS_FULL)
                 + since(stat::SAMPLES_BROKEN)
-                + std::mem::take(&mut self.unnamed),
+                + std::mem::take(&mut self.lost),
             names: since(stat::NAMES_FULL) + since(stat::NAMES_UNREAD),
         };
         sample.work = Work {

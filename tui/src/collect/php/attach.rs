@@ -1,4 +1,4 @@
-//! Attaches a loaded program to a place in a file, for every process that maps it, now or later.
+//! Attaches a loaded program to a place in a file, for every process that maps it, now or later, or for one alone.
 //!
 //! aya 0.14 cannot raise a probe's semaphore, so the perf event is opened here. Dropping an [`Attachment`] detaches;
 //! the kernel does the same when this process ends in whatever way.
@@ -56,6 +56,8 @@ pub struct Place<'a> {
     pub semaphore: u64,
     /// Handed to the program at each hit.
     pub cookie: u64,
+    /// This process only: others keep running without a trap. `None` for every process.
+    pub pid: Option<u32>,
 }
 
 /// An attached probe; it detaches when dropped.
@@ -135,8 +137,14 @@ pub fn attach(uprobe: UprobeType, program: BorrowedFd<'_>, place: Place<'_>) -> 
         config2: place.offset,
         ..PerfEventAttr::default()
     };
-    // SAFETY: the attribute and the path outlive the call, which reads them only; pid -1 with a CPU means all processes.
-    let event = unsafe { libc::syscall(libc::SYS_perf_event_open, &raw const attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC) };
+    // All processes need a CPU, of which any will do for a probe; one process is followed on every CPU.
+    let (pid, cpu): (libc::pid_t, i32) = match place.pid {
+        Some(pid) => (pid as libc::pid_t, -1),
+        None => (-1, 0),
+    };
+    // SAFETY: the attribute and the path outlive the call, which reads them only.
+    let event =
+        unsafe { libc::syscall(libc::SYS_perf_event_open, &raw const attr, pid, cpu, -1, PERF_FLAG_FD_CLOEXEC) };
     let event = owned(event).map_err(|source| failed("perf_event_open", source))?;
     let attr = LinkCreateAttr {
         program: program.as_raw_fd() as u32,

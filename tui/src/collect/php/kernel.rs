@@ -1,33 +1,31 @@
 //! The loaded BPF programs and their maps: load, attach, read. It knows the maps' layout and leaves their meaning to others.
 
-use std::{
-    collections::HashMap,
-    io,
-    os::fd::{AsFd, OwnedFd},
-    path::{Path, PathBuf},
-};
+mod layout;
+mod probes;
+
+use std::{io, path::PathBuf};
 
 use aya::{
     Ebpf, EbpfError,
     maps::{Array, HashMap as BpfHashMap, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf},
     programs::{
-        PerfEvent, ProgramError, RawTracePoint, UProbe,
+        PerfEvent, ProgramError, RawTracePoint,
         perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent},
     },
     util::online_cpus,
 };
-use tusktop_shared::{
-    self as shared, Config, CountKey, FunctionName, Process, Request, SITE_SHUTDOWN, SITE_STARTUP, Site, Stack,
-    UNKNOWN_OFFSET, stat,
-};
+use tusktop_shared::{self as shared, Config, CountKey, FunctionName, Process, Request, Stack, stat};
 
+use self::{layout::kernel_layout, probes::Probes};
 use super::{
-    attach::{self, AttachError, Attachment, Place, UprobeType},
-    btf::KernelTypes,
-    image::{Image, RequestSites},
+    attach::{AttachError, Attachment, UprobeType},
+    image::Image,
     operand::Architecture,
+    sites::ProbeSite,
     wire::Wire,
 };
+
+pub use probes::Target;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/tusktop.bpf.o"));
 
@@ -87,16 +85,13 @@ type Counts = PerCpuHashMap<MapData, Wire<CountKey>, u64>;
 /// The programs and their maps. Everything is detached when it is dropped.
 pub struct Kernel {
     ebpf: Ebpf,
-    uprobe: UprobeType,
-    request_program: Option<OwnedFd>,
-    attachments: HashMap<u32, Vec<Attachment>>,
-    cookies: u32,
+    /// What is attached to PHP images.
+    pub probes: Probes,
     /// The programs hold on to it by its descriptor until they are loaded.
     _config: Array<MapData, Wire<Config>>,
     active: Array<MapData, u32>,
     writing: u32,
     images: Hash<u32, shared::Image>,
-    sites: Hash<u32, Site>,
     processes: Hash<u32, Process>,
     requests: Hash<u64, Request>,
     names: Hash<u64, FunctionName>,
@@ -143,15 +138,11 @@ impl Kernel {
         }
         let ring = map!(ebpf, "EVENTS");
         let kernel = Self {
-            uprobe,
-            request_program: None,
-            attachments: HashMap::new(),
-            cookies: 0,
+            probes: Probes::new(uprobe, map!(ebpf, "SITES")),
             _config: config,
             active: map!(ebpf, "ACTIVE"),
             writing: 0,
             images: map!(ebpf, "IMAGES"),
-            sites: map!(ebpf, "SITES"),
             processes: map!(ebpf, "PROCESSES"),
             requests: map!(ebpf, "REQUESTS"),
             names: map!(ebpf, "NAMES"),
@@ -207,37 +198,6 @@ impl Kernel {
         self.images.insert(id, Wire(layout), 0).map_err(|source| KernelError::Map { name: "IMAGES", source })
     }
 
-    /// Attaches the request probes of an image, for every process that maps it.
-    ///
-    /// # Errors
-    /// The kernel refuses; probes that were attached before stay until [`Self::detach`].
-    pub fn attach_requests(&mut self, id: u32, path: &Path, sites: &RequestSites) -> Result<(), KernelError> {
-        let program = match &self.request_program {
-            Some(program) => program,
-            None => self.request_program.insert(load_request(&mut self.ebpf)?),
-        };
-        // The end first: a start that is seen always has its end seen.
-        for (kind, sites) in [(SITE_SHUTDOWN, &sites.shutdown), (SITE_STARTUP, &sites.startup)] {
-            for site in sites {
-                let cookie = self.cookies;
-                self.cookies += 1;
-                let wire = Site { address: site.address, image: id, kind, arguments: site.arguments };
-                self.sites
-                    .insert(cookie, Wire(wire), 0)
-                    .map_err(|source| KernelError::Map { name: "SITES", source })?;
-                let place = Place { path, offset: site.offset, semaphore: site.semaphore, cookie: u64::from(cookie) };
-                let attachment = attach::attach(self.uprobe, program.as_fd(), place)?;
-                self.attachments.entry(id).or_default().push(attachment);
-            }
-        }
-        Ok(())
-    }
-
-    /// Detaches all probes of an image.
-    pub fn detach(&mut self, id: u32) {
-        self.attachments.remove(&id);
-    }
-
     /// Tells the programs that a process runs an image.
     ///
     /// # Errors
@@ -246,6 +206,19 @@ impl Kernel {
         self.processes
             .insert(pid, Wire(Process { bias, image, reserved: 0 }), 0)
             .map_err(|source| KernelError::Map { name: "PROCESSES", source })
+    }
+
+    /// Attaches `program` to sites of an image, each with its kind.
+    ///
+    /// # Errors
+    /// The kernel refuses the program or a site; sites that were attached before stay until they are detached.
+    pub fn attach(
+        &mut self,
+        program: &'static str,
+        target: Target<'_>,
+        sites: &[(u32, &ProbeSite)],
+    ) -> Result<Vec<Attachment>, KernelError> {
+        self.probes.attach(&mut self.ebpf, program, target, sites)
     }
 
     /// Lets the programs write into the other map of counts; [`Self::take_counts`] then empties the one they left.
@@ -307,15 +280,6 @@ impl Kernel {
     }
 }
 
-fn load_request(ebpf: &mut Ebpf) -> Result<OwnedFd, KernelError> {
-    let name = "request";
-    let request: &mut UProbe = program(ebpf, name)?;
-    request
-        .load()
-        .and_then(|()| Ok(request.fd()?.as_fd().try_clone_to_owned()?))
-        .map_err(|source| KernelError::Program { name, source })
-}
-
 /// The verifier's log has thousands of lines; its verdict stands near the end.
 fn concise(error: &ProgramError) -> String {
     let ProgramError::LoadError { io_error, verifier_log } = error else { return error.to_string() };
@@ -347,19 +311,4 @@ fn permission(error: EbpfError) -> KernelError {
         return KernelError::Permission { source: io::Error::from(io::ErrorKind::PermissionDenied) };
     }
     KernelError::Object(error)
-}
-
-/// Offsets of the kernel's structures; what its type information does not have is unknown, and what needs it is left out.
-fn kernel_layout(architecture: Architecture) -> Config {
-    let types = KernelTypes::open(Path::new("/sys/kernel/btf/vmlinux")).ok();
-    let offset =
-        |structure, path| types.as_ref().and_then(|types| types.offset(structure, path)).unwrap_or(UNKNOWN_OFFSET);
-    Config {
-        task_tgid: offset("task_struct", "tgid"),
-        task_cpu_time: offset("task_struct", "se.sum_exec_runtime"),
-        task_memory: offset("task_struct", "mm"),
-        memory_arguments: offset("mm_struct", "arg_start"),
-        instruction_pointer: architecture.instruction_pointer(),
-        reserved: 0,
-    }
 }

@@ -2,9 +2,9 @@
 //! It hands over raw counts by pid; groups and rates are `aggregate`'s work.
 //!
 //! ```text
-//!  /proc, ELF ── following, discover, image, notes, operand, offsets ──┐
-//!  BPF object ── tiers, kernel, attach, btf, wire ─────────────────────┼── collector ── PhpSample
-//!  ring, maps ── ring, event, names ───────────────────────────────────┘
+//!  /proc, ELF ── following, discover, image, sites, notes, operand, offsets ──┐
+//!  BPF object ── tiers, kernel, attach, btf, wire ────────────────────────────┼── collector ── PhpSample
+//!  ring, maps ── ring, event, names ──────────────────────────────────────────┘
 //! ```
 
 mod attach;
@@ -20,6 +20,7 @@ mod notes;
 mod offsets;
 mod operand;
 mod ring;
+mod sites;
 mod tiers;
 mod wire;
 

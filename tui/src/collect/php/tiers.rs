@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
+use tusktop_shared::{SITE_SHUTDOWN, SITE_STARTUP};
+
 use super::{
     PhpProcess,
+    attach::Attachment,
     discover::Found,
-    image::{Image, Source},
-    kernel::Kernel,
+    image::Image,
+    kernel::{Kernel, KernelError, Target as AttachTarget},
+    sites::RequestSites,
 };
 use crate::model::{ExactTier, RequestsTier, SamplingTier, Target, TierState, Tiers};
 
@@ -17,6 +21,8 @@ const NOT_LOADED: &str = "the BPF programs are not loaded";
 pub struct ImageTiers {
     sampling: SamplingTier,
     requests: Vec<RequestsTier>,
+    /// What is attached for as long as the collector runs.
+    attachments: Vec<Attachment>,
 }
 
 impl ImageTiers {
@@ -33,7 +39,7 @@ impl ImageTiers {
                 Err(error) => unavailable(error.to_string()),
             },
         };
-        Self { sampling, requests: Vec::new() }
+        Self { sampling, requests: Vec::new(), attachments: Vec::new() }
     }
 
     /// Attaches the images that were found since the last call.
@@ -41,24 +47,24 @@ impl ImageTiers {
         for (id, found) in images.iter().enumerate().skip(self.requests.len()) {
             let id = id as u32;
             let unavailable = |reason| RequestsTier { state: TierState::Unavailable, source: None, reason };
-            let tier = match (kernel.as_deref_mut(), &found.image.requests) {
+            let tier = match (kernel.as_deref_mut(), found.image.sites.requests()) {
                 (None, _) => unavailable(NOT_LOADED.to_owned()),
                 (Some(kernel), requests) => {
                     // Sampling needs the layout also where no request can be seen.
                     let added = kernel.add_image(id, &found.image, found.sapi.uri_source());
                     match (added, requests) {
                         (Err(error), _) => unavailable(error.to_string()),
-                        (Ok(()), Err(reason)) => unavailable(reason.clone()),
-                        (Ok(()), Ok(sites)) => match kernel.attach_requests(id, &found.handle(), sites) {
-                            Ok(()) => RequestsTier {
-                                state: TierState::On,
-                                source: Some(name(sites.source).into()),
-                                reason: String::new(),
-                            },
-                            Err(error) => {
-                                kernel.detach(id);
-                                unavailable(error.to_string())
+                        (Ok(()), Err(reason)) => unavailable(reason),
+                        (Ok(()), Ok(sites)) => match attach_requests(kernel, id, found, &sites) {
+                            Ok(attached) => {
+                                self.attachments.extend(attached);
+                                RequestsTier {
+                                    state: TierState::On,
+                                    source: Some(sites.source.name().into()),
+                                    reason: String::new(),
+                                }
                             }
+                            Err(error) => unavailable(error.to_string()),
                         },
                     }
                 }
@@ -110,9 +116,14 @@ impl ImageTiers {
     }
 }
 
-fn name(source: Source) -> &'static str {
-    match source {
-        Source::Usdt => "usdt",
-        Source::Symbol => "symbol",
-    }
+fn attach_requests(
+    kernel: &mut Kernel,
+    image: u32,
+    found: &Found,
+    sites: &RequestSites,
+) -> Result<Vec<Attachment>, KernelError> {
+    // The end first: a start that is seen always has its end seen.
+    let ends = sites.shutdown.iter().map(|site| (SITE_SHUTDOWN, site));
+    let sites: Vec<_> = ends.chain(sites.startup.iter().map(|site| (SITE_STARTUP, site))).collect();
+    kernel.attach("request", AttachTarget { image, path: &found.handle(), pid: None }, &sites)
 }

@@ -1,0 +1,22 @@
+//! What the programs must know of this kernel, from its own type information.
+
+use std::path::Path;
+
+use tusktop_shared::{Config, UNKNOWN_OFFSET};
+
+use crate::collect::php::{btf::KernelTypes, operand::Architecture};
+
+/// Offsets of the kernel's structures; what its type information does not have is unknown, and what needs it is left out.
+pub fn kernel_layout(architecture: Architecture) -> Config {
+    let types = KernelTypes::open(Path::new("/sys/kernel/btf/vmlinux")).ok();
+    let offset =
+        |structure, path| types.as_ref().and_then(|types| types.offset(structure, path)).unwrap_or(UNKNOWN_OFFSET);
+    Config {
+        task_tgid: offset("task_struct", "tgid"),
+        task_cpu_time: offset("task_struct", "se.sum_exec_runtime"),
+        task_memory: offset("task_struct", "mm"),
+        memory_arguments: offset("mm_struct", "arg_start"),
+        instruction_pointer: architecture.instruction_pointer(),
+        reserved: 0,
+    }
+}

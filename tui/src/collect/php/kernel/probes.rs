@@ -1,0 +1,94 @@
+//! Attaches programs to sites of PHP images and numbers the sites, so that a program knows by its cookie where it was hit.
+
+use std::{
+    collections::HashMap,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
+
+use aya::{
+    Ebpf,
+    maps::{HashMap as BpfHashMap, MapData},
+    programs::UProbe,
+};
+use tusktop_shared::Site;
+
+use super::{KernelError, program};
+use crate::collect::php::{
+    attach::{self, Attachment, Place, UprobeType},
+    sites::ProbeSite,
+    wire::Wire,
+};
+
+/// Whom to attach to.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// Number of the image.
+    pub image: u32,
+    /// A path by which the kernel finds the file.
+    pub path: &'a Path,
+    /// This process only; `None` for every process that maps the file, now or later.
+    pub pid: Option<u32>,
+}
+
+/// Programs for probes, loaded when they are first needed, and the sites that they are attached to.
+pub struct Probes {
+    uprobe: UprobeType,
+    programs: HashMap<&'static str, OwnedFd>,
+    sites: BpfHashMap<MapData, u32, Wire<Site>>,
+    cookies: HashMap<(u32, u32, u64), u32>,
+}
+
+impl Probes {
+    /// Nothing is attached yet.
+    pub fn new(uprobe: UprobeType, sites: BpfHashMap<MapData, u32, Wire<Site>>) -> Self {
+        Self { uprobe, programs: HashMap::new(), sites, cookies: HashMap::new() }
+    }
+
+    /// Attaches `program` to sites, each with its kind.
+    pub fn attach(
+        &mut self,
+        ebpf: &mut Ebpf,
+        program: &'static str,
+        target: Target<'_>,
+        sites: &[(u32, &ProbeSite)],
+    ) -> Result<Vec<Attachment>, KernelError> {
+        if !self.programs.contains_key(program) {
+            self.programs.insert(program, load(ebpf, program)?);
+        }
+        let mut attachments = Vec::with_capacity(sites.len());
+        for (kind, site) in sites {
+            let cookie = self.cookie(target.image, *kind, site)?;
+            let place = Place {
+                path: target.path,
+                offset: site.offset,
+                semaphore: site.semaphore,
+                cookie: u64::from(cookie),
+                pid: target.pid,
+            };
+            attachments.push(attach::attach(self.uprobe, self.programs[program].as_fd(), place)?);
+        }
+        Ok(attachments)
+    }
+
+    /// The number of a site; one that was attached before keeps its number.
+    fn cookie(&mut self, image: u32, kind: u32, site: &ProbeSite) -> Result<u32, KernelError> {
+        let next = self.cookies.len() as u32;
+        let key = (image, kind, site.address);
+        if let Some(&cookie) = self.cookies.get(&key) {
+            return Ok(cookie);
+        }
+        let wire = Site { address: site.address, image, kind, arguments: site.arguments };
+        self.sites.insert(next, Wire(wire), 0).map_err(|source| KernelError::Map { name: "SITES", source })?;
+        self.cookies.insert(key, next);
+        Ok(next)
+    }
+}
+
+fn load(ebpf: &mut Ebpf, name: &'static str) -> Result<OwnedFd, KernelError> {
+    let uprobe: &mut UProbe = program(ebpf, name)?;
+    uprobe
+        .load()
+        .and_then(|()| Ok(uprobe.fd()?.as_fd().try_clone_to_owned()?))
+        .map_err(|source| KernelError::Program { name, source })
+}

@@ -23,6 +23,10 @@ pub const SITE_SHUTDOWN: u32 = 2;
 pub struct Config {
     /// Offset of `task_struct.tgid`.
     pub task_tgid: u32,
+    /// Offset of `task_struct.pid`, which is the id of the thread.
+    pub task_pid: u32,
+    /// Offset of `task_struct.__state`.
+    pub task_state: u32,
     /// Offset of `task_struct.se.sum_exec_runtime`.
     pub task_cpu_time: u32,
     /// Offset of `task_struct.mm`.
@@ -31,8 +35,6 @@ pub struct Config {
     pub memory_arguments: u32,
     /// Offset of the instruction pointer in the saved registers.
     pub instruction_pointer: u32,
-    /// Keeps the layout free of padding.
-    pub reserved: u32,
 }
 
 /// Layout of one PHP image. Addresses are as linked; a process adds its load bias.
@@ -83,7 +85,7 @@ pub struct Site {
     pub arguments: [Operand; 3],
 }
 
-const _: () = assert!(size_of::<Config>() == 24);
+const _: () = assert!(size_of::<Config>() == 28);
 const _: () = assert!(size_of::<Image>() == 40);
 const _: () = assert!(size_of::<Process>() == 16);
 const _: () = assert!(size_of::<Site>() == 16 + 3 * size_of::<Operand>());

@@ -16,8 +16,8 @@ pub use request::{
     TITLE_BYTES, URI_BYTES,
 };
 pub use stack::{
-    CLASS_BYTES, CountKey, FILE_BYTES, FUNCTION_BYTES, FUNCTION_EVAL, FUNCTION_INTERNAL, FUNCTION_USER, FunctionName,
-    MAX_FRAMES, NO_FUNCTION, STACK_TRUNCATED, Stack, mix,
+    CLASS_BYTES, Count, CountKey, FILE_BYTES, FUNCTION_BYTES, FUNCTION_EVAL, FUNCTION_INTERNAL, FUNCTION_USER,
+    FunctionName, MAX_FRAMES, NO_FUNCTION, NOT_WALKED, STACK_TRUNCATED, Stack, Wait, mix,
 };
 
 /// Counters that the BPF programs keep, one `u64` per CPU each. The numbers are indexes of the `STATS` map.
@@ -50,6 +50,12 @@ pub mod stat {
     pub const PROBE_HITS: u32 = 12;
     /// Frames walked in all samples.
     pub const FRAMES: u32 = 13;
+    /// Walks at threads that block.
+    pub const WAIT_RUNS: u32 = 14;
+    /// Nanoseconds in them.
+    pub const WAIT_NS: u32 = 15;
+    /// Waits whose stack was not walked, because walking had taken its share of the CPU.
+    pub const WAITS_NOT_WALKED: u32 = 16;
     /// Number of counters.
-    pub const COUNT: u32 = 14;
+    pub const COUNT: u32 = 17;
 }

@@ -27,6 +27,8 @@ pub struct Request {
     pub started_ns: u64,
     /// CPU time of its thread at its start.
     pub cpu_ns: u64,
+    /// Time that its thread was blocked since then.
+    pub wait_ns: u64,
     /// Process.
     pub pid: u32,
     /// Key of the image.
@@ -79,6 +81,6 @@ pub struct ProcessEvent {
     pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<Request>() == 32 + METHOD_BYTES + TITLE_BYTES + SCRIPT_BYTES + URI_BYTES);
+const _: () = assert!(size_of::<Request>() == 40 + METHOD_BYTES + TITLE_BYTES + SCRIPT_BYTES + URI_BYTES);
 const _: () = assert!(size_of::<RequestEvent>() == 32 + size_of::<Request>());
 const _: () = assert!(size_of::<ProcessEvent>() == 16);

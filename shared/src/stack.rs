@@ -72,7 +72,34 @@ pub struct Stack {
     pub frames: [u64; MAX_FRAMES],
 }
 
-/// What a count of samples belongs to.
+/// Key of no stack: that of a wait whose stack was not walked. All keys of stacks that were walked are odd.
+pub const NOT_WALKED: u64 = 0;
+
+/// A thread that is blocked.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wait {
+    /// `CLOCK_MONOTONIC` when it left the CPU.
+    pub since_ns: u64,
+    /// As in [`CountKey`].
+    pub request: u64,
+    /// Key of its stack, or [`NOT_WALKED`].
+    pub stack: u64,
+}
+
+/// What was counted for one stack.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Samples on the CPU.
+    pub samples: u64,
+    /// Waits that ended.
+    pub waits: u64,
+    /// Their time.
+    pub wait_ns: u64,
+}
+
+/// What a count belongs to.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CountKey {
@@ -89,6 +116,8 @@ pub struct CountKey {
 const _: () = assert!(size_of::<FunctionName>() == 24 + FUNCTION_BYTES + CLASS_BYTES + FILE_BYTES);
 const _: () = assert!(size_of::<Stack>() == 16 + 8 * MAX_FRAMES);
 const _: () = assert!(size_of::<CountKey>() == 24);
+const _: () = assert!(size_of::<Wait>() == 24);
+const _: () = assert!(size_of::<Count>() == 24);
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,8 @@ mod php;
 mod process;
 mod request;
 mod sample;
+mod stack;
+mod switch;
 
 #[cfg(not(test))]
 #[panic_handler]

@@ -4,9 +4,12 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf},
 };
-use tusktop_shared::{Config, CountKey, FunctionName, Image, Process, Request, Site, Stack, stat};
+use tusktop_shared::{Config, Count, CountKey, FunctionName, Image, Process, Request, Site, Stack, Wait, stat};
 
-use crate::{process::OnCpu, sample::Scratch};
+use crate::{
+    stack::Scratch,
+    switch::{OnCpu, Walks},
+};
 
 /// Facts about the kernel; one entry.
 #[map]
@@ -32,6 +35,14 @@ pub static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(16384, 0
 #[map]
 pub static ON_CPU: PerCpuArray<OnCpu> = PerCpuArray::with_max_entries(1, 0);
 
+/// What each CPU has spent on stacks of threads that block.
+#[map]
+pub static WALKS: PerCpuArray<Walks> = PerCpuArray::with_max_entries(1, 0);
+
+/// Threads that are blocked inside PHP code or a request, by pid << 32 | tid.
+#[map]
+pub static WAITING: HashMap<u64, Wait> = HashMap::with_max_entries(4096, 0);
+
 /// Requests that run, by pid << 32 | tid.
 #[map]
 pub static REQUESTS: HashMap<u64, Request> = HashMap::with_max_entries(4096, 0);
@@ -48,13 +59,13 @@ pub static NAMES: HashMap<u64, FunctionName> = HashMap::with_max_entries(16384, 
 #[map]
 pub static STACKS: HashMap<u64, Stack> = HashMap::with_max_entries(8192, 0);
 
-/// Samples, written while `ACTIVE` is 0.
+/// Samples and waits, written while `ACTIVE` is 0.
 #[map]
-pub static COUNTS_0: PerCpuHashMap<CountKey, u64> = PerCpuHashMap::with_max_entries(16384, 0);
+pub static COUNTS_0: PerCpuHashMap<CountKey, Count> = PerCpuHashMap::with_max_entries(16384, 0);
 
-/// Samples, written while `ACTIVE` is 1.
+/// Samples and waits, written while `ACTIVE` is 1.
 #[map]
-pub static COUNTS_1: PerCpuHashMap<CountKey, u64> = PerCpuHashMap::with_max_entries(16384, 0);
+pub static COUNTS_1: PerCpuHashMap<CountKey, Count> = PerCpuHashMap::with_max_entries(16384, 0);
 
 /// Size of `EVENTS`.
 pub const RING_BYTES: u32 = 2 << 20;
@@ -67,7 +78,7 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 #[map]
 pub static STATS: PerCpuArray<u64> = PerCpuArray::with_max_entries(stat::COUNT, 0);
 
-/// Room for one sample. A timer interrupt is not interrupted by another one, so one a CPU is enough.
+/// Room for one walk. Timers do not interrupt each other, nor the scheduler, so one a CPU is enough.
 #[map]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 

@@ -19,7 +19,8 @@ use crate::{
     arguments::{argument, register},
     maps::{EMPTY_REQUEST, EVENTS, IMAGES, PROCESSES, REQUESTS, RING_BYTES, SITES, add},
     php::{apache_request_line, fastcgi_uri, fetch, pointer, sapi},
-    process::{config, cpu_time, title},
+    process::{config, title},
+    switch::cpu_time,
 };
 
 /// The reader is woken when more than this waits in the ring.

@@ -199,6 +199,7 @@ mod tests {
             duration_ms: Default::default(),
             histogram: Default::default(),
             cpu_ns: None,
+            wait_ns: None,
             rss_growth_bytes: None,
         }
     }

@@ -197,6 +197,9 @@ pub struct Route {
     pub histogram: Histogram,
     /// CPU time of the requests; `None` when not collected.
     pub cpu_ns: Option<u64>,
+    /// Time that the requests were blocked; `None` when not collected.
+    #[serde(default)]
+    pub wait_ns: Option<u64>,
     /// Memory that the workers gained over these requests; `None` when not collected.
     pub rss_growth_bytes: Option<i64>,
 }
@@ -218,6 +221,9 @@ pub struct Request {
     pub duration_ms: f64,
     /// CPU time of its thread; `None` when not known.
     pub cpu_ms: Option<f64>,
+    /// Time that its thread was blocked, in waits that have ended; `None` when not known.
+    #[serde(default)]
+    pub wait_ms: Option<f64>,
     /// It has ended.
     pub finished: bool,
     /// Index into [`Php::routes`].

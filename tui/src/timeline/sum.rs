@@ -182,6 +182,7 @@ fn add_route(sum: &mut Route, route: &Route) {
         (a, b) => a.or(b),
     };
     sum.cpu_ns = plus(sum.cpu_ns, route.cpu_ns);
+    sum.wait_ns = plus(sum.wait_ns, route.wait_ns);
     sum.rss_growth_bytes = plus(sum.rss_growth_bytes, route.rss_growth_bytes);
 }
 

@@ -35,6 +35,7 @@ fn route(path: &str, durations_ms: &[u64]) -> Route {
         duration_ms: Default::default(),
         histogram,
         cpu_ns: None,
+        wait_ns: None,
         rss_growth_bytes: None,
     }
 }
@@ -137,6 +138,7 @@ fn finished_requests_appear_once_and_running_ones_are_those_of_now() {
         started_at: at(second),
         duration_ms: 5.0,
         cpu_ms: None,
+        wait_ms: None,
         finished,
         route: 0,
     };

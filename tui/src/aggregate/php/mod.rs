@@ -74,7 +74,7 @@ impl PhpAggregate {
                 Some(request) => routes.of_request(group(count.pid), request),
                 None => routes.of_script(group(count.pid), scripts.get(&count.pid).copied()),
             };
-            stacks.add(route, &count.stack, count.samples);
+            stacks.add(route, &count.stack, count.samples, count.wait_ns);
         }
         requests.extend(notable(&mut finished).map(|(request, route)| ended(request, sample.now, route)));
         self.workers.update(&sample);
@@ -95,7 +95,10 @@ impl PhpAggregate {
             php: Arc::new(php),
             drops: sample.drops,
             cost: Cost {
-                bpf_ratio: rate((sample.work.sample_ns + sample.work.probe_ns) as f64 / 1e9, interval_s),
+                bpf_ratio: rate(
+                    (sample.work.sample_ns + sample.work.wait_ns + sample.work.probe_ns) as f64 / 1e9,
+                    interval_s,
+                ),
                 probe_hits_per_s: rate(sample.work.probe_hits as f64, interval_s),
                 ..Cost::default()
             },
@@ -161,6 +164,7 @@ fn running(request: &RequestText, now: Now, route: usize) -> Request {
         started_at: started_at(request, now),
         duration_ms: now.monotonic_ns.saturating_sub(request.started_ns) as f64 / 1e6,
         cpu_ms: None,
+        wait_ms: Some(request.wait_ns as f64 / 1e6),
         finished: false,
         route,
     }
@@ -218,8 +222,7 @@ fn of_tiers(targets: &[Target]) -> Vec<Notice> {
     } else {
         notices.push(Notice {
             level: Level::Info,
-            text: "waiting time, exact calls, exceptions, errors, compiled files and memory growth are not collected"
-                .to_owned(),
+            text: "exact calls, exceptions, errors, compiled files and memory growth are not collected".to_owned(),
             hint: String::new(),
         });
     }

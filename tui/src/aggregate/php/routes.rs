@@ -55,6 +55,7 @@ impl Routes {
         if let Some(cpu_ns) = request.cpu_ns {
             route.cpu_ns = Some(route.cpu_ns.unwrap_or(0) + cpu_ns);
         }
+        route.wait_ns = Some(route.wait_ns.unwrap_or(0) + request.request.wait_ns);
     }
 
     /// The routes with their summaries.
@@ -86,6 +87,7 @@ impl Routes {
                 duration_ms: DurationSummary::default(),
                 histogram: Histogram::default(),
                 cpu_ns: None,
+                wait_ns: None,
                 rss_growth_bytes: None,
             });
             routes.len() - 1
@@ -103,6 +105,7 @@ mod tests {
             image: 0,
             started_ns: 0,
             cpu_ns: 0,
+            wait_ns: 0,
             pool: None,
             method: "GET".to_owned(),
             script: "/index.php".to_owned(),

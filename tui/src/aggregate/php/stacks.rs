@@ -22,8 +22,8 @@ pub struct Stacks {
 }
 
 impl Stacks {
-    /// Adds samples of one stack.
-    pub fn add(&mut self, route: usize, stack: &NamedStack, samples: u64) {
+    /// Adds samples and waiting time of one stack.
+    pub fn add(&mut self, route: usize, stack: &NamedStack, samples: u64, wait_ns: u64) {
         self.calls += 1;
         let mut frames = Vec::with_capacity(stack.frames.len());
         for (depth, text) in stack.frames.iter().enumerate() {
@@ -32,18 +32,23 @@ impl Stacks {
             let function = &mut self.functions[index];
             if depth == 0 {
                 function.self_samples += samples;
+                function.self_wait_ns = Some(function.self_wait_ns.unwrap_or(0) + wait_ns);
             }
             if self.counted_in[index] != self.calls {
                 self.counted_in[index] = self.calls;
                 function.total_samples += samples;
+                function.total_wait_ns = Some(function.total_wait_ns.unwrap_or(0) + wait_ns);
             }
         }
         let key = (route, frames, stack.truncated);
         if let Some(&index) = self.stack_index.get(&key) {
-            self.stacks[index].samples += samples;
+            let known = &mut self.stacks[index];
+            known.samples += samples;
+            known.wait_ns = Some(known.wait_ns.unwrap_or(0) + wait_ns);
             return;
         }
-        self.stacks.push(Stack { route, frames: key.1.clone(), samples, wait_ns: None, truncated: stack.truncated });
+        let (frames, wait_ns) = (key.1.clone(), Some(wait_ns));
+        self.stacks.push(Stack { route, frames, samples, wait_ns, truncated: stack.truncated });
         self.stack_index.insert(key, self.stacks.len() - 1);
     }
 
@@ -59,8 +64,8 @@ impl Stacks {
             kind: text.kind,
             self_samples: 0,
             total_samples: 0,
-            self_wait_ns: None,
-            total_wait_ns: None,
+            self_wait_ns: Some(0),
+            total_wait_ns: Some(0),
             calls: None,
             self_ns: None,
             total_ns: None,
@@ -93,10 +98,12 @@ mod tests {
     #[test]
     fn recursion_counts_once_in_total_and_only_the_leaf_counts_in_self() {
         let mut stacks = Stacks::default();
-        stacks.add(0, &stack(&["f", "f", "main"]), 3);
-        stacks.add(0, &stack(&["main"]), 2);
+        stacks.add(0, &stack(&["f", "f", "main"]), 3, 50);
+        stacks.add(0, &stack(&["main"]), 2, 7);
         let by_name = |name: &str| stacks.functions.iter().find(|f| &*f.name == name).unwrap();
         assert_eq!((by_name("f").self_samples, by_name("f").total_samples), (3, 3));
+        assert_eq!((by_name("f").self_wait_ns, by_name("f").total_wait_ns), (Some(50), Some(50)));
+        assert_eq!((by_name("main").self_wait_ns, by_name("main").total_wait_ns), (Some(7), Some(57)));
         assert_eq!((by_name("main").self_samples, by_name("main").total_samples), (2, 5));
         let selfs: u64 = stacks.functions.iter().map(|f| f.self_samples).sum();
         assert_eq!(selfs, stacks.stacks.iter().map(|s| s.samples).sum::<u64>());
@@ -106,7 +113,7 @@ mod tests {
     fn equal_stacks_of_one_route_merge_and_those_of_two_do_not() {
         let mut stacks = Stacks::default();
         for (route, samples) in [(0, 1), (0, 4), (1, 2)] {
-            stacks.add(route, &stack(&["f", "main"]), samples);
+            stacks.add(route, &stack(&["f", "main"]), samples, 0);
         }
         let samples: Vec<_> = stacks.stacks.iter().map(|s| (s.route, s.samples)).collect();
         assert_eq!(samples, [(0, 5), (1, 2)]);

@@ -20,6 +20,7 @@ use super::{
     names::Names,
     ring::{self, Ring},
     tiers::ImageTiers,
+    waits::Waits,
 };
 use crate::{
     collect::{Sample, Tick},
@@ -71,6 +72,7 @@ struct Collector {
     names: Names,
     finished: Vec<FinishedRequest>,
     running: Vec<Arc<RequestText>>,
+    waits: Waits,
     /// Requests that samples may belong to, by pid and start.
     recent: HashMap<(u32, u64), Arc<RequestText>>,
     stacks: HashMap<CountKey, StackCount>,
@@ -94,6 +96,7 @@ impl Collector {
             names: Names::default(),
             finished: Vec::new(),
             running: Vec::new(),
+            waits: Waits::default(),
             recent: HashMap::new(),
             stacks: HashMap::new(),
             lost: 0,
@@ -178,11 +181,12 @@ impl Collector {
         }
         let Some(kernel) = &mut self.kernel else { return };
         match turned.and_then(|()| kernel.take_counts()) {
-            Ok(counts) => {
-                for (key, samples) in counts {
+            Ok(mut counts) => {
+                self.waits.settle(&mut counts, kernel.waiting(), monotonic());
+                for (key, counted) in counts {
                     let room = self.stacks.len() < STACKS || self.stacks.contains_key(&key);
                     let Some(stack) = self.names.stack(kernel, key.stack).filter(|_| room) else {
-                        self.lost += samples;
+                        self.lost += counted.samples + counted.waits;
                         continue;
                     };
                     let count = self.stacks.entry(key).or_insert_with(|| StackCount {
@@ -190,8 +194,10 @@ impl Collector {
                         request: self.recent.get(&(key.pid, key.request)).cloned(),
                         stack,
                         samples: 0,
+                        wait_ns: 0,
                     });
-                    count.samples += samples;
+                    count.samples += counted.samples;
+                    count.wait_ns += counted.wait_ns;
                 }
             }
             Err(error) => {
@@ -247,6 +253,8 @@ impl Collector {
             sample_runs: since(stat::SAMPLE_RUNS),
             sample_ns: since(stat::SAMPLE_NS),
             frames: since(stat::FRAMES),
+            wait_runs: since(stat::WAIT_RUNS),
+            wait_ns: since(stat::WAIT_NS),
             probe_hits: since(stat::PROBE_HITS),
             probe_ns: since(stat::PROBE_NS),
         };
@@ -266,8 +274,11 @@ fn failure(error: &KernelError) -> Notice {
 }
 
 fn now() -> Now {
-    let monotonic = clock_gettime(ClockId::Monotonic);
-    let monotonic = Duration::new(monotonic.tv_sec.unsigned_abs(), monotonic.tv_nsec.unsigned_abs() as u32);
-    let at = SystemTime::now().try_into().unwrap_or_default();
-    Now { at, monotonic_ns: monotonic.as_nanos() as u64 }
+    Now { at: SystemTime::now().try_into().unwrap_or_default(), monotonic_ns: monotonic() }
+}
+
+/// `CLOCK_MONOTONIC`, which is what the programs read, in nanoseconds.
+fn monotonic() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32).as_nanos() as u64
 }

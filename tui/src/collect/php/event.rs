@@ -15,6 +15,8 @@ pub struct RequestText {
     pub started_ns: u64,
     /// CPU time of its thread at its start; 0 when not known.
     pub cpu_ns: u64,
+    /// Time that its thread was blocked since then, waits that have ended.
+    pub wait_ns: u64,
     /// php-fpm pool of the process; `None` elsewhere.
     pub pool: Option<Arc<str>>,
     /// HTTP method; empty on the command line.
@@ -107,6 +109,7 @@ impl RequestText {
             image: request.image,
             started_ns: request.started_ns,
             cpu_ns: request.cpu_ns,
+            wait_ns: request.wait_ns,
             pool: pool_of_title(&text(&request.title)),
             method: known(text(&request.method)),
             script: known(text(&request.script)),
@@ -140,6 +143,7 @@ mod tests {
         let mut request = Request {
             started_ns: 5,
             cpu_ns: 3,
+            wait_ns: 0,
             pid: 42,
             image: 1,
             uri_source,

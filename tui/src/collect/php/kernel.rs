@@ -14,7 +14,7 @@ use aya::{
     },
     util::online_cpus,
 };
-use tusktop_shared::{self as shared, Config, CountKey, FunctionName, Process, Request, Stack, stat};
+use tusktop_shared::{self as shared, Config, Count, CountKey, FunctionName, Process, Request, Stack, Wait, stat};
 
 use self::{layout::kernel_layout, probes::Probes};
 use super::{
@@ -80,7 +80,7 @@ pub enum KernelError {
 const REQUESTS: usize = 4096;
 
 type Hash<K, V> = BpfHashMap<MapData, K, Wire<V>>;
-type Counts = PerCpuHashMap<MapData, Wire<CountKey>, u64>;
+type Counts = PerCpuHashMap<MapData, Wire<CountKey>, Wire<Count>>;
 
 /// The programs and their maps. Everything is detached when it is dropped.
 pub struct Kernel {
@@ -94,6 +94,7 @@ pub struct Kernel {
     images: Hash<u32, shared::Image>,
     processes: Hash<u32, Process>,
     requests: Hash<u64, Request>,
+    waiting: Hash<u64, Wait>,
     names: Hash<u64, FunctionName>,
     stacks: Hash<u64, Stack>,
     counts: [Counts; 2],
@@ -145,6 +146,7 @@ impl Kernel {
             images: map!(ebpf, "IMAGES"),
             processes: map!(ebpf, "PROCESSES"),
             requests: map!(ebpf, "REQUESTS"),
+            waiting: map!(ebpf, "WAITING"),
             names: map!(ebpf, "NAMES"),
             stacks: map!(ebpf, "STACKS"),
             counts: [map!(ebpf, "COUNTS_0"), map!(ebpf, "COUNTS_1")],
@@ -230,17 +232,23 @@ impl Kernel {
         self.active.set(0, self.writing, 0).map_err(|source| KernelError::Map { name: "ACTIVE", source })
     }
 
-    /// Takes all samples that the programs wrote before the last turn.
+    /// Takes all samples and waits that the programs wrote before the last turn.
     ///
     /// # Errors
     /// The map cannot be read.
-    pub fn take_counts(&mut self) -> Result<Vec<(CountKey, u64)>, KernelError> {
+    pub fn take_counts(&mut self) -> Result<Vec<(CountKey, Count)>, KernelError> {
         let failed = |source| KernelError::Map { name: "COUNTS", source };
         let counts = &mut self.counts[(self.writing ^ 1) as usize];
         let keys: Vec<_> = counts.keys().collect::<Result<_, _>>().map_err(failed)?;
         let mut taken = Vec::with_capacity(keys.len());
         for key in keys {
-            taken.push((key.0, counts.get(&key, 0).map_err(failed)?.iter().sum()));
+            let mut sum = Count::default();
+            for Wire(count) in counts.get(&key, 0).map_err(failed)?.iter() {
+                sum.samples += count.samples;
+                sum.waits += count.waits;
+                sum.wait_ns += count.wait_ns;
+            }
+            taken.push((key.0, sum));
             counts.remove(&key).map_err(failed)?;
         }
         Ok(taken)
@@ -272,6 +280,11 @@ impl Kernel {
     pub fn requests(&self) -> impl Iterator<Item = Request> {
         // An entry that goes away makes the kernel begin anew; the bound ends that on a busy server.
         self.requests.iter().take(2 * REQUESTS).flatten().map(|(_, request)| request.0)
+    }
+
+    /// Threads that are blocked now, by pid << 32 | tid.
+    pub fn waiting(&self) -> impl Iterator<Item = (u64, Wait)> {
+        self.waiting.iter().take(2 * REQUESTS).flatten().map(|(key, wait)| (key, wait.0))
     }
 
     /// The counters of all CPUs, by the indexes of `tusktop_shared::stat`.

@@ -4,7 +4,7 @@
 //! ```text
 //!  /proc, ELF ── following, discover, image, sites, notes, operand, offsets ──┐
 //!  BPF object ── tiers, kernel, attach, btf, wire ────────────────────────────┼── collector ── PhpSample
-//!  ring, maps ── ring, event, names ──────────────────────────────────────────┘
+//!  ring, maps ── ring, event, names, waits ───────────────────────────────────┘
 //! ```
 
 mod attach;
@@ -22,6 +22,7 @@ mod operand;
 mod ring;
 mod sites;
 mod tiers;
+mod waits;
 mod wire;
 
 use std::sync::Arc;
@@ -50,7 +51,7 @@ pub struct PhpSample {
     pub targets: Vec<Target>,
     /// Processes that run PHP, and those that ended in the interval.
     pub processes: Vec<PhpProcess>,
-    /// Samples by process, request and stack.
+    /// Samples and waits by process, request and stack.
     pub stacks: Vec<StackCount>,
     /// Requests that ended.
     pub finished: Vec<FinishedRequest>,
@@ -92,7 +93,7 @@ pub struct PhpProcess {
     pub alive: bool,
 }
 
-/// Samples of one stack of one process in one request.
+/// Samples and waits of one stack of one process in one request.
 #[derive(Debug, Clone)]
 pub struct StackCount {
     /// Process.
@@ -101,8 +102,10 @@ pub struct StackCount {
     pub request: Option<Arc<RequestText>>,
     /// Functions.
     pub stack: Arc<NamedStack>,
-    /// Samples.
+    /// Samples on the CPU.
     pub samples: u64,
+    /// Time blocked.
+    pub wait_ns: u64,
 }
 
 /// Work of the BPF programs during the interval.
@@ -116,6 +119,10 @@ pub struct Work {
     pub sample_ns: u64,
     /// Frames walked in them.
     pub frames: u64,
+    /// Walks at threads that block.
+    pub wait_runs: u64,
+    /// Nanoseconds in them.
+    pub wait_ns: u64,
     /// Hits of request probes.
     pub probe_hits: u64,
     /// Nanoseconds in their program.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use tusktop_shared::{
-    CLASS_BYTES, FILE_BYTES, FUNCTION_BYTES, FUNCTION_EVAL, FUNCTION_INTERNAL, FunctionName, NO_FUNCTION,
+    CLASS_BYTES, FILE_BYTES, FUNCTION_BYTES, FUNCTION_EVAL, FUNCTION_INTERNAL, FunctionName, NO_FUNCTION, NOT_WALKED,
     STACK_TRUNCATED,
 };
 
@@ -41,6 +41,9 @@ pub struct NamedStack {
 const STACKS: usize = 6_000;
 const NAMES: usize = 12_000;
 
+/// What stands for the functions of waits whose stack was not walked.
+const NOT_WALKED_NAME: &str = "(outside of functions, or too many waits)";
+
 /// Names that were read so far.
 #[derive(Debug)]
 pub struct Names {
@@ -48,20 +51,32 @@ pub struct Names {
     texts: HashSet<Arc<FunctionText>>,
     stacks: HashMap<u64, Arc<NamedStack>>,
     unknown: Arc<FunctionText>,
+    not_walked: Arc<NamedStack>,
 }
 
 impl Default for Names {
     fn default() -> Self {
-        let none: Arc<str> = "".into();
-        let unknown =
-            FunctionText { name: "?".into(), class: none.clone(), file: none, line: 0, kind: FunctionKind::Unknown };
-        Self { functions: HashMap::new(), texts: HashSet::new(), stacks: HashMap::new(), unknown: Arc::new(unknown) }
+        let unknown = |name: &str| {
+            let none: Arc<str> = "".into();
+            let (name, class, file) = (name.into(), none.clone(), none);
+            Arc::new(FunctionText { name, class, file, line: 0, kind: FunctionKind::Unknown })
+        };
+        Self {
+            functions: HashMap::new(),
+            texts: HashSet::new(),
+            stacks: HashMap::new(),
+            unknown: unknown("?"),
+            not_walked: Arc::new(NamedStack { frames: vec![unknown(NOT_WALKED_NAME)], truncated: false }),
+        }
     }
 }
 
 impl Names {
     /// The stack of a key; `None` when the kernel had no room for it.
     pub fn stack(&mut self, kernel: &Kernel, key: u64) -> Option<Arc<NamedStack>> {
+        if key == NOT_WALKED {
+            return Some(self.not_walked.clone());
+        }
         if let Some(stack) = self.stacks.get(&key) {
             return Some(stack.clone());
         }

@@ -13,10 +13,11 @@ pub fn kernel_layout(architecture: Architecture) -> Config {
         |structure, path| types.as_ref().and_then(|types| types.offset(structure, path)).unwrap_or(UNKNOWN_OFFSET);
     Config {
         task_tgid: offset("task_struct", "tgid"),
+        task_pid: offset("task_struct", "pid"),
+        task_state: offset("task_struct", "__state"),
         task_cpu_time: offset("task_struct", "se.sum_exec_runtime"),
         task_memory: offset("task_struct", "mm"),
         memory_arguments: offset("mm_struct", "arg_start"),
         instruction_pointer: architecture.instruction_pointer(),
-        reserved: 0,
     }
 }

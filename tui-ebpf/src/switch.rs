@@ -1,0 +1,169 @@
+//! What happens when a CPU turns to another thread: the CPU time of PHP threads is noted, and a thread that blocks inside
+//! PHP code is charged with the wait.
+
+use aya_ebpf::{
+    EbpfContext,
+    helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_ns, bpf_probe_read_kernel},
+    macros::raw_tracepoint,
+    programs::RawTracePointContext,
+};
+use tusktop_shared::{Config, Count, CountKey, NOT_WALKED, UNKNOWN_OFFSET, Wait, stat};
+
+use crate::{
+    maps::{IMAGES, ON_CPU, PROCESSES, REQUESTS, WAITING, WALKS, add},
+    php::pointer,
+    process::config,
+    sample::count,
+    stack::capture,
+};
+
+/// The PHP thread that this CPU switched to last.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct OnCpu {
+    /// Its `task_struct`.
+    task: u64,
+    /// `CLOCK_MONOTONIC` at the switch.
+    since_ns: u64,
+    /// Its CPU time at the switch, which is when the kernel has just brought it up to date.
+    cpu_ns: u64,
+}
+
+/// What this CPU has spent on stacks of threads that block.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Walks {
+    /// Start of the period.
+    began_ns: u64,
+    /// Time spent in it.
+    spent_ns: u64,
+}
+
+/// Walks at blocking threads may take 2 percent of a CPU: 2 ms in 100 ms. Waits beyond that are counted without a stack.
+const PERIOD_NS: u64 = 100_000_000;
+const PERIOD_LIMIT_NS: u64 = 2_000_000;
+
+/// CPU time of the current thread in nanoseconds; 0 when the kernel's layout is not known.
+///
+/// `sum_exec_runtime` alone is as old as the last tick: a short request would seem to cost nothing.
+#[inline(always)]
+pub fn cpu_time(config: &Config, now: u64) -> u64 {
+    // SAFETY: a plain helper call.
+    let task = unsafe { bpf_get_current_task() };
+    if let Some(on_cpu) = ON_CPU.get(0)
+        && on_cpu.task == task
+    {
+        return on_cpu.cpu_ns + now.saturating_sub(on_cpu.since_ns);
+    }
+    cpu_time_of(config, task)
+}
+
+/// CPU time of a thread as of the last tick or switch.
+#[inline(always)]
+fn cpu_time_of(config: &Config, task: u64) -> u64 {
+    if config.task_cpu_time == UNKNOWN_OFFSET { 0 } else { field(task, config.task_cpu_time) }
+}
+
+/// A field of a kernel structure; 0 when it cannot be read.
+#[inline(always)]
+fn field<T: Default>(structure: u64, offset: u32) -> T {
+    // SAFETY: a checked read at an offset that the kernel's own type information gave.
+    unsafe { bpf_probe_read_kernel(structure.wrapping_add(u64::from(offset)) as *const T) }.unwrap_or_default()
+}
+
+/// A CPU turns to another thread: `sched_switch(preempt, previous, next)`. It runs at every switch of the machine, so
+/// for threads that are not PHP's it only looks two numbers up.
+#[raw_tracepoint(tracepoint = "sched_switch")]
+pub fn switch(context: RawTracePointContext) -> i32 {
+    let Some(config) = config() else { return 0 };
+    let _ = leaves(&context, config);
+    let _ = comes(&context, config);
+    0
+}
+
+/// The current thread leaves the CPU. Only one that blocks waits: one that is preempted has work to do.
+#[inline(always)]
+fn leaves(context: &RawTracePointContext, config: &Config) -> Option<()> {
+    let pid = context.tgid();
+    // SAFETY: the entry may be replaced while it is read; it is plain integers.
+    let process = unsafe { PROCESSES.get(pid) }?;
+    let preempted: u64 = context.arg(0);
+    let task: u64 = context.arg(1);
+    if preempted & 1 != 0 || config.task_state == UNKNOWN_OFFSET || field::<u32>(task, config.task_state) == 0 {
+        return None;
+    }
+    // SAFETY: entries are written before they are used and not changed afterwards.
+    let image = unsafe { IMAGES.get(process.image) }?;
+    let key = bpf_get_current_pid_tgid();
+    // SAFETY: one aligned integer of the entry is read.
+    let request = unsafe { REQUESTS.get(key) }.map_or(0, |request| request.started_ns);
+    let mut leaf = 0;
+    if image.executor_globals != 0 {
+        let globals = image.executor_globals.wrapping_add(process.bias);
+        leaf = pointer(globals.wrapping_add(u64::from(image.current_execute_data)));
+    }
+    // Between requests there is nothing to wait for.
+    if leaf == 0 && request == 0 {
+        return None;
+    }
+    // SAFETY: a plain helper call.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let mut stack = NOT_WALKED;
+    if leaf != 0 {
+        // SAFETY: the pointer is this CPU's slot, and a switch is not interrupted by another one.
+        let walks = unsafe { &mut *WALKS.get_ptr_mut(0)? };
+        if now.saturating_sub(walks.began_ns) > PERIOD_NS {
+            walks.began_ns = now;
+            walks.spent_ns = 0;
+        }
+        if walks.spent_ns < PERIOD_LIMIT_NS {
+            stack = capture(image, leaf)?;
+            // SAFETY: a plain helper call.
+            let spent = unsafe { bpf_ktime_get_ns() } - now;
+            walks.spent_ns += spent;
+            add(stat::WAIT_RUNS, 1);
+            add(stat::WAIT_NS, spent);
+        } else {
+            add(stat::WAITS_NOT_WALKED, 1);
+        }
+    }
+    let wait = Wait { since_ns: now, request, stack };
+    if WAITING.insert(key, wait, 0).is_err() {
+        add(stat::REQUESTS_FULL, 1);
+    }
+    Some(())
+}
+
+/// A thread comes onto the CPU: its wait is over, and its CPU time is as exact as it ever is.
+#[inline(always)]
+fn comes(context: &RawTracePointContext, config: &Config) -> Option<()> {
+    let task: u64 = context.arg(2);
+    let pid: u32 = field(task, config.task_tgid);
+    // SAFETY: the entry is only tested for being there.
+    unsafe { PROCESSES.get(pid) }?;
+    // SAFETY: a plain helper call.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let on_cpu = ON_CPU.get_ptr_mut(0)?;
+    // SAFETY: the pointer is this CPU's slot, and a switch is not interrupted by another one.
+    unsafe { *on_cpu = OnCpu { task, since_ns: now, cpu_ns: cpu_time_of(config, task) } };
+
+    if config.task_pid == UNKNOWN_OFFSET {
+        return None;
+    }
+    let key = u64::from(pid) << 32 | u64::from(field::<u32>(task, config.task_pid));
+    // SAFETY: the entry was written when this thread left the CPU, and nothing else writes it.
+    let wait = unsafe { WAITING.get(key) }.copied()?;
+    let _ = WAITING.remove(key);
+    let wait_ns = now.saturating_sub(wait.since_ns);
+    if let Some(request) = REQUESTS.get_ptr_mut(key) {
+        // SAFETY: the entry belongs to this thread alone, which does not run yet.
+        unsafe {
+            if (*request).started_ns == wait.request {
+                (*request).wait_ns += wait_ns;
+            }
+        }
+    }
+    let key = CountKey { request: wait.request, stack: wait.stack, pid, reserved: 0 };
+    count(key, Count { samples: 0, waits: 1, wait_ns });
+    Some(())
+}

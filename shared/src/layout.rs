@@ -67,8 +67,8 @@ pub struct Process {
     pub bias: u64,
     /// Key of the process's [`Image`].
     pub image: u32,
-    /// Keeps the layout free of padding.
-    pub reserved: u32,
+    /// 1 + the slot of its [`crate::Traced`]; 0 when its calls are not traced.
+    pub traced: u32,
 }
 
 /// A place where a program is attached, found by the attach cookie.

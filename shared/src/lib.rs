@@ -2,11 +2,16 @@
 //! It owns layouts and the pure functions that both sides must agree on; it knows neither aya nor std.
 #![no_std]
 
+mod calls;
 mod layout;
 mod operand;
 mod request;
 mod stack;
 
+pub use calls::{
+    CALL_BUCKETS, CALL_FRAMES, CALL_REGIONS, CallFrame, CallKey, CallRegion, Calls, DURATION_BUCKETS, TRACED_THREADS,
+    Traced, call, duration_bucket,
+};
 pub use layout::{
     Config, Image, Process, SITE_SHUTDOWN, SITE_STARTUP, Site, UNKNOWN_OFFSET, URI_APACHE, URI_FASTCGI, URI_SAPI,
 };
@@ -56,6 +61,18 @@ pub mod stat {
     pub const WAIT_NS: u32 = 15;
     /// Waits whose stack was not walked, because walking had taken its share of the CPU.
     pub const WAITS_NOT_WALKED: u32 = 16;
+    /// Calls that were entered while they were counted or traced.
+    pub const CALLS: u32 = 17;
+    /// Nanoseconds in the tracing programs, of one hit in 64.
+    pub const CALL_NS: u32 = 18;
+    /// Hits that `CALL_NS` is the sum of.
+    pub const CALL_RUNS: u32 = 19;
+    /// Calls whose time is not told from their caller's: too deep, or on too many stacks.
+    pub const CALLS_DEEP: u32 = 20;
+    /// Calls that did not fit into the map of sums.
+    pub const CALLS_FULL: u32 = 21;
+    /// Calls of functions that could not be read.
+    pub const CALLS_UNREAD: u32 = 22;
     /// Number of counters.
-    pub const COUNT: u32 = 17;
+    pub const COUNT: u32 = 23;
 }

@@ -4,6 +4,7 @@
 #![no_main]
 
 mod arguments;
+mod calls;
 mod maps;
 mod php;
 mod process;

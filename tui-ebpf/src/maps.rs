@@ -4,7 +4,10 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf},
 };
-use tusktop_shared::{Config, Count, CountKey, FunctionName, Image, Process, Request, Site, Stack, Wait, stat};
+use tusktop_shared::{
+    CallKey, Calls, Config, Count, CountKey, FunctionName, Image, Process, Request, Site, Stack, TRACED_THREADS,
+    Traced, Wait, stat,
+};
 
 use crate::{
     stack::Scratch,
@@ -66,6 +69,25 @@ pub static COUNTS_0: PerCpuHashMap<CountKey, Count> = PerCpuHashMap::with_max_en
 /// Samples and waits, written while `ACTIVE` is 1.
 #[map]
 pub static COUNTS_1: PerCpuHashMap<CountKey, Count> = PerCpuHashMap::with_max_entries(16384, 0);
+
+/// Threads whose calls are traced, by slot.
+#[map]
+pub static TRACED: Array<Traced> = Array::with_max_entries(TRACED_THREADS as u32, 0);
+
+/// Sums of traced calls.
+#[map]
+pub static CALLS: HashMap<CallKey, Calls> = HashMap::with_max_entries(16384, 0);
+
+/// No calls, to insert into `CALLS`; never written.
+#[map]
+pub static NO_CALLS: Array<Calls> = Array::with_max_entries(1, 0);
+
+/// Keys whose names are known to be in `NAMES`, each in the entry of its lowest bits: spares most look-ups.
+#[map]
+pub static KNOWN: Array<u32> = Array::with_max_entries(KNOWN_KEYS, 0);
+
+/// Entries of `KNOWN`.
+pub const KNOWN_KEYS: u32 = 1 << 14;
 
 /// Size of `EVENTS`.
 pub const RING_BYTES: u32 = 2 << 20;

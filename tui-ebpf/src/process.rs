@@ -44,7 +44,8 @@ pub fn fork(context: RawTracePointContext) -> i32 {
 fn try_fork(context: &RawTracePointContext) -> Option<()> {
     let parent = context.tgid();
     // SAFETY: the entry may be replaced while it is read; it is a copy of plain integers.
-    let process = unsafe { PROCESSES.get(parent) }.copied()?;
+    let mut process = unsafe { PROCESSES.get(parent) }.copied()?;
+    process.traced = 0;
     let config = config()?;
     if config.task_tgid == UNKNOWN_OFFSET {
         return None;

@@ -17,6 +17,7 @@ use tusktop_shared::{
 
 use crate::{
     arguments::{argument, register},
+    calls,
     maps::{EMPTY_REQUEST, EVENTS, IMAGES, PROCESSES, REQUESTS, RING_BYTES, SITES, add},
     php::{apache_request_line, fastcgi_uri, fetch, pointer, sapi},
     process::{config, title},
@@ -49,6 +50,13 @@ fn try_request(context: &ProbeContext, now: u64) -> Option<()> {
     let config = config()?;
     let bias = register(context, config.instruction_pointer)?.wrapping_sub(site.address);
     let key = bpf_get_current_pid_tgid();
+    // Calls that a fatal error left without a return end with their request.
+    // SAFETY: the entry may be replaced while it is read; it is plain integers.
+    if let Some(process) = unsafe { PROCESSES.get((key >> 32) as u32) }
+        && process.traced != 0
+    {
+        calls::end_all(process.traced - 1, now);
+    }
     if site.kind == SITE_STARTUP {
         start(context, config, site, image, bias, key, now)
     } else {
@@ -70,7 +78,7 @@ fn start(
     // A library may come back at another address: Apache unloads and loads its modules at a graceful restart.
     // SAFETY: the entry may be replaced while it is read; it is plain integers.
     let known = unsafe { PROCESSES.get(pid) }.is_some_and(|known| known.bias == bias && known.image == site.image);
-    if !known && PROCESSES.insert(pid, Process { bias, image: site.image, reserved: 0 }, 0).is_err() {
+    if !known && PROCESSES.insert(pid, Process { bias, image: site.image, traced: 0 }, 0).is_err() {
         add(stat::REQUESTS_FULL, 1);
     }
     if REQUESTS.insert(key, EMPTY_REQUEST.get(0)?, 0).is_err() {

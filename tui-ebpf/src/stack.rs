@@ -41,18 +41,18 @@ struct Walk {
 }
 
 /// Words of `zend_execute_data` up to `prev_execute_data`, wherever it stands in 7.0 to 8.5, and the one of `.func`.
-const FRAME_WORDS: usize = 8;
-const FRAME_FUNCTION: usize = 3;
+pub const FRAME_WORDS: usize = 8;
+pub const FRAME_FUNCTION: usize = 3;
 
 /// Words of `zend_function` up to `op_array.line_start`; the array in the map is longer, so that a masked index is inside.
 const FUNCTION_WORDS: usize = 23;
-const FUNCTION_ROOM: usize = 32;
+pub const FUNCTION_ROOM: usize = 32;
 const FUNCTION_KIND: usize = 0;
-const FUNCTION_NAME: usize = 1;
-const FUNCTION_SCOPE: usize = 2;
+pub const FUNCTION_NAME: usize = 1;
+pub const FUNCTION_SCOPE: usize = 2;
 
 /// `zend_class_entry.name`.
-const CLASS_NAME: u64 = 8;
+pub const CLASS_NAME: u64 = 8;
 
 /// Walks the PHP stack of the current process from its leaf frame, makes sure that the stack and its names are in their
 /// maps, and returns the stack's key.
@@ -115,14 +115,13 @@ fn walk(scratch: &mut Scratch, image: &Image, leaf: u64) -> u64 {
         let scope = function[FUNCTION_SCOPE];
         if scope != 0 {
             if scope != walk.last_scope {
-                let class = pointer(scope.wrapping_add(CLASS_NAME));
-                walk.last_scope_key = string_key(class, &mut scratch.text);
+                walk.last_scope_key = string_key(pointer(scope.wrapping_add(CLASS_NAME)), &mut scratch.text);
                 walk.last_scope = scope;
             }
             key = mix(key, walk.last_scope_key);
         }
         if kind != FUNCTION_INTERNAL {
-            let (file, line) = place(function, image);
+            let (file, line) = place(function, image.filename);
             if file != walk.last_file {
                 walk.last_file_key = string_key(file, &mut scratch.text);
                 walk.last_file = file;
@@ -143,7 +142,7 @@ fn walk(scratch: &mut Scratch, image: &Image, leaf: u64) -> u64 {
 /// Reads the start of a `zend_function`. That of a built-in function is shorter: at the end of a mapping only its
 /// head can be read, which is all that it has.
 #[inline(always)]
-fn fetch_function(address: u64, function: &mut [u64; FUNCTION_ROOM]) -> bool {
+pub fn fetch_function(address: u64, function: &mut [u64; FUNCTION_ROOM]) -> bool {
     // SAFETY: the first words of the array are an array of their own.
     let words = unsafe { &mut *function.as_mut_ptr().cast::<[u64; FUNCTION_WORDS]>() };
     // SAFETY: as above.
@@ -152,14 +151,14 @@ fn fetch_function(address: u64, function: &mut [u64; FUNCTION_ROOM]) -> bool {
 
 /// `zend_function.type`.
 #[inline(always)]
-fn kind(function: &[u64; FUNCTION_ROOM]) -> u32 {
+pub fn kind(function: &[u64; FUNCTION_ROOM]) -> u32 {
     u32::from(function[FUNCTION_KIND] as u8)
 }
 
 /// `op_array.filename` and, behind it in every version, `.line_start`.
 #[inline(always)]
-fn place(function: &[u64; FUNCTION_ROOM], image: &Image) -> (u64, u32) {
-    let word = (image.filename >> 3) as usize & (FUNCTION_ROOM - 1);
+pub fn place(function: &[u64; FUNCTION_ROOM], filename: u32) -> (u64, u32) {
+    let word = (filename >> 3) as usize & (FUNCTION_ROOM - 1);
     (function[word], function[(word + 1) & (FUNCTION_ROOM - 1)] as u32)
 }
 
@@ -202,7 +201,15 @@ fn keep_name(scratch: &mut Scratch, image: &Image, key: u64, function: u64) -> b
         add(stat::NAMES_UNREAD, 1);
         return false;
     }
-    let (function, name) = (&scratch.function, &mut scratch.name);
+    let (file, line) = place(&scratch.function, image.filename);
+    let file = if kind(&scratch.function) == FUNCTION_INTERNAL { 0 } else { file };
+    keep_texts(key, &scratch.function, &mut scratch.name, file, line)
+}
+
+/// Copies the texts of a function whose words were read; `file` is 0 for a function without a place. Returns `false` when
+/// one of them could not be read.
+#[inline(always)]
+pub fn keep_texts(key: u64, function: &[u64; FUNCTION_ROOM], name: &mut FunctionName, file: u64, line: u32) -> bool {
     name.kind = kind(function);
     name.line = 0;
     name.function_len = 0;
@@ -218,8 +225,7 @@ fn keep_name(scratch: &mut Scratch, image: &Image, key: u64, function: u64) -> b
         name.class_len = copy_head(class, &mut name.class);
         complete &= name.class_len != NOT_COPIED;
     }
-    if name.kind != FUNCTION_INTERNAL {
-        let (file, line) = place(function, image);
+    if file != 0 {
         name.line = line;
         name.file_len = copy_tail(file, &mut name.file);
         complete &= name.file_len != NOT_COPIED;
@@ -230,7 +236,8 @@ fn keep_name(scratch: &mut Scratch, image: &Image, key: u64, function: u64) -> b
     }
     #[expect(clippy::needless_borrows_for_generic_args, reason = "by value it would be copied onto the BPF stack")]
     let kept = NAMES.insert(key, &*name, u64::from(BPF_NOEXIST));
-    if kept.is_err() {
+    // A name that is there already was kept by another CPU meanwhile.
+    if kept.is_err_and(|error| error != -17) {
         add(stat::NAMES_FULL, 1);
     }
     true

@@ -2,6 +2,7 @@
 
 mod layout;
 mod probes;
+mod tracing;
 
 use std::{io, path::PathBuf};
 
@@ -26,6 +27,7 @@ use super::{
 };
 
 pub use probes::Target;
+pub use tracing::Tracing;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/tusktop.bpf.o"));
 
@@ -76,6 +78,9 @@ pub enum KernelError {
     Attach(#[from] AttachError),
 }
 
+/// `BPF_EXIST` (include/uapi/linux/bpf.h): only an entry that is there is replaced.
+const EXISTING: u64 = 2;
+
 /// Size of the map of running requests.
 const REQUESTS: usize = 4096;
 
@@ -85,8 +90,9 @@ type Counts = PerCpuHashMap<MapData, Wire<CountKey>, Wire<Count>>;
 /// The programs and their maps. Everything is detached when it is dropped.
 pub struct Kernel {
     ebpf: Ebpf,
-    /// What is attached to PHP images.
-    pub probes: Probes,
+    probes: Probes,
+    /// Threads whose calls are traced.
+    pub tracing: Tracing,
     /// The programs hold on to it by its descriptor until they are loaded.
     _config: Array<MapData, Wire<Config>>,
     active: Array<MapData, u32>,
@@ -140,6 +146,7 @@ impl Kernel {
         let ring = map!(ebpf, "EVENTS");
         let kernel = Self {
             probes: Probes::new(uprobe, map!(ebpf, "SITES")),
+            tracing: Tracing::new(map!(ebpf, "TRACED"), map!(ebpf, "CALLS")),
             _config: config,
             active: map!(ebpf, "ACTIVE"),
             writing: 0,
@@ -206,7 +213,7 @@ impl Kernel {
     /// The map is full.
     pub fn add_process(&mut self, pid: u32, image: u32, bias: u64) -> Result<(), KernelError> {
         self.processes
-            .insert(pid, Wire(Process { bias, image, reserved: 0 }), 0)
+            .insert(pid, Wire(Process { bias, image, traced: 0 }), 0)
             .map_err(|source| KernelError::Map { name: "PROCESSES", source })
     }
 
@@ -221,6 +228,27 @@ impl Kernel {
         sites: &[(u32, &ProbeSite)],
     ) -> Result<Vec<Attachment>, KernelError> {
         self.probes.attach(&mut self.ebpf, program, target, sites)
+    }
+
+    /// Attaches the tracing program to sites for one process, or all, each with its cookie (`tusktop_shared::call`).
+    ///
+    /// # Errors
+    /// The kernel refuses the program or a site.
+    pub fn attach_calls(
+        &mut self,
+        target: Target<'_>,
+        sites: &[(u64, &ProbeSite)],
+    ) -> Result<Vec<Attachment>, KernelError> {
+        self.probes.attach_numbered(&mut self.ebpf, "called", target, sites)
+    }
+
+    /// Says in which slot the calls of a process are traced; `None` when they no longer are.
+    pub fn set_traced(&mut self, pid: u32, slot: Option<u32>) {
+        if let Ok(Wire(process)) = self.processes.get(&pid, 0) {
+            let traced = slot.map_or(0, |slot| slot + 1);
+            // A process that ended meanwhile has no entry any more, and needs none.
+            let _ = self.processes.insert(pid, Wire(Process { traced, ..process }), EXISTING);
+        }
     }
 
     /// Lets the programs write into the other map of counts; [`Self::take_counts`] then empties the one they left.
@@ -266,6 +294,7 @@ impl Kernel {
 
     /// Empties the maps of stacks and names; the programs fill them again with what they meet.
     pub fn forget_names(&mut self) {
+        self.tracing.forget_names();
         let stacks: Vec<_> = self.stacks.keys().flatten().collect();
         for key in stacks {
             let _ = self.stacks.remove(&key);

@@ -30,6 +30,14 @@ impl Architecture {
         }
     }
 
+    /// Byte offset of the stack pointer.
+    pub fn stack_pointer(self) -> u32 {
+        match self {
+            Self::X86_64 => 152,
+            Self::Aarch64 => 248,
+        }
+    }
+
     fn register(self, name: &str) -> Option<u32> {
         match self {
             Self::X86_64 => x86_register(name),

@@ -1,7 +1,10 @@
 //! Lets the wire types pass between user space and the kernel's maps.
 #![expect(unsafe_code, reason = "aya asks for a promise that the types are plain data")]
 
-use tusktop_shared::{Config, Count, CountKey, FunctionName, Image, Process, Request, RequestEvent, Site, Stack, Wait};
+use tusktop_shared::{
+    CallKey, Calls, Config, Count, CountKey, FunctionName, Image, Process, Request, RequestEvent, Site, Stack, Traced,
+    Wait,
+};
 
 /// A wire type as aya wants to see it: the orphan rule asks for a type of this crate.
 #[repr(transparent)]
@@ -19,7 +22,22 @@ macro_rules! plain {
     )* };
 }
 
-plain!(Config, Count, CountKey, FunctionName, Image, Process, Request, RequestEvent, Site, Stack, Wait);
+plain!(
+    CallKey,
+    Calls,
+    Config,
+    Count,
+    CountKey,
+    FunctionName,
+    Image,
+    Process,
+    Request,
+    RequestEvent,
+    Site,
+    Stack,
+    Traced,
+    Wait
+);
 
 /// Copies a wire type out of bytes; `None` when there are too few.
 pub fn read<T: Plain>(bytes: &[u8]) -> Option<T> {

@@ -53,19 +53,28 @@ impl Probes {
         target: Target<'_>,
         sites: &[(u32, &ProbeSite)],
     ) -> Result<Vec<Attachment>, KernelError> {
+        let mut numbered = Vec::with_capacity(sites.len());
+        for (kind, site) in sites {
+            numbered.push((u64::from(self.cookie(target.image, *kind, site)?), *site));
+        }
+        self.attach_numbered(ebpf, program, target, &numbered)
+    }
+
+    /// Attaches `program` to sites, each with a cookie whose meaning is the program's own.
+    pub fn attach_numbered(
+        &mut self,
+        ebpf: &mut Ebpf,
+        program: &'static str,
+        target: Target<'_>,
+        sites: &[(u64, &ProbeSite)],
+    ) -> Result<Vec<Attachment>, KernelError> {
         if !self.programs.contains_key(program) {
             self.programs.insert(program, load(ebpf, program)?);
         }
         let mut attachments = Vec::with_capacity(sites.len());
-        for (kind, site) in sites {
-            let cookie = self.cookie(target.image, *kind, site)?;
-            let place = Place {
-                path: target.path,
-                offset: site.offset,
-                semaphore: site.semaphore,
-                cookie: u64::from(cookie),
-                pid: target.pid,
-            };
+        for (cookie, site) in sites {
+            let (path, pid, cookie) = (target.path, target.pid, *cookie);
+            let place = Place { path, offset: site.offset, semaphore: site.semaphore, cookie, pid };
             attachments.push(attach::attach(self.uprobe, self.programs[program].as_fd(), place)?);
         }
         Ok(attachments)

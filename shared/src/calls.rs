@@ -1,0 +1,168 @@
+//! Exact tracing: what the programs keep of a traced thread, and the sums per function.
+
+use crate::FunctionName;
+
+/// Threads that are traced at once.
+pub const TRACED_THREADS: usize = 16;
+/// Open calls that are kept of a thread; the time of deeper ones belongs to the deepest that is kept.
+pub const CALL_FRAMES: usize = 1024;
+/// Stacks of a thread: its own and those of its fibers.
+pub const CALL_REGIONS: usize = 16;
+/// Slots of the table of open calls by function.
+pub const CALL_BUCKETS: usize = 256;
+/// Buckets of [`Calls::durations`]: bucket n counts durations from 2^n nanoseconds to less than 2^(n+1).
+pub const DURATION_BUCKETS: usize = 40;
+
+/// Kinds of a traced site, the lowest byte of its cookie; the next byte is the slot of the thread.
+pub mod call {
+    /// A function written in PHP is entered (`function__entry`).
+    pub const FUNCTION: u32 = 1;
+    /// `dtrace_execute_ex` is entered: PHP code of any kind, of which only whole files count (`execute__entry`).
+    pub const FILE: u32 = 2;
+    /// `dtrace_execute_internal` is entered: a built-in function (`execute__entry`).
+    pub const INTERNAL: u32 = 3;
+    /// The return of any of them.
+    pub const RETURN: u32 = 4;
+    /// Calls are only counted.
+    pub const COUNT: u32 = 5;
+    /// Nothing is done: for finding out what a hit costs.
+    pub const NOTHING: u32 = 6;
+}
+
+/// An open call.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct CallFrame {
+    /// Stack pointer at the entry, which is the same at the return.
+    pub stack_pointer: u64,
+    /// Key of the function.
+    pub key: u64,
+    /// `CLOCK_MONOTONIC` at the entry.
+    pub started_ns: u64,
+    /// Time in calls below it that have returned, and in fibers that it resumed.
+    pub child_ns: u64,
+    /// [`CallRegion::away_ns`] at the entry.
+    pub away_ns: u64,
+    /// The next frame towards the root, 0 for none.
+    pub below: u32,
+    /// The next open frame of the same bucket, 0 for none.
+    pub chain: u32,
+    /// 1 when the function was open already on the same stack.
+    pub recursive: u32,
+    /// Number of the stack that it is on.
+    pub region: u32,
+}
+
+/// A stack of a traced thread.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct CallRegion {
+    /// Lowest and highest stack pointer seen.
+    pub low: u64,
+    /// See `low`.
+    pub high: u64,
+    /// When the thread left it for another one.
+    pub left_ns: u64,
+    /// How long it was suspended.
+    pub away_ns: u64,
+    /// Its innermost frame, 0 for none.
+    pub top: u32,
+    /// The stack that resumed it.
+    pub parent: u32,
+}
+
+/// A traced thread. User space writes it before the probes are attached and reads it after they are gone.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct Traced {
+    /// Address of `executor_globals` in the process.
+    pub executor_globals: u64,
+    /// As in [`crate::Image`].
+    pub current_execute_data: u32,
+    /// As in [`crate::Image`].
+    pub previous_execute_data: u32,
+    /// As in [`crate::Image`].
+    pub filename: u32,
+    /// Offset of the stack pointer in the saved registers.
+    pub stack_pointer: u32,
+    /// Names that were known under another generation are looked for again.
+    pub generation: u32,
+    /// Frames used so far; frame 0 stands for none.
+    pub used: u32,
+    /// First of the frames that are free again.
+    pub free: u32,
+    /// The stack that the thread is on.
+    pub current: u32,
+    /// Stacks.
+    pub regions: [CallRegion; CALL_REGIONS],
+    /// First open frame of each bucket, by the lowest bits of the key.
+    pub buckets: [u32; CALL_BUCKETS],
+    /// Open calls.
+    pub frames: [CallFrame; CALL_FRAMES],
+    /// Room for a frame, a function and a text while a key is made.
+    pub frame_room: [u64; 8],
+    /// See `frame_room`.
+    pub function_room: [u64; 32],
+    /// See `frame_room`.
+    pub text_room: [u64; 16],
+    /// Room for a name.
+    pub name_room: FunctionName,
+}
+
+/// What calls are summed by: each traced thread has sums of its own, so that no two write the same.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CallKey {
+    /// Key of the function.
+    pub function: u64,
+    /// Slot of the thread.
+    pub slot: u32,
+    /// Keeps the layout free of padding.
+    pub reserved: u32,
+}
+
+/// Sums of one function.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct Calls {
+    /// Calls that have returned.
+    pub calls: u64,
+    /// Their time without what they called.
+    pub self_ns: u64,
+    /// Their time; of recursive calls only the outermost counts.
+    pub total_ns: u64,
+    /// Calls by duration.
+    pub durations: [u32; DURATION_BUCKETS],
+}
+
+impl Calls {
+    /// No calls.
+    pub const NONE: Self = Self { calls: 0, self_ns: 0, total_ns: 0, durations: [0; DURATION_BUCKETS] };
+}
+
+/// The bucket of a duration: its binary logarithm, bounded.
+#[inline(always)]
+pub const fn duration_bucket(ns: u64) -> usize {
+    let bucket = 63 - (ns | 1).leading_zeros() as usize;
+    if bucket < DURATION_BUCKETS { bucket } else { DURATION_BUCKETS - 1 }
+}
+
+const _: () = assert!(size_of::<CallFrame>() == 56);
+const _: () = assert!(size_of::<CallRegion>() == 40);
+const _: () = assert!(size_of::<CallKey>() == 16);
+const _: () = assert!(size_of::<Calls>() == 24 + 4 * DURATION_BUCKETS);
+const _: () = assert!(
+    size_of::<Traced>()
+        == 40 + 40 * CALL_REGIONS + 4 * CALL_BUCKETS + 56 * CALL_FRAMES + 8 * (8 + 32 + 16) + size_of::<FunctionName>()
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_fall_into_the_bucket_of_their_binary_logarithm() {
+        assert_eq!([0, 1, 2, 3, 4, 1_000_000].map(duration_bucket), [0, 0, 1, 1, 2, 19]);
+        assert_eq!(duration_bucket(u64::MAX), DURATION_BUCKETS - 1);
+    }
+}

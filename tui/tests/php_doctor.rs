@@ -1,5 +1,4 @@
 //! What each PHP master was started with, and what `tusktop doctor` says about it.
-#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod servers;
 mod watch;

@@ -77,8 +77,9 @@ const SIDE_EFFECTS: [&str; 3] = [
 fn steps(facts: &Facts<'_>) -> Vec<String> {
     if facts.container.is_some_and(is_engine_id) {
         return vec![
-            format!("start the container anew with the variable: docker run -e {VARIABLE}=1 ..."),
-            format!("or `environment: [{VARIABLE}=1]` in its compose file, docker compose up -d"),
+            format!("start the container anew: docker run -e {VARIABLE}=1 ..."),
+            format!("or, in a compose file, `environment: [{VARIABLE}=1]` and"),
+            "docker compose up -d (a restart keeps the old environment)".to_owned(),
         ];
     }
     if facts.parent.starts_with("supervisord") {
@@ -194,7 +195,7 @@ mod tests {
         let text = typed(&Facts { unit: Some("php8.2-fpm.service"), ..facts(Sapi::Fpm, "/usr/sbin/php-fpm8.2") });
         assert!(text.starts_with("systemctl edit php8.2-fpm.service\n"), "{text}");
         assert!(
-            text.contains("    [Service]\n    Environment=USE_ZEND_DTRACE=1\nsystemctl restart php8.2-fpm.service ")
+            text.contains("    [Service]\n    Environment=USE_ZEND_DTRACE=1\nsystemctl restart php8.2-fpm.service\n")
         );
         let queue = Facts { unit: Some("queue.service"), of_user: true, ..facts(Sapi::Cli, "/usr/bin/php8.2") };
         assert!(typed(&queue).contains("systemctl --user restart queue.service"));

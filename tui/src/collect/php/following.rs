@@ -158,11 +158,9 @@ impl Following {
     /// at every tick: what it was started with does not change.
     pub fn masters(&mut self) -> Vec<(usize, Master)> {
         let is_master = |followed: &Followed| {
+            let parent = self.processes.get(&followed.parent);
             followed.bias.is_some()
-                && !self
-                    .processes
-                    .get(&followed.parent)
-                    .is_some_and(|parent| (parent.image, parent.bias) == (followed.image, followed.bias))
+                && parent.is_none_or(|parent| (parent.image, parent.bias) != (followed.image, followed.bias))
         };
         let mut pids: Vec<u32> =
             self.processes.iter().filter(|(_, followed)| is_master(followed)).map(|(&pid, _)| pid).collect();

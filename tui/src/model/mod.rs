@@ -7,7 +7,7 @@ mod process;
 
 pub use histogram::Histogram;
 pub use php::{
-    CompiledFile, DurationSummary, ExactTier, ExceptionCount, Function, FunctionKind, Php, PhpError, Request,
+    CompiledFile, DurationSummary, ExactTier, ExceptionCount, Function, FunctionKind, Master, Php, PhpError, Request,
     RequestsTier, Route, SamplingTier, Stack, Target, TierState, Tiers, Worker, WorkerState,
 };
 pub use process::{Group, Memory, Process};

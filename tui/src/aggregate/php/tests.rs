@@ -12,11 +12,13 @@ fn target() -> Target {
         version: Some("8.2.36".into()),
         sapi: "fpm".into(),
         zts: false,
+        masters: Vec::new(),
+        masters_left_out: 0,
         pids: vec![10],
         tiers: Tiers {
             requests: RequestsTier { state: TierState::On, source: Some("usdt".into()), reason: String::new() },
             sampling: SamplingTier { state: TierState::On, hz: Some(99), reason: String::new() },
-            exact: ExactTier { state: TierState::Unavailable, reason: String::new() },
+            exact: ExactTier { state: TierState::Unavailable, reason: String::new(), hint: Vec::new() },
         },
     }
 }

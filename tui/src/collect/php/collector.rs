@@ -217,12 +217,13 @@ impl Collector {
         let found = self.following.tick();
         self.observe(found);
         let processes = self.following.take();
+        let masters = self.following.masters();
         let mut sample = PhpSample {
             now: now(),
             stacks: self.stacks.drain().map(|(_, count)| count).collect(),
             finished: std::mem::take(&mut self.finished),
             running: std::mem::take(&mut self.running),
-            targets: self.tiers.targets(&self.following.discovery.images, &processes),
+            targets: self.tiers.targets(&self.following.discovery.images, &processes, masters),
             processes,
             notices: self.failure.iter().cloned().collect(),
             ..PhpSample::default()

@@ -15,6 +15,7 @@ use tusktop_shared::{URI_APACHE, URI_FASTCGI, URI_SAPI};
 use super::{
     event::pool_of_title,
     image::{Image, ImageError},
+    maps::{self, Mapping},
 };
 
 /// Server API of an image.
@@ -87,6 +88,11 @@ pub struct Found {
 }
 
 impl Found {
+    /// Its inode, by which mappings of it are known.
+    pub fn inode(&self) -> Option<u64> {
+        self.file.metadata().ok().map(|metadata| metadata.ino())
+    }
+
     /// A path by which the kernel finds this very file.
     pub fn handle(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
@@ -176,12 +182,12 @@ impl Discovery {
         let executable = fs::read_link(&handle)?;
         match self.verdict(id, &handle, &executable, &executable) {
             Verdict::Php(image) => {
-                let mapping = maps(pid)?.into_iter().find(|mapping| mapping.inode == id.inode);
+                let mapping = maps::of(pid)?.into_iter().find(|mapping| mapping.inode == id.inode);
                 Ok(self.mapped(image, mapping))
             }
             Verdict::Plain => Ok(Look::Plain),
             Verdict::Host => {
-                for mapping in maps(pid)? {
+                for mapping in maps::of(pid)? {
                     let Some(path) = mapping.path.clone().filter(|path| is_library(path)) else { continue };
                     let handle = PathBuf::from(format!("/proc/{pid}/map_files/{}", mapping.range));
                     let Ok(metadata) = fs::metadata(&handle) else { continue };
@@ -251,30 +257,6 @@ fn is_library(path: &Path) -> bool {
     })
 }
 
-/// One line of /proc/PID/maps that maps a file.
-struct Mapping {
-    range: String,
-    start: u64,
-    offset: u64,
-    inode: u64,
-    path: Option<PathBuf>,
-}
-
-fn maps(pid: u32) -> io::Result<Vec<Mapping>> {
-    let text = fs::read(format!("/proc/{pid}/maps"))?;
-    Ok(String::from_utf8_lossy(&text).lines().filter_map(mapping).collect())
-}
-
-fn mapping(line: &str) -> Option<Mapping> {
-    let mut fields = line.splitn(6, ' ');
-    let range = fields.next()?;
-    let start = u64::from_str_radix(range.split_once('-')?.0, 16).ok()?;
-    let offset = u64::from_str_radix(fields.nth(1)?, 16).ok()?;
-    let inode = fields.nth(1)?.parse().ok().filter(|&inode| inode != 0)?;
-    let path = fields.next().map(|path| PathBuf::from(path.trim_start().trim_end_matches(" (deleted)")));
-    Some(Mapping { range: range.to_owned(), start, offset, inode, path })
-}
-
 /// Pool of a php-fpm worker by its title, such as `php-fpm: pool www`.
 pub fn pool(pid: u32) -> Option<Arc<str>> {
     let title = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
@@ -300,17 +282,6 @@ pub fn script(pid: u32) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_line_of_maps_is_read_with_deleted_files_and_spaces() {
-        let line =
-            "55d0c0a00000-55d0c0c00000 r-xp 00200000 fe:01 123456                     /usr/sbin/php fpm (deleted)";
-        let mapping = mapping(line).unwrap();
-        assert_eq!((mapping.start, mapping.offset, mapping.inode), (0x55d0_c0a0_0000, 0x20_0000, 123_456));
-        assert_eq!(mapping.path.unwrap(), Path::new("/usr/sbin/php fpm"));
-        assert!(super::mapping("7ffc1000-7ffc2000 rw-p 00000000 00:00 0          [stack]").is_none());
-        assert!(super::mapping("garbage").is_none());
-    }
 
     #[test]
     fn the_server_api_follows_from_the_names() {

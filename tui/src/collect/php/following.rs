@@ -7,7 +7,9 @@ use super::{
     PhpProcess,
     discover::{self, Discovery, Look, Mapped, Sapi},
     event::RequestText,
+    masters,
 };
+use crate::model::Master;
 
 /// Processes that are followed.
 const PROCESSES: usize = 16_384;
@@ -16,9 +18,19 @@ const LOOKS: u8 = 20;
 /// Ticks between two looks later on, and between two checks that followed processes still live.
 const SWEEP: u32 = 30;
 
+/// How often a master is read while it starts, and once more after that: opcache comes later than the engine.
+const STARTING: u8 = 60;
+const READINGS: u8 = 2;
+
 #[derive(Debug)]
 struct Followed {
     image: usize,
+    /// Where it came from and where it has the image: one that was forked has it where its parent has it.
+    parent: u32,
+    bias: Option<u64>,
+    /// What it shows of itself, if it is a master, and how often that is still to be read.
+    master: Option<Master>,
+    readings: u8,
     pool: Option<Arc<str>>,
     script: Option<Arc<str>>,
 }
@@ -51,7 +63,7 @@ impl Following {
         match self.discovery.look(pid) {
             Look::Php(mapped) => {
                 self.hosts.remove(&pid);
-                self.add(pid, mapped.image);
+                self.add(pid, mapped.image, masters::parent(pid).unwrap_or(0), Some(mapped.bias));
                 self.servers_found |= self.discovery.images[mapped.image].sapi != Sapi::Cli;
                 return Some(mapped);
             }
@@ -94,8 +106,8 @@ impl Following {
 
     /// A followed process forked.
     pub fn fork(&mut self, parent: u32, child: u32) {
-        if let Some(image) = self.processes.get(&parent).map(|followed| followed.image) {
-            self.add(child, image);
+        if let Some((image, bias)) = self.processes.get(&parent).map(|followed| (followed.image, followed.bias)) {
+            self.add(child, image, parent, bias);
         }
     }
 
@@ -105,8 +117,8 @@ impl Following {
         if image >= self.discovery.images.len() {
             return;
         }
-        if !self.processes.contains_key(&request.pid) {
-            self.add(request.pid, image);
+        if !self.processes.contains_key(&request.pid) && self.look(request.pid).is_none() {
+            self.add(request.pid, image, 0, None);
         }
         if let (Some(followed), Some(pool)) = (self.processes.get_mut(&request.pid), &request.pool) {
             followed.pool = Some(pool.clone());
@@ -142,12 +154,38 @@ impl Following {
         processes
     }
 
-    fn add(&mut self, pid: u32, image: usize) {
+    /// The masters that live, each with its image, in order of pid. Each is read when it is new and shortly after, not
+    /// at every tick: what it was started with does not change.
+    pub fn masters(&mut self) -> Vec<(usize, Master)> {
+        let is_master = |followed: &Followed| {
+            let parent = self.processes.get(&followed.parent);
+            followed.bias.is_some()
+                && parent.is_none_or(|parent| (parent.image, parent.bias) != (followed.image, followed.bias))
+        };
+        let mut pids: Vec<u32> =
+            self.processes.iter().filter(|(_, followed)| is_master(followed)).map(|(&pid, _)| pid).collect();
+        pids.sort_unstable();
+        let mut found = Vec::with_capacity(pids.len());
+        for pid in pids {
+            let Some(followed) = self.processes.get_mut(&pid) else { continue };
+            if followed.readings > 0 {
+                let image = &self.discovery.images[followed.image];
+                let (master, starting) = masters::read(pid, image, followed.script.as_deref());
+                followed.readings = (followed.readings - 1).min(if starting { u8::MAX } else { READINGS });
+                followed.master = Some(master);
+            }
+            found.extend(followed.master.clone().map(|master| (followed.image, master)));
+        }
+        found
+    }
+
+    fn add(&mut self, pid: u32, image: usize, parent: u32, bias: Option<u64>) {
         if self.processes.len() >= PROCESSES {
             return;
         }
         let sapi = self.discovery.images[image].sapi;
         let script = (sapi == Sapi::Cli).then(|| discover::script(pid)).flatten().map(Arc::from);
-        self.processes.insert(pid, Followed { image, pool: None, script });
+        let followed = Followed { image, parent, bias, master: None, readings: STARTING, pool: None, script };
+        self.processes.insert(pid, followed);
     }
 }

@@ -52,7 +52,7 @@ pub enum ImageError {
 }
 
 /// A PHP image.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Image {
     /// Version text, such as `8.2.36`.
     pub version: Option<String>,
@@ -67,10 +67,12 @@ pub struct Image {
     /// Address of `zend_dtrace_enabled` as linked: a byte that says whether PHP was started with `USE_ZEND_DTRACE=1`.
     /// Builds without USDT do not have it.
     pub dtrace_enabled: Option<u64>,
+    /// Address of `zend_execute_ex` as linked: a pointer that is set as soon as `zend_dtrace_enabled` is.
+    pub execute_ex: Option<u64>,
     /// Where programs can be attached.
     pub sites: Sites,
     /// How the file is laid out in memory.
-    segments: Segments,
+    pub segments: Segments,
 }
 
 /// Version banner that every PHP holds.
@@ -120,6 +122,7 @@ impl Image {
             executor_globals: address("executor_globals"),
             sapi_globals: address("sapi_globals"),
             dtrace_enabled: address("zend_dtrace_enabled"),
+            execute_ex: address("zend_execute_ex"),
             sites: Sites::new(&notes, shift, &symbols, &segments),
             segments,
         })
@@ -132,7 +135,7 @@ impl Image {
 }
 
 /// Exported names that matter: variables, and functions that are attached to where there are no probes.
-const SYMBOLS: [&str; 11] = [
+const SYMBOLS: [&str; 12] = [
     "compile_file",
     "executor_globals",
     "executor_globals_offset",
@@ -143,6 +146,7 @@ const SYMBOLS: [&str; 11] = [
     "zend_error",
     "zend_error_zstr_at",
     "zend_exception_error",
+    "zend_execute_ex",
     "zend_throw_exception_internal",
 ];
 

@@ -2,11 +2,12 @@
 //! It hands over raw counts by pid; groups and rates are `aggregate`'s work.
 //!
 //! ```text
-//!  /proc, ELF ── following, discover, image, sites, notes, operand, offsets ──┐
+//!  /proc, ELF ── following, discover, maps, image, sites, notes, operand, offsets ──┐
 //!  BPF object ── tiers, kernel, attach, btf, wire ────────────────────────────┼── collector ── PhpSample
 //!  ring, maps ── ring, event, names, waits ───────────────────────────────────┘
 //! ```
 
+mod advice;
 mod attach;
 mod btf;
 mod collector;
@@ -15,11 +16,14 @@ mod event;
 mod following;
 mod image;
 mod kernel;
+mod maps;
+mod masters;
 mod names;
 mod notes;
 mod offsets;
 mod operand;
 mod ring;
+mod runtime;
 mod sites;
 mod tiers;
 mod waits;

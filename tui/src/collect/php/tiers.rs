@@ -10,9 +10,10 @@ use super::{
     discover::Found,
     image::Image,
     kernel::{Kernel, KernelError, Target as AttachTarget},
+    masters,
     sites::RequestSites,
 };
-use crate::model::{ExactTier, RequestsTier, SamplingTier, Target, TierState, Tiers};
+use crate::model::{Master, RequestsTier, SamplingTier, Target, TierState, Tiers};
 
 const NOT_LOADED: &str = "the BPF programs are not loaded";
 
@@ -73,13 +74,18 @@ impl ImageTiers {
         }
     }
 
-    /// All images with their tiers and the processes that run them.
-    pub fn targets(&self, images: &[Found], processes: &[PhpProcess]) -> Vec<Target> {
+    /// All images with their tiers, the processes that run them and, by image, the masters among those.
+    pub fn targets(&self, images: &[Found], processes: &[PhpProcess], masters: Vec<(usize, Master)>) -> Vec<Target> {
+        let mut of_image: Vec<Vec<Master>> = images.iter().map(|_| Vec::new()).collect();
+        for (image, master) in masters {
+            of_image[image].push(master);
+        }
         images
             .iter()
             .zip(&self.requests)
+            .zip(of_image)
             .enumerate()
-            .map(|(id, (found, requests))| Target {
+            .map(|(id, ((found, requests), mut masters))| Target {
                 exe: found.path.to_string_lossy().into(),
                 version: found.image.version.as_deref().map(Arc::from),
                 sapi: found.sapi.name().into(),
@@ -88,11 +94,10 @@ impl ImageTiers {
                 tiers: Tiers {
                     requests: requests.clone(),
                     sampling: self.sampling_of(&found.image),
-                    exact: ExactTier {
-                        state: TierState::Unavailable,
-                        reason: "exact tracing is not part of this version".to_owned(),
-                    },
+                    exact: masters::exact(&found.image, &masters),
                 },
+                masters_left_out: masters::bound(&mut masters),
+                masters,
             })
             .collect()
     }

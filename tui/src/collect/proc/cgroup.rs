@@ -7,7 +7,7 @@ const FULL_ID: usize = 64;
 
 /// What a cgroup path says about a process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Membership<'a> {
+pub(in crate::collect) struct Membership<'a> {
     /// Innermost `.service` or, where there is none, `.scope` on the path.
     pub unit: Option<&'a str>,
     /// Short container id, or the name of an LXC or nspawn container.

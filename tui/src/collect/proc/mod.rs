@@ -2,7 +2,7 @@
 //!
 //! A pass costs one `pread` per process; everything that rarely changes is read at first sight and in rotation.
 
-mod cgroup;
+pub(in crate::collect) mod cgroup;
 mod details;
 mod files;
 mod machine;

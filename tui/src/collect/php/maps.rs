@@ -1,0 +1,80 @@
+//! The file mappings of a process, from /proc/PID/maps (proc_pid_maps(5)). What they mean is for others to say.
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::PathBuf,
+};
+
+/// Bytes of the file that are read: a process may have 65 530 mappings with paths of any length, PHP has hundreds.
+const LIMIT: u64 = 8 << 20;
+
+/// A mapping of a file, or of memory that the kernel keeps as one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapping {
+    /// `START-END` as the kernel writes it, the name of the entry in /proc/PID/map_files.
+    pub range: String,
+    /// First address.
+    pub start: u64,
+    /// First address behind it.
+    pub end: u64,
+    /// Such as `r-xp`.
+    pub permissions: String,
+    /// Offset in the file.
+    pub offset: u64,
+    /// Inode.
+    pub inode: u64,
+    /// Path, without the mark of a deleted file.
+    pub path: Option<PathBuf>,
+}
+
+impl Mapping {
+    fn parse(line: &str) -> Option<Self> {
+        let mut fields = line.splitn(6, ' ');
+        let range = fields.next()?;
+        let (start, end) = range.split_once('-')?;
+        let (start, end) = (u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?);
+        let permissions = fields.next()?;
+        let offset = u64::from_str_radix(fields.next()?, 16).ok()?;
+        let inode = fields.nth(1)?.parse().ok().filter(|&inode| inode != 0)?;
+        let path = fields.next().map(|path| PathBuf::from(path.trim_start().trim_end_matches(" (deleted)")));
+        Some(Self { range: range.to_owned(), start, end, permissions: permissions.to_owned(), offset, inode, path })
+    }
+}
+
+/// All file mappings of a process.
+///
+/// # Errors
+/// The process is gone, or belongs to another user.
+pub fn of(pid: u32) -> io::Result<Vec<Mapping>> {
+    let mut text = Vec::new();
+    File::open(format!("/proc/{pid}/maps"))?.take(LIMIT).read_to_end(&mut text)?;
+    Ok(String::from_utf8_lossy(&text).lines().filter_map(Mapping::parse).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_line_is_read_with_deleted_files_and_spaces() {
+        let line =
+            "55d0c0a00000-55d0c0c00000 r-xp 00200000 fe:01 123456                     /usr/sbin/php fpm (deleted)";
+        let mapping = Mapping::parse(line).unwrap();
+        assert_eq!((mapping.start, mapping.end), (0x55d0_c0a0_0000, 0x55d0_c0c0_0000));
+        assert_eq!((mapping.offset, mapping.inode, &*mapping.permissions), (0x20_0000, 123_456, "r-xp"));
+        assert_eq!(mapping.path.unwrap(), Path::new("/usr/sbin/php fpm"));
+        assert!(Mapping::parse("7ffc1000-7ffc2000 rw-p 00000000 00:00 0          [stack]").is_none());
+        assert!(Mapping::parse("garbage").is_none());
+    }
+
+    #[test]
+    fn the_mappings_of_this_test_hold_its_own_file() {
+        let exe = std::env::current_exe().unwrap();
+        let mappings = of(std::process::id()).unwrap();
+        assert!(mappings.iter().any(|mapping| mapping.path.as_deref() == Some(&exe) && mapping.permissions == "r-xp"));
+        assert_eq!(of(u32::MAX).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}

@@ -75,7 +75,7 @@ pub struct CallRegion {
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct Traced {
-    /// Address of `executor_globals` in the process.
+    /// Address of `executor_globals` in the process; 0 until its first hit, which finds out.
     pub executor_globals: u64,
     /// As in [`crate::Image`].
     pub current_execute_data: u32,
@@ -85,8 +85,8 @@ pub struct Traced {
     pub filename: u32,
     /// Offset of the stack pointer in the saved registers.
     pub stack_pointer: u32,
-    /// Names that were known under another generation are looked for again.
-    pub generation: u32,
+    /// Its process.
+    pub pid: u32,
     /// Frames used so far; frame 0 stands for none.
     pub used: u32,
     /// First of the frames that are free again.

@@ -17,7 +17,7 @@ use tusktop_shared::{
 
 use crate::{
     arguments::register,
-    maps::{CALLS, KNOWN, KNOWN_KEYS, NAMES, NO_CALLS, TRACED, add},
+    maps::{CALLS, GENERATION, IMAGES, KNOWN, KNOWN_KEYS, NAMES, NO_CALLS, PROCESSES, TRACED, add},
     php::{fetch, pointer, string_key},
     stack::{
         CLASS_NAME, FRAME_FUNCTION, FRAME_WORDS, FUNCTION_NAME, FUNCTION_SCOPE, fetch_function, keep_texts, kind, place,
@@ -28,39 +28,60 @@ use crate::{
 const TIMED: u64 = 64;
 /// Distance that a stack pointer may have from those seen on the same stack. Stacks of fibers are 2 MiB apart.
 const NEAR: u64 = 256 << 10;
-/// Frames that one event ends; what is left ends with the next.
-const ENDED_AT_ONCE: usize = 128;
+/// Frames that a call or a return ends of those that were left without a return; what is left ends with the next.
+const AT_A_CALL: usize = 16;
+/// Frames that the start or the end of a request ends; those of deeper stacks are lost.
+const AT_A_REQUEST: usize = 128;
 /// Frames of one bucket that are looked at.
 const CHAIN: usize = 8;
 /// `zend_op.lineno`, and the word of `zend_execute_data.opline`.
 const OPLINE_LINE: u64 = 24;
 const FRAME_OPLINE: usize = 0;
 
-/// A traced call is entered or returns, by the kind in the cookie.
+/// A traced call is entered, or only counted, by the kind in the cookie.
 #[uprobe]
-pub fn called(context: ProbeContext) -> u32 {
-    // SAFETY: the context is the one that the kernel gave to this program.
-    let cookie = unsafe { bpf_get_attach_cookie(context.as_ptr()) } as u32;
-    let (kind, slot) = (cookie & 0xff, cookie >> 8 & (TRACED_THREADS as u32 - 1));
+pub fn call_entry(context: ProbeContext) -> u32 {
+    let (kind, slot) = cookie(&context);
     if kind == call::NOTHING {
         return 0;
     }
     // SAFETY: a plain helper call.
     let began = unsafe { bpf_ktime_get_ns() };
-    if kind == call::RETURN {
-        let _ = leave(&context, slot, began);
-    } else {
-        add(stat::CALLS, 1);
-        if kind != call::COUNT {
-            let _ = enter(&context, slot, kind, began);
-        }
+    add(stat::CALLS, 1);
+    if kind != call::COUNT {
+        let _ = enter(&context, slot, kind, began);
     }
+    time(began);
+    0
+}
+
+/// A traced call returns.
+#[uprobe]
+pub fn call_return(context: ProbeContext) -> u32 {
+    let (_, slot) = cookie(&context);
+    // SAFETY: a plain helper call.
+    let began = unsafe { bpf_ktime_get_ns() };
+    let _ = leave(&context, slot, began);
+    time(began);
+    0
+}
+
+/// Kind and slot of a site.
+#[inline(always)]
+fn cookie(context: &ProbeContext) -> (u32, u32) {
+    // SAFETY: the context is the one that the kernel gave to this program.
+    let cookie = unsafe { bpf_get_attach_cookie(context.as_ptr()) } as u32;
+    (cookie & 0xff, cookie >> 8 & (TRACED_THREADS as u32 - 1))
+}
+
+/// Times one hit in [`TIMED`].
+#[inline(always)]
+fn time(began: u64) {
     if began % TIMED == 0 {
         add(stat::CALL_RUNS, 1);
         // SAFETY: a plain helper call.
         add(stat::CALL_NS, unsafe { bpf_ktime_get_ns() } - began);
     }
-    0
 }
 
 /// The state of a traced thread. Only that thread's own hits use it while it is traced.
@@ -73,6 +94,9 @@ fn traced(slot: u32) -> Option<&'static mut Traced> {
 #[inline(always)]
 fn enter(context: &ProbeContext, slot: u32, kind: u32, now: u64) -> Option<()> {
     let traced = traced(slot)?;
+    if traced.executor_globals == 0 {
+        find(traced, slot)?;
+    }
     let stack_pointer = register(context, traced.stack_pointer)?;
     let key = key_of_call(traced, kind);
     if key == 0 {
@@ -85,7 +109,7 @@ fn enter(context: &ProbeContext, slot: u32, kind: u32, now: u64) -> Option<()> {
     }
     let top = traced.regions[slot_of_region(region)].top;
     if top != 0 && traced.frames[slot_of_frame(top)].stack_pointer <= stack_pointer {
-        end_frames(traced, slot, region, stack_pointer, now);
+        end_frames::<AT_A_CALL>(traced, slot, region, stack_pointer, now);
     }
     let below = traced.regions[slot_of_region(region)].top;
     let mut index = traced.free;
@@ -147,7 +171,7 @@ fn leave(context: &ProbeContext, slot: u32, now: u64) -> Option<()> {
         return None;
     }
     if traced.frames[slot_of_frame(top)].stack_pointer < stack_pointer {
-        end_frames(traced, slot, region, stack_pointer - 1, now);
+        end_frames::<AT_A_CALL>(traced, slot, region, stack_pointer - 1, now);
         top = traced.regions[slot_of_region(region)].top;
     }
     // The return of a call that was entered before, or that was too deep, has no frame.
@@ -157,12 +181,34 @@ fn leave(context: &ProbeContext, slot: u32, now: u64) -> Option<()> {
     Some(())
 }
 
+/// Finds the globals of a thread that was not known to run PHP when it was prepared.
+#[inline(always)]
+fn find(traced: &mut Traced, slot: u32) -> Option<()> {
+    let process = PROCESSES.get_ptr_mut(traced.pid)?;
+    // SAFETY: the entry is of this process, which is in this program now; its integers are read and written one by one.
+    let process = unsafe { &mut *process };
+    // SAFETY: entries are written before they are used and not changed afterwards.
+    let image = unsafe { IMAGES.get(process.image) }?;
+    if image.executor_globals == 0 {
+        return None;
+    }
+    traced.executor_globals = image.executor_globals.wrapping_add(process.bias);
+    traced.current_execute_data = image.current_execute_data;
+    traced.previous_execute_data = image.previous_execute_data;
+    traced.filename = image.filename;
+    process.traced = slot + 1;
+    Some(())
+}
+
 /// Ends all open calls of a thread: its request starts or ends.
 #[inline(always)]
 pub fn end_all(slot: u32, now: u64) {
     let Some(traced) = traced(slot) else { return };
     let current = traced.current & (CALL_REGIONS as u32 - 1);
-    end_frames(traced, slot, current, u64::MAX, now);
+    end_frames::<AT_A_REQUEST>(traced, slot, current, u64::MAX, now);
+    if traced.regions[slot_of_region(current)].top != 0 {
+        add(stat::CALLS_DEEP, 1);
+    }
     let mut i = 0;
     while i < CALL_REGIONS {
         let region = &mut traced.regions[i & (CALL_REGIONS - 1)];
@@ -188,9 +234,9 @@ pub fn end_all(slot: u32, now: u64) {
 /// Ends the frames of a stack up to a stack pointer, which were left without a return. Not inlined: the verifier then sees it
 /// once in each place, with a small state.
 #[inline(never)]
-fn end_frames(traced: &mut Traced, slot: u32, region: u32, stack_pointer: u64, now: u64) {
+fn end_frames<const MOST: usize>(traced: &mut Traced, slot: u32, region: u32, stack_pointer: u64, now: u64) {
     let mut i = 0;
-    while i < ENDED_AT_ONCE {
+    while i < MOST {
         let top = traced.regions[slot_of_region(region)].top;
         if top == 0 || traced.frames[slot_of_frame(top)].stack_pointer > stack_pointer {
             break;
@@ -201,7 +247,7 @@ fn end_frames(traced: &mut Traced, slot: u32, region: u32, stack_pointer: u64, n
 }
 
 /// Takes a frame off its stack and adds its time to its function and its caller.
-#[inline(always)]
+#[inline(never)]
 fn end_frame(traced: &mut Traced, slot: u32, region: u32, index: u32, now: u64) {
     let region = &mut traced.regions[slot_of_region(region)];
     let frame = traced.frames[slot_of_frame(index)];
@@ -352,7 +398,7 @@ fn other_region(traced: &mut Traced, stack_pointer: u64, now: u64) -> u32 {
 }
 
 /// Key of the call that is being entered, with its name kept; 0 when it does not count or cannot be read.
-#[inline(always)]
+#[inline(never)]
 fn key_of_call(traced: &mut Traced, call_kind: u32) -> u64 {
     let frame = pointer(traced.executor_globals.wrapping_add(u64::from(traced.current_execute_data)));
     if !fetch(frame, &mut traced.frame_room)
@@ -402,9 +448,9 @@ fn key_of_call(traced: &mut Traced, call_kind: u32) -> u64 {
 }
 
 /// Makes sure that the name of a key is kept.
-#[inline(always)]
+#[inline(never)]
 fn keep(traced: &mut Traced, key: u64, file: u64, line: u32) {
-    let tag = (key >> 32) as u32 ^ traced.generation;
+    let tag = (key >> 32) as u32 ^ GENERATION.get(0).copied().unwrap_or(0);
     let Some(known) = KNOWN.get_ptr_mut(key as u32 >> 1 & (KNOWN_KEYS - 1)) else { return };
     // SAFETY: the pointer is an entry of the map; one aligned integer is read and written.
     unsafe {

@@ -86,6 +86,10 @@ pub static NO_CALLS: Array<Calls> = Array::with_max_entries(1, 0);
 #[map]
 pub static KNOWN: Array<u32> = Array::with_max_entries(KNOWN_KEYS, 0);
 
+/// Changes when `NAMES` was emptied: names that were known before are looked for again. One entry.
+#[map]
+pub static GENERATION: Array<u32> = Array::with_max_entries(1, 0);
+
 /// Entries of `KNOWN`.
 pub const KNOWN_KEYS: u32 = 1 << 14;
 

@@ -185,6 +185,7 @@ mod tests {
             calls: None,
             self_ns: None,
             total_ns: None,
+            durations_log2: None,
         }
     }
 

@@ -50,6 +50,8 @@ pub struct Options {
 pub struct Session {
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
+    /// Takes orders for exact tracing; `None` when PHP is not observed.
+    pub orders: Option<mpsc::Sender<php::Order>>,
 }
 
 impl Session {
@@ -61,8 +63,9 @@ impl Session {
         let spine = Spine::new(options)?;
         let (snapshots, receiver) = broadcast::channel(BACKLOG);
         let (stop, stopped) = oneshot::channel();
+        let orders = spine.orders.clone();
         let task = tokio::spawn(live(spine, options.interval, snapshots, stopped));
-        Ok((Self { stop, task }, receiver))
+        Ok((Self { stop, task, orders }, receiver))
     }
 
     /// Ends the collectors and waits until they have detached.
@@ -126,6 +129,7 @@ async fn live(
 struct Spine {
     processes: mpsc::Sender<Tick>,
     php: Conversation,
+    orders: Option<mpsc::Sender<php::Order>>,
     samples: mpsc::Receiver<Sample>,
     aggregate: Aggregate,
 }
@@ -144,9 +148,12 @@ impl Spine {
             Some(_) => rights::notice(&missing),
         };
         let php = options.php.clone().filter(|_| missing.is_empty());
+        let handle = php.map(|options| php::spawn(options, answers));
+        let orders = handle.as_ref().map(|handle| handle.orders.clone());
         Ok(Self {
             processes,
-            php: Conversation::with(php.map(|options| php::spawn(options, answers))),
+            php: Conversation::with(handle.map(|handle| handle.ticks)),
+            orders,
             samples,
             aggregate: Aggregate::new(unobserved.into_iter().collect()),
         })

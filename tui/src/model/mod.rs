@@ -1,10 +1,12 @@
 //! The one value that flows: [`Snapshot`], its parts and its JSON (schema 1).
 //! It owns names, units and shapes; it collects nothing, computes no rate and imports nothing of ours.
 
+mod exact;
 mod histogram;
 mod php;
 mod process;
 
+pub use exact::{Exact, ExactKind, ExactState, LineCalls};
 pub use histogram::Histogram;
 pub use php::{
     CompiledFile, DurationSummary, ExactTier, ExceptionCount, Function, FunctionKind, Master, Php, PhpError, Request,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Histogram;
+use super::{Exact, Histogram, LineCalls};
 
 /// Everything about PHP in one interval (or, merged, in one window).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -29,6 +29,12 @@ pub struct Php {
     pub compiles: Option<Vec<CompiledFile>>,
     /// Processes that serve PHP.
     pub workers: Vec<Worker>,
+    /// Exact tracing; `None` when it was not asked for.
+    #[serde(default)]
+    pub exact: Option<Exact>,
+    /// Calls of built-in functions by line, and included files; `None` when not traced.
+    #[serde(default)]
+    pub lines: Option<Vec<LineCalls>>,
 }
 
 /// One PHP image (a binary or a libphp) and what can be observed of it.
@@ -179,6 +185,9 @@ pub struct Function {
     pub self_ns: Option<u64>,
     /// Exact total time; `None` when not collected.
     pub total_ns: Option<u64>,
+    /// Exact calls by the binary logarithm of their duration in nanoseconds, without the empty end; `None` when not collected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durations_log2: Option<Vec<u64>>,
 }
 
 /// One sampled stack of one route.

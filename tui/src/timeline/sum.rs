@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 
 use super::{Interval, Tables};
-use crate::model::{CompiledFile, DurationSummary, ExceptionCount, Php, PhpError, Request, Route, Stack};
+use crate::model::{CompiledFile, DurationSummary, ExceptionCount, LineCalls, Php, PhpError, Request, Route, Stack};
 
 /// Finished requests kept: the slowest.
 const MAX_REQUESTS: usize = 200;
@@ -25,6 +25,7 @@ pub(super) struct Sum {
     exceptions: Option<Vec<ExceptionCount>>,
     errors: Option<Vec<PhpError>>,
     compiles: Option<Vec<CompiledFile>>,
+    lines: Option<Vec<LineCalls>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -33,6 +34,7 @@ struct Counts {
     self_samples: u64,
     total_samples: u64,
     optional: [Option<u64>; 5],
+    durations_log2: Option<Vec<u64>>,
 }
 
 impl Sum {
@@ -47,6 +49,9 @@ impl Sum {
                 [function.self_wait_ns, function.total_wait_ns, function.calls, function.self_ns, function.total_ns];
             for (sum, value) in counts.optional.iter_mut().zip(values) {
                 *sum = plus(*sum, value);
+            }
+            if let Some(durations) = &function.durations_log2 {
+                add_durations(counts.durations_log2.get_or_insert_default(), durations);
             }
         }
         for (stack, &id) in php.stacks.iter().zip(&interval.stacks).filter(|(_, id)| **id != u32::MAX) {
@@ -73,6 +78,26 @@ impl Sum {
         add_places(&mut self.compiles, php.compiles.as_ref(), |a, b| {
             (a.file == b.file).then_some((&mut a.count, b.count))
         });
+        self.add_lines(php.lines.as_deref());
+    }
+
+    fn add_lines(&mut self, lines: Option<&[LineCalls]>) {
+        let Some(lines) = lines else { return };
+        let sum = self.lines.get_or_insert_default();
+        // By place, so that a long list is not searched for each of its lines.
+        let place = |line: &LineCalls| (line.file.clone(), line.line, line.class.clone(), line.name.clone());
+        let places: HashMap<_, usize> = sum.iter().enumerate().map(|(at, line)| (place(line), at)).collect();
+        for line in lines {
+            match places.get(&place(line)) {
+                Some(&at) => {
+                    sum[at].calls += line.calls;
+                    sum[at].self_ns += line.self_ns;
+                    sum[at].total_ns += line.total_ns;
+                }
+                None if sum.len() < MAX_PLACES => sum.push(line.clone()),
+                None => {}
+            }
+        }
     }
 
     /// Finished requests, each once, with the number of the route in place of its index.
@@ -116,6 +141,7 @@ impl Sum {
             function.total_samples = counts.total_samples;
             [function.self_wait_ns, function.total_wait_ns, function.calls, function.self_ns, function.total_ns] =
                 counts.optional;
+            function.durations_log2 = counts.durations_log2.clone();
             functions.push(function);
         }
         let mut ids: Vec<u32> = self.routes.keys().copied().collect();
@@ -139,6 +165,8 @@ impl Sum {
             errors: self.errors.clone(),
             compiles: self.compiles.clone(),
             workers: current.workers.clone(),
+            exact: current.exact.clone(),
+            lines: self.lines.clone(),
         };
         php.requests = self.requests(tables, current, &route_places);
         php
@@ -155,6 +183,15 @@ impl Sum {
             .chain(finished)
             .filter_map(|(request, id)| Some(Request { route: *places.get(&id)?, ..request.clone() }))
             .collect()
+    }
+}
+
+fn add_durations(sum: &mut Vec<u64>, durations: &[u64]) {
+    if sum.len() < durations.len() {
+        sum.resize(durations.len(), 0);
+    }
+    for (sum, calls) in sum.iter_mut().zip(durations) {
+        *sum += calls;
     }
 }
 

@@ -19,6 +19,7 @@ fn function(name: &str, own: u64, total: u64) -> Function {
         calls: None,
         self_ns: None,
         total_ns: None,
+        durations_log2: None,
     }
 }
 

@@ -44,6 +44,20 @@ impl PhpCli {
         Self { daemon, site }
     }
 
+    /// Starts a file of `tests/php` with live function probes; its first argument is a file that does not exist yet.
+    pub fn start_traceable(script: &str, arguments: &[&str]) -> Self {
+        let site = Site::new();
+        let mut command = php();
+        command.env("USE_ZEND_DTRACE", "1").arg(site.page(script)).arg(site.path().join("go")).args(arguments);
+        let daemon = Daemon::start(command, &site.path().join("php.log"), Signal::TERM);
+        Self { daemon, site }
+    }
+
+    /// Makes the file that a script waits for.
+    pub fn go(&self) {
+        std::fs::write(self.site.path().join("go"), "").expect("the folder is ours");
+    }
+
     pub fn pid(&self) -> u32 {
         self.daemon.pid()
     }

@@ -15,7 +15,7 @@ use tokio::{
 };
 use tusktop::collect::{
     Sample, Tick,
-    php::{self, FinishedRequest, PhpSample, StackCount},
+    php::{self, CallSums, FinishedRequest, Order, PhpSample, StackCount},
 };
 
 /// How long a condition may take, and between two readings.
@@ -26,6 +26,7 @@ const READING: Duration = Duration::from_millis(50);
 pub struct Watch {
     runtime: Runtime,
     ticks: Option<mpsc::Sender<Tick>>,
+    orders: mpsc::Sender<Order>,
     samples: mpsc::Receiver<Sample>,
     /// Scripts below this path are the test's own; other PHP may run on the machine.
     scope: String,
@@ -35,6 +36,8 @@ pub struct Watch {
     pub finished: Vec<FinishedRequest>,
     /// All samples.
     pub stacks: Vec<StackCount>,
+    /// All traced calls, by function as `class::name` and line.
+    pub calls: BTreeMap<(String, u32), CallSums>,
     /// Events, stacks and names that were lost.
     pub dropped: u64,
 }
@@ -45,15 +48,17 @@ impl Watch {
     pub fn start(hz: u32, scope: &Path) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (answers, samples) = mpsc::channel(2);
-        let ticks = runtime.block_on(async { php::spawn(php::Options { hz }, answers) });
+        let handle = runtime.block_on(async { php::spawn(php::Options { hz }, answers) });
         let mut watch = Self {
             runtime,
-            ticks: Some(ticks),
+            ticks: Some(handle.ticks),
+            orders: handle.orders,
             samples,
             scope: scope.to_str().unwrap().to_owned(),
             last: PhpSample::default(),
             finished: Vec::new(),
             stacks: Vec::new(),
+            calls: BTreeMap::new(),
             dropped: 0,
         };
         watch.read();
@@ -74,8 +79,33 @@ impl Watch {
         self.last.running.retain(|request| request.script.starts_with(&self.scope));
         self.finished.extend(self.last.finished.iter().cloned());
         self.stacks.extend(self.last.stacks.iter().cloned());
+        for (text, sums) in &self.last.calls {
+            let known = self.calls.entry((full_name(text), text.line)).or_default();
+            known.calls += sums.calls;
+            known.self_ns += sums.self_ns;
+            known.total_ns += sums.total_ns;
+            for (known, calls) in known.durations.iter_mut().zip(sums.durations) {
+                *known += calls;
+            }
+        }
         let drops = self.last.drops;
         self.dropped += drops.events + drops.stacks + drops.names;
+    }
+
+    /// Asks for exact tracing.
+    pub fn order(&mut self, order: Order) {
+        self.runtime.block_on(self.orders.send(order)).expect("the collector runs");
+    }
+
+    /// Calls of functions of a name, on whatever line.
+    pub fn calls_of(&self, name: &str) -> CallSums {
+        let mut sums = CallSums::default();
+        for (_, more) in self.calls.iter().filter(|((function, _), _)| function == name) {
+            sums.calls += more.calls;
+            sums.self_ns += more.self_ns;
+            sums.total_ns += more.total_ns;
+        }
+        sums
     }
 
     /// Takes readings until `done` holds; panics with `what` when it does not in time.
@@ -142,6 +172,7 @@ impl std::fmt::Debug for Brief<'_> {
             .field("processes", &sample.processes)
             .field("running", &sample.running)
             .field("drops", &sample.drops)
+            .field("exact", &sample.exact)
             .field("work", &sample.work)
             .field("notices", &sample.notices)
             .finish_non_exhaustive()

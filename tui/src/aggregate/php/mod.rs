@@ -1,5 +1,6 @@
 //! The PHP half of a snapshot: raw counts by pid become functions, stacks, routes, requests and workers.
 
+mod calls;
 mod route;
 mod routes;
 mod stacks;
@@ -76,6 +77,7 @@ impl PhpAggregate {
             };
             stacks.add(route, &count.stack, count.samples, count.wait_ns);
         }
+        let lines = calls::add(&sample, &mut stacks);
         requests.extend(notable(&mut finished).map(|(request, route)| ended(request, sample.now, route)));
         self.workers.update(&sample);
         let php = Php {
@@ -87,6 +89,8 @@ impl PhpAggregate {
             errors: None,
             compiles: None,
             workers: self.workers.list(&sample),
+            exact: sample.exact,
+            lines,
             targets: sample.targets,
         };
         let mut notices = sample.notices;
@@ -222,7 +226,7 @@ fn of_tiers(targets: &[Target]) -> Vec<Notice> {
     } else {
         notices.push(Notice {
             level: Level::Info,
-            text: "exact calls, exceptions, errors, compiled files and memory growth are not collected".to_owned(),
+            text: "exceptions, errors, compiled files and memory growth are not collected".to_owned(),
             hint: String::new(),
         });
     }

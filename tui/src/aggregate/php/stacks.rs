@@ -52,7 +52,8 @@ impl Stacks {
         self.stack_index.insert(key, self.stacks.len() - 1);
     }
 
-    fn function(&mut self, text: &Arc<FunctionText>) -> usize {
+    /// The index of a function.
+    pub fn function(&mut self, text: &Arc<FunctionText>) -> usize {
         if let Some(&index) = self.function_index.get(text) {
             return index;
         }
@@ -69,6 +70,7 @@ impl Stacks {
             calls: None,
             self_ns: None,
             total_ns: None,
+            durations_log2: None,
         });
         self.counted_in.push(0);
         self.function_index.insert(text.clone(), self.functions.len() - 1);

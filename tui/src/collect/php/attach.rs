@@ -45,6 +45,13 @@ pub enum AttachError {
     },
 }
 
+impl AttachError {
+    /// The process that was to be attached to has ended.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Kernel { source, .. } if source.raw_os_error() == Some(libc::ESRCH))
+    }
+}
+
 /// Where to attach.
 #[derive(Debug, Clone, Copy)]
 pub struct Place<'a> {

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use aya::maps::{MapData, RingBuf};
@@ -12,9 +12,10 @@ use tokio::sync::mpsc;
 use tusktop_shared::{CountKey, stat};
 
 use super::{
-    FinishedRequest, Now, Options, PhpSample, StackCount, Work,
+    CallSums, FinishedRequest, FunctionText, Now, Options, Order, PhpSample, StackCount, Work,
     discover::Mapped,
     event::{Event, RequestText},
+    exact::Exact,
     following::Following,
     kernel::{Kernel, KernelError},
     names::Names,
@@ -24,7 +25,7 @@ use super::{
 };
 use crate::{
     collect::{Sample, Tick},
-    model::{Drops, Level, Notice},
+    model::{self, Drops, Level, Notice},
 };
 
 /// Requests kept between two ticks; more are counted as dropped events.
@@ -37,7 +38,12 @@ const STACKS: usize = 100_000;
 const READING: Duration = Duration::from_secs(1);
 
 /// Runs until the ticks end.
-pub async fn run(options: Options, mut ticks: mpsc::Receiver<Tick>, samples: mpsc::Sender<Sample>) {
+pub async fn run(
+    options: Options,
+    mut ticks: mpsc::Receiver<Tick>,
+    mut orders: mpsc::Receiver<Order>,
+    samples: mpsc::Sender<Sample>,
+) {
     // Loading takes a moment (the kernel verifies the programs), and it must not hold up the other tasks.
     let Ok((mut collector, ring)) = tokio::task::spawn_blocking(move || Collector::start(&options)).await else {
         return;
@@ -58,9 +64,19 @@ pub async fn run(options: Options, mut ticks: mpsc::Receiver<Tick>, samples: mps
                     return;
                 }
             }
+            Some(order) = orders.recv() => collector.order(order),
+            () = until(collector.exact.due()) => collector.trace(),
             _ = reading.tick() => collector.gather(ring.as_mut()),
             Ok(()) = ring::readable(&mut ring) => collector.drain(ring.as_mut()),
         }
+    }
+}
+
+/// Waits for a moment; for ever when there is none.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -70,6 +86,7 @@ struct Collector {
     tiers: ImageTiers,
     following: Following,
     names: Names,
+    exact: Exact,
     finished: Vec<FinishedRequest>,
     running: Vec<Arc<RequestText>>,
     waits: Waits,
@@ -94,6 +111,7 @@ impl Collector {
             failure,
             following: Following::default(),
             names: Names::default(),
+            exact: Exact::new(Instant::now()),
             finished: Vec::new(),
             running: Vec::new(),
             waits: Waits::default(),
@@ -131,6 +149,25 @@ impl Collector {
                 self.dropped += 1;
             }
         }
+    }
+
+    /// Begins or ends exact tracing.
+    fn order(&mut self, order: Order) {
+        let pool = match &order {
+            Order::Price(request) | Order::Start(request) => request.pool.clone(),
+            Order::Stop => None,
+        };
+        let candidates = self.following.candidates(pool.as_deref());
+        if let Some(kernel) = &mut self.kernel {
+            self.exact.order(order, kernel, &self.following.discovery.images, candidates);
+        }
+    }
+
+    /// Does what exact tracing has to do now.
+    fn trace(&mut self) {
+        let Some(kernel) = &mut self.kernel else { return };
+        let (following, pool) = (&self.following, self.exact.pool());
+        self.exact.step(kernel, &following.discovery.images, || following.candidates(pool.as_deref()));
     }
 
     /// Handles all events that wait in the ring.
@@ -217,6 +254,7 @@ impl Collector {
         let found = self.following.tick();
         self.observe(found);
         let processes = self.following.take();
+        let (exact, calls) = self.calls();
         let masters = self.following.masters();
         let mut sample = PhpSample {
             now: now(),
@@ -225,6 +263,8 @@ impl Collector {
             running: std::mem::take(&mut self.running),
             targets: self.tiers.targets(&self.following.discovery.images, &processes, masters),
             processes,
+            exact,
+            calls,
             notices: self.failure.iter().cloned().collect(),
             ..PhpSample::default()
         };
@@ -237,6 +277,14 @@ impl Collector {
         sample
     }
 
+    /// How exact tracing stands, and what it found.
+    fn calls(&mut self) -> (Option<model::Exact>, Vec<(Arc<FunctionText>, CallSums)>) {
+        let Some(kernel) = &mut self.kernel else { return (None, Vec::new()) };
+        let sums = self.exact.take(kernel);
+        let calls = sums.into_iter().map(|(key, sums)| (self.names.function(kernel, key), sums)).collect();
+        (self.exact.status(), calls)
+    }
+
     fn count(&mut self, sample: &mut PhpSample) {
         let Some(kernel) = &self.kernel else { return };
         let stats = kernel.stats();
@@ -245,9 +293,11 @@ impl Collector {
             events: since(stat::RING_FULL) + since(stat::REQUESTS_FULL) + std::mem::take(&mut self.dropped),
             stacks: since(stat::STACKS_FULL)
                 + since(stat::COUNTS_FULL)
+                + since(stat::CALLS_FULL)
+                + self.exact.lost()
                 + since(stat::SAMPLES_BROKEN)
                 + std::mem::take(&mut self.lost),
-            names: since(stat::NAMES_FULL) + since(stat::NAMES_UNREAD),
+            names: since(stat::NAMES_FULL) + since(stat::NAMES_UNREAD) + since(stat::CALLS_UNREAD),
         };
         sample.work = Work {
             samples: since(stat::SAMPLES),
@@ -279,7 +329,7 @@ fn now() -> Now {
 }
 
 /// `CLOCK_MONOTONIC`, which is what the programs read, in nanoseconds.
-fn monotonic() -> u64 {
+pub fn monotonic() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32).as_nanos() as u64
 }

@@ -7,6 +7,7 @@ use super::{
     PhpProcess,
     discover::{self, Discovery, Look, Mapped, Sapi},
     event::RequestText,
+    exact::Candidate,
     masters,
 };
 use crate::model::Master;
@@ -177,6 +178,35 @@ impl Following {
             found.extend(followed.master.clone().map(|master| (followed.image, master)));
         }
         found
+    }
+
+    /// The processes whose calls can be traced: those whose master was started for it, and that run PHP themselves.
+    pub fn candidates(&self, pool: Option<&str>) -> Vec<Candidate> {
+        let mut candidates = Vec::new();
+        for (&pid, followed) in &self.processes {
+            let sapi = self.discovery.images[followed.image].sapi;
+            let starts_others = followed.master.is_some() && matches!(sapi, Sapi::Fpm | Sapi::Apache);
+            if !starts_others && self.is_traceable(followed) && (pool.is_none() || followed.pool.as_deref() == pool) {
+                candidates.push(Candidate { pid, image: followed.image, active_ns: 0 });
+            }
+        }
+        candidates
+    }
+
+    /// Whether the master that a process came from was started with live function probes.
+    fn is_traceable(&self, followed: &Followed) -> bool {
+        let mut followed = followed;
+        // A master forks its workers itself; PHP that forks does so a few times at most.
+        for _ in 0..4 {
+            if let Some(master) = &followed.master {
+                return master.dtrace == Some(true);
+            }
+            match self.processes.get(&followed.parent) {
+                Some(parent) => followed = parent,
+                None => return false,
+            }
+        }
+        false
     }
 
     fn add(&mut self, pid: u32, image: usize, parent: u32, bias: Option<u64>) {

@@ -15,7 +15,9 @@ use aya::{
     },
     util::online_cpus,
 };
-use tusktop_shared::{self as shared, Config, Count, CountKey, FunctionName, Process, Request, Stack, Wait, stat};
+use tusktop_shared::{
+    self as shared, Config, Count, CountKey, FunctionName, Process, Request, Stack, Wait, call, stat,
+};
 
 use self::{layout::kernel_layout, probes::Probes};
 use super::{
@@ -73,6 +75,9 @@ pub enum KernelError {
         /// Reason.
         source: io::Error,
     },
+    /// Probes of an image that cannot be attached to.
+    #[error("{0}")]
+    Sites(String),
     /// A probe was refused.
     #[error(transparent)]
     Attach(#[from] AttachError),
@@ -146,7 +151,7 @@ impl Kernel {
         let ring = map!(ebpf, "EVENTS");
         let kernel = Self {
             probes: Probes::new(uprobe, map!(ebpf, "SITES")),
-            tracing: Tracing::new(map!(ebpf, "TRACED"), map!(ebpf, "CALLS")),
+            tracing: Tracing::new(map!(ebpf, "TRACED"), map!(ebpf, "CALLS"), map!(ebpf, "GENERATION")),
             _config: config,
             active: map!(ebpf, "ACTIVE"),
             writing: 0,
@@ -239,7 +244,16 @@ impl Kernel {
         target: Target<'_>,
         sites: &[(u64, &ProbeSite)],
     ) -> Result<Vec<Attachment>, KernelError> {
-        self.probes.attach_numbered(&mut self.ebpf, "called", target, sites)
+        let (returns, entries): (Vec<_>, Vec<_>) =
+            sites.iter().partition(|(cookie, _)| cookie & 0xff == u64::from(call::RETURN));
+        // The returns first: an entry that is seen has its return seen.
+        let mut attached = Vec::with_capacity(sites.len());
+        for (program, sites) in [("call_return", returns), ("call_entry", entries)] {
+            if !sites.is_empty() {
+                attached.extend(self.probes.attach_numbered(&mut self.ebpf, program, target, &sites)?);
+            }
+        }
+        Ok(attached)
     }
 
     /// Says in which slot the calls of a process are traced; `None` when they no longer are.
@@ -316,9 +330,14 @@ impl Kernel {
         self.waiting.iter().take(2 * REQUESTS).flatten().map(|(key, wait)| (key, wait.0))
     }
 
+    /// One counter, of all CPUs.
+    pub fn stat(&self, counter: u32) -> u64 {
+        self.stats.get(&counter, 0).map_or(0, |values| values.iter().sum())
+    }
+
     /// The counters of all CPUs, by the indexes of `tusktop_shared::stat`.
     pub fn stats(&self) -> [u64; stat::COUNT as usize] {
-        std::array::from_fn(|i| self.stats.get(&(i as u32), 0).map_or(0, |values| values.iter().sum()))
+        std::array::from_fn(|i| self.stat(i as u32))
     }
 }
 

@@ -13,6 +13,7 @@ mod btf;
 mod collector;
 mod discover;
 mod event;
+mod exact;
 mod following;
 mod image;
 mod kernel;
@@ -36,10 +37,11 @@ use tokio::sync::mpsc;
 
 pub use discover::Sapi;
 pub use event::{FinishedRequest, RequestText};
+pub use exact::{CallSums, ExactRequest, Order};
 pub use names::{FunctionText, NamedStack};
 
 use super::{Sample, Tick};
-use crate::model::{Drops, Notice, Target};
+use crate::model::{Drops, Exact, Notice, Target};
 
 /// What the collector is asked for.
 #[derive(Debug, Clone)]
@@ -63,6 +65,10 @@ pub struct PhpSample {
     pub running: Vec<Arc<RequestText>>,
     /// When the reading was made, on both clocks.
     pub now: Now,
+    /// Exact tracing; `None` when it was never asked for.
+    pub exact: Option<Exact>,
+    /// What it found since the last reading.
+    pub calls: Vec<(Arc<FunctionText>, CallSums)>,
     /// What was lost.
     pub drops: Drops,
     /// Work of the BPF programs.
@@ -133,10 +139,23 @@ pub struct Work {
     pub probe_ns: u64,
 }
 
+/// How a running collector is reached.
+#[derive(Debug)]
+pub struct Handle {
+    /// Asks for readings.
+    pub ticks: mpsc::Sender<Tick>,
+    /// Asks for exact tracing.
+    pub orders: mpsc::Sender<Order>,
+}
+
+/// Orders that may wait.
+const ORDERS: usize = 8;
+
 /// Starts the collector on the current tokio runtime. It answers every tick with one [`Sample::Php`]
-/// and ends, with everything detached, when the returned sender is dropped.
-pub fn spawn(options: Options, samples: mpsc::Sender<Sample>) -> mpsc::Sender<Tick> {
+/// and ends, with everything detached, when the sender of ticks is dropped.
+pub fn spawn(options: Options, samples: mpsc::Sender<Sample>) -> Handle {
     let (ticks, asked) = mpsc::channel::<Tick>(1);
-    tokio::spawn(collector::run(options, asked, samples));
-    ticks
+    let (orders, ordered) = mpsc::channel(ORDERS);
+    tokio::spawn(collector::run(options, asked, ordered, samples));
+    Handle { ticks, orders }
 }

@@ -101,7 +101,8 @@ impl Names {
         }
     }
 
-    fn function(&mut self, kernel: &Kernel, key: u64) -> Arc<FunctionText> {
+    /// The function of a key.
+    pub fn function(&mut self, kernel: &Kernel, key: u64) -> Arc<FunctionText> {
         if let Some(function) = self.functions.get(&key) {
             return function.clone();
         }

@@ -1,0 +1,157 @@
+//! The processes that can be traced: whose turn it is, and which part of their CPU time was traced.
+
+use std::{collections::HashMap, fs};
+
+/// Processes whose CPU time is followed.
+const FOLLOWED: usize = 256;
+
+/// A process whose calls can be traced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Process.
+    pub pid: u32,
+    /// Number of its image.
+    pub image: usize,
+    /// Its CPU time in nanoseconds when it was last looked at.
+    pub active_ns: u64,
+}
+
+/// Whose turn it is.
+#[derive(Debug, Default)]
+pub struct Workers {
+    candidates: Vec<Candidate>,
+    /// Pid of the last that had its turn.
+    last: u32,
+    /// CPU time of each candidate when it was first and last read.
+    cpu: HashMap<u32, (u64, u64)>,
+    ended_ns: u64,
+    traced_ns: u64,
+}
+
+impl Workers {
+    /// Keeps the candidates.
+    pub fn new(mut candidates: Vec<Candidate>) -> Self {
+        candidates.sort_unstable_by_key(|candidate| candidate.pid);
+        Self { candidates, ..Self::default() }
+    }
+
+    /// Begins to count CPU time.
+    pub fn start(&mut self) {
+        self.follow();
+    }
+
+    /// There are others now.
+    pub fn renew(&mut self, mut candidates: Vec<Candidate>) {
+        candidates.sort_unstable_by_key(|candidate| candidate.pid);
+        self.candidates = candidates;
+        self.follow();
+    }
+
+    fn follow(&mut self) {
+        for candidate in self.candidates.iter().take(FOLLOWED) {
+            let now = cpu_time(candidate.pid);
+            let (_, last) = self.cpu.entry(candidate.pid).or_insert((now, now));
+            *last = now.max(*last);
+        }
+        let alive: Vec<u32> = self.candidates.iter().map(|candidate| candidate.pid).collect();
+        let ended_ns = &mut self.ended_ns;
+        self.cpu.retain(|pid, (first, last)| {
+            let stays = alive.binary_search(pid).is_ok();
+            *ended_ns += if stays { 0 } else { *last - *first };
+            stays
+        });
+    }
+
+    /// The next whose turn it is, one that used CPU time since the last look before those that did not.
+    pub fn next(&mut self, taken: &[u32]) -> Option<Candidate> {
+        let free = |candidate: &&mut Candidate| !taken.contains(&candidate.pid);
+        let start = self.candidates.partition_point(|candidate| candidate.pid <= self.last);
+        let (before, after) = self.candidates.split_at_mut(start);
+        let mut first = None;
+        for candidate in after.iter_mut().chain(before).filter(free) {
+            let now = cpu_time(candidate.pid);
+            let busy = now > candidate.active_ns;
+            candidate.active_ns = now;
+            if busy {
+                first = Some(candidate.clone());
+                break;
+            }
+            if first.is_none() {
+                first = Some(candidate.clone());
+            }
+        }
+        self.last = first.as_ref()?.pid;
+        first
+    }
+
+    /// The candidate of a pid.
+    pub fn of(&self, pid: u32) -> Option<Candidate> {
+        self.candidates.iter().find(|candidate| candidate.pid == pid).cloned()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.candidates.len()
+    }
+
+    /// There is none.
+    pub fn is_empty(&self) -> bool {
+        self.candidates.is_empty()
+    }
+
+    /// A process used so much CPU time while it was traced.
+    pub fn traced(&mut self, cpu_ns: u64) {
+        self.traced_ns += cpu_ns;
+    }
+
+    /// Share of the CPU time of all that was traced; what tracing itself took (`cost_s`) is in neither.
+    pub fn traced_ratio(&mut self, cost_s: f64) -> Option<f64> {
+        self.follow();
+        let all = self.ended_ns + self.cpu.values().map(|(first, last)| last - first).sum::<u64>();
+        let own = |ns: u64| ns as f64 / 1e9 - cost_s;
+        (all > 0 && own(all) > 0.0).then(|| (own(self.traced_ns) / own(all)).clamp(0.0, 1.0))
+    }
+}
+
+/// CPU time of a process's main thread in nanoseconds, 0 when it has ended (Documentation/scheduler/sched-stats.rst).
+pub fn cpu_time(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
+    text.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn idle(pid: u32) -> Candidate {
+        // No process has so high a pid: they all seem to be idle.
+        Candidate { pid: (1 << 30) + pid, image: 0, active_ns: 0 }
+    }
+
+    #[test]
+    fn everybody_has_a_turn() {
+        let mut workers = Workers::new(vec![idle(3), idle(1), idle(2)]);
+        let turns: Vec<_> = (0..6).map(|_| workers.next(&[]).unwrap().pid - (1 << 30)).collect();
+        assert_eq!(turns, [1, 2, 3, 1, 2, 3]);
+        assert_eq!(workers.next(&[idle(1).pid]), Some(idle(2)));
+        assert_eq!(workers.next(&[1, 2, 3].map(|pid| idle(pid).pid)), None);
+    }
+
+    #[test]
+    fn who_is_busy_comes_first() {
+        let own = std::process::id();
+        let mut workers = Workers::new(vec![idle(1), Candidate { pid: own, image: 0, active_ns: 0 }, idle(2)]);
+        assert_eq!(workers.next(&[]).unwrap().pid, own);
+    }
+
+    #[test]
+    fn the_share_that_was_traced_is_that_of_cpu_time() {
+        let own = std::process::id();
+        let mut workers = Workers::new(vec![Candidate { pid: own, image: 0, active_ns: 0 }]);
+        assert_eq!(workers.traced_ratio(0.0), None);
+        workers.cpu.insert(own, (0, 4_000_000_000));
+        workers.candidates.clear();
+        workers.traced(3_000_000_000);
+        assert_eq!(workers.traced_ratio(2.0), Some(0.5));
+    }
+}

@@ -53,7 +53,7 @@ pub struct CallFrame {
     pub region: u32,
 }
 
-/// A stack of a traced thread.
+/// A stack of a traced thread: number 0 is its own, the others are those of fibers.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct CallRegion {
@@ -67,8 +67,8 @@ pub struct CallRegion {
     pub away_ns: u64,
     /// Its innermost frame, 0 for none.
     pub top: u32,
-    /// The stack that resumed it.
-    pub parent: u32,
+    /// Keeps the layout free of padding.
+    pub reserved: u32,
 }
 
 /// A traced thread. User space writes it before the probes are attached and reads it after they are gone.

@@ -11,8 +11,8 @@ use aya_ebpf::{
     programs::ProbeContext,
 };
 use tusktop_shared::{
-    CALL_BUCKETS, CALL_FRAMES, CALL_REGIONS, CallKey, FUNCTION_INTERNAL, TRACED_THREADS, Traced, call, duration_bucket,
-    mix, stat,
+    CALL_BUCKETS, CALL_FRAMES, CALL_REGIONS, CallKey, Calls, FUNCTION_INTERNAL, TRACED_THREADS, Traced, call,
+    duration_bucket, mix, stat,
 };
 
 use crate::{
@@ -104,8 +104,7 @@ fn enter(context: &ProbeContext, slot: u32, kind: u32, now: u64) -> Option<()> {
     }
     let region = region(traced, stack_pointer, now);
     if region >= CALL_REGIONS as u32 {
-        add(stat::CALLS_DEEP, 1);
-        return None;
+        return untimed(slot, key);
     }
     let top = traced.regions[slot_of_region(region)].top;
     if top != 0 && traced.frames[slot_of_frame(top)].stack_pointer <= stack_pointer {
@@ -118,8 +117,7 @@ fn enter(context: &ProbeContext, slot: u32, kind: u32, now: u64) -> Option<()> {
     } else {
         index = traced.used;
         if index >= CALL_FRAMES as u32 {
-            add(stat::CALLS_DEEP, 1);
-            return None;
+            return untimed(slot, key);
         }
         traced.used = index + 1;
     }
@@ -217,7 +215,6 @@ pub fn end_all(slot: u32, now: u64) {
         region.left_ns = 0;
         region.away_ns = 0;
         region.top = 0;
-        region.parent = 0;
         i += 1;
     }
     let mut i = 0;
@@ -281,26 +278,37 @@ fn end_frame(traced: &mut Traced, slot: u32, region: u32, index: u32, now: u64) 
     traced.frames[slot_of_frame(index)].below = traced.free;
     traced.free = index;
 
-    let key = CallKey { function: frame.key, slot, reserved: 0 };
-    let mut calls = CALLS.get_ptr_mut(key);
-    if calls.is_none() {
-        if let Some(none) = NO_CALLS.get(0) {
-            let _ = CALLS.insert(key, none, 0);
-        }
-        calls = CALLS.get_ptr_mut(key);
-    }
-    let Some(calls) = calls else {
-        add(stat::CALLS_FULL, 1);
-        return;
-    };
-    // SAFETY: the entry is this thread's alone: its key has the thread's slot.
-    let calls = unsafe { &mut *calls };
+    let Some(calls) = sums(slot, frame.key) else { return };
     calls.calls += 1;
     calls.self_ns += self_ns;
     if frame.recursive == 0 {
         calls.total_ns += total_ns;
     }
     calls.durations[duration_bucket(total_ns)] += 1;
+}
+
+/// The sums of a function.
+#[inline(always)]
+fn sums(slot: u32, function: u64) -> Option<&'static mut Calls> {
+    let key = CallKey { function, slot, reserved: 0 };
+    let mut calls = CALLS.get_ptr_mut(key);
+    if calls.is_none() {
+        let _ = CALLS.insert(key, NO_CALLS.get(0)?, 0);
+        calls = CALLS.get_ptr_mut(key);
+    }
+    if calls.is_none() {
+        add(stat::CALLS_FULL, 1);
+    }
+    // SAFETY: the entry is this thread's alone: its key has the thread's slot.
+    calls.map(|calls| unsafe { &mut *calls })
+}
+
+/// Counts a call that there is no frame for: its time is its caller's.
+#[inline(always)]
+fn untimed(slot: u32, function: u64) -> Option<()> {
+    add(stat::CALLS_DEEP, 1);
+    sums(slot, function)?.calls += 1;
+    None
 }
 
 #[inline(always)]
@@ -331,8 +339,8 @@ fn near(low: u64, high: u64, stack_pointer: u64) -> bool {
 
 /// Widens the current stack, or turns to another or a new one.
 ///
-/// A fiber runs inside the call that resumed it: its time is a child's of that call. While it is suspended, time does not go on
-/// for its own open calls.
+/// Fibers run inside a call of the thread's own stack, which is the first: for that call their time is a child's. For the open
+/// calls of a fiber time only goes on while it runs.
 #[inline(never)]
 fn other_region(traced: &mut Traced, stack_pointer: u64, now: u64) -> u32 {
     let current = traced.current & (CALL_REGIONS as u32 - 1);
@@ -365,14 +373,11 @@ fn other_region(traced: &mut Traced, stack_pointer: u64, now: u64) -> u32 {
     if found >= CALL_REGIONS as u32 {
         return found;
     }
-    let resumer = traced.regions[slot_of_region(current)].parent;
-    let (open, parent_of_here) = (traced.regions[slot_of_region(current)].high != 0, resumer);
     let there = &mut traced.regions[slot_of_region(found)];
     if fresh {
         there.low = stack_pointer;
         there.high = stack_pointer;
         there.away_ns = 0;
-        there.parent = current;
     } else {
         if stack_pointer < there.low {
             there.low = stack_pointer;
@@ -381,15 +386,11 @@ fn other_region(traced: &mut Traced, stack_pointer: u64, now: u64) -> u32 {
             there.high = stack_pointer;
         }
         let away_ns = now.saturating_sub(there.left_ns);
-        let top = there.top;
-        if open && parent_of_here == found {
-            // The fiber gave control back to who resumed it.
-            if top != 0 {
-                traced.frames[slot_of_frame(top)].child_ns += away_ns;
-            }
-        } else {
+        if found != 0 {
             there.away_ns += away_ns;
-            there.parent = current;
+        } else if there.top != 0 {
+            let top = there.top;
+            traced.frames[slot_of_frame(top)].child_ns += away_ns;
         }
     }
     traced.regions[slot_of_region(current)].left_ns = now;

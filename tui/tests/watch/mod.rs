@@ -38,6 +38,8 @@ pub struct Watch {
     pub stacks: Vec<StackCount>,
     /// All traced calls, by function as `class::name` and line.
     pub calls: BTreeMap<(String, u32), CallSums>,
+    /// Traced calls without a time of their own.
+    pub untimed: u64,
     /// Events, stacks and names that were lost.
     pub dropped: u64,
 }
@@ -59,6 +61,7 @@ impl Watch {
             finished: Vec::new(),
             stacks: Vec::new(),
             calls: BTreeMap::new(),
+            untimed: 0,
             dropped: 0,
         };
         watch.read();
@@ -79,6 +82,7 @@ impl Watch {
         self.last.running.retain(|request| request.script.starts_with(&self.scope));
         self.finished.extend(self.last.finished.iter().cloned());
         self.stacks.extend(self.last.stacks.iter().cloned());
+        self.untimed += self.last.work.calls_deep;
         for (text, sums) in &self.last.calls {
             let known = self.calls.entry((full_name(text), text.line)).or_default();
             known.calls += sums.calls;

@@ -304,6 +304,7 @@ impl Collector {
             sample_runs: since(stat::SAMPLE_RUNS),
             sample_ns: since(stat::SAMPLE_NS),
             frames: since(stat::FRAMES),
+            calls_deep: since(stat::CALLS_DEEP),
             wait_runs: since(stat::WAIT_RUNS),
             wait_ns: since(stat::WAIT_NS),
             probe_hits: since(stat::PROBE_HITS),

@@ -133,6 +133,8 @@ pub struct Work {
     pub wait_runs: u64,
     /// Nanoseconds in them.
     pub wait_ns: u64,
+    /// Traced calls whose time is their caller's: too deep, or on too many stacks.
+    pub calls_deep: u64,
     /// Hits of request probes.
     pub probe_hits: u64,
     /// Nanoseconds in their program.

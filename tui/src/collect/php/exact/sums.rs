@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use tusktop_shared::{CALL_REGIONS, CallKey, Calls, DURATION_BUCKETS, Traced, duration_bucket};
+use tusktop_shared::{CallKey, Calls, DURATION_BUCKETS, Traced, duration_bucket};
 
 /// Functions between two readings; calls of more are counted as lost.
 const FUNCTIONS: usize = 20_000;
@@ -58,16 +58,12 @@ impl Sums {
 
     /// Adds the calls that had not returned when the thread's probes went away, up to that moment.
     pub fn cut(&mut self, traced: &Traced, now_ns: u64) {
-        let running = running(traced);
         for (number, region) in traced.regions.iter().enumerate() {
-            // A fiber that is suspended has been so since it was left.
-            let end = if running[number] { now_ns } else { region.left_ns };
+            let is_left = number != traced.current as usize;
+            // A fiber that is suspended has been so since it was left; the thread's own stack waits for its fibers.
+            let end = if is_left && number != 0 { region.left_ns } else { now_ns };
+            let mut child_ns = if is_left && number == 0 { now_ns.saturating_sub(region.left_ns) } else { 0 };
             let mut index = region.top as usize;
-            let mut child_ns = if running[number] && number != traced.current as usize {
-                now_ns.saturating_sub(region.left_ns)
-            } else {
-                0
-            };
             for _ in 0..traced.frames.len() {
                 let Some(frame) = traced.frames.get(index).filter(|_| index != 0) else { break };
                 let away = region.away_ns.wrapping_sub(frame.away_ns);
@@ -109,17 +105,6 @@ impl Sums {
             *sum += more;
         }
     }
-}
-
-/// The stacks that are not suspended: the current one, and those that wait for what they resumed.
-fn running(traced: &Traced) -> [bool; CALL_REGIONS] {
-    let mut running = [false; CALL_REGIONS];
-    let mut number = traced.current as usize;
-    while number < CALL_REGIONS && !running[number] {
-        running[number] = true;
-        number = traced.regions[number].parent as usize;
-    }
-    running
 }
 
 #[cfg(test)]
@@ -172,7 +157,7 @@ mod tests {
         let mut traced = wire::read::<Traced>(&vec![0; size_of::<Traced>()]).unwrap();
         traced.frames[1] = frame(11, 100, 0, 0);
         traced.frames[2] = frame(12, 120, 0, 0);
-        let fiber = CallRegion { low: 1, high: 1, left_ns: 130, away_ns: 0, top: 2, parent: 0 };
+        let fiber = CallRegion { low: 1, high: 1, left_ns: 130, away_ns: 0, top: 2, reserved: 0 };
         traced.regions[0].top = 1;
         traced.regions[1] = fiber;
         let mut sums = Sums::default();

@@ -1,6 +1,6 @@
 //! Exact tracing: what the programs keep of a traced thread, and the sums per function.
 
-use crate::FunctionName;
+use crate::{FunctionName, OPERAND_CONSTANT, OPERAND_MEMORY, OPERAND_NONE, Operand};
 
 /// Threads that are traced at once.
 pub const TRACED_THREADS: usize = 16;
@@ -10,6 +10,10 @@ pub const CALL_FRAMES: usize = 1024;
 pub const CALL_REGIONS: usize = 16;
 /// Slots of the table of open calls by function.
 pub const CALL_BUCKETS: usize = 256;
+/// Functions of a thread whose keys are remembered for as long as a request lasts.
+pub const REMEMBERED: usize = 256;
+/// Room for the words of the saved registers: more than any architecture has, so that a masked index is inside.
+pub const REGISTER_WORDS: usize = 64;
 /// Buckets of [`Calls::durations`]: bucket n counts durations from 2^n nanoseconds to less than 2^(n+1).
 pub const DURATION_BUCKETS: usize = 40;
 
@@ -71,6 +75,75 @@ pub struct CallRegion {
     pub reserved: u32,
 }
 
+/// An [`Operand`] in a form that needs next to no decisions: register * factor + index * scale + displacement.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct Argument {
+    /// Number of the register among the saved ones.
+    pub register: u32,
+    /// Number of the index register.
+    pub index: u32,
+    /// 1, or 0 where the register does not count.
+    pub factor: u64,
+    /// Factor of the index register.
+    pub scale: u64,
+    /// Added to both.
+    pub displacement: u64,
+    /// 1 when the sum is the address of the value, 0 when it is the value.
+    pub memory: u64,
+}
+
+impl Argument {
+    /// The same place as an operand's. The size is left out: a value is only compared with itself.
+    pub const fn of(operand: &Operand) -> Self {
+        let fixed = operand.kind == OPERAND_CONSTANT || operand.kind == OPERAND_NONE;
+        let memory = operand.kind == OPERAND_MEMORY;
+        Self {
+            register: operand.register / 8,
+            index: operand.index / 8,
+            factor: !fixed as u64,
+            scale: if memory { operand.scale as u64 } else { 0 },
+            displacement: if memory || fixed { operand.displacement as u64 } else { 0 },
+            memory: memory as u64,
+        }
+    }
+}
+
+/// A function as a probe's arguments tell it, and its key.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct Remembered {
+    /// Values of the arguments: addresses of name and file, and the line.
+    pub arguments: [u64; 3],
+    /// Address of the class's name, 0 where the others tell it.
+    pub class: u64,
+    /// PHP's hash of the file's path, 0 where its address tells it.
+    pub file_hash: u64,
+    /// Key of the function.
+    pub key: u64,
+    /// [`Traced::request`] when it was written.
+    pub request: u64,
+}
+
+/// What one hit is about. It is kept in the map, where its values are unknown to the verifier: in registers, whatever they are
+/// compared with would make another state of them.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct Hit {
+    /// Stack pointer.
+    pub stack_pointer: u64,
+    /// `CLOCK_MONOTONIC`.
+    pub now_ns: u64,
+    /// Key of the function that is entered.
+    pub key: u64,
+    /// Frames with a stack pointer up to this one are ended.
+    pub end: u64,
+    /// Number of the stack that was found.
+    pub found: u64,
+    /// Number of a stack that is not used.
+    pub empty: u64,
+}
+
 /// A traced thread. User space writes it before the probes are attached and reads it after they are gone.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
@@ -87,12 +160,28 @@ pub struct Traced {
     pub stack_pointer: u32,
     /// Its process.
     pub pid: u32,
+    /// Size of the saved registers in bytes.
+    pub register_bytes: u32,
+    /// 1 when keys can be remembered by the arguments of the probe.
+    pub remembers: u32,
     /// Frames used so far; frame 0 stands for none.
     pub used: u32,
     /// First of the frames that are free again.
     pub free: u32,
     /// The stack that the thread is on.
     pub current: u32,
+    /// Number of the request, from 1.
+    pub request: u64,
+    /// Name, file, line and class of the function that is entered.
+    pub arguments: [Argument; 4],
+    /// Their values at the last hit.
+    pub values: [u64; 4],
+    /// Keys of functions, each in the place that its arguments give.
+    pub remembered: [Remembered; REMEMBERED],
+    /// The hit that is being handled.
+    pub hit: Hit,
+    /// Room for the saved registers.
+    pub registers: [u64; REGISTER_WORDS],
     /// Stacks.
     pub regions: [CallRegion; CALL_REGIONS],
     /// First open frame of each bucket, by the lowest bits of the key.
@@ -149,11 +238,22 @@ pub const fn duration_bucket(ns: u64) -> usize {
 
 const _: () = assert!(size_of::<CallFrame>() == 56);
 const _: () = assert!(size_of::<CallRegion>() == 40);
+const _: () = assert!(size_of::<Remembered>() == 56);
 const _: () = assert!(size_of::<CallKey>() == 16);
 const _: () = assert!(size_of::<Calls>() == 24 + 4 * DURATION_BUCKETS);
 const _: () = assert!(
     size_of::<Traced>()
-        == 40 + 40 * CALL_REGIONS + 4 * CALL_BUCKETS + 56 * CALL_FRAMES + 8 * (8 + 32 + 16) + size_of::<FunctionName>()
+        == 56
+            + 4 * size_of::<Argument>()
+            + 4 * 8
+            + 56 * REMEMBERED
+            + size_of::<Hit>()
+            + 8 * REGISTER_WORDS
+            + 40 * CALL_REGIONS
+            + 4 * CALL_BUCKETS
+            + 56 * CALL_FRAMES
+            + 8 * (8 + 32 + 16)
+            + size_of::<FunctionName>()
 );
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ mod request;
 mod stack;
 
 pub use calls::{
-    CALL_BUCKETS, CALL_FRAMES, CALL_REGIONS, CallFrame, CallKey, CallRegion, Calls, DURATION_BUCKETS, TRACED_THREADS,
-    Traced, call, duration_bucket,
+    Argument, CALL_BUCKETS, CALL_FRAMES, CALL_REGIONS, CallFrame, CallKey, CallRegion, Calls, DURATION_BUCKETS, Hit,
+    REGISTER_WORDS, REMEMBERED, Remembered, TRACED_THREADS, Traced, call, duration_bucket,
 };
 pub use layout::{
     Config, Image, Process, SITE_SHUTDOWN, SITE_STARTUP, Site, UNKNOWN_OFFSET, URI_APACHE, URI_FASTCGI, URI_SAPI,

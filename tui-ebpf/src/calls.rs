@@ -6,22 +6,17 @@
 
 use aya_ebpf::{
     EbpfContext,
-    helpers::{bpf_get_current_uid_gid, bpf_ktime_get_ns, generated::bpf_get_attach_cookie},
+    helpers::{bpf_ktime_get_ns, generated::bpf_get_attach_cookie},
     macros::uprobe,
     programs::ProbeContext,
 };
 use tusktop_shared::{
-    CALL_BUCKETS, CALL_FRAMES, CALL_REGIONS, CallKey, Calls, FUNCTION_INTERNAL, TRACED_THREADS, Traced, call,
-    duration_bucket, mix, stat,
+    CALL_BUCKETS, CALL_FRAMES, CALL_REGIONS, CallKey, Calls, TRACED_THREADS, Traced, call, duration_bucket, stat,
 };
 
 use crate::{
-    arguments::register,
-    maps::{CALLS, GENERATION, IMAGES, KNOWN, KNOWN_KEYS, NAMES, NO_CALLS, PROCESSES, TRACED, add},
-    php::{fetch, pointer, string_key},
-    stack::{
-        CLASS_NAME, FRAME_FUNCTION, FRAME_WORDS, FUNCTION_NAME, FUNCTION_SCOPE, fetch_function, keep_texts, kind, place,
-    },
+    call_key::{fetch_arguments, fetch_stack_pointer, make_key, recall, remember},
+    maps::{CALLS, IMAGES, NO_CALLS, PROCESSES, TRACED, add},
 };
 
 /// One hit in so many is timed.
@@ -34,9 +29,6 @@ const AT_A_CALL: usize = 16;
 const AT_A_REQUEST: usize = 128;
 /// Frames of one bucket that are looked at.
 const CHAIN: usize = 8;
-/// `zend_op.lineno`, and the word of `zend_execute_data.opline`.
-const OPLINE_LINE: u64 = 24;
-const FRAME_OPLINE: usize = 0;
 
 /// A traced call is entered, or only counted, by the kind in the cookie.
 #[uprobe]
@@ -91,36 +83,62 @@ fn traced(slot: u32) -> Option<&'static mut Traced> {
     TRACED.get_ptr_mut(slot).map(|traced| unsafe { &mut *traced })
 }
 
+/// A value of the hit, read anew: see [`tusktop_shared::Hit`].
+macro_rules! hit {
+    ($traced:expr, $field:ident) => {
+        // SAFETY: a reference to an integer of the map.
+        unsafe { (&raw const $traced.hit.$field).read_volatile() }
+    };
+}
+
 #[inline(always)]
 fn enter(context: &ProbeContext, slot: u32, kind: u32, now: u64) -> Option<()> {
     let traced = traced(slot)?;
     if traced.executor_globals == 0 {
         find(traced, slot)?;
     }
-    let stack_pointer = register(context, traced.stack_pointer)?;
-    let key = key_of_call(traced, kind);
-    if key == 0 {
-        return None;
+    fetch_stack_pointer(context, traced);
+    traced.hit.now_ns = now;
+    traced.hit.key = 0;
+    let remembers = kind == call::FUNCTION && traced.remembers != 0;
+    if remembers {
+        fetch_arguments(context, traced);
+        recall(traced);
     }
-    let region = region(traced, stack_pointer, now);
-    if region >= CALL_REGIONS as u32 {
-        return untimed(slot, key);
+    if hit!(traced, key) == 0 {
+        make_key(traced, kind);
+        if hit!(traced, key) == 0 {
+            return None;
+        }
+        if remembers {
+            remember(traced);
+        }
     }
-    let top = traced.regions[slot_of_region(region)].top;
-    if top != 0 && traced.frames[slot_of_frame(top)].stack_pointer <= stack_pointer {
-        end_frames::<AT_A_CALL>(traced, slot, region, stack_pointer, now);
+    push(traced, slot)
+}
+
+/// Opens a frame for the hit.
+#[inline(always)]
+fn push(traced: &mut Traced, slot: u32) -> Option<()> {
+    turn_to_region(traced);
+    let region = region_of_hit(traced);
+    if region >= CALL_REGIONS {
+        return untimed(slot, hit!(traced, key));
     }
-    let below = traced.regions[slot_of_region(region)].top;
+    traced.hit.end = hit!(traced, stack_pointer);
+    end_stale(traced, slot);
     let mut index = traced.free;
     if index != 0 {
         traced.free = traced.frames[slot_of_frame(index)].below;
     } else {
         index = traced.used;
         if index >= CALL_FRAMES as u32 {
-            return untimed(slot, key);
+            return untimed(slot, hit!(traced, key));
         }
         traced.used = index + 1;
     }
+    let region = region_of_hit(traced) & (CALL_REGIONS - 1);
+    let key = hit!(traced, key);
     let bucket = key as usize >> 1 & (CALL_BUCKETS - 1);
     let chain = traced.buckets[bucket];
     let mut other = chain;
@@ -131,7 +149,7 @@ fn enter(context: &ProbeContext, slot: u32, kind: u32, now: u64) -> Option<()> {
             break;
         }
         let frame = &traced.frames[slot_of_frame(other)];
-        if frame.key == key && frame.region == region {
+        if frame.key == key && frame.region == region as u32 {
             recursive = 1;
             break;
         }
@@ -139,42 +157,37 @@ fn enter(context: &ProbeContext, slot: u32, kind: u32, now: u64) -> Option<()> {
         i += 1;
     }
     traced.buckets[bucket] = index;
-    traced.regions[slot_of_region(region)].top = index;
-    let away_ns = traced.regions[slot_of_region(region)].away_ns;
+    let (below, away_ns) = (traced.regions[region].top, traced.regions[region].away_ns);
+    traced.regions[region].top = index;
+    let (stack_pointer, started_ns) = (hit!(traced, stack_pointer), hit!(traced, now_ns));
     let frame = &mut traced.frames[slot_of_frame(index)];
     frame.stack_pointer = stack_pointer;
     frame.key = key;
+    frame.started_ns = started_ns;
     frame.child_ns = 0;
     frame.away_ns = away_ns;
     frame.below = below;
     frame.chain = chain;
     frame.recursive = recursive;
-    frame.region = region;
-    // Last, so that this program's own time is not the function's.
-    // SAFETY: a plain helper call.
-    frame.started_ns = unsafe { bpf_ktime_get_ns() };
+    frame.region = region as u32;
     Some(())
 }
 
 #[inline(always)]
 fn leave(context: &ProbeContext, slot: u32, now: u64) -> Option<()> {
     let traced = traced(slot)?;
-    let stack_pointer = register(context, traced.stack_pointer)?;
-    let region = region(traced, stack_pointer, now);
-    if region >= CALL_REGIONS as u32 {
+    fetch_stack_pointer(context, traced);
+    traced.hit.now_ns = now;
+    turn_to_region(traced);
+    if region_of_hit(traced) >= CALL_REGIONS {
         return None;
     }
-    let mut top = traced.regions[slot_of_region(region)].top;
-    if top == 0 {
-        return None;
-    }
-    if traced.frames[slot_of_frame(top)].stack_pointer < stack_pointer {
-        end_frames::<AT_A_CALL>(traced, slot, region, stack_pointer - 1, now);
-        top = traced.regions[slot_of_region(region)].top;
-    }
+    traced.hit.end = hit!(traced, stack_pointer).wrapping_sub(1);
+    end_stale(traced, slot);
     // The return of a call that was entered before, or that was too deep, has no frame.
-    if top != 0 && traced.frames[slot_of_frame(top)].stack_pointer == stack_pointer {
-        end_frame(traced, slot, region, top, now);
+    let top = traced.regions[region_of_hit(traced) & (CALL_REGIONS - 1)].top;
+    if top != 0 && traced.frames[slot_of_frame(top)].stack_pointer == hit!(traced, stack_pointer) {
+        end_frame(traced, slot, top);
     }
     Some(())
 }
@@ -202,14 +215,16 @@ fn find(traced: &mut Traced, slot: u32) -> Option<()> {
 #[inline(always)]
 pub fn end_all(slot: u32, now: u64) {
     let Some(traced) = traced(slot) else { return };
-    let current = traced.current & (CALL_REGIONS as u32 - 1);
-    end_frames::<AT_A_REQUEST>(traced, slot, current, u64::MAX, now);
-    if traced.regions[slot_of_region(current)].top != 0 {
+    traced.hit.now_ns = now;
+    traced.hit.end = u64::MAX;
+    traced.hit.found = u64::from(traced.current);
+    end_frames::<AT_A_REQUEST>(traced, slot);
+    if traced.regions[traced.current as usize & (CALL_REGIONS - 1)].top != 0 {
         add(stat::CALLS_DEEP, 1);
     }
     let mut i = 0;
     while i < CALL_REGIONS {
-        let region = &mut traced.regions[i & (CALL_REGIONS - 1)];
+        let region = &mut traced.regions[i];
         region.low = 0;
         region.high = 0;
         region.left_ns = 0;
@@ -226,65 +241,89 @@ pub fn end_all(slot: u32, now: u64) {
     traced.used = 1;
     traced.free = 0;
     traced.current = 0;
+    traced.request += 1;
 }
 
-/// Ends the frames of a stack up to a stack pointer, which were left without a return. Not inlined: the verifier then sees it
-/// once in each place, with a small state.
+/// The stack that the hit is on; [`CALL_REGIONS`] when there are too many.
+#[inline(always)]
+fn region_of_hit(traced: &Traced) -> usize {
+    hit!(traced, found) as usize
+}
+
+/// Ends the innermost frames of the hit's stack if they were left without a return.
+#[inline(always)]
+fn end_stale(traced: &mut Traced, slot: u32) {
+    let top = traced.regions[region_of_hit(traced) & (CALL_REGIONS - 1)].top;
+    if top != 0 && traced.frames[slot_of_frame(top)].stack_pointer <= hit!(traced, end) {
+        end_frames::<AT_A_CALL>(traced, slot);
+    }
+}
+
+/// Ends frames of the hit's stack up to its `end`.
 #[inline(never)]
-fn end_frames<const MOST: usize>(traced: &mut Traced, slot: u32, region: u32, stack_pointer: u64, now: u64) {
+fn end_frames<const MOST: usize>(traced: &mut Traced, slot: u32) {
     let mut i = 0;
     while i < MOST {
-        let top = traced.regions[slot_of_region(region)].top;
-        if top == 0 || traced.frames[slot_of_frame(top)].stack_pointer > stack_pointer {
+        let top = traced.regions[region_of_hit(traced) & (CALL_REGIONS - 1)].top;
+        if top == 0 || traced.frames[slot_of_frame(top)].stack_pointer > hit!(traced, end) {
             break;
         }
-        end_frame(traced, slot, region, top, now);
+        end_frame(traced, slot, top);
         i += 1;
     }
 }
 
-/// Takes a frame off its stack and adds its time to its function and its caller.
-#[inline(never)]
-fn end_frame(traced: &mut Traced, slot: u32, region: u32, index: u32, now: u64) {
-    let region = &mut traced.regions[slot_of_region(region)];
-    let frame = traced.frames[slot_of_frame(index)];
+/// Takes a frame off the hit's stack and adds its time to its function and its caller.
+#[inline(always)]
+fn end_frame(traced: &mut Traced, slot: u32, index: u32) {
+    let now = hit!(traced, now_ns);
+    let region = &mut traced.regions[region_of_hit(traced) & (CALL_REGIONS - 1)];
+    let frame = &traced.frames[slot_of_frame(index)];
+    let (key, below, chain, recursive) = (frame.key, frame.below, frame.chain, frame.recursive);
     let away_ns = region.away_ns.wrapping_sub(frame.away_ns);
     let total_ns = now.saturating_sub(frame.started_ns).saturating_sub(away_ns);
     let self_ns = total_ns.saturating_sub(frame.child_ns);
-    region.top = frame.below;
-    if frame.below != 0 {
-        traced.frames[slot_of_frame(frame.below)].child_ns += total_ns;
-    }
+    region.top = below;
+    // Frame 0 stands for none; what is added there is never read.
+    traced.frames[slot_of_frame(below)].child_ns += total_ns;
     // Its bucket begins with it, unless another stack opened a call meanwhile.
-    let bucket = frame.key as usize >> 1 & (CALL_BUCKETS - 1);
+    let bucket = key as usize >> 1 & (CALL_BUCKETS - 1);
     if traced.buckets[bucket] == index {
-        traced.buckets[bucket] = frame.chain;
+        traced.buckets[bucket] = chain;
     } else {
-        let mut other = traced.buckets[bucket];
-        let mut i = 0;
-        while i < CHAIN {
-            if other == 0 {
-                break;
-            }
-            let next = traced.frames[slot_of_frame(other)].chain;
-            if next == index {
-                traced.frames[slot_of_frame(other)].chain = frame.chain;
-                break;
-            }
-            other = next;
-            i += 1;
-        }
+        unchain(traced, index);
     }
     traced.frames[slot_of_frame(index)].below = traced.free;
     traced.free = index;
 
-    let Some(calls) = sums(slot, frame.key) else { return };
+    let Some(calls) = sums(slot, key) else { return };
     calls.calls += 1;
     calls.self_ns += self_ns;
-    if frame.recursive == 0 {
+    if recursive == 0 {
         calls.total_ns += total_ns;
     }
     calls.durations[duration_bucket(total_ns)] += 1;
+}
+
+/// Takes a frame out of the middle of its bucket.
+#[inline(never)]
+fn unchain(traced: &mut Traced, index: u32) {
+    let frame = &traced.frames[slot_of_frame(index)];
+    let chain = frame.chain;
+    let mut other = traced.buckets[frame.key as usize >> 1 & (CALL_BUCKETS - 1)];
+    let mut i = 0;
+    while i < CHAIN {
+        if other == 0 {
+            break;
+        }
+        let next = traced.frames[slot_of_frame(other)].chain;
+        if next == index {
+            traced.frames[slot_of_frame(other)].chain = chain;
+            break;
+        }
+        other = next;
+        i += 1;
+    }
 }
 
 /// The sums of a function.
@@ -316,25 +355,37 @@ fn slot_of_frame(index: u32) -> usize {
     index as usize & (CALL_FRAMES - 1)
 }
 
+/// Turns to the stack that the hit is on.
 #[inline(always)]
-fn slot_of_region(region: u32) -> usize {
-    region as usize & (CALL_REGIONS - 1)
-}
-
-/// The stack that a stack pointer is on, which becomes the current one; `CALL_REGIONS` when there are too many.
-#[inline(always)]
-fn region(traced: &mut Traced, stack_pointer: u64, now: u64) -> u32 {
-    let current = &mut traced.regions[slot_of_region(traced.current)];
-    if stack_pointer <= current.high && stack_pointer >= current.low {
-        return traced.current;
+fn turn_to_region(traced: &mut Traced) {
+    traced.hit.found = u64::from(traced.current);
+    let current = &traced.regions[traced.current as usize & (CALL_REGIONS - 1)];
+    if hit!(traced, stack_pointer) > current.high || hit!(traced, stack_pointer) < current.low {
+        turn_to_other_region(traced);
     }
-    other_region(traced, stack_pointer, now)
 }
 
-/// Whether a stack pointer is near those of a stack.
+/// Whether the hit is near a stack.
 #[inline(always)]
-fn near(low: u64, high: u64, stack_pointer: u64) -> bool {
-    stack_pointer.wrapping_add(NEAR) >= low && stack_pointer <= high.wrapping_add(NEAR)
+fn is_near(traced: &Traced, number: usize) -> bool {
+    let region = &traced.regions[number & (CALL_REGIONS - 1)];
+    region.high != 0
+        && hit!(traced, stack_pointer).wrapping_add(NEAR) >= region.low
+        && hit!(traced, stack_pointer) <= region.high.wrapping_add(NEAR)
+}
+
+/// Makes a stack as wide as the hit needs it.
+#[inline(always)]
+fn widen(traced: &mut Traced, number: usize) {
+    let stack_pointer = hit!(traced, stack_pointer);
+    let region = &mut traced.regions[number & (CALL_REGIONS - 1)];
+    if region.high == 0 || hit!(traced, stack_pointer) < region.low {
+        region.low = stack_pointer;
+    }
+    let region = &mut traced.regions[number & (CALL_REGIONS - 1)];
+    if hit!(traced, stack_pointer) > region.high {
+        region.high = stack_pointer;
+    }
 }
 
 /// Widens the current stack, or turns to another or a new one.
@@ -342,124 +393,45 @@ fn near(low: u64, high: u64, stack_pointer: u64) -> bool {
 /// Fibers run inside a call of the thread's own stack, which is the first: for that call their time is a child's. For the open
 /// calls of a fiber time only goes on while it runs.
 #[inline(never)]
-fn other_region(traced: &mut Traced, stack_pointer: u64, now: u64) -> u32 {
-    let current = traced.current & (CALL_REGIONS as u32 - 1);
-    let here = &mut traced.regions[slot_of_region(current)];
-    if here.high == 0 || near(here.low, here.high, stack_pointer) {
-        if here.high == 0 || stack_pointer < here.low {
-            here.low = stack_pointer;
-        }
-        if stack_pointer > here.high {
-            here.high = stack_pointer;
-        }
-        return current;
+fn turn_to_other_region(traced: &mut Traced) {
+    let current = traced.current as usize;
+    if traced.regions[current & (CALL_REGIONS - 1)].high == 0 || is_near(traced, current) {
+        widen(traced, current);
+        return;
     }
-    let mut found = CALL_REGIONS as u32;
-    let mut empty = CALL_REGIONS as u32;
+    traced.hit.found = CALL_REGIONS as u64;
+    traced.hit.empty = CALL_REGIONS as u64;
     let mut i = 0;
     while i < CALL_REGIONS {
-        let region = &traced.regions[i];
-        if region.high != 0 && near(region.low, region.high, stack_pointer) {
-            found = i as u32;
-        } else if region.top == 0 && i as u32 != current {
-            empty = i as u32;
+        if is_near(traced, i) {
+            traced.hit.found = i as u64;
+        } else if traced.regions[i].top == 0 && i != 0 {
+            traced.hit.empty = i as u64;
         }
         i += 1;
     }
-    let fresh = found >= CALL_REGIONS as u32;
-    if fresh {
-        found = empty;
+    if hit!(traced, found) >= CALL_REGIONS as u64 {
+        traced.hit.found = hit!(traced, empty);
+        let region = &mut traced.regions[region_of_hit(traced) & (CALL_REGIONS - 1)];
+        if hit!(traced, empty) < CALL_REGIONS as u64 {
+            region.high = 0;
+            region.away_ns = 0;
+            region.left_ns = hit!(traced, now_ns);
+        }
     }
-    if found >= CALL_REGIONS as u32 {
-        return found;
+    if hit!(traced, found) >= CALL_REGIONS as u64 {
+        return;
     }
-    let there = &mut traced.regions[slot_of_region(found)];
-    if fresh {
-        there.low = stack_pointer;
-        there.high = stack_pointer;
-        there.away_ns = 0;
+    let number = region_of_hit(traced);
+    widen(traced, number);
+    let region = &mut traced.regions[number & (CALL_REGIONS - 1)];
+    let away_ns = hit!(traced, now_ns).saturating_sub(region.left_ns);
+    if number != 0 {
+        region.away_ns += away_ns;
     } else {
-        if stack_pointer < there.low {
-            there.low = stack_pointer;
-        }
-        if stack_pointer > there.high {
-            there.high = stack_pointer;
-        }
-        let away_ns = now.saturating_sub(there.left_ns);
-        if found != 0 {
-            there.away_ns += away_ns;
-        } else if there.top != 0 {
-            let top = there.top;
-            traced.frames[slot_of_frame(top)].child_ns += away_ns;
-        }
+        let top = region.top;
+        traced.frames[slot_of_frame(top)].child_ns += away_ns;
     }
-    traced.regions[slot_of_region(current)].left_ns = now;
-    traced.current = found;
-    found
-}
-
-/// Key of the call that is being entered, with its name kept; 0 when it does not count or cannot be read.
-#[inline(never)]
-fn key_of_call(traced: &mut Traced, call_kind: u32) -> u64 {
-    let frame = pointer(traced.executor_globals.wrapping_add(u64::from(traced.current_execute_data)));
-    if !fetch(frame, &mut traced.frame_room)
-        || !fetch_function(traced.frame_room[FRAME_FUNCTION], &mut traced.function_room)
-    {
-        add(stat::CALLS_UNREAD, 1);
-        return 0;
-    }
-    // Of `dtrace_execute_ex` only whole files count: functions have probes of their own.
-    if call_kind == call::FILE && traced.function_room[FUNCTION_NAME] != 0 {
-        return 0;
-    }
-    let user = bpf_get_current_uid_gid() as u32;
-    let function_kind = kind(&traced.function_room);
-    let mut key = mix(u64::from(user), u64::from(function_kind));
-    let name = traced.function_room[FUNCTION_NAME];
-    if name != 0 {
-        key = mix(key, string_key(name, &mut traced.text_room));
-    }
-    let scope = traced.function_room[FUNCTION_SCOPE];
-    if scope != 0 {
-        key = mix(key, string_key(pointer(scope.wrapping_add(CLASS_NAME)), &mut traced.text_room));
-    }
-    let mut file = 0;
-    let mut line = 0;
-    if call_kind == call::INTERNAL {
-        // A built-in function has no place of its own: it is told by that of its caller.
-        let word = (traced.previous_execute_data >> 3) as usize & (FRAME_WORDS - 1);
-        let caller = traced.frame_room[word];
-        if fetch(caller, &mut traced.frame_room) {
-            fetch(traced.frame_room[FRAME_OPLINE].wrapping_add(OPLINE_LINE), &mut line);
-            let function = traced.frame_room[FRAME_FUNCTION];
-            let word = u64::from(traced.filename);
-            if function != 0 {
-                file = pointer(function.wrapping_add(word));
-            }
-        }
-    } else if function_kind != FUNCTION_INTERNAL {
-        (file, line) = place(&traced.function_room, traced.filename);
-    }
-    if file != 0 {
-        key = mix(mix(key, string_key(file, &mut traced.text_room)), u64::from(line));
-    }
-    key |= 1;
-    keep(traced, key, file, line);
-    key
-}
-
-/// Makes sure that the name of a key is kept.
-#[inline(never)]
-fn keep(traced: &mut Traced, key: u64, file: u64, line: u32) {
-    let tag = (key >> 32) as u32 ^ GENERATION.get(0).copied().unwrap_or(0);
-    let Some(known) = KNOWN.get_ptr_mut(key as u32 >> 1 & (KNOWN_KEYS - 1)) else { return };
-    // SAFETY: the pointer is an entry of the map; one aligned integer is read and written.
-    unsafe {
-        if known.read_volatile() == tag {
-            return;
-        }
-        if NAMES.get(key).is_some() || keep_texts(key, &traced.function_room, &mut traced.name_room, file, line) {
-            known.write_volatile(tag);
-        }
-    }
+    traced.regions[traced.current as usize & (CALL_REGIONS - 1)].left_ns = hit!(traced, now_ns);
+    traced.current = number as u32;
 }

@@ -4,6 +4,7 @@
 #![no_main]
 
 mod arguments;
+mod call_key;
 mod calls;
 mod maps;
 mod php;

@@ -47,7 +47,7 @@ pub const FRAME_FUNCTION: usize = 3;
 /// Words of `zend_function` up to `op_array.line_start`; the array in the map is longer, so that a masked index is inside.
 const FUNCTION_WORDS: usize = 23;
 pub const FUNCTION_ROOM: usize = 32;
-const FUNCTION_KIND: usize = 0;
+pub const FUNCTION_KIND: usize = 0;
 pub const FUNCTION_NAME: usize = 1;
 pub const FUNCTION_SCOPE: usize = 2;
 

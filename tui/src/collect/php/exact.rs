@@ -21,7 +21,7 @@ pub use self::{sums::CallSums, workers::Candidate};
 use super::{
     attach::Attachment,
     discover::Found,
-    kernel::{Kernel, KernelError, Target},
+    kernel::{Kernel, KernelError, Subject, Target},
     operand::Architecture,
     sites::{ProbeSite, Sites},
 };
@@ -328,7 +328,10 @@ impl Exact {
         let began = clock_gettime(ClockId::ThreadCPUTime);
         let slot = number as u32;
         let attached = sites(&found.image.sites, request.kind).map_err(KernelError::Sites).and_then(|sites| {
-            kernel.tracing.prepare(slot, candidate.pid, architecture.stack_pointer())?;
+            let entry = sites.iter().find(|(kind, _)| *kind == call::FUNCTION);
+            let tells = found.image.offsets.is_some_and(|offsets| offsets.tells_traits);
+            let arguments = entry.map(|(_, site)| &site.arguments).filter(|_| tells);
+            kernel.tracing.prepare(slot, Subject { pid: candidate.pid, architecture, arguments })?;
             let wanted = sites.iter().filter(|(kind, _)| only.is_none() || *kind != call::RETURN);
             let sites: Vec<_> =
                 wanted.map(|(kind, site)| (u64::from(only.unwrap_or(*kind) | slot << 8), site)).collect();

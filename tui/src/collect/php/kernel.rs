@@ -29,7 +29,7 @@ use super::{
 };
 
 pub use probes::Target;
-pub use tracing::Tracing;
+pub use tracing::{Subject, Tracing};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/tusktop.bpf.o"));
 

@@ -34,6 +34,8 @@ pub struct Offsets {
     pub response_code: u32,
     /// `fcgi_request.env.hash_table`.
     pub fastcgi_environment: u32,
+    /// Functions say that they come from a trait (`ZEND_ACC_TRAIT_CLONE`), and strings that they are interned.
+    pub tells_traits: bool,
 }
 
 /// Its `zend_execute_data` has one field more than all later versions.
@@ -58,6 +60,7 @@ pub fn of(version: Version) -> Option<Offsets> {
         filename,
         response_code: 216,
         fastcgi_environment: 8296,
+        tells_traits: (version.major, version.minor) >= (7, 4),
     })
 }
 

@@ -30,6 +30,14 @@ impl Architecture {
         }
     }
 
+    /// Size of the saved registers in bytes.
+    pub fn register_bytes(self) -> u32 {
+        match self {
+            Self::X86_64 => 168,
+            Self::Aarch64 => 272,
+        }
+    }
+
     /// Byte offset of the stack pointer.
     pub fn stack_pointer(self) -> u32 {
         match self {

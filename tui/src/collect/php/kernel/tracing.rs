@@ -1,13 +1,27 @@
 //! The maps of the exact tier: threads that are traced, and the sums of their calls.
 
 use aya::maps::{Array, HashMap as BpfHashMap, MapData};
-use tusktop_shared::{CallKey, Calls, Traced};
+use tusktop_shared::{Argument, CallKey, Calls, Operand, Traced};
 
 use super::KernelError;
-use crate::collect::php::wire::{self, Wire};
+use crate::collect::php::{
+    operand::Architecture,
+    wire::{self, Wire},
+};
 
 /// Entries of the map of sums.
 const SUMS: usize = 16_384;
+
+/// What is traced in a slot.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// Process.
+    pub pid: u32,
+    /// Of the saved registers.
+    pub architecture: Architecture,
+    /// Arguments of the entry probe of functions; `None` when others are traced.
+    pub arguments: Option<&'a [Operand; 4]>,
+}
 
 /// Slots of traced threads, and sums.
 pub struct Tracing {
@@ -31,10 +45,16 @@ impl Tracing {
     ///
     /// # Errors
     /// The map cannot be written.
-    pub fn prepare(&mut self, slot: u32, pid: u32, stack_pointer: u32) -> Result<(), KernelError> {
+    pub fn prepare(&mut self, slot: u32, subject: Subject<'_>) -> Result<(), KernelError> {
         let Some(mut traced) = wire::read::<Traced>(&vec![0; size_of::<Traced>()]) else { return Ok(()) };
-        traced.pid = pid;
-        traced.stack_pointer = stack_pointer;
+        traced.pid = subject.pid;
+        traced.stack_pointer = subject.architecture.stack_pointer();
+        traced.register_bytes = subject.architecture.register_bytes();
+        if let Some(arguments) = subject.arguments {
+            traced.remembers = 1;
+            traced.arguments = arguments.map(|argument| Argument::of(&argument));
+        }
+        traced.request = 1;
         traced.used = 1;
         self.traced.set(slot, Wire(traced), 0).map_err(|source| KernelError::Map { name: "TRACED", source })
     }

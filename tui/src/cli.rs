@@ -66,6 +66,12 @@ pub struct SettingArgs {
     /// Stack samples per second and CPU, 1 to 1000; 0 takes none [default: 99].
     #[arg(long, global = true, value_parser = clap::value_parser!(u32).range(0..=i64::from(config::MAX_HZ)))]
     pub hz: Option<u32>,
+    /// Share of all CPUs that exact tracing may take [default: 2%].
+    #[arg(long, global = true, value_name = "SHARE", value_parser = config::parse_share)]
+    pub budget: Option<f64>,
+    /// Time after which exact tracing ends by itself [default: 1m].
+    #[arg(long, global = true, value_name = "TIME", value_parser = config::parse_duration)]
+    pub trace_limit: Option<Duration>,
     /// Theme: a name, see themes/ [default: chosen by the terminal].
     #[arg(long, global = true, value_name = "NAME")]
     pub theme: Option<String>,

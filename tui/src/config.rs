@@ -24,12 +24,16 @@ pub const MAX_HZ: u32 = 1000;
 pub const DEFAULT_FILE: &str = include_str!("config/default.toml");
 
 /// Everything that can be set, after the merge.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// Time between two snapshots.
     pub interval: Duration,
     /// Stack samples per second and CPU; 0 takes none.
     pub hz: u32,
+    /// Share of all CPUs that exact tracing may take.
+    pub budget: f64,
+    /// Time after which exact tracing ends by itself.
+    pub trace_limit: Duration,
     /// Theme by name; `None` lets the terminal decide.
     pub theme: Option<String>,
     /// Colours.
@@ -51,6 +55,8 @@ impl Default for Settings {
         Self {
             interval: Duration::from_secs(1),
             hz: 99,
+            budget: 0.02,
+            trace_limit: Duration::from_secs(60),
             theme: None,
             color: Color::Auto,
             ascii: false,
@@ -176,6 +182,8 @@ fn merge(
     Settings {
         interval: arguments.interval.or(content.interval).unwrap_or(default.interval),
         hz: arguments.hz.or(content.hz).unwrap_or(default.hz),
+        budget: arguments.budget.or(content.budget).unwrap_or(default.budget),
+        trace_limit: arguments.trace_limit.or(content.trace_limit).unwrap_or(default.trace_limit),
         theme: arguments.theme.clone().or(content.theme),
         color: arguments.color.or(no_color).or(content.color).unwrap_or(default.color),
         ascii: arguments.ascii || content.ascii.unwrap_or(default.ascii),
@@ -202,6 +210,16 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     } else {
         Err("must be between 100ms and 1h".into())
     }
+}
+
+/// Reads a share such as `2%` or `0.5%`, above nothing and up to all.
+///
+/// # Errors
+/// What is wrong, as a sentence.
+pub fn parse_share(text: &str) -> Result<f64, String> {
+    let percent = text.trim().strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    let percent = percent.ok_or("expected a share such as 2% or 0.5%")?;
+    if percent > 0.0 && percent <= 100.0 { Ok(percent / 100.0) } else { Err("must be above 0% and up to 100%".into()) }
 }
 
 /// The entry of `known` that `typed` was probably meant to be.
@@ -242,18 +260,20 @@ mod tests {
     #[test]
     fn all_settings_are_read() {
         let read = settings(
-            "interval = \"500ms\"\nhz = 0\ntheme = \"light\"\ncolor = \"256\"\nascii = true\nmouse = false\nphp = false\n[keys]\n\"ctrl+f\" = \"filter\"\n",
+            "interval = \"500ms\"\nhz = 0\nbudget = \"0.5%\"\ntrace_limit = \"2m\"\ntheme = \"light\"\ncolor = \"256\"\nascii = true\nmouse = false\nphp = false\n[keys]\n\"ctrl+f\" = \"filter\"\n",
         )
         .unwrap();
         let expected = Settings {
             interval: Duration::from_millis(500),
             hz: 0,
+            budget: 0.005,
+            trace_limit: Duration::from_secs(120),
             theme: Some("light".into()),
             color: Color::Ansi256,
             ascii: true,
             mouse: false,
             php: false,
-            keys: vec![KeySetting { key: "ctrl+f".into(), action: "filter".into(), line: 9 }],
+            keys: vec![KeySetting { key: "ctrl+f".into(), action: "filter".into(), line: 11 }],
             file: read.file.clone(),
         };
         assert_eq!(read, expected);
@@ -268,7 +288,7 @@ mod tests {
             ("colour = \"auto\"", "/config.toml:1: unknown key `colour`; did you mean `color`?"),
             (
                 "zzzzzz = 1",
-                "/config.toml:1: unknown key `zzzzzz`; known are interval, hz, theme, color, ascii, mouse, php, keys",
+                "/config.toml:1: unknown key `zzzzzz`; known are interval, hz, budget, trace_limit, theme, color, ascii, mouse, php, keys",
             ),
             (
                 "hz = 1\ncolor = \"true\"",
@@ -276,6 +296,8 @@ mod tests {
             ),
             ("color = \"allways\"", "/config.toml:1: color: unknown value `allways`; did you mean `always`?"),
             ("hz = 2000", "/config.toml:1: hz: must be between 0 and 1000"),
+            ("budget = \"200%\"", "/config.toml:1: budget: must be above 0% and up to 100%"),
+            ("budget = \"2\"", "/config.toml:1: budget: expected a share such as 2% or 0.5%"),
             (
                 "interval = \"1 parsec\"",
                 "/config.toml:1: interval: expected a duration such as 500ms, 2s, 1m or a number of seconds",

@@ -14,12 +14,17 @@ use tokio::signal::unix::{SignalKind, signal};
 use tusktop::{
     app::Keymap,
     cli::{Cli, Command, Format, SnapArgs},
-    collect::{php, proc},
+    collect::{
+        php::{self, ExactRequest, Order},
+        proc,
+    },
     config::{self, ConfigError, Environment, Settings},
     export,
+    model::ExactKind,
     session::{self, Session},
     terminal,
     ui::theme::{self, ColorChoice, ThemeError},
+    view::TraceOrder,
 };
 
 /// Wrong usage or configuration, as clap has it.
@@ -78,7 +83,27 @@ fn options(settings: &Settings) -> session::Options {
 /// Opens the screen; it ends when the user leaves, a signal comes or the terminal goes away.
 async fn live(settings: &Settings, screen: terminal::Options) -> anyhow::Result<ExitCode> {
     let (session, snapshots) = Session::start(&options(settings))?;
-    let end = terminal::run(screen, snapshots).await;
+    let orders = session.orders.clone();
+    let (budget, limit) = (settings.budget, settings.trace_limit);
+    let order = |what: TraceOrder| {
+        let request = |lines, pool| ExactRequest {
+            kind: if lines { ExactKind::Lines } else { ExactKind::Functions },
+            pool,
+            pid: None,
+            budget,
+            limit,
+        };
+        let order = match what {
+            TraceOrder::Price { lines, pool } => Order::Price(request(lines, pool)),
+            TraceOrder::Start { lines, pool } => Order::Start(request(lines, pool)),
+            TraceOrder::Stop => Order::Stop,
+        };
+        // A collector that does not keep up has better things to do, and the screen shows that nothing began.
+        if let Some(orders) = &orders {
+            let _ = orders.try_send(order);
+        }
+    };
+    let end = terminal::run(screen, snapshots, order).await;
     session.stop().await;
     Ok(ExitCode::from(end?.code))
 }

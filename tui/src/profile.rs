@@ -1,11 +1,11 @@
 //! Views of a PHP profile: hot functions and files within a scope, callers and callees of a function, routes.
-//! Pure functions of a [`Php`]; samples are counted, percentages are the drawing's matter.
+//! Pure functions of a [`Php`]; times are added up, percentages are the drawing's matter.
 
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
-    model::{Php, Request, Route},
-    view::{FunctionKey, RouteKey},
+    model::{Php, Request, Route, Stack},
+    view::{FunctionKey, HotTime, RouteKey},
 };
 
 /// Which part of a profile counts.
@@ -31,90 +31,148 @@ impl Scope {
     }
 }
 
-/// Samples of one function (by index) or one file.
+/// CPU time as samples, and waiting time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Time {
+    /// Samples on the CPU.
+    pub samples: u64,
+    /// Time blocked, in nanoseconds.
+    pub wait_ns: u64,
+}
+
+impl std::ops::AddAssign for Time {
+    fn add_assign(&mut self, more: Self) {
+        self.samples += more.samples;
+        self.wait_ns += more.wait_ns;
+    }
+}
+
+/// Which times count, and what a sample is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Basis {
+    /// CPU time, waiting time or both.
+    pub time: HotTime,
+    /// Time from one sample to the next, in nanoseconds.
+    pub sample_ns: u64,
+}
+
+impl Basis {
+    /// By how often a profile was sampled.
+    pub fn of(php: &Php, time: HotTime) -> Self {
+        // Without a rate there are no samples either.
+        let hz = php.targets.iter().filter_map(|target| target.tiers.sampling.hz).max().unwrap_or(1);
+        Self { time, sample_ns: 1_000_000_000 / u64::from(hz.max(1)) }
+    }
+
+    /// The time that counts, in nanoseconds.
+    pub fn ns(&self, time: Time) -> u64 {
+        let cpu = time.samples.saturating_mul(self.sample_ns);
+        match self.time {
+            HotTime::Both => cpu.saturating_add(time.wait_ns),
+            HotTime::Cpu => cpu,
+            HotTime::Wait => time.wait_ns,
+        }
+    }
+
+    /// Whether most of a time is waiting.
+    pub fn waits(&self, time: Time) -> bool {
+        time.wait_ns > time.samples.saturating_mul(self.sample_ns)
+    }
+}
+
+/// Time of one function (by index) or one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hot<T> {
     /// What it is.
     pub of: T,
-    /// Samples with it on top.
-    pub self_samples: u64,
-    /// Samples with it anywhere on the stack.
-    pub total_samples: u64,
+    /// Time with it on top.
+    pub own: Time,
+    /// Time with it anywhere on the stack.
+    pub total: Time,
 }
 
-/// Samples of all stacks in the scope.
-pub fn samples(php: &Php, scope: &Scope) -> u64 {
-    in_scope(php, scope).map(|stack| stack.samples).sum()
+/// Time of all stacks in the scope.
+pub fn time(php: &Php, scope: &Scope) -> Time {
+    let mut all = Time::default();
+    in_scope(php, scope).for_each(|stack| all += time_of(stack));
+    all
 }
 
-/// Functions (indexes into [`Php::functions`]) with samples in the scope, most self time first.
-pub fn functions(php: &Php, scope: &Scope) -> Vec<Hot<usize>> {
-    let mut counts = vec![(0_u64, 0_u64); php.functions.len()];
+fn time_of(stack: &Stack) -> Time {
+    Time { samples: stack.samples, wait_ns: stack.wait_ns.unwrap_or(0) }
+}
+
+/// Functions (indexes into [`Php::functions`]) with time in the scope, most self time first.
+pub fn functions(php: &Php, scope: &Scope, basis: Basis) -> Vec<Hot<usize>> {
+    let mut times = vec![(Time::default(), Time::default()); php.functions.len()];
     if *scope == Scope::All {
-        for (count, function) in counts.iter_mut().zip(&php.functions) {
-            *count = (function.self_samples, function.total_samples);
+        for (time, function) in times.iter_mut().zip(&php.functions) {
+            time.0 = Time { samples: function.self_samples, wait_ns: function.self_wait_ns.unwrap_or(0) };
+            time.1 = Time { samples: function.total_samples, wait_ns: function.total_wait_ns.unwrap_or(0) };
         }
     } else {
         // The number of the stack that a function was last counted for, so that recursion counts once.
         let mut counted = vec![usize::MAX; php.functions.len()];
         for (number, stack) in in_scope(php, scope).enumerate() {
             for (depth, &function) in stack.frames.iter().enumerate() {
-                let Some(count) = counts.get_mut(function) else { continue };
+                let Some(time) = times.get_mut(function) else { continue };
                 if depth == 0 {
-                    count.0 += stack.samples;
+                    time.0 += time_of(stack);
                 }
                 if counted[function] != number {
                     counted[function] = number;
-                    count.1 += stack.samples;
+                    time.1 += time_of(stack);
                 }
             }
         }
     }
-    let hot = counts.into_iter().enumerate().filter(|(_, (own, total))| own + total > 0);
-    sorted(hot.map(|(of, (self_samples, total_samples))| Hot { of, self_samples, total_samples }).collect())
+    let hot = times.into_iter().enumerate().map(|(of, (own, total))| Hot { of, own, total });
+    sorted(hot.collect(), basis)
 }
 
-/// Files with samples in the scope, most self time first. Builtin functions count for the file that called them.
-pub fn files(php: &Php, scope: &Scope) -> Vec<Hot<Arc<str>>> {
-    let mut counts: HashMap<&Arc<str>, (u64, u64, usize)> = HashMap::new();
+/// Files with time in the scope, most self time first. Builtin functions count for the file that called them.
+pub fn files(php: &Php, scope: &Scope, basis: Basis) -> Vec<Hot<Arc<str>>> {
+    let mut times: HashMap<&Arc<str>, (Time, Time, usize)> = HashMap::new();
+    let none = (Time::default(), Time::default(), usize::MAX);
     for (number, stack) in in_scope(php, scope).enumerate() {
         let mut files =
             stack.frames.iter().filter_map(|&f| php.functions.get(f)).map(|f| &f.file).filter(|f| !f.is_empty());
         if let Some(file) = files.next() {
-            counts.entry(file).or_insert((0, 0, usize::MAX)).0 += stack.samples;
+            times.entry(file).or_insert(none).0 += time_of(stack);
             for file in std::iter::once(file).chain(files) {
-                let count = counts.entry(file).or_insert((0, 0, usize::MAX));
-                if count.2 != number {
-                    count.2 = number;
-                    count.1 += stack.samples;
+                let time = times.entry(file).or_insert(none);
+                if time.2 != number {
+                    time.2 = number;
+                    time.1 += time_of(stack);
                 }
             }
         }
     }
-    let hot = counts.into_iter();
-    sorted(hot.map(|(f, (own, total, _))| Hot { of: f.clone(), self_samples: own, total_samples: total }).collect())
+    let hot = times.into_iter().map(|(file, (own, total, _))| Hot { of: file.clone(), own, total });
+    sorted(hot.collect(), basis)
 }
 
-fn sorted<T: Ord>(mut hot: Vec<Hot<T>>) -> Vec<Hot<T>> {
-    hot.sort_by(|a, b| {
-        (b.self_samples, b.total_samples).cmp(&(a.self_samples, a.total_samples)).then_with(|| a.of.cmp(&b.of))
-    });
+fn sorted<T: Ord>(mut hot: Vec<Hot<T>>, basis: Basis) -> Vec<Hot<T>> {
+    hot.retain(|hot| basis.ns(hot.total) > 0);
+    let time = |hot: &Hot<T>| (basis.ns(hot.own), basis.ns(hot.total));
+    hot.sort_by(|a, b| time(b).cmp(&time(a)).then_with(|| a.of.cmp(&b.of)));
     hot
 }
 
-fn in_scope<'a>(php: &'a Php, scope: &'a Scope) -> impl Iterator<Item = &'a crate::model::Stack> {
+fn in_scope<'a>(php: &'a Php, scope: &'a Scope) -> impl Iterator<Item = &'a Stack> {
     php.stacks
         .iter()
         .filter(move |stack| *scope == Scope::All || php.routes.get(stack.route).is_some_and(|r| scope.has(r)))
 }
 
-/// What is around a function: samples by function index (callers and callees) and by route index, most first.
+/// What is around a function: time that counts, in nanoseconds, by function index (callers and callees) and by route index,
+/// most first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Around {
-    /// Samples with the function on top.
-    pub self_samples: u64,
-    /// Samples with the function on the stack.
-    pub total_samples: u64,
+    /// Time with the function on top.
+    pub own: Time,
+    /// Time with the function on the stack.
+    pub total: Time,
     /// Who called it.
     pub callers: Vec<(usize, u64)>,
     /// What it called.
@@ -124,7 +182,7 @@ pub struct Around {
 }
 
 /// Callers, callees and routes of a function within a scope. In a recursion the innermost callee and the outermost caller count.
-pub fn around(php: &Php, key: &FunctionKey, scope: &Scope) -> Around {
+pub fn around(php: &Php, key: &FunctionKey, scope: &Scope, basis: Basis) -> Around {
     let Some(wanted) = php.functions.iter().position(|function| FunctionKey::of(function) == *key) else {
         return Around::default();
     };
@@ -133,15 +191,16 @@ pub fn around(php: &Php, key: &FunctionKey, scope: &Scope) -> Around {
     for stack in in_scope(php, scope) {
         let Some(first) = stack.frames.iter().position(|&frame| frame == wanted) else { continue };
         let last = stack.frames.iter().rposition(|&frame| frame == wanted).unwrap_or(first);
-        around.total_samples += stack.samples;
+        let ns = basis.ns(time_of(stack));
+        around.total += time_of(stack);
         match first.checked_sub(1) {
-            None => around.self_samples += stack.samples,
-            Some(callee) => *callees.entry(stack.frames[callee]).or_default() += stack.samples,
+            None => around.own += time_of(stack),
+            Some(callee) => *callees.entry(stack.frames[callee]).or_default() += ns,
         }
         if let Some(&caller) = stack.frames.get(last + 1) {
-            *callers.entry(caller).or_default() += stack.samples;
+            *callers.entry(caller).or_default() += ns;
         }
-        *routes.entry(stack.route).or_default() += stack.samples;
+        *routes.entry(stack.route).or_default() += ns;
     }
     around.callers = most(callers);
     around.callees = most(callees);
@@ -149,8 +208,8 @@ pub fn around(php: &Php, key: &FunctionKey, scope: &Scope) -> Around {
     around
 }
 
-fn most(counts: HashMap<usize, u64>) -> Vec<(usize, u64)> {
-    let mut list: Vec<(usize, u64)> = counts.into_iter().collect();
+fn most(times: HashMap<usize, u64>) -> Vec<(usize, u64)> {
+    let mut list: Vec<(usize, u64)> = times.into_iter().filter(|(_, ns)| *ns > 0).collect();
     list.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
     list
 }
@@ -222,34 +281,58 @@ mod tests {
         }
     }
 
+    const BASIS: Basis = Basis { time: HotTime::Cpu, sample_ns: 1 };
+
+    fn cpu(samples: u64) -> Time {
+        Time { samples, wait_ns: 0 }
+    }
+
+    #[test]
+    fn a_function_that_waits_comes_before_one_that_computes_less() {
+        let mut php = php();
+        php.stacks[2].wait_ns = Some(1_000);
+        let scope = Scope::Route(RouteKey::of(&php.routes[1]));
+        let waiting = &functions(&php, &scope, Basis { time: HotTime::Wait, sample_ns: 100 })[0];
+        assert_eq!((waiting.of, waiting.own.wait_ns), (0, 1_000));
+        php.functions[0].self_wait_ns = Some(1_000);
+        php.functions[0].total_wait_ns = Some(1_000);
+        php.functions[2].self_samples = 6;
+        php.functions[2].total_samples = 6;
+        let order = |time| functions(&php, &Scope::All, Basis { time, sample_ns: 100 })[0].of;
+        assert_eq!((order(HotTime::Both), order(HotTime::Wait)), (0, 0));
+        assert_ne!(order(HotTime::Cpu), 0);
+        let basis = Basis { time: HotTime::Both, sample_ns: 100 };
+        assert!(basis.waits(Time { samples: 1, wait_ns: 101 }) && !basis.waits(Time { samples: 1, wait_ns: 99 }));
+    }
+
     #[test]
     fn recursion_counts_once() {
-        let hot = functions(&php(), &Scope::Group("www".into()));
+        let hot = functions(&php(), &Scope::Group("www".into()), BASIS);
         let f = hot.iter().find(|hot| hot.of == 1).unwrap();
-        assert_eq!((f.self_samples, f.total_samples), (3, 9));
+        assert_eq!((f.own.samples, f.total.samples), (3, 9));
         assert_eq!(hot.first().map(|hot| hot.of), Some(2), "most self time first");
-        assert_eq!(samples(&php(), &Scope::Group("www".into())), 9);
+        assert_eq!(time(&php(), &Scope::Group("www".into())).samples, 9);
     }
 
     #[test]
     fn a_builtin_counts_for_the_file_that_called_it() {
-        let hot = files(&php(), &Scope::All);
-        assert_eq!(hot[0], Hot { of: "/f.php".into(), self_samples: 9, total_samples: 9 });
-        assert_eq!(hot[1], Hot { of: "/m.php".into(), self_samples: 1, total_samples: 10 });
+        let hot = files(&php(), &Scope::All, BASIS);
+        assert_eq!(hot[0], Hot { of: "/f.php".into(), own: cpu(9), total: cpu(9) });
+        assert_eq!(hot[1], Hot { of: "/m.php".into(), own: cpu(1), total: cpu(10) });
     }
 
     #[test]
     fn around_a_function_are_its_callers_callees_and_routes() {
         let php = php();
-        let around = around(&php, &FunctionKey::of(&php.functions[1]), &Scope::All);
-        assert_eq!((around.self_samples, around.total_samples), (3, 9));
+        let around = around(&php, &FunctionKey::of(&php.functions[1]), &Scope::All, BASIS);
+        assert_eq!((around.own, around.total), (cpu(3), cpu(9)));
         assert_eq!((around.callers, around.callees, around.routes), (vec![(0, 9)], vec![(2, 6)], vec![(0, 9)]));
     }
 
     #[test]
     fn a_route_narrows_to_itself() {
         let scope = Scope::Route(RouteKey::of(&php().routes[1]));
-        let hot = functions(&php(), &scope);
-        assert_eq!(hot, [Hot { of: 0, self_samples: 1, total_samples: 1 }]);
+        let hot = functions(&php(), &scope, BASIS);
+        assert_eq!(hot, [Hot { of: 0, own: cpu(1), total: cpu(1) }]);
     }
 }

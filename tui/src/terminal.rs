@@ -26,7 +26,7 @@ use crate::{
         self,
         theme::{ColorDepth, Palette, Theme},
     },
-    view::{KeyHint, Scene},
+    view::{KeyHint, Scene, TraceOrder},
 };
 
 /// What the screen should look like.
@@ -80,7 +80,12 @@ pub fn ascii_locale(lookup: impl Fn(&str) -> Option<String>) -> bool {
 }
 
 /// Shows snapshots until the user leaves, a signal comes, the terminal goes away or the sender ends.
-pub async fn run(options: Options, mut snapshots: broadcast::Receiver<Arc<Snapshot>>) -> Result<Exit, TerminalError> {
+/// `order` is asked for exact tracing.
+pub async fn run(
+    options: Options,
+    mut snapshots: broadcast::Receiver<Arc<Snapshot>>,
+    order: impl Fn(TraceOrder),
+) -> Result<Exit, TerminalError> {
     let mut session = Session::new(&options)?;
     let mut signals = Signals::new().map_err(TerminalError::Signals)?;
     let (panicked, gone) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
@@ -120,6 +125,10 @@ pub async fn run(options: Options, mut snapshots: broadcast::Receiver<Arc<Snapsh
             Some(Command::Draw) => session.draw(false),
             Some(Command::Redraw) => session.draw(true),
             Some(Command::CaptureMouse(on)) => session.capture_mouse(on).and_then(|()| session.draw(false)),
+            Some(Command::Trace(what)) => {
+                order(what);
+                session.draw(false)
+            }
             Some(Command::Suspend) => session.suspend(),
         };
         if drawn.is_err() {

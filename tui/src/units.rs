@@ -40,6 +40,16 @@ pub fn duration_ms(ms: f64) -> String {
     }
 }
 
+/// Nanoseconds with the unit that keeps it short: `640 ns`, `12 us`, then as [`duration_ms`].
+pub fn duration_ns(ns: u64) -> String {
+    match ns {
+        0..1_000 => format!("{ns} ns"),
+        1_000..10_000 => format!("{:.1} us", ns as f64 / 1e3),
+        10_000..1_000_000 => format!("{:.0} us", ns as f64 / 1e3),
+        _ => duration_ms(ns as f64 / 1e6),
+    }
+}
+
 /// Milliseconds without a unit, for columns that name it: `0.4`, `21`, `4016`; `-` when unknown.
 pub fn milliseconds(ms: Option<f64>) -> String {
     match ms {

@@ -48,6 +48,20 @@ pub enum HotMode {
     Functions,
     /// Files.
     Files,
+    /// Traced calls, by function or by line.
+    Calls,
+}
+
+/// Which time of functions and files counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HotTime {
+    /// On the CPU and waiting.
+    #[default]
+    Both,
+    /// On the CPU.
+    Cpu,
+    /// Waiting.
+    Wait,
 }
 
 /// What the colour of a tile says.
@@ -149,6 +163,15 @@ pub enum Row {
     Tile(TileKey),
     /// The tile of the merged rest.
     Rest,
+    /// A line that calls a built-in function, or an included file.
+    Line {
+        /// File.
+        file: Arc<str>,
+        /// Line.
+        line: u32,
+        /// Function that is called.
+        name: Arc<str>,
+    },
 }
 
 /// What a tile stands for.
@@ -202,6 +225,11 @@ pub enum Overlay {
     },
     /// Choice of an order.
     Sort,
+    /// Exact tracing: what it costs, how it stands.
+    Trace {
+        /// Calls of built-in functions by line, instead of PHP functions.
+        lines: bool,
+    },
 }
 
 /// State of one pane.
@@ -236,6 +264,8 @@ pub struct View {
     pub table: bool,
     /// What the hot list counts.
     pub hot: HotMode,
+    /// Which time the hot list counts.
+    pub hot_time: HotTime,
     /// The span of the PHP lists.
     pub window: Window,
     /// The PHP lists are about this route alone.
@@ -298,6 +328,27 @@ pub struct List {
     pub area: Rect,
 }
 
+/// What exact tracing is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TraceOrder {
+    /// Say what it would cost.
+    Price {
+        /// Calls of built-in functions by line, instead of PHP functions.
+        lines: bool,
+        /// Only this pool.
+        pool: Option<Arc<str>>,
+    },
+    /// Begin.
+    Start {
+        /// As for the price.
+        lines: bool,
+        /// As for the price.
+        pool: Option<Arc<str>>,
+    },
+    /// End.
+    Stop,
+}
+
 /// Where things are on the screen, for keys that depend on it and for the mouse.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Scene {
@@ -311,6 +362,10 @@ pub struct Scene {
     pub lists: [List; 4],
     /// Key hints in the footer, with the action's name.
     pub hints: Vec<(Rect, &'static str)>,
+    /// The pool that the PHP lists are about, if it is one.
+    pub pool: Option<Arc<str>>,
+    /// Calls are being traced.
+    pub tracing: bool,
     /// Lines of the overlay or detail beyond what is visible, which is how far it scrolls.
     pub scrollable: usize,
 }

@@ -313,7 +313,7 @@ fn panic_with_the_screen_up() {
             time_zone: jiff::tz::TimeZone::UTC,
         };
         let mut told = signal(SignalKind::user_defined1()).expect("a signal handler");
-        let screen = tokio::spawn(terminal::run(options, snapshots));
+        let screen = tokio::spawn(terminal::run(options, snapshots, |_| {}));
         told.recv().await;
         let broken = tokio::spawn(async { panic!("the collector broke") });
         assert!(broken.await.is_err());

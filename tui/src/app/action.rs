@@ -36,6 +36,8 @@ pub enum Action {
     SortName,
     Invert,
     Files,
+    HotTime,
+    Trace,
     Window,
     Table,
     Colour,
@@ -81,7 +83,7 @@ const LISTS: &str = "Lists";
 const SESSION: &str = "Session";
 
 /// All actions. The footer shows those with a short text, in this order, as many as fit.
-pub const ACTIONS: [Entry; 42] = [
+pub const ACTIONS: [Entry; 44] = [
     entry(Action::Quit, "quit", &["q", "f10"], (SESSION, "quit", "leave")),
     entry(Action::Help, "help", &["?", "f1"], (SESSION, "help", "this help; type to search in it")),
     entry(
@@ -100,6 +102,8 @@ pub const ACTIONS: [Entry; 42] = [
     ),
     entry(Action::Sort, "sort", &["s", "f6"], (LISTS, "sort", "choose the order of the pane")),
     entry(Action::Files, "files", &["f"], (LOOK, "files", "functions or files in the hot list")),
+    entry(Action::Trace, "trace", &["X"], (LOOK, "trace", "exact calls: what tracing them costs, begin, end")),
+    entry(Action::HotTime, "time", &["v"], (LOOK, "cpu/wait", "time on the CPU, waiting, or both")),
     entry(Action::Window, "window", &["w"], (LOOK, "window", "span of the PHP lists: 1 s, 10 s, 1 m, all")),
     entry(Action::Pause, "pause", &["space", "Z"], (SESSION, "pause", "hold the screen still, and go on")),
     entry(Action::Colour, "colour", &["c"], (LOOK, "colour", "what the colour of a tile says: group, growth, cpu")),

@@ -15,13 +15,13 @@ pub use self::{
     action::{ACTIONS, Action},
     keymap::{Keymap, KeymapError},
 };
-use crate::view::{HotMode, KeyHint, Overlay, Pane, Scene, Sort, TileColour, View, Window};
+use crate::view::{HotMode, HotTime, KeyHint, Overlay, Pane, Scene, Sort, TileColour, TraceOrder, View, Window};
 
 /// Longest filter or search that can be typed.
 const MAX_FILTER: usize = 200;
 
 /// What the terminal has to do after an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Draw.
     Draw,
@@ -31,6 +31,8 @@ pub enum Command {
     CaptureMouse(bool),
     /// Give the terminal back until the shell continues us.
     Suspend,
+    /// Ask for exact tracing, and draw.
+    Trace(TraceOrder),
     /// Leave with this exit code.
     Leave(u8),
 }
@@ -161,9 +163,32 @@ impl App {
         if self.view.overlay == Some(Overlay::Sort) && self.chosen_sort(action) {
             return Some(Command::Draw);
         }
+        if let Some(Overlay::Trace { lines }) = self.view.overlay {
+            match self.trace(action, lines, scene) {
+                Some(command) => return Some(command),
+                None => self.view.overlay = None,
+            }
+            if matches!(action, Action::Trace | Action::Back | Action::Quit) {
+                return Some(Command::Draw);
+            }
+        }
         let before = self.view.clone();
         let view = &mut self.view;
         match action {
+            Action::Trace => {
+                let lines = false;
+                view.overlay = Some(Overlay::Trace { lines });
+                if !scene.tracing {
+                    return Some(Command::Trace(TraceOrder::Price { lines, pool: scene.pool.clone() }));
+                }
+            }
+            Action::HotTime => {
+                view.hot_time = match view.hot_time {
+                    HotTime::Both => HotTime::Cpu,
+                    HotTime::Cpu => HotTime::Wait,
+                    HotTime::Wait => HotTime::Both,
+                };
+            }
             Action::Quit if view.overlay.is_some() => view.overlay = None,
             Action::Quit => return Some(Command::Leave(0)),
             Action::Interrupt => return Some(Command::Leave(130)),
@@ -208,7 +233,8 @@ impl App {
             Action::Files => {
                 view.hot = match view.hot {
                     HotMode::Functions => HotMode::Files,
-                    HotMode::Files => HotMode::Functions,
+                    HotMode::Files => HotMode::Calls,
+                    HotMode::Calls => HotMode::Functions,
                 };
                 view.pane_mut(Pane::Hot).selected = None;
             }
@@ -231,6 +257,27 @@ impl App {
             Action::Pause => view.paused = !view.paused,
         }
         (self.view != before).then_some(Command::Draw)
+    }
+
+    /// What a key does in the window about tracing; `None` when it closes the window.
+    fn trace(&mut self, action: Action, lines: bool, scene: &Scene) -> Option<Command> {
+        let pool = scene.pool.clone();
+        match action {
+            Action::Enter if scene.tracing => Some(Command::Trace(TraceOrder::Stop)),
+            Action::Enter => {
+                self.view.overlay = None;
+                self.view.hot = HotMode::Calls;
+                self.view.focus.0 = Pane::Hot;
+                self.view.pane_mut(Pane::Hot).detail = None;
+                Some(Command::Trace(TraceOrder::Start { lines, pool }))
+            }
+            Action::NextPane | Action::PreviousPane | Action::Left | Action::Right if !scene.tracing => {
+                self.view.overlay = Some(Overlay::Trace { lines: !lines });
+                Some(Command::Trace(TraceOrder::Price { lines: !lines, pool }))
+            }
+            Action::NextPane | Action::PreviousPane | Action::Left | Action::Right => Some(Command::Draw),
+            _ => None,
+        }
     }
 
     /// In the choice of an order, the keys of the orders choose and any other key closes it and counts as usual.

@@ -77,7 +77,7 @@ impl App {
         let focus = self.view.focus.0;
         let position = match &mut self.view.overlay {
             Some(Overlay::Help { scroll, .. } | Overlay::Notices { scroll }) => scroll,
-            Some(Overlay::Sort) => return true,
+            Some(Overlay::Sort | Overlay::Trace { .. }) => return true,
             None => match &mut self.view.pane_mut(focus).detail {
                 Some((_, scroll)) => scroll,
                 None => return false,
@@ -134,6 +134,10 @@ impl App {
             Row::Request { pid, started_at } => Some(Detail::Request { pid, started_at }),
             Row::Route(key) => {
                 self.view.route = (self.view.route.as_ref() != Some(&key)).then_some(key);
+                None
+            }
+            Row::Line { file, .. } => {
+                self.view.pane_mut(Pane::Hot).filter = regex::escape(&file);
                 None
             }
             Row::File(file) => {

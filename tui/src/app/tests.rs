@@ -26,6 +26,7 @@ fn press(app: &mut App, scene: &Scene, keys: &str) -> Option<Command> {
             '⏎' => KeyCode::Enter,
             '⎋' => KeyCode::Esc,
             '⌫' => KeyCode::Backspace,
+            '⇥' => KeyCode::Tab,
             c => KeyCode::Char(c),
         };
         last = app.update(&Event::Key(KeyEvent::new(code, KeyModifiers::NONE)), scene);
@@ -69,7 +70,7 @@ fn a_key_that_changes_nothing_draws_nothing() {
     let (mut app, scene) = (app(), Scene::default());
     assert_eq!(press(&mut app, &scene, "⎋"), None);
     assert_eq!(press(&mut app, &scene, "j"), None);
-    assert_eq!(press(&mut app, &scene, "X"), None);
+    assert_eq!(press(&mut app, &scene, "Y"), None);
     assert_eq!(press(&mut app, &scene, "c"), Some(Command::Draw));
 }
 
@@ -184,4 +185,23 @@ fn the_mouse_is_switched_by_the_terminal() {
     let (mut app, scene) = (app(), Scene::default());
     assert_eq!(press(&mut app, &scene, "m"), Some(Command::CaptureMouse(true)));
     assert_eq!(press(&mut app, &scene, "m"), Some(Command::CaptureMouse(false)));
+}
+
+#[test]
+fn tracing_is_priced_before_it_begins_and_ended_by_the_same_key() {
+    let (mut app, mut scene) = (app(), Scene { pool: Some("www".into()), ..Scene::default() });
+    let pool = scene.pool.clone();
+    let price = |lines| Some(Command::Trace(TraceOrder::Price { lines, pool: pool.clone() }));
+    assert_eq!(press(&mut app, &scene, "X"), price(false));
+    assert_eq!(press(&mut app, &scene, "⇥"), price(true));
+    assert_eq!(
+        press(&mut app, &scene, "⏎"),
+        Some(Command::Trace(TraceOrder::Start { lines: true, pool: pool.clone() }))
+    );
+    assert_eq!((app.view.overlay.clone(), app.view.hot, app.view.focus.0), (None, HotMode::Calls, Pane::Hot));
+    scene.tracing = true;
+    assert_eq!(press(&mut app, &scene, "X"), Some(Command::Draw), "no new price while it runs");
+    assert_eq!(press(&mut app, &scene, "⏎"), Some(Command::Trace(TraceOrder::Stop)));
+    press(&mut app, &scene, "⎋");
+    assert_eq!(app.view.overlay, None);
 }

@@ -5,13 +5,15 @@ use std::{collections::BTreeMap, ops::Range, path::Path, time::Duration};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use toml::Spanned;
 
-use super::{Color, ConfigError, KeySetting, MAX_HZ, nearest, parse_duration};
+use super::{Color, ConfigError, KeySetting, MAX_HZ, nearest, parse_duration, parse_share};
 
 /// What the file sets.
 #[derive(Debug, Default)]
 pub(super) struct Content {
     pub interval: Option<Duration>,
     pub hz: Option<u32>,
+    pub budget: Option<f64>,
+    pub trace_limit: Option<Duration>,
     pub theme: Option<String>,
     pub color: Option<Color>,
     pub ascii: Option<bool>,
@@ -27,6 +29,10 @@ struct Toml {
     interval: Option<Duration>,
     #[serde(default, deserialize_with = "hz")]
     hz: Option<u32>,
+    #[serde(default, deserialize_with = "budget")]
+    budget: Option<f64>,
+    #[serde(default, deserialize_with = "interval")]
+    trace_limit: Option<Duration>,
     theme: Option<String>,
     color: Option<Color>,
     ascii: Option<bool>,
@@ -54,6 +60,8 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Content, ConfigError> {
     Ok(Content {
         interval: content.interval,
         hz: content.hz,
+        budget: content.budget,
+        trace_limit: content.trace_limit,
         theme: content.theme,
         color: content.color,
         ascii: content.ascii,
@@ -111,6 +119,10 @@ fn interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duratio
         Interval::Seconds(seconds) => seconds.to_string(),
     };
     parse_duration(&text).map(Some).map_err(D::Error::custom)
+}
+
+fn budget<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    parse_share(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
 }
 
 fn hz<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {

@@ -5,7 +5,7 @@ use ratatui::{buffer::Buffer, layout::Rect};
 
 use super::{Screen, entries, hot, paint, requests};
 use crate::{
-    model::{Process, Request, Snapshot},
+    model::{Php, Process, Request, Snapshot},
     profile, text, units,
     view::{Detail, FunctionKey, Pane, Scene},
 };
@@ -183,6 +183,7 @@ fn request_facts(screen: &Screen, request: &Request) -> Vec<Line> {
         fact("status", if request.finished { status } else { "still running".to_owned() }),
         fact("duration", units::duration_ms(request.duration_ms)),
         fact("cpu", request.cpu_ms.map_or_else(|| "-".to_owned(), units::duration_ms)),
+        fact("waiting", request.wait_ms.map_or_else(|| "-".to_owned(), units::duration_ms)),
         fact("started", screen.snapshot.map_or_else(|| "-".to_owned(), |s| started(request.started_at, screen, s))),
         fact("worker", request.pid.to_string()),
     ];
@@ -198,12 +199,41 @@ fn function_name(key: &FunctionKey) -> String {
     if key.class.is_empty() { key.name.to_string() } else { format!("{}::{}", key.class, key.name) }
 }
 
+/// What tracing says of a function.
+fn traced(php: &Php, key: &FunctionKey) -> Vec<Line> {
+    let function = php.functions.iter().find(|function| FunctionKey::of(function) == *key);
+    let Some((function, calls)) = function.and_then(|function| Some((function, function.calls?))) else {
+        return Vec::new();
+    };
+    let time = |ns: Option<u64>| ns.map_or_else(|| "-".to_owned(), units::duration_ns);
+    let mut lines = vec![
+        fact("traced calls", units::count(calls)),
+        fact("traced self", time(function.self_ns)),
+        fact("traced total", time(function.total_ns)),
+    ];
+    let durations = function.durations_log2.as_deref().unwrap_or_default();
+    let most = durations.iter().copied().max().unwrap_or(0).max(1);
+    let first = durations.iter().position(|&calls| calls > 0).unwrap_or(0);
+    for (bucket, &calls) in durations.iter().enumerate().skip(first) {
+        let bar = paint::bar(20, calls as f64 / most as f64, 0.0);
+        let label = format!("from {}", units::duration_ns(1 << bucket));
+        lines.push(fact(&label, format!("{bar} {}", units::count(calls))));
+    }
+    lines
+}
+
 fn function(screen: &Screen, key: &FunctionKey) -> Vec<Line> {
     let scope = screen.scope();
     let php = screen.php;
-    let around = profile::around(php, key, &scope);
-    let all = profile::samples(php, &scope).max(1) as f64;
-    let share = |samples: u64| units::percent_column(samples as f64 / all);
+    let basis = profile::Basis::of(php, screen.view.hot_time);
+    let around = profile::around(php, key, &scope, basis);
+    let all = basis.ns(profile::time(php, &scope)).max(1) as f64;
+    let share = |ns: u64| units::percent_column(ns as f64 / all);
+    let times = |time: profile::Time| {
+        let samples = units::count(time.samples);
+        let wait = units::duration_ns(time.wait_ns);
+        format!("{}   {samples} samples on the CPU, {wait} waiting", share(basis.ns(time)))
+    };
     let place = match (&*key.file, key.line) {
         ("", _) => "builtin".to_owned(),
         (file, 0) => file.to_owned(),
@@ -211,10 +241,12 @@ fn function(screen: &Screen, key: &FunctionKey) -> Vec<Line> {
     };
     let mut lines = vec![
         fact("file", place),
-        fact("self", format!("{}   {} samples", share(around.self_samples), units::count(around.self_samples))),
-        fact("total", format!("{}   {} samples", share(around.total_samples), units::count(around.total_samples))),
+        fact("time", hot::time_name(screen.view.hot_time)),
+        fact("self", times(around.own)),
+        fact("total", times(around.total)),
     ];
-    if around.total_samples == 0 {
+    lines.extend(traced(php, key));
+    if around.total == profile::Time::default() {
         lines.push(heading("no sample of it in this time and scope"));
     }
     for (title, list) in [("called by", &around.callers), ("calls", &around.callees)] {

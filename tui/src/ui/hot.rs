@@ -1,19 +1,20 @@
-//! The hot list: a bar first (self solid, total light), then the function or file, its place, self and total time.
+//! The hot list: a bar first (self solid, total light), then the function or file, its place, whether it computes or waits,
+//! self and total time. Traced calls have a list of their own, `calls`.
 
 use std::borrow::Cow;
 
 use ratatui::{buffer::Buffer, layout::Rect};
 
-use super::{Screen, filter::Filter, list, paint};
+use super::{Screen, calls, filter::Filter, list, paint};
 use crate::{
     model::{Function, FunctionKind, TierState},
-    profile::{self, Scope},
+    profile::{self, Basis, Scope, Time},
     units,
-    view::{FunctionKey, HotMode, Pane, Row, Scene, Sort},
+    view::{FunctionKey, HotMode, HotTime, Pane, Row, Scene, Sort},
 };
 
 /// Rows kept in the list; what is below is colder than anyone looks.
-const MAX_ROWS: usize = 1_000;
+pub const MAX_ROWS: usize = 1_000;
 
 /// `class::name` of a function, or `{main}` of a file.
 pub fn name(function: &Function) -> Cow<'_, str> {
@@ -48,8 +49,8 @@ struct HotRow<'a> {
     row: Row,
     name: Cow<'a, str>,
     place: Cow<'a, str>,
-    self_samples: u64,
-    total_samples: u64,
+    own: Time,
+    total: Time,
 }
 
 /// Draws the pane.
@@ -58,11 +59,12 @@ pub fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene)
     let focused = screen.view.focus.0 == Pane::Hot;
     let scope = screen.scope();
     let mode = screen.view.hot;
-    let pane = screen.view.pane(Pane::Hot);
     let title = match mode {
         HotMode::Functions => "hot functions",
         HotMode::Files => "hot files",
+        HotMode::Calls => return calls::draw(buffer, rect, screen, scene),
     };
+    let pane = screen.view.pane(Pane::Hot);
     let order = match (pane.sort, pane.inverted) {
         (Some(Sort::Time), false) => "by total",
         (Some(Sort::Name), false) => "by name",
@@ -75,22 +77,24 @@ pub fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene)
         (title, style),
         (screen.window_name(), palette.muted),
         (&*of, palette.text),
-        ("cpu", palette.muted),
+        (time_name(screen.view.hot_time), palette.muted),
         (order, palette.muted),
         (&*filter, palette.warn),
     ];
     let area = paint::pane(buffer, rect, &parts, focused, palette);
-    let rows = rows(screen, &scope);
+    let basis = Basis::of(screen.php, screen.view.hot_time);
+    let rows = rows(screen, &scope, basis);
     if rows.is_empty() {
         list::empty(buffer, area, &why_empty(screen, &scope), screen);
         return;
     }
-    let all = profile::samples(screen.php, &scope).max(1) as f64;
+    let all = basis.ns(profile::time(screen.php, &scope)).max(1) as f64;
     let columns = Columns::of(area.width, mode);
     let keys = rows.iter().map(|hot| hot.row.clone()).collect();
     for (index, y, selected) in list::place(keys, Pane::Hot, area, screen, scene) {
         let hot = &rows[index];
-        let (own, total) = (hot.self_samples as f64 / all, hot.total_samples as f64 / all);
+        let (own, total) = (basis.ns(hot.own) as f64 / all, basis.ns(hot.total) as f64 / all);
+        let waits = basis.waits(if basis.ns(hot.own) > 0 { hot.own } else { hot.total });
         let mut x = area.x;
         let heat = ratatui::style::Style { bg: None, ..palette.heat(0.0) };
         let heat = if own >= 0.2 {
@@ -103,13 +107,18 @@ pub fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene)
         paint::put(buffer, (x, y), columns.bar, &paint::bar(columns.bar, own, total), heat);
         x += columns.bar + 1;
         match mode {
-            HotMode::Functions => paint::put(buffer, (x, y), columns.name, &hot.name, palette.title),
             HotMode::Files => paint::put_tail(buffer, (x, y), columns.name, &hot.name, palette.title),
+            _ => paint::put(buffer, (x, y), columns.name, &hot.name, palette.title),
         };
         x += columns.name + 1;
         if columns.place > 0 {
             paint::put_tail(buffer, (x, y), columns.place, &hot.place, palette.muted);
             x += columns.place + 1;
+        }
+        if columns.kind {
+            let (word, style) = if waits { ("wait", palette.focus) } else { ("cpu", palette.muted) };
+            paint::put(buffer, (x, y), 4, word, style);
+            x += 5;
         }
         paint::put_right(buffer, (x, y), 7, &units::percent_column(own), palette.text);
         if columns.total {
@@ -121,29 +130,52 @@ pub fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene)
     }
 }
 
+/// Which time counts, in words.
+pub fn time_name(time: HotTime) -> &'static str {
+    match time {
+        HotTime::Both => "cpu + wait",
+        HotTime::Cpu => "cpu",
+        HotTime::Wait => "wait",
+    }
+}
+
 struct Columns {
     bar: u16,
     name: u16,
     place: u16,
+    kind: bool,
     total: bool,
 }
 
 impl Columns {
     fn of(width: u16, mode: HotMode) -> Self {
         let total = width >= 40;
+        let kind = width >= 46;
         let bar = (width / 6).clamp(4, 18);
-        let rest = width.saturating_sub(bar + 1 + 7 + if total { 8 } else { 0 } + 1);
+        let rest = width.saturating_sub(bar + 1 + 7 + if total { 8 } else { 0 } + if kind { 5 } else { 0 } + 1);
         let place = if mode == HotMode::Files || rest < 34 { 0 } else { rest * 11 / 20 };
         let name = rest.saturating_sub(if place > 0 { place + 1 } else { 0 });
-        Self { bar, name, place, total }
+        Self { bar, name, place, kind, total }
     }
 }
 
-fn rows<'a>(screen: &'a Screen<'a>, scope: &Scope) -> Vec<HotRow<'a>> {
+fn rows<'a>(screen: &'a Screen<'a>, scope: &Scope, basis: Basis) -> Vec<HotRow<'a>> {
     let filter = Filter::new(&screen.view.pane(Pane::Hot).filter);
     let php = screen.php;
-    let mut rows: Vec<HotRow> = match screen.view.hot {
-        HotMode::Functions => profile::functions(php, scope)
+    let mut rows: Vec<HotRow> = if screen.view.hot == HotMode::Files {
+        profile::files(php, scope, basis)
+            .into_iter()
+            .filter(|hot| filter.has(&[&hot.of]))
+            .map(|hot| HotRow {
+                name: Cow::Owned(hot.of.to_string()),
+                place: Cow::Borrowed(""),
+                row: Row::File(hot.of),
+                own: hot.own,
+                total: hot.total,
+            })
+            .collect()
+    } else {
+        profile::functions(php, scope, basis)
             .into_iter()
             .filter_map(|hot| {
                 let function = &php.functions[hot.of];
@@ -152,26 +184,15 @@ fn rows<'a>(screen: &'a Screen<'a>, scope: &Scope) -> Vec<HotRow<'a>> {
                     row: Row::Function(FunctionKey::of(function)),
                     name,
                     place,
-                    self_samples: hot.self_samples,
-                    total_samples: hot.total_samples,
+                    own: hot.own,
+                    total: hot.total,
                 })
             })
-            .collect(),
-        HotMode::Files => profile::files(php, scope)
-            .into_iter()
-            .filter(|hot| filter.has(&[&hot.of]))
-            .map(|hot| HotRow {
-                name: Cow::Owned(hot.of.to_string()),
-                place: Cow::Borrowed(""),
-                row: Row::File(hot.of),
-                self_samples: hot.self_samples,
-                total_samples: hot.total_samples,
-            })
-            .collect(),
+            .collect()
     };
     let pane = screen.view.pane(Pane::Hot);
     match pane.sort {
-        Some(Sort::Time) => rows.sort_by_key(|hot| std::cmp::Reverse((hot.total_samples, hot.self_samples))),
+        Some(Sort::Time) => rows.sort_by_key(|hot| std::cmp::Reverse((basis.ns(hot.total), basis.ns(hot.own)))),
         Some(Sort::Name) => rows.sort_by(|a, b| a.name.cmp(&b.name)),
         _ => {}
     }
@@ -197,7 +218,10 @@ fn why_empty<'a>(screen: &'a Screen, scope: &Scope) -> Vec<&'a str> {
         return vec!["PHP is not sampled", reason.unwrap_or("press ! for the reasons")];
     }
     match scope {
-        Scope::All => vec!["PHP used no CPU in this time", "w widens it"],
-        _ => vec!["this pool or route used no CPU in this time", "w widens it, esc shows all pools"],
+        _ if screen.view.hot_time == HotTime::Wait => {
+            vec!["PHP waited for nothing in this time", "v shows its CPU time"]
+        }
+        Scope::All => vec!["PHP did nothing in this time", "w widens it"],
+        _ => vec!["this pool or route did nothing in this time", "w widens it, esc shows all pools"],
     }
 }

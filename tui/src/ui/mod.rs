@@ -11,6 +11,7 @@
 //! └ notice, hints ───────────────────────────┘  └ hints ────────────┘   └ hints ───┘  └────────┘
 //! ```
 
+mod calls;
 mod detail;
 mod entries;
 mod filter;
@@ -24,15 +25,16 @@ mod paint;
 mod requests;
 mod table;
 pub mod theme;
+mod trace;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::tz::TimeZone;
 use ratatui::{buffer::Buffer, layout::Rect};
 
 use self::theme::Palette;
 use crate::{
-    model::{Php, Snapshot},
+    model::{ExactState, Php, Snapshot},
     profile::Scope,
     timeline::Histories,
     view::{KeyHint, Pane, Row, Scene, TileKey, View},
@@ -87,6 +89,26 @@ impl<'a> Screen<'a> {
         }
     }
 
+    /// The php-fpm pool of the chosen group, if it is one.
+    fn pool(&self) -> Option<Arc<str>> {
+        let Scope::Group(group) = self.scope() else { return None };
+        let snapshot = self.snapshot?;
+        let inside = |pid| {
+            snapshot
+                .processes
+                .iter()
+                .any(|p| p.pid == pid && snapshot.groups.get(p.group).is_some_and(|g| g.name == group))
+        };
+        let pools = snapshot.php.workers.iter().filter(|worker| group.contains(&*worker.pool));
+        pools.into_iter().find(|worker| inside(worker.pid)).map(|worker| worker.pool.clone())
+    }
+
+    /// Calls are being traced.
+    fn is_tracing(&self) -> bool {
+        let exact = self.snapshot.and_then(|snapshot| snapshot.php.exact.as_ref());
+        exact.is_some_and(|exact| exact.state == ExactState::Tracing)
+    }
+
     fn window_name(&self) -> &'static str {
         match self.view.window {
             crate::view::Window::Last => "last interval",
@@ -100,7 +122,7 @@ impl<'a> Screen<'a> {
 /// Draws a screen into all of `buffer` and says where everything is.
 pub fn draw(buffer: &mut Buffer, screen: &Screen) -> Scene {
     let area = buffer.area;
-    let mut scene = Scene { area, ..Scene::default() };
+    let mut scene = Scene { area, pool: screen.pool(), tracing: screen.is_tracing(), ..Scene::default() };
     if area.is_empty() {
         return scene;
     }

@@ -7,7 +7,7 @@ use ratatui::{
     widgets::{Clear, Widget},
 };
 
-use super::{Screen, paint};
+use super::{Screen, paint, trace};
 use crate::{
     model::Level,
     text,
@@ -26,6 +26,10 @@ pub fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene)
         Some(Overlay::Notices { scroll }) => {
             window(buffer, area, "notices", notices(screen, area.width), *scroll, screen, scene);
         }
+        Some(Overlay::Trace { lines }) => {
+            let room = usize::from(area.width.saturating_sub(10)).max(10);
+            window(buffer, area, "exact tracing", trace::lines(screen, *lines, room), 0, screen, scene);
+        }
         Some(Overlay::Sort) => {
             let keys = screen.hints.iter().filter(|hint| hint.action.starts_with("sort-") || hint.action == "invert");
             let lines = keys.map(|hint| {
@@ -36,7 +40,8 @@ pub fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene)
     }
 }
 
-type Line = Vec<(String, Style)>;
+/// Parts of a line with their styles.
+pub type Line = Vec<(String, Style)>;
 
 fn window(
     buffer: &mut Buffer,
@@ -145,7 +150,7 @@ fn notices(screen: &Screen, width: u16) -> Vec<Line> {
 }
 
 /// Breaks text at spaces into lines of at most `room` columns.
-fn wrap(text_in: &str, room: usize) -> Vec<String> {
+pub fn wrap(text_in: &str, room: usize) -> Vec<String> {
     let safe = text::printable(text_in);
     let mut lines: Vec<String> = Vec::new();
     for word in safe.split_whitespace() {

@@ -2,9 +2,12 @@
 //! They decide nothing about groups or names; user space reads the maps once a tick.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
 mod arguments;
 mod calls;
+mod compile;
+mod failure;
 mod maps;
 mod php;
 mod process;

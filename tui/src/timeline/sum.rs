@@ -69,14 +69,24 @@ impl Sum {
         }
         self.add_requests(interval);
         add_places(&mut self.exceptions, php.exceptions.as_ref(), |a, b| {
-            (a.class == b.class && a.file == b.file && a.line == b.line).then_some((&mut a.count, b.count))
+            let same = a.class == b.class && a.file == b.file && a.line == b.line;
+            same.then(|| {
+                a.count += b.count;
+                a.uncaught = plus(a.uncaught, b.uncaught);
+                if !b.caught_at.is_empty() {
+                    a.caught_at.clone_from(&b.caught_at);
+                }
+            })
         });
         add_places(&mut self.errors, php.errors.as_ref(), |a, b| {
-            let same = a.level == b.level && a.message == b.message && a.file == b.file && a.line == b.line;
-            same.then_some((&mut a.count, b.count))
+            let same = a.level == b.level && a.file == b.file && a.line == b.line;
+            same.then(|| {
+                a.count += b.count;
+                a.silenced = plus(a.silenced, b.silenced);
+            })
         });
         add_places(&mut self.compiles, php.compiles.as_ref(), |a, b| {
-            (a.file == b.file).then_some((&mut a.count, b.count))
+            (a.file == b.file && a.sapi == b.sapi).then(|| a.count += b.count)
         });
         self.add_lines(php.lines.as_deref());
     }
@@ -231,18 +241,13 @@ fn summarised(route: &Route) -> Route {
     route
 }
 
-/// Adds counts by place. `same` gives the count to raise and by how much when both are the same place.
-fn add_places<T: Clone>(
-    sum: &mut Option<Vec<T>>,
-    new: Option<&Vec<T>>,
-    same: impl for<'a> Fn(&'a mut T, &T) -> Option<(&'a mut u64, u64)>,
-) {
+/// Adds counts by place. `merge` adds the second to the first when both are the same place.
+fn add_places<T: Clone>(sum: &mut Option<Vec<T>>, new: Option<&Vec<T>>, merge: impl Fn(&mut T, &T) -> Option<()>) {
     let Some(new) = new else { return };
     let sum = sum.get_or_insert_default();
     'new: for place in new {
         for known in sum.iter_mut() {
-            if let Some((count, by)) = same(known, place) {
-                *count += by;
+            if merge(known, place).is_some() {
                 continue 'new;
             }
         }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::{
     collect::php::{FunctionText, NamedStack, StackCount, Work},
-    model::{ExactTier, FunctionKind, RequestsTier, SamplingTier, Tiers, WorkerState},
+    model::{ExactTier, FunctionKind, ProbeTier, RequestsTier, SamplingTier, Tiers, WorkerState},
 };
 
 fn target() -> Target {
@@ -19,6 +19,9 @@ fn target() -> Target {
             requests: RequestsTier { state: TierState::On, source: Some("usdt".into()), reason: String::new() },
             sampling: SamplingTier { state: TierState::On, hz: Some(99), reason: String::new() },
             exact: ExactTier { state: TierState::Unavailable, reason: String::new(), hint: Vec::new() },
+            exceptions: ProbeTier::default(),
+            errors: ProbeTier::default(),
+            compiles: ProbeTier::default(),
         },
     }
 }

@@ -346,7 +346,7 @@ fn paused_says_so() {
 #[test]
 fn tab_brings_every_pane_to_a_small_screen() {
     let mut stage = Stage::showing(web01(), 60, 15);
-    for title in ["hot functions", "routes", "requests", "memory by group"] {
+    for title in ["hot functions", "routes", "requests", "problems", "memory by group"] {
         stage.press("<tab>");
         assert!(stage.text().contains(title), "{title}: {}", stage.text());
     }
@@ -370,4 +370,33 @@ fn what_takes_no_memory_has_no_tile_but_a_row() {
     assert!(!stage.text().contains("kernel threads"));
     stage.press("t");
     assert!(stage.line_with("kernel threads").contains("0 B"));
+}
+
+#[test]
+fn problems_120x30() {
+    insta::assert_snapshot!(Stage::showing(web01(), 120, 30).keys("5").text());
+}
+
+#[test]
+fn problems_80x24() {
+    insta::assert_snapshot!(Stage::showing(web01(), 80, 24).keys("5").text());
+}
+
+#[test]
+fn problems_60x16() {
+    insta::assert_snapshot!(Stage::showing(web01(), 60, 16).keys("5").text());
+}
+
+#[test]
+fn enter_on_an_exception_shows_all_that_is_known_of_it() {
+    insta::assert_snapshot!(Stage::showing(web01(), 120, 30).keys("5<enter>").text());
+}
+
+#[test]
+fn problems_are_filtered_and_a_compiled_file_is_entered() {
+    let stage = Stage::showing(web01(), 120, 30).keys("5/compiled<enter>");
+    assert!(stage.text().contains("filter: compiled") && !stage.text().contains("Undefined array key"));
+    let stage = stage.keys("<enter>");
+    assert!(stage.line_with("by PHP").contains("fpm"));
+    assert!(stage.line_with("all files").contains("again and again"));
 }

@@ -4,13 +4,19 @@
 mod servers;
 mod watch;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use servers::{FpmOptions, PhpFpm, Pool, Request, alone};
 use tusktop::{
     aggregate::php::PhpAggregate,
     collect::php::PhpSample,
-    model::{ExceptionCount, Php, PhpError},
+    model::{ExceptionCount, Php, PhpError, Target, Tiers},
 };
 use watch::Watch;
 
@@ -228,4 +234,66 @@ fn with_opcache_only_the_first_request_compiles_and_without_it_every_one() {
         let times = if opcache { 1 } else { 5 };
         assert_eq!(seen, ["index.php", "names.php", "work.php"].map(|name| (name, (times, "fpm"))).into());
     }
+}
+
+/// A copy of php-fpm that does not export some functions, as a stripped build would not.
+fn without_functions(folder: &Path, names: &[&str]) -> PathBuf {
+    let mut bytes = fs::read(FpmOptions::default().binary).expect("php-fpm can be read");
+    for name in names {
+        // The names of symbols share their ends.
+        let wanted = [name.as_bytes(), b"\0"].concat();
+        let places: Vec<_> = bytes.windows(wanted.len()).enumerate().filter(|(_, window)| *window == wanted).collect();
+        let places: Vec<usize> = places.into_iter().map(|(at, _)| at).collect();
+        assert!(!places.is_empty(), "{name} is exported");
+        for at in places {
+            bytes[at] = b'X';
+        }
+    }
+    let binary = folder.join("php-fpm");
+    fs::write(&binary, bytes).expect("the folder is ours");
+    fs::set_permissions(&binary, PermissionsExt::from_mode(0o755)).expect("the folder is ours");
+    binary
+}
+
+fn tiers(watch: &Watch, fpm: &PhpFpm) -> Tiers {
+    let runs = |target: &&Target| target.pids.contains(&fpm.workers("www")[0]);
+    watch.last.targets.iter().find(runs).expect("its image is found").tiers.clone()
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn counts_by_probes_are_those_by_functions() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().expect("the temporary folder can be written");
+    let stripped = without_functions(folder.path(), &["zend_throw_exception_internal", "compile_file"]);
+    let mut seen = Vec::new();
+    for (binary, source) in [(FpmOptions::default().binary, "symbol"), (stripped, "usdt")] {
+        let env = vec![("USE_ZEND_DTRACE".to_owned(), "1".to_owned())];
+        let pools = vec![Pool::new("www", 1)];
+        let (fpm, mut watch) = start(FpmOptions { binary, pools, env, opcache: false, ..FpmOptions::default() });
+        for case in ["caught", "caught", "uncaught", "handler", "undefined"] {
+            run(&fpm, case);
+        }
+        settle(&mut watch, 5);
+        let tiers = tiers(&watch, &fpm);
+        assert_eq!(tiers.exceptions.source.as_deref(), Some(source));
+        assert_eq!(tiers.compiles.source.as_deref(), Some(source));
+        let php = php(&watch);
+        let mut classes: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        for exception in php.exceptions.iter().flatten() {
+            let sum = classes.entry(exception.class.to_string()).or_default();
+            *sum = (sum.0 + exception.count, sum.1 + exception.uncaught.unwrap_or(0));
+        }
+        let folder = fpm.site().document_root().display().to_string();
+        let file = |file: &str| file.strip_prefix(&folder).map(str::to_owned).unwrap_or_default();
+        let compiles: BTreeMap<_, _> = php.compiles.iter().flatten().map(|c| (file(&c.file), c.count)).collect();
+        assert_eq!(compiles, BTreeMap::from([("/failures.php".to_owned(), 5)]));
+        // The place comes from the code that runs: it is that of the throw.
+        let lines: Vec<_> = exceptions(&php).into_keys().collect();
+        assert!(
+            ["method", "generator", "internal", "outer", "uncaught"].iter().all(|mark| lines.contains(&line(mark)))
+        );
+        seen.push(classes);
+    }
+    assert_eq!(seen[0], seen[1]);
 }

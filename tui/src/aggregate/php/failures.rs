@@ -7,9 +7,6 @@ use crate::{
     model::{CompiledFile, ExceptionCount, PhpError, ProbeTier, Target, TierState},
 };
 
-/// Entries of each list of a snapshot, the most frequent; more are left out of it.
-const ENTRIES: usize = 500;
-
 /// Whether any image shows it.
 fn on(sample: &PhpSample, tier: impl Fn(&Target) -> &ProbeTier) -> bool {
     sample.targets.iter().any(|target| tier(target).state == TierState::On)
@@ -33,6 +30,9 @@ pub fn exceptions(sample: &PhpSample) -> Option<Vec<ExceptionCount>> {
             caught_at: "".into(),
             script: what.script.clone(),
         });
+        if place.message.is_empty() {
+            place.message.clone_from(&what.message);
+        }
         match what.kind {
             FailureKind::Thrown => place.count += failure.count,
             FailureKind::Uncaught => place.uncaught = Some(place.uncaught.unwrap_or(0) + failure.count),
@@ -88,13 +88,12 @@ pub fn compiles(sample: &PhpSample) -> Option<Vec<CompiledFile>> {
     Some(most(files.into_values().collect(), |file| (file.count, &file.file, 0)))
 }
 
-/// The most frequent, the others by place.
+/// The most frequent first, then by place. The kernel's maps bound how many there are.
 fn most<T>(mut entries: Vec<T>, key: impl Fn(&T) -> (u64, &str, u32)) -> Vec<T> {
     entries.sort_by(|a, b| {
         let ((a_count, a_file, a_line), (b_count, b_file, b_line)) = (key(a), key(b));
         b_count.cmp(&a_count).then_with(|| (a_file, a_line).cmp(&(b_file, b_line)))
     });
-    entries.truncate(ENTRIES);
     entries
 }
 

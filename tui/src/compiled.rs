@@ -105,6 +105,7 @@ mod tests {
             duration_ms: DurationSummary::default(),
             histogram: Histogram::default(),
             cpu_ns: None,
+            wait_ns: None,
             rss_growth_bytes: None,
         };
         let file =

@@ -56,8 +56,9 @@ fn try_compile(context: &ProbeContext, site: &Site, _image: &Image, _bias: u64) 
     if tally(&COMPILES, key, 0) {
         return Some(());
     }
-    if keep(site.image, key, path, name) {
-        begin(&COMPILES, key, 0);
+    if keep(site.image, key, path, name) && !begin(&COMPILES, key, 0) {
+        // User space finds texts by their tallies: one without would stay for ever.
+        let _ = COMPILE_TEXTS.remove(key);
     }
     Some(())
 }

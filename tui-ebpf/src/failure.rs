@@ -297,7 +297,15 @@ fn count(found: &Found, silenced: u64) -> u64 {
     if tally(&FAILURES, key, silenced) {
         return key;
     }
-    if keep(found, key) && begin(&FAILURES, key, silenced) { key } else { 0 }
+    if !keep(found, key) {
+        return 0;
+    }
+    if begin(&FAILURES, key, silenced) {
+        return key;
+    }
+    // User space finds texts by their tallies: one without would stay for ever.
+    let _ = FAILURE_TEXTS.remove(key);
+    0
 }
 
 /// Key of a string, or of a plain text where there is no string.

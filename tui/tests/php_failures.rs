@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-use servers::{FpmOptions, PhpFpm, Pool, Request, alone};
+use servers::{Apache, FpmOptions, PhpCli, PhpFpm, PhpServer, Pool, Request, alone};
 use tusktop::{
     aggregate::php::PhpAggregate,
     collect::php::PhpSample,
@@ -296,4 +296,57 @@ fn counts_by_probes_are_those_by_functions() {
         seen.push(classes);
     }
     assert_eq!(seen[0], seen[1]);
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn more_places_than_there_is_room_for_are_counted_or_said_to_be_lost() {
+    let _alone = alone();
+    let (fpm, mut watch) = start(FpmOptions { pools: vec![Pool::new("www", 1)], ..FpmOptions::default() });
+    let places = 12_000;
+    std::thread::scope(|scope| {
+        scope.spawn(|| assert_eq!(run(&fpm, &format!("classes&times={places}")), 200));
+        watch.until("the request has ended", |watch| watch.finished.len() == 1);
+    });
+    watch.read();
+    let seen: u64 = watch.failures.iter().map(|failure| failure.count).sum();
+    assert_eq!(seen + watch.dropped, places, "{} lost", watch.dropped);
+    assert!(seen > 2048, "room is made for new ones: {seen}");
+    // What came before does not keep out what comes now.
+    let (before, dropped) = (watch.failures.len(), watch.dropped);
+    run(&fpm, "caught");
+    watch.until("the second request has ended", |watch| watch.finished.len() == 2);
+    watch.read();
+    assert_eq!((watch.dropped, watch.failures.len() >= before + 12), (dropped, true));
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn apache_and_the_command_line_are_seen_like_fpm() {
+    let _alone = alone();
+    let apache = Apache::start(2);
+    let idle = PhpServer::start();
+    let mut watch = Watch::start(0, Path::new("/"));
+    for (uri, status) in [("/throw", 500), ("/caught", 200), ("/caught", 200), ("/fatal", 500)] {
+        assert_eq!(apache.get(uri).status, status);
+    }
+    // Its image is known by the server that idles.
+    let output = PhpCli::run("failures.php", &["uncaught"]);
+    assert_eq!(output.status.code(), Some(255));
+    watch.until("all requests have ended", |watch| {
+        let of = |name: &str| watch.finished.iter().filter(|f| f.request.script.ends_with(name)).count();
+        (of("/index.php"), of("/failures.php")) == (4, 1)
+    });
+    watch.read();
+    let php = php(&watch);
+    let counts: BTreeMap<&str, (u64, Option<u64>)> =
+        php.exceptions.iter().flatten().map(|e| (&*e.class, (e.count, e.uncaught))).collect();
+    assert_eq!(counts["DomainException"], (1, Some(1)));
+    assert_eq!(counts["LengthException"], (2, Some(0)));
+    assert_eq!(counts["Failing\\Declined"], (1, Some(1)));
+    let fatal = php.errors.iter().flatten().filter(|e| e.message.starts_with("Allowed memory size"));
+    assert_eq!(fatal.map(|e| (&*e.level, e.count)).collect::<Vec<_>>(), [("fatal", 1)]);
+    let compiled = php.compiles.iter().flatten().find(|file| file.file.ends_with("/failures.php"));
+    assert_eq!(compiled.map(|file| (&*file.sapi, file.count)), Some(("cli", 1)));
+    drop(idle);
 }

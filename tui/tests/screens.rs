@@ -400,3 +400,8 @@ fn problems_are_filtered_and_a_compiled_file_is_entered() {
     assert!(stage.line_with("by PHP").contains("fpm"));
     assert!(stage.line_with("all files").contains("again and again"));
 }
+
+#[test]
+fn problems_150x40() {
+    insta::assert_snapshot!(Stage::showing(web01(), 150, 40).keys("5").text());
+}

@@ -136,6 +136,14 @@ switch ($_GET['case'] ?? $argv[1] ?? 'caught') {
         // One place in many requests, with another message each time.
         attempt(find(...), (int) ($_GET['times'] ?? $argv[2]));
         break;
+    case 'classes':
+        // More places than anyone keeps: a class each.
+        for ($i = 0; $i < (int) $_GET['times']; $i++) {
+            eval("class Of$i extends \\Exception {}");
+            attempt(fn () => throw new ('Of' . $i)());
+            usleep(50);
+        }
+        break;
     case 'uncaught':
         throw new Declined('nobody catches it'); //@uncaught
     case 'handler':

@@ -4,12 +4,23 @@ use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     collect::php::{FailureCount, FailureKind, FailureText, PhpSample},
-    model::{CompiledFile, ExceptionCount, PhpError, ProbeTier, Target, TierState},
+    model::{CompiledFile, ExceptionCount, Level, Notice, PhpError, ProbeTier, Target, TierState, Tiers},
 };
 
 /// Whether any image shows it.
 fn on(sample: &PhpSample, tier: impl Fn(&Target) -> &ProbeTier) -> bool {
     sample.targets.iter().any(|target| tier(target).state == TierState::On)
+}
+
+/// What is not seen of an image, and why.
+pub fn notices(name: &str, tiers: &Tiers) -> impl Iterator<Item = Notice> {
+    let tiers =
+        [("exceptions are", &tiers.exceptions), ("errors are", &tiers.errors), ("compiled files are", &tiers.compiles)];
+    tiers.into_iter().filter(|(_, tier)| tier.state == TierState::Unavailable).map(move |(what, tier)| Notice {
+        level: Level::Info,
+        text: format!("{name}: {what} not observed: {}", tier.reason),
+        hint: String::new(),
+    })
 }
 
 /// Exceptions by class and place; `None` when no image shows them.

@@ -217,6 +217,7 @@ fn of_tiers(targets: &[Target]) -> Vec<Notice> {
                 notices.push(Notice { level: Level::Warning, text, hint: hint.to_owned() });
             }
         }
+        notices.extend(failures::notices(&name, tiers));
     }
     if targets.iter().all(|target| target.pids.is_empty()) {
         notices.push(Notice {

@@ -82,6 +82,8 @@ pub struct Failure {
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct Caught {
+    /// Address of the instruction: with the line, a quick sign that it is the same place again.
+    pub instruction: u64,
     /// Line; 0 when there is none.
     pub line: u32,
     /// Length of the path.
@@ -107,7 +109,7 @@ pub struct Compiled {
 }
 
 const _: () = assert!(size_of::<Tally>() == 16);
-const _: () = assert!(size_of::<Caught>() == 8 + FILE_BYTES);
+const _: () = assert!(size_of::<Caught>() == 16 + FILE_BYTES);
 const _: () =
     assert!(size_of::<Failure>() == 32 + CLASS_BYTES + MESSAGE_BYTES + FILE_BYTES + SCRIPT_BYTES + size_of::<Caught>());
 const _: () = assert!(size_of::<Compiled>() == 16 + FILE_BYTES);

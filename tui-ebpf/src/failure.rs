@@ -165,8 +165,10 @@ fn try_exception(context: &ProbeContext, site: &Site, image: &Image, bias: u64) 
 /// Keeps which exception this thread threw last, for the `catch` that looks at it.
 #[inline(always)]
 fn remember(key: u64) {
-    if key != 0 {
-        let _ = THROWN.insert(bpf_get_current_pid_tgid(), key, 0);
+    let thread = bpf_get_current_pid_tgid();
+    // SAFETY: an integer is compared. To look is much cheaper than to write.
+    if key != 0 && unsafe { THROWN.get(thread) }.is_none_or(|known| *known != key) {
+        let _ = THROWN.insert(thread, key, 0);
     }
 }
 
@@ -184,22 +186,30 @@ fn try_caught(_context: &ProbeContext, site: &Site, image: &Image, bias: u64) ->
     }
     // SAFETY: an integer is copied.
     let key = *unsafe { THROWN.get(bpf_get_current_pid_tgid()) }?;
-    let (mut file, mut line) = (0, 0);
-    running(image, bias, &mut file, &mut line);
+    if image.executor_globals == 0 {
+        return None;
+    }
+    // It is PHP code that catches, so the innermost frame is the one.
+    let globals = image.executor_globals.wrapping_add(bias);
+    let frame = pointer(globals.wrapping_add(u64::from(image.current_execute_data)));
+    let instruction = pointer(frame.wrapping_add(FRAME_OPLINE));
+    let mut line = 0;
+    if !fetch(instruction.wrapping_add(OPLINE_LINE), &mut line) || line == 0 {
+        return None;
+    }
     // SAFETY: the entry may be written by another thread at the same time; it is plain bytes.
     let caught = unsafe { &mut (*FAILURE_TEXTS.get_ptr_mut(key)?).caught };
-    let mut head = StringHead { hash: 0, len: 0 };
-    if line == 0 || !fetch_string_head(file, &mut head) {
-        return None;
-    }
     // The same place again is the rule.
-    if caught.line == line && u64::from(caught.file_len) == head.len {
+    if caught.line == line && caught.instruction == instruction {
         return None;
     }
+    let function = pointer(frame.wrapping_add(FRAME_FUNCTION));
+    let file = pointer(function.wrapping_add(u64::from(image.filename)));
     let len = copy_tail(file, &mut caught.file);
     if len != NOT_COPIED {
         caught.file_len = len;
         caught.line = line;
+        caught.instruction = instruction;
     }
     Some(())
 }

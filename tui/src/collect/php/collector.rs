@@ -35,6 +35,9 @@ const FINISHED: usize = 20_000;
 /// Stacks of requests kept between two ticks; samples of more are counted as dropped stacks.
 const STACKS: usize = 100_000;
 
+/// Exceptions between two readings, more than which it is no longer worth its price to see where they are caught.
+const CATCHES: u64 = 5_000;
+
 /// Longest time between two readings of the counts, so that their maps do not fill up under a long interval.
 const READING: Duration = Duration::from_secs(1);
 
@@ -249,7 +252,9 @@ impl Collector {
             }
         }
         self.names.make_room(kernel);
-        self.failures.gather(&mut kernel.failures);
+        if self.failures.gather(&mut kernel.failures) > CATCHES {
+            self.tiers.leave_catches();
+        }
         self.recent.clear();
     }
 

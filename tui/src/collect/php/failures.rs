@@ -92,6 +92,8 @@ pub struct CompileCount {
 pub struct Failures {
     failures: Known<FailureText>,
     compiles: Known<CompiledText>,
+    /// All exceptions that the kernel had counted at the last reading.
+    thrown: u64,
 }
 
 /// Readings that a text may be late by, before its tally is given up.
@@ -173,10 +175,15 @@ impl<T> Known<T> {
 }
 
 impl Failures {
-    /// Reads the kernel's maps.
-    pub fn gather(&mut self, maps: &mut FailureMaps) {
+    /// Reads the kernel's maps and says how many exceptions were thrown since the last time.
+    pub fn gather(&mut self, maps: &mut FailureMaps) -> u64 {
         self.failures.read(&mut maps.failures, failure);
         self.compiles.read(&mut maps.compiles, compiled);
+        let thrown = |text: &FailureText| text.kind == FailureKind::Thrown;
+        let entries = self.failures.entries.values();
+        let thrown = entries.filter(|entry| entry.text.as_deref().is_some_and(thrown)).map(|entry| entry.now.count);
+        let before = std::mem::replace(&mut self.thrown, thrown.sum());
+        self.thrown.saturating_sub(before)
     }
 
     /// What was counted since the last call.

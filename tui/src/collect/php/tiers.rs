@@ -16,6 +16,7 @@ use super::{
 };
 use crate::model::{Master, ProbeTier, RequestsTier, SamplingTier, Target, TierState, Tiers};
 
+const LEFT: &str = "there were so many that where they are caught is no longer followed";
 const NOT_LOADED: &str = "the BPF programs are not loaded";
 
 /// State of the tiers of all images.
@@ -26,6 +27,8 @@ pub struct ImageTiers {
     failures: Vec<FailureTiers>,
     /// What is attached for as long as the collector runs.
     attachments: Vec<Attachment>,
+    /// What shows where exceptions are caught; `None` when that became too dear.
+    catches: Option<Vec<Attachment>>,
 }
 
 impl ImageTiers {
@@ -42,7 +45,13 @@ impl ImageTiers {
                 Err(error) => unavailable(error.to_string()),
             },
         };
-        Self { sampling, requests: Vec::new(), failures: Vec::new(), attachments: Vec::new() }
+        Self {
+            sampling,
+            requests: Vec::new(),
+            failures: Vec::new(),
+            attachments: Vec::new(),
+            catches: Some(Vec::new()),
+        }
     }
 
     /// Attaches the images that were found since the last call.
@@ -109,13 +118,26 @@ impl ImageTiers {
             .collect()
     }
 
+    /// Detaches what shows where exceptions are caught: a site that throws all the time shall not pay for that too.
+    pub fn leave_catches(&mut self) {
+        if self.catches.take().is_some_and(|catches| !catches.is_empty()) {
+            for tiers in &mut self.failures {
+                if tiers.exceptions.state == TierState::On && tiers.exceptions.reason.is_empty() {
+                    LEFT.clone_into(&mut tiers.exceptions.reason);
+                }
+            }
+        }
+    }
+
     /// Attaches what shows exceptions, errors and compiled files.
     fn attach_failures(&mut self, mut kernel: Option<&mut Kernel>, id: u32, found: &Found) -> FailureTiers {
         let image = &found.image;
-        if let (Some(kernel), Some(sites)) = (kernel.as_deref_mut(), failure_sites::catches(image)) {
+        if let (Some(kernel), Some(sites), Some(catches)) =
+            (kernel.as_deref_mut(), failure_sites::catches(image), &mut self.catches)
+        {
             // It only adds where an exception was caught; without it all counts are what they are.
             if let Ok(attached) = attach_sites(kernel, id, found, &sites) {
-                self.attachments.extend(attached);
+                catches.extend(attached);
             }
         }
         let mut tier = |sites: Result<FailureSites, String>| {

@@ -5,17 +5,14 @@ use tusktop_shared::{Image, SITE_COMPILE, SITE_COMPILE_PATH, SITE_COMPILE_TEXT, 
 
 use crate::{
     arguments::argument,
-    failure::{begin, measured, plain, string_of, tally, text_key},
     maps::{COMPILE_TEXTS, COMPILES, EMPTY_COMPILED, add},
     php::{STRING_TEXT, Text, fetch},
     stack::{NOT_COPIED, copy_tail},
+    tally::{EXISTS, begin, measured, plain, string_of, tally, text_key},
 };
 
 /// `zend_file_handle.filename` and, behind it, `.opened_path` (Zend/zend_stream.h, PHP 7.4 to 8.5).
 const HANDLE_NAME: u64 = 40;
-
-/// What the kernel answers for a key that is in a map already.
-const EXISTS: i32 = -17;
 
 /// A file is compiled.
 #[uprobe]

@@ -7,6 +7,7 @@
 mod arguments;
 mod calls;
 mod compile;
+mod exception;
 mod failure;
 mod maps;
 mod php;
@@ -15,6 +16,7 @@ mod request;
 mod sample;
 mod stack;
 mod switch;
+mod tally;
 
 #[cfg(not(test))]
 #[panic_handler]

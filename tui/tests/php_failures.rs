@@ -1,6 +1,8 @@
 //! Exceptions, errors and compiled files of real PHP: all of a known script are there, with class, message, line and
 //! exact counts.
 
+#![expect(clippy::panic, reason = "a test fails by a panic")]
+
 mod servers;
 mod watch;
 

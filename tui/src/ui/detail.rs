@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use ratatui::{buffer::Buffer, layout::Rect};
 
-use super::{Screen, entries, hot, paint, problems, requests};
+use super::{Screen, entries, hot, paint, problem, requests};
 use crate::{
     model::{Process, Request, Snapshot},
     profile, text, units,
@@ -35,7 +35,7 @@ pub fn draw(buffer: &mut Buffer, rect: Rect, pane: Pane, screen: &Screen, scene:
         Detail::Function(key) => (format!("function {}", function_name(key)), function(screen, key)),
         Detail::Problem(key) => (
             format!("problem {}", key.name),
-            problems::facts(screen, key).into_iter().map(|(label, value)| fact(label, value)).collect(),
+            problem::facts(screen, key).into_iter().map(|(label, value)| fact(label, value)).collect(),
         ),
         Detail::Request { pid, started_at } => (format!("request of {pid}"), request(screen, *pid, *started_at)),
     };

@@ -7,7 +7,8 @@
 //! │ ╭ map ────────────╮╭ hot ───────────────╮│  │╭ map ────────────╮│   │ the pane │  │ table  │
 //! │ │                 │├ routes ────────────┤│  │╰─────────────────╯│   │ with the │  │ of the │
 //! │ │                 │├ requests, if high ─┤│  │╭ hot or other ───╮│   │ focus    │  │ biggest│
-//! │ ╰─────────────────╯╰────────────────────╯│  │╰─────────────────╯│   │          │  │ groups │
+//! │ ╰─────────────────╯├ problems, if higher┤│  │╰─────────────────╯│   │          │  │ groups │
+//! │                    ╰────────────────────╯│  │                   │   │          │  │        │
 //! └ notice, hints ───────────────────────────┘  └ hints ────────────┘   └ hints ───┘  └────────┘
 //! ```
 
@@ -21,6 +22,7 @@ mod list;
 mod map;
 mod overlay;
 mod paint;
+mod problem;
 mod problems;
 mod requests;
 mod table;

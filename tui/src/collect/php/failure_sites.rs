@@ -143,3 +143,82 @@ fn with_arguments(site: &ProbeSite, order: &[usize]) -> Result<ProbeSite, String
     }
     Ok(ProbeSite { arguments, ..site.clone() })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::collect::php::{
+        notes::Note,
+        offsets,
+        sites::{Segment, Segments, Sites},
+    };
+
+    fn image(version: &str, functions: &[&'static str], probes: &[&str]) -> Image {
+        let segments = Segments::new([Segment { address: 0, offset: 0, size: 1 << 20 }]);
+        let note = |probe: &&str| Note {
+            provider: "php".to_owned(),
+            probe: (*probe).to_owned(),
+            location: 16,
+            base: 0,
+            semaphore: 0,
+            arguments: "8@%rax".to_owned(),
+        };
+        let notes: Vec<_> = probes.iter().map(note).collect();
+        let symbols: HashMap<_, _> = functions.iter().map(|name| (*name, 32)).collect();
+        Image {
+            version: Some(version.to_owned()),
+            offsets: Version::parse(version).and_then(offsets::of),
+            executor_globals: Some(64),
+            sites: Sites::new(&notes, 0, &symbols, &segments),
+            ..Image::default()
+        }
+    }
+
+    fn kinds(sites: Result<FailureSites, String>) -> (Source, Vec<u32>) {
+        let sites = sites.unwrap();
+        (sites.source, sites.sites.iter().map(|(kind, _)| *kind).collect())
+    }
+
+    const FUNCTIONS: [&str; 4] =
+        ["zend_throw_exception_internal", "zend_exception_error", "zend_error_zstr_at", "compile_file"];
+    const PROBES: [&str; 4] = ["exception__thrown", "exception__caught", "error", "compile__file__return"];
+
+    #[test]
+    fn functions_are_preferred_because_they_say_more() {
+        let image = image("8.2.36", &FUNCTIONS, &PROBES);
+        assert_eq!(kinds(exceptions(&image)), (Source::Symbol, vec![SITE_THROWN, SITE_UNCAUGHT]));
+        assert_eq!(kinds(errors(&image)), (Source::Symbol, vec![SITE_ERROR]));
+        assert_eq!(kinds(compiles(&image)), (Source::Symbol, vec![SITE_COMPILE]));
+        assert!(catches(&image).is_some() && errors(&image).unwrap().limit.is_empty());
+    }
+
+    #[test]
+    fn an_unknown_version_is_seen_by_its_probes_or_not_at_all() {
+        let with = image("9.1.0", &FUNCTIONS, &PROBES);
+        assert_eq!(kinds(exceptions(&with)), (Source::Usdt, vec![SITE_THROWN_CLASS]));
+        assert_eq!(kinds(compiles(&with)), (Source::Usdt, vec![SITE_COMPILE_PATH]));
+        assert!(catches(&with).is_none());
+        let without = image("9.1.0", &FUNCTIONS, &[]);
+        assert!(exceptions(&without).unwrap_err().contains("version is not known"));
+        assert!(errors(&without).is_err() && compiles(&without).is_err());
+    }
+
+    #[test]
+    fn each_version_is_read_in_its_own_way() {
+        let old = image("7.4.33", &FUNCTIONS, &PROBES);
+        assert_eq!(kinds(exceptions(&old)).1, [SITE_THROWN_VALUE, SITE_UNCAUGHT]);
+        assert_eq!(kinds(errors(&old)), (Source::Usdt, vec![SITE_ERROR_TEXT]));
+        assert_eq!(kinds(compiles(&old)).1, [SITE_COMPILE_TEXT]);
+        assert_eq!(kinds(compiles(&image("7.3.1", &FUNCTIONS, &PROBES))).0, Source::Usdt);
+        assert!(errors(&image("8.0.30", &[], &PROBES)).unwrap_err().contains("not fire reliably"));
+    }
+
+    #[test]
+    fn arguments_are_in_the_registers_of_the_calling_convention() {
+        let operands = |architecture: Architecture| [0, 1, 2, 3].map(|n| architecture.function_argument(n).register);
+        assert_eq!(operands(Architecture::X86_64), [112, 104, 96, 88]);
+        assert_eq!(operands(Architecture::Aarch64), [0, 8, 16, 24]);
+    }
+}

@@ -263,3 +263,55 @@ fn closed(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..end]).into_owned();
     if text == "-" { String::new() } else { text }
 }
+
+#[cfg(test)]
+mod tests {
+    use tusktop_shared::{Caught, FAILURE_ERROR, SCRIPT_BYTES};
+
+    use super::*;
+
+    fn raw(class: &[u8], message: &[u8], file: &[u8]) -> Failure {
+        let mut raw = Failure {
+            kind: FAILURE_ERROR,
+            level: 2,
+            line: 7,
+            image: 1,
+            class_len: class.len() as u32,
+            message_len: message.len() as u32,
+            file_len: file.len() as u32,
+            complete: 1,
+            class: [0; CLASS_BYTES],
+            message: [0; MESSAGE_BYTES],
+            file: [0; FILE_BYTES],
+            script: [0; SCRIPT_BYTES],
+            caught: Caught { instruction: 0, line: 0, file_len: 0, file: [0; FILE_BYTES] },
+        };
+        raw.class[..class.len()].copy_from_slice(class);
+        let kept = message.len().min(MESSAGE_BYTES);
+        raw.message[..kept].copy_from_slice(&message[..kept]);
+        let kept = file.len().min(FILE_BYTES);
+        raw.file[..kept].copy_from_slice(&file[file.len() - kept..]);
+        raw.script[..2].copy_from_slice(b"-\0");
+        raw
+    }
+
+    #[test]
+    fn texts_are_cut_where_they_say_least_and_never_inside_a_character() {
+        let message = format!("{}é and more", "x".repeat(MESSAGE_BYTES - 1));
+        let text = failure(&raw(b"class@anonymous\0/a.php:3$0", message.as_bytes(), &[b'/'; 300])).unwrap();
+        assert_eq!((&*text.class, &*text.script), ("class@anonymous", ""));
+        assert_eq!(*text.message, *format!("{}…", "x".repeat(MESSAGE_BYTES - 1)));
+        assert!(text.file.starts_with("…//"));
+        let text = failure(&raw(b"", b"\xff\xfe", b"")).unwrap();
+        assert_eq!(&*text.message, "\u{fffd}\u{fffd}");
+    }
+
+    #[test]
+    fn what_is_still_written_is_not_read_and_lengths_that_lie_do_not_panic() {
+        let mut failing = raw(b"c", b"m", b"/a.php");
+        (failing.class_len, failing.message_len, failing.file_len) = (u32::MAX, u32::MAX, u32::MAX);
+        assert!(failure(&failing).is_some());
+        failing.complete = 0;
+        assert!(failure(&failing).is_none());
+    }
+}

@@ -26,8 +26,8 @@ const AGAIN: u64 = 10;
 /// New files that are many at once.
 const MANY: usize = 10;
 
-const OFF: &str = "look at opcache.enable and zend_extension=opcache in the php.ini of this PHP; a script that prints \
-                   opcache_get_status() says whether it runs";
+const OFF: &str = "opcache_get_status() says whether it runs: opcache.enable, zend_extension=opcache; or these files are \
+                   younger than opcache.file_update_protection, or on its blacklist";
 const CHURN: &str = "opcache_get_status() tells which: cache_full, oom_restarts, hash_restarts; \
                      opcache.validate_timestamps, opcache.file_update_protection and opcache.blacklist_filename";
 
@@ -37,17 +37,17 @@ const CLI: &str = "cli";
 /// What the compiled files of a time mean; `None` when there are none, or when they are not collected.
 pub fn meaning(php: &Php) -> Option<Meaning> {
     let files = php.compiles.as_ref().filter(|files| !files.is_empty())?;
-    let served: Vec<&CompiledFile> = files.iter().filter(|file| &*file.sapi != CLI).collect();
-    if served.is_empty() {
-        let text = "only PHP on the command line compiled files: it has no opcache there unless opcache.enable_cli=1";
-        return Some(Meaning { text: text.to_owned(), hint: "" });
-    }
-    if let Some(share) = share_of_requests(php, &served).filter(|share| *share >= NEARLY_ALL) {
+    if let Some(share) = share_of_requests(php, files).filter(|share| *share >= NEARLY_ALL) {
         let text = format!(
             "{} requests in 10 compile their own script anew: opcache is missing, off or of no use to these files",
             (share * 10.0).round().min(10.0)
         );
         return Some(Meaning { text, hint: OFF });
+    }
+    let served: Vec<&CompiledFile> = files.iter().filter(|file| &*file.sapi != CLI).collect();
+    if served.is_empty() {
+        let text = "only PHP on the command line compiled files: it has no opcache there unless opcache.enable_cli=1";
+        return Some(Meaning { text: text.to_owned(), hint: "" });
     }
     let again = served.iter().filter(|file| file.count >= AGAIN).count();
     if let Some(most) = served.iter().max_by_key(|file| file.count).filter(|file| file.count >= AGAIN) {
@@ -73,16 +73,26 @@ pub fn meaning(php: &Php) -> Option<Meaning> {
     Some(Meaning { text, hint: "" })
 }
 
-/// Share of the requests whose own script was compiled, as far as scripts of requests are known by the same path as
-/// compiled files; `None` when there were too few to say.
-fn share_of_requests(php: &Php, files: &[&CompiledFile]) -> Option<f64> {
+/// Share of the requests whose own script was compiled; `None` when there were too few to say. A server names a script by
+/// the path it was asked for and PHP a compiled file by the path behind all links, so the ends of the paths are compared.
+fn share_of_requests(php: &Php, files: &[CompiledFile]) -> Option<f64> {
     let mut requests: HashMap<&str, u64> = HashMap::new();
     for route in php.routes.iter().filter(|route| !route.method.is_empty()) {
-        *requests.entry(&route.script).or_default() += route.requests;
+        *requests.entry(end(&route.script)).or_default() += route.requests;
+    }
+    let mut compiles: HashMap<&str, u64> = HashMap::new();
+    for file in files {
+        *compiles.entry(end(&file.file)).or_default() += file.count;
     }
     let all: u64 = requests.values().sum();
-    let compiled: u64 = files.iter().filter_map(|file| Some(file.count.min(*requests.get(&*file.file)?))).sum();
+    let compiled: u64 =
+        requests.iter().map(|(script, requests)| (*requests).min(compiles.get(script).copied().unwrap_or(0))).sum();
     (all >= ENOUGH).then(|| compiled as f64 / all as f64)
+}
+
+/// The last folder and the name of a file.
+fn end(path: &str) -> &str {
+    path.rmatch_indices('/').nth(1).map_or(path, |(at, _)| &path[at..])
 }
 
 fn plural(count: usize, one: &str, many: &str) -> String {
@@ -125,6 +135,15 @@ mod tests {
     }
 
     #[test]
+    fn a_script_is_known_through_a_link_to_its_release_and_php_s_is_a_server() {
+        let linked = text(&php(20, &[("/releases/7/srv/index.php", "fpm", 20)]));
+        assert!(linked.contains("opcache is missing"), "{linked}");
+        let other = text(&php(20, &[("/srv/cache/index.php", "fpm", 20)]));
+        assert!(other.contains("again and again"), "{other}");
+        assert!(text(&php(50, &[("/srv/index.php", "cli", 50)])).contains("opcache is missing"));
+    }
+
+    #[test]
     fn too_few_requests_say_nothing_about_all_of_them() {
         assert!(text(&php(3, &[("/srv/index.php", "fpm", 3)])).contains("few times each"));
     }
@@ -139,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_expected_to_compile() {
-        assert!(text(&php(50, &[("/srv/index.php", "cli", 50)])).contains("command line"));
+        assert!(text(&php(50, &[("/srv/cron.php", "cli", 50)])).contains("command line"));
         assert_eq!(meaning(&php(50, &[])), None);
         assert_eq!(meaning(&Php::default()), None);
     }

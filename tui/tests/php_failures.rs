@@ -54,6 +54,7 @@ fn php(watch: &Watch) -> Arc<Php> {
         targets: watch.last.targets.clone(),
         failures: watch.failures.clone(),
         compiles: watch.compiles.clone(),
+        finished: watch.finished.clone(),
         ..PhpSample::default()
     };
     PhpAggregate::default().update(sample, 1.0, &|_| None).php
@@ -234,6 +235,8 @@ fn with_opcache_only_the_first_request_compiles_and_without_it_every_one() {
             .iter()
             .map(|file| (file.file.rsplit('/').next().unwrap_or_default(), (file.count, &*file.sapi)))
             .collect();
+        let meaning = tusktop::compiled::meaning(&php).expect("files were compiled").text;
+        assert_eq!(meaning.contains("opcache is missing"), !opcache, "{meaning}");
         let times = if opcache { 1 } else { 5 };
         assert_eq!(seen, ["index.php", "names.php", "work.php"].map(|name| (name, (times, "fpm"))).into());
     }

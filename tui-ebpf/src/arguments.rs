@@ -1,7 +1,5 @@
 //! Reads an argument of a probe by the description that user space parsed from the image.
 
-use core::arch::asm;
-
 use aya_ebpf::{
     EbpfContext,
     helpers::{bpf_probe_read_kernel, bpf_probe_read_user},
@@ -12,33 +10,9 @@ use tusktop_shared::{OPERAND_CONSTANT, OPERAND_MEMORY, OPERAND_REGISTER, Operand
 /// The saved registers are smaller than this on every architecture; the mask keeps offsets inside for the verifier.
 const REGISTER_MASK: u32 = 0x1ff;
 
-/// Reads a register at a constant offset, which the verifier allows without a helper. Written out, so that the compiler
-/// cannot make one read at a variable offset of several.
-macro_rules! direct {
-    ($context:expr, $offset:literal) => {{
-        let value: u64;
-        // SAFETY: the offset is inside the saved registers of every architecture.
-        unsafe { asm!(concat!("{value} = *(u64 *)({context} + ", $offset, ")"), value = out(reg) value, context = in(reg) $context.as_ptr()) };
-        Some(value)
-    }};
-}
-
-/// One saved register, by its byte offset. Those that hold the first arguments of a function and the instruction
-/// pointer of x86-64 are read without a helper, which takes longer than all the rest.
+/// One saved register, by its byte offset.
 #[inline(always)]
 pub fn register(context: &ProbeContext, offset: u32) -> Option<u64> {
-    match offset {
-        0 => return direct!(context, 0),
-        8 => return direct!(context, 8),
-        16 => return direct!(context, 16),
-        24 => return direct!(context, 24),
-        88 => return direct!(context, 88),
-        96 => return direct!(context, 96),
-        104 => return direct!(context, 104),
-        112 => return direct!(context, 112),
-        128 => return direct!(context, 128),
-        _ => {}
-    }
     let base = context.as_ptr() as *const u8;
     // SAFETY: the address stays within the saved registers or just behind them on the kernel stack, and the read is checked.
     unsafe { bpf_probe_read_kernel(base.add((offset & REGISTER_MASK) as usize).cast::<u64>()) }.ok()

@@ -4,11 +4,10 @@ use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_get_current_uid_gid, macros::
 use tusktop_shared::{Image, SITE_COMPILE, SITE_COMPILE_PATH, SITE_COMPILE_TEXT, Site, mix, stat};
 
 use crate::{
-    arguments::argument,
     maps::{COMPILE_TEXTS, COMPILES, EMPTY_COMPILED, add},
     php::{STRING_TEXT, Text, fetch},
     stack::{NOT_COPIED, copy_tail},
-    tally::{EXISTS, begin, measured, plain, string_of, tally, text_key},
+    tally::{EXISTS, begin, measured, plain, quick_argument, string_of, tally, text_key},
 };
 
 /// `zend_file_handle.filename` and, behind it, `.opened_path` (Zend/zend_stream.h, PHP 7.4 to 8.5).
@@ -23,13 +22,13 @@ pub fn compile(context: ProbeContext) -> u32 {
 
 #[inline(always)]
 fn try_compile(context: &ProbeContext, site: &Site, _image: &Image, _bias: u64) -> Option<()> {
-    let handle = argument(context, &site.arguments[0]);
+    let handle = quick_argument(context, &site.arguments[0]);
     let mut name = 0;
     let mut path;
     if site.kind == SITE_COMPILE_PATH {
         // Without a path, the argument is the place where its text would be.
         path = if handle < 4096 { 0 } else { handle.wrapping_sub(STRING_TEXT) };
-        name = argument(context, &site.arguments[1]);
+        name = quick_argument(context, &site.arguments[1]);
     } else {
         let mut names = [0_u64; 2];
         if !fetch(handle.wrapping_add(HANDLE_NAME), &mut names) {

@@ -7,12 +7,11 @@ use tusktop_shared::{
 };
 
 use crate::{
-    arguments::argument,
     failure::{Found, LEVELS, count},
     maps::{FAILURE_TEXTS, THROWN, add},
     php::{STRING_TEXT, fetch, pointer},
     stack::{NOT_COPIED, copy_tail},
-    tally::measured,
+    tally::{measured, quick_argument},
 };
 
 /// `zend_object.ce`, and from there up to the end of the property `line`: exceptions declare `message`, `string`,
@@ -49,7 +48,7 @@ pub fn exception(context: ProbeContext) -> u32 {
 
 #[inline(always)]
 fn try_exception(context: &ProbeContext, site: &Site, image: &Image, bias: u64) -> Option<()> {
-    let mut object = argument(context, &site.arguments[0]);
+    let mut object = quick_argument(context, &site.arguments[0]);
     // The engine goes on to throw what it holds already.
     if object == 0 {
         return None;
@@ -58,22 +57,37 @@ fn try_exception(context: &ProbeContext, site: &Site, image: &Image, bias: u64) 
     if site.kind == SITE_THROWN_CLASS {
         found.class = object.wrapping_sub(STRING_TEXT);
         running(image, bias, &mut found.file, &mut found.line);
-        let key = count(&found, 0);
+    } else {
+        if site.kind == SITE_THROWN_VALUE {
+            object = pointer(object);
+        }
+        if !read(object, &mut found) {
+            return None;
+        }
+        if site.kind == SITE_UNCAUGHT {
+            found.kind = FAILURE_UNCAUGHT;
+            found.level = quick_argument(context, &site.arguments[1]) as u32 & LEVELS;
+        }
+    }
+    let key = count(&found, 0);
+    if key != 0 && found.kind == FAILURE_THROWN {
         remember(key);
-        return Some(());
     }
-    if site.kind == SITE_THROWN_VALUE {
-        object = pointer(object);
-    }
+    Some(())
+}
+
+/// Reads what an exception is; `false` when it is none, or cannot be read.
+#[inline(always)]
+fn read(object: u64, found: &mut Found) -> bool {
     let mut words = [0_u64; OBJECT_WORDS];
     let mut class = [0_u64; 2];
     if !fetch(object.wrapping_add(OBJECT_CLASS), &mut words) || !fetch(words[CLASS], &mut class) {
         // The marks for `exit` have no properties, so that less can be read of them at the end of a mapping.
         add(stat::NAMES_UNREAD, 1);
-        return None;
+        return false;
     }
     if class[0] as u8 != INTERNAL_CLASS && class[0] as u8 != USER_CLASS {
-        return None;
+        return false;
     }
     found.class = class[1];
     if words[MESSAGE + 1] as u8 == IS_STRING {
@@ -85,15 +99,7 @@ fn try_exception(context: &ProbeContext, site: &Site, image: &Image, bias: u64) 
     if words[LINE + 1] as u8 == IS_LONG {
         found.line = words[LINE] as u32;
     }
-    if site.kind == SITE_UNCAUGHT {
-        found.kind = FAILURE_UNCAUGHT;
-        found.level = argument(context, &site.arguments[1]) as u32 & LEVELS;
-        count(&found, 0);
-        return Some(());
-    }
-    let key = count(&found, 0);
-    remember(key);
-    Some(())
+    true
 }
 
 /// Keeps which exception this thread threw last, for the `catch` that looks at it.
@@ -101,7 +107,7 @@ fn try_exception(context: &ProbeContext, site: &Site, image: &Image, bias: u64) 
 fn remember(key: u64) {
     let thread = bpf_get_current_pid_tgid();
     // SAFETY: an integer is compared. To look is much cheaper than to write.
-    if key != 0 && unsafe { THROWN.get(thread) }.is_none_or(|known| *known != key) {
+    if unsafe { THROWN.get(thread) }.is_none_or(|known| *known != key) {
         let _ = THROWN.insert(thread, key, 0);
     }
 }

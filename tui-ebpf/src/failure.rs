@@ -10,11 +10,10 @@ use aya_ebpf::{
 use tusktop_shared::{FAILURE_ERROR, Failure, Image, SCRIPT_BYTES, SITE_ERROR, Site, mix, stat};
 
 use crate::{
-    arguments::argument,
     maps::{EMPTY_FAILURE, FAILURE_TEXTS, FAILURES, REQUESTS, add},
     php::{STRING_TEXT, Text, fetch, string_key},
     stack::{NOT_COPIED, copy_head, copy_tail},
-    tally::{EXISTS, begin, measured, plain, string_of, tally, text_key},
+    tally::{EXISTS, begin, measured, plain, quick_argument, string_of, tally, text_key},
 };
 
 /// `executor_globals.error_reporting`, in PHP 7.0 to 8.5.
@@ -57,12 +56,12 @@ pub fn error(context: ProbeContext) -> u32 {
 #[inline(always)]
 fn try_error(context: &ProbeContext, site: &Site, image: &Image, bias: u64) -> Option<()> {
     let mut found = Found::of(FAILURE_ERROR, site.image);
-    let message = argument(context, &site.arguments[0]);
-    let file = argument(context, &site.arguments[1]);
-    found.line = argument(context, &site.arguments[2]) as u32;
+    let message = quick_argument(context, &site.arguments[0]);
+    let file = quick_argument(context, &site.arguments[1]);
+    found.line = quick_argument(context, &site.arguments[2]) as u32;
     let mut silenced = 0;
     if site.kind == SITE_ERROR {
-        let level = argument(context, &site.arguments[3]) as u32;
+        let level = quick_argument(context, &site.arguments[3]) as u32;
         if level & DONT_BAIL != 0 {
             let mut head = [0_u8; 8];
             if fetch(message.wrapping_add(STRING_TEXT), &mut head) && head == UNCAUGHT {

@@ -99,6 +99,10 @@ pub struct Failures {
 /// Readings that a text may be late by, before its tally is given up.
 const LATE: u32 = 3;
 
+/// Readings without a change after which a key is forgotten: each one that is kept costs every reading two system calls,
+/// and a deploy leaves thousands of them.
+const REST: u32 = 60;
+
 /// Keys that were met, with what was counted until the last reading.
 #[derive(Debug)]
 struct Known<T> {
@@ -150,7 +154,8 @@ impl<T> Known<T> {
             if lost {
                 *nameless += entry.now.count;
             }
-            if lost || (scarce && entry.idle > 0 && entry.taken == entry.now) {
+            let rests = entry.idle > REST || (scarce && entry.idle > 0);
+            if lost || (rests && entry.taken == entry.now) {
                 maps.remove(*key);
                 return false;
             }

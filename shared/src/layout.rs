@@ -12,6 +12,9 @@ pub const URI_APACHE: u32 = 2;
 /// The URI is what the server API gave to PHP (`php -S`, command line, others).
 pub const URI_SAPI: u32 = 3;
 
+/// Arguments of a site that are kept.
+pub const ARGUMENTS: usize = 4;
+
 /// A site at the start of a request.
 pub const SITE_STARTUP: u32 = 1;
 /// A site at the end of a request.
@@ -81,11 +84,12 @@ pub struct Site {
     pub image: u32,
     /// [`SITE_STARTUP`] or [`SITE_SHUTDOWN`].
     pub kind: u32,
-    /// Script, URI and method; all [`crate::OPERAND_NONE`] when the site is a plain symbol.
-    pub arguments: [Operand; 3],
+    /// Its arguments: of a request script, URI and method. All [`crate::OPERAND_NONE`] where a plain function has none
+    /// that are of use.
+    pub arguments: [Operand; ARGUMENTS],
 }
 
 const _: () = assert!(size_of::<Config>() == 28);
 const _: () = assert!(size_of::<Image>() == 40);
 const _: () = assert!(size_of::<Process>() == 16);
-const _: () = assert!(size_of::<Site>() == 16 + 3 * size_of::<Operand>());
+const _: () = assert!(size_of::<Site>() == 16 + ARGUMENTS * size_of::<Operand>());

@@ -3,6 +3,7 @@
 #![no_std]
 
 mod calls;
+mod failure;
 mod layout;
 mod operand;
 mod request;
@@ -12,8 +13,14 @@ pub use calls::{
     Argument, CALL_BUCKETS, CALL_FRAMES, CALL_REGIONS, CallFrame, CallKey, CallRegion, Calls, DURATION_BUCKETS, Hit,
     REGISTER_WORDS, REMEMBERED, Remembered, TRACED_THREADS, Traced, call, duration_bucket,
 };
+pub use failure::{
+    Caught, Compiled, FAILURE_ERROR, FAILURE_THROWN, FAILURE_UNCAUGHT, Failure, MESSAGE_BYTES, SITE_CATCH,
+    SITE_COMPILE, SITE_COMPILE_PATH, SITE_COMPILE_TEXT, SITE_ERROR, SITE_ERROR_TEXT, SITE_THROWN, SITE_THROWN_CLASS,
+    SITE_THROWN_VALUE, SITE_UNCAUGHT, Tally,
+};
 pub use layout::{
-    Config, Image, Process, SITE_SHUTDOWN, SITE_STARTUP, Site, UNKNOWN_OFFSET, URI_APACHE, URI_FASTCGI, URI_SAPI,
+    ARGUMENTS, Config, Image, Process, SITE_SHUTDOWN, SITE_STARTUP, Site, UNKNOWN_OFFSET, URI_APACHE, URI_FASTCGI,
+    URI_SAPI,
 };
 pub use operand::{OPERAND_CONSTANT, OPERAND_MEMORY, OPERAND_NONE, OPERAND_REGISTER, Operand};
 pub use request::{
@@ -73,6 +80,8 @@ pub mod stat {
     pub const CALLS_FULL: u32 = 21;
     /// Calls of functions that could not be read.
     pub const CALLS_UNREAD: u32 = 22;
+    /// Exceptions, errors and compiled files that did not fit into their maps.
+    pub const FAILURES_FULL: u32 = 23;
     /// Number of counters.
-    pub const COUNT: u32 = 23;
+    pub const COUNT: u32 = 24;
 }

@@ -2,10 +2,14 @@
 //! They decide nothing about groups or names; user space reads the maps once a tick.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
 mod arguments;
 mod call_key;
 mod calls;
+mod compile;
+mod exception;
+mod failure;
 mod maps;
 mod php;
 mod process;
@@ -13,6 +17,7 @@ mod request;
 mod sample;
 mod stack;
 mod switch;
+mod tally;
 
 #[cfg(not(test))]
 #[panic_handler]

@@ -2,11 +2,11 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf},
 };
 use tusktop_shared::{
-    CallKey, Calls, Config, Count, CountKey, FunctionName, Image, Process, Request, Site, Stack, TRACED_THREADS,
-    Traced, Wait, stat,
+    CallKey, Calls, Compiled, Config, Count, CountKey, Failure, FunctionName, Image, Process, Request, Site, Stack,
+    TRACED_THREADS, Tally, Traced, Wait, stat,
 };
 
 use crate::{
@@ -99,6 +99,34 @@ pub const RING_BYTES: u32 = 2 << 20;
 /// Rare events: finished requests, processes that start and end.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
+
+/// Exceptions and errors by key.
+#[map]
+pub static FAILURES: HashMap<u64, Tally> = HashMap::with_max_entries(2048, 0);
+
+/// What the keys of `FAILURES` stand for.
+#[map]
+pub static FAILURE_TEXTS: HashMap<u64, Failure> = HashMap::with_max_entries(2048, 0);
+
+/// A failure with nothing in it, to insert into `FAILURE_TEXTS` and fill there; never written.
+#[map]
+pub static EMPTY_FAILURE: Array<Failure> = Array::with_max_entries(1, 0);
+
+/// Key of the exception that each thread threw last, by pid << 32 | tid. The oldest give way.
+#[map]
+pub static THROWN: LruHashMap<u64, u64> = LruHashMap::with_max_entries(4096, 0);
+
+/// Compiled files by key.
+#[map]
+pub static COMPILES: HashMap<u64, Tally> = HashMap::with_max_entries(8192, 0);
+
+/// What the keys of `COMPILES` stand for.
+#[map]
+pub static COMPILE_TEXTS: HashMap<u64, Compiled> = HashMap::with_max_entries(8192, 0);
+
+/// A file without a path, to insert into `COMPILE_TEXTS` and fill there; never written.
+#[map]
+pub static EMPTY_COMPILED: Array<Compiled> = Array::with_max_entries(1, 0);
 
 /// Counters, see `tusktop_shared::stat`.
 #[map]

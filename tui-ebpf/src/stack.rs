@@ -244,11 +244,11 @@ pub fn keep_texts(key: u64, function: &[u64; FUNCTION_ROOM], name: &mut Function
 }
 
 /// Returned by the copies for a string that could not be read.
-const NOT_COPIED: u32 = u32::MAX;
+pub const NOT_COPIED: u32 = u32::MAX;
 
 /// Copies the head of a zend_string; returns the length of the whole.
 #[inline(always)]
-fn copy_head<const N: usize>(string: u64, destination: &mut [u8; N]) -> u32 {
+pub fn copy_head<const N: usize>(string: u64, destination: &mut [u8; N]) -> u32 {
     let mut head = StringHead { hash: 0, len: 0 };
     if !fetch_string_head(string, &mut head) {
         return NOT_COPIED;
@@ -260,7 +260,7 @@ fn copy_head<const N: usize>(string: u64, destination: &mut [u8; N]) -> u32 {
 
 /// Copies the tail of a zend_string; returns the length of the whole.
 #[inline(always)]
-fn copy_tail<const N: usize>(string: u64, destination: &mut [u8; N]) -> u32 {
+pub fn copy_tail<const N: usize>(string: u64, destination: &mut [u8; N]) -> u32 {
     let mut head = StringHead { hash: 0, len: 0 };
     if !fetch_string_head(string, &mut head) {
         return NOT_COPIED;

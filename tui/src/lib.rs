@@ -4,6 +4,7 @@ pub mod aggregate;
 pub mod app;
 pub mod cli;
 pub mod collect;
+pub mod compiled;
 pub mod config;
 pub mod export;
 pub mod model;

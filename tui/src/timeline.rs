@@ -2,6 +2,7 @@
 //! It keeps one snapshot whole and only the PHP part of a minute; time is what the snapshots say, never a clock.
 
 mod history;
+mod places;
 mod windows;
 
 use std::{sync::Arc, time::Duration};

@@ -19,11 +19,13 @@ pub enum Pane {
     Routes,
     /// Requests.
     Requests,
+    /// Exceptions, errors and compiled files.
+    Problems,
 }
 
 impl Pane {
-    /// All panes in the order of Tab and of the keys 1 to 4.
-    pub const ALL: [Self; 4] = [Self::Map, Self::Hot, Self::Routes, Self::Requests];
+    /// All panes in the order of Tab and of the keys 1 to 5.
+    pub const ALL: [Self; 5] = [Self::Map, Self::Hot, Self::Routes, Self::Requests, Self::Problems];
 }
 
 /// The span of time that the PHP lists are about.
@@ -143,6 +145,47 @@ impl RouteKey {
     }
 }
 
+/// What kind of problem it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ProblemKind {
+    /// An exception.
+    Exception,
+    /// An error.
+    Error,
+    /// A compiled file.
+    Compile,
+}
+
+/// What makes a problem the same in another snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ProblemKey {
+    /// Kind.
+    pub kind: ProblemKind,
+    /// Class, level or server API.
+    pub name: Arc<str>,
+    /// File.
+    pub file: Arc<str>,
+    /// Line; 0 when there is none.
+    pub line: u32,
+}
+
+impl ProblemKey {
+    /// The key of an exception.
+    pub fn of_exception(of: &model::ExceptionCount) -> Self {
+        Self { kind: ProblemKind::Exception, name: of.class.clone(), file: of.file.clone(), line: of.line }
+    }
+
+    /// The key of an error.
+    pub fn of_error(of: &model::PhpError) -> Self {
+        Self { kind: ProblemKind::Error, name: of.level.clone(), file: of.file.clone(), line: of.line }
+    }
+
+    /// The key of a compiled file.
+    pub fn of_compile(of: &model::CompiledFile) -> Self {
+        Self { kind: ProblemKind::Compile, name: of.sapi.clone(), file: of.file.clone(), line: 0 }
+    }
+}
+
 /// A row of a list, by what it is and never by its number.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Row {
@@ -159,6 +202,8 @@ pub enum Row {
         /// Start.
         started_at: Timestamp,
     },
+    /// An exception, an error or a compiled file.
+    Problem(ProblemKey),
     /// A tile or its row in the table.
     Tile(TileKey),
     /// The tile of the merged rest.
@@ -199,6 +244,8 @@ pub enum Detail {
     Process(u32),
     /// Callers, callees and routes of a function.
     Function(FunctionKey),
+    /// An exception, an error or a compiled file.
+    Problem(ProblemKey),
     /// A request.
     Request {
         /// Worker.
@@ -253,7 +300,7 @@ pub struct View {
     /// The pane that keys act on.
     pub focus: Focus,
     /// State of the panes, in the order of [`Pane::ALL`].
-    pub panes: [PaneView; 4],
+    pub panes: [PaneView; Pane::ALL.len()],
     /// What lies over the panes.
     pub overlay: Option<Overlay>,
     /// The filter of the focused pane is being typed.
@@ -359,7 +406,7 @@ pub struct Scene {
     /// Tiles of the map, in lattice cells: a tile's frame reaches one cell further to the right and below.
     pub tiles: Option<Layout<TileKey>>,
     /// Lists by pane, in the order of [`Pane::ALL`].
-    pub lists: [List; 4],
+    pub lists: [List; Pane::ALL.len()],
     /// Key hints in the footer, with the action's name.
     pub hints: Vec<(Rect, &'static str)>,
     /// The pool that the PHP lists are about, if it is one.

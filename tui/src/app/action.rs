@@ -24,6 +24,7 @@ pub enum Action {
     HotPane,
     RoutesPane,
     RequestsPane,
+    ProblemsPane,
     Filter,
     NextMatch,
     PreviousMatch,
@@ -83,14 +84,14 @@ const LISTS: &str = "Lists";
 const SESSION: &str = "Session";
 
 /// All actions. The footer shows those with a short text, in this order, as many as fit.
-pub const ACTIONS: [Entry; 44] = [
+pub const ACTIONS: [Entry; 45] = [
     entry(Action::Quit, "quit", &["q", "f10"], (SESSION, "quit", "leave")),
     entry(Action::Help, "help", &["?", "f1"], (SESSION, "help", "this help; type to search in it")),
     entry(
         Action::Enter,
         "enter",
         &["enter"],
-        (MOVE, "zoom", "into the selected tile, process, function, route or request"),
+        (MOVE, "zoom", "into the selected tile, process, function, route, request or problem"),
     ),
     entry(Action::Back, "back", &["esc", "backspace"], (MOVE, "", "one level up; never quits")),
     entry(Action::NextPane, "next-pane", &["tab"], (MOVE, "next", "next pane")),
@@ -125,6 +126,12 @@ pub const ACTIONS: [Entry; 44] = [
     entry(Action::HotPane, "hot-pane", &["2"], (MOVE, "", "to the hot functions")),
     entry(Action::RoutesPane, "routes-pane", &["3"], (MOVE, "", "to the routes")),
     entry(Action::RequestsPane, "requests-pane", &["4"], (MOVE, "", "to the requests")),
+    entry(
+        Action::ProblemsPane,
+        "problems-pane",
+        &["5"],
+        (MOVE, "problems", "to the problems: exceptions, errors, compiled files"),
+    ),
     entry(Action::NextMatch, "next-match", &["n"], (LISTS, "", "next of the filtered")),
     entry(Action::PreviousMatch, "previous-match", &["N"], (LISTS, "", "previous of the filtered")),
     entry(Action::SortMemory, "sort-memory", &["M"], (LISTS, "", "by memory")),

@@ -219,6 +219,7 @@ impl App {
             Action::HotPane => view.focus.0 = Pane::Hot,
             Action::RoutesPane => view.focus.0 = Pane::Routes,
             Action::RequestsPane => view.focus.0 = Pane::Requests,
+            Action::ProblemsPane => view.focus.0 = Pane::Problems,
             Action::Filter => view.typing = view.overlay.is_none(),
             Action::SortMemory => self.sort(Sort::Memory),
             Action::SortCpu => self.sort(Sort::Cpu),

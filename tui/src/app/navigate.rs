@@ -132,6 +132,7 @@ impl App {
             Row::Tile(TileKey::Process(pid)) => Some(Detail::Process(pid)),
             Row::Function(key) => Some(Detail::Function(key)),
             Row::Request { pid, started_at } => Some(Detail::Request { pid, started_at }),
+            Row::Problem(key) => Some(Detail::Problem(key)),
             Row::Route(key) => {
                 self.view.route = (self.view.route.as_ref() != Some(&key)).then_some(key);
                 None

@@ -2,6 +2,7 @@
 
 mod columns;
 mod json;
+mod problems;
 mod table;
 
 pub use json::write as write_json;

@@ -2,21 +2,24 @@
 
 use std::io::{self, Write};
 
-use super::columns::{
-    Align::{Left, Right},
-    Columns,
+use super::{
+    columns::{
+        Align::{Left, Right},
+        Columns,
+    },
+    problems,
 };
 use crate::{
-    model::{Function, FunctionKind, Group, Level, Php, Request, Snapshot, Target, TierState},
+    model::{Function, FunctionKind, Group, Level, Php, ProbeTier, Request, Snapshot, Target, TierState},
     text::{printable, truncate_end, truncate_start},
     units,
 };
 
 /// Rows of each list of PHP.
-const ROWS: usize = 20;
+pub(super) const ROWS: usize = 20;
 /// Columns of a name, and of a path or URI.
-const NAME_COLUMNS: usize = 40;
-const PATH_COLUMNS: usize = 60;
+pub(super) const NAME_COLUMNS: usize = 40;
+pub(super) const PATH_COLUMNS: usize = 60;
 
 /// Writes all tables.
 ///
@@ -30,6 +33,7 @@ pub fn write(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     functions(php, out)?;
     routes(php, out)?;
     requests(php, out)?;
+    problems::write(snapshot, out)?;
     notices(snapshot, out)
 }
 
@@ -97,6 +101,9 @@ fn targets(php: &Php, out: &mut impl Write) -> io::Result<()> {
         ("REQUESTS", Left),
         ("SAMPLING", Left),
         ("EXACT", Left),
+        ("EXCEPTIONS", Left),
+        ("ERRORS", Left),
+        ("COMPILES", Left),
     ]);
     for target in &php.targets {
         let Target { exe, version, sapi, pids, tiers, .. } = target;
@@ -108,6 +115,9 @@ fn targets(php: &Php, out: &mut impl Write) -> io::Result<()> {
             tier(tiers.requests.state, &tiers.requests.reason),
             tier(tiers.sampling.state, &tiers.sampling.reason),
             tier(tiers.exact.state, &tiers.exact.reason),
+            seen(&tiers.exceptions),
+            seen(&tiers.errors),
+            seen(&tiers.compiles),
         ]);
     }
     title(out, "php")?;
@@ -217,11 +227,11 @@ fn notices(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn title(out: &mut impl Write, text: &str) -> io::Result<()> {
+pub(super) fn title(out: &mut impl Write, text: &str) -> io::Result<()> {
     writeln!(out, "\n{text}")
 }
 
-fn more(left: usize) -> String {
+pub(super) fn more(left: usize) -> String {
     if left == 0 { String::new() } else { format!(", {left} more rows not shown") }
 }
 
@@ -234,7 +244,7 @@ fn name(text: &str) -> String {
 }
 
 /// The end of a path says more than its start.
-fn path(text: &str) -> String {
+pub(super) fn path(text: &str) -> String {
     truncate_start(text, PATH_COLUMNS).into_owned()
 }
 
@@ -244,6 +254,14 @@ fn tier(state: TierState, reason: &str) -> String {
         TierState::Off => "off".into(),
         TierState::Unavailable if reason.is_empty() => "no".into(),
         TierState::Unavailable => format!("no: {reason}"),
+    }
+}
+
+/// A tier that may be on and yet not show all.
+fn seen(probes: &ProbeTier) -> String {
+    match probes.state {
+        TierState::On if !probes.reason.is_empty() => format!("on: {}", probes.reason),
+        state => tier(state, &probes.reason),
     }
 }
 

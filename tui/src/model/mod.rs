@@ -9,8 +9,8 @@ mod process;
 pub use exact::{Exact, ExactKind, ExactState, LineCalls};
 pub use histogram::Histogram;
 pub use php::{
-    CompiledFile, DurationSummary, ExactTier, ExceptionCount, Function, FunctionKind, Master, Php, PhpError, Request,
-    RequestsTier, Route, SamplingTier, Stack, Target, TierState, Tiers, Worker, WorkerState,
+    CompiledFile, DurationSummary, ExactTier, ExceptionCount, Function, FunctionKind, Master, Php, PhpError, ProbeTier,
+    Request, RequestsTier, Route, SamplingTier, Stack, Target, TierState, Tiers, Worker, WorkerState,
 };
 pub use process::{Group, Memory, Process};
 

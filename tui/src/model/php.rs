@@ -96,7 +96,7 @@ pub enum TierState {
     Unavailable,
 }
 
-/// The three ways to observe a PHP image.
+/// The ways to observe a PHP image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Tiers {
     /// Requests by their start and end.
@@ -105,6 +105,33 @@ pub struct Tiers {
     pub sampling: SamplingTier,
     /// Every function call.
     pub exact: ExactTier,
+    /// Exceptions.
+    #[serde(default)]
+    pub exceptions: ProbeTier,
+    /// Errors: warnings, notices, fatal errors and so on.
+    #[serde(default)]
+    pub errors: ProbeTier,
+    /// Compiled files.
+    #[serde(default)]
+    pub compiles: ProbeTier,
+}
+
+/// State of a tier that is seen by probes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeTier {
+    /// State.
+    pub state: TierState,
+    /// What it is seen by: `usdt` or `symbol`.
+    pub source: Option<Arc<str>>,
+    /// Why it is not on, or what it does not show; empty when it shows all.
+    #[serde(default)]
+    pub reason: String,
+}
+
+impl Default for ProbeTier {
+    fn default() -> Self {
+        Self { state: TierState::Unavailable, source: None, reason: "not collected".to_owned() }
+    }
 }
 
 /// State of the requests tier.
@@ -272,27 +299,36 @@ pub struct Request {
     pub route: usize,
 }
 
-/// An exception class thrown at one place.
+/// An exception class thrown at one place: the line where the exception was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExceptionCount {
     /// Class.
     pub class: Arc<str>,
-    /// Message; empty when unknown.
+    /// Message of the first one; empty when unknown.
     pub message: Arc<str>,
     /// File.
     pub file: Arc<str>,
     /// Line.
     pub line: u32,
-    /// Times thrown.
+    /// Times thrown. Throwing a caught exception once more counts again.
     pub count: u64,
+    /// Those of them that reached PHP itself, because nothing caught them; `None` when not known.
+    #[serde(default)]
+    pub uncaught: Option<u64>,
+    /// The `catch` that looked at it last, as `file:line`; empty when unknown.
+    #[serde(default = "empty")]
+    pub caught_at: Arc<str>,
+    /// Script of the first request that it happened in; empty when unknown.
+    #[serde(default = "empty")]
+    pub script: Arc<str>,
 }
 
 /// A PHP error (warning, notice, fatal …) raised at one place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PhpError {
-    /// Level.
+    /// Level, such as `warning`.
     pub level: Arc<str>,
-    /// Message.
+    /// Message of the first one.
     pub message: Arc<str>,
     /// File.
     pub file: Arc<str>,
@@ -300,15 +336,28 @@ pub struct PhpError {
     pub line: u32,
     /// Times raised.
     pub count: u64,
+    /// Those of them that were silenced by `@` or `error_reporting`; `None` when not known.
+    #[serde(default)]
+    pub silenced: Option<u64>,
+    /// Script of the first request that it happened in; empty when unknown.
+    #[serde(default = "empty")]
+    pub script: Arc<str>,
 }
 
 /// A file that PHP compiled because opcache did not have it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CompiledFile {
-    /// File.
+    /// File; as it was written in the code where its path is not known.
     pub file: Arc<str>,
+    /// Server API that compiled it, as in [`Target::sapi`].
+    #[serde(default = "empty")]
+    pub sapi: Arc<str>,
     /// Times compiled.
     pub count: u64,
+}
+
+fn empty() -> Arc<str> {
+    "".into()
 }
 
 /// What a worker does.

@@ -9,10 +9,11 @@ use jiff::Timestamp;
 
 use super::{Interval, Tables};
 use crate::model::{CompiledFile, DurationSummary, ExceptionCount, LineCalls, Php, PhpError, Request, Route, Stack};
+use crate::timeline::places::Places;
 
 /// Finished requests kept: the slowest.
 const MAX_REQUESTS: usize = 200;
-/// Different exceptions, errors and compiled files kept.
+/// Different lines kept.
 const MAX_PLACES: usize = 1_000;
 
 /// Counts by number.
@@ -22,9 +23,9 @@ pub(super) struct Sum {
     stacks: Vec<(u64, Option<u64>)>,
     routes: HashMap<u32, Route>,
     requests: Vec<Request>,
-    exceptions: Option<Vec<ExceptionCount>>,
-    errors: Option<Vec<PhpError>>,
-    compiles: Option<Vec<CompiledFile>>,
+    exceptions: Places<ExceptionCount>,
+    errors: Places<PhpError>,
+    compiles: Places<CompiledFile>,
     lines: Option<Vec<LineCalls>>,
 }
 
@@ -68,16 +69,9 @@ impl Sum {
             }
         }
         self.add_requests(interval);
-        add_places(&mut self.exceptions, php.exceptions.as_ref(), |a, b| {
-            (a.class == b.class && a.file == b.file && a.line == b.line).then_some((&mut a.count, b.count))
-        });
-        add_places(&mut self.errors, php.errors.as_ref(), |a, b| {
-            let same = a.level == b.level && a.message == b.message && a.file == b.file && a.line == b.line;
-            same.then_some((&mut a.count, b.count))
-        });
-        add_places(&mut self.compiles, php.compiles.as_ref(), |a, b| {
-            (a.file == b.file).then_some((&mut a.count, b.count))
-        });
+        self.exceptions.add(php.exceptions.as_ref());
+        self.errors.add(php.errors.as_ref());
+        self.compiles.add(php.compiles.as_ref());
         self.add_lines(php.lines.as_deref());
     }
 
@@ -161,9 +155,9 @@ impl Sum {
             stacks: stacks.collect(),
             routes,
             requests: Vec::new(),
-            exceptions: self.exceptions.clone(),
-            errors: self.errors.clone(),
-            compiles: self.compiles.clone(),
+            exceptions: self.exceptions.list(),
+            errors: self.errors.list(),
+            compiles: self.compiles.list(),
             workers: current.workers.clone(),
             exact: current.exact.clone(),
             lines: self.lines.clone(),
@@ -229,25 +223,4 @@ fn summarised(route: &Route) -> Route {
     route.duration_ms =
         DurationSummary { p50: quantile(0.5), p95: quantile(0.95), p99: quantile(0.99), max: route.duration_ms.max };
     route
-}
-
-/// Adds counts by place. `same` gives the count to raise and by how much when both are the same place.
-fn add_places<T: Clone>(
-    sum: &mut Option<Vec<T>>,
-    new: Option<&Vec<T>>,
-    same: impl for<'a> Fn(&'a mut T, &T) -> Option<(&'a mut u64, u64)>,
-) {
-    let Some(new) = new else { return };
-    let sum = sum.get_or_insert_default();
-    'new: for place in new {
-        for known in sum.iter_mut() {
-            if let Some((count, by)) = same(known, place) {
-                *count += by;
-                continue 'new;
-            }
-        }
-        if sum.len() < MAX_PLACES {
-            sum.push(place.clone());
-        }
-    }
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use ratatui::{buffer::Buffer, layout::Rect};
 
-use super::{Screen, entries, hot, paint, requests};
+use super::{Screen, entries, hot, paint, problem, requests};
 use crate::{
     model::{Php, Process, Request, Snapshot},
     profile, text, units,
@@ -33,11 +33,16 @@ pub fn draw(buffer: &mut Buffer, rect: Rect, pane: Pane, screen: &Screen, scene:
     let (title, lines) = match detail {
         Detail::Process(pid) => (format!("process {pid}"), process(screen, *pid)),
         Detail::Function(key) => (format!("function {}", function_name(key)), function(screen, key)),
+        Detail::Problem(key) => (
+            format!("problem {}", key.name),
+            problem::facts(screen, key).into_iter().map(|(label, value)| fact(label, value)).collect(),
+        ),
         Detail::Request { pid, started_at } => (format!("request of {pid}"), request(screen, *pid, *started_at)),
     };
     let style = if focused { palette.focus } else { palette.title };
     let about = match detail {
         Detail::Function(_) => format!("{}   {}", screen.window_name(), hot::scope_name(&screen.scope())),
+        Detail::Problem(_) => screen.window_name().to_owned(),
         _ => String::new(),
     };
     let parts = [(&*title, style), (&*about, palette.muted), ("esc back", palette.muted)];

@@ -218,10 +218,31 @@ fn php(screen: &Screen, snapshot: &Snapshot, wide: bool) -> Vec<Fact> {
         let style = if errors > 0 { palette.error } else { palette.text };
         facts.push(Fact::new(7, "5xx ", palette.muted).and(units::rate(errors as f64 / seconds), style));
     }
+    facts.extend(problems(screen, seconds));
+    facts
+}
+
+/// Rates of what went wrong; errors and compiled files only where there are any.
+fn problems(screen: &Screen, seconds: f64) -> Vec<Fact> {
+    let (palette, php) = (screen.palette, screen.php);
+    let mut facts = Vec::new();
+    if seconds <= 0.0 {
+        return facts;
+    }
+    let mut add = |rank, name: &str, count: u64, style| {
+        facts.push(Fact::new(rank, name, palette.muted).and(units::rate(count as f64 / seconds), style));
+    };
     if let Some(exceptions) = &php.exceptions {
-        let count: u64 = exceptions.iter().map(|exception| exception.count).sum();
-        let per_s = count as f64 * 1000.0 / snapshot.interval_ms.max(1) as f64;
-        facts.push(Fact::new(10, "exc ", palette.muted).and(units::rate(per_s), palette.text));
+        let uncaught = exceptions.iter().any(|exception| exception.uncaught.is_some_and(|uncaught| uncaught > 0));
+        let style = if uncaught { palette.error } else { palette.text };
+        add(8, "exc ", exceptions.iter().map(|exception| exception.count).sum(), style);
+    }
+    let errors = php.errors.iter().flatten().map(|error| error.count - error.silenced.unwrap_or(0).min(error.count));
+    let compiles = php.compiles.iter().flatten().map(|file| file.count);
+    for (rank, name, count) in [(11, "err ", errors.sum::<u64>()), (12, "compiled ", compiles.sum())] {
+        if count > 0 {
+            add(rank, name, count, palette.text);
+        }
     }
     facts
 }

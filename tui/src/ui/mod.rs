@@ -7,7 +7,8 @@
 //! │ ╭ map ────────────╮╭ hot ───────────────╮│  │╭ map ────────────╮│   │ the pane │  │ table  │
 //! │ │                 │├ routes ────────────┤│  │╰─────────────────╯│   │ with the │  │ of the │
 //! │ │                 │├ requests, if high ─┤│  │╭ hot or other ───╮│   │ focus    │  │ biggest│
-//! │ ╰─────────────────╯╰────────────────────╯│  │╰─────────────────╯│   │          │  │ groups │
+//! │ ╰─────────────────╯├ problems, if higher┤│  │╰─────────────────╯│   │          │  │ groups │
+//! │                    ╰────────────────────╯│  │                   │   │          │  │        │
 //! └ notice, hints ───────────────────────────┘  └ hints ────────────┘   └ hints ───┘  └────────┘
 //! ```
 
@@ -22,6 +23,8 @@ mod list;
 mod map;
 mod overlay;
 mod paint;
+mod problem;
+mod problems;
 mod requests;
 mod table;
 pub mod theme;
@@ -159,6 +162,7 @@ fn draw_pane(buffer: &mut Buffer, rect: Rect, pane: Pane, screen: &Screen, scene
         Pane::Hot => hot::draw(buffer, rect, screen, scene),
         Pane::Routes => requests::draw_routes(buffer, rect, screen, scene),
         Pane::Requests => requests::draw_requests(buffer, rect, screen, scene),
+        Pane::Problems => problems::draw(buffer, rect, screen, scene),
     }
 }
 
@@ -182,9 +186,14 @@ fn places(screen: &Screen, body: Rect, wide: bool, stacked: bool) -> Vec<(Pane, 
     let left = if body.width >= 150 { body.width * 48 / 100 } else { body.width * 45 / 100 };
     let right = Rect { x: body.x + left, width: body.width - left, ..body };
     let mut places = vec![(Pane::Map, Rect { width: left, ..body })];
-    let all = body.height >= 34;
-    let shares: &[(Pane, u16)] = if all {
+    let shares: &[(Pane, u16)] = if body.height >= 44 {
+        &[(Pane::Hot, 38), (Pane::Routes, 22), (Pane::Requests, 20), (Pane::Problems, 20)]
+    } else if body.height >= 34 && focus == Pane::Problems {
+        &[(Pane::Hot, 46), (Pane::Routes, 27), (Pane::Problems, 27)]
+    } else if body.height >= 34 {
         &[(Pane::Hot, 46), (Pane::Routes, 27), (Pane::Requests, 27)]
+    } else if focus == Pane::Problems {
+        &[(Pane::Hot, 50), (Pane::Problems, 50)]
     } else if focus == Pane::Requests {
         &[(Pane::Hot, 60), (Pane::Requests, 40)]
     } else {

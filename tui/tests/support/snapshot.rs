@@ -88,6 +88,7 @@ pub fn php_without_permission() -> Snapshot {
         target.tiers.sampling.reason = "not root".into();
     }
     (php.functions, php.stacks, php.routes, php.requests) = Default::default();
+    (php.exceptions, php.errors, php.compiles) = Default::default();
     snapshot.php = Arc::new(php);
     snapshot.notices = vec![Notice {
         level: Level::Warning,
@@ -132,6 +133,16 @@ pub fn hostile() -> Snapshot {
     }
     for (i, request) in php.requests.iter_mut().enumerate() {
         (request.uri, request.method) = (name(i), name(i + 1));
+    }
+    for (i, exception) in php.exceptions.iter_mut().flatten().enumerate() {
+        (exception.class, exception.message, exception.file) = (name(i), name(i + 1), name(i + 2));
+        (exception.caught_at, exception.script) = (name(i + 3), name(i + 4));
+    }
+    for (i, error) in php.errors.iter_mut().flatten().enumerate() {
+        (error.level, error.message, error.file) = (name(i), name(i + 1), name(i + 2));
+    }
+    for (i, file) in php.compiles.iter_mut().flatten().enumerate() {
+        (file.file, file.sapi) = (name(i), name(i + 1));
     }
     for target in &mut php.targets {
         target.version = Some(name(0));

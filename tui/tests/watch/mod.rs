@@ -15,7 +15,7 @@ use tokio::{
 };
 use tusktop::collect::{
     Sample, Tick,
-    php::{self, CallSums, FinishedRequest, Order, PhpSample, StackCount},
+    php::{self, CallSums, CompileCount, FailureCount, FinishedRequest, Order, PhpSample, StackCount},
 };
 
 /// How long a condition may take, and between two readings.
@@ -40,6 +40,10 @@ pub struct Watch {
     pub calls: BTreeMap<(String, u32), CallSums>,
     /// Traced calls without a time of their own.
     pub untimed: u64,
+    /// Exceptions and errors of the test's own files.
+    pub failures: Vec<FailureCount>,
+    /// Compiled files of the test.
+    pub compiles: Vec<CompileCount>,
     /// Events, stacks and names that were lost.
     pub dropped: u64,
 }
@@ -62,6 +66,8 @@ impl Watch {
             stacks: Vec::new(),
             calls: BTreeMap::new(),
             untimed: 0,
+            failures: Vec::new(),
+            compiles: Vec::new(),
             dropped: 0,
         };
         watch.read();
@@ -92,6 +98,10 @@ impl Watch {
                 *known += calls;
             }
         }
+        self.last.failures.retain(|failure| failure.what.file.starts_with(&self.scope));
+        self.last.compiles.retain(|compile| compile.what.file.starts_with(&self.scope));
+        self.failures.extend(self.last.failures.iter().cloned());
+        self.compiles.extend(self.last.compiles.iter().cloned());
         let drops = self.last.drops;
         self.dropped += drops.events + drops.stacks + drops.names;
     }

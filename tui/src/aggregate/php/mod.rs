@@ -1,6 +1,7 @@
 //! The PHP half of a snapshot: raw counts by pid become functions, stacks, routes, requests and workers.
 
 mod calls;
+mod failures;
 mod route;
 mod routes;
 mod stacks;
@@ -85,9 +86,9 @@ impl PhpAggregate {
             stacks: stacks.stacks,
             routes: routes.finish(),
             requests,
-            exceptions: None,
-            errors: None,
-            compiles: None,
+            exceptions: failures::exceptions(&sample),
+            errors: failures::errors(&sample),
+            compiles: failures::compiles(&sample),
             workers: self.workers.list(&sample),
             exact: sample.exact,
             lines,
@@ -216,6 +217,7 @@ fn of_tiers(targets: &[Target]) -> Vec<Notice> {
                 notices.push(Notice { level: Level::Warning, text, hint: hint.to_owned() });
             }
         }
+        notices.extend(failures::notices(&name, tiers));
     }
     if targets.iter().all(|target| target.pids.is_empty()) {
         notices.push(Notice {
@@ -226,7 +228,7 @@ fn of_tiers(targets: &[Target]) -> Vec<Notice> {
     } else {
         notices.push(Notice {
             level: Level::Info,
-            text: "exceptions, errors, compiled files and memory growth are not collected".to_owned(),
+            text: "memory growth is not collected".to_owned(),
             hint: String::new(),
         });
     }

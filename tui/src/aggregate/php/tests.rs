@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    collect::php::{FunctionText, NamedStack, StackCount, Work},
-    model::{ExactTier, FunctionKind, RequestsTier, SamplingTier, Tiers, WorkerState},
+    collect::php::{FailureCount, FailureKind, FailureText, FunctionText, NamedStack, StackCount, Work},
+    model::{ExactTier, FunctionKind, ProbeTier, RequestsTier, SamplingTier, Tiers, WorkerState},
 };
 
 fn target() -> Target {
@@ -19,6 +19,9 @@ fn target() -> Target {
             requests: RequestsTier { state: TierState::On, source: Some("usdt".into()), reason: String::new() },
             sampling: SamplingTier { state: TierState::On, hz: Some(99), reason: String::new() },
             exact: ExactTier { state: TierState::Unavailable, reason: String::new(), hint: Vec::new() },
+            exceptions: ProbeTier::default(),
+            errors: ProbeTier::default(),
+            compiles: ProbeTier::default(),
         },
     }
 }
@@ -164,4 +167,69 @@ fn without_a_php_process_the_snapshot_says_so() {
         let part = PhpAggregate::default().update(PhpSample { targets, ..PhpSample::default() }, 1.0, &www);
         assert!(part.notices.iter().any(|notice| notice.text.contains("no PHP is running")));
     }
+}
+
+fn failure(kind: FailureKind, level: u32, class: &str, line: u32, count: u64, silenced: u64) -> FailureCount {
+    let what = FailureText {
+        kind,
+        level,
+        class: class.into(),
+        message: format!("message {line}").into(),
+        file: "/srv/a.php".into(),
+        line,
+        script: "/srv/index.php".into(),
+        image: 0,
+    };
+    FailureCount { what: Arc::new(what), count, silenced, caught_at: None }
+}
+
+/// A sample of an image whose failures are seen.
+fn failing(failures: Vec<FailureCount>) -> PhpSample {
+    let mut sample = PhpSample { failures, ..sample() };
+    let on = ProbeTier { state: TierState::On, source: Some("symbol".into()), reason: String::new() };
+    let tiers = &mut sample.targets[0].tiers;
+    (tiers.exceptions, tiers.errors, tiers.compiles) = (on.clone(), on.clone(), on);
+    sample
+}
+
+#[test]
+fn an_exception_that_nobody_caught_is_one_exception_and_one_fatal_error() {
+    let part = PhpAggregate::default().update(
+        failing(vec![
+            failure(FailureKind::Thrown, 0, "App\\Error", 5, 10, 0),
+            failure(FailureKind::Uncaught, 1, "App\\Error", 5, 3, 0),
+            failure(FailureKind::Uncaught, 1, "ParseError", 9, 1, 0),
+        ]),
+        1.0,
+        &www,
+    );
+    let exceptions = part.php.exceptions.as_ref().unwrap();
+    let seen: Vec<_> = exceptions.iter().map(|e| (&*e.class, e.count, e.uncaught)).collect();
+    assert_eq!(seen, [("App\\Error", 10, Some(3)), ("ParseError", 0, Some(1))]);
+    let errors: Vec<_> = part.php.errors.iter().flatten().map(|e| (&*e.level, &*e.message, e.count)).collect();
+    assert_eq!(errors, [("fatal", "Uncaught App\\Error: message 5", 3), ("parse", "message 9", 1)]);
+}
+
+#[test]
+fn errors_of_one_place_add_up_by_level_with_those_that_were_silenced() {
+    let part = PhpAggregate::default().update(
+        failing(vec![
+            failure(FailureKind::Error, 2, "", 5, 4, 1),
+            failure(FailureKind::Error, 2, "", 5, 2, 2),
+            failure(FailureKind::Error, 8192, "", 5, 1, 0),
+            failure(FailureKind::Error, 0, "", 6, 1, 0),
+        ]),
+        1.0,
+        &www,
+    );
+    let errors: Vec<_> = part.php.errors.iter().flatten().map(|e| (&*e.level, e.line, e.count, e.silenced)).collect();
+    assert_eq!(errors, [("warning", 5, 6, Some(3)), ("deprecated", 5, 1, Some(0)), ("error", 6, 1, None)]);
+}
+
+#[test]
+fn what_no_image_shows_is_unknown_and_not_none() {
+    let php = PhpAggregate::default().update(sample(), 1.0, &www).php;
+    assert_eq!((&php.exceptions, &php.errors, &php.compiles), (&None, &None, &None));
+    let php = PhpAggregate::default().update(failing(Vec::new()), 1.0, &www).php;
+    assert_eq!((&php.exceptions, &php.errors, &php.compiles), (&Some(vec![]), &Some(vec![]), &Some(vec![])));
 }

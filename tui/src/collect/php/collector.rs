@@ -16,6 +16,7 @@ use super::{
     discover::Mapped,
     event::{Event, RequestText},
     exact::Exact,
+    failures::Failures,
     following::Following,
     kernel::{Kernel, KernelError},
     names::Names,
@@ -33,6 +34,9 @@ const FINISHED: usize = 20_000;
 
 /// Stacks of requests kept between two ticks; samples of more are counted as dropped stacks.
 const STACKS: usize = 100_000;
+
+/// Exceptions between two readings, more than which it is no longer worth its price to see where they are caught.
+const CATCHES: u64 = 5_000;
 
 /// Longest time between two readings of the counts, so that their maps do not fill up under a long interval.
 const READING: Duration = Duration::from_secs(1);
@@ -87,6 +91,7 @@ struct Collector {
     following: Following,
     names: Names,
     exact: Exact,
+    failures: Failures,
     finished: Vec<FinishedRequest>,
     running: Vec<Arc<RequestText>>,
     waits: Waits,
@@ -112,6 +117,7 @@ impl Collector {
             following: Following::default(),
             names: Names::default(),
             exact: Exact::new(Instant::now()),
+            failures: Failures::default(),
             finished: Vec::new(),
             running: Vec::new(),
             waits: Waits::default(),
@@ -246,6 +252,9 @@ impl Collector {
             }
         }
         self.names.make_room(kernel);
+        if self.failures.gather(&mut kernel.failures) > CATCHES {
+            self.tiers.leave_catches();
+        }
         self.recent.clear();
     }
 
@@ -268,6 +277,9 @@ impl Collector {
             notices: self.failure.iter().cloned().collect(),
             ..PhpSample::default()
         };
+        if let Some(kernel) = &self.kernel {
+            (sample.failures, sample.compiles) = self.failures.take(&kernel.failures);
+        }
         self.count(&mut sample);
         sample.notices.extend(self.following.discovery.failures().map(|error| Notice {
             level: Level::Warning,
@@ -290,14 +302,20 @@ impl Collector {
         let stats = kernel.stats();
         let since = |counter: u32| stats[counter as usize].saturating_sub(self.stats[counter as usize]);
         sample.drops = Drops {
-            events: since(stat::RING_FULL) + since(stat::REQUESTS_FULL) + std::mem::take(&mut self.dropped),
+            events: since(stat::RING_FULL)
+                + since(stat::REQUESTS_FULL)
+                + since(stat::FAILURES_FULL)
+                + std::mem::take(&mut self.dropped),
             stacks: since(stat::STACKS_FULL)
                 + since(stat::COUNTS_FULL)
                 + since(stat::CALLS_FULL)
                 + self.exact.lost()
                 + since(stat::SAMPLES_BROKEN)
                 + std::mem::take(&mut self.lost),
-            names: since(stat::NAMES_FULL) + since(stat::NAMES_UNREAD) + since(stat::CALLS_UNREAD),
+            names: since(stat::NAMES_FULL)
+                + since(stat::NAMES_UNREAD)
+                + since(stat::CALLS_UNREAD)
+                + self.failures.take_nameless(),
         };
         sample.work = Work {
             samples: since(stat::SAMPLES),

@@ -1,5 +1,6 @@
 //! The loaded BPF programs and their maps: load, attach, read. It knows the maps' layout and leaves their meaning to others.
 
+mod failures;
 mod layout;
 mod probes;
 mod tracing;
@@ -28,6 +29,7 @@ use super::{
     wire::Wire,
 };
 
+pub use failures::{FailureMaps, Tallies};
 pub use probes::Target;
 pub use tracing::{Subject, Tracing};
 
@@ -98,6 +100,8 @@ pub struct Kernel {
     probes: Probes,
     /// Threads whose calls are traced.
     pub tracing: Tracing,
+    /// Exceptions, errors and compiled files.
+    pub failures: FailureMaps,
     /// The programs hold on to it by its descriptor until they are loaded.
     _config: Array<MapData, Wire<Config>>,
     active: Array<MapData, u32>,
@@ -150,6 +154,7 @@ impl Kernel {
         }
         let ring = map!(ebpf, "EVENTS");
         let kernel = Self {
+            failures: FailureMaps::take(&mut ebpf)?,
             probes: Probes::new(uprobe, map!(ebpf, "SITES")),
             tracing: Tracing::new(map!(ebpf, "TRACED"), map!(ebpf, "CALLS"), map!(ebpf, "GENERATION")),
             _config: config,

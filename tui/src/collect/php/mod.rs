@@ -14,6 +14,8 @@ mod collector;
 mod discover;
 mod event;
 mod exact;
+mod failure_sites;
+mod failures;
 mod following;
 mod image;
 mod kernel;
@@ -38,6 +40,7 @@ use tokio::sync::mpsc;
 pub use discover::Sapi;
 pub use event::{FinishedRequest, RequestText};
 pub use exact::{CallSums, ExactRequest, Order};
+pub use failures::{CatchPlace, CompileCount, CompiledText, FailureCount, FailureKind, FailureText};
 pub use names::{FunctionText, NamedStack};
 
 use super::{Sample, Tick};
@@ -63,6 +66,10 @@ pub struct PhpSample {
     pub finished: Vec<FinishedRequest>,
     /// Requests that run.
     pub running: Vec<Arc<RequestText>>,
+    /// Exceptions and errors.
+    pub failures: Vec<FailureCount>,
+    /// Compiled files.
+    pub compiles: Vec<CompileCount>,
     /// When the reading was made, on both clocks.
     pub now: Now,
     /// Exact tracing; `None` when it was never asked for.

@@ -46,6 +46,19 @@ impl Architecture {
         }
     }
 
+    /// The register that holds an argument (0 to 3) of a C function when it begins (System V ABI, AAPCS64).
+    pub fn function_argument(self, number: usize) -> Operand {
+        let registers = match self {
+            Self::X86_64 => ["rdi", "rsi", "rdx", "rcx"],
+            Self::Aarch64 => ["x0", "x1", "x2", "x3"],
+        };
+        let register = registers.get(number).and_then(|name| self.register(name));
+        match register {
+            Some(register) => Operand { kind: OPERAND_REGISTER, register, size: 8, ..Operand::default() },
+            None => Operand::default(),
+        }
+    }
+
     fn register(self, name: &str) -> Option<u32> {
         match self {
             Self::X86_64 => x86_register(name),

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use tusktop_shared::Operand;
+use tusktop_shared::{ARGUMENTS, Operand};
 
 use super::{
     notes::Note,
@@ -20,7 +20,7 @@ pub struct ProbeSite {
     /// Offset of the semaphore in the file, 0 when there is none.
     pub semaphore: u64,
     /// The first arguments of a USDT probe; none at a plain function.
-    pub arguments: [Operand; 4],
+    pub arguments: [Operand; ARGUMENTS],
 }
 
 /// What something is seen by.
@@ -132,7 +132,7 @@ fn usdt(note: &Note, shift: u64, segments: &Segments) -> Result<ProbeSite, Strin
         }
     };
     let parsed = operand::parse(architecture, &note.arguments).map_err(|error| error.to_string())?;
-    let mut arguments = [Operand::default(); 4];
+    let mut arguments = [Operand::default(); ARGUMENTS];
     for (slot, operand) in arguments.iter_mut().zip(parsed) {
         *slot = operand;
     }

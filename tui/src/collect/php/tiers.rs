@@ -8,13 +8,15 @@ use super::{
     PhpProcess,
     attach::Attachment,
     discover::Found,
+    failure_sites::{self, FailureSites},
     image::Image,
     kernel::{Kernel, KernelError, Target as AttachTarget},
     masters,
     sites::RequestSites,
 };
-use crate::model::{Master, RequestsTier, SamplingTier, Target, TierState, Tiers};
+use crate::model::{Master, ProbeTier, RequestsTier, SamplingTier, Target, TierState, Tiers};
 
+const LEFT: &str = "there were so many that where they are caught is no longer followed";
 const NOT_LOADED: &str = "the BPF programs are not loaded";
 
 /// State of the tiers of all images.
@@ -22,8 +24,11 @@ const NOT_LOADED: &str = "the BPF programs are not loaded";
 pub struct ImageTiers {
     sampling: SamplingTier,
     requests: Vec<RequestsTier>,
+    failures: Vec<FailureTiers>,
     /// What is attached for as long as the collector runs.
     attachments: Vec<Attachment>,
+    /// What shows where exceptions are caught; `None` when that became too dear.
+    catches: Option<Vec<Attachment>>,
 }
 
 impl ImageTiers {
@@ -40,7 +45,13 @@ impl ImageTiers {
                 Err(error) => unavailable(error.to_string()),
             },
         };
-        Self { sampling, requests: Vec::new(), attachments: Vec::new() }
+        Self {
+            sampling,
+            requests: Vec::new(),
+            failures: Vec::new(),
+            attachments: Vec::new(),
+            catches: Some(Vec::new()),
+        }
     }
 
     /// Attaches the images that were found since the last call.
@@ -71,6 +82,8 @@ impl ImageTiers {
                 }
             };
             self.requests.push(tier);
+            let failures = self.attach_failures(kernel.as_deref_mut(), id, found);
+            self.failures.push(failures);
         }
     }
 
@@ -82,10 +95,10 @@ impl ImageTiers {
         }
         images
             .iter()
-            .zip(&self.requests)
+            .zip(self.requests.iter().zip(&self.failures))
             .zip(of_image)
             .enumerate()
-            .map(|(id, ((found, requests), mut masters))| Target {
+            .map(|(id, ((found, (requests, failures)), mut masters))| Target {
                 exe: found.path.to_string_lossy().into(),
                 version: found.image.version.as_deref().map(Arc::from),
                 sapi: found.sapi.name().into(),
@@ -95,11 +108,58 @@ impl ImageTiers {
                     requests: requests.clone(),
                     sampling: self.sampling_of(&found.image),
                     exact: masters::exact(&found.image, &masters),
+                    exceptions: failures.exceptions.clone(),
+                    errors: failures.errors.clone(),
+                    compiles: failures.compiles.clone(),
                 },
                 masters_left_out: masters::bound(&mut masters),
                 masters,
             })
             .collect()
+    }
+
+    /// Detaches what shows where exceptions are caught: a site that throws all the time shall not pay for that too.
+    pub fn leave_catches(&mut self) {
+        if self.catches.take().is_some_and(|catches| !catches.is_empty()) {
+            for tiers in &mut self.failures {
+                if tiers.exceptions.state == TierState::On && tiers.exceptions.reason.is_empty() {
+                    LEFT.clone_into(&mut tiers.exceptions.reason);
+                }
+            }
+        }
+    }
+
+    /// Attaches what shows exceptions, errors and compiled files.
+    fn attach_failures(&mut self, mut kernel: Option<&mut Kernel>, id: u32, found: &Found) -> FailureTiers {
+        let image = &found.image;
+        if let (Some(kernel), Some(sites), Some(catches)) =
+            (kernel.as_deref_mut(), failure_sites::catches(image), &mut self.catches)
+        {
+            // It only adds where an exception was caught; without it all counts are what they are.
+            if let Ok(attached) = attach_sites(kernel, id, found, &sites) {
+                catches.extend(attached);
+            }
+        }
+        let mut tier = |sites: Result<FailureSites, String>| {
+            let unavailable = |reason| ProbeTier { state: TierState::Unavailable, source: None, reason };
+            match (kernel.as_deref_mut(), sites) {
+                (None, _) => unavailable(NOT_LOADED.to_owned()),
+                (_, Err(reason)) => unavailable(reason),
+                (Some(kernel), Ok(sites)) => match attach_sites(kernel, id, found, &sites) {
+                    Err(error) => unavailable(error.to_string()),
+                    Ok(attached) => {
+                        self.attachments.extend(attached);
+                        let (source, reason) = (Some(sites.source.name().into()), sites.limit.to_owned());
+                        ProbeTier { state: TierState::On, source, reason }
+                    }
+                },
+            }
+        };
+        FailureTiers {
+            exceptions: tier(failure_sites::exceptions(image)),
+            errors: tier(failure_sites::errors(image)),
+            compiles: tier(failure_sites::compiles(image)),
+        }
     }
 
     fn sampling_of(&self, image: &Image) -> SamplingTier {
@@ -119,6 +179,24 @@ impl ImageTiers {
         };
         SamplingTier { state: TierState::Unavailable, hz: None, reason }
     }
+}
+
+/// State of the tiers of one image that show what went wrong.
+#[derive(Debug)]
+struct FailureTiers {
+    exceptions: ProbeTier,
+    errors: ProbeTier,
+    compiles: ProbeTier,
+}
+
+fn attach_sites(
+    kernel: &mut Kernel,
+    image: u32,
+    found: &Found,
+    sites: &FailureSites,
+) -> Result<Vec<Attachment>, KernelError> {
+    let places: Vec<_> = sites.sites.iter().map(|(kind, site)| (*kind, site)).collect();
+    kernel.attach(sites.program, AttachTarget { image, path: &found.handle(), pid: None }, &places)
 }
 
 fn attach_requests(

@@ -2,8 +2,8 @@
 #![expect(unsafe_code, reason = "aya asks for a promise that the types are plain data")]
 
 use tusktop_shared::{
-    CallKey, Calls, Config, Count, CountKey, FunctionName, Image, Process, Request, RequestEvent, Site, Stack, Traced,
-    Wait,
+    CallKey, Calls, Compiled, Config, Count, CountKey, Failure, FunctionName, Image, Process, Request, RequestEvent,
+    Site, Stack, Tally, Traced, Wait,
 };
 
 /// A wire type as aya wants to see it: the orphan rule asks for a type of this crate.
@@ -25,9 +25,11 @@ macro_rules! plain {
 plain!(
     CallKey,
     Calls,
+    Compiled,
     Config,
     Count,
     CountKey,
+    Failure,
     FunctionName,
     Image,
     Process,
@@ -35,6 +37,7 @@ plain!(
     RequestEvent,
     Site,
     Stack,
+    Tally,
     Traced,
     Wait
 );

@@ -87,8 +87,7 @@ impl Probes {
         if let Some(&cookie) = self.cookies.get(&key) {
             return Ok(cookie);
         }
-        let [first, second, third, _] = site.arguments;
-        let wire = Site { address: site.address, image, kind, arguments: [first, second, third] };
+        let wire = Site { address: site.address, image, kind, arguments: site.arguments };
         self.sites.insert(next, Wire(wire), 0).map_err(|source| KernelError::Map { name: "SITES", source })?;
         self.cookies.insert(key, next);
         Ok(next)

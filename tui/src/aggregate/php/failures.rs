@@ -1,0 +1,155 @@
+//! Counts of exceptions, errors and compiled files become the lists of a snapshot: one entry for each place.
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::{
+    collect::php::{FailureCount, FailureKind, FailureText, PhpSample},
+    model::{CompiledFile, ExceptionCount, Level, Notice, PhpError, ProbeTier, Target, TierState, Tiers},
+};
+
+/// Whether any image shows it.
+fn on(sample: &PhpSample, tier: impl Fn(&Target) -> &ProbeTier) -> bool {
+    sample.targets.iter().any(|target| tier(target).state == TierState::On)
+}
+
+/// What is not seen of an image, and why.
+pub fn notices(name: &str, tiers: &Tiers) -> impl Iterator<Item = Notice> {
+    let tiers =
+        [("exceptions are", &tiers.exceptions), ("errors are", &tiers.errors), ("compiled files are", &tiers.compiles)];
+    tiers.into_iter().filter(|(_, tier)| tier.state == TierState::Unavailable).map(move |(what, tier)| Notice {
+        level: Level::Info,
+        text: format!("{name}: {what} not observed: {}", tier.reason),
+        hint: String::new(),
+    })
+}
+
+/// Exceptions by class and place; `None` when no image shows them.
+pub fn exceptions(sample: &PhpSample) -> Option<Vec<ExceptionCount>> {
+    if !on(sample, |target| &target.tiers.exceptions) {
+        return None;
+    }
+    let mut places: HashMap<(&str, &str, u32), ExceptionCount> = HashMap::new();
+    for failure in sample.failures.iter().filter(|failure| failure.what.kind != FailureKind::Error) {
+        let what = &failure.what;
+        let place = places.entry((&what.class, &what.file, what.line)).or_insert_with(|| ExceptionCount {
+            class: what.class.clone(),
+            message: what.message.clone(),
+            file: what.file.clone(),
+            line: what.line,
+            count: 0,
+            uncaught: Some(0),
+            caught_at: "".into(),
+            script: what.script.clone(),
+        });
+        if place.message.is_empty() {
+            place.message.clone_from(&what.message);
+        }
+        match what.kind {
+            FailureKind::Thrown => place.count += failure.count,
+            FailureKind::Uncaught => place.uncaught = Some(place.uncaught.unwrap_or(0) + failure.count),
+            FailureKind::Error => {}
+        }
+        if let Some(at) = &failure.caught_at {
+            place.caught_at = format!("{}:{}", at.file, at.line).into();
+        }
+    }
+    Some(most(places.into_values().collect(), |place| (place.count, &place.file, place.line)))
+}
+
+/// Errors by level and place; `None` when no image shows them.
+pub fn errors(sample: &PhpSample) -> Option<Vec<PhpError>> {
+    if !on(sample, |target| &target.tiers.errors) {
+        return None;
+    }
+    let mut places: HashMap<(&str, &str, u32), PhpError> = HashMap::new();
+    for failure in sample.failures.iter().filter(|failure| failure.what.kind != FailureKind::Thrown) {
+        let what = &failure.what;
+        let level = level(what);
+        let place = places.entry((level, &what.file, what.line)).or_insert_with(|| PhpError {
+            level: level.into(),
+            message: message(what),
+            file: what.file.clone(),
+            line: what.line,
+            count: 0,
+            silenced: silenced(failure, sample).then_some(0),
+            script: what.script.clone(),
+        });
+        place.count += failure.count;
+        place.silenced = place.silenced.map(|silenced| silenced + failure.silenced);
+    }
+    Some(most(places.into_values().collect(), |place| (place.count, &place.file, place.line)))
+}
+
+/// Compiled files by path and server API; `None` when no image shows them.
+pub fn compiles(sample: &PhpSample) -> Option<Vec<CompiledFile>> {
+    if !on(sample, |target| &target.tiers.compiles) {
+        return None;
+    }
+    let nothing: Arc<str> = "".into();
+    let mut files: HashMap<(&str, &str), CompiledFile> = HashMap::new();
+    for compile in &sample.compiles {
+        let sapi = sample.targets.get(compile.what.image as usize).map_or(&nothing, |target| &target.sapi);
+        let file = files.entry((&compile.what.file, sapi)).or_insert_with(|| CompiledFile {
+            file: compile.what.file.clone(),
+            sapi: sapi.clone(),
+            count: 0,
+        });
+        file.count += compile.count;
+    }
+    Some(most(files.into_values().collect(), |file| (file.count, &file.file, 0)))
+}
+
+/// The most frequent first, then by place. The kernel's maps bound how many there are.
+fn most<T>(mut entries: Vec<T>, key: impl Fn(&T) -> (u64, &str, u32)) -> Vec<T> {
+    entries.sort_by(|a, b| {
+        let ((a_count, a_file, a_line), (b_count, b_file, b_line)) = (key(a), key(b));
+        b_count.cmp(&a_count).then_with(|| (a_file, a_line).cmp(&(b_file, b_line)))
+    });
+    entries
+}
+
+/// Whether it is known of the image which errors were silenced.
+fn silenced(failure: &FailureCount, sample: &PhpSample) -> bool {
+    let target = sample.targets.get(failure.what.image as usize);
+    failure.what.level != 0 && target.is_some_and(|target| !target.zts)
+}
+
+/// What PHP itself writes of an exception that nobody caught.
+fn message(what: &FailureText) -> Arc<str> {
+    match what.kind {
+        FailureKind::Uncaught if !parse_error(what) => {
+            let separator = if what.message.is_empty() { "" } else { ": " };
+            format!("Uncaught {}{separator}{}", what.class, what.message).into()
+        }
+        _ => what.message.clone(),
+    }
+}
+
+fn parse_error(what: &FailureText) -> bool {
+    matches!(&*what.class, "ParseError" | "CompileError")
+}
+
+/// The level in words (Zend/zend_errors.h).
+fn level(what: &FailureText) -> &'static str {
+    if what.kind == FailureKind::Uncaught && parse_error(what) {
+        return if &*what.class == "ParseError" { "parse" } else { "compile fatal" };
+    }
+    match what.level {
+        1 => "fatal",
+        2 => "warning",
+        4 => "parse",
+        8 => "notice",
+        16 => "core fatal",
+        32 => "core warning",
+        64 => "compile fatal",
+        128 => "compile warning",
+        256 => "user fatal",
+        512 => "user warning",
+        1024 => "user notice",
+        2048 => "strict",
+        4096 => "recoverable",
+        8192 => "deprecated",
+        16384 => "user deprecated",
+        _ => "error",
+    }
+}

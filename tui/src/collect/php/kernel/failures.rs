@@ -1,0 +1,70 @@
+//! The maps of exceptions, errors and compiled files: tallies by key, and what the keys stand for.
+
+use aya::{Ebpf, maps::HashMap as BpfHashMap, maps::MapData};
+use tusktop_shared::{Compiled, Failure, Tally};
+
+use super::KernelError;
+use crate::collect::php::wire::{Plain, Wire};
+
+/// Room of the maps; the programs have the same numbers.
+const FAILURES: usize = 2048;
+const COMPILES: usize = 8192;
+
+/// Tallies and the texts of their keys.
+pub struct Tallies<T: Plain> {
+    tallies: BpfHashMap<MapData, u64, Wire<Tally>>,
+    texts: BpfHashMap<MapData, u64, Wire<T>>,
+    /// Most entries that fit.
+    pub room: usize,
+}
+
+impl<T: Plain> Tallies<T>
+where
+    Wire<T>: aya::Pod,
+{
+    fn take(ebpf: &mut Ebpf, tallies: &'static str, texts: &'static str, room: usize) -> Result<Self, KernelError> {
+        Ok(Self { tallies: map::<Tally>(ebpf, tallies)?, texts: map::<T>(ebpf, texts)?, room })
+    }
+
+    /// All tallies. Bounded: an entry that goes away makes the kernel begin anew.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, Tally)> {
+        self.tallies.iter().take(2 * self.room).flatten().map(|(key, tally)| (key, tally.0))
+    }
+
+    /// What a key stands for.
+    pub fn text(&self, key: u64) -> Option<Box<T>> {
+        self.texts.get(&key, 0).ok().map(|text| Box::new(text.0))
+    }
+
+    /// Forgets a key. The text goes first: a tally without a text could not be named.
+    pub fn remove(&mut self, key: u64) {
+        let _ = self.texts.remove(&key);
+        let _ = self.tallies.remove(&key);
+    }
+}
+
+/// The maps of all kinds of failures.
+pub struct FailureMaps {
+    /// Exceptions and errors.
+    pub failures: Tallies<Failure>,
+    /// Compiled files.
+    pub compiles: Tallies<Compiled>,
+}
+
+impl FailureMaps {
+    /// Takes the maps out of the object.
+    pub fn take(ebpf: &mut Ebpf) -> Result<Self, KernelError> {
+        Ok(Self {
+            failures: Tallies::take(ebpf, "FAILURES", "FAILURE_TEXTS", FAILURES)?,
+            compiles: Tallies::take(ebpf, "COMPILES", "COMPILE_TEXTS", COMPILES)?,
+        })
+    }
+}
+
+fn map<V: Plain>(ebpf: &mut Ebpf, name: &'static str) -> Result<BpfHashMap<MapData, u64, Wire<V>>, KernelError>
+where
+    Wire<V>: aya::Pod,
+{
+    let map = ebpf.take_map(name).ok_or(KernelError::Missing(name))?;
+    map.try_into().map_err(|source| KernelError::Map { name, source })
+}

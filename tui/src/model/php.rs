@@ -48,6 +48,12 @@ pub struct Target {
     pub sapi: Arc<str>,
     /// Built for threads (ZTS).
     pub zts: bool,
+    /// Names of its USDT probes, such as `request__startup`; empty for a build without them.
+    #[serde(default)]
+    pub probes: Vec<Arc<str>>,
+    /// Exported functions that can be attached to instead.
+    #[serde(default)]
+    pub functions: Vec<Arc<str>>,
     /// Processes that run it.
     pub pids: Vec<u32>,
     /// Those of them that were not forked from another one, in order of pid; bounded, see `masters_left_out`.

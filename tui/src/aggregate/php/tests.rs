@@ -13,6 +13,8 @@ fn target() -> Target {
         sapi: "fpm".into(),
         zts: false,
         masters: Vec::new(),
+        probes: Vec::new(),
+        functions: Vec::new(),
         masters_left_out: 0,
         pids: vec![10],
         tiers: Tiers {

@@ -184,7 +184,7 @@ mod tests {
     fn typed(facts: &Facts<'_>) -> String {
         let advice = exact(facts);
         assert!(advice.reason.contains("USE_ZEND_DTRACE=1"));
-        assert!(advice.hint.iter().all(|line| line.len() <= 78), "{:#?}", advice.hint);
+        assert!(advice.hint.iter().all(|line| line.len() <= 74), "{:#?}", advice.hint);
         let text = advice.hint.join("\n");
         assert!(text.contains("no JIT") && text.contains("recursion"), "side effects: {text}");
         text

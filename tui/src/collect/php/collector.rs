@@ -16,6 +16,7 @@ use super::{
     discover::Mapped,
     event::{Event, RequestText},
     exact::Exact,
+    family::Family,
     following::Following,
     kernel::{Kernel, KernelError},
     names::Names,
@@ -121,6 +122,10 @@ impl Collector {
             dropped: 0,
             stats: [0; stat::COUNT as usize],
         };
+        collector.following.family = options.root.map(Family::of);
+        for program in &options.programs {
+            collector.following.discovery.program(program);
+        }
         let found = collector.following.scan();
         collector.observe(found);
         (collector, ring)
@@ -179,8 +184,7 @@ impl Collector {
             match event {
                 Some(Event::Request(request)) => self.request_ended(*request),
                 Some(Event::Exec { pid }) => {
-                    self.following.end(pid);
-                    if let Some(mapped) = self.following.look(pid) {
+                    if let Some(mapped) = self.following.exec(pid) {
                         self.observe([(pid, mapped)]);
                     }
                 }
@@ -193,6 +197,9 @@ impl Collector {
 
     fn request_ended(&mut self, finished: FinishedRequest) {
         self.following.request(&finished.request);
+        if !self.following.counts(finished.request.pid) {
+            return;
+        }
         if self.recent.len() < FINISHED {
             self.recent.insert((finished.request.pid, finished.request.started_ns), finished.request.clone());
         }
@@ -214,13 +221,20 @@ impl Collector {
         self.drain(ring);
         for request in self.running.clone() {
             self.following.request(&request);
+            if !self.following.counts(request.pid) {
+                continue;
+            }
             self.recent.insert((request.pid, request.started_ns), request);
         }
+        self.running.retain(|request| self.following.counts(request.pid));
         let Some(kernel) = &mut self.kernel else { return };
         match turned.and_then(|()| kernel.take_counts()) {
             Ok(mut counts) => {
                 self.waits.settle(&mut counts, kernel.waiting(), monotonic());
                 for (key, counted) in counts {
+                    if !self.following.counts(key.pid) {
+                        continue;
+                    }
                     let room = self.stacks.len() < STACKS || self.stacks.contains_key(&key);
                     let Some(stack) = self.names.stack(kernel, key.stack).filter(|_| room) else {
                         self.lost += counted.samples + counted.waits;
@@ -257,6 +271,7 @@ impl Collector {
         let (exact, calls) = self.calls();
         let masters = self.following.masters();
         let mut sample = PhpSample {
+            root: self.following.family.as_ref().map(Family::root),
             now: now(),
             stacks: self.stacks.drain().map(|(_, count)| count).collect(),
             finished: std::mem::take(&mut self.finished),
@@ -268,6 +283,13 @@ impl Collector {
             notices: self.failure.iter().cloned().collect(),
             ..PhpSample::default()
         };
+        if self.following.family.is_some() {
+            // What ran is of interest here, not what still runs.
+            for (id, target) in sample.targets.iter_mut().enumerate() {
+                target.pids = sample.processes.iter().filter(|p| p.target == id).map(|p| p.pid).collect();
+                target.pids.dedup();
+            }
+        }
         self.count(&mut sample);
         sample.notices.extend(self.following.discovery.failures().map(|error| Notice {
             level: Level::Warning,

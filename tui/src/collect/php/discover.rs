@@ -171,6 +171,21 @@ impl Discovery {
         }
     }
 
+    /// Looks at a program that need not run.
+    pub fn program(&mut self, path: &Path) {
+        // The file's own name tells its kind, also where an alternatives system links to it.
+        let Ok(path) = fs::canonicalize(path) else { return };
+        let Ok(metadata) = fs::metadata(&path) else { return };
+        let text = path.to_string_lossy();
+        let executable = match is_library(&path) && (text.contains("apache") || text.contains("httpd")) {
+            true => Path::new("apache2"),
+            false => &path,
+        };
+        if metadata.is_file() {
+            self.verdict(FileId::of(&metadata), &path, &path, executable);
+        }
+    }
+
     /// Files that look like PHP but could not be read.
     pub fn failures(&self) -> impl Iterator<Item = &ImageError> {
         self.failures.values()

@@ -3,6 +3,7 @@
 mod layout;
 mod probes;
 mod tracing;
+mod verify;
 
 use std::{io, path::PathBuf};
 
@@ -30,6 +31,7 @@ use super::{
 
 pub use probes::Target;
 pub use tracing::{Subject, Tracing};
+pub use verify::{Verified, verify};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/tusktop.bpf.o"));
 

@@ -15,6 +15,8 @@ use super::{
 };
 use crate::model::{Master, RequestsTier, SamplingTier, Target, TierState, Tiers};
 
+/// Names of probes that are listed; PHP has eleven, a hostile file as many as it likes.
+const PROBES: usize = 32;
 const NOT_LOADED: &str = "the BPF programs are not loaded";
 
 /// State of the tiers of all images.
@@ -85,19 +87,24 @@ impl ImageTiers {
             .zip(&self.requests)
             .zip(of_image)
             .enumerate()
-            .map(|(id, ((found, requests), mut masters))| Target {
-                exe: found.path.to_string_lossy().into(),
-                version: found.image.version.as_deref().map(Arc::from),
-                sapi: found.sapi.name().into(),
-                zts: found.image.zts,
-                pids: processes.iter().filter(|p| p.alive && p.target == id).map(|p| p.pid).collect(),
-                tiers: Tiers {
-                    requests: requests.clone(),
-                    sampling: self.sampling_of(&found.image),
-                    exact: masters::exact(&found.image, &masters),
-                },
-                masters_left_out: masters::bound(&mut masters),
-                masters,
+            .map(|(id, ((found, requests), mut masters))| {
+                let (probes, functions) = found.image.sites.names();
+                Target {
+                    exe: found.path.to_string_lossy().into(),
+                    version: found.image.version.as_deref().map(Arc::from),
+                    sapi: found.sapi.name().into(),
+                    zts: found.image.zts,
+                    probes: probes.into_iter().take(PROBES).map(Arc::from).collect(),
+                    functions: functions.into_iter().map(Arc::from).collect(),
+                    pids: processes.iter().filter(|p| p.alive && p.target == id).map(|p| p.pid).collect(),
+                    tiers: Tiers {
+                        requests: requests.clone(),
+                        sampling: self.sampling_of(&found.image),
+                        exact: masters::exact(&found.image, &masters),
+                    },
+                    masters_left_out: masters::bound(&mut masters),
+                    masters,
+                }
             })
             .collect()
     }

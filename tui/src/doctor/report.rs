@@ -1,0 +1,186 @@
+//! The findings as one value: what `--json` prints and the exit code follows from.
+
+use std::io::{self, Write};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::system::{Check, State};
+use crate::{
+    collect::php::PhpSample,
+    model::{Master, Notice, Target, TierState},
+};
+
+/// Version of the JSON layout: fields are added, not renamed.
+const SCHEMA: u32 = 1;
+/// Exit codes: some tiers are missing; nothing can be checked, of sysexits(3).
+const MISSING: u8 = 1;
+const UNAVAILABLE: u8 = 69;
+const NO_PERMISSION: u8 = 77;
+
+/// All findings.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// Version of the layout.
+    pub schema: u32,
+    /// When it was made.
+    pub at: Timestamp,
+    /// Version of this program.
+    pub tusktop: &'static str,
+    /// Host name.
+    pub host: String,
+    /// Everything works for every PHP in the list.
+    pub complete: bool,
+    /// Some PHP runs; if not, the list is of programs that are installed.
+    pub running: bool,
+    /// The machine.
+    pub system: Vec<Check>,
+    /// PHP images.
+    pub php: Vec<Program>,
+    /// What else the collector has to say.
+    pub notices: Vec<Notice>,
+    #[serde(skip)]
+    code: u8,
+}
+
+/// A PHP image with what works for it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Program {
+    /// Path.
+    pub exe: String,
+    /// PHP version; `None` when it was not found in the image.
+    pub version: Option<String>,
+    /// Server API.
+    pub sapi: String,
+    /// Built for threads.
+    pub zts: bool,
+    /// Names of its USDT probes.
+    pub probes: Vec<String>,
+    /// Exported functions that are attached to where there are no probes.
+    pub functions: Vec<String>,
+    /// Processes that run it.
+    pub processes: usize,
+    /// What can be observed.
+    pub tiers: Vec<Tier>,
+    /// Processes that others were forked from.
+    pub masters: Vec<Master>,
+    /// Masters that are not in the list.
+    pub masters_left_out: u32,
+}
+
+/// One way to observe PHP.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Tier {
+    /// Name.
+    pub name: &'static str,
+    /// State, as in a snapshot.
+    pub state: TierState,
+    /// It is on, or can be switched on for every process.
+    pub works: bool,
+    /// How it is seen; empty where there is nothing to say.
+    pub how: String,
+    /// Why it does not work, or not for all.
+    pub reason: String,
+}
+
+impl Tier {
+    fn new(name: &'static str, state: TierState, how: String, reason: &str) -> Self {
+        Self { name, state, works: state != TierState::Unavailable, how, reason: reason.to_owned() }
+    }
+
+    /// The same, but missing while some process stands in its way.
+    fn and(self, works: bool) -> Self {
+        Self { works: self.works && works, ..self }
+    }
+}
+
+/// Every tier is one line here.
+fn tiers(target: &Target) -> Vec<Tier> {
+    let tiers = &target.tiers;
+    let variable = target.masters.iter().all(|master| master.dtrace == Some(true));
+    let source = tiers.requests.source.as_deref().map(|source| match source {
+        "usdt" => "by its USDT probes".to_owned(),
+        _ => "by its exported functions".to_owned(),
+    });
+    let hz = tiers.sampling.hz.map(|hz| format!("{hz} times per second and CPU"));
+    let demand = || "on demand".to_owned();
+    vec![
+        Tier::new("memory", TierState::On, String::new(), ""),
+        Tier::new("requests", tiers.requests.state, source.unwrap_or_default(), &tiers.requests.reason),
+        Tier::new("sampling", tiers.sampling.state, hz.unwrap_or_default(), &tiers.sampling.reason),
+        Tier::new("exact", tiers.exact.state, demand(), &tiers.exact.reason).and(variable),
+        Tier::new("execute", tiers.exact.state, demand(), &tiers.exact.reason).and(variable),
+    ]
+}
+
+impl Program {
+    fn new(target: Target) -> Self {
+        Self {
+            tiers: tiers(&target),
+            exe: target.exe.to_string(),
+            version: target.version.as_deref().map(str::to_owned),
+            sapi: target.sapi.to_string(),
+            zts: target.zts,
+            probes: target.probes.iter().map(|name| name.to_string()).collect(),
+            functions: target.functions.iter().map(|name| name.to_string()).collect(),
+            processes: target.pids.len(),
+            masters: target.masters,
+            masters_left_out: target.masters_left_out,
+        }
+    }
+
+    fn works(&self) -> bool {
+        self.tiers.iter().all(|tier| tier.works) && self.masters_left_out == 0
+    }
+}
+
+impl Report {
+    /// Judges what was found.
+    pub fn new(at: Timestamp, system: Vec<Check>, sample: PhpSample) -> Self {
+        let running = sample.targets.iter().any(|target| !target.pids.is_empty());
+        let php: Vec<_> =
+            sample.targets.into_iter().filter(|target| !running || !target.pids.is_empty()).map(Program::new).collect();
+        let complete = system.iter().all(|check| check.state != State::Missing) && php.iter().all(Program::works);
+        let missing = system.iter().any(|check| check.name == "privileges" && check.state == State::Missing);
+        let code = match complete {
+            _ if system.is_empty() => UNAVAILABLE,
+            _ if missing => NO_PERMISSION,
+            true => 0,
+            false => MISSING,
+        };
+        Self {
+            schema: SCHEMA,
+            at,
+            tusktop: env!("CARGO_PKG_VERSION"),
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            complete,
+            running,
+            system,
+            php,
+            notices: sample.notices,
+            code,
+        }
+    }
+
+    /// Exit code: 0 everything works, 1 something is missing, 69 nothing could be looked at, 77 no permission.
+    pub fn code(&self) -> u8 {
+        self.code
+    }
+
+    /// Writes one line of JSON.
+    ///
+    /// # Errors
+    /// What `out` answers.
+    pub fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
+        serde_json::to_writer(&mut *out, self)?;
+        writeln!(out)
+    }
+
+    /// Writes it for people, 80 columns wide.
+    ///
+    /// # Errors
+    /// What `out` answers.
+    pub fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
+        super::text::write(self, out)
+    }
+}

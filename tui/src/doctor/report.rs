@@ -103,13 +103,12 @@ fn tiers(target: &Target) -> Vec<Tier> {
         _ => "by its exported functions".to_owned(),
     });
     let hz = tiers.sampling.hz.map(|hz| format!("{hz} times per second and CPU"));
-    let demand = || "on demand".to_owned();
     vec![
         Tier::new("memory", TierState::On, String::new(), ""),
         Tier::new("requests", tiers.requests.state, source.unwrap_or_default(), &tiers.requests.reason),
         Tier::new("sampling", tiers.sampling.state, hz.unwrap_or_default(), &tiers.sampling.reason),
-        Tier::new("exact", tiers.exact.state, demand(), &tiers.exact.reason).and(variable),
-        Tier::new("execute", tiers.exact.state, demand(), &tiers.exact.reason).and(variable),
+        Tier::new("exact", tiers.exact.state, String::new(), &tiers.exact.reason).and(variable),
+        Tier::new("execute", tiers.exact.state, String::new(), &tiers.exact.reason).and(variable),
     ]
 }
 

@@ -97,9 +97,7 @@ fn write_program(program: &Program, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn found(tier: &Tier) -> String {
-    let how = if tier.works && tier.state != TierState::Unavailable { &*tier.how } else { "" };
-    let reason = if tier.reason == "only on demand" { "" } else { &*tier.reason };
-    match (how, reason) {
+    match (&*tier.how, &*tier.reason) {
         (how, "") => how.to_owned(),
         ("", reason) => reason.to_owned(),
         (how, reason) => format!("{how}; {reason}"),

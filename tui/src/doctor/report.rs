@@ -183,3 +183,83 @@ impl Report {
         super::text::write(self, out)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ExactTier, RequestsTier, SamplingTier, Tiers};
+
+    fn target(pids: &[u32], masters: Vec<Master>) -> Target {
+        Target {
+            exe: "/usr/sbin/php-fpm\x1b[2J".into(),
+            version: Some("8.2.36".into()),
+            sapi: "fpm".into(),
+            zts: false,
+            probes: vec!["request__startup".into()],
+            functions: Vec::new(),
+            pids: pids.to_vec(),
+            masters,
+            masters_left_out: 0,
+            tiers: Tiers {
+                requests: RequestsTier { state: TierState::On, source: Some("usdt".into()), reason: String::new() },
+                sampling: SamplingTier { state: TierState::On, hz: Some(99), reason: String::new() },
+                exact: ExactTier { state: TierState::Off, reason: "on demand".into(), hint: Vec::new() },
+            },
+        }
+    }
+
+    fn master(pid: u32, dtrace: Option<bool>) -> Master {
+        let hint = if dtrace == Some(true) { Vec::new() } else { vec!["restart it".to_owned()] };
+        Master { pid, dtrace, reason: "it was started without it".into(), hint, ..Master::default() }
+    }
+
+    fn check(name: &'static str, state: State) -> Check {
+        Check { name, state, found: "found".into(), hint: vec!["do this".into()] }
+    }
+
+    fn report(system: Vec<Check>, targets: Vec<Target>) -> Report {
+        Report::new(Timestamp::UNIX_EPOCH, system, PhpSample { targets, ..PhpSample::default() })
+    }
+
+    fn text(report: &Report) -> String {
+        let mut out = Vec::new();
+        report.write_text(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_exit_code_says_whether_everything_works_for_what_runs() {
+        let fine = || vec![check("kernel", State::Ok)];
+        let all = report(fine(), vec![target(&[1, 2], vec![master(1, Some(true))]), target(&[], Vec::new())]);
+        assert_eq!((all.code(), all.complete, all.php.len()), (0, true, 1));
+        for dtrace in [Some(false), None] {
+            let some = report(fine(), vec![target(&[1, 2], vec![master(1, Some(true)), master(2, dtrace)])]);
+            assert_eq!((some.code(), some.complete), (1, false));
+        }
+        let machine = report(vec![check("uprobes", State::Missing)], Vec::new());
+        assert_eq!(machine.code(), 1);
+        assert_eq!(report(vec![check("privileges", State::Missing)], Vec::new()).code(), 77);
+        assert_eq!(report(vec![check("lockdown", State::Warning)], Vec::new()).code(), 0);
+        assert_eq!(report(Vec::new(), Vec::new()).code(), 69);
+    }
+
+    #[test]
+    fn without_a_running_php_the_installed_ones_are_listed_and_nothing_is_missing() {
+        let installed = report(vec![check("kernel", State::Ok)], vec![target(&[], Vec::new())]);
+        assert_eq!((installed.running, installed.complete, installed.code()), (false, true, 0));
+        assert!(text(&installed).contains("No PHP is running. What follows"), "{}", text(&installed));
+        let none = report(vec![check("kernel", State::Ok)], Vec::new());
+        assert!(text(&none).contains("none is in the usual folders") && none.code() == 0);
+    }
+
+    #[test]
+    fn text_says_once_what_to_type_for_all_that_need_it_and_lets_nothing_through() {
+        let masters = vec![master(1, Some(false)), master(2, Some(true)), master(3, Some(false))];
+        let report = report(vec![check("kernel", State::Warning)], vec![target(&[1, 2, 3], masters)]);
+        let text = text(&report);
+        assert!(text.contains("pid 1, 3: it was started without it\n    restart it\n"), "{text}");
+        assert_eq!(text.matches("restart it").count(), 1);
+        assert!(text.contains("missing  exact") && text.contains("> do this") && text.contains("php-fpm·[2J"));
+        assert!(text.lines().all(|line| line.chars().count() <= 80 && line == line.trim_end()));
+    }
+}

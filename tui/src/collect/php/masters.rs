@@ -4,13 +4,12 @@
 use std::{
     fs::{self, File},
     io::Read as _,
-    path::Path,
     sync::Arc,
 };
 
 use super::{
     advice::{self, Advice, Facts},
-    discover::Found,
+    discover::{self, Found},
     image::Image,
     runtime::{Runtime, VARIABLE},
 };
@@ -40,13 +39,13 @@ pub fn read(pid: u32, found: &Found, script: Option<&str>) -> (Master, bool) {
     // Without it the advice is for a program that somebody has started by hand.
     let _ = File::open(format!("/proc/{pid}/cgroup")).and_then(|file| file.take(CGROUP).read_to_end(&mut cgroup));
     let membership = Membership::parse(&cgroup);
-    let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_else(|_| found.path.clone());
+    let program = discover::executable(pid).unwrap_or_else(|_| found.path.clone());
     let parent = parent(pid).and_then(|parent| fs::read_to_string(format!("/proc/{parent}/comm")).ok());
     let Advice { reason, hint } = match functions(&found.image) {
         Err(unusable) => unusable,
         Ok(()) => advice::exact(&Facts {
             sapi: found.sapi,
-            program: without_mark(&program),
+            program: &program,
             dtrace: runtime.dtrace,
             unknown: &runtime.unknown,
             unit: membership.unit,
@@ -114,10 +113,6 @@ pub fn bound(masters: &mut Vec<Master>) -> u32 {
     let lost = masters.len().saturating_sub(LISTED);
     masters.truncate(LISTED);
     lost as u32
-}
-
-fn without_mark(program: &Path) -> &Path {
-    program.to_str().and_then(|text| text.strip_suffix(" (deleted)")).map_or(program, Path::new)
 }
 
 #[cfg(test)]

@@ -44,10 +44,10 @@ pub async fn examine(hz: u32) -> Report {
 /// One reading of the collector, which has ended by then.
 async fn sample(hz: u32) -> Option<PhpSample> {
     let (answers, mut samples) = mpsc::channel(2);
-    let ticks = php::spawn(php::Options { hz, programs: php::installed(), root: None }, answers);
-    ticks.send(Tick { at: Instant::now() }).await.ok()?;
+    let handle = php::spawn(php::Options { hz, programs: php::installed(), root: None }, answers);
+    handle.ticks.send(Tick { at: Instant::now() }).await.ok()?;
     let sample = timeout(ATTACH_LIMIT, samples.recv()).await.ok()??;
-    drop(ticks);
+    drop(handle);
     let _ = timeout(DETACH_LIMIT, async { while samples.recv().await.is_some() {} }).await;
     match sample {
         Sample::Php(sample) => Some(*sample),

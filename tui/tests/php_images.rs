@@ -108,10 +108,7 @@ fn broken_programs_on_the_disk_are_named_each_with_its_reason() {
         let about = report["notices"].as_array().unwrap().iter().find(|notice| notice.to_string().contains(name));
         assert!(about.is_some_and(|notice| notice.to_string().contains(reason)), "{name}: {notices}");
     }
-    assert!(
-        report["php"].as_array().unwrap().iter().any(|program| program["sapi"] == "fpm"),
-        "the others are examined"
-    );
+    assert!(!report["php"].as_array().unwrap().is_empty(), "the others are examined: {report:#}");
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! `tusktop snap -- COMMAND`: the command is observed from its first opcode, and nothing else of it changes.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 
 mod servers;
 

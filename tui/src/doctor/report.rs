@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::system::{Check, State};
+use super::system::{Check, PRIVILEGES, PROCESSES, State};
 use crate::{
     collect::php::PhpSample,
     model::{Master, Notice, Target, TierState},
@@ -140,10 +140,10 @@ impl Report {
         let php: Vec<_> =
             sample.targets.into_iter().filter(|target| !running || !target.pids.is_empty()).map(Program::new).collect();
         let complete = system.iter().all(|check| check.state != State::Missing) && php.iter().all(Program::works);
-        let missing = system.iter().any(|check| check.name == "privileges" && check.state == State::Missing);
+        let missing = |name| system.iter().any(|check| check.name == name && check.state == State::Missing);
         let code = match complete {
-            _ if system.is_empty() => UNAVAILABLE,
-            _ if missing => NO_PERMISSION,
+            _ if system.is_empty() || missing(PROCESSES) => UNAVAILABLE,
+            _ if missing(PRIVILEGES) => NO_PERMISSION,
             true => 0,
             false => MISSING,
         };
@@ -238,7 +238,11 @@ mod tests {
         }
         let machine = report(vec![check("uprobes", State::Missing)], Vec::new());
         assert_eq!(machine.code(), 1);
-        assert_eq!(report(vec![check("privileges", State::Missing)], Vec::new()).code(), 77);
+        assert_eq!(report(vec![check(PRIVILEGES, State::Missing)], Vec::new()).code(), 77);
+        assert_eq!(
+            report(vec![check(PRIVILEGES, State::Missing), check(PROCESSES, State::Missing)], Vec::new()).code(),
+            69
+        );
         assert_eq!(report(vec![check("lockdown", State::Warning)], Vec::new()).code(), 0);
         assert_eq!(report(Vec::new(), Vec::new()).code(), 69);
     }

@@ -12,6 +12,10 @@ const OLDEST: (u32, u32) = (5, 15);
 /// Inode of the first pid namespace (`PROC_PID_INIT_INO` in the kernel's include/linux/proc_ns.h).
 const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 
+/// Names of the findings without which nothing else can be told.
+pub(super) const PRIVILEGES: &str = "privileges";
+pub(super) const PROCESSES: &str = "processes";
+
 /// How a finding turned out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -54,7 +58,7 @@ pub fn examine() -> Vec<Check> {
     vec![
         kernel(release.trim()),
         privileges(&rights::missing_for_php(), rustix::process::geteuid().is_root()),
-        pid_namespace(fs::read_link("/proc/self/ns/pid").ok().as_deref()),
+        processes(Path::new("/proc/self/stat").exists(), fs::read_link("/proc/self/ns/pid").ok().as_deref()),
         lockdown(read("/sys/kernel/security/lockdown").as_deref()),
         btf(Path::new("/sys/kernel/btf/vmlinux").exists()),
         perf_events(Path::new("/proc/sys/kernel/perf_event_paranoid").exists()),
@@ -77,18 +81,21 @@ fn kernel(release: &str) -> Check {
 
 fn privileges(missing: &[&str], root: bool) -> Check {
     if missing.is_empty() {
-        return Check::ok("privileges", if root { "root" } else { "not root, but all capabilities that are needed" });
+        return Check::ok(PRIVILEGES, if root { "root" } else { "not root, but all capabilities that are needed" });
     }
     let hint = match root {
         true => ["give the container these capabilities (docker run --privileged), or run on the host"],
         false => ["sudo tusktop doctor"],
     };
-    Check::not("privileges", State::Missing, format!("missing: {}", missing.join(", ")), &hint)
+    Check::not(PRIVILEGES, State::Missing, format!("missing: {}", missing.join(", ")), &hint)
 }
 
-fn pid_namespace(link: Option<&Path>) -> Check {
-    let name = "processes";
-    let inode = link.and_then(|link| link.to_str()?.strip_prefix("pid:[")?.strip_suffix(']')?.parse::<u64>().ok());
+fn processes(procfs: bool, namespace: Option<&Path>) -> Check {
+    let name = PROCESSES;
+    if !procfs {
+        return Check::not(name, State::Missing, "no /proc is mounted", &["mount -t proc proc /proc"]);
+    }
+    let inode = namespace.and_then(|link| link.to_str()?.strip_prefix("pid:[")?.strip_suffix(']')?.parse::<u64>().ok());
     match inode {
         Some(FIRST_PID_NAMESPACE) => Check::ok(name, "all of the machine are seen"),
         Some(_) => Check::not(
@@ -97,7 +104,7 @@ fn pid_namespace(link: Option<&Path>) -> Check {
             "only those of this container are seen, under other numbers than the kernel's",
             &["run tusktop on the host, or the container with --pid=host"],
         ),
-        None => Check::not(name, State::Warning, "the pid namespace cannot be read", &["mount /proc"]),
+        None => Check::not(name, State::Warning, "it is not known whether all are seen: no /proc/self/ns/pid", &[]),
     }
 }
 
@@ -223,9 +230,10 @@ mod tests {
 
     #[test]
     fn a_container_with_its_own_processes_is_said() {
-        assert_eq!(pid_namespace(Some(Path::new("pid:[4026531836]"))).state, State::Ok);
-        assert!(pid_namespace(Some(Path::new("pid:[4026532500]"))).hint[0].contains("--pid=host"));
-        assert_eq!(pid_namespace(None).state, State::Warning);
+        assert_eq!(processes(true, Some(Path::new("pid:[4026531836]"))).state, State::Ok);
+        assert!(processes(true, Some(Path::new("pid:[4026532500]"))).hint[0].contains("--pid=host"));
+        assert_eq!(processes(true, None).state, State::Warning);
+        assert_eq!(processes(false, None).state, State::Missing);
     }
 
     #[test]

@@ -84,8 +84,8 @@ fn steps(facts: &Facts<'_>) -> Vec<String> {
     }
     if facts.parent.starts_with("supervisord") {
         return vec![
-            format!("in its [program:...] section of supervisor: environment={VARIABLE}=\"1\""),
-            "then: supervisorctl update (a restart of PHP alone keeps the old environment)".to_owned(),
+            format!("in its [program:...] section: environment={VARIABLE}=\"1\""),
+            "supervisorctl update   (restart alone keeps the old environment)".to_owned(),
         ];
     }
     let name = facts.program.file_name().and_then(|name| name.to_str()).and_then(plain);

@@ -63,7 +63,7 @@ pub fn exact(facts: &Facts<'_>) -> Advice {
         Some(false) => {
             let mut hint = steps(facts);
             hint.extend(SIDE_EFFECTS.map(str::to_owned));
-            Advice { reason: format!("it was started without {VARIABLE}=1"), hint }
+            Advice { reason: format!("started without {VARIABLE}=1"), hint }
         }
     }
 }
@@ -128,7 +128,8 @@ fn steps(facts: &Facts<'_>) -> Vec<String> {
         Sapi::Fpm | Sapi::Apache | Sapi::Embed => {
             let name = name.unwrap_or("it");
             vec![
-                format!("stop {name}, then start it with the variable: {VARIABLE}=1 {name} ..."),
+                format!("stop {name}, then start it with the variable:"),
+                format!("    {VARIABLE}=1 {name} ..."),
                 "(a reload keeps the old environment; a pool's `env[...]` comes too late)".to_owned(),
             ]
         }

@@ -232,7 +232,9 @@ fn signals_end_it_with_their_number() {
 /// copied to where that user can reach it.
 fn without_rights(folder: &TempDir) -> Command {
     let program = folder.path().join("tusktop");
-    fs::copy(env!("CARGO_BIN_EXE_tusktop"), &program).unwrap();
+    // By another process: children that this one starts meanwhile would hold the copy open for writing, and a file that
+    // is written cannot be run.
+    assert!(Command::new("cp").args([env!("CARGO_BIN_EXE_tusktop").as_ref(), &*program]).status().unwrap().success());
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
     let mut command = Command::new(program);
     command.env_clear().stdin(Stdio::null()).current_dir("/");

@@ -14,8 +14,8 @@ use servers::{Apache, FpmOptions, PATIENCE, PhpCli, PhpFpm, alone, copies, wait_
 use tusktop::model::{Master, TierState};
 use watch::Watch;
 
-fn with_variable() -> FpmOptions {
-    FpmOptions { env: vec![("USE_ZEND_DTRACE".into(), "1".into())], ..FpmOptions::default() }
+fn with_variable() -> Vec<(String, String)> {
+    vec![("USE_ZEND_DTRACE".into(), "1".into())]
 }
 
 fn master(watch: &Watch, pid: u32) -> Option<&Master> {
@@ -26,9 +26,11 @@ fn master(watch: &Watch, pid: u32) -> Option<&Master> {
 #[ignore = "needs root and PHP"]
 fn masters_of_one_image_are_told_apart_by_what_they_were_started_with() {
     let _alone = alone();
-    let plain = PhpFpm::start(FpmOptions::default());
+    let folder = tempfile::tempdir().unwrap();
+    let options = own_fpm(&folder);
+    let plain = PhpFpm::start(options.clone());
     let mut watch = Watch::start(0, Path::new("/"));
-    let mut variable = PhpFpm::start(with_variable());
+    let mut variable = PhpFpm::start(FpmOptions { env: with_variable(), ..options });
     let dtrace = |watch: &Watch, fpm: &PhpFpm| master(watch, fpm.master()).and_then(|master| master.dtrace);
     watch.until("both are read, the one that runs and the one that starts", |watch| {
         dtrace(watch, &plain).is_some() && dtrace(watch, &variable).is_some()
@@ -155,7 +157,7 @@ fn the_report_tells_masters_apart_and_says_what_to_type() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let options = own_fpm(&folder);
-    let with = PhpFpm::start(FpmOptions { env: with_variable().env, ..options.clone() });
+    let with = PhpFpm::start(FpmOptions { env: with_variable(), ..options.clone() });
     let (first, _) = report();
     let fpm = program(&first, &options.binary);
     assert_eq!((&first["running"], &fpm["processes"]), (&true.into(), &3.into()));
@@ -203,12 +205,14 @@ fn a_build_without_probes_is_told_who_ships_them_and_what_works_all_the_same() {
 fn a_tool_that_is_attached_without_the_semaphore_is_named_as_the_reason() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
-    let fpm = PhpFpm::start(own_fpm(&folder));
+    let options = own_fpm(&folder);
     let mut ebpf = aya::Ebpf::load_file(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/tusktop.bpf.o")).unwrap();
     let program: &mut aya::programs::UProbe = ebpf.program_mut("request").unwrap().try_into().unwrap();
     program.load().unwrap();
-    let offset = copies::site(fpm.binary(), "request__startup");
-    program.attach(offset, fpm.binary(), aya::programs::uprobe::UProbeScope::AllProcesses).unwrap();
+    let offset = copies::site(&options.binary, "request__startup");
+    // Before it runs, so that nobody who observes this machine is there first.
+    program.attach(offset, &options.binary, aya::programs::uprobe::UProbeScope::AllProcesses).unwrap();
+    let fpm = PhpFpm::start(options);
     let (report, code) = report();
     let requests = tier(self::program(&report, fpm.binary()), "requests").clone();
     assert_eq!((code, &requests["works"]), (Some(1), &false.into()), "{report:#}");

@@ -2,6 +2,7 @@
 
 use aya_ebpf::{
     EbpfContext,
+    bindings::BPF_RB_FORCE_WAKEUP,
     helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_probe_read_kernel},
     macros::raw_tracepoint,
     programs::RawTracePointContext,
@@ -59,7 +60,7 @@ fn try_fork(context: &RawTracePointContext) -> Option<()> {
     if PROCESSES.insert(child, process, 0).is_err() {
         add(stat::REQUESTS_FULL, 1);
     }
-    emit(EVENT_FORK, child, parent);
+    emit(EVENT_FORK, child, parent, 0);
     Some(())
 }
 
@@ -70,7 +71,8 @@ pub fn exec(context: RawTracePointContext) -> i32 {
     let _ = PROCESSES.remove(pid);
     let _ = REQUESTS.remove(bpf_get_current_pid_tgid());
     let _ = WAITING.remove(bpf_get_current_pid_tgid());
-    emit(EVENT_EXEC, pid, 0);
+    // Requests that wait in the ring without a wake-up would keep the kernel from one for this, too.
+    emit(EVENT_EXEC, pid, 0, BPF_RB_FORCE_WAKEUP);
     0
 }
 
@@ -86,15 +88,15 @@ pub fn exit(context: RawTracePointContext) -> i32 {
     let _ = WAITING.remove(bpf_get_current_pid_tgid());
     if pid == context.pid() {
         let _ = PROCESSES.remove(pid);
-        emit(EVENT_EXIT, pid, 0);
+        emit(EVENT_EXIT, pid, 0, 0);
     }
     0
 }
 
 #[inline(always)]
-fn emit(kind: u32, pid: u32, other: u32) {
+fn emit(kind: u32, pid: u32, other: u32, flags: u32) {
     let event = ProcessEvent { kind, pid, other, reserved: 0 };
-    if EVENTS.output::<ProcessEvent>(event, 0).is_err() {
+    if EVENTS.output::<ProcessEvent>(event, u64::from(flags)).is_err() {
         add(stat::RING_FULL, 1);
     }
 }

@@ -1,6 +1,6 @@
 //! The command line: what can be typed. What is typed there wins over the configuration file, see `config`.
 
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -10,7 +10,7 @@ use crate::config::{self, Color};
 ///
 /// Without a command it opens the live screen; when the output is no terminal, it prints one table.
 /// Sizes are in units of 1024 bytes. Exit codes: 0 fine, 1 failed, 2 wrong usage or configuration,
-/// 69 no procfs, 77 no permission, 130 and 143 ended by a signal.
+/// 69 no procfs, 77 no permission, 130 and 143 ended by a signal; with `snap -- COMMAND` that of the command.
 #[derive(Debug, Parser)]
 #[command(name = "tusktop", version, disable_help_subcommand = true)]
 pub struct Cli {
@@ -30,25 +30,73 @@ pub struct Cli {
 pub enum Command {
     /// Open the live screen (the default).
     Live,
-    /// Print one snapshot and exit.
+    /// Print one snapshot and exit; with a command, of the time that it runs.
     Snap(SnapArgs),
+    /// Say what can be observed here, what not, why, and what to type.
+    ///
+    /// Exit codes: 0 all tiers work for every PHP that runs, 1 some are missing, 69 no procfs, 77 no permission.
+    Doctor(DoctorArgs),
+    /// Wait for SIGCONT, then become a command.
+    #[command(hide = true)]
+    Become(BecomeArgs),
 }
 
 /// What to print.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct SnapArgs {
-    /// Time to collect for, such as 500ms, 5s, 2m or a number of seconds.
-    #[arg(short, long, default_value = "1s", value_parser = config::parse_duration)]
-    pub duration: Duration,
+    /// Time to collect for, such as 500ms, 5s, 2m or a number of seconds [default: 1s, or as long as the command runs].
+    #[arg(short, long, value_parser = config::parse_duration)]
+    pub duration: Option<Duration>,
     /// How to print it.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
+    /// Trace calls: of PHP functions, or of built-in functions by line, and of included files.
+    ///
+    /// Within --budget and --trace-limit; with a command every call of it, whatever that costs. It needs PHP with USDT
+    /// probes that was started with USE_ZEND_DTRACE=1, which is set for the command; `tusktop doctor` says what is missing.
+    #[arg(long, value_enum, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "functions")]
+    pub exact: Option<Exact>,
+    /// Write it to this file [default: standard output; with a command, standard error].
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Run this command and observe it, and what it starts, from the first PHP opcode to its end.
+    ///
+    /// USE_ZEND_DTRACE=1 is set for it, unless the variable is set already. Its input, output and exit code are its
+    /// own. With --duration the observation ends earlier than the command, if that takes longer.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// What is traced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Exact {
+    /// Calls of PHP functions.
+    Functions,
+    /// Calls of built-in functions by line, and included files.
+    Lines,
+}
+
+/// How to print the findings.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct DoctorArgs {
+    /// One line of JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to become.
+#[derive(Debug, Clone, Args)]
+pub struct BecomeArgs {
+    /// Command and its arguments.
+    #[arg(last = true, required = true)]
+    pub command: Vec<OsString>,
 }
 
 /// How a snapshot is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// For people.
+    #[default]
     Table,
     /// One line of JSON with all that is known.
     Json,
@@ -120,6 +168,15 @@ mod tests {
         {
             assert_eq!(parse(&format!("tusktop {line}")).unwrap_err().exit_code(), 2, "{line}");
         }
+    }
+
+    #[test]
+    fn everything_behind_two_dashes_belongs_to_the_command() {
+        let cli = parse("tusktop snap --format json -- php -d a=b x.php --format table -- -o y").unwrap();
+        let Some(Command::Snap(snap)) = cli.command else { panic!("it is snap") };
+        assert_eq!((snap.format, snap.output, snap.duration), (Format::Json, None, None));
+        assert_eq!(snap.command, ["php", "-d", "a=b", "x.php", "--format", "table", "--", "-o", "y"]);
+        assert!(parse("tusktop snap php x.php").is_err(), "a command needs the dashes");
     }
 
     #[test]

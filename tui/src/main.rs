@@ -10,17 +10,22 @@ use std::{
 use anyhow::Context as _;
 use clap::Parser as _;
 use jiff::tz::TimeZone;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::Instant,
+};
 use tusktop::{
     app::Keymap,
-    cli::{Cli, Command, Format, SnapArgs},
+    cli::{self, Cli, Command, DoctorArgs, SnapArgs},
     collect::{
         php::{self, ExactRequest, Order},
         proc,
     },
+    command::{self, CommandError, Held, Signals},
     config::{self, ConfigError, Environment, Settings},
-    export,
+    doctor,
     model::ExactKind,
+    output::{Output, OutputError},
     session::{self, Session},
     terminal,
     ui::theme::{self, ColorChoice, ThemeError},
@@ -33,8 +38,12 @@ const USAGE: u8 = 2;
 const UNAVAILABLE: u8 = 69;
 const NO_PERMISSION: u8 = 77;
 
+/// How long a snapshot is collected for when nothing else is said.
+const A_MOMENT: Duration = Duration::from_secs(1);
+const SAMPLER_STOPPED: &str = "the process sampler has stopped";
+
 fn main() -> ExitCode {
-    match run(&Cli::parse()) {
+    match run(Cli::parse()) {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -45,7 +54,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    if let Some(Command::Become(arguments)) = &cli.command {
+        // It is about to be another program: its settings are not ours to judge.
+        return Err(command::become_command(&arguments.command).into());
+    }
     if cli.default_config {
         io::stdout().write_all(config::DEFAULT_FILE.as_bytes())?;
         return Ok(ExitCode::SUCCESS);
@@ -58,10 +71,9 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let code = runtime.block_on(async {
         match cli.command {
             Some(Command::Snap(arguments)) => snap(&settings, arguments).await,
+            Some(Command::Doctor(arguments)) => doctor(&settings, arguments).await,
             None | Some(Command::Live) if can_draw() => live(&settings, screen).await,
-            None | Some(Command::Live) => {
-                snap(&settings, SnapArgs { duration: Duration::from_secs(1), format: Format::Table }).await
-            }
+            _ => snap(&settings, SnapArgs::default()).await,
         }
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -75,7 +87,7 @@ fn can_draw() -> bool {
 fn options(settings: &Settings) -> session::Options {
     session::Options {
         interval: settings.interval,
-        php: settings.php.then_some(php::Options { hz: settings.hz }),
+        php: settings.php.then_some(php::Options { hz: settings.hz, ..php::Options::default() }),
         proc: proc::Options::default(),
     }
 }
@@ -127,24 +139,79 @@ fn screen(settings: &Settings, environment: &Environment) -> anyhow::Result<term
 }
 
 async fn snap(settings: &Settings, arguments: SnapArgs) -> anyhow::Result<ExitCode> {
+    // Before anything runs: what is measured for an hour must not be lost to a misspelt folder.
+    let out = Output::open(&arguments)?;
+    if !arguments.command.is_empty() {
+        return snap_command(settings, &arguments, &out).await;
+    }
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let options = options(settings);
+    let mut options = options(settings);
+    if let (Some(php), Some(kind)) = (&mut options.php, arguments.exact) {
+        let (budget, limit) = (settings.budget, settings.trace_limit);
+        php.exact = Some(ExactRequest { kind: kind_of(kind), pool: None, pid: None, budget, limit });
+    }
     let snapshot = tokio::select! {
-        snapshot = session::once(&options, arguments.duration) => snapshot?,
+        snapshot = session::once(&options, arguments.duration.unwrap_or(A_MOMENT)) => snapshot?,
         _ = interrupt.recv() => return Ok(ended_by(SignalKind::interrupt())),
         _ = terminate.recv() => return Ok(ended_by(SignalKind::terminate())),
         _ = hangup.recv() => return Ok(ended_by(SignalKind::hangup())),
     };
-    let snapshot = snapshot.context("the process sampler has stopped")?;
+    out.print(&snapshot.context(SAMPLER_STOPPED)?, arguments.format)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn kind_of(exact: cli::Exact) -> ExactKind {
+    match exact {
+        cli::Exact::Functions => ExactKind::Functions,
+        cli::Exact::Lines => ExactKind::Lines,
+    }
+}
+
+/// Runs a command and prints what was seen of it. Its exit code is passed on, also when that cannot be printed.
+async fn snap_command(settings: &Settings, arguments: &SnapArgs, out: &Output) -> anyhow::Result<ExitCode> {
+    let program = command::resolve(&arguments.command[0], std::env::var_os("PATH").as_deref())?;
+    let held = Held::start(&arguments.command)?;
+    let signals = Signals::take()?;
+    let mut options = options(settings);
+    if let Some(php) = &mut options.php {
+        php.programs = command::programs(&program);
+        php.root = Some(held.pid());
+        php.exact = arguments.exact.map(|kind| ExactRequest {
+            kind: kind_of(kind),
+            pool: None,
+            pid: Some(held.pid()),
+            budget: f64::INFINITY,
+            limit: config::MAX_INTERVAL * 24,
+        });
+    }
+    let during = async |baseline: Instant| {
+        let mut running = held.release(signals);
+        running.wait_until(arguments.duration.map(|duration| baseline + duration)).await;
+        running
+    };
+    let (running, snapshot) = session::observe(&options, during).await?;
+    let status = running.end().await?;
+    let printed = snapshot.context(SAMPLER_STOPPED).and_then(|snapshot| Ok(out.print(&snapshot, arguments.format)?));
+    if let Err(error) = printed
+        && !is_broken_pipe(&error)
+    {
+        let _ = writeln!(io::stderr(), "tusktop: {error:#}");
+    }
+    Ok(ExitCode::from(command::code(status)))
+}
+
+async fn doctor(settings: &Settings, arguments: DoctorArgs) -> anyhow::Result<ExitCode> {
+    let report = doctor::examine(settings.hz).await;
     let mut out = io::BufWriter::new(io::stdout().lock());
-    match arguments.format {
-        Format::Table => export::write_table(&snapshot, &mut out)?,
-        Format::Json => export::write_json(&snapshot, &mut out)?,
+    if arguments.json {
+        report.write_json(&mut out)?;
+    } else {
+        report.write_text(&mut out)?;
     }
     out.flush()?;
-    Ok(ExitCode::SUCCESS)
+    Ok(ExitCode::from(report.code()))
 }
 
 /// The shell's way to say that a signal ended a program.
@@ -165,6 +232,12 @@ fn code_of(error: &anyhow::Error) -> u8 {
     }
     if error.is::<ThemeError>() {
         return USAGE;
+    }
+    if let Some(error) = error.downcast_ref::<CommandError>() {
+        return error.code();
+    }
+    if error.downcast_ref::<OutputError>().is_some_and(OutputError::is_permission) {
+        return NO_PERMISSION;
     }
     match error.downcast_ref::<proc::ProcError>() {
         Some(proc::ProcError::Root { .. }) => UNAVAILABLE,

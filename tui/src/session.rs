@@ -81,17 +81,27 @@ impl Session {
 /// # Errors
 /// [`ProcError`] when processes cannot be read at all. `Ok(None)` when the sampler has ended.
 pub async fn once(options: &Options, duration: Duration) -> Result<Option<Snapshot>, ProcError> {
+    let during = async |baseline: Instant| tokio::time::sleep_until(baseline + duration).await;
+    Ok(observe(options, during).await?.1)
+}
+
+/// Collects while `during` runs, which begins when PHP is attached and is told when that was. Gives what it returns, and
+/// the one snapshot of that time; `None` when the sampler has ended.
+///
+/// # Errors
+/// [`ProcError`] when processes cannot be read at all; then `during` has not run.
+pub async fn observe<T>(
+    options: &Options,
+    during: impl AsyncFnOnce(Instant) -> T,
+) -> Result<(T, Option<Snapshot>), ProcError> {
     let mut spine = Spine::new(options)?;
-    let snapshot = async {
-        spine.attach(ATTACH_LIMIT).await;
-        let baseline = Instant::now();
-        spine.round(Duration::ZERO).await?;
-        tokio::time::sleep_until(baseline + duration).await;
-        spine.round(ATTACH_LIMIT).await
-    }
-    .await;
+    spine.attach(ATTACH_LIMIT).await;
+    let baseline = Instant::now();
+    let begun = spine.round(Duration::ZERO).await.is_some();
+    let result = during(baseline).await;
+    let snapshot = if begun { spine.round(ATTACH_LIMIT).await } else { None };
     spine.end().await;
-    Ok(snapshot)
+    Ok((result, snapshot))
 }
 
 async fn live(
@@ -218,7 +228,11 @@ mod tests {
     use super::*;
 
     fn options(interval: Duration, php: bool) -> Options {
-        Options { interval, php: php.then_some(php::Options { hz: 0 }), proc: proc::Options::default() }
+        Options {
+            interval,
+            php: php.then_some(php::Options { hz: 0, ..php::Options::default() }),
+            proc: proc::Options::default(),
+        }
     }
 
     // The clock is paused: rates over the machine's own ticks need real time, those over the interval do not.

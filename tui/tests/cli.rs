@@ -41,6 +41,7 @@ fn help_names_every_command_and_option() {
     for word in [
         "live",
         "snap",
+        "doctor",
         "--config",
         "--interval",
         "--hz",
@@ -56,7 +57,11 @@ fn help_names_every_command_and_option() {
     }
     assert!(run(&["-h"]).stdout.len() < output.stdout.len());
     let snap = run(&["snap", "--help"]);
-    assert!(stdout(&snap).contains("--duration") && stdout(&snap).contains("--format"));
+    for word in ["--duration", "--format", "--output", "COMMAND", "USE_ZEND_DTRACE"] {
+        assert!(stdout(&snap).contains(word), "{word}");
+    }
+    assert!(stdout(&run(&["doctor", "--help"])).contains("--json"));
+    assert!(!stdout(&output).contains("become"), "what is not for people is not shown");
 }
 
 #[test]
@@ -227,7 +232,9 @@ fn signals_end_it_with_their_number() {
 /// copied to where that user can reach it.
 fn without_rights(folder: &TempDir) -> Command {
     let program = folder.path().join("tusktop");
-    fs::copy(env!("CARGO_BIN_EXE_tusktop"), &program).unwrap();
+    // By another process: children that this one starts meanwhile would hold the copy open for writing, and a file that
+    // is written cannot be run.
+    assert!(Command::new("cp").args([env!("CARGO_BIN_EXE_tusktop").as_ref(), &*program]).status().unwrap().success());
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
     let mut command = Command::new(program);
     command.env_clear().stdin(Stdio::null()).current_dir("/");
@@ -257,4 +264,91 @@ fn without_rights_memory_is_shown_and_a_notice_says_what_is_missing() {
     assert!(!snapshot.groups.is_empty());
     let notice = snapshot.notices.iter().find(|notice| notice.text.contains("CAP_BPF")).unwrap();
     assert_eq!(notice.hint, "sudo tusktop");
+}
+
+#[test]
+fn a_command_runs_with_its_own_output_and_code_also_when_php_is_not_observed() {
+    let folder = tempfile::tempdir().unwrap();
+    let command = ["snap", "--no-php", "--", "sh", "-c", "echo out; echo err >&2; exit 7"];
+    for mut tusktop in [tusktop(), without_rights(&folder)] {
+        let output = tusktop.args(command).output().unwrap();
+        assert_eq!((output.status.code(), stdout(&output)), (Some(7), "out\n"), "{}", stderr(&output));
+        assert!(stderr(&output).starts_with("err\n") && stderr(&output).contains("\nGROUP "), "{}", stderr(&output));
+    }
+    let file = folder.path().join("report");
+    let output = without_rights(&folder).args(["snap", "--", "sh", "-c", "kill -9 $$"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(137));
+    assert!(stderr(&output).contains("CAP_BPF") && stderr(&output).contains("sudo tusktop"), "{}", stderr(&output));
+    let output = tusktop().args(["snap", "--no-php", "-o"]).arg(&file).args(["--", "true"]).output().unwrap();
+    assert!(output.status.success() && output.stdout.is_empty() && output.stderr.is_empty(), "{}", stderr(&output));
+    assert!(fs::read_to_string(&file).unwrap().contains("\nGROUP "));
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_command_gets_the_environment_and_name_that_were_meant_for_it() {
+    let output = tusktop()
+        .env_clear()
+        .env("A", "b")
+        .args(["snap", "--no-php", "-o", "/dev/null", "--", "/usr/bin/env"])
+        .output()
+        .unwrap();
+    let mut lines: Vec<_> = stdout(&output).lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["A=b", "USE_ZEND_DTRACE=1"]);
+    let output = run(&["snap", "--no-php", "-o", "/dev/null", "--", "sh", "-c", "tr '\\0' ' ' < /proc/$$/cmdline"]);
+    assert!(stdout(&output).starts_with("sh -c tr "), "{}", stdout(&output));
+}
+
+#[test]
+fn a_command_that_cannot_run_is_said_before_anything_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = folder.path().join("made");
+    for (command, code, message) in [
+        ("no-such-program", 127, "cannot run no-such-program: it is not in any folder of PATH"),
+        ("/nonexistent/php", 127, "cannot run /nonexistent/php: there is no such file"),
+        ("/etc/passwd", 126, "cannot run /etc/passwd: it is not an executable file"),
+    ] {
+        let output = tusktop().env("PATH", "/usr/bin:/bin").args(["snap", "--no-php", "--", command]).output().unwrap();
+        assert_eq!((output.status.code(), &*output.stdout), (Some(code), &b""[..]), "{}", stderr(&output));
+        assert!(stderr(&output).contains(message), "{}", stderr(&output));
+    }
+    let output = tusktop().args(["snap", "-o", "/nonexistent/report", "--", "touch"]).arg(&made).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("cannot write /nonexistent/report") && !made.exists(), "{}", stderr(&output));
+    assert_eq!(run(&["snap", "php", "x.php"]).status.code(), Some(2), "a command stands behind two dashes");
+}
+
+#[test]
+fn a_command_that_is_signalled_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let ready = folder.path().join("ready");
+    let script = "trap 'echo bye; exit 5' TERM; touch \"$0\"; while :; do sleep 0.01; done";
+    let child = tusktop()
+        .args(["snap", "--no-php", "-o", "/dev/null", "--", "sh", "-c", script])
+        .arg(&ready)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !ready.exists() {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), stdout(&output)), (Some(5), "bye\n"));
+}
+
+#[test]
+fn doctor_without_rights_ends_with_77_and_says_what_to_type() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = without_rights(&folder).arg("doctor").output().unwrap();
+    assert_eq!(output.status.code(), Some(77), "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(text.contains("missing  privileges") && text.contains("> sudo tusktop doctor"), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 80) && !text.contains('\x1b'), "{text}");
+    let output = without_rights(&folder).args(["doctor", "--json"]).output().unwrap();
+    let report: serde_json::Value = serde_json::from_str(stdout(&output)).unwrap();
+    assert_eq!((&report["schema"], &report["complete"]), (&1.into(), &false.into()));
 }

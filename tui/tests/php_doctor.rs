@@ -1,17 +1,21 @@
 //! What each PHP master was started with, and what `tusktop doctor` says about it.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 
 mod servers;
 mod watch;
 
-use std::path::Path;
+use std::{
+    path::Path,
+    process::{Command, Output, Stdio},
+};
 
 use rustix::process::Signal;
-use servers::{Apache, FpmOptions, PATIENCE, PhpCli, PhpFpm, alone, wait_until};
+use servers::{Apache, FpmOptions, PATIENCE, PhpCli, PhpFpm, alone, copies, wait_until};
 use tusktop::model::{Master, TierState};
 use watch::Watch;
 
-fn with_variable() -> FpmOptions {
-    FpmOptions { env: vec![("USE_ZEND_DTRACE".into(), "1".into())], ..FpmOptions::default() }
+fn with_variable() -> Vec<(String, String)> {
+    vec![("USE_ZEND_DTRACE".into(), "1".into())]
 }
 
 fn master(watch: &Watch, pid: u32) -> Option<&Master> {
@@ -22,9 +26,11 @@ fn master(watch: &Watch, pid: u32) -> Option<&Master> {
 #[ignore = "needs root and PHP"]
 fn masters_of_one_image_are_told_apart_by_what_they_were_started_with() {
     let _alone = alone();
-    let plain = PhpFpm::start(FpmOptions::default());
+    let folder = tempfile::tempdir().unwrap();
+    let options = own_fpm(&folder);
+    let plain = PhpFpm::start(options.clone());
     let mut watch = Watch::start(0, Path::new("/"));
-    let mut variable = PhpFpm::start(with_variable());
+    let mut variable = PhpFpm::start(FpmOptions { env: with_variable(), ..options });
     let dtrace = |watch: &Watch, fpm: &PhpFpm| master(watch, fpm.master()).and_then(|master| master.dtrace);
     watch.until("both are read, the one that runs and the one that starts", |watch| {
         dtrace(watch, &plain).is_some() && dtrace(watch, &variable).is_some()
@@ -102,4 +108,131 @@ fn apache_has_one_master_also_after_a_graceful_restart() {
     );
     apache.get("/post/1");
     watch.until("it is as before", |watch| read(watch) == Some(vec![(apache.pid(), Some(false))]));
+}
+
+fn doctor(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tusktop"));
+    command.env("HOME", "/nonexistent").env_remove("TUSKTOP_CONFIG").stdin(Stdio::null());
+    command.arg("doctor").args(arguments).output().unwrap()
+}
+
+/// The report and its exit code.
+fn report() -> (serde_json::Value, Option<i32>) {
+    let output = doctor(&["--json"]);
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    (serde_json::from_slice(&output.stdout).unwrap(), output.status.code())
+}
+
+fn tier<'a>(program: &'a serde_json::Value, name: &str) -> &'a serde_json::Value {
+    program["tiers"].as_array().unwrap().iter().find(|tier| tier["name"] == name).unwrap()
+}
+
+/// The findings about one file; other PHP may run on the machine.
+fn program<'a>(report: &'a serde_json::Value, exe: &Path) -> &'a serde_json::Value {
+    let found = report["php"].as_array().unwrap().iter().find(|program| program["exe"] == exe.to_str().unwrap());
+    found.unwrap_or_else(|| panic!("{} is not in {report:#}", exe.display()))
+}
+
+/// A copy of php-fpm, whose processes are the test's alone.
+fn own_fpm(folder: &tempfile::TempDir) -> FpmOptions {
+    let binary = folder.path().join("php-fpm");
+    std::fs::copy(FpmOptions::default().binary, &binary).unwrap();
+    FpmOptions { binary, ..FpmOptions::default() }
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn the_machine_that_runs_the_tests_has_all_that_is_needed() {
+    let _alone = alone();
+    let (report, _) = report();
+    assert_eq!(report["schema"], 1);
+    for check in report["system"].as_array().unwrap() {
+        assert_eq!(check["state"], "ok", "{check:#}");
+    }
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn the_report_tells_masters_apart_and_says_what_to_type() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let options = own_fpm(&folder);
+    let with = PhpFpm::start(FpmOptions { env: with_variable(), ..options.clone() });
+    let (first, _) = report();
+    let fpm = program(&first, &options.binary);
+    assert_eq!((&first["running"], &fpm["processes"]), (&true.into(), &3.into()));
+    assert!(fpm["tiers"].as_array().unwrap().iter().all(|tier| tier["works"] == true), "{fpm:#}");
+
+    let without = PhpFpm::start(options.clone());
+    let (second, code) = report();
+    assert_eq!((&second["complete"], code), (&false.into(), Some(1)));
+    let fpm = program(&second, &options.binary);
+    assert_eq!((fpm["masters"].as_array().unwrap().len(), &fpm["processes"]), (2, &6.into()));
+    let master = |pid: u32| fpm["masters"].as_array().unwrap().iter().find(|master| master["pid"] == pid).unwrap();
+    assert_eq!((&master(with.master())["dtrace"], &master(without.master())["dtrace"]), (&true.into(), &false.into()));
+    assert!(master(with.master())["hint"].as_array().unwrap().is_empty());
+    assert!(master(without.master())["hint"].to_string().contains("USE_ZEND_DTRACE=1"));
+    for (name, works) in [("memory", true), ("requests", true), ("sampling", true), ("exact", false)] {
+        assert_eq!(tier(fpm, name)["works"], works, "{name}");
+    }
+    assert_eq!(tier(fpm, "exact")["state"], "off", "it can be used for the other master");
+
+    let output = doctor(&[]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains(&format!("pid {}: started without USE_ZEND_DTRACE=1", without.master())), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    assert!(text.chars().all(|c| c == '\n' || !c.is_control()));
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn a_build_without_probes_is_told_who_ships_them_and_what_works_all_the_same() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let binary = folder.path().join("php-fpm");
+    copies::without_probes(&FpmOptions::default().binary, &binary);
+    let _fpm = PhpFpm::start(FpmOptions { binary: binary.clone(), ..FpmOptions::default() });
+    let (report, code) = report();
+    let fpm = program(&report, &binary);
+    assert_eq!((code, fpm["probes"].as_array().unwrap().len()), (Some(1), 0));
+    assert_eq!((&tier(fpm, "requests")["works"], &tier(fpm, "exact")["state"]), (&true.into(), &"unavailable".into()));
+    assert!(fpm["masters"][0]["hint"].to_string().contains("Debian 13"), "{fpm:#}");
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn a_tool_that_is_attached_without_the_semaphore_is_named_as_the_reason() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let options = own_fpm(&folder);
+    let mut ebpf = aya::Ebpf::load_file(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/tusktop.bpf.o")).unwrap();
+    let program: &mut aya::programs::UProbe = ebpf.program_mut("request").unwrap().try_into().unwrap();
+    program.load().unwrap();
+    let offset = copies::site(&options.binary, "request__startup");
+    // Before it runs, so that nobody who observes this machine is there first.
+    program.attach(offset, &options.binary, aya::programs::uprobe::UProbeScope::AllProcesses).unwrap();
+    let fpm = PhpFpm::start(options);
+    let (report, code) = report();
+    let requests = tier(self::program(&report, fpm.binary()), "requests").clone();
+    assert_eq!((code, &requests["works"]), (Some(1), &false.into()), "{report:#}");
+    let reason = requests["reason"].as_str().unwrap();
+    assert!(reason.contains("another tool is attached") && reason.contains("bpftool"), "{reason}");
+    assert_eq!(fpm.get("www", "/post/1").status, 200, "PHP goes on");
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn nothing_stays_attached_after_the_report() {
+    let _alone = alone();
+    let _fpm = PhpFpm::start(FpmOptions::default());
+    let programs = || {
+        aya::programs::loaded_programs()
+            .flatten()
+            .map(|program| program.id())
+            .collect::<std::collections::BTreeSet<_>>()
+    };
+    let before = programs();
+    doctor(&[]);
+    wait_until(PATIENCE, || "all programs have gone".to_owned(), || programs().is_subset(&before));
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use aya::programs::loaded_programs;
-use servers::{FpmOptions, PATIENCE, PhpFpm, alone, wait_until};
+use servers::{FpmOptions, PATIENCE, PhpFpm, alone, copies, wait_until};
 use watch::Watch;
 
 /// What we load. Every attached probe and timer holds its program.
@@ -107,17 +107,8 @@ fn a_build_without_usdt_is_watched_through_its_functions() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let options = FpmOptions::default();
-    let mut bytes = std::fs::read(&options.binary).unwrap();
-    // Notes of another owner are not probes: this is what a build with --disable-dtrace looks like.
-    let places: Vec<_> =
-        bytes.windows(8).enumerate().filter(|(_, window)| window == b"stapsdt\0").map(|(at, _)| at).collect();
-    assert!(places.len() >= 11, "{} notes", places.len());
-    for at in places {
-        bytes[at..at + 7].copy_from_slice(b"another");
-    }
     let binary = folder.path().join("php-fpm");
-    std::fs::write(&binary, bytes).unwrap();
-    std::fs::set_permissions(&binary, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    copies::without_probes(&options.binary, &binary);
     let fpm = PhpFpm::start(FpmOptions { binary, ..options });
     let worker = fpm.workers("www");
     let mut watch = Watch::start(997, fpm.site().path());

@@ -321,3 +321,20 @@ fn panic_with_the_screen_up() {
     });
     assert!(matches!(end, Err(terminal::TerminalError::Panicked)), "{end:?}");
 }
+
+#[test]
+fn a_key_that_interrupts_reaches_a_command_once_and_its_report_is_printed() {
+    let mut command = tusktop();
+    // The shell waits for its child, and the kernel tells both of the key; only the trap says how often.
+    let script = "trap 'echo interrupted' INT; trap 'exit 6' TERM; echo ready; while :; do sleep 0.01; done";
+    command.args(["snap", "--", "sh", "-c", script]);
+    let mut terminal = Terminal::start(command, &[], 120, 200);
+    terminal.wait_for("the command", |screen| screen.contents().contains("ready"));
+    terminal.press("\x03");
+    terminal.wait_for("its trap", |screen| screen.contents().contains("interrupted"));
+    // Sent to tusktop alone, which passes it on.
+    terminal.kill(Signal::TERM);
+    let text = terminal.ends_with(6);
+    assert_eq!(text.matches("interrupted").count(), 1, "{text}");
+    assert!(text.contains("GROUP"), "{text}");
+}

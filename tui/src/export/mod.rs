@@ -1,6 +1,7 @@
 //! Snapshots as text for other programs and for people without a screen; each format is a function of a snapshot.
 
 mod columns;
+mod functions;
 mod json;
 mod problems;
 mod table;

@@ -7,10 +7,10 @@ use super::{
         Align::{Left, Right},
         Columns,
     },
-    problems,
+    functions, problems,
 };
 use crate::{
-    model::{Function, FunctionKind, Group, Level, Php, ProbeTier, Request, Snapshot, Target, TierState},
+    model::{Group, Level, Php, ProbeTier, Request, Snapshot, Target, TierState},
     text::{printable, truncate_end, truncate_start},
     units,
 };
@@ -30,7 +30,8 @@ pub fn write(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     groups(snapshot, out)?;
     let php = &*snapshot.php;
     targets(php, out)?;
-    functions(php, out)?;
+    functions::write(php, out)?;
+    functions::write_traced(php, out)?;
     routes(php, out)?;
     requests(php, out)?;
     problems::write(snapshot, out)?;
@@ -100,6 +101,7 @@ fn targets(php: &Php, out: &mut impl Write) -> io::Result<()> {
         ("PROCS", Right),
         ("REQUESTS", Left),
         ("SAMPLING", Left),
+        ("WAITING", Left),
         ("EXACT", Left),
         ("EXCEPTIONS", Left),
         ("ERRORS", Left),
@@ -114,6 +116,7 @@ fn targets(php: &Php, out: &mut impl Write) -> io::Result<()> {
             pids.len().to_string(),
             tier(tiers.requests.state, &tiers.requests.reason),
             tier(tiers.sampling.state, &tiers.sampling.reason),
+            seen(&tiers.waiting),
             tier(tiers.exact.state, &tiers.exact.reason),
             seen(&tiers.exceptions),
             seen(&tiers.errors),
@@ -121,28 +124,6 @@ fn targets(php: &Php, out: &mut impl Write) -> io::Result<()> {
         ]);
     }
     title(out, "php")?;
-    columns.write(out)
-}
-
-fn functions(php: &Php, out: &mut impl Write) -> io::Result<()> {
-    let samples: u64 = php.functions.iter().map(|function| function.self_samples).sum();
-    if samples == 0 {
-        return Ok(());
-    }
-    let mut hot: Vec<&Function> = php.functions.iter().filter(|function| function.total_samples > 0).collect();
-    hot.sort_by_key(|function| std::cmp::Reverse((function.self_samples, function.total_samples)));
-    let mut columns = Columns::new([("SELF", Right), ("TOTAL", Right), ("FUNCTION", Left), ("WHERE", Left)]);
-    let share = |count: u64| units::percent_column(count as f64 / samples as f64);
-    for function in hot.iter().take(ROWS) {
-        columns.row([
-            share(function.self_samples),
-            share(function.total_samples),
-            truncate_start(&called(function), PATH_COLUMNS).into_owned(),
-            location(function),
-        ]);
-    }
-    let left = hot.len().saturating_sub(ROWS);
-    title(out, &format!("hot functions ({samples} samples{})", more(left)))?;
     columns.write(out)
 }
 
@@ -262,18 +243,5 @@ fn seen(probes: &ProbeTier) -> String {
     match probes.state {
         TierState::On if !probes.reason.is_empty() => format!("on: {}", probes.reason),
         state => tier(state, &probes.reason),
-    }
-}
-
-fn called(function: &Function) -> String {
-    if function.class.is_empty() { function.name.to_string() } else { format!("{}::{}", function.class, function.name) }
-}
-
-fn location(function: &Function) -> String {
-    match function.kind {
-        FunctionKind::Internal => "(built in)".into(),
-        _ if function.file.is_empty() => "-".into(),
-        _ if function.line == 0 => path(&function.file),
-        _ => path(&format!("{}:{}", function.file, function.line)),
     }
 }

@@ -48,6 +48,12 @@ pub struct Target {
     pub sapi: Arc<str>,
     /// Built for threads (ZTS).
     pub zts: bool,
+    /// Names of its USDT probes, such as `request__startup`; empty for a build without them.
+    #[serde(default)]
+    pub probes: Vec<Arc<str>>,
+    /// Exported functions that can be attached to instead.
+    #[serde(default)]
+    pub functions: Vec<Arc<str>>,
     /// Processes that run it.
     pub pids: Vec<u32>,
     /// Those of them that were not forked from another one, in order of pid; bounded, see `masters_left_out`.
@@ -103,6 +109,9 @@ pub struct Tiers {
     pub requests: RequestsTier,
     /// Stacks by a timer.
     pub sampling: SamplingTier,
+    /// Waiting time, by the switches of the scheduler.
+    #[serde(default)]
+    pub waiting: ProbeTier,
     /// Every function call.
     pub exact: ExactTier,
     /// Exceptions.
@@ -121,7 +130,7 @@ pub struct Tiers {
 pub struct ProbeTier {
     /// State.
     pub state: TierState,
-    /// What it is seen by: `usdt` or `symbol`.
+    /// What it is seen by: `usdt`, `symbol` or, for waiting time, `sched_switch`.
     pub source: Option<Arc<str>>,
     /// Why it is not on, or what it does not show; empty when it shows all.
     #[serde(default)]

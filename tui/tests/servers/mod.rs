@@ -14,6 +14,7 @@
 #![expect(clippy::panic, reason = "a server that does not start fails the test that wanted it")]
 
 pub mod apache;
+pub mod copies;
 pub mod daemon;
 pub mod fastcgi;
 pub mod http;

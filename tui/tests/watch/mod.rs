@@ -54,7 +54,7 @@ impl Watch {
     pub fn start(hz: u32, scope: &Path) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (answers, samples) = mpsc::channel(2);
-        let handle = runtime.block_on(async { php::spawn(php::Options { hz }, answers) });
+        let handle = runtime.block_on(async { php::spawn(php::Options { hz, ..php::Options::default() }, answers) });
         let mut watch = Self {
             runtime,
             ticks: Some(handle.ticks),

@@ -81,7 +81,7 @@ impl PhpAggregate {
         let lines = calls::add(&sample, &mut stacks);
         requests.extend(notable(&mut finished).map(|(request, route)| ended(request, sample.now, route)));
         self.workers.update(&sample);
-        let php = Php {
+        let mut php = Php {
             functions: stacks.functions,
             stacks: stacks.stacks,
             routes: routes.finish(),
@@ -94,8 +94,11 @@ impl PhpAggregate {
             lines,
             targets: sample.targets,
         };
+        if sample.root.is_some() {
+            php.targets.retain(|target| !target.pids.is_empty());
+        }
         let mut notices = sample.notices;
-        notices.extend(of_tiers(&php.targets));
+        notices.extend(of_tiers(&php.targets, sample.root.is_some()));
         PhpPart {
             php: Arc::new(php),
             drops: sample.drops,
@@ -200,7 +203,7 @@ fn notable<'a, 'b>(
 }
 
 /// Says which tiers are missing, and what is not collected at all.
-fn of_tiers(targets: &[Target]) -> Vec<Notice> {
+fn of_tiers(targets: &[Target], one_command: bool) -> Vec<Notice> {
     let mut notices = Vec::new();
     for target in targets.iter().filter(|target| !target.pids.is_empty()) {
         let name = format!("PHP {} ({}, {})", target.version.as_deref().unwrap_or("?"), target.sapi, target.exe);
@@ -219,7 +222,14 @@ fn of_tiers(targets: &[Target]) -> Vec<Notice> {
         }
         notices.extend(failures::notices(&name, tiers));
     }
-    if targets.iter().all(|target| target.pids.is_empty()) {
+    let none = targets.iter().all(|target| target.pids.is_empty());
+    if none && one_command {
+        notices.push(Notice {
+            level: Level::Warning,
+            text: "the command ran no PHP that was seen".to_owned(),
+            hint: "PHP inside of a container or behind a server is not started by the command".to_owned(),
+        });
+    } else if none {
         notices.push(Notice {
             level: Level::Info,
             text: "no PHP is running; it shows here as soon as it starts".to_owned(),

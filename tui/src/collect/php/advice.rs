@@ -63,7 +63,7 @@ pub fn exact(facts: &Facts<'_>) -> Advice {
         Some(false) => {
             let mut hint = steps(facts);
             hint.extend(SIDE_EFFECTS.map(str::to_owned));
-            Advice { reason: format!("it was started without {VARIABLE}=1"), hint }
+            Advice { reason: format!("started without {VARIABLE}=1"), hint }
         }
     }
 }
@@ -84,8 +84,8 @@ fn steps(facts: &Facts<'_>) -> Vec<String> {
     }
     if facts.parent.starts_with("supervisord") {
         return vec![
-            format!("in its [program:...] section of supervisor: environment={VARIABLE}=\"1\""),
-            "then: supervisorctl update (a restart of PHP alone keeps the old environment)".to_owned(),
+            format!("in its [program:...] section: environment={VARIABLE}=\"1\""),
+            "supervisorctl update   (restart alone keeps the old environment)".to_owned(),
         ];
     }
     let name = facts.program.file_name().and_then(|name| name.to_str()).and_then(plain);
@@ -128,7 +128,8 @@ fn steps(facts: &Facts<'_>) -> Vec<String> {
         Sapi::Fpm | Sapi::Apache | Sapi::Embed => {
             let name = name.unwrap_or("it");
             vec![
-                format!("stop {name}, then start it with the variable: {VARIABLE}=1 {name} ..."),
+                format!("stop {name}, then start it with the variable:"),
+                format!("    {VARIABLE}=1 {name} ..."),
                 "(a reload keeps the old environment; a pool's `env[...]` comes too late)".to_owned(),
             ]
         }
@@ -184,7 +185,7 @@ mod tests {
     fn typed(facts: &Facts<'_>) -> String {
         let advice = exact(facts);
         assert!(advice.reason.contains("USE_ZEND_DTRACE=1"));
-        assert!(advice.hint.iter().all(|line| line.len() <= 78), "{:#?}", advice.hint);
+        assert!(advice.hint.iter().all(|line| line.len() <= 74), "{:#?}", advice.hint);
         let text = advice.hint.join("\n");
         assert!(text.contains("no JIT") && text.contains("recursion"), "side effects: {text}");
         text

@@ -24,7 +24,10 @@ pub enum AttachError {
     #[error("the path {0} cannot be handed to the kernel")]
     Path(PathBuf),
     /// Another tool attached the same site in another way.
-    #[error("another tool is attached to {path} at {offset:#x} without its semaphore; stop that tool first")]
+    #[error(
+        "another tool is attached to the same place ({offset:#x}) without its semaphore; \
+         end it, `bpftool perf` or `bpftool link` shows which it is, then start tusktop anew"
+    )]
     Conflict {
         /// File.
         path: PathBuf,

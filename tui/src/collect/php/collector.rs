@@ -17,6 +17,7 @@ use super::{
     event::{Event, RequestText},
     exact::Exact,
     failures::Failures,
+    family::Family,
     following::Following,
     kernel::{Kernel, KernelError},
     names::Names,
@@ -127,8 +128,15 @@ impl Collector {
             dropped: 0,
             stats: [0; stat::COUNT as usize],
         };
+        collector.following.family = options.root.map(Family::of);
+        for program in &options.programs {
+            collector.following.discovery.program(program);
+        }
         let found = collector.following.scan();
         collector.observe(found);
+        if let Some(request) = &options.exact {
+            collector.order(Order::Start(request.clone()));
+        }
         (collector, ring)
     }
 
@@ -159,6 +167,8 @@ impl Collector {
 
     /// Begins or ends exact tracing.
     fn order(&mut self, order: Order) {
+        // Whether a process can be traced is known of its master, which may be new.
+        self.following.masters();
         let pool = match &order {
             Order::Price(request) | Order::Start(request) => request.pool.clone(),
             Order::Stop => None,
@@ -185,8 +195,7 @@ impl Collector {
             match event {
                 Some(Event::Request(request)) => self.request_ended(*request),
                 Some(Event::Exec { pid }) => {
-                    self.following.end(pid);
-                    if let Some(mapped) = self.following.look(pid) {
+                    if let Some(mapped) = self.following.exec(pid) {
                         self.observe([(pid, mapped)]);
                     }
                 }
@@ -199,6 +208,9 @@ impl Collector {
 
     fn request_ended(&mut self, finished: FinishedRequest) {
         self.following.request(&finished.request);
+        if !self.following.counts(finished.request.pid) {
+            return;
+        }
         if self.recent.len() < FINISHED {
             self.recent.insert((finished.request.pid, finished.request.started_ns), finished.request.clone());
         }
@@ -220,13 +232,20 @@ impl Collector {
         self.drain(ring);
         for request in self.running.clone() {
             self.following.request(&request);
+            if !self.following.counts(request.pid) {
+                continue;
+            }
             self.recent.insert((request.pid, request.started_ns), request);
         }
+        self.running.retain(|request| self.following.counts(request.pid));
         let Some(kernel) = &mut self.kernel else { return };
         match turned.and_then(|()| kernel.take_counts()) {
             Ok(mut counts) => {
                 self.waits.settle(&mut counts, kernel.waiting(), monotonic());
                 for (key, counted) in counts {
+                    if !self.following.counts(key.pid) {
+                        continue;
+                    }
                     let room = self.stacks.len() < STACKS || self.stacks.contains_key(&key);
                     let Some(stack) = self.names.stack(kernel, key.stack).filter(|_| room) else {
                         self.lost += counted.samples + counted.waits;
@@ -266,6 +285,7 @@ impl Collector {
         let (exact, calls) = self.calls();
         let masters = self.following.masters();
         let mut sample = PhpSample {
+            root: self.following.family.as_ref().map(Family::root),
             now: now(),
             stacks: self.stacks.drain().map(|(_, count)| count).collect(),
             finished: std::mem::take(&mut self.finished),
@@ -279,6 +299,13 @@ impl Collector {
         };
         if let Some(kernel) = &self.kernel {
             (sample.failures, sample.compiles) = self.failures.take(&kernel.failures);
+        }
+        if self.following.family.is_some() {
+            // What ran is of interest here, not what still runs.
+            for (id, target) in sample.targets.iter_mut().enumerate() {
+                target.pids = sample.processes.iter().filter(|p| p.target == id).map(|p| p.pid).collect();
+                target.pids.dedup();
+            }
         }
         self.count(&mut sample);
         sample.notices.extend(self.following.discovery.failures().map(|error| Notice {

@@ -3,9 +3,13 @@
 
 use std::{
     collections::HashMap,
+    ffi::OsStr,
     fs::{self, File},
     io,
-    os::{fd::AsRawFd, unix::fs::MetadataExt},
+    os::{
+        fd::AsRawFd,
+        unix::{ffi::OsStrExt, fs::MetadataExt},
+    },
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -171,6 +175,21 @@ impl Discovery {
         }
     }
 
+    /// Looks at a program that need not run.
+    pub fn program(&mut self, path: &Path) {
+        // The file's own name tells its kind, also where an alternatives system links to it.
+        let Ok(path) = fs::canonicalize(path) else { return };
+        let Ok(metadata) = fs::metadata(&path) else { return };
+        let text = path.to_string_lossy();
+        let executable = match is_library(&path) && (text.contains("apache") || text.contains("httpd")) {
+            true => Path::new("apache2"),
+            false => &path,
+        };
+        if metadata.is_file() {
+            self.verdict(FileId::of(&metadata), &path, &path, executable);
+        }
+    }
+
     /// Files that look like PHP but could not be read.
     pub fn failures(&self) -> impl Iterator<Item = &ImageError> {
         self.failures.values()
@@ -179,7 +198,7 @@ impl Discovery {
     fn try_look(&mut self, pid: u32) -> io::Result<Look> {
         let handle = PathBuf::from(format!("/proc/{pid}/exe"));
         let id = FileId::of(&fs::metadata(&handle)?);
-        let executable = fs::read_link(&handle)?;
+        let executable = executable(pid)?;
         match self.verdict(id, &handle, &executable, &executable) {
             Verdict::Php(image) => {
                 let mapping = maps::of(pid)?.into_iter().find(|mapping| mapping.inode == id.inode);
@@ -244,6 +263,18 @@ impl Discovery {
         }
         self.files.insert(id, verdict);
         verdict
+    }
+}
+
+/// Path of the program that a process runs, without the kernel's mark of one that was deleted.
+pub fn executable(pid: u32) -> io::Result<PathBuf> {
+    let link = format!("/proc/{pid}/exe");
+    let path = fs::read_link(&link)?;
+    let deleted = fs::metadata(&link).is_ok_and(|metadata| metadata.nlink() == 0);
+    let text = path.as_os_str().as_bytes();
+    match text.strip_suffix(b" (deleted)").filter(|_| deleted) {
+        Some(unmarked) => Ok(PathBuf::from(OsStr::from_bytes(unmarked))),
+        None => Ok(path),
     }
 }
 

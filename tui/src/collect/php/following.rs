@@ -8,6 +8,7 @@ use super::{
     discover::{self, Discovery, Look, Mapped, Sapi},
     event::RequestText,
     exact::Candidate,
+    family::Family,
     masters,
 };
 use crate::model::Master;
@@ -48,9 +49,16 @@ pub struct Following {
     /// A server was found: workers that it forked in the meantime are looked for at the next tick.
     servers_found: bool,
     ticks: u32,
+    /// Only the descendants of one process are of interest.
+    pub family: Option<Family>,
 }
 
 impl Following {
+    /// Whether what a process does is of interest.
+    pub fn counts(&self, pid: u32) -> bool {
+        self.family.as_ref().is_none_or(|family| family.contains(pid))
+    }
+
     /// Looks at every process that lives and is not followed yet, and returns those that run PHP.
     pub fn scan(&mut self) -> Vec<(u32, Mapped)> {
         let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
@@ -107,6 +115,9 @@ impl Following {
 
     /// A followed process forked.
     pub fn fork(&mut self, parent: u32, child: u32) {
+        if let Some(family) = &mut self.family {
+            family.fork(parent, child);
+        }
         if let Some((image, bias)) = self.processes.get(&parent).map(|followed| (followed.image, followed.bias)) {
             self.add(child, image, parent, bias);
         }
@@ -118,12 +129,24 @@ impl Following {
         if image >= self.discovery.images.len() {
             return;
         }
+        if let Some(family) = &mut self.family {
+            family.look(request.pid);
+        }
         if !self.processes.contains_key(&request.pid) && self.look(request.pid).is_none() {
             self.add(request.pid, image, 0, None);
         }
         if let (Some(followed), Some(pool)) = (self.processes.get_mut(&request.pid), &request.pool) {
             followed.pool = Some(pool.clone());
         }
+    }
+
+    /// A process runs something else now; if that is PHP, it is followed.
+    pub fn exec(&mut self, pid: u32) -> Option<Mapped> {
+        if let Some(family) = &mut self.family {
+            family.look(pid);
+        }
+        self.end(pid);
+        self.look(pid)
     }
 
     /// A process ended, or runs something else now.
@@ -142,6 +165,7 @@ impl Following {
         let alive = self.processes.iter().map(|(&pid, followed)| (pid, followed, true));
         let mut processes: Vec<_> = alive
             .chain(ended.iter().map(|(pid, followed)| (*pid, followed, false)))
+            .filter(|(pid, ..)| self.counts(*pid))
             .map(|(pid, followed, alive)| PhpProcess {
                 pid,
                 target: followed.image,
@@ -163,8 +187,12 @@ impl Following {
             followed.bias.is_some()
                 && parent.is_none_or(|parent| (parent.image, parent.bias) != (followed.image, followed.bias))
         };
-        let mut pids: Vec<u32> =
-            self.processes.iter().filter(|(_, followed)| is_master(followed)).map(|(&pid, _)| pid).collect();
+        let mut pids: Vec<u32> = self
+            .processes
+            .iter()
+            .filter(|(pid, followed)| self.counts(**pid) && is_master(followed))
+            .map(|(&pid, _)| pid)
+            .collect();
         pids.sort_unstable();
         let mut found = Vec::with_capacity(pids.len());
         for pid in pids {

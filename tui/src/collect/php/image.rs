@@ -41,6 +41,14 @@ pub enum ImageError {
         /// File.
         path: PathBuf,
     },
+    /// Its table of sections was taken out, as some packers and `sstrip` do.
+    #[error(
+        "{path} has no section headers, so neither probes nor functions are found in it; install a build that has them"
+    )]
+    NoSections {
+        /// File.
+        path: PathBuf,
+    },
     /// The file is no ELF file that we understand.
     #[error("{path} is not an ELF file that can be read: {source}")]
     Elf {
@@ -95,6 +103,9 @@ impl Image {
         }
         let cache = ReadCache::new(file);
         let elf = object::File::parse(&cache).map_err(|source| ImageError::Elf { path: path.to_owned(), source })?;
+        if elf.sections().next().is_none() {
+            return Err(ImageError::NoSections { path: path.to_owned() });
+        }
         Ok(Self::from_elf(&elf))
     }
 
@@ -205,6 +216,26 @@ mod tests {
             let error = Image::read(&file.reopen().unwrap(), Path::new("/usr/sbin/strange")).unwrap_err();
             assert!(matches!(error, ImageError::Elf { .. }) && error.to_string().contains("/usr/sbin/strange"));
         }
+    }
+
+    #[test]
+    fn a_file_that_was_cut_anywhere_or_lost_its_sections_is_no_php_and_no_panic() {
+        let path = std::env::current_exe().unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let read = |bytes: &[u8]| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), bytes).unwrap();
+            Image::read(&file.reopen().unwrap(), Path::new("/usr/bin/php"))
+        };
+        for part in (0..64).map(|part| whole.len() / 64 * part) {
+            assert!(!matches!(read(&whole[..part]), Ok(Some(_))), "cut at {part}");
+        }
+        // e_shoff, e_shnum and e_shstrndx of the ELF header (elf(5)).
+        let mut without = whole;
+        without[0x28..0x30].fill(0);
+        without[0x3c..0x40].fill(0);
+        let error = read(&without).unwrap_err();
+        assert!(matches!(error, ImageError::NoSections { .. }), "{error}");
     }
 
     #[test]

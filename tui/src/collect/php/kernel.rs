@@ -4,6 +4,7 @@ mod failures;
 mod layout;
 mod probes;
 mod tracing;
+mod verify;
 
 use std::{io, path::PathBuf};
 
@@ -32,6 +33,7 @@ use super::{
 pub use failures::{FailureMaps, Tallies};
 pub use probes::Target;
 pub use tracing::{Subject, Tracing};
+pub use verify::{Verified, verify};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/tusktop.bpf.o"));
 

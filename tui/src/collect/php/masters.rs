@@ -4,15 +4,14 @@
 use std::{
     fs::{self, File},
     io::Read as _,
-    path::Path,
     sync::Arc,
 };
 
 use super::{
     advice::{self, Advice, Facts},
-    discover::Found,
+    discover::{self, Found},
     image::Image,
-    runtime::Runtime,
+    runtime::{Runtime, VARIABLE},
 };
 use crate::{
     collect::proc::cgroup::Membership,
@@ -40,13 +39,13 @@ pub fn read(pid: u32, found: &Found, script: Option<&str>) -> (Master, bool) {
     // Without it the advice is for a program that somebody has started by hand.
     let _ = File::open(format!("/proc/{pid}/cgroup")).and_then(|file| file.take(CGROUP).read_to_end(&mut cgroup));
     let membership = Membership::parse(&cgroup);
-    let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_else(|_| found.path.clone());
+    let program = discover::executable(pid).unwrap_or_else(|_| found.path.clone());
     let parent = parent(pid).and_then(|parent| fs::read_to_string(format!("/proc/{parent}/comm")).ok());
     let Advice { reason, hint } = match functions(&found.image) {
         Err(unusable) => unusable,
         Ok(()) => advice::exact(&Facts {
             sapi: found.sapi,
-            program: without_mark(&program),
+            program: &program,
             dtrace: runtime.dtrace,
             unknown: &runtime.unknown,
             unit: membership.unit,
@@ -93,10 +92,12 @@ pub fn exact(image: &Image, masters: &[Master]) -> ExactTier {
     }
     let not: Vec<&Master> = masters.iter().filter(|master| master.dtrace != Some(true)).collect();
     let Some(first) = not.first() else {
-        return match masters.is_empty() {
-            true => unavailable("nothing runs it now".to_owned(), Vec::new()),
-            false => ExactTier { state: TierState::Off, reason: "only on demand".to_owned(), hint: Vec::new() },
+        // Where nothing runs, nothing stands in its way but how it will be started.
+        let reason = match masters.is_empty() {
+            true => format!("on demand, for what is started with {VARIABLE}=1"),
+            false => "on demand".to_owned(),
         };
+        return ExactTier { state: TierState::Off, reason, hint: Vec::new() };
     };
     let named: Vec<String> = not.iter().take(NAMED).map(|master| master.pid.to_string()).collect();
     let more = if not.len() > NAMED { format!(" and {} more", not.len() - NAMED) } else { String::new() };
@@ -104,11 +105,7 @@ pub fn exact(image: &Image, masters: &[Master]) -> ExactTier {
     if not.len() == masters.len() {
         return unavailable(reason, first.hint.clone());
     }
-    ExactTier {
-        state: TierState::Off,
-        reason: format!("only on demand, and not for all: {reason}"),
-        hint: first.hint.clone(),
-    }
+    ExactTier { state: TierState::Off, reason: format!("on demand, but not for {reason}"), hint: first.hint.clone() }
 }
 
 /// Cuts a list to what a snapshot holds, and returns how many it lost.
@@ -116,10 +113,6 @@ pub fn bound(masters: &mut Vec<Master>) -> u32 {
     let lost = masters.len().saturating_sub(LISTED);
     masters.truncate(LISTED);
     lost as u32
-}
-
-fn without_mark(program: &Path) -> &Path {
-    program.to_str().and_then(|text| text.strip_suffix(" (deleted)")).map_or(program, Path::new)
 }
 
 #[cfg(test)]
@@ -161,11 +154,12 @@ mod tests {
         assert_eq!(both.state, TierState::Off);
         assert!(both.reason.contains("pid 9: not started so") && !both.reason.contains('7'), "{}", both.reason);
         assert_eq!(both.hint, ["restart 9"]);
-        assert_eq!(exact(&image, &[master(7, Some(true))]).reason, "only on demand");
+        assert_eq!(exact(&image, &[master(7, Some(true))]).reason, "on demand");
         for dtrace in [Some(false), None] {
             assert_eq!(exact(&image, &[master(9, dtrace)]).state, TierState::Unavailable);
         }
-        assert!(exact(&image, &[]).reason.contains("nothing runs it"));
+        let idle = exact(&image, &[]);
+        assert!(idle.state == TierState::Off && idle.reason.contains("USE_ZEND_DTRACE=1"));
     }
 
     #[test]

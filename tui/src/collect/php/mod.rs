@@ -2,9 +2,10 @@
 //! It hands over raw counts by pid; groups and rates are `aggregate`'s work.
 //!
 //! ```text
-//!  /proc, ELF ── following, discover, maps, image, sites, notes, operand, offsets ──┐
-//!  BPF object ── tiers, kernel, attach, btf, wire ────────────────────────────┼── collector ── PhpSample
-//!  ring, maps ── ring, event, names, waits ───────────────────────────────────┘
+//!  /proc, ELF ── following, discover, maps, image, sites, notes, operand, offsets ─┐
+//!  memory ── masters, runtime, advice ─────────────────────────────────────────────┤
+//!  BPF object ── tiers, kernel, attach, btf, wire ─────────────────────────────────┼── collector ── PhpSample
+//!  ring, maps ── ring, event, names, waits, family ────────────────────────────────┘
 //! ```
 
 mod advice;
@@ -16,8 +17,10 @@ mod event;
 mod exact;
 mod failure_sites;
 mod failures;
+mod family;
 mod following;
 mod image;
+mod installed;
 mod kernel;
 mod maps;
 mod masters;
@@ -32,7 +35,7 @@ mod tiers;
 mod waits;
 mod wire;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
@@ -41,21 +44,32 @@ pub use discover::Sapi;
 pub use event::{FinishedRequest, RequestText};
 pub use exact::{CallSums, ExactRequest, Order};
 pub use failures::{CatchPlace, CompileCount, CompiledText, FailureCount, FailureKind, FailureText};
+pub use installed::{installed, is_command_line};
+pub use kernel::{KernelError, Verified, verify};
 pub use names::{FunctionText, NamedStack};
+pub use runtime::VARIABLE;
 
 use super::{Sample, Tick};
 use crate::model::{Drops, Exact, Notice, Target};
 
 /// What the collector is asked for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Stack samples per second and CPU; 0 switches sampling off.
     pub hz: u32,
+    /// Programs that are attached at the start if they are PHP, so that nothing of a process that starts later is missed.
+    pub programs: Vec<PathBuf>,
+    /// Only this process and its descendants count; what other PHP does is left out.
+    pub root: Option<u32>,
+    /// Exact tracing that begins at the start.
+    pub exact: Option<ExactRequest>,
 }
 
 /// What the BPF programs saw since the last reading.
 #[derive(Debug, Clone, Default)]
 pub struct PhpSample {
+    /// Only this process and its descendants are in it; `None` for all.
+    pub root: Option<u32>,
     /// Images and what can be observed of them.
     pub targets: Vec<Target>,
     /// Processes that run PHP, and those that ended in the interval.

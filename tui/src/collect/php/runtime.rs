@@ -141,8 +141,10 @@ mod tests {
     fn what_cannot_be_read_has_a_reason() {
         let mut child = Command::new("sleep").arg("60").env(VARIABLE, "1").stdout(Stdio::null()).spawn().unwrap();
         let inode = std::fs::metadata("/usr/bin/sleep").unwrap().ino();
-        // The child may still be a copy of this test for a moment.
-        while !maps::of(child.id()).unwrap().iter().any(|mapping| mapping.inode == inode) {
+        // The child may still be a copy of this test, or on its way to be `sleep`: its environment comes last.
+        while !maps::of(child.id()).unwrap().iter().any(|mapping| mapping.inode == inode)
+            || environment(child.id()).is_none()
+        {
             std::thread::yield_now();
         }
         let mut image =

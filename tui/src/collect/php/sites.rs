@@ -85,6 +85,15 @@ impl Sites {
         self.probes.get(name).into_iter().flatten().cloned().collect()
     }
 
+    /// Names of all USDT probes, and of all exported functions that matter, in order.
+    pub fn names(&self) -> (Vec<&str>, Vec<&str>) {
+        let mut probes: Vec<_> = self.probes.keys().map(String::as_str).collect();
+        let mut functions: Vec<_> = self.functions.keys().copied().collect();
+        probes.sort_unstable();
+        functions.sort_unstable();
+        (probes, functions)
+    }
+
     /// Whether the image has any USDT probe.
     pub fn has_probes(&self) -> bool {
         !self.probes.is_empty()

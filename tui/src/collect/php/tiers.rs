@@ -17,11 +17,15 @@ use super::{
 use crate::model::{Master, ProbeTier, RequestsTier, SamplingTier, Target, TierState, Tiers};
 
 const LEFT: &str = "there were so many that where they are caught is no longer followed";
+/// Names of probes that are listed; PHP has eleven, a hostile file as many as it likes.
+const PROBES: usize = 32;
 const NOT_LOADED: &str = "the BPF programs are not loaded";
 
 /// State of the tiers of all images.
 #[derive(Debug)]
 pub struct ImageTiers {
+    /// The programs are loaded.
+    loaded: bool,
     sampling: SamplingTier,
     requests: Vec<RequestsTier>,
     failures: Vec<FailureTiers>,
@@ -35,6 +39,7 @@ impl ImageTiers {
     /// Starts sampling, where the programs are loaded and `hz` is not 0.
     pub fn start(kernel: Option<&mut Kernel>, hz: u32) -> Self {
         let unavailable = |reason| SamplingTier { state: TierState::Unavailable, hz: None, reason };
+        let loaded = kernel.is_some();
         let sampling = match kernel {
             _ if hz == 0 => {
                 SamplingTier { state: TierState::Off, hz: None, reason: "switched off by --hz 0".to_owned() }
@@ -46,6 +51,7 @@ impl ImageTiers {
             },
         };
         Self {
+            loaded,
             sampling,
             requests: Vec::new(),
             failures: Vec::new(),
@@ -98,22 +104,28 @@ impl ImageTiers {
             .zip(self.requests.iter().zip(&self.failures))
             .zip(of_image)
             .enumerate()
-            .map(|(id, ((found, (requests, failures)), mut masters))| Target {
-                exe: found.path.to_string_lossy().into(),
-                version: found.image.version.as_deref().map(Arc::from),
-                sapi: found.sapi.name().into(),
-                zts: found.image.zts,
-                pids: processes.iter().filter(|p| p.alive && p.target == id).map(|p| p.pid).collect(),
-                tiers: Tiers {
-                    requests: requests.clone(),
-                    sampling: self.sampling_of(&found.image),
-                    exact: masters::exact(&found.image, &masters),
-                    exceptions: failures.exceptions.clone(),
-                    errors: failures.errors.clone(),
-                    compiles: failures.compiles.clone(),
-                },
-                masters_left_out: masters::bound(&mut masters),
-                masters,
+            .map(|(id, ((found, (requests, failures)), mut masters))| {
+                let (probes, functions) = found.image.sites.names();
+                Target {
+                    exe: found.path.to_string_lossy().into(),
+                    version: found.image.version.as_deref().map(Arc::from),
+                    sapi: found.sapi.name().into(),
+                    zts: found.image.zts,
+                    probes: probes.into_iter().take(PROBES).map(Arc::from).collect(),
+                    functions: functions.into_iter().map(Arc::from).collect(),
+                    pids: processes.iter().filter(|p| p.alive && p.target == id).map(|p| p.pid).collect(),
+                    tiers: Tiers {
+                        requests: requests.clone(),
+                        sampling: self.sampling_of(&found.image),
+                        waiting: self.waiting_of(&found.image),
+                        exact: masters::exact(&found.image, &masters),
+                        exceptions: failures.exceptions.clone(),
+                        errors: failures.errors.clone(),
+                        compiles: failures.compiles.clone(),
+                    },
+                    masters_left_out: masters::bound(&mut masters),
+                    masters,
+                }
             })
             .collect()
     }
@@ -163,21 +175,23 @@ impl ImageTiers {
     }
 
     fn sampling_of(&self, image: &Image) -> SamplingTier {
-        let reason = if self.sampling.state != TierState::On {
-            return self.sampling.clone();
-        } else if image.zts {
-            "it is built for threads (ZTS), whose stacks this version does not read".to_owned()
-        } else if image.executor_globals.is_none() {
-            "it does not export executor_globals".to_owned()
-        } else if image.offsets.is_none() {
-            match &image.version {
-                Some(version) => format!("the layout of PHP {version} is not known"),
-                None => "its PHP version was not found in the file".to_owned(),
+        match unreadable(image) {
+            Some(reason) if self.sampling.state == TierState::On => {
+                SamplingTier { state: TierState::Unavailable, hz: None, reason }
             }
-        } else {
-            return self.sampling.clone();
-        };
-        SamplingTier { state: TierState::Unavailable, hz: None, reason }
+            _ => self.sampling.clone(),
+        }
+    }
+
+    fn waiting_of(&self, image: &Image) -> ProbeTier {
+        let unavailable = |reason| ProbeTier { state: TierState::Unavailable, source: None, reason };
+        match (self.loaded, unreadable(image)) {
+            (false, _) => unavailable(NOT_LOADED.to_owned()),
+            (true, Some(reason)) => unavailable(reason),
+            (true, None) => {
+                ProbeTier { state: TierState::On, source: Some("sched_switch".into()), reason: String::new() }
+            }
+        }
     }
 }
 
@@ -197,6 +211,22 @@ fn attach_sites(
 ) -> Result<Vec<Attachment>, KernelError> {
     let places: Vec<_> = sites.sites.iter().map(|(kind, site)| (*kind, site)).collect();
     kernel.attach(sites.program, AttachTarget { image, path: &found.handle(), pid: None }, &places)
+}
+
+/// Why stacks of an image cannot be walked; `None` when they can.
+fn unreadable(image: &Image) -> Option<String> {
+    if image.zts {
+        Some("it is built for threads (ZTS), whose stacks this version does not read".to_owned())
+    } else if image.executor_globals.is_none() {
+        Some("it does not export executor_globals".to_owned())
+    } else if image.offsets.is_none() {
+        Some(match &image.version {
+            Some(version) => format!("the layout of PHP {version} is not known"),
+            None => "its PHP version was not found in the file".to_owned(),
+        })
+    } else {
+        None
+    }
 }
 
 fn attach_requests(

@@ -1,0 +1,43 @@
+//! Asks the kernel what it says of every program of the object, without attaching any.
+
+use aya::{
+    Ebpf,
+    programs::{Program, ProgramError},
+};
+
+use super::{KernelError, OBJECT, concise, permission};
+
+/// What the kernel says of one program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// Name.
+    pub name: String,
+    /// Why it is refused; `None` when it is accepted.
+    pub refused: Option<String>,
+}
+
+/// Loads the object and each of its programs, and lets go of them again.
+///
+/// # Errors
+/// The object itself is refused: by rights, or for want of a kind of map.
+pub fn verify() -> Result<Vec<Verified>, KernelError> {
+    let mut ebpf = Ebpf::load(OBJECT).map_err(permission)?;
+    let mut verified: Vec<_> = ebpf
+        .programs_mut()
+        .map(|(name, program)| Verified {
+            name: name.to_owned(),
+            refused: load(program).err().map(|error| concise(&error)),
+        })
+        .collect();
+    verified.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(verified)
+}
+
+fn load(program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::UProbe(program) => program.load(),
+        Program::PerfEvent(program) => program.load(),
+        Program::RawTracePoint(program) => program.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}

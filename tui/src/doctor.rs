@@ -1,0 +1,56 @@
+//! `tusktop doctor`: what can be observed on this machine and of each PHP, why the rest cannot, and what to type.
+//!
+//! It asks the collector that the live screen has, so what it says is what the screen would show; all that is attached for
+//! it is detached when it ends. `system` looks at the machine, `report` judges, `text` prints for people.
+
+mod report;
+mod system;
+mod text;
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::{sync::mpsc, time::timeout};
+
+pub use report::{Program, Report, Tier};
+pub use system::{Check, State};
+
+use crate::{
+    collect::{
+        Sample, Tick,
+        php::{self, PhpSample},
+    },
+    model::{Level, Notice},
+};
+
+/// How long the collector may take to find and attach PHP, and then to detach.
+const ATTACH_LIMIT: Duration = Duration::from_secs(30);
+const DETACH_LIMIT: Duration = Duration::from_secs(5);
+
+/// Looks at everything, with stacks sampled at `hz` as they would be.
+pub async fn examine(hz: u32) -> Report {
+    let system = tokio::task::spawn_blocking(system::examine).await.unwrap_or_default();
+    let sample = sample(hz).await.unwrap_or_else(|| PhpSample {
+        notices: vec![Notice {
+            level: Level::Error,
+            text: "the PHP collector does not answer".to_owned(),
+            hint: "please report this".to_owned(),
+        }],
+        ..PhpSample::default()
+    });
+    Report::new(Timestamp::now(), system, sample)
+}
+
+/// One reading of the collector, which has ended by then.
+async fn sample(hz: u32) -> Option<PhpSample> {
+    let (answers, mut samples) = mpsc::channel(2);
+    let handle = php::spawn(php::Options { hz, programs: php::installed(), ..php::Options::default() }, answers);
+    handle.ticks.send(Tick { at: Instant::now() }).await.ok()?;
+    let sample = timeout(ATTACH_LIMIT, samples.recv()).await.ok()??;
+    drop(handle);
+    let _ = timeout(DETACH_LIMIT, async { while samples.recv().await.is_some() {} }).await;
+    match sample {
+        Sample::Php(sample) => Some(*sample),
+        Sample::Processes(_) => None,
+    }
+}

@@ -1,0 +1,287 @@
+//! The findings as one value: what `--json` prints and the exit code follows from.
+
+use std::{
+    io::{self, Write},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::system::{Check, PRIVILEGES, PROCESSES, State};
+use crate::{
+    collect::php::PhpSample,
+    model::{Master, Notice, ProbeTier, Target, TierState},
+};
+
+/// Version of the JSON layout: fields are added, not renamed.
+const SCHEMA: u32 = 1;
+/// Exit codes: some tiers are missing; nothing can be checked, of sysexits(3).
+const MISSING: u8 = 1;
+const UNAVAILABLE: u8 = 69;
+const NO_PERMISSION: u8 = 77;
+
+/// All findings.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// Version of the layout.
+    pub schema: u32,
+    /// When it was made.
+    pub at: Timestamp,
+    /// Version of this program.
+    pub tusktop: &'static str,
+    /// Host name.
+    pub host: String,
+    /// Everything works for every PHP in the list.
+    pub complete: bool,
+    /// Some PHP runs; if not, the list is of programs that are installed.
+    pub running: bool,
+    /// The machine.
+    pub system: Vec<Check>,
+    /// PHP images.
+    pub php: Vec<Program>,
+    /// What else the collector has to say.
+    pub notices: Vec<Notice>,
+    #[serde(skip)]
+    code: u8,
+}
+
+/// A PHP image with what works for it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Program {
+    /// Path.
+    pub exe: String,
+    /// PHP version; `None` when it was not found in the image.
+    pub version: Option<String>,
+    /// Server API.
+    pub sapi: String,
+    /// Built for threads.
+    pub zts: bool,
+    /// Names of its USDT probes.
+    pub probes: Vec<String>,
+    /// Exported functions that are attached to where there are no probes.
+    pub functions: Vec<String>,
+    /// Processes that run it.
+    pub processes: usize,
+    /// What can be observed.
+    pub tiers: Vec<Tier>,
+    /// Processes that others were forked from.
+    pub masters: Vec<Master>,
+    /// Masters that are not in the list.
+    pub masters_left_out: u32,
+}
+
+/// One way to observe PHP.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Tier {
+    /// Name.
+    pub name: &'static str,
+    /// State, as in a snapshot.
+    pub state: TierState,
+    /// It is on, or can be switched on for every process.
+    pub works: bool,
+    /// How it is seen; empty where there is nothing to say.
+    pub how: String,
+    /// Why it does not work, or not for all.
+    pub reason: String,
+}
+
+impl Tier {
+    fn new(name: &'static str, state: TierState, how: String, reason: &str) -> Self {
+        Self { name, state, works: state != TierState::Unavailable, how, reason: reason.to_owned() }
+    }
+
+    /// The same, but missing while some process stands in its way.
+    fn and(self, works: bool) -> Self {
+        Self { works: self.works && works, ..self }
+    }
+}
+
+/// Every tier is one line here.
+fn tiers(target: &Target) -> Vec<Tier> {
+    let tiers = &target.tiers;
+    let variable = target.masters.iter().all(|master| master.dtrace == Some(true));
+    let by = |source: &Option<Arc<str>>| match source.as_deref() {
+        Some("usdt") => "by its USDT probes".to_owned(),
+        Some("sched_switch") => "at each switch of a CPU".to_owned(),
+        Some(_) => "by its exported functions".to_owned(),
+        None => String::new(),
+    };
+    let probes = |name, tier: &ProbeTier| Tier::new(name, tier.state, by(&tier.source), &tier.reason);
+    let hz = tiers.sampling.hz.map(|hz| format!("{hz} times per second and CPU"));
+    vec![
+        Tier::new("memory", TierState::On, String::new(), ""),
+        Tier::new("requests", tiers.requests.state, by(&tiers.requests.source), &tiers.requests.reason),
+        Tier::new("sampling", tiers.sampling.state, hz.unwrap_or_default(), &tiers.sampling.reason),
+        probes("waiting", &tiers.waiting),
+        probes("exceptions", &tiers.exceptions),
+        probes("errors", &tiers.errors),
+        probes("compiles", &tiers.compiles),
+        Tier::new("exact", tiers.exact.state, String::new(), &tiers.exact.reason).and(variable),
+        Tier::new("execute", tiers.exact.state, String::new(), &tiers.exact.reason).and(variable),
+    ]
+}
+
+impl Program {
+    fn new(target: Target) -> Self {
+        Self {
+            tiers: tiers(&target),
+            exe: target.exe.to_string(),
+            version: target.version.as_deref().map(str::to_owned),
+            sapi: target.sapi.to_string(),
+            zts: target.zts,
+            probes: target.probes.iter().map(|name| name.to_string()).collect(),
+            functions: target.functions.iter().map(|name| name.to_string()).collect(),
+            processes: target.pids.len(),
+            masters: target.masters,
+            masters_left_out: target.masters_left_out,
+        }
+    }
+
+    fn works(&self) -> bool {
+        self.tiers.iter().all(|tier| tier.works) && self.masters_left_out == 0
+    }
+}
+
+impl Report {
+    /// Judges what was found.
+    pub fn new(at: Timestamp, system: Vec<Check>, sample: PhpSample) -> Self {
+        let running = sample.targets.iter().any(|target| !target.pids.is_empty());
+        let php: Vec<_> =
+            sample.targets.into_iter().filter(|target| !running || !target.pids.is_empty()).map(Program::new).collect();
+        let complete = system.iter().all(|check| check.state != State::Missing) && php.iter().all(Program::works);
+        let missing = |name| system.iter().any(|check| check.name == name && check.state == State::Missing);
+        let code = match complete {
+            _ if system.is_empty() || missing(PROCESSES) => UNAVAILABLE,
+            _ if missing(PRIVILEGES) => NO_PERMISSION,
+            true => 0,
+            false => MISSING,
+        };
+        Self {
+            schema: SCHEMA,
+            at,
+            tusktop: env!("CARGO_PKG_VERSION"),
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            complete,
+            running,
+            system,
+            php,
+            notices: sample.notices,
+            code,
+        }
+    }
+
+    /// Exit code: 0 everything works, 1 something is missing, 69 nothing could be looked at, 77 no permission.
+    pub fn code(&self) -> u8 {
+        self.code
+    }
+
+    /// Writes one line of JSON.
+    ///
+    /// # Errors
+    /// What `out` answers.
+    pub fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
+        serde_json::to_writer(&mut *out, self)?;
+        writeln!(out)
+    }
+
+    /// Writes it for people, 80 columns wide.
+    ///
+    /// # Errors
+    /// What `out` answers.
+    pub fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
+        super::text::write(self, out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ExactTier, RequestsTier, SamplingTier, Tiers};
+
+    fn on(source: &str) -> ProbeTier {
+        ProbeTier { state: TierState::On, source: Some(source.into()), reason: String::new() }
+    }
+
+    fn target(pids: &[u32], masters: Vec<Master>) -> Target {
+        Target {
+            exe: "/usr/sbin/php-fpm\x1b[2J".into(),
+            version: Some("8.2.36".into()),
+            sapi: "fpm".into(),
+            zts: false,
+            probes: vec!["request__startup".into()],
+            functions: Vec::new(),
+            pids: pids.to_vec(),
+            masters,
+            masters_left_out: 0,
+            tiers: Tiers {
+                requests: RequestsTier { state: TierState::On, source: Some("usdt".into()), reason: String::new() },
+                sampling: SamplingTier { state: TierState::On, hz: Some(99), reason: String::new() },
+                waiting: on("sched_switch"),
+                exact: ExactTier { state: TierState::Off, reason: "on demand".into(), hint: Vec::new() },
+                exceptions: on("symbol"),
+                errors: on("symbol"),
+                compiles: on("symbol"),
+            },
+        }
+    }
+
+    fn master(pid: u32, dtrace: Option<bool>) -> Master {
+        let hint = if dtrace == Some(true) { Vec::new() } else { vec!["restart it".to_owned()] };
+        Master { pid, dtrace, reason: "it was started without it".into(), hint, ..Master::default() }
+    }
+
+    fn check(name: &'static str, state: State) -> Check {
+        Check { name, state, found: "found".into(), hint: vec!["do this".into()] }
+    }
+
+    fn report(system: Vec<Check>, targets: Vec<Target>) -> Report {
+        Report::new(Timestamp::UNIX_EPOCH, system, PhpSample { targets, ..PhpSample::default() })
+    }
+
+    fn text(report: &Report) -> String {
+        let mut out = Vec::new();
+        report.write_text(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_exit_code_says_whether_everything_works_for_what_runs() {
+        let fine = || vec![check("kernel", State::Ok)];
+        let all = report(fine(), vec![target(&[1, 2], vec![master(1, Some(true))]), target(&[], Vec::new())]);
+        assert_eq!((all.code(), all.complete, all.php.len()), (0, true, 1));
+        for dtrace in [Some(false), None] {
+            let some = report(fine(), vec![target(&[1, 2], vec![master(1, Some(true)), master(2, dtrace)])]);
+            assert_eq!((some.code(), some.complete), (1, false));
+        }
+        let machine = report(vec![check("uprobes", State::Missing)], Vec::new());
+        assert_eq!(machine.code(), 1);
+        assert_eq!(report(vec![check(PRIVILEGES, State::Missing)], Vec::new()).code(), 77);
+        assert_eq!(
+            report(vec![check(PRIVILEGES, State::Missing), check(PROCESSES, State::Missing)], Vec::new()).code(),
+            69
+        );
+        assert_eq!(report(vec![check("lockdown", State::Warning)], Vec::new()).code(), 0);
+        assert_eq!(report(Vec::new(), Vec::new()).code(), 69);
+    }
+
+    #[test]
+    fn without_a_running_php_the_installed_ones_are_listed_and_nothing_is_missing() {
+        let installed = report(vec![check("kernel", State::Ok)], vec![target(&[], Vec::new())]);
+        assert_eq!((installed.running, installed.complete, installed.code()), (false, true, 0));
+        assert!(text(&installed).contains("No PHP is running. What follows"), "{}", text(&installed));
+        let none = report(vec![check("kernel", State::Ok)], Vec::new());
+        assert!(text(&none).contains("none is in the usual folders") && none.code() == 0);
+    }
+
+    #[test]
+    fn text_says_once_what_to_type_for_all_that_need_it_and_lets_nothing_through() {
+        let masters = vec![master(1, Some(false)), master(2, Some(true)), master(3, Some(false))];
+        let report = report(vec![check("kernel", State::Warning)], vec![target(&[1, 2, 3], masters)]);
+        let text = text(&report);
+        assert!(text.contains("pid 1, 3: it was started without it\n    restart it\n"), "{text}");
+        assert_eq!(text.matches("restart it").count(), 1);
+        assert!(text.contains("missing  exact") && text.contains("> do this") && text.contains("php-fpm·[2J"));
+        assert!(text.lines().all(|line| line.chars().count() <= 80 && line == line.trim_end()));
+    }
+}

@@ -1,0 +1,132 @@
+//! Hot functions, and traced calls, as tables.
+
+use std::{
+    cmp::Reverse,
+    io::{self, Write},
+};
+
+use super::{
+    columns::{
+        Align::{Left, Right},
+        Columns,
+    },
+    table::{PATH_COLUMNS, ROWS, more, path, title},
+};
+use crate::{
+    model::{Exact, ExactState, Function, FunctionKind, LineCalls, Php},
+    profile::{self, Basis, Scope},
+    text::truncate_start,
+    units,
+    view::HotTime,
+};
+
+/// Writes the functions in which time passed.
+pub(super) fn write(php: &Php, out: &mut impl Write) -> io::Result<()> {
+    let basis = Basis::of(php, HotTime::Both);
+    let all = profile::time(php, &Scope::All);
+    let hot = profile::functions(php, &Scope::All, basis);
+    if hot.is_empty() {
+        return Ok(());
+    }
+    let mut columns = Columns::new([
+        ("SELF", Right),
+        ("TOTAL", Right),
+        ("CPU", Right),
+        ("WAIT", Right),
+        ("FUNCTION", Left),
+        ("WHERE", Left),
+    ]);
+    let share = |ns: u64| units::percent_column(ns as f64 / basis.ns(all).max(1) as f64);
+    for row in hot.iter().take(ROWS) {
+        let function = &php.functions[row.of];
+        columns.row([
+            share(basis.ns(row.own)),
+            share(basis.ns(row.total)),
+            units::duration_ns(row.own.samples * basis.sample_ns),
+            units::duration_ns(row.own.wait_ns),
+            called(&function.class, &function.name),
+            location(function),
+        ]);
+    }
+    let (samples, waited) = (units::count(all.samples), units::duration_ns(all.wait_ns));
+    let left = more(hot.len().saturating_sub(ROWS));
+    title(out, &format!("hot functions (self: cpu + wait; {samples} samples, {waited} waiting{left})"))?;
+    columns.write(out)
+}
+
+/// Writes what tracing found, and which part was traced.
+pub(super) fn write_traced(php: &Php, out: &mut impl Write) -> io::Result<()> {
+    let Some(exact) = &php.exact else { return Ok(()) };
+    title(out, &format!("traced calls ({})", stands(exact)))?;
+    let mut columns = Columns::new([
+        ("CALLS", Right),
+        ("SELF", Right),
+        ("TOTAL", Right),
+        ("A CALL", Right),
+        ("FUNCTION", Left),
+        ("WHERE", Left),
+    ]);
+    let row = |calls: u64, self_ns: u64, total_ns: u64, function: String, place: String| {
+        let call = units::duration_ns(total_ns / calls.max(1));
+        [units::count(calls), units::duration_ns(self_ns), units::duration_ns(total_ns), call, function, place]
+    };
+    if let Some(lines) = &php.lines {
+        for line in lines.iter().take(ROWS) {
+            columns.row(row(line.calls, line.self_ns, line.total_ns, line_name(line), line_place(line)));
+        }
+    } else {
+        let mut traced: Vec<&Function> = php.functions.iter().filter(|function| function.calls.is_some()).collect();
+        traced.sort_by_key(|function| Reverse((function.self_ns, function.total_ns, function.calls)));
+        for function in traced.iter().take(ROWS) {
+            let [calls, own, total] =
+                [function.calls, function.self_ns, function.total_ns].map(Option::unwrap_or_default);
+            columns.row(row(calls, own, total, called(&function.class, &function.name), location(function)));
+        }
+        if traced.len() > ROWS {
+            writeln!(out, "the {ROWS} with the most self time of {}", traced.len())?;
+        }
+    }
+    columns.write(out)
+}
+
+/// Which part was traced, in words.
+fn stands(exact: &Exact) -> String {
+    let mut text = format!("{} calls", units::count(exact.calls));
+    match exact.traced_ratio {
+        Some(ratio) if ratio < 0.995 => {
+            text += &format!(", {} of PHP's CPU time; calls in all are about", units::percent(ratio));
+            let all = exact.calls as f64 / ratio.max(f64::MIN_POSITIVE);
+            text += &format!(" {}, an estimate", units::count(all as u64));
+        }
+        Some(_) => text += ", all of PHP's CPU time",
+        None => {}
+    }
+    match exact.state {
+        ExactState::Ended | ExactState::Unavailable => text += &format!("; {}", exact.reason),
+        ExactState::Counting => text += "; still counting calls to find the price",
+        ExactState::Priced | ExactState::Tracing => {}
+    }
+    text
+}
+
+fn called(class: &str, name: &str) -> String {
+    let name = if class.is_empty() { name.to_owned() } else { format!("{class}::{name}") };
+    truncate_start(&name, PATH_COLUMNS).into_owned()
+}
+
+fn location(function: &Function) -> String {
+    match function.kind {
+        FunctionKind::Internal => "(built in)".into(),
+        _ if function.file.is_empty() => "-".into(),
+        _ if function.line == 0 => path(&function.file),
+        _ => path(&format!("{}:{}", function.file, function.line)),
+    }
+}
+
+fn line_name(line: &LineCalls) -> String {
+    if line.included { "include".to_owned() } else { called(&line.class, &line.name) }
+}
+
+fn line_place(line: &LineCalls) -> String {
+    if line.included { path(&line.file) } else { path(&format!("{}:{}", line.file, line.line)) }
+}

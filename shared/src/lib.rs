@@ -29,7 +29,7 @@ pub use request::{
 };
 pub use stack::{
     CLASS_BYTES, Count, CountKey, FILE_BYTES, FUNCTION_BYTES, FUNCTION_EVAL, FUNCTION_INTERNAL, FUNCTION_USER,
-    FunctionName, MAX_FRAMES, NO_FUNCTION, NOT_WALKED, STACK_TRUNCATED, Stack, Wait, mix,
+    FunctionName, MAX_FRAMES, NO_FUNCTION, NOT_WALKED, OUTSIDE, STACK_TRUNCATED, Stack, Wait, mix,
 };
 
 /// Counters that the BPF programs keep, one `u64` per CPU each. The numbers are indexes of the `STATS` map.

@@ -74,6 +74,8 @@ pub struct Stack {
 
 /// Key of no stack: that of a wait whose stack was not walked. All keys of stacks that were walked are odd.
 pub const NOT_WALKED: u64 = 0;
+/// Key of no stack: that of a wait in a request while no PHP code ran, as when its body is read or its output is sent.
+pub const OUTSIDE: u64 = 2;
 
 /// A thread that is blocked.
 #[repr(C)]

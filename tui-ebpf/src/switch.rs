@@ -7,7 +7,7 @@ use aya_ebpf::{
     macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
-use tusktop_shared::{Config, Count, CountKey, NOT_WALKED, UNKNOWN_OFFSET, Wait, stat};
+use tusktop_shared::{Config, Count, CountKey, NOT_WALKED, OUTSIDE, UNKNOWN_OFFSET, Wait, stat};
 
 use crate::{
     maps::{IMAGES, ON_CPU, PROCESSES, REQUESTS, WAITING, WALKS, add},
@@ -108,7 +108,7 @@ fn leaves(context: &RawTracePointContext, config: &Config) -> Option<()> {
     }
     // SAFETY: a plain helper call.
     let now = unsafe { bpf_ktime_get_ns() };
-    let mut stack = NOT_WALKED;
+    let mut stack = OUTSIDE;
     if leaf != 0 {
         // SAFETY: the pointer is this CPU's slot, and a switch is not interrupted by another one.
         let walks = unsafe { &mut *WALKS.get_ptr_mut(0)? };
@@ -124,6 +124,7 @@ fn leaves(context: &RawTracePointContext, config: &Config) -> Option<()> {
             add(stat::WAIT_RUNS, 1);
             add(stat::WAIT_NS, spent);
         } else {
+            stack = NOT_WALKED;
             add(stat::WAITS_NOT_WALKED, 1);
         }
     }

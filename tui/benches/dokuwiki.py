@@ -44,9 +44,10 @@ def end(process):
 
 
 class DokuWiki:
-    """Use it in a `with`: both servers and the folder are gone at the end of it."""
+    """DokuWiki, or another script in its place, that answers with `text`. Use it in a `with`: both servers and the folder are gone at the end of it."""
 
-    def __init__(self):
+    def __init__(self, script=f"{PROGRAM}/doku.php", page=PAGE, text="Formatting Syntax", environment=None):
+        self.script, self.page, self.text, self.environment = script, page, text, environment or {}
         self.folder = tempfile.mkdtemp(prefix="tusktop-bench-")
         self.processes = []
         try:
@@ -95,8 +96,8 @@ http {{
     access_log off;
     {temporary}
     include /etc/nginx/fastcgi_params;
-    fastcgi_param SCRIPT_FILENAME {PROGRAM}/doku.php;
-    fastcgi_param SCRIPT_NAME /doku.php;
+    fastcgi_param SCRIPT_FILENAME {self.script};
+    fastcgi_param SCRIPT_NAME /{os.path.basename(self.script)};
     server {{
         listen 127.0.0.1:{self.port};
         location / {{ fastcgi_pass unix:{folder}/fpm.sock; }}
@@ -105,8 +106,8 @@ http {{
 """)
         self._run("nginx.out", "/usr/sbin/nginx", "-c", f"{folder}/nginx.conf", "-e", f"{folder}/nginx.log")
         wait_until("nginx", lambda: accepts(self.port), f"{folder}/nginx.log")
-        self.url = f"http://127.0.0.1:{self.port}{PAGE}"
-        if "Formatting Syntax" not in self.fetch():
+        self.url = f"http://127.0.0.1:{self.port}{self.page}"
+        if self.text not in self.fetch():
             raise SystemExit(f"{self.url} is not the page it should be; see {log}")
 
     def _write(self, name, text):
@@ -116,7 +117,10 @@ http {{
     def _run(self, log, *command):
         output = open(f"{self.folder}/{log}", "ab")
         command = ["setpriv", "--pdeathsig", "TERM", "--", *command]
-        self.processes.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True))
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env={**os.environ, **self.environment}
+        )
+        self.processes.append(process)
 
     def fetch(self):
         with urllib.request.urlopen(self.url, timeout=20) as answer:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""run.py TUSKTOP [throughput] [screen] [sample] [paint] [--quick]: measures a release build beside others, as root.
+"""run.py TUSKTOP [throughput] [screen] [sample] [call] [budget] [paint] [--quick]: measures a release build beside others, as root.
 
 All by default. Nothing here passes or fails: it prints ratios of things measured side by side in one run. Run it on a
 machine that does nothing else. --quick shortens everything to see whether it works; its figures mean nothing.
@@ -9,6 +9,8 @@ import os
 import platform
 import sys
 
+import budget
+import call_cost
 import first_paint
 import sample_cost
 import screen_cost
@@ -18,6 +20,8 @@ PARTS = {
     "throughput": (throughput.run, {"rounds": 2, "seconds": 2}),
     "screen": (screen_cost.run, {"rounds": 1, "seconds": 4}),
     "sample": (sample_cost.run, {"seconds": 3}),
+    "call": (call_cost.run, {"rounds": 1, "seconds": 1}),
+    "budget": (budget.run, {"rounds": 1, "seconds": 2}),
     "paint": (first_paint.run, {"rounds": 3}),
 }
 

@@ -77,13 +77,15 @@ pub(super) fn write_traced(php: &Php, out: &mut impl Write) -> io::Result<()> {
     } else {
         let mut traced: Vec<&Function> = php.functions.iter().filter(|function| function.calls.is_some()).collect();
         traced.sort_by_key(|function| Reverse((function.self_ns, function.total_ns, function.calls)));
-        for function in traced.iter().take(ROWS) {
+        // Without a budget all was traced, and whoever asked for that wants to see all of it.
+        let rows = if exact.budget_ratio.is_none() { traced.len() } else { ROWS };
+        for function in traced.iter().take(rows) {
             let [calls, own, total] =
                 [function.calls, function.self_ns, function.total_ns].map(Option::unwrap_or_default);
             columns.row(row(calls, own, total, called(&function.class, &function.name), location(function)));
         }
-        if traced.len() > ROWS {
-            writeln!(out, "the {ROWS} with the most self time of {}", traced.len())?;
+        if traced.len() > rows {
+            writeln!(out, "the {rows} with the most self time of {}", traced.len())?;
         }
     }
     columns.write(out)

@@ -176,6 +176,8 @@ fn routes<'a>(screen: &Screen<'a>, scope: &Scope) -> Vec<&'a Route> {
         .php
         .routes
         .iter()
+        // Code outside of any known request has no name of its own; it shows in the hot list.
+        .filter(|r| r.requests > 0 || !route_name(r).is_empty())
         .filter(|r| scope.has(r) && filter.has(&[&r.route, &r.script, &r.method, &r.group]))
         .collect();
     let by = |a: Option<f64>, b: Option<f64>| b.unwrap_or(-1.0).total_cmp(&a.unwrap_or(-1.0));

@@ -321,7 +321,7 @@ impl Collector {
         let Some(kernel) = &mut self.kernel else { return (None, Vec::new()) };
         let sums = self.exact.take(kernel);
         let calls = sums.into_iter().map(|(key, sums)| (self.names.function(kernel, key), sums)).collect();
-        (self.exact.status(), calls)
+        (self.exact.status(kernel), calls)
     }
 
     fn count(&mut self, sample: &mut PhpSample) {

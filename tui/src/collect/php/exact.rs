@@ -249,13 +249,7 @@ impl Exact {
         since: Instant,
         now: Instant,
     ) {
-        let calls = kernel.stat(stat::CALLS);
-        let new = calls.saturating_sub(self.seen_calls);
-        self.seen_calls = calls;
-        self.calls += new;
-        self.budget.earn(now - self.looked);
-        self.budget.pay(new as f64 * self.call_s(kernel));
-        self.looked = now;
+        self.account(kernel, now);
         let Some(request) = &self.request else { return };
         if now - since >= request.limit {
             let reason = format!("its limit of {} s is reached", request.limit.as_secs());
@@ -293,6 +287,17 @@ impl Exact {
                 return;
             }
         }
+    }
+
+    /// Takes in what was traced since the last look, and pays for it.
+    fn account(&mut self, kernel: &Kernel, now: Instant) {
+        let calls = kernel.stat(stat::CALLS);
+        let new = calls.saturating_sub(self.seen_calls);
+        self.seen_calls = calls;
+        self.calls += new;
+        self.budget.earn(now - self.looked);
+        self.budget.pay(new as f64 * self.call_s(kernel));
+        self.looked = now;
     }
 
     /// What tracing one call costs: two hits and the time in their programs.
@@ -390,9 +395,12 @@ impl Exact {
     }
 
     /// How it stands; `None` when it was never asked for.
-    pub fn status(&mut self) -> Option<model::Exact> {
-        let request = self.request.as_ref()?;
+    pub fn status(&mut self, kernel: &Kernel) -> Option<model::Exact> {
         let now = Instant::now();
+        if matches!(self.state, State::Tracing { .. }) {
+            self.account(kernel, now);
+        }
+        let request = self.request.as_ref()?;
         let (state, running) = match self.state {
             State::Idle => return None,
             State::Counting { .. } => (ExactState::Counting, None),
@@ -402,7 +410,7 @@ impl Exact {
             State::Unavailable => (ExactState::Unavailable, None),
         };
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as f64;
-        let call_s = self.price.map(|price| price.call_s);
+        let call_s = (self.hit.is_some() && self.calls > 0 || self.price.is_some()).then(|| self.call_s(kernel));
         Some(model::Exact {
             state,
             kind: request.kind,

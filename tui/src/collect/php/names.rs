@@ -7,7 +7,7 @@ use std::{
 
 use tusktop_shared::{
     CLASS_BYTES, FILE_BYTES, FUNCTION_BYTES, FUNCTION_EVAL, FUNCTION_INTERNAL, FunctionName, NO_FUNCTION, NOT_WALKED,
-    STACK_TRUNCATED,
+    OUTSIDE, STACK_TRUNCATED,
 };
 
 use super::kernel::Kernel;
@@ -41,8 +41,9 @@ pub struct NamedStack {
 const STACKS: usize = 6_000;
 const NAMES: usize = 12_000;
 
-/// What stands for the functions of waits whose stack was not walked.
-const NOT_WALKED_NAME: &str = "(outside of functions, or too many waits)";
+/// What stands for the functions of waits that have none.
+const NOT_WALKED_NAME: &str = "(too many waits to tell apart)";
+const OUTSIDE_NAME: &str = "(before or after PHP code)";
 
 /// Names that were read so far.
 #[derive(Debug)]
@@ -52,6 +53,7 @@ pub struct Names {
     stacks: HashMap<u64, Arc<NamedStack>>,
     unknown: Arc<FunctionText>,
     not_walked: Arc<NamedStack>,
+    outside: Arc<NamedStack>,
 }
 
 impl Default for Names {
@@ -67,6 +69,7 @@ impl Default for Names {
             stacks: HashMap::new(),
             unknown: unknown("?"),
             not_walked: Arc::new(NamedStack { frames: vec![unknown(NOT_WALKED_NAME)], truncated: false }),
+            outside: Arc::new(NamedStack { frames: vec![unknown(OUTSIDE_NAME)], truncated: false }),
         }
     }
 }
@@ -76,6 +79,9 @@ impl Names {
     pub fn stack(&mut self, kernel: &Kernel, key: u64) -> Option<Arc<NamedStack>> {
         if key == NOT_WALKED {
             return Some(self.not_walked.clone());
+        }
+        if key == OUTSIDE {
+            return Some(self.outside.clone());
         }
         if let Some(stack) = self.stacks.get(&key) {
             return Some(stack.clone());

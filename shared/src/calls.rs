@@ -29,6 +29,8 @@ pub mod call {
     pub const RETURN: u32 = 4;
     /// Calls are only counted.
     pub const COUNT: u32 = 5;
+    /// A file is compiled (`compile__file__entry`).
+    pub const COMPILE: u32 = 7;
     /// Nothing is done: for finding out what a hit costs.
     pub const NOTHING: u32 = 6;
 }
@@ -172,7 +174,7 @@ pub struct Traced {
     pub current: u32,
     /// Number of the request, from 1.
     pub request: u64,
-    /// Name, file, line and class of the function that is entered.
+    /// Name, file, line and class of the function that is entered; path and name of a file that is compiled.
     pub arguments: [Argument; 4],
     /// Their values at the last hit.
     pub values: [u64; 4],

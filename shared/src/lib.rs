@@ -28,8 +28,8 @@ pub use request::{
     TITLE_BYTES, URI_BYTES,
 };
 pub use stack::{
-    CLASS_BYTES, Count, CountKey, FILE_BYTES, FUNCTION_BYTES, FUNCTION_EVAL, FUNCTION_INTERNAL, FUNCTION_USER,
-    FunctionName, MAX_FRAMES, NO_FUNCTION, NOT_WALKED, OUTSIDE, STACK_TRUNCATED, Stack, Wait, mix,
+    CLASS_BYTES, Count, CountKey, FILE_BYTES, FUNCTION_BYTES, FUNCTION_COMPILE, FUNCTION_EVAL, FUNCTION_INTERNAL,
+    FUNCTION_USER, FunctionName, MAX_FRAMES, NO_FUNCTION, NOT_WALKED, OUTSIDE, STACK_TRUNCATED, Stack, Wait, mix,
 };
 
 /// Counters that the BPF programs keep, one `u64` per CPU each. The numbers are indexes of the `STATS` map.

@@ -16,6 +16,9 @@ pub const FUNCTION_USER: u32 = 2;
 /// The code of an `eval`.
 pub const FUNCTION_EVAL: u32 = 4;
 
+/// No function: a file is compiled.
+pub const FUNCTION_COMPILE: u32 = 8;
+
 /// Set in [`Stack::flags`] when the stack was deeper than [`MAX_FRAMES`].
 pub const STACK_TRUNCATED: u32 = 1;
 

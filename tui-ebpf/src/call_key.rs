@@ -6,7 +6,7 @@ use aya_ebpf::{
     helpers::{bpf_get_current_uid_gid, generated::bpf_probe_read_kernel},
     programs::ProbeContext,
 };
-use tusktop_shared::{FUNCTION_INTERNAL, REGISTER_WORDS, REMEMBERED, Traced, call, mix, stat};
+use tusktop_shared::{FUNCTION_COMPILE, FUNCTION_INTERNAL, REGISTER_WORDS, REMEMBERED, Traced, call, mix, stat};
 
 use crate::{
     arguments::register,
@@ -154,6 +154,27 @@ fn is_interned(text: u64) -> bool {
 fn hash_of_text(text: u64) -> u64 {
     let mut head = StringHead { hash: 0, len: 0 };
     if fetch_string_head(text.wrapping_sub(STRING_TEXT), &mut head) { head.hash } else { 0 }
+}
+
+/// Makes the key of the file that is being compiled, by its path where that is known already, else by its name as the code has
+/// it. No PHP code needs to run: a script itself is compiled, too.
+#[inline(never)]
+pub fn make_compile_key(traced: &mut Traced) {
+    const PAGE: u64 = 4096;
+    let path = if traced.values[0] >= PAGE { traced.values[0] } else { traced.values[1] };
+    let file = path.wrapping_sub(STRING_TEXT);
+    let hash = string_key(file, &mut traced.text_room);
+    if hash == 0 {
+        add(stat::CALLS_UNREAD, 1);
+        return;
+    }
+    let user = bpf_get_current_uid_gid() as u32;
+    let key = mix(mix(u64::from(user), u64::from(FUNCTION_COMPILE)), hash) | 1;
+    traced.function_room[FUNCTION_KIND] = u64::from(FUNCTION_COMPILE);
+    traced.function_room[FUNCTION_NAME] = 0;
+    traced.function_room[FUNCTION_SCOPE] = 0;
+    traced.hit.key = key;
+    keep(traced, key, file, 0);
 }
 
 /// Makes the key of the call that is being entered and keeps its name; the key is 0 when it does not count or cannot be read.

@@ -15,7 +15,7 @@ use tusktop_shared::{
 };
 
 use crate::{
-    call_key::{fetch_arguments, fetch_stack_pointer, make_key, recall, remember},
+    call_key::{fetch_arguments, fetch_stack_pointer, make_compile_key, make_key, recall, remember},
     maps::{CALLS, IMAGES, NO_CALLS, PROCESSES, TRACED, add},
 };
 
@@ -104,6 +104,13 @@ fn enter(context: &ProbeContext, slot: u32, kind: u32, now: u64) -> Option<()> {
     if remembers {
         fetch_arguments(context, traced);
         recall(traced);
+    }
+    if kind == call::COMPILE {
+        fetch_arguments(context, traced);
+        make_compile_key(traced);
+        if hit!(traced, key) == 0 {
+            return None;
+        }
     }
     if hit!(traced, key) == 0 {
         make_key(traced, kind);

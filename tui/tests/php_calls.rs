@@ -176,3 +176,16 @@ fn built_in_functions_are_told_by_the_line_that_calls_them() {
     let inside = watch.calls[&("random_int".to_owned(), line_of("$n + random_int"))];
     assert_eq!(map.total_ns, map.self_ns + inside.total_ns);
 }
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn an_included_file_has_its_time_and_that_of_its_compilation() {
+    let _alone = alone();
+    let watch = traced(&["include"], ExactKind::Lines);
+    let file = |name: &str| {
+        let found = watch.files.iter().find(|(function, file)| function == name && file.ends_with("/work.php"));
+        found.map(|_| watch.calls_of(name).calls)
+    };
+    assert_eq!(file("{compile}"), Some(1));
+    assert_eq!(file("{main}"), Some(1));
+}

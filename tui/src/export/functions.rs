@@ -126,7 +126,11 @@ fn location(function: &Function) -> String {
 }
 
 fn line_name(line: &LineCalls) -> String {
-    if line.included { "include".to_owned() } else { called(&line.class, &line.name) }
+    match &*line.name {
+        "{compile}" => "compile".to_owned(),
+        _ if line.included => "include".to_owned(),
+        _ => called(&line.class, &line.name),
+    }
 }
 
 fn line_place(line: &LineCalls) -> String {

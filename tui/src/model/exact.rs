@@ -67,7 +67,7 @@ pub struct Exact {
 /// A built-in function called on one line, or a file that was included, as traced.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LineCalls {
-    /// Function; `{main}` for an included file as a whole.
+    /// Function; `{main}` for an included file as a whole, `{compile}` for its compilation.
     pub name: Arc<str>,
     /// Its class; empty for plain functions.
     pub class: Arc<str>,

@@ -156,6 +156,7 @@ fn rows<'a>(screen: &'a Screen<'a>) -> Vec<CallRow<'a>> {
 
 fn line(line: &LineCalls) -> CallRow<'_> {
     let name = match (line.included, line.class.is_empty()) {
+        (true, _) if &*line.name == "{compile}" => Cow::Borrowed("compile"),
         (true, _) => Cow::Borrowed("include"),
         (false, true) => Cow::Borrowed(&*line.name),
         (false, false) => Cow::Owned(format!("{}::{}", line.class, line.name)),

@@ -180,6 +180,9 @@ switch ($argv[2] ?? 'everything') {
     case 'fibers':
         fibers();
         break;
+    case 'include':
+        require __DIR__ . '/work.php';
+        break;
     case 'deep':
         deep((int) $argv[3]);
         break;

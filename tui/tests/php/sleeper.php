@@ -2,8 +2,17 @@
 
 declare(strict_types=1);
 
-// Sleeps a little, for ever: most of its time is waiting.
+// Sleeps a little, for ever, below as many frames as its argument says: most of its time is waiting.
 
-while (true) {
-    usleep(50_000);
+function descend(int $depth): void
+{
+    if ($depth > 1) {
+        descend($depth - 1);
+        return;
+    }
+    while (true) {
+        usleep(10_000);
+    }
 }
+
+descend((int) ($argv[1] ?? 1));

@@ -3,7 +3,7 @@
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a collector that does not answer fails the test that asked it")]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     time::{Duration, Instant},
 };
@@ -38,6 +38,8 @@ pub struct Watch {
     pub stacks: Vec<StackCount>,
     /// All traced calls, by function as `class::name` and line.
     pub calls: BTreeMap<(String, u32), CallSums>,
+    /// Functions of traced calls with their files.
+    pub files: BTreeSet<(String, String)>,
     /// Traced calls without a time of their own.
     pub untimed: u64,
     /// Exceptions and errors of the test's own files.
@@ -65,6 +67,7 @@ impl Watch {
             finished: Vec::new(),
             stacks: Vec::new(),
             calls: BTreeMap::new(),
+            files: BTreeSet::new(),
             untimed: 0,
             failures: Vec::new(),
             compiles: Vec::new(),
@@ -90,6 +93,7 @@ impl Watch {
         self.stacks.extend(self.last.stacks.iter().cloned());
         self.untimed += self.last.work.calls_deep;
         for (text, sums) in &self.last.calls {
+            self.files.insert((full_name(text), text.file.to_string()));
             let known = self.calls.entry((full_name(text), text.line)).or_default();
             known.calls += sums.calls;
             known.self_ns += sums.self_ns;

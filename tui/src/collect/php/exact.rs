@@ -333,10 +333,10 @@ impl Exact {
         let began = clock_gettime(ClockId::ThreadCPUTime);
         let slot = number as u32;
         let attached = sites(&found.image.sites, request.kind).map_err(KernelError::Sites).and_then(|sites| {
-            let entry = sites.iter().find(|(kind, _)| *kind == call::FUNCTION);
+            let entry = sites.iter().find(|(kind, _)| matches!(*kind, call::FUNCTION | call::COMPILE));
+            let arguments = entry.map(|(_, site)| &site.arguments);
             let tells = found.image.offsets.is_some_and(|offsets| offsets.tells_traits);
-            let arguments = entry.map(|(_, site)| &site.arguments).filter(|_| tells);
-            kernel.tracing.prepare(slot, Subject { pid: candidate.pid, architecture, arguments })?;
+            kernel.tracing.prepare(slot, Subject { pid: candidate.pid, architecture, arguments, remembers: tells })?;
             let wanted = sites.iter().filter(|(kind, _)| only.is_none() || *kind != call::RETURN);
             let sites: Vec<_> =
                 wanted.map(|(kind, site)| (u64::from(only.unwrap_or(*kind) | slot << 8), site)).collect();
@@ -478,6 +478,8 @@ fn sites(sites: &Sites, kind: ExactKind) -> Result<Vec<(u32, ProbeSite)>, String
                 let kind = if distance(&site) == nearest { call::FILE } else { call::INTERNAL };
                 (kind, site)
             }));
+            numbered.extend(sites.probe("compile__file__return")?.into_iter().map(|site| (call::RETURN, site)));
+            numbered.extend(sites.probe("compile__file__entry")?.into_iter().map(|site| (call::COMPILE, site)));
         }
     }
     Ok(numbered)

@@ -6,8 +6,8 @@ use std::{
 };
 
 use tusktop_shared::{
-    CLASS_BYTES, FILE_BYTES, FUNCTION_BYTES, FUNCTION_EVAL, FUNCTION_INTERNAL, FunctionName, NO_FUNCTION, NOT_WALKED,
-    OUTSIDE, STACK_TRUNCATED,
+    CLASS_BYTES, FILE_BYTES, FUNCTION_BYTES, FUNCTION_COMPILE, FUNCTION_EVAL, FUNCTION_INTERNAL, FunctionName,
+    NO_FUNCTION, NOT_WALKED, OUTSIDE, STACK_TRUNCATED,
 };
 
 use super::kernel::Kernel;
@@ -129,6 +129,7 @@ fn text(raw: &FunctionName) -> FunctionText {
         _ => FunctionKind::User,
     };
     let name = match (raw.function_len, kind) {
+        (0, _) if raw.kind == FUNCTION_COMPILE => "{compile}".into(),
         (0, FunctionKind::Eval) => "{eval}".into(),
         (0, _) => "{main}".into(),
         (len, _) => head(&raw.function, len as usize, FUNCTION_BYTES).into(),

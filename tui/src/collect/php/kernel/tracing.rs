@@ -19,8 +19,10 @@ pub struct Subject<'a> {
     pub pid: u32,
     /// Of the saved registers.
     pub architecture: Architecture,
-    /// Arguments of the entry probe of functions; `None` when others are traced.
+    /// Arguments of the entry probe of functions, or of files that are compiled.
     pub arguments: Option<&'a [Operand; 4]>,
+    /// Keys of functions can be remembered by those.
+    pub remembers: bool,
 }
 
 /// Slots of traced threads, and sums.
@@ -51,7 +53,7 @@ impl Tracing {
         traced.stack_pointer = subject.architecture.stack_pointer();
         traced.register_bytes = subject.architecture.register_bytes();
         if let Some(arguments) = subject.arguments {
-            traced.remembers = 1;
+            traced.remembers = u32::from(subject.remembers);
             traced.arguments = arguments.map(|argument| Argument::of(&argument));
         }
         traced.request = 1;

@@ -21,7 +21,7 @@ fn traced(arguments: &[&str], kind: ExactKind) -> Watch {
 fn traced_with_time(arguments: &[&str], kind: ExactKind) -> (Watch, Duration) {
     let mut script = PhpCli::start_traceable("calls.php", arguments);
     let pid = script.pid();
-    let mut watch = Watch::start(0, script.page("calls.php").parent().unwrap());
+    let mut watch = Watch::start(0, script.page("calls.php").parent().expect("it is in a folder"));
     watch.until("its function probes are seen to be live", |watch| {
         watch.last.targets.iter().flat_map(|target| &target.masters).any(|m| m.pid == pid && m.dtrace == Some(true))
     });
@@ -80,8 +80,9 @@ fn every_call_of_every_kind_is_counted() {
 
 /// The line of the script that has this code.
 fn line_of(code: &str) -> u32 {
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/php/calls.php")).unwrap();
-    1 + text.lines().position(|line| line.contains(code)).unwrap() as u32
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/php/calls.php"))
+        .expect("it is in the checkout");
+    1 + text.lines().position(|line| line.contains(code)).expect("the script has this code") as u32
 }
 
 /// Within a twentieth.

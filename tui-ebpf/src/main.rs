@@ -5,7 +5,9 @@
 #![feature(asm_experimental_arch)]
 
 mod arguments;
+mod call_frames;
 mod call_key;
+mod call_regions;
 mod calls;
 mod compile;
 mod exception;

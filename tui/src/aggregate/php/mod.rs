@@ -104,7 +104,8 @@ impl PhpAggregate {
             drops: sample.drops,
             cost: Cost {
                 bpf_ratio: rate(
-                    (sample.work.sample_ns + sample.work.wait_ns + sample.work.probe_ns) as f64 / 1e9,
+                    (sample.work.sample_ns + sample.work.wait_ns + sample.work.probe_ns + sample.work.trace_ns) as f64
+                        / 1e9,
                     interval_s,
                 ),
                 probe_hits_per_s: rate(sample.work.probe_hits as f64, interval_s),

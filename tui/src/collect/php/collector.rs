@@ -349,6 +349,7 @@ impl Collector {
             sample_runs: since(stat::SAMPLE_RUNS),
             sample_ns: since(stat::SAMPLE_NS),
             frames: since(stat::FRAMES),
+            trace_ns: self.exact.paid_ns(),
             calls_deep: since(stat::CALLS_DEEP),
             wait_runs: since(stat::WAIT_RUNS),
             wait_ns: since(stat::WAIT_NS),

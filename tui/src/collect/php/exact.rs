@@ -4,7 +4,11 @@
 //! what a hit costs is the trap itself, which no program can avoid. What is read out is the sums' matter.
 
 mod budget;
+mod order;
 mod price;
+mod sites;
+mod slot;
+mod status;
 mod sums;
 mod workers;
 
@@ -16,16 +20,16 @@ use std::{
 use rustix::time::{ClockId, clock_gettime};
 use tusktop_shared::{TRACED_THREADS, call, stat};
 
-use self::{budget::Budget, price::Price, sums::Sums, workers::Workers};
-pub use self::{sums::CallSums, workers::Candidate};
-use super::{
-    attach::Attachment,
-    discover::Found,
-    kernel::{Kernel, KernelError, Subject, Target},
-    operand::Architecture,
-    sites::{ProbeSite, Sites},
+use self::{budget::Budget, price::Price, slot::Slot, sums::Sums, workers::Workers};
+pub use self::{
+    order::{ExactRequest, Order},
+    sums::CallSums,
+    workers::Candidate,
 };
-use crate::model::{self, ExactKind, ExactState};
+use super::{
+    discover::Found,
+    kernel::{Kernel, KernelError},
+};
 
 /// How long calls are counted of one worker, and of how many at most until some are seen.
 const COUNT: Duration = Duration::from_millis(100);
@@ -37,32 +41,6 @@ const TURN: Duration = Duration::from_secs(2);
 /// Shortest and longest time between two looks at what was spent.
 const LOOK: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
 
-/// What to trace, and how far.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ExactRequest {
-    /// What.
-    pub kind: ExactKind,
-    /// Only this php-fpm pool.
-    pub pool: Option<Arc<str>>,
-    /// Only this process, which may not run PHP yet; it is not counted first.
-    pub pid: Option<u32>,
-    /// Share of all CPUs that tracing may take; infinite for no limit.
-    pub budget: f64,
-    /// When it ends by itself.
-    pub limit: Duration,
-}
-
-/// What the exact tier is asked for.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Order {
-    /// Count calls and say what tracing would cost.
-    Price(ExactRequest),
-    /// Trace; where the price is not known, count first.
-    Start(ExactRequest),
-    /// End it.
-    Stop,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Idle,
@@ -71,14 +49,6 @@ enum State {
     Tracing { since: Instant },
     Ended,
     Unavailable,
-}
-
-/// A process whose calls are traced or counted.
-#[derive(Debug)]
-struct Slot {
-    candidate: Candidate,
-    since: Instant,
-    _attachments: Vec<Attachment>,
 }
 
 /// The state of exact tracing.
@@ -98,6 +68,8 @@ pub struct Exact {
     looked: Instant,
     seen_calls: u64,
     calls: u64,
+    /// What was spent when it was last told.
+    told_s: f64,
 }
 
 impl Exact {
@@ -116,13 +88,14 @@ impl Exact {
             looked: now,
             seen_calls: 0,
             calls: 0,
+            told_s: 0.0,
         }
     }
 
     /// Follows an order.
     pub fn order(&mut self, order: Order, kernel: &mut Kernel, images: &[Found], candidates: Vec<Candidate>) {
         let now = Instant::now();
-        self.detach_all(kernel, now);
+        self.detach_all(kernel);
         match order {
             Order::Stop => {
                 if self.state != State::Idle {
@@ -253,7 +226,7 @@ impl Exact {
         let Some(request) = &self.request else { return };
         if now - since >= request.limit {
             let reason = format!("its limit of {} s is reached", request.limit.as_secs());
-            self.detach_all(kernel, now);
+            self.detach_all(kernel);
             self.end(reason);
             return;
         }
@@ -261,7 +234,7 @@ impl Exact {
             return;
         }
         if self.budget.is_spent() {
-            self.detach_all(kernel, now);
+            self.detach_all(kernel);
             return;
         }
         // Others have their turn, too.
@@ -269,7 +242,7 @@ impl Exact {
         let over = |slot: &Slot| waiting && now - slot.since >= TURN;
         for number in 0..self.slots.len() {
             if self.slots[number].as_ref().is_some_and(over) {
-                self.detach(kernel, number, now);
+                self.detach(kernel, number);
             }
         }
         if self.attached() == 0 && !self.budget.is_full() {
@@ -321,63 +294,34 @@ impl Exact {
         kernel: &mut Kernel,
         images: &[Found],
         number: usize,
-        mut candidate: Candidate,
+        candidate: Candidate,
         now: Instant,
         only: Option<u32>,
     ) {
-        let (Some(found), Some(request), Some(architecture)) =
-            (images.get(candidate.image), &self.request, Architecture::current())
-        else {
-            return;
-        };
-        let began = clock_gettime(ClockId::ThreadCPUTime);
-        let slot = number as u32;
-        let attached = sites(&found.image.sites, request.kind).map_err(KernelError::Sites).and_then(|sites| {
-            let entry = sites.iter().find(|(kind, _)| matches!(*kind, call::FUNCTION | call::COMPILE));
-            let arguments = entry.map(|(_, site)| &site.arguments);
-            let tells = found.image.offsets.is_some_and(|offsets| offsets.tells_traits);
-            kernel.tracing.prepare(slot, Subject { pid: candidate.pid, architecture, arguments, remembers: tells })?;
-            let wanted = sites.iter().filter(|(kind, _)| only.is_none() || *kind != call::RETURN);
-            let sites: Vec<_> =
-                wanted.map(|(kind, site)| (u64::from(only.unwrap_or(*kind) | slot << 8), site)).collect();
-            let path = found.handle();
-            kernel.attach_calls(Target { image: candidate.image as u32, path: &path, pid: Some(candidate.pid) }, &sites)
-        });
-        match attached {
-            Ok(attachments) => {
-                candidate.active_ns = workers::cpu_time(candidate.pid);
-                self.slots[number] = Some(Slot { candidate, since: now, _attachments: attachments });
-            }
+        let (Some(found), Some(request)) = (images.get(candidate.image), &self.request) else { return };
+        let began = thread_time();
+        match Slot::attach(kernel, found, request.kind, number as u32, candidate, now, only) {
+            Ok(slot) => self.slots[number] = Some(slot),
             // It has ended meanwhile.
             Err(KernelError::Attach(error)) if error.is_gone() => {}
             Err(error) => {
-                self.detach_all(kernel, now);
+                self.detach_all(kernel);
                 self.refuse(error.to_string());
             }
         }
         self.budget.pay(seconds_since(began));
     }
 
-    fn detach_all(&mut self, kernel: &mut Kernel, now: Instant) {
+    fn detach_all(&mut self, kernel: &mut Kernel) {
         for number in 0..self.slots.len() {
-            self.detach(kernel, number, now);
+            self.detach(kernel, number);
         }
     }
 
-    fn detach(&mut self, kernel: &mut Kernel, number: usize, _now: Instant) {
+    fn detach(&mut self, kernel: &mut Kernel, number: usize) {
         let Some(slot) = self.slots[number].take() else { return };
-        let began = clock_gettime(ClockId::ThreadCPUTime);
-        let Slot { candidate, _attachments: attachments, .. } = slot;
-        drop(attachments);
-        let cpu = workers::cpu_time(candidate.pid).saturating_sub(candidate.active_ns);
-        self.workers.traced(cpu);
-        kernel.set_traced(candidate.pid, None);
-        self.sums.read(kernel.tracing.sums());
-        if let Some(traced) = kernel.tracing.traced(number as u32) {
-            self.sums.cut(&traced, super::collector::monotonic());
-        }
-        kernel.tracing.forget(number as u32);
-        self.sums.forget(number as u32);
+        let began = thread_time();
+        self.workers.traced(slot.detach(kernel, number as u32, &mut self.sums));
         self.budget.pay(seconds_since(began));
     }
 
@@ -392,43 +336,6 @@ impl Exact {
     /// Calls for which there was no room, since the last call.
     pub fn lost(&mut self) -> u64 {
         std::mem::take(&mut self.sums.lost)
-    }
-
-    /// How it stands; `None` when it was never asked for.
-    pub fn status(&mut self, kernel: &Kernel) -> Option<model::Exact> {
-        let now = Instant::now();
-        if matches!(self.state, State::Tracing { .. }) {
-            self.account(kernel, now);
-        }
-        let request = self.request.as_ref()?;
-        let (state, running) = match self.state {
-            State::Idle => return None,
-            State::Counting { .. } => (ExactState::Counting, None),
-            State::Priced => (ExactState::Priced, None),
-            State::Tracing { since } => (ExactState::Tracing, Some(now - since)),
-            State::Ended => (ExactState::Ended, None),
-            State::Unavailable => (ExactState::Unavailable, None),
-        };
-        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as f64;
-        let call_s = (self.hit.is_some() && self.calls > 0 || self.price.is_some()).then(|| self.call_s(kernel));
-        Some(model::Exact {
-            state,
-            kind: request.kind,
-            reason: self.reason.clone(),
-            pool: request.pool.clone(),
-            candidates: self.workers.len() as u32,
-            pids: self.pids(),
-            budget_ratio: request.budget.is_finite().then_some(request.budget),
-            spent_ratio: running
-                .filter(|time| !time.is_zero())
-                .map(|time| self.budget.spent_s() / time.as_secs_f64() / cpus),
-            calls_per_cpu_s: self.price.map(|price| price.calls_per_cpu_s),
-            call_ns: call_s.map(|seconds| seconds * 1e9),
-            slowdown: self.price.map(|price| price.slowdown()),
-            traced_ratio: self.workers.traced_ratio(self.calls as f64 * call_s.unwrap_or(0.0)),
-            calls: self.calls,
-            left_ms: running.map(|time| request.limit.saturating_sub(time).as_millis() as u64),
-        })
     }
 
     fn end(&mut self, reason: String) {
@@ -450,37 +357,11 @@ impl Exact {
     }
 }
 
-fn seconds_since(began: rustix::time::Timespec) -> f64 {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
-    (now.tv_sec - began.tv_sec) as f64 + (now.tv_nsec - began.tv_nsec) as f64 / 1e9
+fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
-/// The sites of a kind of tracing, each with its kind. The returns come first: an entry that is seen has its return seen.
-fn sites(sites: &Sites, kind: ExactKind) -> Result<Vec<(u32, ProbeSite)>, String> {
-    let some = |name: &str| match sites.probe(name) {
-        Ok(found) if found.is_empty() => Err(format!("it has no probe {name}")),
-        found => found,
-    };
-    let entries = some("function__entry")?;
-    let mut numbered: Vec<(u32, ProbeSite)> = Vec::new();
-    match kind {
-        ExactKind::Functions => {
-            numbered.extend(some("function__return")?.into_iter().map(|site| (call::RETURN, site)));
-            numbered.extend(entries.into_iter().map(|site| (call::FUNCTION, site)));
-        }
-        ExactKind::Lines => {
-            let executes = some("execute__entry")?;
-            numbered.extend(some("execute__return")?.into_iter().map(|site| (call::RETURN, site)));
-            // PHP code and built-in functions run in two C functions; the former has the function probes, too.
-            let distance = |site: &ProbeSite| entries.iter().map(|entry| entry.address.abs_diff(site.address)).min();
-            let nearest = executes.iter().filter_map(distance).min();
-            numbered.extend(executes.into_iter().map(|site| {
-                let kind = if distance(&site) == nearest { call::FILE } else { call::INTERNAL };
-                (kind, site)
-            }));
-            numbered.extend(sites.probe("compile__file__return")?.into_iter().map(|site| (call::RETURN, site)));
-            numbered.extend(sites.probe("compile__file__entry")?.into_iter().map(|site| (call::COMPILE, site)));
-        }
-    }
-    Ok(numbered)
+fn seconds_since(began: Duration) -> f64 {
+    thread_time().saturating_sub(began).as_secs_f64()
 }

@@ -154,6 +154,8 @@ pub struct Work {
     pub wait_runs: u64,
     /// Nanoseconds in them.
     pub wait_ns: u64,
+    /// What tracing calls took, in nanoseconds: an estimate from the price of a call.
+    pub trace_ns: u64,
     /// Traced calls whose time is their caller's: too deep, or on too many stacks.
     pub calls_deep: u64,
     /// Hits of request probes.

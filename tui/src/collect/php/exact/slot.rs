@@ -59,12 +59,17 @@ impl Slot {
         Ok(Self { candidate, since: now, attachments })
     }
 
+    /// CPU time that the process has used since it is traced, in nanoseconds.
+    pub fn cpu_ns(&self) -> u64 {
+        workers::cpu_time(self.candidate.pid).saturating_sub(self.candidate.active_ns)
+    }
+
     /// Detaches the probes and hands over what is left in the maps. Returns the CPU time that the process used meanwhile, in
     /// nanoseconds.
     pub fn detach(self, kernel: &mut Kernel, number: u32, sums: &mut Sums) -> u64 {
+        let cpu_ns = self.cpu_ns();
         let Self { candidate, attachments, .. } = self;
         drop(attachments);
-        let cpu_ns = workers::cpu_time(candidate.pid).saturating_sub(candidate.active_ns);
         kernel.set_traced(candidate.pid, None);
         sums.read(kernel.tracing.sums());
         if let Some(traced) = kernel.tracing.traced(number) {

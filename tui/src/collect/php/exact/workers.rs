@@ -104,12 +104,13 @@ impl Workers {
         self.traced_ns += cpu_ns;
     }
 
-    /// Share of the CPU time of all that was traced; what tracing itself took (`cost_s`) is in neither.
-    pub fn traced_ratio(&mut self, cost_s: f64) -> Option<f64> {
+    /// Share of the CPU time of all that was traced, with that of those which are traced now (`now_ns`); what tracing itself took
+    /// (`cost_s`) is in neither.
+    pub fn traced_ratio(&mut self, now_ns: u64, cost_s: f64) -> Option<f64> {
         self.follow();
         let all = self.ended_ns + self.cpu.values().map(|(first, last)| last - first).sum::<u64>();
         let own = |ns: u64| ns as f64 / 1e9 - cost_s;
-        (all > 0 && own(all) > 0.0).then(|| (own(self.traced_ns) / own(all)).clamp(0.0, 1.0))
+        (all > 0 && own(all) > 0.0).then(|| (own(self.traced_ns + now_ns) / own(all)).clamp(0.0, 1.0))
     }
 }
 
@@ -148,10 +149,10 @@ mod tests {
     fn the_share_that_was_traced_is_that_of_cpu_time() {
         let own = std::process::id();
         let mut workers = Workers::new(vec![Candidate { pid: own, image: 0, active_ns: 0 }]);
-        assert_eq!(workers.traced_ratio(0.0), None);
+        assert_eq!(workers.traced_ratio(0, 0.0), None);
         workers.cpu.insert(own, (0, 4_000_000_000));
         workers.candidates.clear();
-        workers.traced(3_000_000_000);
-        assert_eq!(workers.traced_ratio(2.0), Some(0.5));
+        workers.traced(2_000_000_000);
+        assert_eq!(workers.traced_ratio(1_000_000_000, 2.0), Some(0.5));
     }
 }

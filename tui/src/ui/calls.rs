@@ -56,7 +56,7 @@ pub fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene)
     let bar = (area.width / 8).clamp(4, 12);
     let numbers: u16 = if wide { 9 + 9 + 9 + 9 + 4 } else { 8 + 9 + 2 };
     let rest = area.width.saturating_sub(bar + 1 + numbers + 1);
-    let place = if rest >= 34 { rest / 2 } else { 0 };
+    let place = if rest >= 26 { rest / 2 } else { 0 };
     let name = rest.saturating_sub(if place > 0 { place + 1 } else { 0 });
     let heading = area.y;
     let mut x = area.x + bar + 1 + name + 1 + if place > 0 { place + 1 } else { 0 };
@@ -101,8 +101,8 @@ fn amount(number: f64) -> String {
 /// Which part was traced, in words.
 pub fn part(exact: &Exact) -> String {
     match exact.traced_ratio {
-        Some(ratio) if ratio < 0.995 => format!("{} of PHP's CPU time traced", units::percent(ratio)),
-        Some(_) => "all of PHP's CPU time traced".to_owned(),
+        Some(ratio) if ratio < 0.995 => format!("{} of PHP's CPU time", units::percent(ratio)),
+        Some(_) => "all of PHP's CPU time".to_owned(),
         None => String::new(),
     }
 }

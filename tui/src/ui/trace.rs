@@ -32,13 +32,15 @@ pub fn lines(screen: &Screen, by_line: bool, room: usize) -> Vec<Line> {
     );
     let Some(snapshot) = screen.snapshot else { return lines };
     let exact = snapshot.php.exact.as_ref();
-    let can = snapshot.php.targets.iter().any(|target| target.tiers.exact.state != TierState::Unavailable);
+    let targets = &snapshot.php.targets;
+    let can = targets.iter().any(|target| target.tiers.exact.state != TierState::Unavailable);
+    let not_for_all = targets.iter().flat_map(|target| &target.masters).any(|master| master.dtrace != Some(true));
     lines.push(Vec::new());
     match exact {
         Some(exact) => lines.extend(facts(screen, exact, room)),
         None => lines.push(vec![("counting calls …".to_owned(), palette.muted)]),
     }
-    if !can || exact.is_some_and(|exact| exact.state == ExactState::Unavailable) {
+    if !can || not_for_all || exact.is_some_and(|exact| exact.state == ExactState::Unavailable) {
         lines.extend(needs(screen, room));
     }
     lines.push(Vec::new());
@@ -64,6 +66,9 @@ fn facts(screen: &Screen, exact: &Exact, room: usize) -> Vec<Line> {
     if let (Some(calls), Some(cost)) = (exact.calls_per_cpu_s, exact.call_ns) {
         fact("calls", format!("{} in a second of PHP's CPU time", units::count(calls as u64)));
         fact("price", format!("{} a call", units::duration_ns(cost as u64)));
+    }
+    if exact.state == ExactState::Counting {
+        fact("calls", "being counted …".to_owned());
     }
     if let Some(slowdown) = exact.slowdown {
         fact("while traced", format!("a worker takes {slowdown:.1} times as long"));

@@ -58,4 +58,4 @@ def run(binary, rounds=10, seconds=5):
                 )
     print(f"median ratio traced / not watched:  {median(ratios):.3f} (min {min(ratios):.3f}, max {max(ratios):.3f})")
     print(f"median ratio of the control rounds: {median(controls):.3f} (min {min(controls):.3f}, max {max(controls):.3f})")
-    print(f"spent by its own account {100 * median(spent):.2f} % of all CPUs; {100 * median(parts):.2f} % of PHP's CPU time traced")
+    print(f"spent by its own account {100 * median(spent):.2f} % of all CPUs; {100 * median(parts):.2f} % of PHP's requests traced")

@@ -73,7 +73,7 @@ fn what_is_missing_is_said_with_what_to_type() {
 fn the_traced_part_stands_in_the_title_and_estimates_are_marked() {
     let stage = Stage::showing(traced(ExactState::Tracing), 160, 40).keys("2ff");
     let title = stage.line_with("traced calls");
-    assert!(title.contains("2.5 % of PHP's CPU time") && title.contains("42 s left"), "{title}");
+    assert!(title.contains("2.5 % of PHP's work") && title.contains("42 s left"), "{title}");
     insta::assert_snapshot!(stage.text());
 }
 

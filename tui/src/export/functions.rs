@@ -96,11 +96,11 @@ fn stands(exact: &Exact) -> String {
     let mut text = format!("{} calls", units::count(exact.calls));
     match exact.traced_ratio {
         Some(ratio) if ratio < 0.995 => {
-            text += &format!(", {} of PHP's CPU time; calls in all are about", units::percent(ratio));
+            text += &format!(", about {} of PHP's work; calls in all are about", units::percent(ratio));
             let all = exact.calls as f64 / ratio.max(f64::MIN_POSITIVE);
             text += &format!(" {}, an estimate", units::count(all as u64));
         }
-        Some(_) => text += ", all of PHP's CPU time",
+        Some(_) => text += ", all of PHP's work",
         None => {}
     }
     match exact.state {

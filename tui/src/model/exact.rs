@@ -56,7 +56,8 @@ pub struct Exact {
     pub call_ns: Option<f64>,
     /// How many times longer a process takes while all its calls are traced.
     pub slowdown: Option<f64>,
-    /// Share of the CPU time of all candidates that was traced since it began; `None` while there was none.
+    /// Share of what the candidates did that was traced since it began: of their requests, or of their CPU time where there are no
+    /// requests. `None` while that cannot be told.
     pub traced_ratio: Option<f64>,
     /// Calls traced since it began.
     pub calls: u64,

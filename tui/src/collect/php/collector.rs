@@ -208,6 +208,7 @@ impl Collector {
 
     fn request_ended(&mut self, finished: FinishedRequest) {
         self.following.request(&finished.request);
+        self.exact.request(finished.request.pid, finished.request.started_ns);
         if !self.following.counts(finished.request.pid) {
             return;
         }

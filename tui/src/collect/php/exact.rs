@@ -5,6 +5,7 @@
 
 mod budget;
 mod order;
+mod part;
 mod price;
 mod sites;
 mod slot;
@@ -20,13 +21,14 @@ use std::{
 use rustix::time::{ClockId, clock_gettime};
 use tusktop_shared::{TRACED_THREADS, call, stat};
 
-use self::{budget::Budget, price::Price, slot::Slot, sums::Sums, workers::Workers};
+use self::{budget::Budget, part::Part, price::Price, slot::Slot, sums::Sums, workers::Workers};
 pub use self::{
     order::{ExactRequest, Order},
     sums::CallSums,
     workers::Candidate,
 };
 use super::{
+    collector::monotonic,
     discover::Found,
     kernel::{Kernel, KernelError},
 };
@@ -37,7 +39,7 @@ const COUNTED_WORKERS: u32 = 30;
 /// Calls that say enough about a worker.
 const ENOUGH_CALLS: u64 = 100;
 /// Longest time that a worker is traced while others wait for their turn.
-const TURN: Duration = Duration::from_secs(2);
+const TURN: Duration = Duration::from_secs(1);
 /// Shortest and longest time between two looks at what was spent.
 const LOOK: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
 
@@ -64,6 +66,7 @@ pub struct Exact {
     /// What one hit costs without its program.
     hit: Option<Duration>,
     sums: Sums,
+    part: Part,
     /// When time was last counted, and calls by then.
     looked: Instant,
     seen_calls: u64,
@@ -85,6 +88,7 @@ impl Exact {
             price: None,
             hit: None,
             sums: Sums::default(),
+            part: Part::default(),
             looked: now,
             seen_calls: 0,
             calls: 0,
@@ -121,6 +125,7 @@ impl Exact {
         self.budget = Budget::new(request.budget, cpus);
         self.reason = String::new();
         (self.calls, self.looked) = (0, now);
+        self.part.begin(monotonic());
         self.seen_calls = kernel.stat(stat::CALLS);
         if !same {
             self.price = None;
@@ -151,6 +156,13 @@ impl Exact {
             self.hit = Some(price::hit(kernel)?);
         }
         Ok(())
+    }
+
+    /// A request has ended.
+    pub fn request(&mut self, pid: u32, started_ns: u64) {
+        if matches!(self.state, State::Tracing { .. }) && self.workers.contains(pid) {
+            self.part.request(pid, started_ns);
+        }
     }
 
     /// The pool that it is limited to.
@@ -251,7 +263,9 @@ impl Exact {
         let share = self.price.map_or(1.0, |price| price.share());
         let most = self.budget.affords(share).clamp(1, TRACED_THREADS);
         if self.attached() < most {
-            self.workers.renew(candidates());
+            let candidates = candidates();
+            self.part.retain(&candidates.iter().map(|candidate| candidate.pid).collect());
+            self.workers.renew(candidates);
         }
         while self.attached() < most {
             let attached: Vec<u32> = self.pids();
@@ -301,7 +315,12 @@ impl Exact {
         let (Some(found), Some(request)) = (images.get(candidate.image), &self.request) else { return };
         let began = thread_time();
         match Slot::attach(kernel, found, request.kind, number as u32, candidate, now, only) {
-            Ok(slot) => self.slots[number] = Some(slot),
+            Ok(slot) => {
+                if only.is_none() {
+                    self.part.open(slot.candidate.pid, monotonic());
+                }
+                self.slots[number] = Some(slot);
+            }
             // It has ended meanwhile.
             Err(KernelError::Attach(error)) if error.is_gone() => {}
             Err(error) => {
@@ -321,6 +340,7 @@ impl Exact {
     fn detach(&mut self, kernel: &mut Kernel, number: usize) {
         let Some(slot) = self.slots[number].take() else { return };
         let began = thread_time();
+        self.part.close(slot.candidate.pid, monotonic());
         self.workers.traced(slot.detach(kernel, number as u32, &mut self.sums));
         self.budget.pay(seconds_since(began));
     }

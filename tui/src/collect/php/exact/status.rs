@@ -35,7 +35,10 @@ impl Exact {
         };
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as f64;
         let call_s = (self.hit.is_some() && self.calls > 0 || self.price.is_some()).then(|| self.call_s(kernel));
-        let traced_now_ns = self.slots.iter().flatten().map(Slot::cpu_ns).sum();
+        let traced_now_ns: u64 = self.slots.iter().flatten().map(Slot::cpu_ns).sum();
+        let (traced_s, all_s) = self.workers.cpu_s();
+        let cost_s = self.calls as f64 * call_s.unwrap_or(0.0);
+        let traced_ratio = self.part.ratio(traced_s + traced_now_ns as f64 / 1e9, all_s, cost_s);
         Some(model::Exact {
             state,
             kind: request.kind,
@@ -50,7 +53,7 @@ impl Exact {
             calls_per_cpu_s: self.price.map(|price| price.calls_per_cpu_s),
             call_ns: call_s.map(|seconds| seconds * 1e9),
             slowdown: self.price.map(|price| price.slowdown()),
-            traced_ratio: self.workers.traced_ratio(traced_now_ns, self.calls as f64 * call_s.unwrap_or(0.0)),
+            traced_ratio,
             calls: self.calls,
             left_ms: running.map(|time| request.limit.saturating_sub(time).as_millis() as u64),
         })

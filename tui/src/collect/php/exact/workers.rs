@@ -1,4 +1,4 @@
-//! The processes that can be traced: whose turn it is, and which part of their CPU time was traced.
+//! The processes that can be traced: whose turn it is, and how much CPU time they use.
 
 use std::{collections::HashMap, fs};
 
@@ -104,13 +104,16 @@ impl Workers {
         self.traced_ns += cpu_ns;
     }
 
-    /// Share of the CPU time of all that was traced, with that of those which are traced now (`now_ns`); what tracing itself took
-    /// (`cost_s`) is in neither.
-    pub fn traced_ratio(&mut self, now_ns: u64, cost_s: f64) -> Option<f64> {
+    /// CPU time in seconds: of those that were traced while they were, and of all.
+    pub fn cpu_s(&mut self) -> (f64, f64) {
         self.follow();
         let all = self.ended_ns + self.cpu.values().map(|(first, last)| last - first).sum::<u64>();
-        let own = |ns: u64| ns as f64 / 1e9 - cost_s;
-        (all > 0 && own(all) > 0.0).then(|| (own(self.traced_ns + now_ns) / own(all)).clamp(0.0, 1.0))
+        (self.traced_ns as f64 / 1e9, all as f64 / 1e9)
+    }
+
+    /// Whether it is one of them.
+    pub fn contains(&self, pid: u32) -> bool {
+        self.candidates.binary_search_by_key(&pid, |candidate| candidate.pid).is_ok()
     }
 }
 
@@ -146,13 +149,13 @@ mod tests {
     }
 
     #[test]
-    fn the_share_that_was_traced_is_that_of_cpu_time() {
+    fn cpu_time_of_workers_that_have_ended_counts() {
         let own = std::process::id();
         let mut workers = Workers::new(vec![Candidate { pid: own, image: 0, active_ns: 0 }]);
-        assert_eq!(workers.traced_ratio(0, 0.0), None);
+        assert!(workers.contains(own) && !workers.contains(own + 1));
         workers.cpu.insert(own, (0, 4_000_000_000));
         workers.candidates.clear();
         workers.traced(2_000_000_000);
-        assert_eq!(workers.traced_ratio(1_000_000_000, 2.0), Some(0.5));
+        assert_eq!(workers.cpu_s(), (2.0, 4.0));
     }
 }

@@ -339,9 +339,10 @@ fn apache_and_the_command_line_are_seen_like_fpm() {
     // Its image is known by the server that idles.
     let output = PhpCli::run("failures.php", &["uncaught"]);
     assert_eq!(output.status.code(), Some(255));
+    let page = apache.site().page("index.php");
     watch.until("all requests have ended", |watch| {
         let of = |name: &str| watch.finished.iter().filter(|f| f.request.script.ends_with(name)).count();
-        (of("/index.php"), of("/failures.php")) == (4, 1)
+        (of(page.to_str().unwrap()), of("/failures.php")) == (4, 1)
     });
     watch.read();
     let php = php(&watch);

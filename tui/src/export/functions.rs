@@ -103,6 +103,12 @@ fn stands(exact: &Exact) -> String {
         Some(_) => text += ", all of PHP's work",
         None => {}
     }
+    if let Some(call_ns) = exact.call_ns {
+        text += &format!("; {} a call", units::duration_ns(call_ns as u64));
+    }
+    if let (Some(spent), Some(budget)) = (exact.spent_ratio, exact.budget_ratio) {
+        text += &format!(", {} of all CPUs spent of {}", units::percent(spent), units::percent(budget));
+    }
     match exact.state {
         ExactState::Ended | ExactState::Unavailable => text += &format!("; {}", exact.reason),
         ExactState::Counting => text += "; still counting calls to find the price",

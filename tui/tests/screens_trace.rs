@@ -1,5 +1,7 @@
 //! Claims about exact tracing on the screen: its price, its state, its numbers and what is an estimate among them.
 
+#![expect(clippy::panic, reason = "a test fails by a panic")]
+
 #[expect(dead_code, reason = "other screens take what this one does not")]
 #[path = "support/snapshot.rs"]
 mod snapshot;

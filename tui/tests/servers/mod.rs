@@ -21,6 +21,7 @@ pub mod http;
 pub mod nginx;
 pub mod php_cli;
 pub mod php_fpm;
+pub mod semaphore;
 pub mod site;
 
 use std::fs::File;

@@ -222,7 +222,7 @@ fn the_worker_that_follows_a_killed_one_is_traced_in_its_place() {
         kill(first[0]);
         watch.until("the next one is traced", |watch| {
             let pids = &exact(watch).pids;
-            !pids.is_empty() && *pids != first
+            !pids.is_empty() && !pids.contains(&first[0])
         });
         let calls = watch.calls_of("step").calls;
         watch.until("its calls are counted", |watch| watch.calls_of("step").calls > calls + 2000);

@@ -200,7 +200,12 @@ impl Collector {
                     }
                 }
                 Some(Event::Fork { parent, child }) => self.following.fork(parent, child),
-                Some(Event::Exit { pid }) => self.following.end(pid),
+                Some(Event::Exit { pid }) => {
+                    self.following.end(pid);
+                    if let Some(kernel) = &mut self.kernel {
+                        self.exact.process_ended(pid, kernel);
+                    }
+                }
                 None => self.dropped += 1,
             }
         }

@@ -98,6 +98,8 @@ pub struct Exact {
     looked: Instant,
     seen_calls: u64,
     calls: u64,
+    /// Calls that were counted of processes that ended meanwhile.
+    uncounted: u64,
 }
 
 impl Exact {
@@ -116,6 +118,7 @@ impl Exact {
             looked: now,
             seen_calls: 0,
             calls: 0,
+            uncounted: 0,
         }
     }
 
@@ -147,7 +150,7 @@ impl Exact {
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         self.budget = Budget::new(request.budget, cpus);
         self.reason = String::new();
-        (self.calls, self.looked) = (0, now);
+        (self.calls, self.uncounted, self.looked) = (0, 0, now);
         self.seen_calls = kernel.stat(stat::CALLS);
         if !same {
             self.price = None;
@@ -204,7 +207,11 @@ impl Exact {
         let now = Instant::now();
         match self.state {
             State::Idle | State::Priced | State::Ended | State::Unavailable => {}
-            State::Counting { workers, then_trace, .. } => self.count(kernel, images, workers, then_trace, now),
+            State::Counting { workers, then_trace, .. } => {
+                // They may come and go faster than they are counted.
+                self.workers.renew(candidates());
+                self.count(kernel, images, workers, then_trace, now);
+            }
             State::Tracing { since } => self.trace(kernel, images, candidates, since, now),
         }
     }
@@ -217,7 +224,10 @@ impl Exact {
         if let Some(candidate) = counted {
             let cpu = workers::cpu_time(candidate.pid).saturating_sub(candidate.active_ns);
             let hit_s = self.hit.unwrap_or_default().as_secs_f64();
-            if calls >= ENOUGH_CALLS || (workers >= COUNTED_WORKERS && calls > 0) {
+            // What one that has ended used meanwhile is not known.
+            if cpu == 0 {
+                self.uncounted += calls;
+            } else if calls >= ENOUGH_CALLS || (workers >= COUNTED_WORKERS && calls > 0) {
                 let price = Price::of(calls, Duration::from_nanos(cpu), hit_s, self.call_s(kernel));
                 self.price = Some(price);
                 self.state = if then_trace { State::Tracing { since: now } } else { State::Priced };
@@ -227,7 +237,11 @@ impl Exact {
             }
         }
         if workers >= COUNTED_WORKERS {
-            self.refuse(format!("no PHP function was called in {} s: there is nothing to trace", COUNTED_WORKERS / 10));
+            let seconds = COUNTED_WORKERS / 10;
+            self.refuse(match self.uncounted {
+                0 => format!("no PHP function was called in {seconds} s: there is nothing to trace"),
+                _ => "the processes end before their calls and CPU time are counted (pm.max_requests)".to_owned(),
+            });
             return;
         }
         let Some(candidate) = self.workers.next(&[]) else {
@@ -249,13 +263,9 @@ impl Exact {
         since: Instant,
         now: Instant,
     ) {
-        let calls = kernel.stat(stat::CALLS);
-        let new = calls.saturating_sub(self.seen_calls);
-        self.seen_calls = calls;
-        self.calls += new;
         self.budget.earn(now - self.looked);
-        self.budget.pay(new as f64 * self.call_s(kernel));
         self.looked = now;
+        self.pay_calls(kernel);
         let Some(request) = &self.request else { return };
         if now - since >= request.limit {
             let reason = format!("its limit of {} s is reached", request.limit.as_secs());
@@ -291,6 +301,27 @@ impl Exact {
             let Some(candidate) = self.workers.next(&attached) else { return };
             if !self.attach(kernel, images, candidate, now) {
                 return;
+            }
+        }
+    }
+
+    /// Counts the calls since the last time, and pays for them.
+    fn pay_calls(&mut self, kernel: &Kernel) {
+        let calls = kernel.stat(stat::CALLS);
+        let new = calls.saturating_sub(self.seen_calls);
+        self.seen_calls = calls;
+        self.calls += new;
+        self.budget.pay(new as f64 * self.call_s(kernel));
+    }
+
+    /// A process has ended: its slot is free for another one.
+    pub fn process_ended(&mut self, pid: u32, kernel: &mut Kernel) {
+        let its = |slot: &Option<Slot>| slot.as_ref().is_some_and(|slot| slot.candidate.pid == pid);
+        let Some(number) = self.slots.iter().position(its) else { return };
+        if let State::Tracing { .. } = self.state {
+            self.detach(kernel, number, Instant::now());
+            if self.request.as_ref().is_some_and(|request| request.pid == Some(pid)) {
+                self.end(format!("process {pid} has ended"));
             }
         }
     }
@@ -364,7 +395,10 @@ impl Exact {
         let began = clock_gettime(ClockId::ThreadCPUTime);
         let Slot { candidate, _attachments: attachments, .. } = slot;
         drop(attachments);
-        let cpu = workers::cpu_time(candidate.pid).saturating_sub(candidate.active_ns);
+        if let State::Tracing { .. } = self.state {
+            self.pay_calls(kernel);
+        }
+        let cpu = self.workers.cpu_time(candidate.pid).saturating_sub(candidate.active_ns);
         self.workers.traced(cpu);
         kernel.set_traced(candidate.pid, None);
         self.sums.read(kernel.tracing.sums());

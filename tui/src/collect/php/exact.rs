@@ -30,6 +30,8 @@ use crate::model::{self, ExactKind, ExactState};
 /// How long calls are counted of one worker, and of how many at most until some are seen.
 const COUNT: Duration = Duration::from_millis(100);
 const COUNTED_WORKERS: u32 = 30;
+/// Why nothing is traced where nothing can be.
+const NOBODY: &str = "no process that could be traced runs here";
 /// Calls that say enough about a worker.
 const ENOUGH_CALLS: u64 = 100;
 /// Longest time that a worker is traced while others wait for their turn.
@@ -166,7 +168,7 @@ impl Exact {
             let candidate = self.workers.of(pid).unwrap_or(Candidate { pid, image: 0, active_ns: 0 });
             self.attach(kernel, images, candidate, now);
         } else if self.workers.is_empty() {
-            self.refuse("no process that could be traced runs here".to_owned());
+            self.refuse(NOBODY.to_owned());
         } else if trace && self.price.is_some() {
             self.state = State::Tracing { since: now };
             self.workers.start();
@@ -239,17 +241,17 @@ impl Exact {
         if workers >= COUNTED_WORKERS {
             let seconds = COUNTED_WORKERS / 10;
             self.refuse(match self.uncounted {
+                0 if self.workers.is_empty() => NOBODY.to_owned(),
                 0 => format!("no PHP function was called in {seconds} s: there is nothing to trace"),
                 _ => "the processes end before their calls and CPU time are counted (pm.max_requests)".to_owned(),
             });
             return;
         }
-        let Some(candidate) = self.workers.next(&[]) else {
-            self.refuse("no process that could be traced runs here".to_owned());
-            return;
-        };
         self.seen_calls = kernel.stat(stat::CALLS);
-        self.attach_to_slot(kernel, images, 0, candidate, now, Some(call::COUNT));
+        // There may be none for a moment, until the next worker is known.
+        if let Some(candidate) = self.workers.next(&[]) {
+            self.attach_to_slot(kernel, images, 0, candidate, now, Some(call::COUNT));
+        }
         if !matches!(self.state, State::Unavailable) {
             self.state = State::Counting { workers: workers + 1, until: now + COUNT, then_trace };
         }

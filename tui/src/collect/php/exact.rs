@@ -75,6 +75,15 @@ enum State {
     Unavailable,
 }
 
+/// How often calls could not be counted.
+#[derive(Debug, Clone, Copy, Default)]
+struct Missed {
+    /// The process had ended.
+    ended: u32,
+    /// There was none.
+    absent: u32,
+}
+
 /// A process whose calls are traced or counted.
 #[derive(Debug)]
 struct Slot {
@@ -100,8 +109,7 @@ pub struct Exact {
     looked: Instant,
     seen_calls: u64,
     calls: u64,
-    /// Calls that were counted of processes that ended meanwhile.
-    uncounted: u64,
+    missed: Missed,
 }
 
 impl Exact {
@@ -120,7 +128,7 @@ impl Exact {
             looked: now,
             seen_calls: 0,
             calls: 0,
-            uncounted: 0,
+            missed: Missed::default(),
         }
     }
 
@@ -152,7 +160,7 @@ impl Exact {
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         self.budget = Budget::new(request.budget, cpus);
         self.reason = String::new();
-        (self.calls, self.uncounted, self.looked) = (0, 0, now);
+        (self.calls, self.missed, self.looked) = (0, Missed::default(), now);
         self.seen_calls = kernel.stat(stat::CALLS);
         if !same {
             self.price = None;
@@ -227,8 +235,8 @@ impl Exact {
             let cpu = workers::cpu_time(candidate.pid).saturating_sub(candidate.active_ns);
             let hit_s = self.hit.unwrap_or_default().as_secs_f64();
             // What one that has ended used meanwhile is not known.
-            if cpu == 0 {
-                self.uncounted += calls;
+            if workers::cpu_time(candidate.pid) == 0 {
+                self.missed.ended += 1;
             } else if calls >= ENOUGH_CALLS || (workers >= COUNTED_WORKERS && calls > 0) {
                 let price = Price::of(calls, Duration::from_nanos(cpu), hit_s, self.call_s(kernel));
                 self.price = Some(price);
@@ -240,9 +248,11 @@ impl Exact {
         }
         if workers >= COUNTED_WORKERS {
             let seconds = COUNTED_WORKERS / 10;
-            self.refuse(match self.uncounted {
-                0 if self.workers.is_empty() => NOBODY.to_owned(),
-                0 => format!("no PHP function was called in {seconds} s: there is nothing to trace"),
+            self.refuse(match self.missed {
+                Missed { absent, .. } if absent > COUNTED_WORKERS / 2 => NOBODY.to_owned(),
+                Missed { ended: 0, .. } => {
+                    format!("no PHP function was called in {seconds} s: there is nothing to trace")
+                }
                 _ => "the processes end before their calls and CPU time are counted (pm.max_requests)".to_owned(),
             });
             return;
@@ -251,6 +261,8 @@ impl Exact {
         // There may be none for a moment, until the next worker is known.
         if let Some(candidate) = self.workers.next(&[]) {
             self.attach_to_slot(kernel, images, 0, candidate, now, Some(call::COUNT));
+        } else {
+            self.missed.absent += 1;
         }
         if !matches!(self.state, State::Unavailable) {
             self.state = State::Counting { workers: workers + 1, until: now + COUNT, then_trace };
@@ -377,7 +389,7 @@ impl Exact {
                 self.slots[number] = Some(Slot { candidate, since: now, _attachments: attachments });
             }
             // It has ended meanwhile.
-            Err(KernelError::Attach(error)) if error.is_gone() => {}
+            Err(KernelError::Attach(error)) if error.is_gone() => self.missed.ended += 1,
             Err(error) => {
                 self.detach_all(kernel, now);
                 self.refuse(error.to_string());

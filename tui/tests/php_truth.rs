@@ -1,0 +1,160 @@
+//! Sums that must come out: samples, durations and requests, each compared with what someone else counted.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
+
+mod servers;
+mod watch;
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
+
+use servers::{FpmOptions, PhpFpm, Pool, alone};
+use tusktop::{
+    aggregate::php::PhpAggregate,
+    collect::php::PhpSample,
+};
+use watch::Watch;
+
+fn fpm(pool: Pool) -> PhpFpm {
+    PhpFpm::start(FpmOptions { pools: vec![pool], ..FpmOptions::default() })
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn every_sample_that_was_taken_is_in_a_stack() {
+    let _alone = alone();
+    let fpm = fpm(Pool::new("www", 4));
+    let workers = fpm.workers("www");
+    let mut watch = Watch::start(997, fpm.site().path());
+    let (mut taken, mut readings) = (0, 0);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..workers.len() {
+            // Short requests, so that stacks and requests change all the time.
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    for uri in ["/recursive?depth=40&ms=7", "/names?ms=20", "/burn?ms=15", "/post/1"] {
+                        assert_eq!(fpm.get("www", uri).status, 200);
+                    }
+                }
+            });
+        }
+        watch.until("the maps have turned often and there are many samples", |watch| {
+            taken += watch.last.work.samples;
+            readings += 1;
+            readings >= 60 && taken >= 5000
+        });
+        done.store(true, Ordering::Relaxed);
+    });
+    // Counters are read behind the maps, so the last readings settle what the one before them left.
+    watch.until("nothing runs any more", |watch| {
+        taken += watch.last.work.samples;
+        watch.last.work.samples == 0 && watch.last.running.is_empty()
+    });
+    let counted: u64 = watch.stacks.iter().map(|count| count.samples).sum();
+    assert_eq!((counted, watch.dropped), (taken, 0), "after {readings} turns of the maps");
+    for pid in workers {
+        assert!(watch.stacks_of(pid).map(|count| count.samples).sum::<u64>() > 0, "worker {pid} was busy");
+    }
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn the_99th_percentile_of_a_route_is_that_of_its_clients() {
+    const CLIENTS: usize = 16;
+    const REQUESTS: usize = 320;
+    let _alone = alone();
+    // More workers than clients: no request waits in a queue, which clients count and PHP does not see.
+    let fpm = fpm(Pool::new("www", CLIENTS as u32 + 4));
+    let mut watch = Watch::start(99, fpm.site().path());
+    let next = AtomicUsize::new(0);
+    let mut times: Vec<Duration> = std::thread::scope(|scope| {
+        let client = || {
+            let mut times = Vec::new();
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= REQUESTS {
+                    return times;
+                }
+                // From 10 ms to 600 ms, each length about as often: the last in 100 lie apart by more than a twentieth,
+                // so a rank that is wrong by two or more is seen.
+                let ms = if number % 20 == 0 { 300 + number } else { 10 + number * 7 % 190 };
+                let response = fpm.get("www", &format!("/slow?ms={ms}"));
+                assert_eq!(response.status, 200);
+                times.push(response.elapsed);
+            }
+        };
+        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(client)).collect();
+        clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+    });
+    watch.until("all requests have ended", |watch| watch.finished.len() == REQUESTS);
+    times.sort_unstable();
+    let sample = PhpSample {
+        targets: watch.last.targets.clone(),
+        finished: watch.finished.clone(),
+        ..PhpSample::default()
+    };
+    let php = PhpAggregate::default().update(sample, 1.0, &|_| None).php;
+    let [route] = &php.routes[..] else { panic!("one route: {:?}", php.routes) };
+    assert_eq!((&*route.route, route.requests), ("/slow", REQUESTS as u64));
+    // PHP says goodbye to its client before it has cleaned up, and the client waits for its turn on a CPU: that is
+    // little beside what the requests slept.
+    for (q, ours) in [(0.5, route.duration_ms.p50), (0.95, route.duration_ms.p95), (0.99, route.duration_ms.p99)] {
+        let rank = (q * REQUESTS as f64).ceil() as usize - 1;
+        let (theirs, ours) = (times[rank].as_secs_f64() * 1e3, ours.unwrap());
+        assert!((ours / theirs - 1.0).abs() <= 0.05, "quantile {q}: {ours:.1} ms, the clients' {theirs:.1} ms");
+    }
+    let (max, theirs) = (route.duration_ms.max.unwrap(), times[REQUESTS - 1].as_secs_f64() * 1e3);
+    assert!((max / theirs - 1.0).abs() <= 0.05, "{max:.1} ms, the clients' {theirs:.1} ms");
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn fifty_workers_that_live_for_one_request_each_lose_none() {
+    // What could overflow does so within seconds: thousands of processes come and go, more than a map of 4 096 entries
+    // holds if one of them stayed. A minute shows no more than that.
+    const CHURN: Duration = Duration::from_secs(20);
+    const CLIENTS: usize = 8;
+    let _alone = alone();
+    let fpm = fpm(Pool { max_requests: 1, ..Pool::new("www", 50) });
+    let mut watch = Watch::start(99, fpm.site().path());
+    let end = Instant::now() + CHURN;
+    let sent = std::thread::scope(|scope| {
+        let client = || {
+            let mut sent = 0_usize;
+            while Instant::now() < end {
+                let response = fpm.get("www", "/post/1");
+                assert_eq!(response.status, 200);
+                sent += 1;
+            }
+            sent
+        };
+        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(client)).collect();
+        // As often as the screen does.
+        while Instant::now() < end {
+            watch.read();
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        clients.into_iter().map(|client| client.join().unwrap()).sum::<usize>()
+    });
+    watch.until("all requests are seen, or said to be lost", |watch| {
+        watch.finished.len() + watch.dropped as usize >= sent && watch.last.running.is_empty()
+    });
+    watch.read();
+    assert!(sent >= 500, "only {sent} requests in {CHURN:?}");
+    let seen = watch.finished.len();
+    assert!(seen <= sent && seen + watch.dropped as usize >= sent, "{seen} of {sent}, {} dropped", watch.dropped);
+    assert!(watch.finished.iter().all(|f| f.status == Some(200) && !f.aborted && f.request.uri == "/post/1"));
+    let mut pids: Vec<_> = watch.finished.iter().map(|f| (f.request.pid, f.request.started_ns)).collect();
+    pids.sort_unstable();
+    pids.dedup();
+    assert_eq!(pids.len(), seen, "none is there twice");
+    if watch.dropped == 0 {
+        let family = fpm.family();
+        watch.until("exactly those that live are followed", |watch| {
+            let pool: Vec<_> = watch.last.processes.iter().filter(|p| p.pool.as_deref() == Some("www") && p.alive).collect();
+            pool.len() == 50 && pool.iter().all(|p| family.iter().any(|process| process.pid == p.pid))
+        });
+    }
+}

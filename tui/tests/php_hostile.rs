@@ -98,9 +98,8 @@ fn calls_of_strange_names_are_counted_exactly() {
     }));
     watch.until("it is traced", |watch| watch.last.exact.as_ref().is_some_and(|exact| exact.pids == [pid]));
     script.go();
-    watch.until("it has ended", |watch| {
-        watch.last.exact.as_ref().is_some_and(|exact| exact.state == ExactState::Ended)
-    });
+    watch
+        .until("it has ended", |watch| watch.last.exact.as_ref().is_some_and(|exact| exact.state == ExactState::Ended));
     assert!(!script.daemon().runs());
     assert_eq!(script.output(), "done\n");
     let exact = watch.last.exact.clone().unwrap();
@@ -149,7 +148,8 @@ fn no_strange_name_reaches_the_output_as_it_is() {
         assert_eq!(json.lines().count(), 1);
         assert!(!json.trim_end().contains(char::is_control));
         let snapshot: tusktop::model::Snapshot = serde_json::from_str(&json).unwrap();
-        let found = snapshot.php.functions.iter().map(|f| &f.name).chain(snapshot.php.lines.iter().flatten().map(|l| &l.name));
+        let found =
+            snapshot.php.functions.iter().map(|f| &f.name).chain(snapshot.php.lines.iter().flatten().map(|l| &l.name));
         assert!(found.clone().count() > 0);
     }
 }

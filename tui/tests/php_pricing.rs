@@ -157,7 +157,10 @@ fn a_server_without_the_variable_is_not_traced_and_the_way_to_it_is_said() {
     let target = watch.last.targets.iter().find(|target| target.pids.contains(&fpm.master())).unwrap();
     let master = target.masters.iter().find(|master| master.pid == fpm.master()).unwrap();
     assert!(master.reason.contains("USE_ZEND_DTRACE=1"), "{master:?}");
-    assert!(master.hint.iter().any(|line| line.contains("USE_ZEND_DTRACE=1") && line.contains("php-fpm")), "{master:?}");
+    assert!(
+        master.hint.iter().any(|line| line.contains("USE_ZEND_DTRACE=1") && line.contains("php-fpm")),
+        "{master:?}"
+    );
 }
 
 #[test]

@@ -28,14 +28,20 @@ fn all_tiers_work(watch: &mut Watch, workers: &[u32], get: impl Fn(&str) -> Resp
         leaf(watch, "burn").0 > 100 && leaf(watch, "usleep").1 > 190_000_000
     });
     let thrown = |watch: &Watch, class: &str| -> u64 {
-        watch.failures.iter().filter(|f| f.what.kind == FailureKind::Thrown && &*f.what.class == class).map(|f| f.count).sum()
+        watch
+            .failures
+            .iter()
+            .filter(|f| f.what.kind == FailureKind::Thrown && &*f.what.class == class)
+            .map(|f| f.count)
+            .sum()
     };
     watch.until("both exceptions are seen", |watch| {
         thrown(watch, "LengthException") >= 1 && thrown(watch, "DomainException") >= 1
     });
     watch.read();
     let seen: BTreeSet<_> = watch.finished.iter().map(|f| (f.request.uri.as_str(), f.status)).collect();
-    let wanted = [("/burn?ms=400", Some(200)), ("/caught", Some(200)), ("/slow?ms=200", Some(200)), ("/throw", Some(500))];
+    let wanted =
+        [("/burn?ms=400", Some(200)), ("/caught", Some(200)), ("/slow?ms=200", Some(200)), ("/throw", Some(500))];
     assert_eq!((watch.finished.len(), seen), (4, BTreeSet::from(wanted)));
     assert!(watch.finished.iter().all(|f| workers.contains(&f.request.pid) && !f.aborted));
     assert_eq!((thrown(watch, "LengthException"), thrown(watch, "DomainException"), watch.dropped), (1, 1, 0));
@@ -144,7 +150,9 @@ fn one_file_under_many_paths_and_mounts_counts_each_request_once() {
         assert_eq!(counts, (10, 10), "server {number}: {}", fpm.binary().display());
         let script = fpm.site().page("index.php");
         let thrown = watch.failures.iter().filter(|f| {
-            f.what.kind == FailureKind::Thrown && &*f.what.class == "DomainException" && script == Path::new(&*f.what.file)
+            f.what.kind == FailureKind::Thrown
+                && &*f.what.class == "DomainException"
+                && script == Path::new(&*f.what.file)
         });
         assert_eq!(thrown.map(|f| f.count).sum::<u64>(), 10, "server {number}");
     }

@@ -36,9 +36,9 @@ fn watch(fpm: &PhpFpm) -> Watch {
     let (master, workers) = (fpm.master(), fpm.workers(POOL));
     watch.until("its function probes are seen to be live, and its workers to be a pool", |watch| {
         watch.last.targets.iter().flat_map(|t| &t.masters).any(|m| m.pid == master && m.dtrace == Some(true))
-            && workers.iter().all(|pid| {
-                watch.last.processes.iter().any(|p| p.pid == *pid && p.pool.as_deref() == Some(POOL))
-            })
+            && workers
+                .iter()
+                .all(|pid| watch.last.processes.iter().any(|p| p.pid == *pid && p.pool.as_deref() == Some(POOL)))
     });
     watch
 }

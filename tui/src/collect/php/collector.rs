@@ -235,6 +235,9 @@ impl Collector {
         let turned = kernel.turn_counts();
         self.running = kernel.requests().map(|request| Arc::new(RequestText::decode(&request))).collect();
         self.drain(ring);
+        // What has ended meanwhile runs no more, and its process may be gone.
+        let recent = &self.recent;
+        self.running.retain(|request| !recent.contains_key(&(request.pid, request.started_ns)));
         for request in self.running.clone() {
             self.following.request(&request);
             if !self.following.counts(request.pid) {

@@ -1,5 +1,5 @@
 //! `tusktop snap --exact -- php SCRIPT`: every call of a command is counted, and nothing else of it changes.
-#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 
 mod servers;
 

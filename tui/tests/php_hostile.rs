@@ -16,7 +16,7 @@ use std::{
 use servers::{FpmOptions, PhpCli, PhpFpm, Pool, Request, alone};
 use tusktop::{
     collect::php::{ExactRequest, FunctionText, Order},
-    model::{ExactKind, ExactState},
+    model::{ExactKind, ExactState, Snapshot},
 };
 use tusktop_shared::{CLASS_BYTES, FILE_BYTES, FUNCTION_BYTES};
 use watch::Watch;
@@ -147,9 +147,19 @@ fn no_strange_name_reaches_the_output_as_it_is() {
         let json = snap("json");
         assert_eq!(json.lines().count(), 1);
         assert!(!json.trim_end().contains(char::is_control));
-        let snapshot: tusktop::model::Snapshot = serde_json::from_str(&json).unwrap();
-        let found =
-            snapshot.php.functions.iter().map(|f| &f.name).chain(snapshot.php.lines.iter().flatten().map(|l| &l.name));
-        assert!(found.clone().count() > 0);
+        let snapshot: Snapshot = serde_json::from_str(&json).unwrap();
+        match exact {
+            "--exact=functions" => {
+                for (class, name) in expected() {
+                    let function = snapshot.php.functions.iter().find(|f| *f.class == *class && *f.name == *name);
+                    assert!(function.is_some_and(|function| function.calls.is_some()), "{class:?} {name:?}");
+                }
+            }
+            "--exact=lines" => {
+                let files = snapshot.php.lines.iter().flatten().filter(|calls| calls.included);
+                assert_eq!(files.filter(|calls| calls.file.contains("/strange")).count(), 4, "{json}");
+            }
+            _ => assert!(snapshot.php.functions.iter().any(|function| function.self_samples > 0)),
+        }
     }
 }

@@ -5,13 +5,10 @@ mod loaded;
 mod servers;
 mod watch;
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 use loaded::{Before, TRACING};
-use servers::{FpmOptions, PATIENCE, PhpFpm, Pool, Request, alone, copies, wait_until};
+use servers::{FpmOptions, PATIENCE, PhpFpm, Pool, Request, alone, copies, under_load, wait_until};
 use tusktop::{
     collect::php::{ExactRequest, Order},
     model::{Exact, ExactKind, ExactState, TierState},
@@ -50,25 +47,9 @@ fn outcome(watch: &mut Watch, order: Order) -> Exact {
     watch.last.exact.clone().unwrap()
 }
 
-fn get(fpm: &PhpFpm) -> u16 {
-    fpm.send(POOL, &Request::get("/traced.php?calls=2000").script("traced.php")).status
-}
-
-/// Runs `during` while two clients ask for pages.
-fn under_load<T>(fpm: &PhpFpm, during: impl FnOnce() -> T) -> T {
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while !done.load(Ordering::Relaxed) {
-                    assert_eq!(get(fpm), 200);
-                }
-            });
-        }
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(during));
-        done.store(true, Ordering::Relaxed);
-        result.unwrap_or_else(|failure| std::panic::resume_unwind(failure))
-    })
+fn get(fpm: &PhpFpm) {
+    let page = Request::get("/traced.php?calls=2000").script("traced.php");
+    assert_eq!(fpm.send(POOL, &page).status, 200);
 }
 
 #[test]
@@ -78,7 +59,7 @@ fn a_price_is_made_of_calls_that_were_counted_and_nothing_is_traced_yet() {
     let before = Before::now();
     let fpm = PhpFpm::start(options(Pool::new(POOL, 2)));
     let mut watch = watch(&fpm);
-    let exact = under_load(&fpm, || outcome(&mut watch, Order::Price(request())));
+    let exact = under_load(2, || get(&fpm), || outcome(&mut watch, Order::Price(request())));
     assert_eq!((exact.state, exact.candidates), (ExactState::Priced, 2), "{exact:?}");
     // An empty function takes PHP at least ten nanoseconds, and no machine needs ten microseconds for a trap.
     let (rate, call_ns) = (exact.calls_per_cpu_s.unwrap(), exact.call_ns.unwrap());
@@ -122,7 +103,7 @@ fn a_server_that_ends_while_it_is_priced_is_said_to_be_gone() {
     assert!(exact.slowdown.is_none() && exact.pids.is_empty(), "{exact:?}");
     // The collector goes on.
     fpm.restart();
-    assert_eq!(get(&fpm), 200);
+    get(&fpm);
     watch.until("the next request is seen", |watch| !watch.finished.is_empty());
 }
 
@@ -132,7 +113,7 @@ fn workers_that_end_too_soon_to_be_counted_are_not_said_to_be_cheap() {
     let _alone = alone();
     let fpm = PhpFpm::start(options(Pool { max_requests: 1, ..Pool::new(POOL, 2) }));
     let mut watch = watch(&fpm);
-    let exact = under_load(&fpm, || outcome(&mut watch, Order::Price(request())));
+    let exact = under_load(2, || get(&fpm), || outcome(&mut watch, Order::Price(request())));
     match exact.state {
         // One was caught that lived on.
         ExactState::Priced => assert!(exact.calls_per_cpu_s.unwrap() > 1e4, "{exact:?}"),
@@ -179,7 +160,7 @@ fn a_second_tool_without_the_semaphore_is_named_when_tracing_is_to_begin() {
     let link = other
         .attach(copies::site(&binary, "function__entry"), &binary, aya::programs::uprobe::UProbeScope::AllProcesses)
         .unwrap();
-    let exact = under_load(&fpm, || outcome(&mut watch, Order::Start(request())));
+    let exact = under_load(2, || get(&fpm), || outcome(&mut watch, Order::Start(request())));
     assert_eq!(exact.state, ExactState::Unavailable, "{exact:?}");
     assert!(exact.reason.contains("another tool is attached") && exact.reason.contains("bpftool"), "{exact:?}");
     let target = watch.last.targets.iter().find(|target| target.pids.contains(&fpm.master())).unwrap();
@@ -188,6 +169,6 @@ fn a_second_tool_without_the_semaphore_is_named_when_tracing_is_to_begin() {
     wait_until(
         PATIENCE,
         || "it can be traced as soon as the other tool has gone".to_owned(),
-        || under_load(&fpm, || outcome(&mut watch, Order::Start(request()))).state == ExactState::Tracing,
+        || under_load(2, || get(&fpm), || outcome(&mut watch, Order::Start(request()))).state == ExactState::Tracing,
     );
 }

@@ -6,15 +6,11 @@ mod loaded;
 mod servers;
 mod watch;
 
-use std::{
-    collections::BTreeSet,
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use loaded::{Before, TRACING};
 use rustix::process::{Pid, Signal, kill_process};
-use servers::{FpmOptions, PATIENCE, PhpFpm, Pool, Request, alone, semaphore::semaphore, wait_until};
+use servers::{FpmOptions, PATIENCE, PhpFpm, Pool, Request, alone, semaphore::semaphore, under_load, wait_until};
 use tusktop::{
     collect::php::{ExactRequest, Order},
     model::{Exact, ExactKind, ExactState},
@@ -47,26 +43,9 @@ fn request(budget: f64, limit: Duration) -> ExactRequest {
     ExactRequest { kind: ExactKind::Functions, pool: Some(POOL.into()), pid: None, budget, limit }
 }
 
-fn page(calls: u32) -> Request {
-    Request::get(&format!("/traced.php?calls={calls}")).script("traced.php")
-}
-
-/// Runs `during` while so many clients ask for a page of so many calls.
-fn under_load<T>(fpm: &PhpFpm, clients: u32, calls: u32, during: impl FnOnce() -> T) -> T {
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for _ in 0..clients {
-            // A worker that is killed answers nothing.
-            scope.spawn(|| {
-                while !done.load(Ordering::Relaxed) {
-                    let _ = std::panic::catch_unwind(|| fpm.send(POOL, &page(calls)));
-                }
-            });
-        }
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(during));
-        done.store(true, Ordering::Relaxed);
-        result.unwrap_or_else(|failure| std::panic::resume_unwind(failure))
-    })
+fn get(fpm: &PhpFpm, calls: u32) {
+    let page = Request::get(&format!("/traced.php?calls={calls}")).script("traced.php");
+    assert_eq!(fpm.send(POOL, &page).status, 200);
 }
 
 /// Begins to trace. A reading may overtake the order.
@@ -93,13 +72,17 @@ fn a_pool_under_load_is_traced_in_turn_within_the_budget_until_the_limit() {
     let workers = fpm.workers(POOL);
     let mut watch = watch(&fpm);
     let mut seen: Vec<Exact> = Vec::new();
-    under_load(&fpm, 3, 5000, || {
-        start(&mut watch, request(BUDGET, Duration::from_secs(8)));
-        watch.until("it has ended by itself", |watch| {
-            seen.push(exact(watch).clone());
-            exact(watch).state == ExactState::Ended
-        });
-    });
+    under_load(
+        3,
+        || get(&fpm, 5000),
+        || {
+            start(&mut watch, request(BUDGET, Duration::from_secs(8)));
+            watch.until("it has ended by itself", |watch| {
+                seen.push(exact(watch).clone());
+                exact(watch).state == ExactState::Ended
+            });
+        },
+    );
     let end = seen.last().unwrap();
     assert!(end.reason.contains("its limit of 8 s is reached") && end.pids.is_empty(), "{end:?}");
     assert!(end.calls > 0 && end.calls_per_cpu_s.unwrap() > 0.0 && end.slowdown.unwrap() > 1.0, "{end:?}");
@@ -124,7 +107,7 @@ fn a_pool_under_load_is_traced_in_turn_within_the_budget_until_the_limit() {
         assert_eq!(semaphore(pid, fpm.binary(), "function__entry"), 0, "of worker {pid}");
         assert!(semaphore(pid, fpm.binary(), "request__startup") > 0, "the same look finds those that are attached");
     }
-    assert_eq!(fpm.send(POOL, &page(10)).status, 200);
+    get(&fpm, 10);
     let calls = watch.calls_of("step").calls;
     watch.read();
     assert_eq!(watch.calls_of("step").calls, calls, "what it does now is not traced");
@@ -164,7 +147,7 @@ fn nothing_stays_attached_when_the_collector_ends_while_it_traces() {
     watch.stop();
     wait_until(PATIENCE, || "the programs have gone".to_owned(), || !before.has_new(&TRACING));
     assert_eq!(semaphore(worker, fpm.binary(), "function__entry"), 0);
-    assert_eq!(fpm.send(POOL, &page(10)).status, 200);
+    get(&fpm, 10);
 }
 
 #[test]
@@ -214,17 +197,21 @@ fn the_worker_that_follows_a_killed_one_is_traced_in_its_place() {
     let _alone = alone();
     let fpm = traceable(1);
     let mut watch = watch(&fpm);
-    under_load(&fpm, 1, 2000, || {
-        start(&mut watch, request(f64::INFINITY, Duration::from_secs(60)));
-        watch.until("it is traced", |watch| !exact(watch).pids.is_empty());
-        let first = exact(&watch).pids.clone();
-        assert_eq!(first, fpm.workers(POOL));
-        kill(first[0]);
-        watch.until("the next one is traced", |watch| {
-            let pids = &exact(watch).pids;
-            !pids.is_empty() && !pids.contains(&first[0])
-        });
-        let calls = watch.calls_of("step").calls;
-        watch.until("its calls are counted", |watch| watch.calls_of("step").calls > calls + 2000);
-    });
+    under_load(
+        1,
+        || get(&fpm, 2000),
+        || {
+            start(&mut watch, request(f64::INFINITY, Duration::from_secs(60)));
+            watch.until("it is traced", |watch| !exact(watch).pids.is_empty());
+            let first = exact(&watch).pids.clone();
+            assert_eq!(first, fpm.workers(POOL));
+            kill(first[0]);
+            watch.until("the next one is traced", |watch| {
+                let pids = &exact(watch).pids;
+                !pids.is_empty() && !pids.contains(&first[0])
+            });
+            let calls = watch.calls_of("step").calls;
+            watch.until("its calls are counted", |watch| watch.calls_of("step").calls > calls + 2000);
+        },
+    );
 }

@@ -155,11 +155,10 @@ fn fifty_workers_that_live_for_one_request_each_lose_none() {
     pids.dedup();
     assert_eq!(pids.len(), seen, "none is there twice");
     if watch.dropped == 0 {
-        let family = fpm.family();
         watch.until("exactly those that live are followed", |watch| {
-            let pool: Vec<_> =
-                watch.last.processes.iter().filter(|p| p.pool.as_deref() == Some(POOL) && p.alive).collect();
-            pool.len() == 50 && pool.iter().all(|p| family.iter().any(|process| process.pid == p.pid))
+            let known = watch.last.processes.iter().filter(|p| p.pool.as_deref() == Some(POOL) && p.alive);
+            let known: BTreeSet<u32> = known.map(|process| process.pid).collect();
+            known.len() == 50 && known == fpm.workers(POOL).into_iter().collect()
         });
     }
 }

@@ -69,7 +69,7 @@ fn cookie(context: &ProbeContext) -> (u32, u32) {
 /// Times one hit in [`TIMED`].
 #[inline(always)]
 fn time(began: u64) {
-    if began % TIMED == 0 {
+    if began.is_multiple_of(TIMED) {
         add(stat::CALL_RUNS, 1);
         // SAFETY: a plain helper call.
         add(stat::CALL_NS, unsafe { bpf_ktime_get_ns() } - began);

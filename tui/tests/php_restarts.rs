@@ -1,5 +1,4 @@
 //! Servers that load their configuration anew: all tiers go on with the new workers as with the old ones.
-#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod servers;
 mod watch;

@@ -174,6 +174,8 @@ pub struct Traced {
     pub current: u32,
     /// Number of the request, from 1.
     pub request: u64,
+    /// `CLOCK_MONOTONIC` when the process ended, 0 while it lives.
+    pub ended_ns: u64,
     /// Name, file, line and class of the function that is entered; path and name of a file that is compiled.
     pub arguments: [Argument; 4],
     /// Their values at the last hit.
@@ -245,7 +247,7 @@ const _: () = assert!(size_of::<CallKey>() == 16);
 const _: () = assert!(size_of::<Calls>() == 24 + 4 * DURATION_BUCKETS);
 const _: () = assert!(
     size_of::<Traced>()
-        == 56
+        == 64
             + 4 * size_of::<Argument>()
             + 4 * 8
             + 56 * REMEMBERED

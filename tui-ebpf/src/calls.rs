@@ -180,3 +180,20 @@ pub fn end_all(slot: u32, now: u64) {
     traced.current = 0;
     traced.request += 1;
 }
+
+/// Notes when the process of a slot ended: calls that are open end then.
+#[inline(always)]
+pub fn note_end(slot: u32, now: u64) {
+    if let Some(traced) = traced(slot) {
+        traced.ended_ns = now;
+    }
+}
+
+/// Ends all open calls of a process that replaces its image; where the next one has its globals is found out anew.
+#[inline(always)]
+pub fn forget_image(slot: u32, now: u64) {
+    end_all(slot, now);
+    if let Some(traced) = traced(slot) {
+        traced.executor_globals = 0;
+    }
+}

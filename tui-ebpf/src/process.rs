@@ -3,13 +3,14 @@
 use aya_ebpf::{
     EbpfContext,
     bindings::BPF_RB_FORCE_WAKEUP,
-    helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_probe_read_kernel},
+    helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_ns, bpf_probe_read_kernel},
     macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
 use tusktop_shared::{Config, EVENT_EXEC, EVENT_EXIT, EVENT_FORK, ProcessEvent, UNKNOWN_OFFSET, stat};
 
 use crate::{
+    calls,
     maps::{CONFIG, EVENTS, PROCESSES, REQUESTS, WAITING, add},
     request,
 };
@@ -68,6 +69,13 @@ fn try_fork(context: &RawTracePointContext) -> Option<()> {
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn exec(context: RawTracePointContext) -> i32 {
     let pid = context.tgid();
+    // SAFETY: the entry may be replaced while it is read; it is plain integers.
+    if let Some(process) = unsafe { PROCESSES.get(pid) }
+        && process.traced != 0
+    {
+        // SAFETY: a plain helper call.
+        calls::forget_image(process.traced - 1, unsafe { bpf_ktime_get_ns() });
+    }
     let _ = PROCESSES.remove(pid);
     let _ = REQUESTS.remove(bpf_get_current_pid_tgid());
     let _ = WAITING.remove(bpf_get_current_pid_tgid());
@@ -80,13 +88,15 @@ pub fn exec(context: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn exit(context: RawTracePointContext) -> i32 {
     let pid = context.tgid();
-    // SAFETY: the entry is only tested for being there.
-    if unsafe { PROCESSES.get(pid) }.is_none() {
-        return 0;
-    }
+    // SAFETY: the entry may be replaced while it is read; it is plain integers.
+    let Some(process) = (unsafe { PROCESSES.get(pid) }) else { return 0 };
     request::abort();
     let _ = WAITING.remove(bpf_get_current_pid_tgid());
     if pid == context.pid() {
+        if process.traced != 0 {
+            // SAFETY: a plain helper call.
+            calls::note_end(process.traced - 1, unsafe { bpf_ktime_get_ns() });
+        }
         let _ = PROCESSES.remove(pid);
         emit(EVENT_EXIT, pid, 0, 0);
     }

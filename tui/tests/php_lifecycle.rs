@@ -12,7 +12,7 @@ use std::{
 };
 
 use aya::programs::loaded_programs;
-use servers::{FpmOptions, PATIENCE, PhpFpm, alone, copies, wait_until};
+use servers::{FpmOptions, PATIENCE, PhpCli, PhpFpm, alone, copies, wait_until};
 use watch::Watch;
 
 /// What we load. Every attached probe and timer holds its program.
@@ -147,6 +147,30 @@ fn two_paths_of_one_file_count_once() {
     watch.until("both are seen", |watch| seen(watch) >= 2);
     watch.read();
     assert_eq!(seen(&watch), 2);
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn a_pid_that_becomes_another_program_is_no_longer_php() {
+    let _alone = alone();
+    let script = PhpCli::start_traceable("becomes.php", &["/bin/sh", "-c", "echo became; while :; do :; done"]);
+    let pid = script.pid();
+    let mut watch = Watch::start(997, script.page("").as_path());
+    watch.until("it is sampled as PHP", |watch| watch.self_samples(pid).get("busy").is_some_and(|&n| n > 20));
+    script.go();
+    wait_until(PATIENCE, || "it has become a shell".to_owned(), || script.output().contains("became"));
+    watch.until("it is forgotten", |watch| watch.last.processes.iter().all(|process| process.pid != pid));
+    let samples: u64 = watch.stacks_of(pid).map(|count| count.samples).sum();
+    let cpu = || {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
+        text.split(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    let began = cpu();
+    watch.until("the shell has used 200 ms of CPU time", |_| cpu() > began + 200_000_000);
+    assert_eq!(watch.stacks_of(pid).map(|count| count.samples).sum::<u64>(), samples);
+    assert!(watch.last.running.iter().all(|request| request.pid != pid));
+    assert!(watch.last.targets.iter().all(|target| !target.pids.contains(&pid)));
+    assert_eq!(watch.dropped, 0);
 }
 
 #[test]

@@ -40,6 +40,13 @@ pub fn site(program: &Path, probe: &str) -> u64 {
     u64::from_le_bytes(bytes[at - 24..at - 16].try_into().expect("8 bytes"))
 }
 
+/// Address of the semaphore of a probe, as linked.
+pub fn semaphore(program: &Path, probe: &str) -> u64 {
+    let bytes = fs::read(program).unwrap_or_else(|error| panic!("cannot read {}: {error}", program.display()));
+    let at = notes(&bytes, probe)[0];
+    u64::from_le_bytes(bytes[at - 8..at].try_into().expect("8 bytes"))
+}
+
 /// Where the names of a probe's notes are.
 fn notes(bytes: &[u8], probe: &str) -> Vec<usize> {
     let found = places(bytes, format!("php\0{probe}\0").as_bytes());

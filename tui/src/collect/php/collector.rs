@@ -200,7 +200,12 @@ impl Collector {
                     }
                 }
                 Some(Event::Fork { parent, child }) => self.following.fork(parent, child),
-                Some(Event::Exit { pid }) => self.following.end(pid),
+                Some(Event::Exit { pid }) => {
+                    self.following.end(pid);
+                    if let Some(kernel) = &mut self.kernel {
+                        self.exact.process_ended(pid, kernel);
+                    }
+                }
                 None => self.dropped += 1,
             }
         }
@@ -231,6 +236,9 @@ impl Collector {
         let turned = kernel.turn_counts();
         self.running = kernel.requests().map(|request| Arc::new(RequestText::decode(&request))).collect();
         self.drain(ring);
+        // What has ended meanwhile runs no more, and its process may be gone.
+        let recent = &self.recent;
+        self.running.retain(|request| !recent.contains_key(&(request.pid, request.started_ns)));
         for request in self.running.clone() {
             self.following.request(&request);
             if !self.following.counts(request.pid) {

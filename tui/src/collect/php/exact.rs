@@ -36,6 +36,8 @@ use super::{
 /// How long calls are counted of one worker, and of how many at most until some are seen.
 const COUNT: Duration = Duration::from_millis(100);
 const COUNTED_WORKERS: u32 = 30;
+/// Why nothing is traced where nothing can be.
+const NOBODY: &str = "no process that could be traced runs here";
 /// Calls that say enough about a worker.
 const ENOUGH_CALLS: u64 = 100;
 /// Longest time that a worker is traced while others wait for their turn.
@@ -51,6 +53,15 @@ enum State {
     Tracing { since: Instant },
     Ended,
     Unavailable,
+}
+
+/// How often calls could not be counted.
+#[derive(Debug, Clone, Copy, Default)]
+struct Missed {
+    /// The process had ended.
+    ended: u32,
+    /// There was none.
+    absent: u32,
 }
 
 /// The state of exact tracing.
@@ -73,6 +84,7 @@ pub struct Exact {
     calls: u64,
     /// What was spent when it was last told.
     told_s: f64,
+    missed: Missed,
 }
 
 impl Exact {
@@ -93,6 +105,7 @@ impl Exact {
             seen_calls: 0,
             calls: 0,
             told_s: 0.0,
+            missed: Missed::default(),
         }
     }
 
@@ -124,7 +137,7 @@ impl Exact {
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         self.budget = Budget::new(request.budget, cpus);
         self.reason = String::new();
-        (self.calls, self.looked) = (0, now);
+        (self.calls, self.missed, self.looked) = (0, Missed::default(), now);
         self.part.begin(monotonic());
         self.seen_calls = kernel.stat(stat::CALLS);
         if !same {
@@ -141,7 +154,7 @@ impl Exact {
             let candidate = self.workers.of(pid).unwrap_or(Candidate { pid, image: 0, active_ns: 0 });
             self.attach(kernel, images, candidate, now);
         } else if self.workers.is_empty() {
-            self.refuse("no process that could be traced runs here".to_owned());
+            self.refuse(NOBODY.to_owned());
         } else if trace && self.price.is_some() {
             self.state = State::Tracing { since: now };
             self.workers.start();
@@ -189,7 +202,11 @@ impl Exact {
         let now = Instant::now();
         match self.state {
             State::Idle | State::Priced | State::Ended | State::Unavailable => {}
-            State::Counting { workers, then_trace, .. } => self.count(kernel, images, workers, then_trace, now),
+            State::Counting { workers, then_trace, .. } => {
+                // They may come and go faster than they are counted.
+                self.workers.renew(candidates());
+                self.count(kernel, images, workers, then_trace, now);
+            }
             State::Tracing { since } => self.trace(kernel, images, candidates, since, now),
         }
     }
@@ -202,7 +219,10 @@ impl Exact {
         if let Some(candidate) = counted {
             let cpu = workers::cpu_time(candidate.pid).saturating_sub(candidate.active_ns);
             let hit_s = self.hit.unwrap_or_default().as_secs_f64();
-            if calls >= ENOUGH_CALLS || (workers >= COUNTED_WORKERS && calls > 0) {
+            // What one that has ended used meanwhile is not known.
+            if workers::cpu_time(candidate.pid) == 0 {
+                self.missed.ended += 1;
+            } else if calls >= ENOUGH_CALLS || (workers >= COUNTED_WORKERS && calls > 0) {
                 let price = Price::of(calls, Duration::from_nanos(cpu), hit_s, self.call_s(kernel));
                 self.price = Some(price);
                 self.state = if then_trace { State::Tracing { since: now } } else { State::Priced };
@@ -212,15 +232,23 @@ impl Exact {
             }
         }
         if workers >= COUNTED_WORKERS {
-            self.refuse(format!("no PHP function was called in {} s: there is nothing to trace", COUNTED_WORKERS / 10));
+            let seconds = COUNTED_WORKERS / 10;
+            self.refuse(match self.missed {
+                Missed { absent, .. } if absent > COUNTED_WORKERS / 2 => NOBODY.to_owned(),
+                Missed { ended: 0, .. } => {
+                    format!("no PHP function was called in {seconds} s: there is nothing to trace")
+                }
+                _ => "the processes end before their calls and CPU time are counted (pm.max_requests)".to_owned(),
+            });
             return;
         }
-        let Some(candidate) = self.workers.next(&[]) else {
-            self.refuse("no process that could be traced runs here".to_owned());
-            return;
-        };
         self.seen_calls = kernel.stat(stat::CALLS);
-        self.attach_to_slot(kernel, images, 0, candidate, now, Some(call::COUNT));
+        // There may be none for a moment, until the next worker is known.
+        if let Some(candidate) = self.workers.next(&[]) {
+            self.attach_to_slot(kernel, images, 0, candidate, now, Some(call::COUNT));
+        } else {
+            self.missed.absent += 1;
+        }
         if !matches!(self.state, State::Unavailable) {
             self.state = State::Counting { workers: workers + 1, until: now + COUNT, then_trace };
         }
@@ -278,13 +306,30 @@ impl Exact {
 
     /// Takes in what was traced since the last look, and pays for it.
     fn account(&mut self, kernel: &Kernel, now: Instant) {
+        self.budget.earn(now - self.looked);
+        self.looked = now;
+        self.pay_calls(kernel);
+    }
+
+    /// Counts the calls since the last time, and pays for them.
+    fn pay_calls(&mut self, kernel: &Kernel) {
         let calls = kernel.stat(stat::CALLS);
         let new = calls.saturating_sub(self.seen_calls);
         self.seen_calls = calls;
         self.calls += new;
-        self.budget.earn(now - self.looked);
         self.budget.pay(new as f64 * self.call_s(kernel));
-        self.looked = now;
+    }
+
+    /// A process has ended: its slot is free for another one.
+    pub fn process_ended(&mut self, pid: u32, kernel: &mut Kernel) {
+        let its = |slot: &Option<Slot>| slot.as_ref().is_some_and(|slot| slot.candidate.pid == pid);
+        let Some(number) = self.slots.iter().position(its) else { return };
+        if let State::Tracing { .. } = self.state {
+            self.detach(kernel, number);
+            if self.request.as_ref().is_some_and(|request| request.pid == Some(pid)) {
+                self.end(format!("process {pid} has ended"));
+            }
+        }
     }
 
     /// What tracing one call costs: two hits and the time in their programs.
@@ -322,7 +367,7 @@ impl Exact {
                 self.slots[number] = Some(slot);
             }
             // It has ended meanwhile.
-            Err(KernelError::Attach(error)) if error.is_gone() => {}
+            Err(KernelError::Attach(error)) if error.is_gone() => self.missed.ended += 1,
             Err(error) => {
                 self.detach_all(kernel);
                 self.refuse(error.to_string());
@@ -341,7 +386,12 @@ impl Exact {
         let Some(slot) = self.slots[number].take() else { return };
         let began = thread_time();
         self.part.close(slot.candidate.pid, monotonic());
-        self.workers.traced(slot.detach(kernel, number as u32, &mut self.sums));
+        let used_ns = self.workers.cpu_time(slot.candidate.pid).saturating_sub(slot.candidate.active_ns);
+        slot.detach(kernel, number as u32, &mut self.sums);
+        if let State::Tracing { .. } = self.state {
+            self.pay_calls(kernel);
+        }
+        self.workers.traced(used_ns);
         self.budget.pay(seconds_since(began));
     }
 

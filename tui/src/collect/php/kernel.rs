@@ -219,11 +219,15 @@ impl Kernel {
         self.images.insert(id, Wire(layout), 0).map_err(|source| KernelError::Map { name: "IMAGES", source })
     }
 
-    /// Tells the programs that a process runs an image.
+    /// Tells the programs that a process runs an image. One that they met before keeps what they noted of it.
     ///
     /// # Errors
     /// The map is full.
     pub fn add_process(&mut self, pid: u32, image: u32, bias: u64) -> Result<(), KernelError> {
+        let same = |known: &Wire<Process>| (known.0.bias, known.0.image) == (bias, image);
+        if self.processes.get(&pid, 0).is_ok_and(|known| same(&known)) {
+            return Ok(());
+        }
         self.processes
             .insert(pid, Wire(Process { bias, image, traced: 0 }), 0)
             .map_err(|source| KernelError::Map { name: "PROCESSES", source })

@@ -64,10 +64,8 @@ impl Slot {
         workers::cpu_time(self.candidate.pid).saturating_sub(self.candidate.active_ns)
     }
 
-    /// Detaches the probes and hands over what is left in the maps. Returns the CPU time that the process used meanwhile, in
-    /// nanoseconds.
-    pub fn detach(self, kernel: &mut Kernel, number: u32, sums: &mut Sums) -> u64 {
-        let cpu_ns = self.cpu_ns();
+    /// Detaches the probes and hands over what is left in the maps.
+    pub fn detach(self, kernel: &mut Kernel, number: u32, sums: &mut Sums) {
         let Self { candidate, attachments, .. } = self;
         drop(attachments);
         kernel.set_traced(candidate.pid, None);
@@ -77,6 +75,5 @@ impl Slot {
         }
         kernel.tracing.forget(number);
         sums.forget(number);
-        cpu_ns
     }
 }

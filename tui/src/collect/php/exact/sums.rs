@@ -56,8 +56,9 @@ impl Sums {
         }
     }
 
-    /// Adds the calls that had not returned when the thread's probes went away, up to that moment.
+    /// Adds the calls that had not returned when the thread's probes went away, up to that moment or to its end.
     pub fn cut(&mut self, traced: &Traced, now_ns: u64) {
+        let now_ns = if traced.ended_ns == 0 { now_ns } else { traced.ended_ns };
         for (number, region) in traced.regions.iter().enumerate() {
             let is_left = number != traced.current as usize;
             // A fiber that is suspended has been so since it was left; the thread's own stack waits for its fibers.
@@ -150,6 +151,17 @@ mod tests {
         assert_eq!((added[&11].total_ns, added[&11].self_ns), (100, 40));
         assert_eq!((added[&12].total_ns, added[&12].self_ns), (50, 50));
         assert_eq!(added[&12].durations[5], 1);
+    }
+
+    #[test]
+    fn calls_of_a_process_that_ended_do_not_age() {
+        let mut traced = wire::read::<Traced>(&vec![0; size_of::<Traced>()]).unwrap();
+        traced.frames[1] = frame(11, 100, 10, 0);
+        traced.regions[0].top = 1;
+        traced.ended_ns = 150;
+        let mut sums = Sums::default();
+        sums.cut(&traced, 1_000_000);
+        assert_eq!(sums.take()[&11].total_ns, 50);
     }
 
     #[test]

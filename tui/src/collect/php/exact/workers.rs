@@ -43,6 +43,10 @@ impl Workers {
     /// There are others now.
     pub fn renew(&mut self, mut candidates: Vec<Candidate>) {
         candidates.sort_unstable_by_key(|candidate| candidate.pid);
+        for candidate in &mut candidates {
+            let known = self.candidates.binary_search_by_key(&candidate.pid, |known| known.pid);
+            candidate.active_ns = known.map_or(0, |index| self.candidates[index].active_ns);
+        }
         self.candidates = candidates;
         self.follow();
     }
@@ -99,6 +103,11 @@ impl Workers {
         self.candidates.is_empty()
     }
 
+    /// CPU time of a process; of one that has ended, what was last seen of it.
+    pub fn cpu_time(&self, pid: u32) -> u64 {
+        cpu_time(pid).max(self.cpu.get(&pid).map_or(0, |(_, last)| *last))
+    }
+
     /// A process used so much CPU time while it was traced.
     pub fn traced(&mut self, cpu_ns: u64) {
         self.traced_ns += cpu_ns;
@@ -146,6 +155,14 @@ mod tests {
         let own = std::process::id();
         let mut workers = Workers::new(vec![idle(1), Candidate { pid: own, image: 0, active_ns: 0 }, idle(2)]);
         assert_eq!(workers.next(&[]).unwrap().pid, own);
+    }
+
+    #[test]
+    fn who_was_idle_is_so_after_others_came() {
+        let own = std::process::id();
+        let mut workers = Workers::new(vec![Candidate { pid: own, image: 0, active_ns: u64::MAX }, idle(1)]);
+        workers.renew(vec![Candidate { pid: own, image: 0, active_ns: 0 }, idle(1), idle(2)]);
+        assert_eq!(workers.of(own).unwrap().active_ns, u64::MAX);
     }
 
     #[test]

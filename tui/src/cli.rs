@@ -36,6 +36,8 @@ pub enum Command {
     ///
     /// Exit codes: 0 all tiers work for every PHP that runs, 1 some are missing, 69 no procfs, 77 no permission.
     Doctor(DoctorArgs),
+    /// List the groups of processes and the rules that made them, or say why a process is in its group.
+    Groups(GroupsArgs),
     /// Wait for SIGCONT, then become a command.
     #[command(hide = true)]
     Become(BecomeArgs),
@@ -84,6 +86,17 @@ pub struct DoctorArgs {
     pub json: bool,
 }
 
+/// What to list.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct GroupsArgs {
+    /// Say which rule took this process, and why each rule before it did not.
+    #[arg(long, value_name = "PID")]
+    pub explain: Option<u32>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+}
+
 /// What to become.
 #[derive(Debug, Clone, Args)]
 pub struct BecomeArgs {
@@ -108,6 +121,9 @@ pub struct SettingArgs {
     /// Configuration file instead of the usual ones.
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Group processes by this configuration of process-exporter, then by the built-in rules.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub process_exporter_config: Option<PathBuf>,
     /// Time between two snapshots, such as 500ms, 2s or a number of seconds [default: 1s].
     #[arg(short, long, global = true, value_parser = config::parse_duration)]
     pub interval: Option<Duration>,

@@ -10,8 +10,12 @@ use crate::{cli::SettingArgs, ui::theme::ColorChoice};
 
 mod environment;
 mod file;
+mod groups;
 
-pub use self::environment::Environment;
+pub use self::{
+    environment::Environment,
+    groups::{GroupSettings, RuleSetting},
+};
 
 /// Shortest interval.
 pub const MIN_INTERVAL: Duration = Duration::from_millis(100);
@@ -44,6 +48,8 @@ pub struct Settings {
     pub mouse: bool,
     /// Observe PHP.
     pub php: bool,
+    /// How processes are grouped.
+    pub groups: GroupSettings,
     /// Key bindings that differ from the built-in ones.
     pub keys: Vec<KeySetting>,
     /// The file that was read.
@@ -62,6 +68,7 @@ impl Default for Settings {
             ascii: false,
             mouse: true,
             php: true,
+            groups: GroupSettings::default(),
             keys: Vec::new(),
             file: None,
         }
@@ -189,6 +196,10 @@ fn merge(
         ascii: arguments.ascii || content.ascii.unwrap_or(default.ascii),
         mouse: !arguments.no_mouse && content.mouse.unwrap_or(default.mouse),
         php: !arguments.no_php && content.php.unwrap_or(default.php),
+        groups: GroupSettings {
+            import: arguments.process_exporter_config.clone().or(content.groups.import),
+            ..content.groups
+        },
         keys: content.keys,
         file,
     }
@@ -273,6 +284,7 @@ mod tests {
             ascii: true,
             mouse: false,
             php: false,
+            groups: GroupSettings::default(),
             keys: vec![KeySetting { key: "ctrl+f".into(), action: "filter".into(), line: 11 }],
             file: read.file.clone(),
         };
@@ -288,7 +300,7 @@ mod tests {
             ("colour = \"auto\"", "/config.toml:1: unknown key `colour`; did you mean `color`?"),
             (
                 "zzzzzz = 1",
-                "/config.toml:1: unknown key `zzzzzz`; known are interval, hz, budget, trace_limit, theme, color, ascii, mouse, php, keys",
+                "/config.toml:1: unknown key `zzzzzz`; known are interval, hz, budget, trace_limit, theme, color, ascii, mouse, php, groups, keys",
             ),
             (
                 "hz = 1\ncolor = \"true\"",

@@ -9,6 +9,7 @@ pub mod compiled;
 pub mod config;
 pub mod doctor;
 pub mod export;
+pub mod groups;
 pub mod model;
 pub mod output;
 pub mod profile;

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     io::{self, IsTerminal as _, Write as _},
     process::ExitCode,
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,15 +16,16 @@ use tokio::{
     time::Instant,
 };
 use tusktop::{
+    aggregate::rules::Rules,
     app::Keymap,
-    cli::{self, Cli, Command, DoctorArgs, SnapArgs},
+    cli::{self, Cli, Command, DoctorArgs, Format, GroupsArgs, SnapArgs},
     collect::{
         php::{self, ExactRequest, Order},
         proc,
     },
     command::{self, CommandError, Held, Signals},
     config::{self, ConfigError, Environment, Settings},
-    doctor,
+    doctor, export, groups,
     model::ExactKind,
     output::{Output, OutputError},
     session::{self, Session},
@@ -65,15 +67,17 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
     let environment = Environment::read();
     let settings = config::load(&cli.settings, &environment)?;
+    let rules = Arc::new(settings.rules()?);
     // Also where nothing is drawn: a wrong setting should not wait for the day that the screen is needed.
     let screen = screen(&settings, &environment)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let code = runtime.block_on(async {
         match cli.command {
-            Some(Command::Snap(arguments)) => snap(&settings, arguments).await,
+            Some(Command::Snap(arguments)) => snap(&settings, rules, arguments).await,
             Some(Command::Doctor(arguments)) => doctor(&settings, arguments).await,
-            None | Some(Command::Live) if can_draw() => live(&settings, screen).await,
-            _ => snap(&settings, SnapArgs::default()).await,
+            Some(Command::Groups(arguments)) => groups(&rules, arguments),
+            None | Some(Command::Live) if can_draw() => live(&settings, rules, screen).await,
+            _ => snap(&settings, rules, SnapArgs::default()).await,
         }
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -84,17 +88,18 @@ fn can_draw() -> bool {
     io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-fn options(settings: &Settings) -> session::Options {
+fn options(settings: &Settings, rules: Arc<Rules>) -> session::Options {
     session::Options {
         interval: settings.interval,
         php: settings.php.then_some(php::Options { hz: settings.hz, ..php::Options::default() }),
         proc: proc::Options::default(),
+        rules,
     }
 }
 
 /// Opens the screen; it ends when the user leaves, a signal comes or the terminal goes away.
-async fn live(settings: &Settings, screen: terminal::Options) -> anyhow::Result<ExitCode> {
-    let (session, snapshots) = Session::start(&options(settings))?;
+async fn live(settings: &Settings, rules: Arc<Rules>, screen: terminal::Options) -> anyhow::Result<ExitCode> {
+    let (session, snapshots) = Session::start(&options(settings, rules))?;
     let orders = session.orders.clone();
     let (budget, limit) = (settings.budget, settings.trace_limit);
     let order = |what: TraceOrder| {
@@ -138,16 +143,16 @@ fn screen(settings: &Settings, environment: &Environment) -> anyhow::Result<term
     })
 }
 
-async fn snap(settings: &Settings, arguments: SnapArgs) -> anyhow::Result<ExitCode> {
+async fn snap(settings: &Settings, rules: Arc<Rules>, arguments: SnapArgs) -> anyhow::Result<ExitCode> {
     // Before anything runs: what is measured for an hour must not be lost to a misspelt folder.
     let out = Output::open(&arguments)?;
     if !arguments.command.is_empty() {
-        return snap_command(settings, &arguments, &out).await;
+        return snap_command(settings, rules, &arguments, &out).await;
     }
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let mut options = options(settings);
+    let mut options = options(settings, rules);
     if let (Some(php), Some(kind)) = (&mut options.php, arguments.exact) {
         let (budget, limit) = (settings.budget, settings.trace_limit);
         php.exact = Some(ExactRequest { kind: kind_of(kind), pool: None, pid: None, budget, limit });
@@ -170,11 +175,16 @@ fn kind_of(exact: cli::Exact) -> ExactKind {
 }
 
 /// Runs a command and prints what was seen of it. Its exit code is passed on, also when that cannot be printed.
-async fn snap_command(settings: &Settings, arguments: &SnapArgs, out: &Output) -> anyhow::Result<ExitCode> {
+async fn snap_command(
+    settings: &Settings,
+    rules: Arc<Rules>,
+    arguments: &SnapArgs,
+    out: &Output,
+) -> anyhow::Result<ExitCode> {
     let program = command::resolve(&arguments.command[0], std::env::var_os("PATH").as_deref())?;
     let held = Held::start(&arguments.command)?;
     let signals = Signals::take()?;
-    let mut options = options(settings);
+    let mut options = options(settings, rules);
     if let Some(php) = &mut options.php {
         php.programs = command::programs(&program);
         php.root = Some(held.pid());
@@ -212,6 +222,22 @@ async fn doctor(settings: &Settings, arguments: DoctorArgs) -> anyhow::Result<Ex
     }
     out.flush()?;
     Ok(ExitCode::from(report.code()))
+}
+
+/// Lists groups and rules, or explains one process.
+fn groups(rules: &Arc<Rules>, arguments: GroupsArgs) -> anyhow::Result<ExitCode> {
+    let sample = groups::read(&proc::Options::default())?;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    match (arguments.explain, arguments.format) {
+        (None, Format::Table) => export::write_groups(&groups::report(&sample, rules), &mut out)?,
+        (None, Format::Json) => export::write_line(&groups::report(&sample, rules), &mut out)?,
+        (Some(pid), Format::Table) => {
+            export::write_explanation(&groups::explain(&sample, rules, pid)?, &mut out)?;
+        }
+        (Some(pid), Format::Json) => export::write_line(&groups::explain(&sample, rules, pid)?, &mut out)?,
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The shell's way to say that a signal ended a program.

@@ -14,7 +14,7 @@ use tokio::{
 
 use self::conversation::Conversation;
 use crate::{
-    aggregate::Aggregate,
+    aggregate::{Aggregate, rules::Rules},
     collect::{
         Sample, Tick, php,
         proc::{self, ProcError, ProcessSample},
@@ -43,6 +43,8 @@ pub struct Options {
     pub php: Option<php::Options>,
     /// Where processes are read.
     pub proc: proc::Options,
+    /// What decides the groups of processes.
+    pub rules: Arc<Rules>,
 }
 
 /// Running collectors. Dropping it ends them; [`Session::stop`] also waits until they have detached.
@@ -165,7 +167,7 @@ impl Spine {
             php: Conversation::with(handle.map(|handle| handle.ticks)),
             orders,
             samples,
-            aggregate: Aggregate::new(unobserved.into_iter().collect()),
+            aggregate: Aggregate::new(unobserved.into_iter().collect(), Arc::clone(&options.rules)),
         })
     }
 
@@ -232,6 +234,7 @@ mod tests {
             interval,
             php: php.then_some(php::Options { hz: 0, ..php::Options::default() }),
             proc: proc::Options::default(),
+            rules: Arc::default(),
         }
     }
 

@@ -186,12 +186,14 @@ impl Session {
 
     fn draw(&mut self, everything: bool) -> io::Result<()> {
         let php = self.timeline.window(self.app.view.window);
+        let grouping = self.app.view.grouping;
+        let snapshot = self.timeline.grouped(grouping);
         let screen = ui::Screen {
             view: &self.app.view,
-            snapshot: self.timeline.current().map(|snapshot| &**snapshot),
+            snapshot: snapshot.as_deref(),
             php: &php,
             covered: self.timeline.covered(self.app.view.window),
-            histories: self.timeline.histories(),
+            histories: self.timeline.histories(grouping),
             palette: &self.palette,
             hints: &self.hints,
             time_zone: &self.time_zone,

@@ -3,6 +3,7 @@
 
 mod history;
 mod places;
+mod regroup;
 mod windows;
 
 use std::{sync::Arc, time::Duration};
@@ -11,7 +12,7 @@ use self::windows::Windows;
 pub use self::{history::Histories, windows::MAX_STACKS};
 use crate::{
     model::{Php, Snapshot},
-    view::Window,
+    view::{Grouping, Window},
 };
 
 /// The snapshots of a session.
@@ -19,7 +20,9 @@ use crate::{
 pub struct Timeline {
     current: Option<Arc<Snapshot>>,
     windows: Windows,
-    histories: Histories,
+    /// By grouping, in the order of [`Grouping::ALL`], so that each has its past when it is chosen.
+    histories: [Histories; Grouping::ALL.len()],
+    grouped: Option<(Grouping, Arc<Snapshot>)>,
     merged: Option<(Window, Arc<Php>)>,
 }
 
@@ -32,7 +35,8 @@ impl Timeline {
     /// Takes the next snapshot.
     pub fn push(&mut self, snapshot: Arc<Snapshot>) {
         self.windows.push(snapshot.at, snapshot.interval_ms, &snapshot.php);
-        self.histories.push(&snapshot);
+        self.push_histories(&snapshot);
+        self.grouped = None;
         self.merged = None;
         self.current = Some(snapshot);
     }
@@ -42,9 +46,36 @@ impl Timeline {
         self.current.as_ref()
     }
 
+    /// The latest snapshot with its processes in other groups.
+    pub fn grouped(&mut self, grouping: Grouping) -> Option<Arc<Snapshot>> {
+        let current = self.current.as_ref()?;
+        match &self.grouped {
+            _ if grouping == Grouping::Rules => Some(current.clone()),
+            Some((known, snapshot)) if *known == grouping => Some(snapshot.clone()),
+            _ => {
+                let snapshot = Arc::new(regroup::regrouped(current, grouping));
+                self.grouped = Some((grouping, snapshot.clone()));
+                Some(snapshot)
+            }
+        }
+    }
+
     /// How the memory of groups went.
-    pub fn histories(&self) -> &Histories {
-        &self.histories
+    pub fn histories(&self, grouping: Grouping) -> &Histories {
+        &self.histories[grouping as usize]
+    }
+
+    fn push_histories(&mut self, snapshot: &Snapshot) {
+        for grouping in Grouping::ALL {
+            let histories = &mut self.histories[grouping as usize];
+            match grouping {
+                Grouping::Rules => histories.push(snapshot.at, &snapshot.groups),
+                _ if histories.is_due(snapshot.at) => {
+                    histories.push(snapshot.at, &regroup::groups(&snapshot.processes, grouping).0);
+                }
+                _ => {}
+            }
+        }
     }
 
     /// The PHP part over a window that ends with the current snapshot: functions, stacks and routes of all intervals in it are

@@ -1,11 +1,14 @@
 //! The words that the state (`app`) and the drawing (`ui`) share, so that neither knows the other: what is selected, shown,
 //! zoomed and filtered ([`View`]), and where things ended up on the screen ([`Scene`]).
 
+mod grouping;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use ratatui::layout::Rect;
 
+pub use self::grouping::Grouping;
 use crate::{model, treemap::Layout};
 
 /// A part of the screen that can have the focus.
@@ -305,6 +308,8 @@ pub struct View {
     pub overlay: Option<Overlay>,
     /// The filter of the focused pane is being typed.
     pub typing: bool,
+    /// What makes processes a group.
+    pub grouping: Grouping,
     /// Steps into the map, outermost first.
     pub zoom: Vec<Zoom>,
     /// The map is a table.

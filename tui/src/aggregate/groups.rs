@@ -2,66 +2,42 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::rules::Rules;
-use crate::{
-    collect::proc::Details,
-    model::{Group, Memory},
-};
+use crate::model::{Group, Process};
 
 /// Place of a group in [`Groups`]; it holds as long as the group has processes.
 pub(super) type GroupId = usize;
 
+/// Most groups. A rule that names groups by pid or command line makes as many as there are processes.
+pub const MAX_GROUPS: usize = 1000;
+/// The group of what finds no room, and its rule.
+pub(super) const MORE: (&str, &str) = ("more groups", "limit");
+
 /// All groups that have processes.
 #[derive(Debug, Default)]
 pub(super) struct Groups {
-    rules: Rules,
-    slots: Vec<Slot>,
+    slots: Vec<Group>,
     by_name: HashMap<Arc<str>, GroupId>,
     free: Vec<GroupId>,
 }
 
-#[derive(Debug)]
-struct Slot {
-    name: Arc<str>,
-    rule: Arc<str>,
-    sums: Sums,
-}
-
-/// What one process adds to its group.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Share {
-    pub threads: u32,
-    pub cpu_ratio: Option<f64>,
-    pub rss_bytes: u64,
-    pub swap_bytes: Option<u64>,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Sums {
-    processes: u32,
-    threads: u32,
-    cpu_ratio: Option<f64>,
-    rss_bytes: u64,
-    swap_bytes: u64,
-    swap_unknown: bool,
-}
-
 impl Groups {
-    /// Finds or makes the group of a process.
-    pub fn assign(&mut self, process: &Details) -> GroupId {
-        let (name, rule) = self.rules.group(process);
-        if let Some(&id) = self.by_name.get(&*name) {
+    /// Finds or makes a group.
+    pub fn assign(&mut self, name: &str, rule: &Arc<str>) -> GroupId {
+        if let Some(&id) = self.by_name.get(name) {
             return id;
         }
+        if self.by_name.len() >= MAX_GROUPS && name != MORE.0 {
+            return self.assign(MORE.0, &MORE.1.into());
+        }
         let name: Arc<str> = name.into();
-        let slot = Slot { name: Arc::clone(&name), rule: Arc::clone(rule), sums: Sums::default() };
+        let group = Group::empty(Arc::clone(&name), Arc::clone(rule));
         let id = match self.free.pop() {
             Some(id) => {
-                self.slots[id] = slot;
+                self.slots[id] = group;
                 id
             }
             None => {
-                self.slots.push(slot);
+                self.slots.push(group);
                 self.slots.len() - 1
             }
         };
@@ -70,64 +46,29 @@ impl Groups {
     }
 
     /// Adds a process to the sums of its group.
-    pub fn add(&mut self, id: GroupId, share: Share) {
-        let sums = &mut self.slots[id].sums;
-        sums.processes += 1;
-        sums.threads = sums.threads.saturating_add(share.threads);
-        if let Some(ratio) = share.cpu_ratio {
-            sums.cpu_ratio = Some(sums.cpu_ratio.unwrap_or(0.0) + ratio);
-        }
-        sums.rss_bytes = sums.rss_bytes.saturating_add(share.rss_bytes);
-        match share.swap_bytes {
-            Some(swap) => sums.swap_bytes = sums.swap_bytes.saturating_add(swap),
-            None => sums.swap_unknown = true,
-        }
+    pub fn add(&mut self, id: GroupId, process: &Process) {
+        self.slots[id].add(process);
     }
 
     /// Ends the tick: the groups, biggest memory first and then by name, and the place of each [`GroupId`] among them.
     /// Groups without processes are forgotten.
     pub fn finish(&mut self) -> (Vec<Group>, Vec<usize>) {
-        let mut order: Vec<GroupId> = (0..self.slots.len()).filter(|&id| self.slots[id].sums.processes > 0).collect();
-        let key = |id: GroupId| {
-            let slot = &self.slots[id];
-            let bytes = slot.sums.rss_bytes.saturating_add(slot.sums.swap_bytes);
-            (std::cmp::Reverse(bytes), &slot.name)
-        };
-        order.sort_unstable_by(|&a, &b| key(a).cmp(&key(b)));
+        let mut order: Vec<GroupId> = (0..self.slots.len()).filter(|&id| self.slots[id].processes > 0).collect();
+        order.sort_unstable_by(|&a, &b| self.slots[a].order().cmp(&self.slots[b].order()));
         let mut places = vec![usize::MAX; self.slots.len()];
-        let groups = order
-            .iter()
-            .enumerate()
-            .map(|(place, &id)| {
-                places[id] = place;
-                self.slots[id].group()
-            })
-            .collect();
+        let mut groups = Vec::with_capacity(order.len());
+        for (place, &id) in order.iter().enumerate() {
+            places[id] = place;
+            groups.push(self.slots[id].clone());
+        }
         for (id, slot) in self.slots.iter_mut().enumerate() {
             // A forgotten slot keeps its name, which may by now be that of another slot.
-            if slot.sums.processes == 0 && self.by_name.get(&slot.name) == Some(&id) {
+            if slot.processes == 0 && self.by_name.get(&slot.name) == Some(&id) {
                 self.by_name.remove(&slot.name);
                 self.free.push(id);
             }
-            slot.sums = Sums::default();
+            *slot = Group::empty(Arc::clone(&slot.name), Arc::clone(&slot.rule));
         }
         (groups, places)
-    }
-}
-
-impl Slot {
-    fn group(&self) -> Group {
-        Group {
-            name: Arc::clone(&self.name),
-            rule: Arc::clone(&self.rule),
-            processes: self.sums.processes,
-            threads: self.sums.threads,
-            cpu_ratio: self.sums.cpu_ratio,
-            memory: Memory {
-                rss_bytes: Some(self.sums.rss_bytes),
-                swap_bytes: (!self.sums.swap_unknown).then_some(self.sums.swap_bytes),
-                ..Memory::default()
-            },
-        }
     }
 }

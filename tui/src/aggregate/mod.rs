@@ -11,13 +11,15 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+pub use self::{groups::MAX_GROUPS, processes::Placement};
 use self::{
     php::{PhpAggregate, PhpPart},
     processes::ProcessAggregate,
+    rules::Rules,
 };
 use crate::{
     collect::{php::PhpSample, proc::ProcessSample},
-    model::{Cost, Notice, Php, SCHEMA, Snapshot, System},
+    model::{Cost, Group, Notice, Php, Process, SCHEMA, Snapshot, System},
 };
 
 /// What the PHP collector has to say about one interval.
@@ -46,9 +48,9 @@ pub struct Aggregate {
 }
 
 impl Aggregate {
-    /// `standing` notices are in every snapshot.
-    pub fn new(standing: Vec<Notice>) -> Self {
-        Self { standing, ..Self::default() }
+    /// `standing` notices are in every snapshot; `rules` decide the groups.
+    pub fn new(standing: Vec<Notice>, rules: Arc<Rules>) -> Self {
+        Self { standing, processes: ProcessAggregate::new(rules), ..Self::default() }
     }
 
     /// Makes the snapshot of the interval that ended at `at`.
@@ -57,6 +59,7 @@ impl Aggregate {
         notices.extend(notices::of_processes(&sample));
         notices.extend(notices::of_php(&php));
         let part = self.processes.update(&sample);
+        notices.extend(notices::of_groups(part.without_room));
         let group_of = |pid: u32| {
             let place = part.processes.binary_search_by_key(&pid, |process| process.pid).ok()?;
             Some(Arc::clone(&part.groups[part.processes[place].group].name))
@@ -92,6 +95,12 @@ impl Aggregate {
             notices,
         }
     }
+}
+
+/// The groups of one sample, and how each process came to its group.
+pub fn place(sample: &ProcessSample, rules: Arc<Rules>) -> (Vec<Group>, Vec<Process>, Vec<Placement>) {
+    let part = ProcessAggregate::new(rules).update(sample);
+    (part.groups, part.processes, part.placements)
 }
 
 /// Targets and workers still hold; counts belong to the interval that has not been read.

@@ -1,6 +1,6 @@
 //! Notices about samples that are not complete.
 
-use super::PhpReading;
+use super::{PhpReading, groups::MAX_GROUPS};
 use crate::{
     collect::proc::ProcessSample,
     model::{Level, Notice},
@@ -33,6 +33,13 @@ pub(super) fn of_processes(sample: &ProcessSample) -> Vec<Notice> {
         notices.push(notice(Level::Info, text, ""));
     }
     notices
+}
+
+/// That there are too many groups.
+pub(super) fn of_groups(without_room: u32) -> Option<Notice> {
+    let text = || format!("{} are in `more groups`: at most {MAX_GROUPS} groups are kept", processes(without_room));
+    let hint = "give groups names without a pid, a time or a whole command line; `tusktop groups` shows the rules";
+    (without_room > 0).then(|| notice(Level::Warning, text(), hint))
 }
 
 /// Why there is nothing about PHP in this snapshot.

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::groups::{GroupId, Groups, Share};
+use super::{
+    groups::{GroupId, Groups, MORE},
+    rules::{RuleId, Rules},
+};
 use crate::{
     collect::proc::{CpuTicks, Details, ProcessReading, ProcessSample},
     model::{Group, Memory, Process},
@@ -13,6 +16,10 @@ use crate::{
 pub(super) struct ProcessPart {
     pub groups: Vec<Group>,
     pub processes: Vec<Process>,
+    /// How each process came to its group, in the order of `processes`.
+    pub placements: Vec<Placement>,
+    /// Processes whose own group found no room.
+    pub without_room: u32,
     /// Time since the previous sample; `None` for the first.
     pub interval_s: Option<f64>,
     /// Busy share of all CPUs.
@@ -23,9 +30,22 @@ pub(super) struct ProcessPart {
     pub own_rss_bytes: Option<u64>,
 }
 
+/// How a process came to its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placement {
+    /// The rule, in [`Rules::all`].
+    pub rule: RuleId,
+    /// The ancestor that it follows; `None` when the rule takes the process itself.
+    pub follows: Option<u32>,
+}
+
+/// Most ancestors that are asked for a group to follow.
+const MAX_ANCESTORS: usize = 1000;
+
 /// Keeps the previous readings.
 #[derive(Debug, Default)]
 pub(super) struct ProcessAggregate {
+    rules: Arc<Rules>,
     groups: Groups,
     /// In order of pid, as samples are.
     previous: Vec<Previous>,
@@ -35,10 +55,20 @@ pub(super) struct ProcessAggregate {
 #[derive(Debug)]
 struct Previous {
     pid: u32,
+    ppid: u32,
     start_ticks: u64,
     cpu_ticks: u64,
     details: Arc<Details>,
-    group: GroupId,
+    place: Place,
+}
+
+/// Where a process is.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// No rule of the user's takes it, and its ancestors were not asked yet.
+    Open,
+    /// In a group.
+    In { group: GroupId, placement: Placement },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +80,72 @@ struct PreviousMachine {
 }
 
 impl ProcessAggregate {
+    /// An aggregate that groups by these rules.
+    pub fn new(rules: Arc<Rules>) -> Self {
+        Self { rules, ..Self::default() }
+    }
+
+    /// Decides where a new or renamed process is. `before` is where it was under its old name.
+    fn place(&mut self, details: &Details, before: Option<Place>) -> Place {
+        if let Some((name, rule)) = self.rules.own_group(details) {
+            return self.enter(&name, rule);
+        }
+        match before {
+            // Whom it follows was decided when it was new: its parent may have ended since.
+            Some(place @ Place::In { placement: Placement { follows: Some(_), .. }, .. }) => place,
+            _ if self.rules.any_children() => Place::Open,
+            _ => self.enter_built_in(details),
+        }
+    }
+
+    fn enter(&mut self, name: &str, rule: RuleId) -> Place {
+        let group = self.groups.assign(name, self.rules.all()[rule].name());
+        Place::In { group, placement: Placement { rule, follows: None } }
+    }
+
+    fn enter_built_in(&mut self, details: &Details) -> Place {
+        let (name, rule) = self.rules.built_in_group(details);
+        self.enter(&name, rule)
+    }
+
+    /// Decides open places: with the nearest ancestor in a group whose rule lets children follow, as process-exporter does
+    /// it; else by the built-in rules.
+    fn close(&mut self, processes: &mut [Previous]) {
+        for at in 0..processes.len() {
+            if matches!(processes[at].place, Place::Open) {
+                let followed = self.ancestor(processes, at);
+                // Those between stay open, so that they find the same ancestor for themselves.
+                processes[at].place = match followed {
+                    Some(place) => place,
+                    None => Place::Open,
+                };
+            }
+        }
+        for process in processes {
+            if matches!(process.place, Place::Open) {
+                process.place = self.enter_built_in(&process.details);
+            }
+        }
+    }
+
+    /// Walks up through open places.
+    fn ancestor(&self, processes: &[Previous], of: usize) -> Option<Place> {
+        let mut at = of;
+        for _ in 0..MAX_ANCESTORS {
+            let parent = processes[at].ppid;
+            at = processes.binary_search_by_key(&parent, |process| process.pid).ok()?;
+            match processes[at].place {
+                Place::Open => {}
+                Place::In { group, placement: Placement { rule, follows } } => {
+                    let follow = rule < self.rules.own() && self.rules.all()[rule].has_children();
+                    let placement = Placement { rule, follows: Some(follows.unwrap_or(parent)) };
+                    return follow.then_some(Place::In { group, placement });
+                }
+            }
+        }
+        None
+    }
+
     /// Makes the processes and groups of one sample.
     pub fn update(&mut self, sample: &ProcessSample) -> ProcessPart {
         let now = sample.at.map(|at| PreviousMachine {
@@ -70,6 +166,7 @@ impl ProcessAggregate {
 
         let mut processes = Vec::with_capacity(sample.processes.len());
         let mut current = Vec::with_capacity(sample.processes.len());
+        let mut open = false;
         let mut previous = std::mem::take(&mut self.previous).into_iter().peekable();
         for reading in &sample.processes {
             while previous.next_if(|previous| previous.pid < reading.pid).is_some() {}
@@ -81,27 +178,31 @@ impl ProcessAggregate {
                 None => born_after.filter(|&uptime| reading.start_ticks > uptime).map(|_| reading.cpu_ticks),
             };
             let cpu_ratio = used_ticks.zip(interval_ticks).map(|(used, interval)| used as f64 / interval);
-            let group = match known {
-                Some(known) if Arc::ptr_eq(&known.details, &reading.details) => known.group,
-                _ => self.groups.assign(&reading.details),
+            let place = match known {
+                Some(known) if Arc::ptr_eq(&known.details, &reading.details) => known.place,
+                known => self.place(&reading.details, known.map(|known| known.place)),
             };
-            self.groups.add(
-                group,
-                Share {
-                    threads: reading.threads,
-                    cpu_ratio,
-                    rss_bytes: reading.rss_bytes,
-                    swap_bytes: reading.swap_bytes,
-                },
-            );
-            processes.push(process(reading, group, cpu_ratio));
+            open |= matches!(place, Place::Open);
+            processes.push(process(reading, cpu_ratio));
             current.push(Previous {
                 pid: reading.pid,
+                ppid: reading.ppid,
                 start_ticks: reading.start_ticks,
                 cpu_ticks: reading.cpu_ticks,
                 details: Arc::clone(&reading.details),
-                group,
+                place,
             });
+        }
+        if open {
+            self.close(&mut current);
+        }
+        let mut placements = Vec::with_capacity(current.len());
+        for (process, current) in processes.iter_mut().zip(&current) {
+            let Place::In { group, placement } = current.place else { unreachable!("every open place was closed") };
+            self.groups.add(group, process);
+            // The place among the groups is known when all sums are.
+            process.group = group;
+            placements.push(placement);
         }
         self.previous = current;
         self.machine = now;
@@ -110,10 +211,13 @@ impl ProcessAggregate {
         for process in &mut processes {
             process.group = places[process.group];
         }
+        let full = groups.iter().find(|group| (&*group.name, &*group.rule) == MORE);
         let own = sample.own_pid.and_then(|pid| find(&sample.processes, pid));
         ProcessPart {
+            without_room: full.map_or(0, |group| group.processes),
             groups,
             processes,
+            placements,
             interval_s,
             system_cpu_ratio: before.and_then(|before| busy_ratio(before.cpu?, sample.machine.cpu?)),
             own_cpu_ratio: before
@@ -134,8 +238,8 @@ fn busy_ratio(before: CpuTicks, now: CpuTicks) -> Option<f64> {
     Some((now.busy.saturating_sub(before.busy) as f64 / total as f64).min(1.0))
 }
 
-/// `group` is a [`GroupId`] until all sums are known.
-fn process(reading: &ProcessReading, group: GroupId, cpu_ratio: Option<f64>) -> Process {
+/// The process without its group.
+fn process(reading: &ProcessReading, cpu_ratio: Option<f64>) -> Process {
     let details = &*reading.details;
     Process {
         pid: reading.pid,
@@ -144,7 +248,7 @@ fn process(reading: &ProcessReading, group: GroupId, cpu_ratio: Option<f64>) -> 
         comm: Arc::clone(&details.comm),
         cmdline: Arc::clone(&details.cmdline),
         user: Arc::clone(&details.user),
-        group,
+        group: usize::MAX,
         state: reading.state,
         threads: reading.threads,
         cpu_ratio,

@@ -1,62 +1,24 @@
-//! Rules that decide the group of a process: conditions on its names and a template for the group's name.
-//! First match wins. The built-in rules need no configuration; they are in `builtin`.
+//! Rules that decide the group of a process: conditions on its names and a template for the group's name. First match wins.
+//! Those of the user come first, from the configuration or from one of process-exporter; the built-in ones need neither.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{fmt, sync::Arc};
 
-use regex::{Captures, Regex};
+use regex::Regex;
 
+use self::{condition::Captured, process_exporter::Name, template::Template};
+pub use self::{condition::Condition, process_exporter::ImportError, property::Property};
 use crate::collect::proc::Details;
 
 mod builtin;
+mod condition;
+pub mod process_exporter;
+mod property;
+mod template;
 
 /// Characters of a group's name that are kept.
-const NAME_CHARACTERS: usize = 80;
-
-/// A property of a process that a rule can look at and a template can name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Property {
-    /// Kernel's name of the process, 15 bytes at most.
-    Comm,
-    /// Last part of the first argument, or the comm where there is none.
-    Exe,
-    /// Arguments joined by a space.
-    Cmdline,
-    /// Effective user.
-    User,
-    /// systemd unit.
-    Unit,
-    /// Container id.
-    Container,
-    /// `kernel` for threads of the kernel.
-    Kind,
-}
-
-impl Property {
-    const ALL: [(Self, &'static str); 7] = [
-        (Self::Comm, "comm"),
-        (Self::Exe, "exe"),
-        (Self::Cmdline, "cmdline"),
-        (Self::User, "user"),
-        (Self::Unit, "unit"),
-        (Self::Container, "container"),
-        (Self::Kind, "kind"),
-    ];
-
-    fn of(self, process: &Details) -> Option<&str> {
-        match self {
-            Self::Comm => Some(&process.comm),
-            Self::Exe => {
-                let file = process.exe.rsplit('/').next().unwrap_or_default();
-                Some(if file.is_empty() { &process.comm } else { file })
-            }
-            Self::Cmdline => Some(&process.cmdline),
-            Self::User => Some(&process.user),
-            Self::Unit => process.unit.as_deref(),
-            Self::Container => process.container.as_deref(),
-            Self::Kind => process.kernel_thread.then_some("kernel"),
-        }
-    }
-}
+const NAME_CHARACTERS: usize = 200;
+/// Name of a group whose template came out empty, which process-exporter allows.
+const NO_NAME: &str = "(no name)";
 
 /// Why a rule cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -70,30 +32,70 @@ pub enum RuleError {
         source: regex::Error,
     },
     /// The template names something that no condition captures.
-    #[error(
-        "rule `{rule}`: the group name asks for {{{name}}}, which is neither a property nor captured by a condition"
-    )]
+    #[error("the group name asks for {{{name}}}, which is neither captured by cmdline nor one of {known}")]
     Template {
-        /// Name of the rule.
-        rule: String,
         /// What is between the braces.
         name: String,
+        /// What could be there.
+        known: String,
     },
+}
+
+/// Where a rule was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// In tusktop itself.
+    BuiltIn,
+    /// In a file.
+    File {
+        /// Its path.
+        file: Arc<str>,
+        /// The line, from 1.
+        line: usize,
+    },
+}
+
+impl Origin {
+    /// The name of a rule that has none: the name of its file without folders, and the line.
+    pub fn short(file: &str, line: usize) -> Arc<str> {
+        format!("{}:{line}", file.rsplit('/').next().unwrap_or_default()).into()
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BuiltIn => f.write_str("built-in"),
+            Self::File { file, line } => write!(f, "{file}:{line}"),
+        }
+    }
 }
 
 /// One rule.
 #[derive(Debug)]
 pub struct Rule {
     name: Arc<str>,
-    conditions: Vec<(Property, Regex)>,
-    template: Vec<Part>,
+    origin: Origin,
+    conditions: Vec<Condition>,
+    group_name: GroupName,
+    children: bool,
 }
 
 #[derive(Debug)]
-enum Part {
-    Text(String),
-    Property(Property),
-    Capture(String),
+enum GroupName {
+    /// `php-fpm: {pool}`.
+    Braces(Template),
+    /// `{{.ExeBase}}`.
+    Go(Name),
+}
+
+/// What a rule says of a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It belongs to this group.
+    Takes(String),
+    /// It does not belong here: the first condition that does not hold, in words.
+    Leaves(String),
 }
 
 impl Rule {
@@ -104,202 +106,162 @@ impl Rule {
     pub fn new(name: &str, conditions: &[(Property, &str)], template: &str) -> Result<Self, RuleError> {
         let conditions = conditions
             .iter()
-            .map(|&(property, pattern)| Ok((property, Regex::new(pattern)?)))
+            .map(|&(property, pattern)| Ok(Condition::pattern(property, Regex::new(pattern)?)))
             .collect::<Result<Vec<_>, regex::Error>>()
             .map_err(|source| RuleError::Pattern { rule: name.to_owned(), source })?;
-        let template = parts(template, &conditions)
-            .map_err(|unknown| RuleError::Template { rule: name.to_owned(), name: unknown })?;
-        Ok(Self { name: name.into(), conditions, template })
+        Self::with(name.into(), Origin::BuiltIn, conditions, template)
+    }
+
+    /// A rule from a file, with all of `conditions`.
+    ///
+    /// # Errors
+    /// [`RuleError`] for an unknown name in braces.
+    pub fn with(name: Arc<str>, origin: Origin, conditions: Vec<Condition>, template: &str) -> Result<Self, RuleError> {
+        let template = Template::parse(template, &conditions)
+            .map_err(|name| RuleError::Template { name, known: Property::names().collect::<Vec<_>>().join(", ") })?;
+        Ok(Self { name, origin, conditions, group_name: GroupName::Braces(template), children: false })
+    }
+
+    /// The rule, and whether processes that no rule of the user takes follow a parent in its group.
+    #[must_use]
+    pub fn children(self, children: bool) -> Self {
+        Self { children, ..self }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Where it was written.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Whether children follow into its group.
+    pub fn has_children(&self) -> bool {
+        self.children
+    }
+
+    /// The name that its groups get, as it was written.
+    pub fn template(&self) -> &str {
+        match &self.group_name {
+            GroupName::Braces(template) => template.written(),
+            GroupName::Go(name) => name.written(),
+        }
+    }
+
+    /// Its conditions in words.
+    pub fn conditions(&self) -> Vec<String> {
+        self.conditions.iter().map(Condition::describe).collect()
     }
 
     /// The group's name when all conditions hold and all parts of the name are known.
     fn group(&self, process: &Details) -> Option<String> {
-        let mut captured: Vec<Captures> = Vec::new();
-        for (property, pattern) in &self.conditions {
-            captured.push(pattern.captures(property.of(process)?)?);
+        let mut captured: Vec<Captured> = Vec::new();
+        for condition in &self.conditions {
+            captured.extend(condition.check(process)?);
         }
-        let mut name = String::new();
-        for part in &self.template {
-            name.push_str(match part {
-                Part::Text(text) => text,
-                Part::Property(property) => property.of(process)?,
-                Part::Capture(capture) => captured.iter().find_map(|captures| captures.name(capture))?.as_str(),
-            });
+        self.named(process, &captured).ok()
+    }
+
+    fn named(&self, process: &Details, captured: &[Captured]) -> Result<String, String> {
+        match &self.group_name {
+            GroupName::Braces(template) => {
+                let name = template.name(process, captured)?;
+                let name: String = name.chars().take(NAME_CHARACTERS).collect();
+                if name.trim().is_empty() { Err("a name that is not empty".into()) } else { Ok(name.trim().to_owned()) }
+            }
+            GroupName::Go(name) => {
+                let name = name.name(process, captured);
+                let name: String = name.chars().take(NAME_CHARACTERS).collect();
+                Ok(if name.is_empty() { NO_NAME.to_owned() } else { name })
+            }
         }
-        Some(name.chars().take(NAME_CHARACTERS).collect::<String>().trim().to_owned()).filter(|name| !name.is_empty())
+    }
+
+    /// As the decision goes, with the reason.
+    pub fn explain(&self, process: &Details) -> Verdict {
+        let mut captured: Vec<Captured> = Vec::new();
+        for condition in &self.conditions {
+            match condition.check(process) {
+                Some(found) => captured.extend(found),
+                None => return Verdict::Leaves(condition.why_not(process)),
+            }
+        }
+        match self.named(process, &captured) {
+            Ok(name) => Verdict::Takes(name),
+            Err(part) => Verdict::Leaves(format!("all conditions hold, but the name needs {part}, which it has not")),
+        }
     }
 }
 
-fn parts(template: &str, conditions: &[(Property, Regex)]) -> Result<Vec<Part>, String> {
-    let mut parts = Vec::new();
-    let mut rest = template;
-    while let Some((text, after)) = rest.split_once('{') {
-        let (name, after) = after.split_once('}').ok_or_else(|| after.to_owned())?;
-        parts.push(Part::Text(text.to_owned()));
-        let captures = |pattern: &Regex| pattern.capture_names().flatten().any(|capture| capture == name);
-        if conditions.iter().any(|(_, pattern)| captures(pattern)) {
-            parts.push(Part::Capture(name.to_owned()));
-        } else if let Some(&(property, _)) = Property::ALL.iter().find(|(_, known)| *known == name) {
-            parts.push(Part::Property(property));
-        } else {
-            return Err(name.to_owned());
-        }
-        rest = after;
-    }
-    parts.push(Part::Text(rest.to_owned()));
-    Ok(parts)
-}
+/// Number of a rule in [`Rules`].
+pub type RuleId = usize;
 
 /// Rules in the order in which they are tried.
 #[derive(Debug)]
 pub struct Rules {
     rules: Vec<Rule>,
-    none: Arc<str>,
+    /// How many of them, the first ones, are the user's.
+    own: usize,
 }
 
 impl Default for Rules {
     /// The built-in rules.
     fn default() -> Self {
-        let rules = builtin::RULES
-            .iter()
-            .map(|&(name, conditions, template)| Rule::new(name, conditions, template))
-            .collect::<Result<_, _>>()
-            .expect("the built-in rules are constants and a test compiles them");
-        Self::new(rules)
+        Self::new(Vec::new(), true)
     }
 }
 
 impl Rules {
-    /// Rules to be tried in this order. A process that none of them takes goes to `{user} processes`.
-    pub fn new(rules: Vec<Rule>) -> Self {
-        Self { rules, none: "user".into() }
+    /// The rules of the user in this order, then the built-in ones if wanted. A process that none of them takes goes to
+    /// `{user} processes`.
+    pub fn new(own: Vec<Rule>, built_in: bool) -> Self {
+        let texts = if built_in { builtin::RULES } else { &[] };
+        let (first, mut rules) = (own.len(), own);
+        rules.extend(texts.iter().chain(&[builtin::REST]).map(|&(name, conditions, template)| {
+            Rule::new(name, conditions, template).expect("the built-in rules are constants and a test compiles them")
+        }));
+        Self { rules, own: first }
     }
 
-    /// Names of the group and of the rule that put the process there.
-    pub fn group<'a>(&'a self, process: &Details) -> (Cow<'a, str>, &'a Arc<str>) {
-        for rule in &self.rules {
-            if let Some(group) = rule.group(process) {
-                return (group.into(), &rule.name);
-            }
-        }
-        (format!("{} processes", process.user).into(), &self.none)
+    /// All rules in their order; [`RuleId`] is the place.
+    pub fn all(&self) -> &[Rule] {
+        &self.rules
     }
+
+    /// How many of [`Rules::all`], the first ones, are the user's.
+    pub fn own(&self) -> usize {
+        self.own
+    }
+
+    /// Whether any rule lets children follow.
+    pub fn any_children(&self) -> bool {
+        self.rules[..self.own].iter().any(|rule| rule.children)
+    }
+
+    /// The group by the user's rules, and the rule.
+    pub fn own_group(&self, process: &Details) -> Option<(String, RuleId)> {
+        first(&self.rules[..self.own], process)
+    }
+
+    /// The group by the built-in rules, and the rule.
+    pub fn built_in_group(&self, process: &Details) -> (String, RuleId) {
+        let found = first(&self.rules[self.own..], process).map(|(group, place)| (group, self.own + place));
+        // Only a user without a name could get so far.
+        found.unwrap_or_else(|| ("other processes".into(), self.rules.len() - 1))
+    }
+
+    /// The group of a process by itself, and the rule.
+    pub fn group(&self, process: &Details) -> (String, RuleId) {
+        self.own_group(process).unwrap_or_else(|| self.built_in_group(process))
+    }
+}
+
+fn first(rules: &[Rule], process: &Details) -> Option<(String, RuleId)> {
+    rules.iter().enumerate().find_map(|(place, rule)| Some((rule.group(process)?, place)))
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn process(comm: &str, cmdline: &str) -> Details {
-        Details {
-            comm: comm.into(),
-            exe: cmdline.split(' ').next().unwrap_or_default().into(),
-            cmdline: cmdline.into(),
-            user: "alice".into(),
-            unit: None,
-            container: None,
-            kernel_thread: false,
-            started_at: None,
-        }
-    }
-
-    static BUILT_IN: std::sync::LazyLock<Rules> = std::sync::LazyLock::new(Rules::default);
-
-    fn group(process: &Details) -> (String, String) {
-        let (group, rule) = BUILT_IN.group(process);
-        (group.into_owned(), rule.to_string())
-    }
-
-    #[test]
-    fn well_known_programs_have_their_groups() {
-        let cases = [
-            ("php-fpm8.2", "php-fpm: pool www", "php-fpm: www", "php pool"),
-            ("php-fpm", "php-fpm: pool my site", "php-fpm: my site", "php pool"),
-            ("php-fpm8.2", "php-fpm: master process (/etc/php/8.2/fpm/php-fpm.conf)", "php-fpm: master", "php master"),
-            ("php-fpm8.2", "/usr/sbin/php-fpm8.2 --nodaemonize", "php-fpm: master", "php master"),
-            ("php8.2-fpm", "", "php-fpm: master", "php master"),
-            ("grep", "grep php-fpm: pool www", "alice processes", "user"),
-            ("apache2", "/usr/sbin/apache2 -k start", "apache", "apache"),
-            ("httpd", "/usr/sbin/httpd -DFOREGROUND", "apache", "apache"),
-            ("php", "php -S 127.0.0.1:8000 router.php", "php -S", "php server"),
-            ("php8.2", "/usr/bin/php8.2 /srv/www/artisan queue:work --tries=3", "php: artisan", "php script"),
-            ("php", "php -d memory_limit=1G -n bin/console messenger:consume", "php: console", "php script"),
-            ("php", "php -q -f cron.php", "php: cron.php", "php script"),
-            ("worker.php", "/usr/bin/php /srv/worker.php", "php: worker.php", "php script"),
-            ("php", "php -r echo 1;", "php cli", "php cli"),
-            ("php", "php", "php cli", "php cli"),
-            ("php-cgi", "/usr/bin/php-cgi", "php cgi: alice", "php cgi"),
-            ("mariadbd", "/usr/sbin/mariadbd", "mariadbd", "database"),
-            ("postgres", "postgres: walwriter", "postgres", "database"),
-            ("redis-server", "/usr/bin/redis-server 127.0.0.1:6379", "redis-server", "database"),
-            ("java", "/usr/bin/java -Xms1g org.elasticsearch.bootstrap.Elasticsearch", "elasticsearch", "search"),
-            ("beam.smp", "/usr/lib/erlang/bin/beam.smp -sname rabbit", "rabbitmq", "queue"),
-            ("nginx", "nginx: worker process", "nginx", "web server"),
-            ("node_exporter", "/usr/bin/node_exporter --web", "exporters", "exporter"),
-            ("prometheus-node", "/usr/bin/prometheus-node-exporter", "exporters", "exporter"),
-            ("containerd-shim", "/usr/bin/containerd-shim-runc-v2", "containerd", "container engine"),
-            ("sshd", "sshd: alice@pts/0", "sshd", "ssh"),
-            ("systemd-journal", "/lib/systemd/systemd-journald", "systemd", "systemd"),
-            ("cron", "/usr/sbin/cron -f", "cron", "daemon"),
-            ("bash", "-bash", "alice processes", "user"),
-            ("", "", "alice processes", "user"),
-        ];
-        for (comm, cmdline, name, rule) in cases {
-            assert_eq!(group(&process(comm, cmdline)), (name.to_owned(), rule.to_owned()), "{comm} {cmdline}");
-        }
-    }
-
-    #[test]
-    fn containers_units_and_the_kernel_have_their_groups() {
-        let unit = |unit: &str| Details { unit: Some(unit.into()), ..process("thing", "/usr/bin/thing") };
-        assert_eq!(group(&unit("thing.service")).0, "thing.service");
-        assert_eq!(group(&unit("user@1000.service")).0, "alice processes");
-        assert_eq!(group(&unit("session-3.scope")).0, "alice processes");
-        let contained = Details { container: Some("3f2a9c0d4e5b".into()), ..unit("docker.service") };
-        assert_eq!(group(&contained).0, "container 3f2a9c0d4e5b");
-        let pool = Details { cmdline: "php-fpm: pool www".into(), ..contained };
-        assert_eq!(group(&pool).0, "php-fpm: www (3f2a9c0d4e5b)");
-        let kernel = Details { kernel_thread: true, ..process("kthreadd", "") };
-        assert_eq!(group(&kernel), ("kernel threads".to_owned(), "kernel".to_owned()));
-    }
-
-    #[test]
-    fn the_first_rule_wins_and_a_name_that_is_not_known_is_no_match() {
-        let rules = Rules::new(vec![
-            Rule::new("unit", &[(Property::Comm, "a")], "in {unit}").unwrap(),
-            Rule::new("both", &[(Property::Comm, "^a"), (Property::Cmdline, "(?P<what>x+)")], "{what} of {user}")
-                .unwrap(),
-            Rule::new("any", &[], "{exe}").unwrap(),
-        ]);
-        let name = |process: &Details| rules.group(process).0.into_owned();
-        assert_eq!(name(&process("ab", "/bin/ab xx")), "xx of alice");
-        assert_eq!(name(&process("ab", "/bin/ab y")), "ab");
-        assert_eq!(name(&process("zombie", "")), "zombie");
-    }
-
-    #[test]
-    fn wrong_rules_say_what_is_wrong() {
-        let error = Rule::new("r", &[(Property::Comm, "(")], "x").unwrap_err();
-        assert!(error.to_string().starts_with("rule `r`: "));
-        for (template, name) in [("{nope}", "nope"), ("{pool", "pool"), ("a{}", "")] {
-            match Rule::new("r", &[(Property::Comm, ".")], template).unwrap_err() {
-                RuleError::Template { name: unknown, .. } => assert_eq!(unknown, name),
-                other => panic!("{other}"),
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn every_process_has_one_group_with_a_short_name(
-            comm in "\\PC{0,15}", cmdline in ".{0,200}", unit in proptest::option::of(".{0,300}"), kernel_thread: bool
-        ) {
-            let details = Details { unit: unit.map(Arc::from), kernel_thread, ..process(&comm, &cmdline) };
-            let (name, rule) = group(&details);
-            prop_assert!(!name.is_empty() && name.chars().count() <= NAME_CHARACTERS && !rule.is_empty());
-            prop_assert_eq!(group(&details), (name, rule));
-        }
-    }
-}
+mod tests;

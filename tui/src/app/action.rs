@@ -41,6 +41,7 @@ pub enum Action {
     Trace,
     Window,
     Table,
+    Group,
     Colour,
     Pause,
     Notices,
@@ -84,7 +85,7 @@ const LISTS: &str = "Lists";
 const SESSION: &str = "Session";
 
 /// All actions. The footer shows those with a short text, in this order, as many as fit.
-pub const ACTIONS: [Entry; 45] = [
+pub const ACTIONS: [Entry; 46] = [
     entry(Action::Quit, "quit", &["q", "f10"], (SESSION, "quit", "leave")),
     entry(Action::Help, "help", &["?", "f1"], (SESSION, "help", "this help; type to search in it")),
     entry(
@@ -109,13 +110,19 @@ pub const ACTIONS: [Entry; 45] = [
     entry(Action::Pause, "pause", &["space", "Z"], (SESSION, "pause", "hold the screen still, and go on")),
     entry(Action::Colour, "colour", &["c"], (LOOK, "colour", "what the colour of a tile says: group, growth, cpu")),
     entry(Action::Table, "table", &["t"], (LOOK, "table", "tiles or table of the memory pane")),
+    entry(
+        Action::Group,
+        "group",
+        &["g"],
+        (LOOK, "group", "what makes a group: the rules, pool, unit, container, user"),
+    ),
     entry(Action::Notices, "notices", &["!"], (LOOK, "notices", "all notices, with what to type")),
     entry(Action::Left, "left", &["h", "left"], (MOVE, "", "left")),
     entry(Action::Down, "down", &["j", "down"], (MOVE, "", "down")),
     entry(Action::Up, "up", &["k", "up"], (MOVE, "", "up")),
     entry(Action::Right, "right", &["l", "right"], (MOVE, "", "right")),
-    entry(Action::First, "first", &["g g", "home"], (MOVE, "", "first")),
-    entry(Action::Last, "last", &["G", "end"], (MOVE, "", "last")),
+    entry(Action::First, "first", &["home", "<"], (MOVE, "", "first")),
+    entry(Action::Last, "last", &["G", "end", ">"], (MOVE, "", "last")),
     entry(Action::PageUp, "page-up", &["pageup", "ctrl+b"], (MOVE, "", "a page up")),
     entry(Action::PageDown, "page-down", &["pagedown", "ctrl+f"], (MOVE, "", "a page down")),
     entry(Action::HalfPageUp, "half-page-up", &["ctrl+u"], (MOVE, "", "half a page up")),

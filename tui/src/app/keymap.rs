@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn keys_in_turn_wait_for_the_rest() {
-        let keymap = Keymap::default();
+        let keymap = with(&[("g", "none"), ("g g", "first")]).unwrap();
         assert_eq!(meaning(&keymap, "g"), Meaning::Unfinished);
         assert_eq!(meaning(&keymap, "g g"), Meaning::Action(Action::First));
         assert_eq!(meaning(&keymap, "g x"), Meaning::None);
@@ -321,6 +321,6 @@ mod tests {
         assert_eq!(text, r#"[keys] "x" = "page-dwn": there is no such action; did you mean "page-down"?"#);
         assert!(with(&[("hyper+x", "quit")]).unwrap_err().to_string().contains("not a key"));
         assert!(matches!(with(&[("ctrl+a", "quit"), ("Ctrl+a", "help")]), Err(KeymapError::Duplicate { .. })));
-        assert!(matches!(with(&[("g", "quit")]), Err(KeymapError::Prefix { .. })));
+        assert!(matches!(with(&[("g g", "first")]), Err(KeymapError::Prefix { .. })));
     }
 }

@@ -108,7 +108,7 @@ impl App {
             KeyCode::Char(c) if (event.modifiers - KeyModifiers::SHIFT).is_empty() => {
                 // In the help, which closes by the keys that opened it, those keys are no text until something was typed.
                 let search = self.text().is_some_and(|text| !text.is_empty());
-                if help && !search && matches!(c, '?' | 'q' | 'j' | 'k' | 'g' | 'G' | ' ') {
+                if help && !search && matches!(c, '?' | 'q' | 'j' | 'k' | '<' | '>' | 'G' | ' ') {
                     return false;
                 }
                 self.type_character(c)
@@ -248,6 +248,7 @@ impl App {
                 };
             }
             Action::Table => view.table = !view.table,
+            Action::Group => self.regroup(),
             Action::Colour => {
                 view.tile_colour = match view.tile_colour {
                     TileColour::Group => TileColour::Growth,
@@ -285,6 +286,14 @@ impl App {
     fn chosen_sort(&mut self, action: Action) -> bool {
         self.view.overlay = None;
         matches!(action, Action::Sort | Action::Back | Action::Enter | Action::Quit)
+    }
+
+    /// The next grouping. What was selected or entered is a group of the old one.
+    fn regroup(&mut self) {
+        let view = &mut self.view;
+        view.grouping = view.grouping.next();
+        view.zoom.clear();
+        view.pane_mut(Pane::Map).selected = None;
     }
 
     fn sort(&mut self, sort: Sort) {

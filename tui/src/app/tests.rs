@@ -48,7 +48,7 @@ fn rows_are_selected_by_what_they_are() {
     assert_eq!(selected(&app, Pane::Hot), Some(2), "the first key selects the first row");
     press(&mut app, &scene, "G");
     assert_eq!(selected(&app, Pane::Hot), Some(49));
-    press(&mut app, &scene, "gg");
+    press(&mut app, &scene, "<");
     assert_eq!(selected(&app, Pane::Hot), Some(0));
     press(&mut app, &scene, "k");
     assert_eq!(selected(&app, Pane::Hot), Some(0), "there is nothing above the first");

@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, ops::Range, path::Path, time::Duration};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use toml::Spanned;
 
-use super::{Color, ConfigError, KeySetting, MAX_HZ, nearest, parse_duration, parse_share};
+use super::{
+    Color, ConfigError, KeySetting, MAX_HZ,
+    groups::{self, GroupSettings},
+    nearest, parse_duration, parse_share,
+};
 
 /// What the file sets.
 #[derive(Debug, Default)]
@@ -19,6 +23,7 @@ pub(super) struct Content {
     pub ascii: Option<bool>,
     pub mouse: Option<bool>,
     pub php: Option<bool>,
+    pub groups: GroupSettings,
     pub keys: Vec<KeySetting>,
 }
 
@@ -38,6 +43,8 @@ struct Toml {
     ascii: Option<bool>,
     mouse: Option<bool>,
     php: Option<bool>,
+    #[serde(default)]
+    groups: groups::Toml,
     #[serde(default)]
     keys: BTreeMap<Spanned<String>, String>,
 }
@@ -67,11 +74,12 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Content, ConfigError> {
         ascii: content.ascii,
         mouse: content.mouse,
         php: content.php,
+        groups: groups::read(content.groups, path, text)?,
         keys: keys.collect(),
     })
 }
 
-fn line_of(text: &str, span: &Range<usize>) -> usize {
+pub(super) fn line_of(text: &str, span: &Range<usize>) -> usize {
     text.as_bytes().iter().take(span.start).filter(|&&byte| byte == b'\n').count() + 1
 }
 

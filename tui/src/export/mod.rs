@@ -2,9 +2,11 @@
 
 mod columns;
 mod functions;
+mod groups;
 mod json;
 mod problems;
 mod table;
 
+pub use groups::{write_explanation, write_groups, write_line};
 pub use json::write as write_json;
 pub use table::write as write_table;

@@ -20,6 +20,22 @@ pub struct Memory {
     pub pss_age_ms: Option<u64>,
 }
 
+impl Memory {
+    /// Nothing at all: the sum over no process.
+    pub const ZERO: Self =
+        Self { rss_bytes: Some(0), pss_bytes: Some(0), uss_bytes: Some(0), swap_bytes: Some(0), pss_age_ms: None };
+
+    /// Adds another process's memory. A sum with an unknown part is unknown; the age is that of the oldest part.
+    pub fn add(&mut self, other: &Self) {
+        let sum = |a: Option<u64>, b: Option<u64>| Some(a?.saturating_add(b?));
+        self.rss_bytes = sum(self.rss_bytes, other.rss_bytes);
+        self.pss_bytes = sum(self.pss_bytes, other.pss_bytes);
+        self.uss_bytes = sum(self.uss_bytes, other.uss_bytes);
+        self.swap_bytes = sum(self.swap_bytes, other.swap_bytes);
+        self.pss_age_ms = self.pss_age_ms.max(other.pss_age_ms);
+    }
+}
+
 /// Processes that belong together: a PHP pool, a daemon, a unit, a user.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Group {
@@ -35,6 +51,29 @@ pub struct Group {
     pub cpu_ratio: Option<f64>,
     /// Memory of the group: sums over its processes.
     pub memory: Memory,
+}
+
+impl Group {
+    /// A group without processes.
+    pub fn empty(name: Arc<str>, rule: Arc<str>) -> Self {
+        Self { name, rule, processes: 0, threads: 0, cpu_ratio: None, memory: Memory::ZERO }
+    }
+
+    /// Key of the order of groups: biggest memory first, then by name.
+    pub fn order(&self) -> (std::cmp::Reverse<u64>, &Arc<str>) {
+        let known = |bytes: Option<u64>| bytes.unwrap_or(0);
+        (std::cmp::Reverse(known(self.memory.rss_bytes).saturating_add(known(self.memory.swap_bytes))), &self.name)
+    }
+
+    /// Adds a process to all sums.
+    pub fn add(&mut self, process: &Process) {
+        self.processes += 1;
+        self.threads = self.threads.saturating_add(process.threads);
+        if let Some(ratio) = process.cpu_ratio {
+            self.cpu_ratio = Some(self.cpu_ratio.unwrap_or(0.0) + ratio);
+        }
+        self.memory.add(&process.memory);
+    }
 }
 
 /// One process.
@@ -66,4 +105,9 @@ pub struct Process {
     pub unit: Option<Arc<str>>,
     /// Container id, where there is one.
     pub container: Option<Arc<str>>,
+}
+
+/// The php-fpm pool that a worker's title names: php-fpm calls it `php-fpm: pool NAME`.
+pub fn pool(cmdline: &str) -> Option<&str> {
+    cmdline.strip_prefix("php-fpm: pool ").map(str::trim).filter(|pool| !pool.is_empty())
 }

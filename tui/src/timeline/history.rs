@@ -7,7 +7,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use crate::model::Snapshot;
+use crate::model::Group;
 
 /// Seconds between points. The sparkline moves only this often.
 const STEP_S: i64 = 5;
@@ -34,13 +34,18 @@ struct Point {
 }
 
 impl Histories {
-    pub(super) fn push(&mut self, snapshot: &Snapshot) {
+    /// Whether a snapshot of this time begins another step.
+    pub(super) fn is_due(&self, at: Timestamp) -> bool {
         let step = |at: Timestamp| at.as_second().div_euclid(STEP_S);
-        if step(snapshot.at) == step(self.last) {
+        step(at) != step(self.last)
+    }
+
+    pub(super) fn push(&mut self, at: Timestamp, groups: &[Group]) {
+        if !self.is_due(at) {
             return;
         }
-        self.last = snapshot.at;
-        for group in &snapshot.groups {
+        self.last = at;
+        for group in groups {
             let Some(rss_bytes) = group.memory.rss_bytes else { continue };
             if !self.groups.contains_key(&group.name) && self.groups.len() >= MAX_GROUPS {
                 continue;
@@ -49,7 +54,7 @@ impl Histories {
             if points.len() == MAX_POINTS {
                 points.pop_front();
             }
-            points.push_back(Point { at: snapshot.at, rss_bytes });
+            points.push_back(Point { at, rss_bytes });
         }
         let kept = (MAX_POINTS as i64 * STEP_S) as f64;
         let last = self.last;

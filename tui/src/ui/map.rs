@@ -107,7 +107,7 @@ pub fn titles(screen: &Screen, entries: &Entries) -> (String, String) {
     let name = match (entries.group, rest) {
         (Some(group), _) => format!("processes of {group}"),
         (None, true) => "other groups".to_owned(),
-        (None, false) => "memory by group".to_owned(),
+        (None, false) => format!("memory by {}", screen.view.grouping.name()),
     };
     let measure = match entries.measure {
         Measure::Pss(Some(age)) if age >= 1000 => format!("PSS, {} old", units::age(age / 1000)),

@@ -40,7 +40,7 @@ use crate::{
     model::{ExactState, Php, Snapshot},
     profile::Scope,
     timeline::Histories,
-    view::{KeyHint, Pane, Row, Scene, TileKey, View},
+    view::{Grouping, KeyHint, Pane, Row, Scene, TileKey, View},
 };
 
 /// Everything that a drawing depends on.
@@ -87,6 +87,11 @@ impl<'a> Screen<'a> {
             _ => None,
         };
         match entries::zoomed_group(&self.view.zoom).or(selected) {
+            Some(group) if self.view.grouping != Grouping::Rules => {
+                // PHP's lists know groups by the rules; another grouping may have one of the same name.
+                let same = self.view.grouping == Grouping::Pool && self.php.routes.iter().any(|r| r.group == *group);
+                if same { Scope::Group(group.clone()) } else { Scope::All }
+            }
             Some(group) if entries::serves_php(snapshot, group) => Scope::Group(group.clone()),
             _ => Scope::All,
         }

@@ -5,6 +5,9 @@ use super::Property::{self, Cmdline, Comm, Container, Exe, Kind, Unit};
 /// Name, conditions (all must hold), name of the group.
 type Text = (&'static str, &'static [(Property, &'static str)], &'static str);
 
+/// What takes every process.
+pub(super) const REST: Text = ("user", &[], "{user} processes");
+
 /// The built-in rules.
 ///
 /// php-fpm names its processes by their title (`php-fpm: pool www`, `php-fpm: master process (…)`); a worker that has no

@@ -36,6 +36,12 @@ impl<'a> Membership<'a> {
     }
 }
 
+/// The path of each hierarchy. One that is not UTF-8 is left out.
+pub(in crate::collect) fn paths(text: &[u8]) -> impl Iterator<Item = &str> {
+    let path = |line| std::str::from_utf8(<[u8]>::splitn(line, 3, |&byte| byte == b':').nth(2)?).ok();
+    text.split(|&byte| byte == b'\n').filter_map(path)
+}
+
 fn unit(path: &str) -> Option<&str> {
     let innermost = |suffix: &str| path.rsplit('/').find(|part| part.len() > suffix.len() && part.ends_with(suffix));
     innermost(".service").or_else(|| innermost(".scope"))
@@ -107,6 +113,12 @@ mod tests {
     fn other_hex_names_are_no_containers() {
         let text = b"4:memory:/process_api/1bd67834f30686ab120d414afe622417\n0::/\n";
         assert_eq!(Membership::parse(text), Membership::default());
+    }
+
+    #[test]
+    fn every_hierarchy_has_its_path() {
+        let text = b"5:memory:/a:b\n1:name=systemd:/c\n0::/\nx\n2:cpu:/\xff\n";
+        assert_eq!(paths(text).collect::<Vec<_>>(), ["/a:b", "/c", "/"]);
     }
 
     #[test]

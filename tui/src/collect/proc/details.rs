@@ -5,7 +5,11 @@ use std::{borrow::Cow, sync::Arc};
 
 use jiff::Timestamp;
 
-use super::{cgroup::Membership, files::Files, stat::Stat};
+use super::{
+    cgroup::{Membership, paths},
+    files::Files,
+    stat::Stat,
+};
 
 /// Bytes of a command line that are kept.
 pub const CMDLINE_BYTES: usize = 4096;
@@ -13,6 +17,8 @@ pub const CMDLINE_BYTES: usize = 4096;
 /// What of a process rarely changes. A changed value is a new [`Details`] in a new [`Arc`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Details {
+    /// Process id.
+    pub pid: u32,
     /// Kernel's name of the process.
     pub comm: Arc<str>,
     /// First argument of the command line; empty for kernel threads and zombies.
@@ -25,6 +31,8 @@ pub struct Details {
     pub unit: Option<Arc<str>>,
     /// Container id.
     pub container: Option<Arc<str>>,
+    /// Paths of its control groups, one per hierarchy, in the order of /proc/PID/cgroup.
+    pub cgroups: Arc<[Arc<str>]>,
     /// It runs inside the kernel and has no memory of its own.
     pub kernel_thread: bool,
     /// Start time; `None` when the time of boot is not known.
@@ -36,12 +44,14 @@ impl Details {
     pub(super) fn read(files: &mut Files, stat: &Stat, started_at: Option<Timestamp>) -> Arc<Self> {
         let empty: Arc<str> = "".into();
         let mut details = Arc::new(Self {
+            pid: stat.pid,
             comm: text(stat.comm).into(),
             exe: Arc::clone(&empty),
             cmdline: empty,
             user: "?".into(),
             unit: None,
             container: None,
+            cgroups: Arc::default(),
             kernel_thread: stat.kernel_thread,
             started_at,
         });
@@ -81,6 +91,9 @@ impl Details {
             }
             if details.container.as_deref() != found.container {
                 Arc::make_mut(details).container = found.container.map(Arc::from);
+            }
+            if !paths(bytes).eq(details.cgroups.iter().map(|path| &**path)) {
+                Arc::make_mut(details).cgroups = paths(bytes).map(Arc::from).collect();
             }
         }
     }

@@ -229,7 +229,7 @@ fn a_snapshot_of_the_command_line_holds_the_requests_and_the_hot_function() {
     std::thread::scope(|scope| {
         let load = scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
-                fpm.get("www", "/burn?ms=200");
+                fpm.get("www", "/burn?ms=20");
             }
         });
         BufReader::new(output).read_line(&mut line).unwrap();

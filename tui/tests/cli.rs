@@ -42,7 +42,9 @@ fn help_names_every_command_and_option() {
         "live",
         "snap",
         "doctor",
+        "groups",
         "--config",
+        "--process-exporter-config",
         "--interval",
         "--hz",
         "--theme",
@@ -182,6 +184,47 @@ fn hostile_process_titles_do_not_reach_the_output() {
     let text = stdout(&output);
     assert!(text.contains("php-fpm: ·[2J·]0;owned··"), "{text}");
     assert!(text.chars().all(|c| c == '\n' || !c.is_control()));
+}
+
+#[test]
+fn groups_are_listed_and_explained_by_the_rules_of_both_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, yaml) = (folder.path().join("c.toml"), folder.path().join("pe.yml"));
+    fs::write(&config, "[[groups.rules]]\nname = 'mine'\ncomm = 'nobody-has-this'\n").unwrap();
+    fs::write(&yaml, "process_names:\n- name: 'exporter {{.Comm}}'\n  exe: [tusktop]\n").unwrap();
+    let groups = |arguments: &[&str]| {
+        let mut command = tusktop();
+        command.arg("groups").arg("--config").arg(&config).arg("--process-exporter-config").arg(&yaml).args(arguments);
+        command.output().unwrap()
+    };
+    let table = groups(&[]);
+    assert!(table.status.success(), "{}", stderr(&table));
+    assert!(stdout(&table).contains("exporter tusktop") && stdout(&table).contains("c.toml:1"), "{}", stdout(&table));
+    let json: serde_json::Value = serde_json::from_str(stdout(&groups(&["--format", "json"]))).unwrap();
+    let rule = json["rules"].as_array().unwrap().iter().find(|rule| rule["name"] == "pe.yml:2").unwrap();
+    assert_eq!((&rule["group_name"], &rule["children"]), (&"exporter {{.Comm}}".into(), &true.into()));
+    assert!(rule["processes"].as_u64().unwrap() >= 1);
+
+    let own = std::process::id().to_string();
+    let explained = groups(&["--explain", &own]);
+    let text = stdout(&explained);
+    assert!(explained.status.success() && text.contains("not `nobody-has-this`") && text.contains("\nyes "), "{text}");
+    let json: serde_json::Value =
+        serde_json::from_str(stdout(&groups(&["--explain", &own, "--format", "json"]))).unwrap();
+    assert_eq!(json["pid"].to_string(), own);
+
+    let missing = groups(&["--explain", "4194304"]);
+    assert_eq!((missing.status.code(), stdout(&missing)), (Some(1), ""));
+    assert!(stderr(&missing).starts_with("tusktop: there is no process 4194304"), "{}", stderr(&missing));
+
+    fs::write(&yaml, "process_names:\n- name: x\n").unwrap();
+    let refused = groups(&[]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(
+        stderr(&refused).starts_with(&format!("tusktop: {}:2: no matchers", yaml.display())),
+        "{}",
+        stderr(&refused)
+    );
 }
 
 #[test]

@@ -26,7 +26,8 @@ impl Groups {
         if let Some(&id) = self.by_name.get(name) {
             return id;
         }
-        if self.by_name.len() >= MAX_GROUPS && name != MORE.0 {
+        let room = MAX_GROUPS + usize::from(self.by_name.contains_key(MORE.0));
+        if self.by_name.len() >= room && name != MORE.0 {
             return self.assign(MORE.0, &MORE.1.into());
         }
         let name: Arc<str> = name.into();

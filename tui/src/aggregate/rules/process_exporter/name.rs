@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Unit;
+
 use crate::{
     aggregate::rules::condition::{Captured, base},
     collect::proc::Details,
@@ -52,6 +54,9 @@ const FIELDS: [(&str, Field); 8] = [
     (".Cgroups", Field::Cgroups),
     (".Matches", Field::Matches),
 ];
+
+/// For start times.
+const HUNDREDTHS: (Unit, i64) = (Unit::Millisecond, 10);
 
 /// What is wrong with a name, and how many characters into it.
 #[derive(Debug, PartialEq, Eq)]
@@ -214,8 +219,8 @@ fn push_field(name: &mut String, field: Field, process: &Details, captured: &[Ca
         Field::ExeFull => name.push_str(full),
         Field::Username => name.push_str(&process.user),
         Field::Pid => name.push_str(&process.pid.to_string()),
-        // As Go prints a time in UTC: the fraction without zeros at its end.
-        Field::StartTime => match process.started_at {
+        // As Go prints a time in UTC, the fraction without zeros at its end; the kernel counts in hundredths.
+        Field::StartTime => match process.started_at.and_then(|at| at.round(HUNDREDTHS).ok()) {
             Some(at) => name.push_str(&at.strftime("%Y-%m-%d %H:%M:%S%.f +0000 UTC").to_string()),
             None => name.push_str(NO_VALUE),
         },
@@ -251,7 +256,7 @@ mod tests {
         let process = Details {
             pid: 42,
             cgroups: [Arc::from("/a"), Arc::from("/b")].into(),
-            started_at: Some("2026-11-22T13:44:38.73Z".parse().unwrap()),
+            started_at: Some("2026-11-22T13:44:38.7312Z".parse().unwrap()),
             ..process("php-fpm8.2", "/usr/sbin/php-fpm8.2 pool www")
         };
         let patterns: Vec<Regex> = patterns.iter().map(|pattern| Regex::new(pattern).unwrap()).collect();

@@ -1,5 +1,4 @@
 //! Exact tracing of real PHP: every call is counted, and times add up.
-#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod servers;
 mod watch;

@@ -371,3 +371,22 @@ fn what_takes_no_memory_has_no_tile_but_a_row() {
     stage.press("t");
     assert!(stage.line_with("kernel threads").contains("0 B"));
 }
+
+#[test]
+fn g_goes_through_the_groupings_and_the_title_says_which() {
+    let mut stage = Stage::showing(snapshot::web01(), 160, 50);
+    let total: u32 = snapshot::web01().groups.iter().map(|group| group.processes).sum();
+    stage.press("j<enter>");
+    assert!(stage.text().contains("processes of "));
+    for name in ["pool", "unit", "container", "user"] {
+        stage.press("g");
+        assert!(stage.text().contains(&format!("memory by {name} ")), "{name}\n{}", stage.text());
+        assert!(stage.app.view.zoom.is_empty(), "what was entered is a group of another grouping");
+        let shown = stage.timeline.grouped(stage.app.view.grouping).expect("there is a snapshot");
+        assert_eq!(shown.groups.iter().map(|group| group.processes).sum::<u32>(), total);
+        assert_eq!(&*shown.groups[0].rule, format!("by {name}"));
+    }
+    stage.press("g");
+    assert!(stage.text().contains("memory by group "));
+    assert_eq!(**stage.timeline.current().expect("there is a snapshot"), snapshot::web01());
+}

@@ -96,7 +96,10 @@ fn stands(exact: &Exact) -> String {
     let mut text = format!("{} calls", units::count(exact.calls));
     match exact.traced_ratio {
         Some(ratio) if ratio < 0.995 => {
-            text += &format!(", about {} of PHP's work; calls in all are about", units::percent(ratio));
+            text += &match ratio {
+                ..0.001 => ", less than 0.1 % of PHP's work; calls in all are about".to_owned(),
+                _ => format!(", about {} of PHP's work; calls in all are about", units::percent(ratio)),
+            };
             let all = exact.calls as f64 / ratio.max(f64::MIN_POSITIVE);
             text += &format!(" {}, an estimate", units::count(all as u64));
         }

@@ -101,6 +101,7 @@ fn amount(number: f64) -> String {
 /// Which part was traced, in words.
 pub fn part(exact: &Exact) -> String {
     match exact.traced_ratio {
+        Some(ratio) if ratio < 0.001 => "less than 0.1 % of PHP's work".to_owned(),
         Some(ratio) if ratio < 0.995 => format!("{} of PHP's work", units::percent(ratio)),
         Some(_) => "all of PHP's work".to_owned(),
         None => String::new(),

@@ -4,6 +4,7 @@
 //! what a hit costs is the trap itself, which no program can avoid. What is read out is the sums' matter.
 
 mod budget;
+mod counting;
 mod order;
 mod part;
 mod price;
@@ -19,9 +20,9 @@ use std::{
 };
 
 use rustix::time::{ClockId, clock_gettime};
-use tusktop_shared::{TRACED_THREADS, call, stat};
+use tusktop_shared::{TRACED_THREADS, stat};
 
-use self::{budget::Budget, part::Part, price::Price, slot::Slot, sums::Sums, workers::Workers};
+use self::{budget::Budget, counting::Missed, part::Part, price::Price, slot::Slot, sums::Sums, workers::Workers};
 pub use self::{
     order::{ExactRequest, Order},
     sums::CallSums,
@@ -33,13 +34,8 @@ use super::{
     kernel::{Kernel, KernelError},
 };
 
-/// How long calls are counted of one worker, and of how many at most until some are seen.
-const COUNT: Duration = Duration::from_millis(100);
-const COUNTED_WORKERS: u32 = 30;
 /// Why nothing is traced where nothing can be.
 const NOBODY: &str = "no process that could be traced runs here";
-/// Calls that say enough about a worker.
-const ENOUGH_CALLS: u64 = 100;
 /// Longest time that a worker is traced while others wait for their turn.
 const TURN: Duration = Duration::from_secs(1);
 /// Shortest and longest time between two looks at what was spent.
@@ -53,15 +49,6 @@ enum State {
     Tracing { since: Instant },
     Ended,
     Unavailable,
-}
-
-/// How often calls could not be counted.
-#[derive(Debug, Clone, Copy, Default)]
-struct Missed {
-    /// The process had ended.
-    ended: u32,
-    /// There was none.
-    absent: u32,
 }
 
 /// The state of exact tracing.
@@ -208,49 +195,6 @@ impl Exact {
                 self.count(kernel, images, workers, then_trace, now);
             }
             State::Tracing { since } => self.trace(kernel, images, candidates, since, now),
-        }
-    }
-
-    /// Counts the calls of one worker after another, until enough were seen.
-    fn count(&mut self, kernel: &mut Kernel, images: &[Found], workers: u32, then_trace: bool, now: Instant) {
-        let counted = self.slots[0].as_ref().map(|slot| slot.candidate.clone());
-        let calls = kernel.stat(stat::CALLS) - self.seen_calls;
-        self.slots[0] = None;
-        if let Some(candidate) = counted {
-            let cpu = workers::cpu_time(candidate.pid).saturating_sub(candidate.active_ns);
-            let hit_s = self.hit.unwrap_or_default().as_secs_f64();
-            // What one that has ended used meanwhile is not known.
-            if workers::cpu_time(candidate.pid) == 0 {
-                self.missed.ended += 1;
-            } else if calls >= ENOUGH_CALLS || (workers >= COUNTED_WORKERS && calls > 0) {
-                let price = Price::of(calls, Duration::from_nanos(cpu), hit_s, self.call_s(kernel));
-                self.price = Some(price);
-                self.state = if then_trace { State::Tracing { since: now } } else { State::Priced };
-                self.looked = now;
-                self.seen_calls = kernel.stat(stat::CALLS);
-                return;
-            }
-        }
-        if workers >= COUNTED_WORKERS {
-            let seconds = COUNTED_WORKERS / 10;
-            self.refuse(match self.missed {
-                Missed { absent, .. } if absent > COUNTED_WORKERS / 2 => NOBODY.to_owned(),
-                Missed { ended: 0, .. } => {
-                    format!("no PHP function was called in {seconds} s: there is nothing to trace")
-                }
-                _ => "the processes end before their calls and CPU time are counted (pm.max_requests)".to_owned(),
-            });
-            return;
-        }
-        self.seen_calls = kernel.stat(stat::CALLS);
-        // There may be none for a moment, until the next worker is known.
-        if let Some(candidate) = self.workers.next(&[]) {
-            self.attach_to_slot(kernel, images, 0, candidate, now, Some(call::COUNT));
-        } else {
-            self.missed.absent += 1;
-        }
-        if !matches!(self.state, State::Unavailable) {
-            self.state = State::Counting { workers: workers + 1, until: now + COUNT, then_trace };
         }
     }
 

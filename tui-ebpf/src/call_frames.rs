@@ -1,5 +1,8 @@
 //! The open calls of a traced thread as frames: opened by a call, ended by its return or by what shows that it is gone, and
 //! added to the sums of their function.
+//!
+//! Functions that are not inlined have plain names, here and in the other files: in mangled ones is a hash of the checkout's
+//! folder, and the object would differ from folder to folder.
 
 use tusktop_shared::{CALL_BUCKETS, CALL_FRAMES, CALL_REGIONS, CallKey, Calls, Traced, duration_bucket, stat};
 
@@ -74,15 +77,16 @@ pub fn push(traced: &mut Traced, slot: u32) -> Option<()> {
 pub fn end_stale(traced: &mut Traced, slot: u32) {
     let top = traced.regions[region_of_hit(traced) & (CALL_REGIONS - 1)].top;
     if top != 0 && traced.frames[slot_of_frame(top)].stack_pointer <= hit!(traced, end) {
-        end_frames::<AT_A_CALL>(traced, slot);
+        end_frames(traced, slot, AT_A_CALL);
     }
 }
 
 /// Ends frames of the hit's stack up to its `end`.
 #[inline(never)]
-pub fn end_frames<const MOST: usize>(traced: &mut Traced, slot: u32) {
+#[unsafe(no_mangle)]
+pub fn end_frames(traced: &mut Traced, slot: u32, most: usize) {
     let mut i = 0;
-    while i < MOST {
+    while i < most {
         let top = traced.regions[region_of_hit(traced) & (CALL_REGIONS - 1)].top;
         if top == 0 || traced.frames[slot_of_frame(top)].stack_pointer > hit!(traced, end) {
             break;
@@ -126,6 +130,7 @@ pub fn end_frame(traced: &mut Traced, slot: u32, index: u32) {
 
 /// Takes a frame out of the middle of its bucket.
 #[inline(never)]
+#[unsafe(no_mangle)]
 fn unchain(traced: &mut Traced, index: u32) {
     let frame = &traced.frames[slot_of_frame(index)];
     let chain = frame.chain;

@@ -159,6 +159,7 @@ fn hash_of_text(text: u64) -> u64 {
 /// Makes the key of the file that is being compiled, by its path where that is known already, else by its name as the code has
 /// it. No PHP code needs to run: a script itself is compiled, too.
 #[inline(never)]
+#[unsafe(no_mangle)]
 pub fn make_compile_key(traced: &mut Traced) {
     const PAGE: u64 = 4096;
     let path = if traced.values[0] >= PAGE { traced.values[0] } else { traced.values[1] };
@@ -179,6 +180,7 @@ pub fn make_compile_key(traced: &mut Traced) {
 
 /// Makes the key of the call that is being entered and keeps its name; the key is 0 when it does not count or cannot be read.
 #[inline(never)]
+#[unsafe(no_mangle)]
 pub fn make_key(traced: &mut Traced, call_kind: u32) {
     let frame = pointer(traced.executor_globals.wrapping_add(u64::from(traced.current_execute_data)));
     if !fetch(frame, &mut traced.frame_room)
@@ -228,6 +230,7 @@ pub fn make_key(traced: &mut Traced, call_kind: u32) {
 
 /// Makes sure that the name of a key is kept.
 #[inline(never)]
+#[unsafe(no_mangle)]
 fn keep(traced: &mut Traced, key: u64, file: u64, line: u32) {
     let tag = (key >> 32) as u32 ^ GENERATION.get(0).copied().unwrap_or(0);
     let Some(known) = KNOWN.get_ptr_mut(key as u32 >> 1 & (KNOWN_KEYS - 1)) else { return };

@@ -62,6 +62,7 @@ fn widen(traced: &mut Traced, number: usize) {
 /// Fibers run inside a call of the thread's own stack, which is the first: for that call their time is a child's. For the open
 /// calls of a fiber time only goes on while it runs.
 #[inline(never)]
+#[unsafe(no_mangle)]
 fn turn_to_other_region(traced: &mut Traced) {
     let current = traced.current as usize;
     if traced.regions[current & (CALL_REGIONS - 1)].high == 0 || is_near(traced, current) {

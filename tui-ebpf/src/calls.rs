@@ -155,7 +155,7 @@ pub fn end_all(slot: u32, now: u64) {
     traced.hit.now_ns = now;
     traced.hit.end = u64::MAX;
     traced.hit.found = u64::from(traced.current);
-    end_frames::<AT_A_REQUEST>(traced, slot);
+    end_frames(traced, slot, AT_A_REQUEST);
     if traced.regions[traced.current as usize & (CALL_REGIONS - 1)].top != 0 {
         add(stat::CALLS_DEEP, 1);
     }

@@ -291,6 +291,10 @@ impl Collector {
         let found = self.following.tick();
         self.observe(found);
         let processes = self.following.take();
+        // What is due must not wait for a moment without ticks.
+        if self.exact.due().is_some_and(|due| due <= Instant::now()) {
+            self.trace();
+        }
         let (exact, calls) = self.calls();
         let masters = self.following.masters();
         let mut sample = PhpSample {

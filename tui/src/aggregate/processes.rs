@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     collect::proc::{CpuTicks, Details, ProcessReading, ProcessSample},
-    model::{Group, Memory, Process},
+    model::{Group, Memory, Process, PssUnknown},
 };
 
 /// What one [`ProcessSample`] adds to a snapshot.
@@ -253,6 +253,7 @@ fn process(reading: &ProcessReading, cpu_ratio: Option<f64>) -> Process {
         threads: reading.threads,
         cpu_ratio,
         memory: Memory { rss_bytes: Some(reading.rss_bytes), swap_bytes: reading.swap_bytes, ..Memory::default() },
+        pss_unknown: Some(PssUnknown::Waiting),
         unit: details.unit.clone(),
         container: details.container.clone(),
     }

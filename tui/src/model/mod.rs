@@ -12,7 +12,7 @@ pub use php::{
     CompiledFile, DurationSummary, ExactTier, ExceptionCount, Function, FunctionKind, Master, Php, PhpError, ProbeTier,
     Request, RequestsTier, Route, SamplingTier, Stack, Target, TierState, Tiers, Worker, WorkerState,
 };
-pub use process::{Group, Memory, Process, pool};
+pub use process::{Group, Memory, Process, PssUnknown, pool};
 
 use std::sync::Arc;
 

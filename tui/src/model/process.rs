@@ -14,16 +14,30 @@ pub struct Memory {
     pub pss_bytes: Option<u64>,
     /// Unique set size: pages that no other process maps.
     pub uss_bytes: Option<u64>,
+    /// Resident pages that other processes map, too: RSS without USS.
+    #[serde(default)]
+    pub shared_bytes: Option<u64>,
     /// Swapped-out pages.
     pub swap_bytes: Option<u64>,
-    /// Age of `pss_bytes` and `uss_bytes`.
+    /// Age of `pss_bytes`, `uss_bytes` and `shared_bytes`.
     pub pss_age_ms: Option<u64>,
 }
 
 impl Memory {
     /// Nothing at all: the sum over no process.
-    pub const ZERO: Self =
-        Self { rss_bytes: Some(0), pss_bytes: Some(0), uss_bytes: Some(0), swap_bytes: Some(0), pss_age_ms: None };
+    pub const ZERO: Self = Self {
+        rss_bytes: Some(0),
+        pss_bytes: Some(0),
+        uss_bytes: Some(0),
+        shared_bytes: Some(0),
+        swap_bytes: Some(0),
+        pss_age_ms: None,
+    };
+
+    /// What a process takes, as well as it is known: PSS, else RSS.
+    pub fn footprint_bytes(&self) -> Option<u64> {
+        self.pss_bytes.or(self.rss_bytes)
+    }
 
     /// Adds another process's memory. A sum with an unknown part is unknown; the age is that of the oldest part.
     pub fn add(&mut self, other: &Self) {
@@ -31,6 +45,7 @@ impl Memory {
         self.rss_bytes = sum(self.rss_bytes, other.rss_bytes);
         self.pss_bytes = sum(self.pss_bytes, other.pss_bytes);
         self.uss_bytes = sum(self.uss_bytes, other.uss_bytes);
+        self.shared_bytes = sum(self.shared_bytes, other.shared_bytes);
         self.swap_bytes = sum(self.swap_bytes, other.swap_bytes);
         self.pss_age_ms = self.pss_age_ms.max(other.pss_age_ms);
     }
@@ -51,18 +66,34 @@ pub struct Group {
     pub cpu_ratio: Option<f64>,
     /// Memory of the group: sums over its processes.
     pub memory: Memory,
+    /// What the group takes, as well as it is known: the sum of PSS, and of RSS for processes whose PSS is unknown. It is
+    /// the area of its tile.
+    #[serde(default)]
+    pub footprint_bytes: Option<u64>,
+    /// How many of its processes have a known PSS.
+    #[serde(default)]
+    pub pss_processes: u32,
 }
 
 impl Group {
     /// A group without processes.
     pub fn empty(name: Arc<str>, rule: Arc<str>) -> Self {
-        Self { name, rule, processes: 0, threads: 0, cpu_ratio: None, memory: Memory::ZERO }
+        Self {
+            name,
+            rule,
+            processes: 0,
+            threads: 0,
+            cpu_ratio: None,
+            memory: Memory::ZERO,
+            footprint_bytes: Some(0),
+            pss_processes: 0,
+        }
     }
 
     /// Key of the order of groups: biggest memory first, then by name.
     pub fn order(&self) -> (std::cmp::Reverse<u64>, &Arc<str>) {
         let known = |bytes: Option<u64>| bytes.unwrap_or(0);
-        (std::cmp::Reverse(known(self.memory.rss_bytes).saturating_add(known(self.memory.swap_bytes))), &self.name)
+        (std::cmp::Reverse(known(self.footprint_bytes).saturating_add(known(self.memory.swap_bytes))), &self.name)
     }
 
     /// Adds a process to all sums.
@@ -73,7 +104,26 @@ impl Group {
             self.cpu_ratio = Some(self.cpu_ratio.unwrap_or(0.0) + ratio);
         }
         self.memory.add(&process.memory);
+        let footprint = self.footprint_bytes.zip(process.memory.footprint_bytes());
+        self.footprint_bytes = footprint.map(|(sum, bytes)| sum.saturating_add(bytes));
+        self.pss_processes += u32::from(process.memory.pss_bytes.is_some());
     }
+}
+
+/// Why the PSS of a process is unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PssUnknown {
+    /// Its turn has not come: reading it has a budget.
+    Waiting,
+    /// Reading it would hold up the process for longer than is allowed.
+    TooDear,
+    /// The kernel does not permit it: another user's process, and no CAP_SYS_PTRACE.
+    Refused,
+    /// The kernel has no `smaps_rollup`, or none for this process.
+    Unsupported,
+    /// PSS is not read at all.
+    Off,
 }
 
 /// One process.
@@ -101,6 +151,9 @@ pub struct Process {
     pub cpu_ratio: Option<f64>,
     /// Memory of the process.
     pub memory: Memory,
+    /// Why `memory.pss_bytes` is unknown; `None` where it is known.
+    #[serde(default)]
+    pub pss_unknown: Option<PssUnknown>,
     /// systemd unit, where there is one.
     pub unit: Option<Arc<str>>,
     /// Container id, where there is one.

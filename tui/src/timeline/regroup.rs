@@ -84,6 +84,7 @@ mod tests {
             threads: 2,
             cpu_ratio: (pid > 1).then_some(0.5),
             memory: Memory { rss_bytes: Some(rss_bytes), ..Memory::default() },
+            pss_unknown: None,
             unit: unit.map(Arc::from),
             container: (pid == 3).then(|| "3f2a".into()),
         }

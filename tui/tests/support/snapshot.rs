@@ -32,18 +32,10 @@ pub fn empty() -> Snapshot {
 /// Adds a group with one process per size (RSS in bytes), and says its index.
 pub fn add_group(snapshot: &mut Snapshot, name: &str, sizes: &[u64]) -> usize {
     let index = snapshot.groups.len();
-    let memory = |bytes: u64| Memory { rss_bytes: Some(bytes), ..Memory::default() };
-    snapshot.groups.push(Group {
-        name: name.into(),
-        rule: "test".into(),
-        processes: sizes.len() as u32,
-        threads: sizes.len() as u32,
-        cpu_ratio: None,
-        memory: memory(sizes.iter().sum()),
-    });
+    snapshot.groups.push(Group::empty(name.into(), "test".into()));
     for &size in sizes {
         let pid = 100 + snapshot.processes.len() as u32;
-        snapshot.processes.push(Process {
+        let process = Process {
             pid,
             ppid: 1,
             started_at: Some(Timestamp::UNIX_EPOCH),
@@ -54,10 +46,13 @@ pub fn add_group(snapshot: &mut Snapshot, name: &str, sizes: &[u64]) -> usize {
             state: 'S',
             threads: 1,
             cpu_ratio: None,
-            memory: memory(size),
+            memory: Memory { rss_bytes: Some(size), ..Memory::default() },
+            pss_unknown: None,
             unit: None,
             container: None,
-        });
+        };
+        snapshot.groups[index].add(&process);
+        snapshot.processes.push(process);
     }
     index
 }

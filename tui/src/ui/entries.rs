@@ -34,6 +34,8 @@ pub struct Entry<'a> {
     pub processes: u32,
     /// Growth of a group in bytes per minute.
     pub growth: Option<f64>,
+    /// Growth of the mean process of a group in bytes per minute.
+    pub process_growth: Option<f64>,
     /// The process, when it is one.
     pub process: Option<&'a Process>,
 }
@@ -99,6 +101,7 @@ pub fn entries<'a>(screen: &'a Screen<'a>) -> Entries<'a> {
                     cpu: group.cpu_ratio,
                     processes: group.processes,
                     growth: screen.histories.growth_per_minute(&group.name),
+                    process_growth: screen.histories.process_growth_per_minute(&group.name),
                     process: None,
                 })
                 .collect();
@@ -139,6 +142,7 @@ fn of_process<'a>(process: &'a Process, measure: Measure, group: &'a str) -> Ent
         cpu: process.cpu_ratio,
         processes: 1,
         growth: None,
+        process_growth: None,
         process: Some(process),
     }
 }

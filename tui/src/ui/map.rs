@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
 use super::{
-    Screen,
+    Screen, chart,
     entries::{self, Entries, Entry, Measure},
     list, paint,
 };
@@ -165,7 +165,7 @@ fn draw_tile(buffer: &mut Buffer, tile: &Tile<TileKey>, entries: &Entries, merge
         None => {
             let processes = format!("{} proc{}", entry.processes, if entry.processes == 1 { "" } else { "s" });
             let growth = entry.growth.map_or_else(String::new, |g| paint::growth(g, entry.bytes.unwrap_or(0)));
-            vec![(entry.name.to_owned(), size), (join(&[&processes, &cpu(entry)]), growth)]
+            vec![(entry.name.to_owned(), size), (fitting(area.width, &processes, &each(entry), &cpu(entry)), growth)]
         }
         Some(process) => {
             let running = screen.snapshot.and_then(|snapshot| entries::running_request(snapshot, process.pid));
@@ -266,6 +266,22 @@ fn size(bytes: Option<u64>, total: u64) -> String {
         Some(bytes) if total == 0 => units::bytes(bytes),
         Some(bytes) => format!("{} {:.0} %", units::bytes(bytes), bytes as f64 * 100.0 / total as f64),
     }
+}
+
+/// Number of processes, size of each and CPU: what there is no room for is left out whole, the size first.
+fn fitting(width: u16, processes: &str, each: &str, cpu: &str) -> String {
+    let facts = [join(&[processes, each, cpu]), join(&[processes, cpu])];
+    let fitting = facts.into_iter().find(|facts| text::width(facts) <= usize::from(width));
+    fitting.unwrap_or_else(|| processes.to_owned())
+}
+
+/// What a process of a group takes, and whether it becomes more.
+fn each(entry: &Entry) -> String {
+    let Some(bytes) = entry.bytes.filter(|_| entry.processes > 1) else { return String::new() };
+    let size = bytes / u64::from(entry.processes);
+    let growth = entry.process_growth.map_or_else(String::new, |growth| chart::each_growth(growth, size as f64));
+    let sign = growth.chars().next().map_or_else(String::new, |sign| format!(" {sign}"));
+    format!("{} each{sign}", units::bytes(size))
 }
 
 fn cpu(entry: &Entry) -> String {

@@ -13,6 +13,7 @@
 //! ```
 
 mod calls;
+mod chart;
 mod detail;
 mod entries;
 mod filter;
@@ -162,12 +163,22 @@ fn draw_pane(buffer: &mut Buffer, rect: Rect, pane: Pane, screen: &Screen, scene
         return;
     }
     match pane {
-        Pane::Map if screen.view.table => table::draw_pane(buffer, rect, screen, scene),
-        Pane::Map => map::draw(buffer, rect, screen, scene),
+        Pane::Map => draw_memory(buffer, rect, screen, scene),
         Pane::Hot => hot::draw(buffer, rect, screen, scene),
         Pane::Routes => requests::draw_routes(buffer, rect, screen, scene),
         Pane::Requests => requests::draw_requests(buffer, rect, screen, scene),
         Pane::Problems => problems::draw(buffer, rect, screen, scene),
+    }
+}
+
+fn draw_memory(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene) {
+    let (rect, charts) = chart::split(rect, screen);
+    match screen.view.table {
+        true => table::draw_pane(buffer, rect, screen, scene),
+        false => map::draw(buffer, rect, screen, scene),
+    }
+    if let Some(charts) = charts {
+        chart::draw(buffer, charts, screen);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Turns samples into snapshots: the only place with rates, groups and routes.
 //! It reads no clock and no file; the same samples make the same snapshots.
 
+mod capacity;
 mod groups;
 mod notices;
 pub mod php;
@@ -11,14 +12,18 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-pub use self::{groups::MAX_GROUPS, processes::Placement};
 use self::{
+    capacity::Room,
     php::{PhpAggregate, PhpPart},
     processes::ProcessAggregate,
     rules::Rules,
 };
+pub use self::{groups::MAX_GROUPS, processes::Placement};
 use crate::{
-    collect::{php::PhpSample, proc::ProcessSample},
+    collect::{
+        php::{PhpSample, PoolReading},
+        proc::ProcessSample,
+    },
     model::{Cost, Group, Notice, Php, Process, SCHEMA, Snapshot, System},
 };
 
@@ -42,6 +47,7 @@ pub enum PhpReading {
 pub struct Aggregate {
     processes: ProcessAggregate,
     php: PhpAggregate,
+    pools: Vec<PoolReading>,
     /// The latest PHP part, for what holds between two answers.
     known_php: Arc<Php>,
     standing: Vec<Notice>,
@@ -64,15 +70,25 @@ impl Aggregate {
             let place = part.processes.binary_search_by_key(&pid, |process| process.pid).ok()?;
             Some(Arc::clone(&part.groups[part.processes[place].group].name))
         };
-        let php = match php {
-            PhpReading::Sample(sample, interval_s) => {
-                let part = self.php.update(*sample, interval_s, &group_of);
-                self.known_php = Arc::clone(&part.php);
-                part
+        let mut php = match php {
+            PhpReading::Sample(mut sample, interval_s) => {
+                self.pools = std::mem::take(&mut sample.pools);
+                self.php.update(*sample, interval_s, &group_of)
             }
             PhpReading::Late => PhpPart { php: Arc::new(between_answers(&self.known_php)), ..PhpPart::default() },
-            PhpReading::Off | PhpReading::Starting | PhpReading::Ended => PhpPart::default(),
+            PhpReading::Off | PhpReading::Starting | PhpReading::Ended => {
+                self.pools.clear();
+                PhpPart::default()
+            }
         };
+        if !self.pools.is_empty() {
+            let room = |_: &Process| Room { machine: sample.machine.memory_available_bytes, cgroup: None };
+            // Nobody else has it yet, so nothing is copied.
+            let php = Arc::make_mut(&mut php.php);
+            php.pools = capacity::pools(&self.pools, &part.processes, &part.groups, room);
+            notices.extend(capacity::notices(&php.pools));
+        }
+        self.known_php = Arc::clone(&php.php);
         notices.extend(php.notices);
         notices.sort_by_key(|notice| std::cmp::Reverse(notice.level));
         Snapshot {

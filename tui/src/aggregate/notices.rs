@@ -64,6 +64,6 @@ fn processes(count: u32) -> String {
     if count == 1 { "1 process".into() } else { format!("{count} processes") }
 }
 
-fn notice(level: Level, text: String, hint: &str) -> Notice {
+pub(super) fn notice(level: Level, text: String, hint: &str) -> Notice {
     Notice { level, text, hint: hint.into() }
 }

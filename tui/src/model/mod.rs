@@ -4,6 +4,7 @@
 mod exact;
 mod histogram;
 mod php;
+mod pool;
 mod process;
 
 pub use exact::{Exact, ExactKind, ExactState, LineCalls};
@@ -12,6 +13,7 @@ pub use php::{
     CompiledFile, DurationSummary, ExactTier, ExceptionCount, Function, FunctionKind, Master, Php, PhpError, ProbeTier,
     Request, RequestsTier, Route, SamplingTier, Stack, Target, TierState, Tiers, Worker, WorkerState,
 };
+pub use pool::{Bound, Pool, ProcessManager};
 pub use process::{Group, Memory, Process, PssUnknown, pool};
 
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  /proc, ELF ── following, discover, maps, image, sites, notes, operand, offsets ─┐
-//!  memory ── masters, runtime, advice ─────────────────────────────────────────────┤
+//!  memory ── masters, runtime, advice, scoreboard ─────────────────────────────────┤
 //!  BPF object ── tiers, kernel, attach, btf, wire ─────────────────────────────────┼── collector ── PhpSample
 //!  ring, maps ── ring, event, names, waits, family ────────────────────────────────┘
 //! ```
@@ -30,6 +30,7 @@ mod offsets;
 mod operand;
 mod ring;
 mod runtime;
+mod scoreboard;
 mod sites;
 mod tiers;
 mod waits;
@@ -48,6 +49,7 @@ pub use installed::{installed, is_command_line};
 pub use kernel::{KernelError, Verified, verify};
 pub use names::{FunctionText, NamedStack};
 pub use runtime::VARIABLE;
+pub use scoreboard::PoolReading;
 
 use super::{Sample, Tick};
 use crate::model::{Drops, Exact, Notice, Target};
@@ -84,6 +86,8 @@ pub struct PhpSample {
     pub failures: Vec<FailureCount>,
     /// Compiled files.
     pub compiles: Vec<CompileCount>,
+    /// Pools of php-fpm.
+    pub pools: Vec<PoolReading>,
     /// When the reading was made, on both clocks.
     pub now: Now,
     /// Exact tracing; `None` when it was never asked for.

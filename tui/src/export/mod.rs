@@ -4,6 +4,7 @@ mod columns;
 mod functions;
 mod groups;
 mod json;
+mod pools;
 mod problems;
 mod table;
 

@@ -7,7 +7,7 @@ use super::{
         Align::{Left, Right},
         Columns,
     },
-    functions, problems,
+    functions, pools, problems,
 };
 use crate::{
     model::{Group, Level, Php, ProbeTier, Request, Snapshot, Target, TierState},
@@ -30,6 +30,7 @@ pub fn write(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     groups(snapshot, out)?;
     let php = &*snapshot.php;
     targets(php, out)?;
+    pools::write(php, out)?;
     functions::write(php, out)?;
     functions::write_traced(php, out)?;
     routes(php, out)?;
@@ -216,11 +217,11 @@ pub(super) fn more(left: usize) -> String {
     if left == 0 { String::new() } else { format!(", {left} more rows not shown") }
 }
 
-fn or_dash<T>(value: Option<T>, text: impl FnOnce(T) -> String) -> String {
+pub(super) fn or_dash<T>(value: Option<T>, text: impl FnOnce(T) -> String) -> String {
     value.map_or_else(|| "-".into(), text)
 }
 
-fn name(text: &str) -> String {
+pub(super) fn name(text: &str) -> String {
     truncate_end(text, NAME_COLUMNS).into_owned()
 }
 

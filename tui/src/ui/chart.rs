@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
-use super::{Screen, entries, paint};
+use super::{Screen, entries, paint, pool};
 use crate::{
     text,
     timeline::{Point, Span},
@@ -43,8 +43,10 @@ pub fn split(rect: Rect, screen: &Screen) -> (Rect, Option<Rect>) {
         14.. => 4,
         _ => 0,
     };
-    let known = entries::zoomed_group(&screen.view.zoom)
-        .is_some_and(|group| screen.histories.points(group, Span::TenMinutes).nth(1).is_some());
+    let Some(group) = entries::zoomed_group(&screen.view.zoom) else { return (rect, None) };
+    let known = screen.histories.points(group, Span::TenMinutes).nth(1).is_some();
+    let pool = u16::from(pool::of_group(screen, group).is_some());
+    let rows = rows + if rows > 0 { pool } else { 0 };
     if rows == 0 || !known || rect.width < 40 {
         return (rect, None);
     }
@@ -73,7 +75,11 @@ pub fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen) {
 
     let palette = screen.palette;
     let parts = [("history", palette.title), (last, palette.muted)];
-    let area = paint::pane(buffer, rect, &parts, screen.view.focus.0 == Pane::Map, palette);
+    let mut area = paint::pane(buffer, rect, &parts, screen.view.focus.0 == Pane::Map, palette);
+    if let Some(pool) = pool::of_group(screen, group) {
+        pool::draw(buffer, Rect { x: area.x + 1, width: area.width.saturating_sub(2), ..area }, pool, screen);
+        (area.y, area.height) = (area.y + 1, area.height.saturating_sub(1));
+    }
     let charts = charts(screen, group, &points);
     let rows = if area.height >= 4 { 2 } else { 1 };
     let (width, height) = ((area.width.saturating_sub(3)) / 2, area.height / rows);

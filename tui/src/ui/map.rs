@@ -7,7 +7,7 @@ use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 use super::{
     Screen, chart,
     entries::{self, Entries, Entry, Measure},
-    list, paint,
+    list, paint, pool,
 };
 use crate::{
     model::Process,
@@ -165,7 +165,11 @@ fn draw_tile(buffer: &mut Buffer, tile: &Tile<TileKey>, entries: &Entries, merge
         None => {
             let processes = format!("{} proc{}", entry.processes, if entry.processes == 1 { "" } else { "s" });
             let growth = entry.growth.map_or_else(String::new, |g| paint::growth(g, entry.bytes.unwrap_or(0)));
-            vec![(entry.name.to_owned(), size), (fitting(area.width, &processes, &each(entry), &cpu(entry)), growth)]
+            vec![
+                (entry.name.to_owned(), size),
+                (fitting(area.width, &processes, &each(entry), &cpu(entry)), growth),
+                (capacity(entry, screen, area.width), String::new()),
+            ]
         }
         Some(process) => {
             let running = screen.snapshot.and_then(|snapshot| entries::running_request(snapshot, process.pid));
@@ -273,6 +277,12 @@ fn fitting(width: u16, processes: &str, each: &str, cpu: &str) -> String {
     let facts = [join(&[processes, each, cpu]), join(&[processes, cpu])];
     let fitting = facts.into_iter().find(|facts| text::width(facts) <= usize::from(width));
     fitting.unwrap_or_else(|| processes.to_owned())
+}
+
+/// How many workers of a pool are set, and how many fit.
+fn capacity(entry: &Entry, screen: &Screen, width: u16) -> String {
+    let capacity = pool::of_group(screen, entry.name).map(pool::capacity);
+    capacity.filter(|text| text::width(text) <= usize::from(width)).unwrap_or_default()
 }
 
 /// What a process of a group takes, and whether it becomes more.

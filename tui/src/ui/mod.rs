@@ -24,6 +24,7 @@ mod list;
 mod map;
 mod overlay;
 mod paint;
+mod pool;
 mod problem;
 mod problems;
 mod requests;

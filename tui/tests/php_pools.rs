@@ -4,11 +4,11 @@ mod servers;
 mod watch;
 
 use servers::{FpmOptions, PhpFpm, Pool, ProcessManager, Request, alone, under_load};
-use tusktop::{collect::php::PoolReading, model};
+use tusktop::model::{self, Scoreboard};
 use watch::Watch;
 
 /// The pool of this php-fpm; others may run on the machine.
-fn pool<'a>(watch: &'a Watch, fpm: &PhpFpm, name: &str) -> Option<&'a PoolReading> {
+fn pool<'a>(watch: &'a Watch, fpm: &PhpFpm, name: &str) -> Option<&'a Scoreboard> {
     watch.last.pools.iter().find(|pool| pool.master == fpm.master() && &*pool.name == name)
 }
 

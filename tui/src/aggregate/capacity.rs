@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use super::notices::notice;
 use crate::{
-    collect::php::PoolReading,
-    model::{Bound, Group, Level, Notice, Pool, Process, pool},
+    model::{Bound, Group, Level, Notice, Pool, Process, Scoreboard, pool},
     units,
 };
 
@@ -28,17 +27,16 @@ pub(super) struct Room {
 
 /// Joins what the scoreboards say with what the workers take. `room` is that beside a worker.
 pub(super) fn pools(
-    readings: &[PoolReading],
+    boards: &[Scoreboard],
     processes: &[Process],
     groups: &[Group],
     room: impl Fn(&Process) -> Room,
 ) -> Vec<Pool> {
-    readings.iter().map(|reading| of_pool(reading, processes, groups, &room)).collect()
+    boards.iter().map(|board| of_pool(board, processes, groups, &room)).collect()
 }
 
-fn of_pool(reading: &PoolReading, processes: &[Process], groups: &[Group], room: &impl Fn(&Process) -> Room) -> Pool {
-    let is_worker =
-        |process: &&Process| process.ppid == reading.master && pool(&process.cmdline) == Some(&*reading.name);
+fn of_pool(board: &Scoreboard, processes: &[Process], groups: &[Group], room: &impl Fn(&Process) -> Room) -> Pool {
+    let is_worker = |process: &&Process| process.ppid == board.master && pool(&process.cmdline) == Some(&*board.name);
     let workers: Vec<&Process> = processes.iter().filter(is_worker).collect();
     let mut private: Vec<u64> = workers.iter().filter_map(|worker| private(worker)).collect();
     private.sort_unstable();
@@ -55,20 +53,9 @@ fn of_pool(reading: &PoolReading, processes: &[Process], groups: &[Group], room:
         machine.into_iter().chain(cgroup).min_by_key(|(fits, _)| *fits)
     });
     Pool {
-        name: Arc::clone(&reading.name),
-        master: reading.master,
+        board: board.clone(),
         group: workers.first().and_then(|worker| Some(Arc::clone(&groups.get(worker.group)?.name))),
-        process_manager: reading.process_manager,
-        max_children: reading.max_children,
         workers: u32::try_from(workers.len()).unwrap_or(u32::MAX),
-        active: reading.active,
-        idle: reading.idle,
-        max_active: reading.max_active,
-        max_children_reached: reading.max_children_reached,
-        requests: reading.requests,
-        slow_requests: reading.slow_requests,
-        listen_queue: reading.listen_queue,
-        listen_queue_max: reading.listen_queue_max,
         private_bytes,
         shared_bytes: workers.iter().filter_map(|worker| worker.memory.shared_bytes).max(),
         fits: limit.map(|(fits, _)| fits),
@@ -90,15 +77,15 @@ fn percentile(values: &[u64]) -> Option<u64> {
 /// Pools that may start more workers than fit.
 pub(super) fn notices(pools: &[Pool]) -> impl Iterator<Item = Notice> {
     pools.iter().filter_map(|pool| {
-        let (fits, each) = (pool.fits.filter(|&fits| fits < pool.max_children)?, pool.private_bytes?);
+        let (fits, each) = (pool.fits.filter(|&fits| fits < pool.board.max_children)?, pool.private_bytes?);
         let into = match pool.bound? {
             Bound::Memory => "the memory of this machine",
             Bound::Cgroup => "the limit of its cgroup",
         };
         let text = format!(
             "pool {}: {} set, {fits} fit into {into}: a worker has {} for itself",
-            pool.name,
-            pool.max_children,
+            pool.board.name,
+            pool.board.max_children,
             units::bytes(each),
         );
         let hint = format!("set pm.max_children to {} or less, or see why its workers are big: enter one", fits.max(1));
@@ -115,8 +102,8 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    fn reading(max_children: u32) -> PoolReading {
-        PoolReading {
+    fn board(max_children: u32) -> Scoreboard {
+        Scoreboard {
             master: 10,
             name: "www".into(),
             process_manager: ProcessManager::Dynamic,
@@ -153,7 +140,7 @@ mod tests {
 
     fn of(workers: &[Process], max_children: u32, room: Room) -> Pool {
         let groups = [Group::empty("php-fpm: www".into(), "php pool".into())];
-        pools(&[reading(max_children)], workers, &groups, |_| room).remove(0)
+        pools(&[board(max_children)], workers, &groups, |_| room).remove(0)
     }
 
     #[test]

@@ -20,11 +20,8 @@ use self::{
 };
 pub use self::{groups::MAX_GROUPS, processes::Placement};
 use crate::{
-    collect::{
-        php::{PhpSample, PoolReading},
-        proc::ProcessSample,
-    },
-    model::{Cost, Group, Notice, Php, Process, SCHEMA, Snapshot, System},
+    collect::{php::PhpSample, proc::ProcessSample},
+    model::{Cost, Group, Notice, Php, Process, SCHEMA, Scoreboard, Snapshot, System},
 };
 
 /// What the PHP collector has to say about one interval.
@@ -47,7 +44,7 @@ pub enum PhpReading {
 pub struct Aggregate {
     processes: ProcessAggregate,
     php: PhpAggregate,
-    pools: Vec<PoolReading>,
+    pools: Vec<Scoreboard>,
     /// The latest PHP part, for what holds between two answers.
     known_php: Arc<Php>,
     standing: Vec<Notice>,

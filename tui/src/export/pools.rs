@@ -36,18 +36,18 @@ pub(super) fn write(php: &Php, out: &mut impl Write) -> io::Result<()> {
     ]);
     for pool in php.pools.iter().take(ROWS) {
         columns.row([
-            name(&pool.name),
-            pool.master.to_string(),
-            pool.process_manager.name().to_owned(),
-            pool.max_children.to_string(),
+            name(&pool.board.name),
+            pool.board.master.to_string(),
+            pool.board.process_manager.name().to_owned(),
+            pool.board.max_children.to_string(),
             or_dash(pool.fits, |fits| fits.to_string()),
             pool.workers.to_string(),
-            pool.active.to_string(),
-            pool.max_children_reached.to_string(),
-            pool.listen_queue.to_string(),
+            pool.board.active.to_string(),
+            pool.board.max_children_reached.to_string(),
+            pool.board.listen_queue.to_string(),
             or_dash(pool.private_bytes, units::bytes),
             or_dash(pool.shared_bytes, units::bytes),
-            units::count(pool.requests),
+            units::count(pool.board.requests),
             or_dash(pool.bound, |bound| match bound {
                 Bound::Memory => "memory".to_owned(),
                 Bound::Cgroup => "cgroup".to_owned(),

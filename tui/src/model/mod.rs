@@ -13,7 +13,7 @@ pub use php::{
     CompiledFile, DurationSummary, ExactTier, ExceptionCount, Function, FunctionKind, Master, Php, PhpError, ProbeTier,
     Request, RequestsTier, Route, SamplingTier, Stack, Target, TierState, Tiers, Worker, WorkerState,
 };
-pub use pool::{Bound, Pool, ProcessManager};
+pub use pool::{Bound, Pool, ProcessManager, Scoreboard};
 pub use process::{Group, Memory, Process, PssUnknown, pool};
 
 use std::sync::Arc;

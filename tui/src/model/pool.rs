@@ -37,21 +37,17 @@ pub enum Bound {
     Cgroup,
 }
 
-/// One php-fpm pool. Counts are those of php-fpm's own scoreboard.
+/// What php-fpm itself keeps of a pool: its scoreboard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pool {
-    /// Name.
+pub struct Scoreboard {
+    /// Name of the pool.
     pub name: Arc<str>,
     /// The php-fpm master; two masters may have pools of one name.
     pub master: u32,
-    /// Group of the workers; `None` while there are none.
-    pub group: Option<Arc<str>>,
     /// How workers are started.
     pub process_manager: ProcessManager,
     /// `pm.max_children`: how many workers there may be.
     pub max_children: u32,
-    /// How many there are.
-    pub workers: u32,
     /// Workers that serve a request, as the master counts them once a second.
     pub active: u32,
     /// Workers that wait for one.
@@ -68,7 +64,19 @@ pub struct Pool {
     pub listen_queue: u32,
     /// The most that ever waited.
     pub listen_queue_max: u32,
-    /// What a worker has for itself (USS and swap): 95 of 100 have less. `None` while that is unknown of one of them.
+}
+
+/// One php-fpm pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    /// What php-fpm says of it.
+    #[serde(flatten)]
+    pub board: Scoreboard,
+    /// Group of the workers; `None` while there are none.
+    pub group: Option<Arc<str>>,
+    /// How many workers there are.
+    pub workers: u32,
+    /// What a worker has for itself (USS and swap): 95 of 100 have less. `None` while that is known of fewer than half.
     pub private_bytes: Option<u64>,
     /// What they share, which is there only once: the most that one of them shares with others.
     pub shared_bytes: Option<u64>,

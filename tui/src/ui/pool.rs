@@ -17,28 +17,28 @@ pub fn of_group<'a>(screen: &'a Screen, group: &str) -> Option<&'a Pool> {
 /// What is set beside what fits: `40 set, 26 fit`.
 pub fn capacity(pool: &Pool) -> String {
     match pool.fits {
-        None => format!("{} set", pool.max_children),
-        Some(fits) if fits >= pool.max_children => format!("{} set, all fit", pool.max_children),
-        Some(fits) => format!("{} set, {fits} fit", pool.max_children),
+        None => format!("{} set", pool.board.max_children),
+        Some(fits) if fits >= pool.board.max_children => format!("{} set, all fit", pool.board.max_children),
+        Some(fits) => format!("{} set, {fits} fit", pool.board.max_children),
     }
 }
 
 /// Draws the line; what there is no room for is left out from its end.
 pub fn draw(buffer: &mut Buffer, area: Rect, pool: &Pool, screen: &Screen) {
     let palette = screen.palette;
-    let too_many = pool.fits.is_some_and(|fits| fits < pool.max_children);
+    let too_many = pool.fits.is_some_and(|fits| fits < pool.board.max_children);
     let bound = match pool.bound {
         Some(Bound::Cgroup) if too_many => " into its cgroup",
         _ => "",
     };
     let warn_if = |wrong: bool| if wrong { palette.warn } else { palette.text };
     let mut facts: Vec<(String, Style)> = vec![
-        (format!("pool {}", pool.name), palette.title),
+        (format!("pool {}", pool.board.name), palette.title),
         (format!("{}{bound}", capacity(pool)), warn_if(too_many)),
-        (format!("{} busy", pool.active), warn_if(pool.active >= pool.max_children)),
+        (format!("{} busy", pool.board.active), warn_if(pool.board.active >= pool.board.max_children)),
     ];
-    if pool.max_children_reached > 0 {
-        facts.push((format!("full {}×", units::count(u64::from(pool.max_children_reached))), palette.warn));
+    if pool.board.max_children_reached > 0 {
+        facts.push((format!("full {}×", units::count(u64::from(pool.board.max_children_reached))), palette.warn));
     }
     if let Some(each) = pool.private_bytes {
         facts.push((format!("private {} (p95)", units::bytes(each)), palette.text));
@@ -46,13 +46,13 @@ pub fn draw(buffer: &mut Buffer, area: Rect, pool: &Pool, screen: &Screen) {
     if let Some(shared) = pool.shared_bytes {
         facts.push((format!("shared {}", units::bytes(shared)), palette.text));
     }
-    if pool.listen_queue_max > 0 {
+    if pool.board.listen_queue_max > 0 {
         facts.push((
-            format!("queue {} (max {})", pool.listen_queue, pool.listen_queue_max),
-            warn_if(pool.listen_queue > 0),
+            format!("queue {} (max {})", pool.board.listen_queue, pool.board.listen_queue_max),
+            warn_if(pool.board.listen_queue > 0),
         ));
     }
-    facts.push((pool.process_manager.name().to_owned(), palette.muted));
+    facts.push((pool.board.process_manager.name().to_owned(), palette.muted));
     let mut x = area.x;
     for (index, (fact, style)) in facts.iter().enumerate() {
         let gap = if index == 0 { 0 } else { 2 };

@@ -21,6 +21,7 @@ mod family;
 mod following;
 mod image;
 mod installed;
+mod kept;
 mod kernel;
 mod maps;
 mod masters;
@@ -49,10 +50,9 @@ pub use installed::{installed, is_command_line};
 pub use kernel::{KernelError, Verified, verify};
 pub use names::{FunctionText, NamedStack};
 pub use runtime::VARIABLE;
-pub use scoreboard::PoolReading;
 
 use super::{Sample, Tick};
-use crate::model::{Drops, Exact, Notice, Target};
+use crate::model::{Drops, Exact, Notice, Scoreboard, Target};
 
 /// What the collector is asked for.
 #[derive(Debug, Clone, Default)]
@@ -87,7 +87,7 @@ pub struct PhpSample {
     /// Compiled files.
     pub compiles: Vec<CompileCount>,
     /// Pools of php-fpm.
-    pub pools: Vec<PoolReading>,
+    pub pools: Vec<Scoreboard>,
     /// When the reading was made, on both clocks.
     pub now: Now,
     /// Exact tracing; `None` when it was never asked for.

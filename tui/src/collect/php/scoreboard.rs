@@ -4,10 +4,10 @@
 //! What is read comes from another process and is not trusted: a header of fixed size, and it counts only where its numbers fit
 //! the mapping that it was found in.
 
-use std::{collections::HashMap, fs::File, io, os::unix::fs::FileExt as _, path::Path, sync::Arc};
+use std::{collections::HashMap, fs::File, io, os::unix::fs::FileExt as _, path::Path};
 
 use super::maps::{self, Mapping};
-use crate::model::ProcessManager;
+use crate::model::{ProcessManager, Scoreboard};
 
 /// Size of an entry for one worker (`struct fpm_scoreboard_proc_s`) on 64-bit machines, PHP 7.4 to 8.4.
 const ENTRY: u64 = 1168;
@@ -68,35 +68,6 @@ const SINCE_8_4: Layout = Layout {
     entries: 144,
 };
 
-/// What one scoreboard says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PoolReading {
-    /// The php-fpm master.
-    pub master: u32,
-    /// Name of the pool.
-    pub name: Arc<str>,
-    /// How workers are started.
-    pub process_manager: ProcessManager,
-    /// `pm.max_children`.
-    pub max_children: u32,
-    /// Workers that wait for a request, as the master counts them once a second.
-    pub idle: u32,
-    /// Workers that serve one.
-    pub active: u32,
-    /// Most that served one at the same time, since the start.
-    pub max_active: u32,
-    /// How often the pool was full while more were wanted, since the start.
-    pub max_children_reached: u32,
-    /// Requests since the start.
-    pub requests: u64,
-    /// Requests longer than `request_slowlog_timeout`, since the start.
-    pub slow_requests: u64,
-    /// Connections that wait to be taken; the kernel says it for TCP sockets only.
-    pub listen_queue: u32,
-    /// The most that ever waited.
-    pub listen_queue_max: u32,
-}
-
 /// The scoreboards of all masters, found once and read at each tick.
 #[derive(Debug, Default)]
 pub struct Scoreboards {
@@ -118,7 +89,7 @@ struct Board {
 
 impl Scoreboards {
     /// Reads the pools of these masters and forgets all others. A master whose memory cannot be read has none.
-    pub fn read(&mut self, masters: impl Iterator<Item = u32>) -> Vec<PoolReading> {
+    pub fn read(&mut self, masters: impl Iterator<Item = u32>) -> Vec<Scoreboard> {
         let mut known = std::mem::take(&mut self.masters);
         let mut pools = Vec::new();
         for master in masters {
@@ -160,7 +131,7 @@ impl Boards {
     }
 
     /// Reads all; fails when one of them is none any more.
-    fn read(&self, master: u32, pools: &mut Vec<PoolReading>) -> io::Result<()> {
+    fn read(&self, master: u32, pools: &mut Vec<Scoreboard>) -> io::Result<()> {
         for &board in &self.boards {
             let header = self.header(board)?;
             pools.push(parse(master, &header, board.bytes).ok_or(io::ErrorKind::InvalidData)?);
@@ -186,12 +157,12 @@ fn may_be_scoreboard(mapping: &Mapping) -> bool {
 }
 
 /// Reads a header by the layout that makes sense of it, which needs no version.
-fn parse(master: u32, header: &[u8; HEADER], mapped: u64) -> Option<PoolReading> {
+fn parse(master: u32, header: &[u8; HEADER], mapped: u64) -> Option<Scoreboard> {
     [BEFORE_8_4, SINCE_8_4].into_iter().find_map(|layout| layout.parse(master, header, mapped))
 }
 
 impl Layout {
-    fn parse(self, master: u32, header: &[u8; HEADER], mapped: u64) -> Option<PoolReading> {
+    fn parse(self, master: u32, header: &[u8; HEADER], mapped: u64) -> Option<Scoreboard> {
         let number = |at: usize| Some(u32::from_le_bytes(header.get(at..at + 4)?.try_into().ok()?));
         let long = |at: usize| Some(u64::from_le_bytes(header.get(at..at + 8)?.try_into().ok()?));
         let process_manager = match number(self.process_manager)? {
@@ -215,7 +186,7 @@ impl Layout {
         if idle > max_children || active > max_children {
             return None;
         }
-        Some(PoolReading {
+        Some(Scoreboard {
             master,
             name: String::from_utf8_lossy(name).into(),
             process_manager,

@@ -102,6 +102,7 @@ impl Aggregate {
             },
             groups: part.groups,
             processes: part.processes,
+            cgroups: sample.cgroups,
             php: php.php,
             drops: php.drops,
             cost: Cost { cpu_ratio: part.own_cpu_ratio, rss_bytes: part.own_rss_bytes, ..php.cost },

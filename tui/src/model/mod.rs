@@ -1,12 +1,14 @@
 //! The one value that flows: [`Snapshot`], its parts and its JSON (schema 1).
 //! It owns names, units and shapes; it collects nothing, computes no rate and imports nothing of ours.
 
+mod cgroup;
 mod exact;
 mod histogram;
 mod php;
 mod pool;
 mod process;
 
+pub use cgroup::Cgroup;
 pub use exact::{Exact, ExactKind, ExactState, LineCalls};
 pub use histogram::Histogram;
 pub use php::{
@@ -44,6 +46,9 @@ pub struct Snapshot {
     pub groups: Vec<Group>,
     /// All processes, in order of pid. [`Process::group`] is an index into `groups`.
     pub processes: Vec<Process>,
+    /// Control groups of the processes, with their memory, in no order. [`Process::cgroup`] is an index into them.
+    #[serde(default)]
+    pub cgroups: Vec<Cgroup>,
     /// What is known about PHP on this machine.
     pub php: Arc<Php>,
     /// What was lost during the interval.

@@ -73,6 +73,9 @@ pub struct Group {
     /// How many of its processes have a known PSS.
     #[serde(default)]
     pub pss_processes: u32,
+    /// Index into [`super::Snapshot::cgroups`] of the one that all of its processes are in; `None` when there is none.
+    #[serde(default)]
+    pub cgroup: Option<usize>,
 }
 
 impl Group {
@@ -87,6 +90,7 @@ impl Group {
             memory: Memory::ZERO,
             footprint_bytes: Some(0),
             pss_processes: 0,
+            cgroup: None,
         }
     }
 
@@ -98,6 +102,7 @@ impl Group {
 
     /// Adds a process to all sums.
     pub fn add(&mut self, process: &Process) {
+        self.cgroup = process.cgroup.filter(|_| self.processes == 0 || self.cgroup == process.cgroup);
         self.processes += 1;
         self.threads = self.threads.saturating_add(process.threads);
         if let Some(ratio) = process.cpu_ratio {
@@ -158,6 +163,9 @@ pub struct Process {
     pub unit: Option<Arc<str>>,
     /// Container id, where there is one.
     pub container: Option<Arc<str>>,
+    /// Index into [`super::Snapshot::cgroups`]; `None` in the root and where it is not known.
+    #[serde(default)]
+    pub cgroup: Option<usize>,
 }
 
 /// The php-fpm pool that a worker's title names: php-fpm calls it `php-fpm: pool NAME`.

@@ -87,6 +87,7 @@ mod tests {
             pss_unknown: None,
             unit: unit.map(Arc::from),
             container: (pid == 3).then(|| "3f2a".into()),
+            cgroup: None,
         }
     }
 

@@ -22,6 +22,7 @@ pub fn empty() -> Snapshot {
         system: System { memory_available_bytes: Some(3 << 30), ..System::default() },
         groups: Vec::new(),
         processes: Vec::new(),
+        cgroups: Vec::new(),
         php: Arc::default(),
         drops: Drops::default(),
         cost: Cost::default(),
@@ -50,6 +51,7 @@ pub fn add_group(snapshot: &mut Snapshot, name: &str, sizes: &[u64]) -> usize {
             pss_unknown: None,
             unit: None,
             container: None,
+            cgroup: None,
         };
         snapshot.groups[index].add(&process);
         snapshot.processes.push(process);

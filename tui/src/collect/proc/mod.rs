@@ -6,6 +6,8 @@ pub(in crate::collect) mod cgroup;
 mod details;
 mod files;
 mod machine;
+mod memory_cgroup;
+mod pss;
 mod sampler;
 mod stat;
 mod users;
@@ -22,9 +24,12 @@ use tokio::sync::mpsc;
 pub use self::{
     details::{CMDLINE_BYTES, Details},
     machine::{CpuTicks, Machine},
+    memory_cgroup::{MAX_CGROUPS, MemoryCgroup},
+    pss::{Pss, PssOptions, Rollup},
     sampler::Sampler,
 };
 use super::{Sample, Tick};
+use crate::model::Cgroup;
 
 /// The sampler cannot read the proc root at all. A single unreadable process is no error.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +63,10 @@ pub struct ProcessSample {
     pub at: Option<Instant>,
     /// All processes that could be read, in order of pid.
     pub processes: Vec<ProcessReading>,
+    /// Memory cgroups of the processes.
+    pub cgroups: Vec<Cgroup>,
+    /// Processes whose cgroup did not fit among [`MAX_CGROUPS`].
+    pub cgroups_without_room: u32,
     /// The machine.
     pub machine: Machine,
     /// Unit of all `_ticks`.
@@ -95,8 +104,19 @@ pub struct ProcessReading {
     pub rss_bytes: u64,
     /// Swapped-out bytes; `None` when not read.
     pub swap_bytes: Option<u64>,
+    /// PSS, USS and shared memory, read on a budget.
+    pub pss: Pss,
+    /// Its memory cgroup, in [`ProcessSample::cgroups`].
+    pub cgroup: Option<usize>,
     /// What rarely changes.
     pub details: Arc<Details>,
+}
+
+impl ProcessReading {
+    /// Kernel threads and zombies: nothing has to be read to know that they take none.
+    fn is_without_memory(&self) -> bool {
+        self.details.kernel_thread || matches!(self.state, 'Z' | 'X')
+    }
 }
 
 /// What the sampler is asked for.
@@ -106,11 +126,13 @@ pub struct Options {
     pub root: PathBuf,
     /// The file with the names of users.
     pub passwd: PathBuf,
+    /// What reading PSS may cost.
+    pub pss: PssOptions,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { root: "/proc".into(), passwd: "/etc/passwd".into() }
+        Self { root: "/proc".into(), passwd: "/etc/passwd".into(), pss: PssOptions::default() }
     }
 }
 
@@ -120,7 +142,7 @@ impl Default for Options {
 /// # Errors
 /// [`ProcError`] when the root cannot be opened or no thread can be started.
 pub fn spawn(options: &Options, samples: mpsc::Sender<Sample>) -> Result<mpsc::Sender<Tick>, ProcError> {
-    let mut sampler = Sampler::open(&options.root, &options.passwd, Timestamp::now())?;
+    let mut sampler = Sampler::with(options, Timestamp::now())?;
     let (ticks, mut asked) = mpsc::channel::<Tick>(1);
     let run = move || {
         while let Some(tick) = asked.blocking_recv() {

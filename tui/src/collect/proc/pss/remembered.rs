@@ -47,6 +47,8 @@ pub(in crate::collect::proc) enum Outcome {
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::collect::proc) struct Remembered {
     value: Option<(Rollup, Instant)>,
+    /// When it was there first.
+    pub seen_at: Option<Instant>,
     /// The last attempt.
     pub tried: Option<Attempt>,
     /// The next reading would cost more than is allowed.

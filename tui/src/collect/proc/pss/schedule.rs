@@ -23,7 +23,7 @@ const DOUBT: Duration = Duration::from_secs(600);
 const CHANGE: u64 = 16;
 const LEAST_CHANGE: u64 = 1 << 20;
 /// What was never read is as urgent as a change of this size and of its own.
-const FIRST_BYTES: f64 = (256 << 20) as f64;
+const FIRST_BYTES: f64 = (64 << 20) as f64;
 /// A process is as urgent after this time as if all of it, and [`BASE_BYTES`], had changed.
 const AGEING_S: f64 = 60.0;
 const BASE_BYTES: f64 = (16 << 20) as f64;
@@ -85,6 +85,7 @@ impl Schedule {
 
     /// Queues the process at `place` when it is its time, and finds out whether it is too dear.
     pub fn offer(&mut self, place: usize, process: &mut Remembered, rss_bytes: u64, now: Instant) {
+        process.seen_at.get_or_insert(now);
         process.too_dear = self.is_too_dear(process, rss_bytes, now);
         process.expire(now, rss_bytes);
         if !process.too_dear
@@ -131,16 +132,22 @@ impl Schedule {
 
     /// Bytes that may be wrong; `None` while the process rests.
     fn urgency(&self, process: &Remembered, rss_bytes: u64, now: Instant) -> Option<f64> {
-        let Some(tried) = process.tried else { return Some(FIRST_BYTES + rss_bytes as f64) };
-        let age = now.saturating_duration_since(tried.at);
+        let waits = |since: Instant| {
+            let age = now.saturating_duration_since(since);
+            (age, (rss_bytes as f64 + BASE_BYTES) * age.as_secs_f64() / AGEING_S)
+        };
+        let Some(tried) = process.tried else {
+            // Age counts here, too, or small ones would wait for as long as there are new ones.
+            return Some(FIRST_BYTES + rss_bytes as f64 + process.seen_at.map_or(0.0, |seen_at| waits(seen_at).1));
+        };
+        let (age, aged) = waits(tried.at);
         let changed = rss_bytes.abs_diff(tried.rss_bytes);
         let rest = match tried.outcome {
             Outcome::Refused | Outcome::Unsupported => REST_OF_FAILED,
             Outcome::Read(_) if changed >= LEAST_CHANGE.max(tried.rss_bytes / CHANGE) => Duration::ZERO,
             Outcome::Read(_) | Outcome::Gone => REST,
         };
-        (age >= rest.max(self.rest_after(tried.cost)))
-            .then(|| changed as f64 + (rss_bytes as f64 + BASE_BYTES) * age.as_secs_f64() / AGEING_S)
+        (age >= rest.max(self.rest_after(tried.cost))).then(|| changed as f64 + aged)
     }
 
     fn rest_after(&self, cost: Cost) -> Duration {

@@ -136,6 +136,9 @@ pub struct SettingArgs {
     /// Time after which exact tracing ends by itself [default: 1m].
     #[arg(long, global = true, value_name = "TIME", value_parser = config::parse_duration)]
     pub trace_limit: Option<Duration>,
+    /// Share of one core that reading PSS may take; 0 reads none [default: 1%].
+    #[arg(long, global = true, value_name = "SHARE", value_parser = config::parse_pss_budget)]
+    pub pss_budget: Option<f64>,
     /// Theme: a name, see themes/ [default: chosen by the terminal].
     #[arg(long, global = true, value_name = "NAME")]
     pub theme: Option<String>,

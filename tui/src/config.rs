@@ -48,6 +48,10 @@ pub struct Settings {
     pub mouse: bool,
     /// Observe PHP.
     pub php: bool,
+    /// Share of one core that reading PSS may take; 0 reads none.
+    pub pss_budget: f64,
+    /// Time that reading the PSS of one process may take.
+    pub pss_read_limit: Duration,
     /// How processes are grouped.
     pub groups: GroupSettings,
     /// Key bindings that differ from the built-in ones.
@@ -68,6 +72,8 @@ impl Default for Settings {
             ascii: false,
             mouse: true,
             php: true,
+            pss_budget: 0.01,
+            pss_read_limit: Duration::from_millis(20),
             groups: GroupSettings::default(),
             keys: Vec::new(),
             file: None,
@@ -196,6 +202,8 @@ fn merge(
         ascii: arguments.ascii || content.ascii.unwrap_or(default.ascii),
         mouse: !arguments.no_mouse && content.mouse.unwrap_or(default.mouse),
         php: !arguments.no_php && content.php.unwrap_or(default.php),
+        pss_budget: arguments.pss_budget.or(content.pss_budget).unwrap_or(default.pss_budget),
+        pss_read_limit: content.pss_read_limit.unwrap_or(default.pss_read_limit),
         groups: GroupSettings {
             import: arguments.process_exporter_config.clone().or(content.groups.import),
             ..content.groups
@@ -231,6 +239,25 @@ pub fn parse_share(text: &str) -> Result<f64, String> {
     let percent = text.trim().strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
     let percent = percent.ok_or("expected a share such as 2% or 0.5%")?;
     if percent > 0.0 && percent <= 100.0 { Ok(percent / 100.0) } else { Err("must be above 0% and up to 100%".into()) }
+}
+
+/// Reads the share of one core that reading PSS may take: `1%`, or `0` for none.
+///
+/// # Errors
+/// What is wrong, as a sentence.
+pub fn parse_pss_budget(text: &str) -> Result<f64, String> {
+    if matches!(text.trim(), "0" | "0%") { Ok(0.0) } else { parse_share(text) }
+}
+
+/// Reads the time that one reading of PSS may take: `20ms`, from a millisecond to ten seconds.
+///
+/// # Errors
+/// What is wrong, as a sentence.
+pub fn parse_read_limit(text: &str) -> Result<Duration, String> {
+    let duration = text.trim().parse::<jiff::SignedDuration>().ok().and_then(|duration| duration.try_into().ok());
+    let duration: Duration = duration.ok_or("expected a duration such as 20ms or 1s")?;
+    let bounds = Duration::from_millis(1)..=Duration::from_secs(10);
+    if bounds.contains(&duration) { Ok(duration) } else { Err("must be between 1ms and 10s".into()) }
 }
 
 /// The entry of `known` that `typed` was probably meant to be.
@@ -271,7 +298,7 @@ mod tests {
     #[test]
     fn all_settings_are_read() {
         let read = settings(
-            "interval = \"500ms\"\nhz = 0\nbudget = \"0.5%\"\ntrace_limit = \"2m\"\ntheme = \"light\"\ncolor = \"256\"\nascii = true\nmouse = false\nphp = false\n[keys]\n\"ctrl+f\" = \"filter\"\n",
+            "interval = \"500ms\"\nhz = 0\nbudget = \"0.5%\"\ntrace_limit = \"2m\"\ntheme = \"light\"\ncolor = \"256\"\nascii = true\nmouse = false\nphp = false\n[memory]\npss_budget = \"0\"\npss_read_limit = \"1s\"\n[keys]\n\"ctrl+f\" = \"filter\"\n",
         )
         .unwrap();
         let expected = Settings {
@@ -284,8 +311,10 @@ mod tests {
             ascii: true,
             mouse: false,
             php: false,
+            pss_budget: 0.0,
+            pss_read_limit: Duration::from_secs(1),
             groups: GroupSettings::default(),
-            keys: vec![KeySetting { key: "ctrl+f".into(), action: "filter".into(), line: 11 }],
+            keys: vec![KeySetting { key: "ctrl+f".into(), action: "filter".into(), line: 14 }],
             file: read.file.clone(),
         };
         assert_eq!(read, expected);
@@ -300,7 +329,7 @@ mod tests {
             ("colour = \"auto\"", "/config.toml:1: unknown key `colour`; did you mean `color`?"),
             (
                 "zzzzzz = 1",
-                "/config.toml:1: unknown key `zzzzzz`; known are interval, hz, budget, trace_limit, theme, color, ascii, mouse, php, groups, keys",
+                "/config.toml:1: unknown key `zzzzzz`; known are interval, hz, budget, trace_limit, theme, color, ascii, mouse, php, memory, groups, keys",
             ),
             (
                 "hz = 1\ncolor = \"true\"",
@@ -310,6 +339,9 @@ mod tests {
             ("hz = 2000", "/config.toml:1: hz: must be between 0 and 1000"),
             ("budget = \"200%\"", "/config.toml:1: budget: must be above 0% and up to 100%"),
             ("budget = \"2\"", "/config.toml:1: budget: expected a share such as 2% or 0.5%"),
+            ("[memory]\npss_budget = \"2\"", "/config.toml:2: pss_budget: expected a share such as 2% or 0.5%"),
+            ("[memory]\npss_read_limit = \"1m\"", "/config.toml:2: pss_read_limit: must be between 1ms and 10s"),
+            ("[memory]\npss = true", "/config.toml:2: unknown key `pss`; known are pss_budget, pss_read_limit"),
             (
                 "interval = \"1 parsec\"",
                 "/config.toml:1: interval: expected a duration such as 500ms, 2s, 1m or a number of seconds",

@@ -21,7 +21,7 @@ use tusktop::{
     cli::{self, Cli, Command, DoctorArgs, Format, GroupsArgs, SnapArgs},
     collect::{
         php::{self, ExactRequest, Order},
-        proc,
+        proc::{self, PssOptions},
     },
     command::{self, CommandError, Held, Signals},
     config::{self, ConfigError, Environment, Settings},
@@ -75,7 +75,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         match cli.command {
             Some(Command::Snap(arguments)) => snap(&settings, rules, arguments).await,
             Some(Command::Doctor(arguments)) => doctor(&settings, arguments).await,
-            Some(Command::Groups(arguments)) => groups(&rules, arguments),
+            Some(Command::Groups(arguments)) => groups(&settings, &rules, arguments),
             None | Some(Command::Live) if can_draw() => live(&settings, rules, screen).await,
             _ => snap(&settings, rules, SnapArgs::default()).await,
         }
@@ -92,9 +92,19 @@ fn options(settings: &Settings, rules: Arc<Rules>) -> session::Options {
     session::Options {
         interval: settings.interval,
         php: settings.php.then_some(php::Options { hz: settings.hz, ..php::Options::default() }),
-        proc: proc::Options::default(),
+        proc: processes(settings, PssOptions::default().allowance),
         rules,
     }
+}
+
+fn processes(settings: &Settings, allowance: Duration) -> proc::Options {
+    let pss = PssOptions { budget: settings.pss_budget, read_limit: settings.pss_read_limit, allowance };
+    proc::Options { pss, ..proc::Options::default() }
+}
+
+/// The options of what looks once.
+fn options_once(settings: &Settings, rules: Arc<Rules>) -> session::Options {
+    session::Options { proc: processes(settings, PssOptions::ONCE), ..options(settings, rules) }
 }
 
 /// Opens the screen; it ends when the user leaves, a signal comes or the terminal goes away.
@@ -152,7 +162,7 @@ async fn snap(settings: &Settings, rules: Arc<Rules>, arguments: SnapArgs) -> an
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let mut options = options(settings, rules);
+    let mut options = options_once(settings, rules);
     if let (Some(php), Some(kind)) = (&mut options.php, arguments.exact) {
         let (budget, limit) = (settings.budget, settings.trace_limit);
         php.exact = Some(ExactRequest { kind: kind_of(kind), pool: None, pid: None, budget, limit });
@@ -184,7 +194,7 @@ async fn snap_command(
     let program = command::resolve(&arguments.command[0], std::env::var_os("PATH").as_deref())?;
     let held = Held::start(&arguments.command)?;
     let signals = Signals::take()?;
-    let mut options = options(settings, rules);
+    let mut options = options_once(settings, rules);
     if let Some(php) = &mut options.php {
         php.programs = command::programs(&program);
         php.root = Some(held.pid());
@@ -225,8 +235,8 @@ async fn doctor(settings: &Settings, arguments: DoctorArgs) -> anyhow::Result<Ex
 }
 
 /// Lists groups and rules, or explains one process.
-fn groups(rules: &Arc<Rules>, arguments: GroupsArgs) -> anyhow::Result<ExitCode> {
-    let sample = groups::read(&proc::Options::default())?;
+fn groups(settings: &Settings, rules: &Arc<Rules>, arguments: GroupsArgs) -> anyhow::Result<ExitCode> {
+    let sample = groups::read(&processes(settings, PssOptions::ONCE))?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     match (arguments.explain, arguments.format) {
         (None, Format::Table) => export::write_groups(&groups::report(&sample, rules), &mut out)?,

@@ -52,7 +52,11 @@ fn of_pss(sample: &ProcessSample) -> Vec<Notice> {
     let refused = count(PssUnknown::Refused);
     if refused > 0 {
         let text = format!("PSS of {} is not permitted; RSS counts instead", processes(refused));
-        notices.push(notice(Level::Info, text, "run as root, or with CAP_SYS_PTRACE; a process with more capabilities than tusktop stays closed"));
+        notices.push(notice(
+            Level::Info,
+            text,
+            "run as root, or with CAP_SYS_PTRACE; a process with more capabilities than tusktop stays closed",
+        ));
     }
     if let Some(biggest) = with(PssUnknown::TooDear).max_by_key(|process| process.rss_bytes) {
         let text = format!(

@@ -25,8 +25,14 @@ const CONDITION_COLUMNS: usize = 120;
 /// # Errors
 /// What `out` answers.
 pub fn write_groups(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let mut columns =
-        Columns::new([("GROUP", Left), ("PROCS", Right), ("FOLLOWING", Right), ("RSS", Right), ("RULE", Left)]);
+    let mut columns = Columns::new([
+        ("GROUP", Left),
+        ("PROCS", Right),
+        ("FOLLOWING", Right),
+        ("RSS", Right),
+        ("PSS", Right),
+        ("RULE", Left),
+    ]);
     for entry in &report.groups {
         let rules: Vec<&str> = entry.rules.iter().map(|&rule| &*report.rules[rule].name).collect();
         columns.row([
@@ -34,6 +40,7 @@ pub fn write_groups(report: &Report, out: &mut impl Write) -> io::Result<()> {
             entry.group.processes.to_string(),
             if entry.following == 0 { "-".into() } else { entry.following.to_string() },
             entry.group.memory.rss_bytes.map_or_else(|| "-".into(), units::bytes),
+            entry.group.memory.pss_bytes.map_or_else(|| "-".into(), units::bytes),
             rules.join(", "),
         ]);
     }

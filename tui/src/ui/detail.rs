@@ -5,6 +5,7 @@ use ratatui::{buffer::Buffer, layout::Rect};
 
 use super::{Screen, entries, hot, paint, problem, requests};
 use crate::{
+    memory,
     model::{Php, Process, Request, Snapshot},
     profile, text, units,
     view::{Detail, FunctionKey, Pane, Scene},
@@ -108,13 +109,12 @@ fn process(screen: &Screen, pid: u32) -> Vec<Line> {
             "cpu",
             process.cpu_ratio.map_or_else(|| "-".to_owned(), |cores| format!("{:.1} % of a core", cores * 100.0)),
         ),
-        fact("RSS", bytes(process.memory.rss_bytes)),
-        fact("PSS", with_age(bytes(process.memory.pss_bytes), process.memory.pss_age_ms)),
-        fact("USS", bytes(process.memory.uss_bytes)),
-        fact("swap", bytes(process.memory.swap_bytes)),
+    ];
+    lines.extend(memory::facts(process, snapshot).into_iter().map(|(label, value)| fact(label, value)));
+    lines.extend([
         fact("unit", process.unit.as_deref().unwrap_or("-")),
         fact("container", process.container.as_deref().unwrap_or("-")),
-    ];
+    ]);
     let worker = snapshot.php.workers.iter().find(|worker| worker.pid == pid);
     if let Some(worker) = worker {
         lines.push(heading(""));
@@ -159,17 +159,6 @@ fn started(at: Timestamp, screen: &Screen, snapshot: &Snapshot) -> String {
 
 fn seconds(from: Timestamp, to: Timestamp) -> u64 {
     u64::try_from(to.as_second() - from.as_second()).unwrap_or(0)
-}
-
-fn bytes(bytes: Option<u64>) -> String {
-    bytes.map_or_else(|| "-".to_owned(), units::bytes)
-}
-
-fn with_age(value: String, age_ms: Option<u64>) -> String {
-    match age_ms {
-        Some(age) if age >= 1000 => format!("{value}, {} old", units::age(age / 1000)),
-        _ => value,
-    }
 }
 
 fn request(screen: &Screen, pid: u32, started_at: Timestamp) -> Vec<Line> {

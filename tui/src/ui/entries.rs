@@ -4,18 +4,10 @@ use std::sync::Arc;
 
 use super::{Screen, filter::Filter};
 use crate::{
-    model::{Memory, Process, Request, Snapshot},
+    memory::{self, Measure},
+    model::{Cgroup, Memory, Process, Request, Snapshot},
     view::{Pane, Sort, TileKey, Zoom},
 };
-
-/// Which memory is the area of a tile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Measure {
-    /// Proportional set size, and the age of the oldest value.
-    Pss(Option<u64>),
-    /// Resident set size.
-    Rss,
-}
 
 /// One group or process.
 #[derive(Debug, Clone)]
@@ -28,6 +20,12 @@ pub struct Entry<'a> {
     pub family: &'a str,
     /// Memory by the measure; `None` when unknown.
     pub bytes: Option<u64>,
+    /// `bytes` are RSS, wholly or in part, where others are PSS.
+    pub estimated: bool,
+    /// Parts of its memory.
+    pub memory: &'a Memory,
+    /// The control group that all of it is in.
+    pub cgroup: Option<&'a Cgroup>,
     /// CPU in cores.
     pub cpu: Option<f64>,
     /// Number of processes.
@@ -45,12 +43,14 @@ pub struct Entry<'a> {
 pub struct Entries<'a> {
     /// Biggest memory first.
     pub list: Vec<Entry<'a>>,
-    /// What `bytes` are.
+    /// What `bytes` are, over all processes of this level.
     pub measure: Measure,
     /// Sum over the list.
     pub total: u64,
     /// The group that is zoomed into.
     pub group: Option<&'a str>,
+    /// The control group of that group.
+    pub cgroup: Option<&'a Cgroup>,
     /// How many were filtered out.
     pub hidden: usize,
 }
@@ -66,7 +66,14 @@ pub fn zoomed_group(zoom: &[Zoom]) -> Option<&Arc<str>> {
 /// Collects the entries for a screen. Empty without a snapshot.
 pub fn entries<'a>(screen: &'a Screen<'a>) -> Entries<'a> {
     let Some(snapshot) = screen.snapshot else {
-        return Entries { list: Vec::new(), measure: Measure::Rss, total: 0, group: None, hidden: 0 };
+        return Entries {
+            list: Vec::new(),
+            measure: Measure::Rss(None),
+            total: 0,
+            group: None,
+            cgroup: None,
+            hidden: 0,
+        };
     };
     let group = zoomed_group(&screen.view.zoom);
     let filter = Filter::new(&screen.view.pane(Pane::Map).filter);
@@ -77,13 +84,13 @@ pub fn entries<'a>(screen: &'a Screen<'a>) -> Entries<'a> {
             let index = snapshot.groups.iter().position(|group| group.name == *name);
             let members = snapshot.processes.iter().filter(|process| Some(process.group) == index);
             let members: Vec<&Process> = members.filter(|p| !except(&TileKey::Process(p.pid))).collect();
-            let measure = measure(members.iter().map(|process| &process.memory));
+            let measure = Measure::of(members.iter().copied());
             let shown = members.iter().filter(|process| matches_process(&filter, process));
-            let list: Vec<Entry> = shown.map(|process| of_process(process, measure, name)).collect();
+            let list: Vec<Entry> = shown.map(|process| of_process(process, measure, name, snapshot)).collect();
             (measure, list, members.len())
         }
         None => {
-            let measure = measure(snapshot.groups.iter().map(|group| &group.memory));
+            let measure = Measure::of(&snapshot.processes);
             let by_process = groups_of_matching_processes(snapshot, &filter);
             let groups = snapshot.groups.iter().enumerate();
             let groups = groups.filter(|(_, group)| !except(&TileKey::Group(group.name.clone())));
@@ -97,7 +104,10 @@ pub fn entries<'a>(screen: &'a Screen<'a>) -> Entries<'a> {
                     key: TileKey::Group(group.name.clone()),
                     name: &group.name,
                     family: &group.name,
-                    bytes: bytes(&group.memory, measure),
+                    bytes: memory::footprint(group),
+                    estimated: measure.is_estimate(group),
+                    memory: &group.memory,
+                    cgroup: cgroup(snapshot, group.cgroup),
                     cpu: group.cpu_ratio,
                     processes: group.processes,
                     growth: screen.histories.growth_per_minute(&group.name),
@@ -111,7 +121,15 @@ pub fn entries<'a>(screen: &'a Screen<'a>) -> Entries<'a> {
     list.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(b.name)).then_with(|| pid(a).cmp(&pid(b))));
     let total = list.iter().filter_map(|entry| entry.bytes).sum();
     let hidden = total_count - list.len();
-    Entries { list, measure: memories, total, group: group.map(|name| &**name), hidden }
+    let zoomed = group.and_then(|name| snapshot.groups.iter().find(|group| group.name == *name));
+    Entries {
+        list,
+        measure: memories,
+        total,
+        group: group.map(|name| &**name),
+        cgroup: cgroup(snapshot, zoomed.and_then(|group| group.cgroup)),
+        hidden,
+    }
 }
 
 /// Orders entries for the table; the treemap is always by memory.
@@ -133,12 +151,15 @@ fn pid(entry: &Entry) -> u32 {
     entry.process.map_or(0, |process| process.pid)
 }
 
-fn of_process<'a>(process: &'a Process, measure: Measure, group: &'a str) -> Entry<'a> {
+fn of_process<'a>(process: &'a Process, measure: Measure, group: &'a str, snapshot: &'a Snapshot) -> Entry<'a> {
     Entry {
         key: TileKey::Process(process.pid),
         name: &process.comm,
         family: group,
-        bytes: bytes(&process.memory, measure),
+        bytes: process.memory.footprint_bytes(),
+        estimated: measure.is_mixed() && process.memory.pss_bytes.is_none(),
+        memory: &process.memory,
+        cgroup: cgroup(snapshot, process.cgroup),
         cpu: process.cpu_ratio,
         processes: 1,
         growth: None,
@@ -147,23 +168,8 @@ fn of_process<'a>(process: &'a Process, measure: Measure, group: &'a str) -> Ent
     }
 }
 
-/// PSS when it is known for all, else RSS.
-fn measure<'a>(mut memories: impl Iterator<Item = &'a Memory>) -> Measure {
-    let mut oldest = None;
-    let mut any = false;
-    let known = memories.all(|memory| {
-        any = true;
-        oldest = oldest.max(memory.pss_age_ms);
-        memory.pss_bytes.is_some()
-    });
-    if known && any { Measure::Pss(oldest) } else { Measure::Rss }
-}
-
-fn bytes(memory: &Memory, measure: Measure) -> Option<u64> {
-    match measure {
-        Measure::Pss(_) => memory.pss_bytes,
-        Measure::Rss => memory.rss_bytes,
-    }
+fn cgroup(snapshot: &Snapshot, index: Option<usize>) -> Option<&Cgroup> {
+    snapshot.cgroups.get(index?)
 }
 
 fn matches_process(filter: &Filter, process: &Process) -> bool {

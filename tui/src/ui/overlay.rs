@@ -114,6 +114,7 @@ fn help(screen: &Screen, search: &str) -> Vec<Line> {
     if search.is_empty() {
         let facts = [
             "Sizes are in KiB, MiB, GiB of 1024. CPU is in percent of one core. Shift and drag selects text.",
+            "A ~ before a size: its PSS is not known, or not of all processes; there RSS counts.",
             "A bar is self time (solid) and total time (light) in percent of the samples of the window.",
         ];
         lines.push(Vec::new());

@@ -103,8 +103,8 @@ fn title(buffer: &mut Buffer, rect: Rect, screen: &Screen, entries: &Entries) {
     let parts = [
         (&*name, style),
         (&*measure, palette.muted),
-        (&*cgroup, cgroup_style),
         (&*filter, palette.warn),
+        (&*cgroup, cgroup_style),
         (colour, palette.muted),
     ];
     paint::titled(buffer, rect, &parts);

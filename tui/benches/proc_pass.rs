@@ -14,7 +14,10 @@ use std::{
 use jiff::Timestamp;
 use tusktop::{
     aggregate::{Aggregate, PhpReading},
-    collect::{Tick, proc::Sampler},
+    collect::{
+        Tick,
+        proc::{Options, PssOptions, Sampler},
+    },
 };
 
 const PROCESSES: usize = 2000;
@@ -64,7 +67,9 @@ fn main() -> std::io::Result<()> {
     for _ in 0..PROCESSES {
         sleepers.0.push(Command::new("sleep").arg("100000").stdin(Stdio::null()).stdout(Stdio::null()).spawn()?);
     }
-    let mut sampler = Sampler::open("/proc".as_ref(), "/etc/passwd".as_ref(), Timestamp::now()).unwrap();
+    // PSS has a budget of its own.
+    let options = Options { pss: PssOptions::off(), ..Options::default() };
+    let mut sampler = Sampler::with(&options, Timestamp::now()).unwrap();
     let mut aggregate = Aggregate::default();
     let (first_cpu, started) = (cpu(), Instant::now());
     let sample = sampler.pass(Tick { at: Instant::now() });

@@ -147,7 +147,7 @@ impl Schedule {
             Outcome::Read(_) if changed >= LEAST_CHANGE.max(tried.rss_bytes / CHANGE) => Duration::ZERO,
             Outcome::Read(_) | Outcome::Gone => REST,
         };
-        (age >= rest.max(self.rest_after(tried.cost))).then(|| changed as f64 + aged)
+        (age >= rest.max(self.rest_after(tried.cost))).then_some(changed as f64 + aged)
     }
 
     fn rest_after(&self, cost: Cost) -> Duration {

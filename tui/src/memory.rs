@@ -143,9 +143,15 @@ mod tests {
 
     #[test]
     fn usage_and_limit_of_a_cgroup_are_worded_as_far_as_they_are_known() {
-        let of = |current, max, unlimited| {
-            let (memory_current_bytes, memory_max_bytes) = (current, max);
-            cgroup(&Cgroup { path: "/a".into(), version: 2, memory_current_bytes, memory_max_bytes, unlimited })
+        let of = |current: Option<u64>, max: Option<u64>, unlimited| {
+            cgroup(&Cgroup {
+                path: "/a".into(),
+                version: 2,
+                memory_current_bytes: current,
+                memory_max_bytes: max,
+                memory_available_bytes: max.zip(current).map(|(max, current)| max.saturating_sub(current)),
+                unlimited,
+            })
         };
         assert_eq!(of(Some(1 << 30), Some(4 << 30), false), ("1.0 of 4.0 GiB".into(), false));
         assert_eq!(of(Some(15 << 28), Some(4 << 30), false), ("3.8 of 4.0 GiB".into(), true));

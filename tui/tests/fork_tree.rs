@@ -1,7 +1,7 @@
 //! PSS of real processes that share memory: the sum over a fork tree holds it once. It needs perl, and no rights: the
 //! processes are children of the test.
 
-#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 
 use std::{
     io::{BufRead as _, BufReader},

@@ -1,6 +1,6 @@
 //! How memory is shown: by which measure, what is estimated, and how full a cgroup is.
 
-#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+#![expect(clippy::panic, reason = "a test fails by a panic")]
 
 #[path = "support/measured.rs"]
 mod measured;

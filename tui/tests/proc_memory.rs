@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
+#[allow(dead_code, reason = "each test takes what it needs of it")]
 mod fake_proc;
 
 use std::{

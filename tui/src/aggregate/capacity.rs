@@ -135,6 +135,7 @@ mod tests {
             pss_unknown: None,
             unit: None,
             container: None,
+            cgroup: None,
         }
     }
 

@@ -79,7 +79,10 @@ impl Aggregate {
             }
         };
         if !self.pools.is_empty() {
-            let room = |_: &Process| Room { machine: sample.machine.memory_available_bytes, cgroup: None };
+            let room = |worker: &Process| Room {
+                machine: sample.machine.memory_available_bytes,
+                cgroup: worker.cgroup.and_then(|index| sample.cgroups.get(index)?.memory_available_bytes),
+            };
             // Nobody else has it yet, so nothing is copied.
             let php = Arc::make_mut(&mut php.php);
             php.pools = capacity::pools(&self.pools, &part.processes, &part.groups, room);

@@ -17,15 +17,20 @@ pub struct Cgroup {
     /// The lowest limit of it and of those above it: `memory.max`, in version 1 `memory.limit_in_bytes`. `None` when there
     /// is no limit, or when it is not known.
     pub memory_max_bytes: Option<u64>,
+    /// What may still be charged before the limit is reached, wherever above that is set: the limit less what is used there,
+    /// page cache that was not used lately not counted (`inactive_file`), since that is given back first. `None` when there is
+    /// no limit, or when it is not known.
+    #[serde(default)]
+    pub memory_available_bytes: Option<u64>,
     /// It is known that there is no limit.
     #[serde(default)]
     pub unlimited: bool,
 }
 
 impl Cgroup {
-    /// Usage as a share of the limit; `None` without a limit or when one of the two is unknown.
+    /// Share of the limit that cannot be charged any more; `None` without a limit or when that is unknown.
     pub fn used_ratio(&self) -> Option<f64> {
         let limit = self.memory_max_bytes.filter(|&limit| limit > 0)?;
-        Some(self.memory_current_bytes? as f64 / limit as f64)
+        Some(1.0 - self.memory_available_bytes? as f64 / limit as f64)
     }
 }

@@ -1,5 +1,4 @@
 //! A proc root in a temporary folder, with processes that a test makes up.
-#![allow(dead_code, reason = "every test binary takes what it needs")]
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 use std::{fs, path::PathBuf, time::Duration};

@@ -9,6 +9,7 @@ pub fn measured(mut snapshot: Snapshot) -> Snapshot {
         version: 2,
         memory_current_bytes: Some(used << 20),
         memory_max_bytes: limit.map(|mib| mib << 20),
+        memory_available_bytes: limit.map(|mib| (mib - used) << 20),
         unlimited: limit.is_none(),
     };
     snapshot.cgroups = vec![

@@ -4,7 +4,7 @@ use std::fs;
 
 use tempfile::TempDir;
 
-use super::*;
+use super::{hierarchy::Mount, *};
 
 /// A proc root whose mountinfo leads to two hierarchies beside it.
 struct Machine {
@@ -102,6 +102,30 @@ fn usage_and_the_lowest_limit_of_it_and_of_those_above_are_read() {
             (None, None, false),
         ]
     );
+}
+
+#[test]
+fn what_is_left_counts_from_where_the_limit_is_and_without_idle_page_cache() {
+    let machine = Machine::new();
+    for (name, limit, used, inactive) in
+        [("two/pod", "1000", "900", 300), ("two/pod/a", "max", "500", 100), ("two/own", "600", "200", 50)]
+    {
+        machine.write(&format!("{name}/memory.max"), limit);
+        machine.write(&format!("{name}/memory.current"), used);
+        machine.write(&format!("{name}/memory.stat"), &format!("anon 7\ninactive_file {inactive}\nactive_file 5\n"));
+    }
+    machine.write("one/d/memory.usage_in_bytes", "90\n");
+    machine.write("one/d/memory.limit_in_bytes", "100\n");
+    machine.write("one/d/memory.stat", "inactive_file 80\ntotal_inactive_file 20\n");
+    machine.write("two/blind/memory.max", "100");
+    machine.write("two/blind/memory.current", "50");
+    let mut processes = [seated("/pod/a", 2), seated("/own", 2), seated("/d", 1), seated("/blind", 2)];
+    let (_, cgroups, _) = pass(&mut machine.reader(), &mut processes);
+    let left: Vec<_> = cgroups.iter().map(|c| (c.memory_current_bytes, c.memory_available_bytes)).collect();
+    // Of the pod 900 are used, 300 of them idle cache; a itself is without a limit.
+    assert_eq!(left, [(Some(500), Some(400)), (Some(200), Some(450)), (Some(90), Some(30)), (Some(50), None)]);
+    assert!((cgroups[0].used_ratio().unwrap() - 0.6).abs() < 1e-9);
+    assert_eq!(cgroups[3].used_ratio(), None);
 }
 
 #[test]

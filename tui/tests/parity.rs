@@ -2,6 +2,7 @@
 //!
 //! Both read the same files of the kernel. So what does not change between two scrapes has to be equal, and what only grows
 //! has to lie between them: no tolerance is needed where a scrape before and one after enclose our pass.
+#![expect(clippy::panic, reason = "a test fails by a panic")]
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod cast;
@@ -27,7 +28,7 @@ use tusktop::{
     },
     collect::{
         Tick,
-        proc::{ProcessSample, Sampler},
+        proc::{ProcessReading, ProcessSample, Sampler},
     },
     model::{Group, Snapshot},
 };
@@ -54,7 +55,11 @@ fn rules(yaml: &str, children: bool) -> Arc<Rules> {
 
 /// Groups that a rule of the file made.
 fn imported(groups: &[Group]) -> BTreeMap<String, &Group> {
-    groups.iter().filter(|group| group.rule.starts_with("pe.yml:")).map(|group| (group.name.to_string(), group)).collect()
+    groups
+        .iter()
+        .filter(|group| group.rule.starts_with("pe.yml:"))
+        .map(|group| (group.name.to_string(), group))
+        .collect()
 }
 
 /// tusktop's sampler and groups, tick by tick.
@@ -274,14 +279,15 @@ fn snap_agrees_with_it_as_well() {
     assert!(memory > 50 << 20, "{memory}");
 }
 
-/// A process as far as a change of it could change its group.
-fn identity(sample: &ProcessSample) -> BTreeMap<(u32, u64), (Arc<str>, Arc<str>, bool)> {
-    let of = |details: &tusktop::collect::proc::Details| (Arc::clone(&details.comm), Arc::clone(&details.cmdline));
-    let processes = sample.processes.iter().map(|process| {
-        let (comm, cmdline) = of(&process.details);
+/// A process with all that could change its group: comm, command line, and whether it is a zombie.
+type Identity = ((u32, u64), (Arc<str>, Arc<str>, bool));
+
+fn identities(sample: &ProcessSample) -> Vec<Identity> {
+    let identity = |process: &ProcessReading| -> Identity {
+        let (comm, cmdline) = (Arc::clone(&process.details.comm), Arc::clone(&process.details.cmdline));
         ((process.pid, process.start_ticks), (comm, cmdline, process.state == 'Z'))
-    });
-    processes.collect()
+    };
+    sample.processes.iter().map(identity).collect()
 }
 
 /// Processes and threads that this machine has started since its boot, `processes` of proc_stat(5).
@@ -298,17 +304,17 @@ fn all_groups_of_this_machine_are_the_same_but_for_what_starts_and_ends_meanwhil
     let rules = rules(yaml, true);
     // On a busy machine something starts in every attempt; then each one shows no more than its own bound.
     for _ in 0..20 {
-        let (started_before, identity_before) = (started(), identity(&pass(&mut sampler())));
+        let (started_before, before) = (started(), identities(&pass(&mut sampler())));
         let exporter = Exporter::start(yaml, &["-gather-smaps=false"]);
         let theirs = exporter.scrape();
         let sample = pass(&mut sampler());
         let again = exporter.scrape();
-        let (identity_after, started_after) = (identity(&pass(&mut sampler())), started());
+        let (after, started_after) = (identities(&pass(&mut sampler())), started());
 
         let (groups, _, _) = aggregate::place(&sample, Arc::clone(&rules));
         let ours = imported(&groups);
-        let same = |key: &_| identity_before.get(key) == identity_after.get(key);
-        let moved = identity_before.keys().chain(identity_after.keys()).filter(|key| !same(key)).count();
+        let moved = before.iter().filter(|one| !after.contains(one)).count()
+            + after.iter().filter(|one| !before.contains(one)).count();
         let bound = moved as u64 + (started_after - started_before);
         let names: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
         let count = |name: &String| ours.get(name).map_or(0, |group| group.processes);

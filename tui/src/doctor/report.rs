@@ -181,8 +181,7 @@ impl Report {
     /// # Errors
     /// What `out` answers.
     pub fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
-        serde_json::to_writer(&mut *out, self)?;
-        writeln!(out)
+        export::write_line(self, out)
     }
 
     /// Writes it for people, 80 columns wide.

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::system::{Check, PRIVILEGES, PROCESSES, State};
 use crate::{
     collect::php::PhpSample,
+    export,
     model::{Master, Notice, ProbeTier, Target, TierState},
 };
 

@@ -45,6 +45,17 @@ fn a_tile_is_about_as_wide_as_high_to_the_eye() {
 }
 
 #[test]
+fn a_small_map_shows_fewer_tiles_rather_than_wrong_ones() {
+    // With all of them, the smallest tiles would take a third of the area from the biggest.
+    let weights = [900.0, 16.0, 15.0, 15.0, 15.0, 14.0, 14.0, 14.0, 13.0, 13.0, 13.0, 13.0];
+    let items = items(&weights);
+    let layout = layout(&items, Rect::new(0, 0, 48, 20), MIN, None);
+    assert!(misplaced(&layout, &items) <= TOO_WRONG, "{layout:?}");
+    let first = layout.tiles[0].rect;
+    assert!(f64::from(first.area()) / f64::from(layout.area.area()) > 0.7, "{first:?} of a share of 0.85");
+}
+
+#[test]
 fn a_tile_that_really_grows_gets_its_place() {
     let area = Rect::new(0, 0, 80, 20);
     let before = layout(&items(&[100.0, 90.0, 80.0]), area, MIN, None);

@@ -2,7 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod cast;
-#[allow(dead_code, reason = "each test takes what it needs of it")]
 mod servers;
 
 use std::{

@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cast::Cast;
+use cast::{Cast, everyone};
 use exporter::{Exporter, Groups};
 use jiff::Timestamp;
 use servers::wait_until;
@@ -28,7 +28,7 @@ use tusktop::{
     },
     collect::{
         Tick,
-        proc::{ProcessReading, ProcessSample, Sampler},
+        proc::{self, ProcessReading, ProcessSample, PssOptions, Sampler},
     },
     model::{Group, Snapshot},
 };
@@ -147,31 +147,10 @@ fn compare(cast: &Cast, burner: u32, yaml: &str, children: bool, expected: &[(&s
     }
 }
 
-/// A cast for the configurations below, and its burner.
-fn cast() -> (Cast, u32) {
-    let mut cast = Cast::new();
-    for _ in 0..3 {
-        cast.sleeper("plain");
-    }
-    cast.sleeper("a-very-long-name");
-    cast.sleeper(") (x");
-    let opt = format!("/opt/{}/bin/server", cast.tag());
-    cast.titled("srv", &opt);
-    cast.titled("srv", format!("{}: pool blue", cast.tag()));
-    cast.titled("srv", format!("{}: pool blue", cast.tag()));
-    cast.titled("srv", format!("{}: master process (/etc/x/conf.d/fpm.conf)", cast.tag()));
-    cast.titled("void", "");
-    cast.of_user("user", 65534);
-    cast.family("fam", &[None, None, Some("own")]);
-    cast.with_memory("memory", 50);
-    let burner = cast.burner("burn");
-    (cast, burner)
-}
-
 #[test]
 #[ignore = "needs root and prometheus-process-exporter"]
 fn the_default_configuration_makes_the_same_groups() {
-    let (cast, burner) = cast();
+    let (cast, burner) = everyone();
     let yaml = "process_names:\n  - name: \"{{.Comm}}\"\n    cmdline:\n    - '.+'\n";
     let long = format!("{}a-very-long-name", cast.tag());
     let expected = [
@@ -194,7 +173,7 @@ fn the_default_configuration_makes_the_same_groups() {
 #[test]
 #[ignore = "needs root and prometheus-process-exporter"]
 fn selectors_captures_and_fields_make_the_same_groups() {
-    let (cast, burner) = cast();
+    let (cast, burner) = everyone();
     let yaml = r#"
 process_names:
   - name: "TAG pool {{.Matches.Pool}}"
@@ -234,7 +213,7 @@ process_names:
 #[test]
 #[ignore = "needs root and prometheus-process-exporter"]
 fn children_stop_following_at_one_with_a_group_of_its_own() {
-    let (cast, burner) = cast();
+    let (cast, burner) = everyone();
     let yaml = "process_names:\n- {name: TAG f, comm: [TAGfam]}\n- {name: TAG o, comm: [TAGown]}\n- {name: TAG b, comm: [TAGburn]}\n"
         .replace("TAG", cast.tag());
     compare(&cast, burner, &yaml, true, &[("TAG f", 3), ("TAG o", 1), ("TAG b", 1)]);
@@ -244,7 +223,7 @@ fn children_stop_following_at_one_with_a_group_of_its_own() {
 #[test]
 #[ignore = "needs root and prometheus-process-exporter"]
 fn snap_agrees_with_it_as_well() {
-    let (cast, burner) = cast();
+    let (cast, burner) = everyone();
     let yaml = "process_names:\n- {name: '{{.Comm}}', cmdline: ['TAG']}\n".replace("TAG", cast.tag());
     let file = cast.folder().join("pe.yml");
     fs::write(&file, &yaml).unwrap();
@@ -279,6 +258,53 @@ fn snap_agrees_with_it_as_well() {
     assert!(memory > 50 << 20, "{memory}");
 }
 
+/// What is shared is divided among all that map it, and others that do come and go: this much of a process may change between
+/// two readings.
+const PSS_BYTES: u64 = 64 << 10;
+
+#[test]
+#[ignore = "needs root and prometheus-process-exporter"]
+fn pss_of_groups_is_its_proportional_memory() {
+    let (cast, _) = everyone();
+    let yaml = "process_names:\n- {name: '{{.Comm}}', cmdline: ['TAG']}\n".replace("TAG", cast.tag());
+    let exporter = Exporter::start(&yaml, &["-gather-smaps=true"]);
+    // As much as is needed to read all in one pass.
+    let much = Duration::from_secs(60);
+    let pss = PssOptions { budget: 1.0, read_limit: much, allowance: much };
+    let options = proc::Options { pss, ..proc::Options::default() };
+    let mut snapshots = Vec::new();
+    let mut scrapes = Vec::new();
+    wait_until(
+        Duration::from_secs(30),
+        || "the PSS of all processes is known".to_owned(),
+        || {
+            // All of it is read anew, between two scrapes.
+            let before = exporter.scrape();
+            let mut sampler = Sampler::with(&options, Timestamp::now()).unwrap();
+            let mut aggregate = Aggregate::new(Vec::new(), rules(&yaml, true));
+            let snapshot = aggregate.update(Timestamp::now(), pass(&mut sampler), PhpReading::Off);
+            let known = imported(&snapshot.groups).values().all(|group| group.memory.pss_bytes.is_some());
+            snapshots = vec![snapshot];
+            scrapes = vec![before, exporter.scrape()];
+            known
+        },
+    );
+    let ours = imported(&snapshots[0].groups);
+    let (before, after) = (&scrapes[0], &scrapes[1]);
+    assert_eq!(ours.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
+    for (name, theirs) in before {
+        let bounds = [theirs.pss_bytes.unwrap(), after[name].pss_bytes.unwrap()];
+        let (least, most) = (bounds[0].min(bounds[1]), bounds[0].max(bounds[1]));
+        let tolerance = least / 50 + PSS_BYTES * u64::from(theirs.processes);
+        let bytes = ours[name].memory.pss_bytes.unwrap();
+        assert!(bytes + tolerance >= least && bytes <= most + tolerance, "PSS of {name}: {bytes}, {least} to {most}");
+    }
+    let memory = format!("{}memory", cast.tag());
+    assert!(ours[&memory].memory.pss_bytes.unwrap() > 50 << 20);
+    let plain = ours[&format!("{}plain", cast.tag())];
+    assert!(plain.memory.pss_bytes < plain.memory.rss_bytes, "what sleepers share counts once");
+}
+
 /// A process with all that could change its group: comm, command line, and whether it is a zombie.
 type Identity = ((u32, u64), (Arc<str>, Arc<str>, bool));
 
@@ -299,7 +325,7 @@ fn started() -> u64 {
 #[test]
 #[ignore = "needs root and prometheus-process-exporter"]
 fn all_groups_of_this_machine_are_the_same_but_for_what_starts_and_ends_meanwhile() {
-    let (cast, _) = cast();
+    let (cast, _) = everyone();
     let yaml = "process_names:\n  - name: \"{{.Comm}}\"\n    cmdline:\n    - '.+'\n";
     let rules = rules(yaml, true);
     // On a busy machine something starts in every attempt; then each one shows no more than its own bound.

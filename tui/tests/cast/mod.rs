@@ -166,3 +166,24 @@ impl Drop for Cast {
         }
     }
 }
+
+/// A cast with one of each kind, and the pid of its burner.
+pub fn everyone() -> (Cast, u32) {
+    let mut cast = Cast::new();
+    for _ in 0..3 {
+        cast.sleeper("plain");
+    }
+    cast.sleeper("a-very-long-name");
+    cast.sleeper(") (x");
+    let opt = format!("/opt/{}/bin/server", cast.tag());
+    cast.titled("srv", &opt);
+    cast.titled("srv", format!("{}: pool blue", cast.tag()));
+    cast.titled("srv", format!("{}: pool blue", cast.tag()));
+    cast.titled("srv", format!("{}: master process (/etc/x/conf.d/fpm.conf)", cast.tag()));
+    cast.titled("void", "");
+    cast.of_user("user", 65534);
+    cast.family("fam", &[None, None, Some("own")]);
+    cast.with_memory("memory", 50);
+    let burner = cast.burner("burn");
+    (cast, burner)
+}

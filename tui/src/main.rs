@@ -30,6 +30,7 @@ use tusktop::{
     output::{Output, OutputError},
     session::{self, Session},
     terminal,
+    text::printable,
     ui::theme::{self, ColorChoice, ThemeError},
     view::TraceOrder,
 };
@@ -50,10 +51,21 @@ fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody is left to be told when this fails.
-            let _ = writeln!(io::stderr(), "tusktop: {error:#}");
+            let _ = writeln!(io::stderr(), "tusktop: {}", message(&error));
             ExitCode::from(code_of(&error))
         }
     }
+}
+
+/// An error with its causes. Names of files and parts of them come from outside, and some errors name their cause already.
+fn message(error: &anyhow::Error) -> String {
+    let mut message = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !message.ends_with(&cause) {
+            message = format!("{message}: {cause}");
+        }
+    }
+    message.lines().map(printable).collect::<Vec<_>>().join("\n")
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -217,7 +229,7 @@ async fn snap_command(
     if let Err(error) = printed
         && !is_broken_pipe(&error)
     {
-        let _ = writeln!(io::stderr(), "tusktop: {error:#}");
+        let _ = writeln!(io::stderr(), "tusktop: {}", message(&error));
     }
     Ok(ExitCode::from(command::code(status)))
 }

@@ -17,6 +17,10 @@ pub(super) fn of_processes(sample: &ProcessSample) -> Vec<Notice> {
         let text = format!("{} cannot be read and are missing from all sums", processes(sample.refused));
         notices.push(notice(Level::Warning, text, "run as root; see the mount option hidepid in proc(5)"));
     }
+    if sample.hidden {
+        let text = "processes of other users are hidden and missing from all sums".to_owned();
+        notices.push(notice(Level::Warning, text, "run as root; see the mount option hidepid in proc(5)"));
+    }
     if sample.malformed > 0 {
         let text = format!("{} with a stat file that proc_pid_stat(5) does not explain", processes(sample.malformed));
         notices.push(notice(Level::Warning, text, ""));

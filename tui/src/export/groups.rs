@@ -1,8 +1,6 @@
-//! Groups with their rules, and why a process is in its group, as text for people and as one line of JSON.
+//! Groups with their rules, and why a process is in its group, as text for people.
 
 use std::io::{self, Write};
-
-use serde::Serialize;
 
 use super::{
     columns::{
@@ -94,13 +92,4 @@ pub fn write_explanation(explanation: &Explanation, out: &mut impl Write) -> io:
     }
     title(out, "rules that were tried, in order")?;
     columns.write(out)
-}
-
-/// Writes one line of JSON.
-///
-/// # Errors
-/// What `out` answers.
-pub fn write_line(value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, value)?;
-    out.write_all(b"\n")
 }

@@ -81,6 +81,8 @@ pub struct ProcessSample {
     pub refused: u32,
     /// Processes whose `stat` is not what proc_pid_stat(5) says.
     pub malformed: u32,
+    /// The listing lacks process 1, which every proc root has: it hides the processes of other users (`hidepid`).
+    pub hidden: bool,
     /// The listing failed; what was listed before that is here.
     pub error: Option<ProcError>,
 }

@@ -134,6 +134,7 @@ impl Sampler {
 
         let mut known = std::mem::take(&mut self.tracked);
         let mut pids = std::mem::take(&mut self.pids);
+        sample.hidden = pids.first().is_some_and(|&first| first != 1);
         let mut ended = known.drain(..).peekable();
         pids.retain(|&pid| {
             while let Some(mut gone) = ended.next_if(|tracked| tracked.pid < pid) {

@@ -3,11 +3,16 @@
 
 mod exact;
 mod histogram;
+mod inspection;
 mod php;
 mod process;
 
 pub use exact::{Exact, ExactKind, ExactState, LineCalls};
 pub use histogram::Histogram;
+pub use inspection::{
+    CgroupLimit, CgroupLimits, Inspection, Limit, MappingKind, MappingSum, Mappings, OpenFiles, ProcessKey, Reading, Unit,
+    Unread,
+};
 pub use php::{
     CompiledFile, DurationSummary, ExactTier, ExceptionCount, Function, FunctionKind, Master, Php, PhpError, ProbeTier,
     Request, RequestsTier, Route, SamplingTier, Stack, Target, TierState, Tiers, Worker, WorkerState,

@@ -7,7 +7,7 @@ mod details;
 mod files;
 mod machine;
 mod sampler;
-mod stat;
+pub(in crate::collect) mod stat;
 mod users;
 
 use std::{

@@ -1,7 +1,12 @@
 //! Settings: command line over environment over configuration file over defaults, merged in one place.
 //! The file is only ever read. Errors name file, line, key and what was probably meant.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::ValueEnum;
 use serde::Deserialize;
@@ -48,6 +53,8 @@ pub struct Settings {
     pub mouse: bool,
     /// Observe PHP.
     pub php: bool,
+    /// Send no signals; what said so.
+    pub read_only: Option<ReadOnly>,
     /// How processes are grouped.
     pub groups: GroupSettings,
     /// Key bindings that differ from the built-in ones.
@@ -68,6 +75,7 @@ impl Default for Settings {
             ascii: false,
             mouse: true,
             php: true,
+            read_only: None,
             groups: GroupSettings::default(),
             keys: Vec::new(),
             file: None,
@@ -75,7 +83,27 @@ impl Default for Settings {
     }
 }
 
+/// What turned signals off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadOnly {
+    /// `--read-only`.
+    Argument,
+    /// `read_only` in the configuration file.
+    File,
+}
+
 impl Settings {
+    /// What turned signals off, in words; `None` where they can be sent.
+    pub fn read_only(&self) -> Option<Arc<str>> {
+        Some(match self.read_only? {
+            ReadOnly::Argument => "--read-only".into(),
+            ReadOnly::File => {
+                let file = self.file.as_deref().unwrap_or(Path::new("the configuration"));
+                format!("read_only = true in {}", file.display()).into()
+            }
+        })
+    }
+
     /// The error that `[keys]` binds `key` in a way that does not work.
     pub fn key_error(&self, key: &str, problem: &dyn std::fmt::Display) -> ConfigError {
         let line = self.keys.iter().find(|binding| binding.key == key).map_or(1, |binding| binding.line);
@@ -196,6 +224,11 @@ fn merge(
         ascii: arguments.ascii || content.ascii.unwrap_or(default.ascii),
         mouse: !arguments.no_mouse && content.mouse.unwrap_or(default.mouse),
         php: !arguments.no_php && content.php.unwrap_or(default.php),
+        read_only: if arguments.read_only {
+            Some(ReadOnly::Argument)
+        } else {
+            content.read_only.unwrap_or(false).then_some(ReadOnly::File)
+        },
         groups: GroupSettings {
             import: arguments.process_exporter_config.clone().or(content.groups.import),
             ..content.groups
@@ -271,7 +304,7 @@ mod tests {
     #[test]
     fn all_settings_are_read() {
         let read = settings(
-            "interval = \"500ms\"\nhz = 0\nbudget = \"0.5%\"\ntrace_limit = \"2m\"\ntheme = \"light\"\ncolor = \"256\"\nascii = true\nmouse = false\nphp = false\n[keys]\n\"ctrl+f\" = \"filter\"\n",
+            "interval = \"500ms\"\nhz = 0\nbudget = \"0.5%\"\ntrace_limit = \"2m\"\ntheme = \"light\"\ncolor = \"256\"\nascii = true\nmouse = false\nphp = false\nread_only = true\n[keys]\n\"ctrl+f\" = \"filter\"\n",
         )
         .unwrap();
         let expected = Settings {
@@ -284,8 +317,9 @@ mod tests {
             ascii: true,
             mouse: false,
             php: false,
+            read_only: Some(ReadOnly::File),
             groups: GroupSettings::default(),
-            keys: vec![KeySetting { key: "ctrl+f".into(), action: "filter".into(), line: 11 }],
+            keys: vec![KeySetting { key: "ctrl+f".into(), action: "filter".into(), line: 12 }],
             file: read.file.clone(),
         };
         assert_eq!(read, expected);
@@ -300,7 +334,7 @@ mod tests {
             ("colour = \"auto\"", "/config.toml:1: unknown key `colour`; did you mean `color`?"),
             (
                 "zzzzzz = 1",
-                "/config.toml:1: unknown key `zzzzzz`; known are interval, hz, budget, trace_limit, theme, color, ascii, mouse, php, groups, keys",
+                "/config.toml:1: unknown key `zzzzzz`; known are interval, hz, budget, trace_limit, theme, color, ascii, mouse, php, read_only, groups, keys",
             ),
             (
                 "hz = 1\ncolor = \"true\"",

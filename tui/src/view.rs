@@ -4,6 +4,7 @@
 mod grouping;
 mod keys;
 mod scene;
+mod signal;
 
 use std::sync::Arc;
 
@@ -13,7 +14,9 @@ pub use self::{
     grouping::Grouping,
     keys::{FunctionKey, ProblemKey, ProblemKind, RouteKey, Row, TileKey},
     scene::{KeyHint, List, Scene},
+    signal::{Outcome, Signal, SignalDialog, SignalOrder, SignalReport, Target, TargetProcess},
 };
+use crate::model::{InspectionOrder, ProcessKey};
 
 /// A part of the screen that can have the focus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,7 +118,12 @@ pub enum Zoom {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Detail {
     /// A process.
-    Process(u32),
+    Process {
+        /// Which.
+        key: ProcessKey,
+        /// How often its mappings were asked for at any price.
+        asked: u32,
+    },
     /// Callers, callees and routes of a function.
     Function(FunctionKey),
     /// An exception, an error or a compiled file.
@@ -146,6 +154,8 @@ pub enum Overlay {
     },
     /// Choice of an order.
     Sort,
+    /// A signal to processes.
+    Signal(SignalDialog),
     /// Exact tracing: what it costs, how it stands.
     Trace {
         /// Calls of built-in functions by line, instead of PHP functions.
@@ -199,6 +209,10 @@ pub struct View {
     pub tile_colour: TileColour,
     /// The mouse is captured.
     pub mouse: bool,
+    /// What turned signals off; `None` where they can be sent.
+    pub read_only: Option<Arc<str>>,
+    /// Our own process id.
+    pub own_pid: u32,
 }
 
 /// The focused pane; the map unless chosen.
@@ -212,6 +226,14 @@ impl Default for Focus {
 }
 
 impl View {
+    /// The process whose detail is open, which is looked at closely.
+    pub fn inspected(&self) -> Option<InspectionOrder> {
+        match self.pane(Pane::Map).detail {
+            Some((Detail::Process { key: process, asked }, _)) => Some(InspectionOrder { process, asked }),
+            _ => None,
+        }
+    }
+
     /// State of one pane.
     pub fn pane(&self, pane: Pane) -> &PaneView {
         &self.panes[pane as usize]

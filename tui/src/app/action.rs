@@ -45,6 +45,7 @@ pub enum Action {
     Colour,
     Pause,
     Notices,
+    Signal,
     Help,
     Mouse,
     Redraw,
@@ -82,10 +83,11 @@ const fn entry(
 const MOVE: &str = "Move";
 const LOOK: &str = "Look";
 const LISTS: &str = "Lists";
+const ACT: &str = "Act";
 const SESSION: &str = "Session";
 
 /// All actions. The footer shows those with a short text, in this order, as many as fit.
-pub const ACTIONS: [Entry; 46] = [
+pub const ACTIONS: [Entry; 47] = [
     entry(Action::Quit, "quit", &["q", "f10"], (SESSION, "quit", "leave")),
     entry(Action::Help, "help", &["?", "f1"], (SESSION, "help", "this help; type to search in it")),
     entry(
@@ -117,6 +119,12 @@ pub const ACTIONS: [Entry; 46] = [
         (LOOK, "group", "what makes a group: the rules, pool, unit, container, user"),
     ),
     entry(Action::Notices, "notices", &["!"], (LOOK, "notices", "all notices, with what to type")),
+    entry(
+        Action::Signal,
+        "signal",
+        &["x", "f9"],
+        (ACT, "signal", "a signal to the selected process or group; a window names both first"),
+    ),
     entry(Action::Left, "left", &["h", "left"], (MOVE, "", "left")),
     entry(Action::Down, "down", &["j", "down"], (MOVE, "", "down")),
     entry(Action::Up, "up", &["k", "up"], (MOVE, "", "up")),

@@ -23,6 +23,7 @@ pub(super) struct Content {
     pub ascii: Option<bool>,
     pub mouse: Option<bool>,
     pub php: Option<bool>,
+    pub read_only: Option<bool>,
     pub groups: GroupSettings,
     pub keys: Vec<KeySetting>,
 }
@@ -43,6 +44,7 @@ struct Toml {
     ascii: Option<bool>,
     mouse: Option<bool>,
     php: Option<bool>,
+    read_only: Option<bool>,
     #[serde(default)]
     groups: groups::Toml,
     #[serde(default)]
@@ -74,6 +76,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Content, ConfigError> {
         ascii: content.ascii,
         mouse: content.mouse,
         php: content.php,
+        read_only: content.read_only,
         groups: groups::read(content.groups, path, text)?,
         keys: keys.collect(),
     })

@@ -14,6 +14,15 @@ pub struct ProcessKey {
     pub start_ticks: Option<u64>,
 }
 
+/// Which process is to be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InspectionOrder {
+    /// The process.
+    pub process: ProcessKey,
+    /// How often its mappings were asked for at any price; each time reads them once.
+    pub asked: u32,
+}
+
 /// Why something is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unread {
@@ -139,7 +148,7 @@ impl MappingKind {
             Self::PhpHeap => "PHP heap",
             Self::Anonymous => "anonymous",
             Self::Stack => "stack",
-            Self::File => "program, libraries",
+            Self::File => "code, libraries",
             Self::SharedFile => "shared files",
             Self::Opcache => "opcache",
             Self::Shared => "shared memory",

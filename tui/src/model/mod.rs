@@ -10,8 +10,8 @@ mod process;
 pub use exact::{Exact, ExactKind, ExactState, LineCalls};
 pub use histogram::Histogram;
 pub use inspection::{
-    CgroupLimit, CgroupLimits, Inspection, Limit, MappingKind, MappingSum, Mappings, OpenFiles, ProcessKey, Reading, Unit,
-    Unread,
+    CgroupLimit, CgroupLimits, Inspection, InspectionOrder, Limit, MappingKind, MappingSum, Mappings, OpenFiles,
+    ProcessKey, Reading, Unit, Unread,
 };
 pub use php::{
     CompiledFile, DurationSummary, ExactTier, ExceptionCount, Function, FunctionKind, Master, Php, PhpError, ProbeTier,

@@ -15,18 +15,23 @@
 mod calls;
 mod detail;
 mod entries;
+mod facts;
 mod filter;
 mod footer;
 mod header;
 mod hot;
 mod list;
 mod map;
+mod memory_kinds;
 mod overlay;
 mod paint;
 mod problem;
 mod problems;
+mod process;
 mod requests;
+mod signal;
 mod table;
+mod target;
 pub mod theme;
 mod trace;
 
@@ -37,7 +42,7 @@ use ratatui::{buffer::Buffer, layout::Rect};
 
 use self::theme::Palette;
 use crate::{
-    model::{ExactState, Php, Snapshot},
+    model::{ExactState, Inspection, Php, Snapshot},
     profile::Scope,
     timeline::Histories,
     view::{Grouping, KeyHint, Pane, Row, Scene, TileKey, View},
@@ -56,6 +61,8 @@ pub struct Screen<'a> {
     pub covered: Duration,
     /// How groups grew.
     pub histories: &'a Histories,
+    /// The last close look at the process whose detail is open.
+    pub inspection: Option<&'a Inspection>,
     /// Styles.
     pub palette: &'a Palette,
     /// Keys for the footer and the help.
@@ -149,6 +156,7 @@ pub fn draw(buffer: &mut Buffer, screen: &Screen) -> Scene {
             draw_pane(buffer, rect, pane, screen, &mut scene);
         }
     }
+    scene.target = target::target(screen, &scene.lists[Pane::Map as usize]);
     overlay::draw(buffer, area, screen, &mut scene);
     if screen.ascii {
         paint::to_ascii(buffer);

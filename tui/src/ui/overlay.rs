@@ -7,7 +7,7 @@ use ratatui::{
     widgets::{Clear, Widget},
 };
 
-use super::{Screen, paint, trace};
+use super::{Screen, paint, signal, trace};
 use crate::{
     model::Level,
     text,
@@ -29,6 +29,10 @@ pub fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene)
         Some(Overlay::Trace { lines }) => {
             let room = usize::from(area.width.saturating_sub(10)).max(10);
             window(buffer, area, "exact tracing", trace::lines(screen, *lines, room), 0, screen, scene);
+        }
+        Some(Overlay::Signal(dialog)) => {
+            let room = usize::from(area.width.saturating_sub(10)).max(10);
+            window(buffer, area, "signal", signal::lines(screen, dialog, room), 0, screen, scene);
         }
         Some(Overlay::Sort) => {
             let keys = screen.hints.iter().filter(|hint| hint.action.starts_with("sort-") || hint.action == "invert");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ratatui::layout::Rect;
 
-use super::{Pane, Row, TileKey};
+use super::{Pane, Row, Target, TileKey};
 use crate::treemap::Layout;
 
 /// A key and what it does, for the footer and the help.
@@ -50,6 +50,10 @@ pub struct Scene {
     pub hints: Vec<(Rect, &'static str)>,
     /// The pool that the PHP lists are about, if it is one.
     pub pool: Option<Arc<str>>,
+    /// What is selected in the memory pane, or what Enter would enter there, or the process whose detail is open.
+    pub target: Option<Arc<Target>>,
+    /// The mappings of the process whose detail is open were not read, or are old, because that takes long.
+    pub askable: bool,
     /// Calls are being traced.
     pub tracing: bool,
     /// Lines of the overlay or detail beyond what is visible, which is how far it scrolls.

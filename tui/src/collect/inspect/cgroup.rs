@@ -99,12 +99,11 @@ impl Hierarchies {
             [_, controllers, path] if controllers.split(',').any(|name| name == controller) => Some((1, path)),
             _ => None,
         });
-        let second = || {
-            lines().find_map(|line| line.strip_prefix("0::")).map(|path| (2, path))
-        };
+        let second = || lines().find_map(|line| line.strip_prefix("0::")).map(|path| (2, path));
         let (version, path) = first.or_else(second).ok_or(Unread::Absent)?;
         let has = |hierarchy: &&Hierarchy| {
-            hierarchy.version == version && (version == 2 || hierarchy.controllers.iter().any(|name| name == controller))
+            hierarchy.version == version
+                && (version == 2 || hierarchy.controllers.iter().any(|name| name == controller))
         };
         let hierarchy = self.0.iter().find(has).ok_or(Unread::Absent)?;
         let below = Path::new(path).strip_prefix(&hierarchy.top).map_err(|_| Unread::Elsewhere)?;

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use self::{cgroup::Hierarchies, folder::Folder};
 use super::proc::stat::Stat;
-use crate::model::{Inspection, Mappings, ProcessKey, Reading, Unread};
+use crate::model::{Inspection, InspectionOrder, Mappings, ProcessKey, Reading, Unread};
 
 /// Shortest time between two readings.
 const EVERY: Duration = Duration::from_secs(2);
@@ -35,18 +35,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// shared by many.
 const PER_PAGE: Duration = Duration::from_nanos(100);
 
-/// What to look at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Order {
-    /// Which process.
-    pub process: ProcessKey,
-    /// How often it was asked for at any price; each time reads the mappings once.
-    pub asked: u32,
-}
-
 /// Starts looking at what is ordered, on the current tokio runtime. It ends when the sender of the orders is dropped.
 /// `root` is where procfs is mounted.
-pub fn spawn(root: PathBuf, orders: watch::Receiver<Option<Order>>) -> watch::Receiver<Option<Arc<Inspection>>> {
+pub fn spawn(
+    root: PathBuf,
+    orders: watch::Receiver<Option<InspectionOrder>>,
+) -> watch::Receiver<Option<Arc<Inspection>>> {
     let (readings, receiver) = watch::channel(None);
     tokio::spawn(run(Reader::new(root), orders, readings));
     receiver
@@ -54,10 +48,10 @@ pub fn spawn(root: PathBuf, orders: watch::Receiver<Option<Order>>) -> watch::Re
 
 async fn run(
     mut reader: Reader,
-    mut orders: watch::Receiver<Option<Order>>,
+    mut orders: watch::Receiver<Option<InspectionOrder>>,
     readings: watch::Sender<Option<Arc<Inspection>>>,
 ) {
-    let mut last: Option<(Order, Arc<Inspection>)> = None;
+    let mut last: Option<(InspectionOrder, Arc<Inspection>)> = None;
     loop {
         let order = *orders.borrow_and_update();
         let rest = match order {
@@ -70,7 +64,8 @@ async fn run(
                 let before = last.take().filter(|(of, _)| of.process == order.process);
                 let asked = order.asked > before.as_ref().map_or(0, |(of, _)| of.asked);
                 let task = tokio::task::spawn_blocking(move || {
-                    let inspection = reader.inspect(order.process, before.as_ref().map(|(_, reading)| &**reading), asked);
+                    let inspection =
+                        reader.inspect(order.process, before.as_ref().map(|(_, reading)| &**reading), asked);
                     (reader, inspection)
                 });
                 let Ok((back, inspection)) = task.await else { return };
@@ -156,7 +151,7 @@ impl Reader {
             cgroup,
             oom_score: state::number(&folder, "oom_score"),
             oom_score_adj: state::number(&folder, "oom_score_adj"),
-            wchan: state::wchan(&folder),
+            wchan: state::wchan(&folder, stat.state),
             nice: scheduling.map(|(nice, _)| nice),
             policy: scheduling.map(|(_, policy)| policy),
             switches: status.and_then(|text| state::switches(&text)),

@@ -143,7 +143,9 @@ impl Sums {
         if self.total.count == 0 {
             return Err(if self.any { Unread::Malformed } else { Unread::Absent });
         }
-        for (kind, sum) in self.names.iter().filter(|(key, (_, sum))| self.php.is_opcache(key, sum.size)).map(|(_, v)| v) {
+        for (kind, sum) in
+            self.names.iter().filter(|(key, (_, sum))| self.php.is_opcache(key, sum.size)).map(|(_, v)| v)
+        {
             take_from(&mut self.kinds[*kind as usize], sum);
             self.kinds[MappingKind::Opcache as usize].add(sum);
         }

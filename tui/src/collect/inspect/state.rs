@@ -45,10 +45,15 @@ pub(super) fn switches(status: &[u8]) -> Reading<(u64, u64)> {
 }
 
 /// The kernel function that it waits in; `None` while it runs.
-pub(super) fn wchan(folder: &Folder) -> Reading<Option<Arc<str>>> {
+pub(super) fn wchan(folder: &Folder, state: char) -> Reading<Option<Arc<str>>> {
     let text = folder.bytes("wchan", 128)?;
     let name = String::from_utf8_lossy(&text);
-    Ok(Some(name.trim()).filter(|name| !name.is_empty() && *name != "0").map(Arc::from))
+    match name.trim() {
+        // What the kernel says of a process that waits, too, to those who may not know (proc_pid_wchan(5)).
+        "" | "0" if matches!(state, 'S' | 'D' | 'I') => Err(Unread::Refused),
+        "" | "0" => Ok(None),
+        name => Ok(Some(name.into())),
+    }
 }
 
 /// The number in a file.

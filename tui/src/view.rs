@@ -3,6 +3,7 @@
 
 mod grouping;
 mod keys;
+mod order;
 mod scene;
 mod signal;
 
@@ -13,6 +14,7 @@ use jiff::Timestamp;
 pub use self::{
     grouping::Grouping,
     keys::{FunctionKey, ProblemKey, ProblemKind, RouteKey, Row, TileKey},
+    order::{Sort, orders},
     scene::{KeyHint, List, Scene},
     signal::{Outcome, Signal, SignalDialog, SignalOrder, SignalReport, Target, TargetProcess},
 };
@@ -86,23 +88,6 @@ pub enum TileColour {
     Growth,
     /// How much CPU it uses.
     Cpu,
-}
-
-/// Order of a list. Each pane takes the nearest that it has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sort {
-    /// Biggest memory first.
-    Memory,
-    /// Most CPU (self time) first.
-    Cpu,
-    /// Most time (total time, slowest) first.
-    Time,
-    /// Most frequent first.
-    Rate,
-    /// Most errors first.
-    Errors,
-    /// By name.
-    Name,
 }
 
 /// One step into the map.

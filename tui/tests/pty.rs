@@ -311,9 +311,13 @@ fn panic_with_the_screen_up() {
             mouse: true,
             keys: Default::default(),
             time_zone: jiff::tz::TimeZone::UTC,
+            read_only: None,
         };
         let mut told = signal(SignalKind::user_defined1()).expect("a signal handler");
-        let screen = tokio::spawn(terminal::run(options, snapshots, |_| {}));
+        let (orders, _) = tokio::sync::watch::channel(None);
+        let (_readings, readings) = tokio::sync::watch::channel(None);
+        let inspections = terminal::Inspections { orders, readings };
+        let screen = tokio::spawn(terminal::run(options, snapshots, |_| {}, inspections));
         told.recv().await;
         let broken = tokio::spawn(async { panic!("the collector broke") });
         assert!(broken.await.is_err());

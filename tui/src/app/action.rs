@@ -35,6 +35,7 @@ pub enum Action {
     SortRate,
     SortErrors,
     SortName,
+    SortUser,
     Invert,
     Files,
     HotTime,
@@ -87,7 +88,7 @@ const ACT: &str = "Act";
 const SESSION: &str = "Session";
 
 /// All actions. The footer shows those with a short text, in this order, as many as fit.
-pub const ACTIONS: [Entry; 47] = [
+pub const ACTIONS: [Entry; 48] = [
     entry(Action::Quit, "quit", &["q", "f10"], (SESSION, "quit", "leave")),
     entry(Action::Help, "help", &["?", "f1"], (SESSION, "help", "this help; type to search in it")),
     entry(
@@ -102,7 +103,11 @@ pub const ACTIONS: [Entry; 47] = [
         Action::Filter,
         "filter",
         &["/"],
-        (LISTS, "filter", "filter the pane while you type: name, user, pid, regular expression"),
+        (
+            LISTS,
+            "filter",
+            "filter the pane while you type: name, user, pid, regular expression; user:, name:, pid: for one of them",
+        ),
     ),
     entry(Action::Sort, "sort", &["s", "f6"], (LISTS, "sort", "choose the order of the pane")),
     entry(Action::Files, "files", &["f"], (LOOK, "files", "functions or files in the hot list")),
@@ -152,9 +157,10 @@ pub const ACTIONS: [Entry; 47] = [
     entry(Action::SortMemory, "sort-memory", &["M"], (LISTS, "", "by memory")),
     entry(Action::SortCpu, "sort-cpu", &["P"], (LISTS, "", "by CPU; functions by self time")),
     entry(Action::SortTime, "sort-time", &["T"], (LISTS, "", "by time; functions by total time")),
-    entry(Action::SortRate, "sort-rate", &["R"], (LISTS, "", "by frequency")),
+    entry(Action::SortRate, "sort-rate", &["R"], (LISTS, "", "by frequency; groups by processes, processes by pid")),
     entry(Action::SortErrors, "sort-errors", &["E"], (LISTS, "", "by errors")),
     entry(Action::SortName, "sort-name", &["A"], (LISTS, "", "by name")),
+    entry(Action::SortUser, "sort-user", &["U"], (LISTS, "", "processes by user")),
     entry(Action::Invert, "invert", &["I"], (LISTS, "", "the other way round")),
     entry(Action::Mouse, "mouse", &["m"], (SESSION, "", "mouse on or off; off lets the terminal select text")),
     entry(Action::Redraw, "redraw", &["ctrl+l"], (SESSION, "", "draw everything anew")),

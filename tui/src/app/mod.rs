@@ -17,7 +17,7 @@ pub use self::{
     keymap::{Keymap, KeymapError},
 };
 use crate::view::{
-    HotMode, HotTime, KeyHint, Overlay, Pane, Scene, SignalOrder, Sort, TileColour, TraceOrder, View, Window,
+    HotMode, HotTime, KeyHint, Overlay, Pane, Scene, SignalOrder, Sort, TileColour, TraceOrder, View, Window, orders,
 };
 
 /// Longest filter or search that can be typed.
@@ -240,6 +240,7 @@ impl App {
             Action::SortRate => self.sort(Sort::Rate),
             Action::SortErrors => self.sort(Sort::Errors),
             Action::SortName => self.sort(Sort::Name),
+            Action::SortUser => self.sort(Sort::User),
             Action::Invert => {
                 let pane = view.pane_mut(view.focus.0);
                 pane.inverted = !pane.inverted;
@@ -309,7 +310,13 @@ impl App {
         view.pane_mut(Pane::Map).selected = None;
     }
 
+    /// Takes an order, if the pane has it.
     fn sort(&mut self, sort: Sort) {
+        if !orders(&self.view, self.view.focus.0).iter().any(|(has, _)| *has == sort) {
+            return;
+        }
+        // Tiles are by memory, always.
+        self.view.table |= self.view.focus.0 == Pane::Map && sort != Sort::Memory;
         let pane = self.view.pane_mut(self.view.focus.0);
         pane.sort = Some(sort);
         pane.inverted = false;

@@ -50,7 +50,8 @@ impl App {
 
     pub(super) fn jump(&mut self, action: Action, scene: &Scene) {
         let pane = self.view.focus.0;
-        let page = isize::try_from(scene.lists[pane as usize].area.height.max(2) - 1).unwrap_or(1);
+        let height = if scene.page > 0 { scene.page } else { scene.lists[pane as usize].area.height };
+        let page = isize::try_from(height.max(2) - 1).unwrap_or(1);
         let by = match action {
             Action::First => isize::MIN / 2,
             Action::Last => isize::MAX / 2,

@@ -64,6 +64,8 @@ pub type Reading<T> = Result<T, Unread>;
 pub struct Inspection {
     /// Which process; its start time is as it was read.
     pub process: ProcessKey,
+    /// Kernel's name of the process; empty where it could not be read.
+    pub comm: Arc<str>,
     /// When it was read.
     pub at: Timestamp,
     /// When its mappings were read.

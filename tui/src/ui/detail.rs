@@ -43,7 +43,7 @@ pub fn draw(buffer: &mut Buffer, rect: Rect, pane: Pane, screen: &Screen, scene:
     let page = Page::new(parts, area.width, second);
     let beyond = page.height().saturating_sub(usize::from(area.height));
     if focused {
-        scene.scrollable = beyond;
+        (scene.scrollable, scene.page) = (beyond, area.height);
     }
     page.draw(buffer, area, (*scroll).min(beyond), screen);
 }
@@ -56,8 +56,7 @@ fn request(screen: &Screen, pid: u32, started_at: Timestamp) -> Vec<Line> {
     }
 }
 
-/// What is known of a request.
-pub fn request_facts(screen: &Screen, request: &Request) -> Vec<Line> {
+fn request_facts(screen: &Screen, request: &Request) -> Vec<Line> {
     let route = screen.php.routes.get(request.route);
     let (status, _) = requests::status(request, screen);
     let mut lines = vec![

@@ -185,7 +185,9 @@ fn places(screen: &Screen, body: Rect, wide: bool, stacked: bool) -> Vec<(Pane, 
     if body.is_empty() {
         return Vec::new();
     }
-    if !(wide || stacked) || (focus == Pane::Map && screen.snapshot.is_some() && !screen.has_php()) {
+    // The page of a process is long: where panes are low, it has all the height.
+    let low = !wide && screen.view.inspected().is_some();
+    if !(wide || stacked) || (focus == Pane::Map && (low || (screen.snapshot.is_some() && !screen.has_php()))) {
         return vec![(focus, body)];
     }
     if !wide {

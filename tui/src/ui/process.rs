@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 
 use super::{
-    Screen, detail, entries,
+    Screen, entries,
     facts::{Kind, Line, fact, heading},
-    memory_kinds, target,
+    memory_kinds, requests, target,
 };
 use crate::{
     model::{CgroupLimit, Inspection, Limit, Process, ProcessKey, PssUnknown, Reading, Snapshot, Unit, Unread},
@@ -27,18 +27,24 @@ const IMPORTANT: [&str; 3] = ["address space", "locked memory", "processes"];
 /// The title of the page.
 pub fn title(screen: &Screen, key: ProcessKey) -> String {
     let process = screen.snapshot.and_then(|snapshot| target::process(snapshot, key));
-    process.map_or_else(|| format!("process {}", key.pid), |process| format!("process {} {}", key.pid, process.comm))
+    let inspected = || inspection(screen, key).map(|inspection| &inspection.comm);
+    let name = process.map(|process| &process.comm).or_else(inspected);
+    name.map_or_else(|| format!("process {}", key.pid), |name| format!("process {} {name}", key.pid))
+}
+
+/// The close look at this process, if there is one.
+fn inspection<'a>(screen: &Screen<'a>, key: ProcessKey) -> Option<&'a Inspection> {
+    screen.inspection.filter(|inspection| {
+        let other = key.start_ticks.zip(inspection.process.start_ticks).is_some_and(|(one, two)| one != two);
+        inspection.process.pid == key.pid && !other
+    })
 }
 
 /// The parts of the page: the process, its request, its memory; limits, control group, program. `width` is that of the pane.
 pub fn parts(screen: &Screen, key: ProcessKey, width: u16, scene: &mut Scene) -> Vec<Vec<Line>> {
     let Some(snapshot) = screen.snapshot else { return Vec::new() };
     let process = target::process(snapshot, key);
-    let of_it = |inspection: &&Inspection| {
-        let other = key.start_ticks.zip(inspection.process.start_ticks).is_some_and(|(one, two)| one != two);
-        inspection.process.pid == key.pid && !other
-    };
-    let inspection = screen.inspection.filter(of_it);
+    let inspection = inspection(screen, key);
     if process.is_none() && inspection.is_none() {
         return vec![vec![heading("this process has ended; esc goes back")]];
     }
@@ -77,28 +83,25 @@ fn of_snapshot(screen: &Screen, snapshot: &Snapshot, process: &Process, inspecti
         (None, Some(why)) => format!("- ({})", unknown_pss(why)),
         (known, _) => with_age(bytes(known), memory.pss_age_ms),
     };
+    let swap = bytes(memory.swap_bytes);
+    let sizes = format!("RSS {}   PSS {pss}   USS {}   swap {swap}", bytes(memory.rss_bytes), bytes(memory.uss_bytes));
+    let threads = format!("{} thread{}", process.threads, if process.threads == 1 { "" } else { "s" });
+    let scheduling = inspection.and_then(|inspection| Some((inspection.nice.ok()?, inspection.policy.ok()?)));
+    let scheduling = scheduling.map_or_else(String::new, |(nice, policy)| format!(", nice {nice}, {policy}"));
     let mut lines = vec![
-        fact("command", &*process.comm),
-        fact("user", &*process.user),
-        fact("parent", parent(snapshot, process)),
+        fact("user", format!("{}, parent {}", process.user, parent(snapshot, process))),
         fact("group", group.map_or_else(|| "-".to_owned(), |group| format!("{}, by {}", group.name, group.rule))),
         fact("state", state(process.state, inspection)),
         fact("started", process.started_at.map_or_else(|| "-".to_owned(), |at| started(at, screen, snapshot))),
-        fact("threads", process.threads.to_string()),
-        fact("cpu", cpu),
-        fact("RSS", bytes(memory.rss_bytes)),
-        fact("PSS", pss),
-        fact("USS", bytes(memory.uss_bytes)),
-        fact("swap", bytes(memory.swap_bytes)),
+        fact("cpu", format!("{cpu}, {threads}{scheduling}")),
     ];
     if let Some(inspection) = inspection {
-        let scheduling = inspection.nice.and_then(|nice| Ok(format!("nice {nice}, {}", inspection.policy?)));
-        lines.push(reading("scheduling", scheduling));
         let switches = inspection.switches.map(|(waited, made)| {
             format!("{} waited, {} made to, by its main thread", units::count(waited), units::count(made))
         });
         lines.push(reading("switches", switches));
     }
+    lines.push(fact("memory", sizes));
     lines
 }
 
@@ -107,15 +110,19 @@ fn worker(screen: &Screen, snapshot: &Snapshot, pid: u32) -> Vec<Line> {
     let Some(worker) = snapshot.php.workers.iter().find(|worker| worker.pid == pid) else { return Vec::new() };
     let state = format!("{:?}", worker.state).to_lowercase();
     let since = worker.since.map_or_else(String::new, |at| format!(" for {}", units::age(seconds(at, snapshot.at))));
-    let mut lines = vec![
-        heading("PHP worker"),
-        fact("pool", &*worker.pool),
-        fact("state", state + &since),
-        fact("requests seen", units::count(worker.requests)),
-    ];
-    match entries::running_request(snapshot, pid) {
-        Some(request) => lines.extend(detail::request_facts(screen, request)),
-        None => lines.push(fact("request", "none now")),
+    let seen = units::count(worker.requests);
+    let mut lines =
+        vec![heading("PHP worker"), fact("pool", format!("{}, {state}{since}, {seen} requests seen", worker.pool))];
+    let Some(request) = entries::running_request(snapshot, pid) else {
+        lines.push(fact("request", "none now"));
+        return lines;
+    };
+    let time = |ms: Option<f64>| ms.map_or_else(|| "-".to_owned(), units::duration_ms);
+    let (cpu, wait) = (time(request.cpu_ms), time(request.wait_ms));
+    lines.push(fact("request", format!("{} {}", request.method, request.uri)));
+    lines.push(fact("for", format!("{}, cpu {cpu}, waiting {wait}", units::duration_ms(request.duration_ms))));
+    if let Some(route) = screen.php.routes.get(request.route) {
+        lines.push(fact("route", format!("{} in {}", requests::route_name(route), route.script)));
     }
     lines
 }

@@ -167,14 +167,19 @@ fn general(signal: Signal) -> &'static str {
     }
 }
 
-/// As php-fpm's sapi/fpm/fpm/fpm_events.c has it.
+/// As php-fpm's sapi/fpm/fpm/fpm_events.c and fpm_process_ctl.c have it: workers get QUIT, and TERM after the time of
+/// `process_control_timeout`, which is none unless it is set.
 fn fpm_master(signal: Signal) -> &'static str {
     match signal {
-        Signal::Term | Signal::Int => "php-fpm master: ends all pools at once, running requests are lost",
-        Signal::Quit => "php-fpm master: ends all pools when their requests are done",
+        Signal::Term | Signal::Int => "php-fpm master: quick stop of all pools; running requests are lost",
+        Signal::Quit => {
+            "php-fpm master: graceful stop; running requests have process_control_timeout (0 unless set) to end"
+        }
         Signal::Usr1 => "php-fpm master: opens its log files anew",
-        Signal::Usr2 => "php-fpm master: reads its configuration anew; workers end when their requests are done",
-        Signal::Hup => "php-fpm master: ends at once, its workers stay behind",
+        Signal::Usr2 => {
+            "php-fpm master: graceful reload; running requests have process_control_timeout (0 unless set) to end"
+        }
+        Signal::Hup => "php-fpm master: not documented, newer versions reload; USR2 is the signal for that",
         Signal::Kill | Signal::Stop | Signal::Cont => general(signal),
     }
 }

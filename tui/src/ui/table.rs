@@ -66,7 +66,10 @@ fn draw_rows(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene
         let bytes = entry.bytes.map_or_else(|| "-".to_owned(), units::bytes);
         let share = entry.bytes.map_or(0.0, |bytes| bytes as f64 / entries.total.max(1) as f64);
         let cpu = entry.cpu.map_or_else(|| "-".to_owned(), |cores| format!("{:.0} %", cores * 100.0));
-        let growth = entry.growth.map_or_else(String::new, |g| paint::growth(g, entry.bytes.unwrap_or(0)));
+        let last = match entry.process {
+            Some(process) => process.user.to_string(),
+            None => entry.growth.map_or_else(String::new, |g| paint::growth(g, entry.bytes.unwrap_or(0))),
+        };
         let columns = [
             (10, 14, bytes),
             (6, 22, format!("{:.0} %", share * 100.0)),
@@ -79,7 +82,7 @@ fn draw_rows(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene
                     None => format!("{}×", entry.processes),
                 },
             ),
-            (14, 66, growth),
+            (14, 66, last),
         ];
         let shown: Vec<&(u16, u16, String)> = columns.iter().filter(|(_, least, _)| width >= *least).collect();
         let taken: u16 = shown.iter().map(|(columns, ..)| columns + 1).sum();

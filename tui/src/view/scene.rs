@@ -58,6 +58,8 @@ pub struct Scene {
     pub tracing: bool,
     /// Lines of the overlay or detail beyond what is visible, which is how far it scrolls.
     pub scrollable: usize,
+    /// Visible lines of the overlay or detail; 0 without one.
+    pub page: u16,
 }
 
 impl Scene {

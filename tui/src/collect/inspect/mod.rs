@@ -139,6 +139,7 @@ impl Reader {
         let (mappings, mappings_at, mappings_cost) = self.mappings(&folder, stat.rss_pages, before, asked);
         let inspection = Inspection {
             process: ProcessKey { pid: process.pid, start_ticks: Some(stat.start_ticks) },
+            comm: String::from_utf8_lossy(stat.comm).into(),
             at,
             mappings_at,
             mappings_cost,
@@ -200,6 +201,7 @@ fn nothing(process: ProcessKey, why: Unread) -> Inspection {
     let now = Timestamp::now();
     Inspection {
         process,
+        comm: "".into(),
         at: now,
         mappings_at: now,
         mappings_cost: Duration::ZERO,

@@ -39,3 +39,61 @@ fn value(word: &str) -> Option<Option<u64>> {
 pub(super) fn open_files(limits: &[Limit]) -> Option<u64> {
     limits.iter().find(|limit| &*limit.name == "open files")?.soft
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TEXT: &str = "Limit                     Soft Limit           Hard Limit           Units     \n\
+Max cpu time              unlimited            unlimited            seconds   \n\
+Max stack size            8388608              unlimited            bytes     \n\
+Max open files            1024                 524288               files     \n\
+Max nice priority         0                    0                    \n\
+Max realtime timeout      unlimited            unlimited            us        \n";
+
+    #[test]
+    fn limits_are_read_as_the_kernel_prints_them() {
+        let limits = parse(TEXT.as_bytes()).unwrap();
+        let short: Vec<_> = limits.iter().map(|limit| (&*limit.name, limit.soft, limit.hard, limit.unit)).collect();
+        assert_eq!(
+            short,
+            [
+                ("cpu time", None, None, Unit::Seconds),
+                ("stack size", Some(8 << 20), None, Unit::Bytes),
+                ("open files", Some(1024), Some(524_288), Unit::Count),
+                ("nice priority", Some(0), Some(0), Unit::Count),
+                ("realtime timeout", None, None, Unit::Microseconds),
+            ]
+        );
+        assert_eq!(open_files(&limits), Some(1024));
+    }
+
+    #[test]
+    fn our_own_are_what_the_kernel_says() {
+        let limits = parse(&std::fs::read("/proc/self/limits").unwrap()).unwrap();
+        let files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        assert_eq!((open_files(&limits), limits.len()), (files.current, 16));
+    }
+
+    #[test]
+    fn garbage_is_no_limit() {
+        for text in [&b""[..], b"x\n\n", b"Max open files", b"Max open files            -1 2 files", &[0xff; 100]] {
+            assert_eq!(parse(text), Err(Unread::Malformed));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(text in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let _ = parse(&text);
+        }
+
+        #[test]
+        fn a_torn_text_gives_what_is_whole(cut in 0..TEXT.len()) {
+            let whole = TEXT[..cut].lines().filter(|line| line.starts_with("Max")).count();
+            prop_assert!(parse(&TEXT.as_bytes()[..cut]).map_or(0, |limits| limits.len()) <= whole);
+        }
+    }
+}

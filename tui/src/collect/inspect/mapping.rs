@@ -63,7 +63,7 @@ impl<'a> Header<'a> {
     /// What its memory is summed under, so that all parts of a file count together: the name, and for segments of /dev/zero the
     /// inode, which each has for itself. Empty when the name says no more than the kind.
     pub fn key(&self) -> Vec<u8> {
-        if self.name == ZERO {
+        if self.shared && self.name == ZERO {
             [self.name, b"\0", self.inode].concat()
         } else if self.name.starts_with(b"[") && !self.name.starts_with(b"[anon") {
             Vec::new()
@@ -105,7 +105,8 @@ impl Php {
 
     /// Whether what is summed under a key is opcache's segment.
     pub fn is_opcache(&self, key: &[u8], size: u64) -> bool {
-        self.runs && !self.ambiguous && name_of(key) == ZERO && size >= SMALLEST_OPCACHE
+        let is_segment = key.strip_prefix(ZERO).is_some_and(|rest| rest.starts_with(b"\0"));
+        self.runs && !self.ambiguous && is_segment && size >= SMALLEST_OPCACHE
     }
 }
 
@@ -117,4 +118,67 @@ fn is_php(file: &[u8]) -> bool {
     }
     let rest = ["php-fpm", "php-cgi", "php"].iter().find_map(|name| file.strip_prefix(name.as_bytes()));
     rest.is_some_and(version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(line: &str) -> Option<MappingKind> {
+        Header::parse(line.as_bytes()).map(|header| header.kind())
+    }
+
+    #[test]
+    fn the_name_and_the_permissions_say_what_a_mapping_is_for() {
+        use MappingKind::*;
+        let cases = [
+            ("rw-p 00000000 00:00 0", "", Anonymous),
+            ("rw-s 00000000 00:01 77", "", Shared),
+            ("rw-p 00000000 00:00 0", "[heap]", Heap),
+            ("rw-p 00000000 00:00 0", "[stack]", Stack),
+            ("rw-p 00000000 00:00 0", "[stack:77]", Stack),
+            ("rw-p 00000000 00:00 0", "[anon:zend_alloc]", PhpHeap),
+            ("rw-p 00000000 00:00 0", "[anon:v8]", Anonymous),
+            ("rw-s 00000000 00:01 7", "[anon_shmem:x]", Shared),
+            ("r--p 00000000 00:00 0", "[vvar]", Special),
+            ("r-xp 00000000 fe:00 9", "/usr/sbin/php-fpm8.2", File),
+            ("r-xp 00000000 fe:00 9", "/srv/a b (deleted)", File),
+            ("rw-s 00000000 fe:00 9", "/var/lib/mysql/ib", SharedFile),
+            ("rw-s 00000000 00:01 9", "/dev/zero (deleted)", Shared),
+            ("rw-p 00000000 00:01 9", "/dev/zero", Anonymous),
+            ("rw-s 00000000 00:18 9", "/dev/shm/x", Shared),
+            ("rw-s 00000000 00:01 9", "/memfd:doublemapper (deleted)", Shared),
+            ("rw-s 00000000 00:01 9", "/SYSV00000000 (deleted)", Shared),
+            ("rw-s 00000000 00:05 9", "/dev/nvidia0", Special),
+            ("rw-s 00000000 00:0e 9", "anon_inode:[perf_event]", Special),
+        ];
+        for (middle, name, expected) in cases {
+            let line = format!("7f75dae73000-7f75daef4000 {middle}                   {name}");
+            assert_eq!(kind(&line), Some(expected), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_mapping_is_none() {
+        for line in ["", "x", "-", "1-2", "1-2 rw-p", "g-2 rw-p 0 0:0 0", "1-2 rw-x 0 0:0 0", "1-2 rw-p 0 0:0 z"] {
+            assert_eq!(kind(line), None, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn programs_that_run_php_are_known_by_their_files() {
+        for (name, expected) in [
+            ("php", true),
+            ("php8.2", true),
+            ("php-fpm8.2", true),
+            ("php-cgi", true),
+            ("libphp8.2.so", true),
+            ("libphp.so", true),
+            ("phpspy", false),
+            ("php-fpm-exporter", false),
+            ("libphpx.so", false),
+        ] {
+            assert_eq!(is_php(name.as_bytes()), expected, "{name}");
+        }
+    }
 }

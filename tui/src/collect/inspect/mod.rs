@@ -228,6 +228,3 @@ fn nothing(process: ProcessKey, why: Unread) -> Inspection {
 pub fn start_ticks(stat: &[u8]) -> Option<u64> {
     Stat::parse(stat).map(|stat| stat.start_ticks)
 }
-
-#[cfg(test)]
-mod tests;

@@ -169,3 +169,7 @@ fn take_from(from: &mut MappingSum, sum: &MappingSum) {
     from.uss -= sum.uss.min(from.uss);
     from.swap -= sum.swap.min(from.swap);
 }
+
+#[cfg(test)]
+#[path = "smaps_tests.rs"]
+mod tests;

@@ -90,3 +90,7 @@ impl App {
         Command::Draw
     }
 }
+
+#[cfg(test)]
+#[path = "signal_tests.rs"]
+mod tests;

@@ -130,8 +130,11 @@ fn wrapped(lines: Vec<Line>, room: usize) -> Vec<Line> {
         for c in value.chars() {
             let columns = text::width(c.encode_utf8(&mut [0; 4]));
             if used + columns > room {
-                out.push(Line { label: std::mem::take(&mut label), value: std::mem::take(&mut part), kind });
-                used = 0;
+                // Between words, unless that would leave most of the line empty, as with a long path.
+                let space = part.rfind(' ').filter(|&at| at > part.len() / 2);
+                let rest = space.map_or_else(String::new, |at| part.split_off(at).trim_start().to_owned());
+                out.push(Line { label: std::mem::take(&mut label), value: std::mem::replace(&mut part, rest), kind });
+                used = text::width(&part);
             }
             part.push(c);
             used += columns;

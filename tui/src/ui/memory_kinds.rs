@@ -34,7 +34,7 @@ pub fn askable(inspection: &Inspection) -> bool {
 
 /// The lines of the table; `width` is that of the pane.
 pub fn lines(inspection: &Inspection, now: Timestamp, width: u16) -> Vec<Line> {
-    let mut title = heading("memory by kind of mapping");
+    let mut title = heading("memory by kind");
     let mappings = match &inspection.mappings {
         Ok(mappings) => mappings,
         Err(Unread::TooDear(time)) => {

@@ -32,7 +32,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene)
         }
         Some(Overlay::Signal(dialog)) => {
             let room = usize::from(area.width.saturating_sub(10)).max(10);
-            window(buffer, area, "signal", signal::lines(screen, dialog, room), 0, screen, scene);
+            window(buffer, area, "signal", signal::lines(screen, dialog, room, area.height), 0, screen, scene);
         }
         Some(Overlay::Sort) => {
             window(buffer, area, "order of this pane", sorts(screen), 0, screen, scene);

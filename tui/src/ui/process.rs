@@ -51,7 +51,7 @@ pub fn parts(screen: &Screen, key: ProcessKey, width: u16, scene: &mut Scene) ->
     let now = inspection.map_or(snapshot.at, |inspection| snapshot.at.max(inspection.at));
     let width = if width >= TWO_COLUMNS { width / 2 } else { width };
     let memory = match inspection {
-        None => vec![heading("memory by kind of mapping"), muted("reading …".to_owned())],
+        None => vec![heading("memory by kind"), muted("reading …".to_owned())],
         Some(inspection) => {
             scene.askable = memory_kinds::askable(inspection);
             memory_kinds::lines(inspection, now, width)
@@ -131,9 +131,11 @@ fn limits(inspection: &Inspection) -> Vec<Line> {
     let mut lines = vec![heading("limits")];
     let files = inspection.files.map(|files| {
         let least = if files.exact { "" } else { "≥ " };
-        let kinds =
-            [(files.files, "files"), (files.sockets, "sockets"), (files.pipes, "pipes"), (files.other, "other")];
-        let kinds: Vec<String> = kinds.iter().map(|(count, name)| format!("{} {name}", units::count(*count))).collect();
+        let kinds = [(files.files, "file"), (files.sockets, "socket"), (files.pipes, "pipe"), (files.other, "other")];
+        let kinds = kinds.iter().filter(|(count, _)| *count > 0);
+        let kinds: Vec<String> = kinds
+            .map(|(count, name)| format!("{} {name}{}", units::count(*count), if *count == 1 { "" } else { "s" }))
+            .collect();
         let of = if files.complete { "" } else { "of the first: " };
         (format!("{least}{}", of_limit(files.count, files.limit, units::count)), format!("{of}{}", kinds.join(", ")))
     });

@@ -11,13 +11,15 @@ use crate::{
     view::{Outcome, Signal, SignalDialog, SignalReport, Target, TargetProcess, TileKey},
 };
 
-/// Processes that are listed.
+/// Processes that are listed, where the screen is high enough.
 const LISTED: usize = 8;
+/// Lines beside those: the most that the rest takes.
+const BESIDE: usize = 16;
 /// Outcomes that are listed.
 const OUTCOMES: usize = 6;
 
-/// The lines of the window; `room` is how wide they may be.
-pub fn lines(screen: &Screen, dialog: &SignalDialog, room: usize) -> Vec<Line> {
+/// The lines of the window; `room` is how wide they may be, `height` that of the screen.
+pub fn lines(screen: &Screen, dialog: &SignalDialog, room: usize, height: u16) -> Vec<Line> {
     let palette = screen.palette;
     let room = room.min(90);
     match dialog {
@@ -33,15 +35,23 @@ pub fn lines(screen: &Screen, dialog: &SignalDialog, room: usize) -> Vec<Line> {
             lines.extend(sentence("esc closes", room, palette.muted));
             lines
         }
-        SignalDialog::Choose { target, signal, typed } => choose(screen, target, *signal, typed, room),
+        SignalDialog::Choose { target, signal, typed } => {
+            let listed = usize::from(height).saturating_sub(BESIDE).clamp(1, LISTED);
+            choose(screen, (target, listed), (*signal, typed), room)
+        }
         SignalDialog::Done { target, report } => done(screen, target, report, room),
     }
 }
 
-fn choose(screen: &Screen, target: &Target, signal: Signal, typed: &str, room: usize) -> Vec<Line> {
+/// The target with how many of it are listed, the chosen signal with what was typed.
+fn choose(
+    screen: &Screen,
+    (target, listed): (&Target, usize),
+    (signal, typed): (Signal, &str),
+    room: usize,
+) -> Vec<Line> {
     let palette = screen.palette;
     let mut lines = vec![whom(screen, target)];
-    let listed = if screen.snapshot.is_some() { LISTED } else { 0 };
     for process in target.processes.iter().take(listed) {
         let title = if process.cmdline.is_empty() { &process.comm } else { &process.cmdline };
         let title = text::printable(title);

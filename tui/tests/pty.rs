@@ -206,6 +206,61 @@ fn it_follows_the_size_of_the_terminal_down_to_one_cell() {
     terminal.ends_with(0);
 }
 
+/// Brings a process to the screen: its group, then the process itself, selected.
+fn select(terminal: &mut Terminal, pid: u32) {
+    let filter = format!("pid:{pid}");
+    terminal.press(&format!("t/{filter}\r"));
+    terminal.wait_for("its group", |screen| screen.contents().contains(&format!("filter: {filter}")));
+    terminal.press("n\r");
+    terminal.wait_for("its group's processes", |screen| screen.contents().contains("processes of "));
+    terminal.press(&format!("/{filter}\r"));
+    terminal.wait_for("the process", |screen| screen.contents().contains(&format!("filter: {filter}")));
+    terminal.press("n");
+}
+
+#[test]
+fn a_process_is_looked_at_closely_and_gets_a_signal() {
+    use std::os::unix::process::ExitStatusExt;
+
+    let mut child = std::process::Command::new("sleep").arg("1000").spawn().expect("sleep is there");
+    let pid = child.id();
+    let mut terminal = Terminal::tusktop(120, 40);
+    select(&mut terminal, pid);
+    terminal.press("\r");
+    terminal.wait_for("its mappings", |screen| {
+        screen.contents().contains("memory by kind   read") && screen.contents().contains("code, libraries")
+    });
+    terminal.press("xI");
+    terminal.wait_for("the window", |screen| screen.contents().contains("enter sends SIGINT (2)"));
+    terminal.press("\r");
+    terminal.wait_for("its result", |screen| screen.contents().contains(&format!("sent INT to {pid}")));
+    assert_eq!(child.wait().expect("it ends").signal(), Some(2));
+    terminal.wait_for("its end", |screen| screen.contents().contains("this process has ended"));
+    terminal.press("q");
+    terminal.wait_for("the page", |screen| !screen.contents().contains("sent INT"));
+    terminal.press("q");
+    terminal.ends_with(0);
+}
+
+#[test]
+fn read_only_sends_no_signal() {
+    let mut child = std::process::Command::new("sleep").arg("1000").spawn().expect("sleep is there");
+    let mut command = tusktop();
+    command.arg("--read-only");
+    let mut terminal = Terminal::start(command, &[], 120, 40);
+    terminal.wait_for("the first snapshot", |screen| screen.contents().contains("mem"));
+    select(&mut terminal, child.id());
+    terminal.press("x");
+    terminal.wait_for("the reason", |screen| screen.contents().contains("signals are off: --read-only"));
+    terminal.press("\r\r");
+    terminal.wait_for("the page", |screen| screen.contents().contains("memory by kind   read"));
+    assert!(child.try_wait().expect("it can be waited for").is_none(), "it still runs");
+    terminal.press("q");
+    terminal.ends_with(0);
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+}
+
 #[test]
 fn ctrl_c_leaves_with_130() {
     let mut terminal = Terminal::tusktop(80, 24);

@@ -154,6 +154,9 @@ pub struct SettingArgs {
     /// Do not observe PHP.
     #[arg(long, global = true)]
     pub no_php: bool,
+    /// Send no signals, whatever is pressed.
+    #[arg(long, global = true)]
+    pub read_only: bool,
 }
 
 #[cfg(test)]

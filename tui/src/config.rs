@@ -1,7 +1,12 @@
 //! Settings: command line over environment over configuration file over defaults, merged in one place.
 //! The file is only ever read. Errors name file, line, key and what was probably meant.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::ValueEnum;
 use serde::Deserialize;
@@ -16,13 +21,9 @@ mod values;
 pub use self::{
     environment::Environment,
     groups::{GroupSettings, RuleSetting},
-    values::{parse_duration, parse_pss_budget, parse_read_limit, parse_share},
+    values::{MAX_INTERVAL, MIN_INTERVAL, parse_duration, parse_pss_budget, parse_read_limit, parse_share},
 };
 
-/// Shortest interval.
-pub const MIN_INTERVAL: Duration = Duration::from_millis(100);
-/// Longest interval.
-pub const MAX_INTERVAL: Duration = Duration::from_secs(3600);
 /// Most stack samples per second and CPU.
 pub const MAX_HZ: u32 = 1000;
 
@@ -50,6 +51,8 @@ pub struct Settings {
     pub mouse: bool,
     /// Observe PHP.
     pub php: bool,
+    /// Send no signals; what said so.
+    pub read_only: Option<ReadOnly>,
     /// Share of one core that reading PSS may take; 0 reads none.
     pub pss_budget: f64,
     /// Time that reading the PSS of one process may take.
@@ -74,6 +77,7 @@ impl Default for Settings {
             ascii: false,
             mouse: true,
             php: true,
+            read_only: None,
             pss_budget: 0.01,
             pss_read_limit: Duration::from_millis(20),
             groups: GroupSettings::default(),
@@ -83,7 +87,27 @@ impl Default for Settings {
     }
 }
 
+/// What turned signals off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadOnly {
+    /// `--read-only`.
+    Argument,
+    /// `read_only` in the configuration file.
+    File,
+}
+
 impl Settings {
+    /// What turned signals off, in words; `None` where they can be sent.
+    pub fn read_only(&self) -> Option<Arc<str>> {
+        Some(match self.read_only? {
+            ReadOnly::Argument => "--read-only".into(),
+            ReadOnly::File => {
+                let file = self.file.as_deref().unwrap_or(Path::new("the configuration"));
+                format!("read_only = true in {}", file.display()).into()
+            }
+        })
+    }
+
     /// The error that `[keys]` binds `key` in a way that does not work.
     pub fn key_error(&self, key: &str, problem: &dyn std::fmt::Display) -> ConfigError {
         let line = self.keys.iter().find(|binding| binding.key == key).map_or(1, |binding| binding.line);
@@ -204,6 +228,11 @@ fn merge(
         ascii: arguments.ascii || content.ascii.unwrap_or(default.ascii),
         mouse: !arguments.no_mouse && content.mouse.unwrap_or(default.mouse),
         php: !arguments.no_php && content.php.unwrap_or(default.php),
+        read_only: if arguments.read_only {
+            Some(ReadOnly::Argument)
+        } else {
+            content.read_only.unwrap_or(false).then_some(ReadOnly::File)
+        },
         pss_budget: arguments.pss_budget.or(content.pss_budget).unwrap_or(default.pss_budget),
         pss_read_limit: content.pss_read_limit.unwrap_or(default.pss_read_limit),
         groups: GroupSettings {
@@ -253,7 +282,7 @@ mod tests {
     #[test]
     fn all_settings_are_read() {
         let read = settings(
-            "interval = \"500ms\"\nhz = 0\nbudget = \"0.5%\"\ntrace_limit = \"2m\"\ntheme = \"light\"\ncolor = \"256\"\nascii = true\nmouse = false\nphp = false\n[memory]\npss_budget = \"0\"\npss_read_limit = \"1s\"\n[keys]\n\"ctrl+f\" = \"filter\"\n",
+            "interval = \"500ms\"\nhz = 0\nbudget = \"0.5%\"\ntrace_limit = \"2m\"\ntheme = \"light\"\ncolor = \"256\"\nascii = true\nmouse = false\nphp = false\nread_only = true\n[memory]\npss_budget = \"0\"\npss_read_limit = \"1s\"\n[keys]\n\"ctrl+f\" = \"filter\"\n",
         )
         .unwrap();
         let expected = Settings {
@@ -266,10 +295,11 @@ mod tests {
             ascii: true,
             mouse: false,
             php: false,
+            read_only: Some(ReadOnly::File),
             pss_budget: 0.0,
             pss_read_limit: Duration::from_secs(1),
             groups: GroupSettings::default(),
-            keys: vec![KeySetting { key: "ctrl+f".into(), action: "filter".into(), line: 14 }],
+            keys: vec![KeySetting { key: "ctrl+f".into(), action: "filter".into(), line: 15 }],
             file: read.file.clone(),
         };
         assert_eq!(read, expected);
@@ -284,7 +314,7 @@ mod tests {
             ("colour = \"auto\"", "/config.toml:1: unknown key `colour`; did you mean `color`?"),
             (
                 "zzzzzz = 1",
-                "/config.toml:1: unknown key `zzzzzz`; known are interval, hz, budget, trace_limit, theme, color, ascii, mouse, php, memory, groups, keys",
+                "/config.toml:1: unknown key `zzzzzz`; known are interval, hz, budget, trace_limit, theme, color, ascii, mouse, php, read_only, memory, groups, keys",
             ),
             (
                 "hz = 1\ncolor = \"true\"",

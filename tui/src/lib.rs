@@ -16,6 +16,7 @@ pub mod output;
 pub mod profile;
 pub mod rights;
 pub mod session;
+pub mod signal;
 pub mod terminal;
 pub mod text;
 pub mod timeline;

@@ -13,6 +13,7 @@ use clap::Parser as _;
 use jiff::tz::TimeZone;
 use tokio::{
     signal::unix::{SignalKind, signal},
+    sync::watch,
     time::Instant,
 };
 use tusktop::{
@@ -20,6 +21,7 @@ use tusktop::{
     app::Keymap,
     cli::{self, Cli, Command, DoctorArgs, Format, GroupsArgs, SnapArgs},
     collect::{
+        inspect,
         php::{self, ExactRequest, Order},
         proc::{self, PssOptions},
     },
@@ -29,7 +31,7 @@ use tusktop::{
     model::ExactKind,
     output::{Output, OutputError},
     session::{self, Session},
-    terminal,
+    terminal::{self, Inspections},
     text::printable,
     ui::theme::{self, ColorChoice, ThemeError},
     view::TraceOrder,
@@ -142,7 +144,10 @@ async fn live(settings: &Settings, rules: Arc<Rules>, screen: terminal::Options)
             let _ = orders.try_send(order);
         }
     };
-    let end = terminal::run(screen, snapshots, order).await;
+    let (inspected, wanted) = watch::channel(None);
+    let readings = inspect::spawn(proc::Options::default().root, wanted);
+    let inspections = Inspections { orders: inspected, readings };
+    let end = terminal::run(screen, snapshots, order, inspections).await;
     session.stop().await;
     Ok(ExitCode::from(end?.code))
 }
@@ -162,6 +167,7 @@ fn screen(settings: &Settings, environment: &Environment) -> anyhow::Result<term
         mouse: settings.mouse,
         keys,
         time_zone: TimeZone::system(),
+        read_only: settings.read_only(),
     })
 }
 

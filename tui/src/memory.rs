@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::{
-    model::{Cgroup, Group, Memory, Process, PssUnknown, Snapshot},
+    model::{Cgroup, Group, Memory, Process, PssUnknown},
     units,
 };
 
@@ -102,27 +102,19 @@ pub fn why_unknown(why: PssUnknown) -> &'static str {
     }
 }
 
-/// What is known of the memory of a process, as labels with values.
-pub fn facts(process: &Process, snapshot: &Snapshot) -> Vec<(&'static str, String)> {
+/// What is known of the memory of a process.
+pub fn sizes(process: &Process) -> String {
     let Memory { rss_bytes, pss_bytes, uss_bytes, shared_bytes, swap_bytes, pss_age_ms } = process.memory;
-    let aged = |bytes: Option<u64>| match (bytes, process.pss_unknown, pss_age_ms) {
-        (Some(bytes), _, Some(age)) if age >= 1000 => {
-            format!("{}, {} old", units::bytes(bytes), units::age(age / 1000))
+    let [rss, pss, uss, shared, swap] =
+        [rss_bytes, pss_bytes, uss_bytes, shared_bytes, swap_bytes].map(|b| size(b, false));
+    let parts = match (pss_bytes, process.pss_unknown, pss_age_ms) {
+        (None, Some(why), _) => format!("PSS and USS - ({})", why_unknown(why)),
+        (_, _, Some(age)) if age >= 1000 => {
+            format!("PSS {pss}   USS {uss}   shared {shared} ({} old)", units::age(age / 1000))
         }
-        (None, Some(why), _) => format!("- ({})", why_unknown(why)),
-        _ => size(bytes, false),
+        _ => format!("PSS {pss}   USS {uss}   shared {shared}"),
     };
-    let mut facts = vec![
-        ("RSS", size(rss_bytes, false)),
-        ("PSS", aged(pss_bytes)),
-        ("USS", aged(uss_bytes)),
-        ("shared", aged(shared_bytes)),
-        ("swap", size(swap_bytes, false)),
-    ];
-    if let Some(cgroup) = process.cgroup.and_then(|index| snapshot.cgroups.get(index)) {
-        facts.push(("cgroup", format!("{}   {}", self::cgroup(cgroup).0, cgroup.path)));
-    }
-    facts
+    format!("RSS {rss}   {parts}   swap {swap}")
 }
 
 /// Usage and limit, and whether that is nearly all.

@@ -124,6 +124,7 @@ mod tests {
             pid,
             ppid,
             started_at: None,
+            start_ticks: None,
             comm: "php-fpm8.2".into(),
             cmdline: "php-fpm: pool www".into(),
             user: "www-data".into(),

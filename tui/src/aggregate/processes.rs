@@ -246,6 +246,7 @@ fn process(reading: &ProcessReading, cpu_ratio: Option<f64>) -> Process {
         pid: reading.pid,
         ppid: reading.ppid,
         started_at: details.started_at,
+        start_ticks: Some(reading.start_ticks),
         comm: Arc::clone(&details.comm),
         cmdline: Arc::clone(&details.cmdline),
         user: Arc::clone(&details.user),

@@ -23,6 +23,7 @@ pub(super) struct Content {
     pub ascii: Option<bool>,
     pub mouse: Option<bool>,
     pub php: Option<bool>,
+    pub read_only: Option<bool>,
     pub pss_budget: Option<f64>,
     pub pss_read_limit: Option<Duration>,
     pub groups: GroupSettings,
@@ -45,6 +46,7 @@ struct Toml {
     ascii: Option<bool>,
     mouse: Option<bool>,
     php: Option<bool>,
+    read_only: Option<bool>,
     #[serde(default)]
     memory: Memory,
     #[serde(default)]
@@ -88,6 +90,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Content, ConfigError> {
         ascii: content.ascii,
         mouse: content.mouse,
         php: content.php,
+        read_only: content.read_only,
         pss_budget: content.memory.pss_budget,
         pss_read_limit: content.memory.pss_read_limit,
         groups: groups::read(content.groups, path, text)?,

@@ -1,8 +1,11 @@
-//! How values are written, in the file and on the command line: durations and shares.
+//! Values as they are typed, on the command line and in the file: durations and shares.
 
 use std::time::Duration;
 
-use super::{MAX_INTERVAL, MIN_INTERVAL};
+/// Shortest interval.
+pub const MIN_INTERVAL: Duration = Duration::from_millis(100);
+/// Longest interval.
+pub const MAX_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// Reads `500ms`, `2s`, `1m 30s`, or a number of seconds, within [`MIN_INTERVAL`] and [`MAX_INTERVAL`].
 ///

@@ -4,6 +4,7 @@
 mod cgroup;
 mod exact;
 mod histogram;
+mod inspection;
 mod php;
 mod pool;
 mod process;
@@ -11,6 +12,10 @@ mod process;
 pub use cgroup::Cgroup;
 pub use exact::{Exact, ExactKind, ExactState, LineCalls};
 pub use histogram::Histogram;
+pub use inspection::{
+    CgroupLimit, CgroupLimits, Inspection, InspectionOrder, Limit, MappingKind, MappingSum, Mappings, OpenFiles,
+    ProcessKey, Reading, Unit, Unread,
+};
 pub use php::{
     CompiledFile, DurationSummary, ExactTier, ExceptionCount, Function, FunctionKind, Master, Php, PhpError, ProbeTier,
     Request, RequestsTier, Route, SamplingTier, Stack, Target, TierState, Tiers, Worker, WorkerState,

@@ -140,6 +140,10 @@ pub struct Process {
     pub ppid: u32,
     /// Start time; `None` when it could not be read.
     pub started_at: Option<Timestamp>,
+    /// Start time in clock ticks after boot, field 22 of /proc/PID/stat: with the pid it identifies the process, also when
+    /// the clock is set. `None` in snapshots that do not have it.
+    #[serde(default)]
+    pub start_ticks: Option<u64>,
     /// Kernel's name of the process (15 bytes at most), bytes that are not UTF-8 replaced.
     pub comm: Arc<str>,
     /// Command line, arguments joined by a space, cut at a bound; empty for kernel threads.

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Screen, filter::Filter};
+use super::{
+    Screen,
+    filter::{About, Filter},
+};
 use crate::{
     memory::{self, Measure},
     model::{Cgroup, Memory, Process, Request, Snapshot},
@@ -76,7 +79,7 @@ pub fn entries<'a>(screen: &'a Screen<'a>) -> Entries<'a> {
         };
     };
     let group = zoomed_group(&screen.view.zoom);
-    let filter = Filter::new(&screen.view.pane(Pane::Map).filter);
+    let filter = Filter::about(&screen.view.pane(Pane::Map).filter);
     let except =
         |key: &TileKey| screen.view.zoom.iter().any(|step| matches!(step, Zoom::Rest(shown) if shown.contains(key)));
     let (memories, mut list, total_count) = match group {
@@ -97,7 +100,7 @@ pub fn entries<'a>(screen: &'a Screen<'a>) -> Entries<'a> {
             let mut count = 0;
             let shown = groups.filter(|(index, group)| {
                 count += 1;
-                filter.has(&[&group.name]) || by_process.get(*index).is_some_and(|&found| found)
+                matches_group(&filter, &group.name) || by_process.get(*index).is_some_and(|&found| found)
             });
             let list: Vec<Entry> = shown
                 .map(|(_, group)| Entry {
@@ -135,11 +138,14 @@ pub fn entries<'a>(screen: &'a Screen<'a>) -> Entries<'a> {
 /// Orders entries for the table; the treemap is always by memory.
 pub fn sort_for_table(list: &mut [Entry], sort: Option<Sort>, inverted: bool) {
     match sort {
-        Some(Sort::Cpu | Sort::Time) => {
+        Some(Sort::Cpu) => {
             list.sort_by(|a, b| b.cpu.unwrap_or(-1.0).total_cmp(&a.cpu.unwrap_or(-1.0)));
         }
-        Some(Sort::Rate) => list.sort_by_key(|entry| std::cmp::Reverse(entry.processes)),
+        Some(Sort::Rate) => list.sort_by_key(|entry| (std::cmp::Reverse(entry.processes), pid(entry))),
         Some(Sort::Name) => list.sort_by(|a, b| a.name.cmp(b.name)),
+        Some(Sort::User) => {
+            list.sort_by(|a, b| a.process.map(|process| &process.user).cmp(&b.process.map(|process| &process.user)));
+        }
         _ => {}
     }
     if inverted {
@@ -172,12 +178,21 @@ fn cgroup(snapshot: &Snapshot, index: Option<usize>) -> Option<&Cgroup> {
     snapshot.cgroups.get(index?)
 }
 
-fn matches_process(filter: &Filter, process: &Process) -> bool {
-    filter.has(&[&process.comm, &process.cmdline, &process.user]) || filter.has_number(process.pid)
+fn matches_process((filter, about): &(Filter, About), process: &Process) -> bool {
+    match about {
+        About::All => filter.has(&[&process.comm, &process.cmdline, &process.user]) || filter.has_number(process.pid),
+        About::User => filter.has(&[&process.user]),
+        About::Name => filter.has(&[&process.comm, &process.cmdline]),
+        About::Pid => filter.has_number(process.pid),
+    }
 }
 
-fn groups_of_matching_processes(snapshot: &Snapshot, filter: &Filter) -> Vec<bool> {
-    if filter.is_empty() {
+fn matches_group((filter, about): &(Filter, About), name: &str) -> bool {
+    filter.is_empty() || matches!(about, About::All | About::Name) && filter.has(&[name])
+}
+
+fn groups_of_matching_processes(snapshot: &Snapshot, filter: &(Filter, About)) -> Vec<bool> {
+    if filter.0.is_empty() {
         return Vec::new();
     }
     let mut found = vec![false; snapshot.groups.len()];

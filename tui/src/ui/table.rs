@@ -81,7 +81,10 @@ fn draw_rows(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene
         let bytes = memory::size(entry.bytes, entry.estimated);
         let share = entry.bytes.map_or(0.0, |bytes| bytes as f64 / entries.total.max(1) as f64);
         let cpu = entry.cpu.map_or_else(|| "-".to_owned(), |cores| format!("{:.0} %", cores * 100.0));
-        let growth = entry.growth.map_or_else(String::new, |g| paint::growth(g, entry.bytes.unwrap_or(0)));
+        let last = match entry.process {
+            Some(process) => process.user.to_string(),
+            None => entry.growth.map_or_else(String::new, |g| paint::growth(g, entry.bytes.unwrap_or(0))),
+        };
         let columns = [
             (10, 14, bytes),
             (6, 22, format!("{:.0} %", share * 100.0)),
@@ -94,7 +97,7 @@ fn draw_rows(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene
                     None => format!("{}×", entry.processes),
                 },
             ),
-            (14, 66, growth),
+            (14, 66, last),
             (PART, PARTS_FROM, memory::size(entry.memory.rss_bytes, false)),
             (PART, PARTS_FROM, memory::size(entry.memory.pss_bytes, false)),
             (PART, PARTS_FROM, memory::size(entry.memory.uss_bytes, false)),

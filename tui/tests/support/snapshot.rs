@@ -40,6 +40,7 @@ pub fn add_group(snapshot: &mut Snapshot, name: &str, sizes: &[u64]) -> usize {
             pid,
             ppid: 1,
             started_at: Some(Timestamp::UNIX_EPOCH),
+            start_ticks: Some(0),
             comm: name.into(),
             cmdline: format!("/usr/bin/{name} --serve").into(),
             user: "root".into(),

@@ -9,7 +9,7 @@ mod machine;
 mod memory_cgroup;
 mod pss;
 mod sampler;
-mod stat;
+pub(in crate::collect) mod stat;
 mod users;
 
 use std::{

@@ -6,7 +6,7 @@ const PF_KTHREAD: u64 = 0x0020_0000;
 
 /// The fields of /proc/PID/stat that the sampler keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stat<'a> {
+pub(in crate::collect) struct Stat<'a> {
     /// Field 1.
     pub pid: u32,
     /// Field 2 without its brackets; any bytes, brackets and newlines among them.

@@ -3,6 +3,7 @@
 
 pub mod php;
 pub mod proc;
+pub mod tasks;
 
 use std::time::Instant;
 

@@ -10,7 +10,7 @@
 
 mod advice;
 mod attach;
-mod btf;
+pub(in crate::collect) mod btf;
 mod collector;
 mod discover;
 mod event;
@@ -33,7 +33,7 @@ mod runtime;
 mod sites;
 mod tiers;
 mod waits;
-mod wire;
+pub(in crate::collect) mod wire;
 
 use std::{path::PathBuf, sync::Arc};
 

@@ -1,6 +1,7 @@
 //! Turns samples into snapshots: the only place with rates, groups and routes.
 //! It reads no clock and no file; the same samples make the same snapshots.
 
+mod cpu;
 mod groups;
 mod notices;
 pub mod php;

@@ -1,8 +1,12 @@
 //! Readings of processes become the snapshot's processes and groups: this is where CPU rates come from.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
+    cpu::CpuBase,
     groups::{GroupId, Groups, MORE},
     rules::{RuleId, Rules},
 };
@@ -57,7 +61,7 @@ struct Previous {
     pid: u32,
     ppid: u32,
     start_ticks: u64,
-    cpu_ticks: u64,
+    cpu: CpuBase,
     details: Arc<Details>,
     place: Place,
 }
@@ -75,7 +79,7 @@ enum Place {
 struct PreviousMachine {
     at: Instant,
     cpu: Option<CpuTicks>,
-    own_cpu: std::time::Duration,
+    own_cpu: Duration,
     uptime_ticks: Option<u64>,
 }
 
@@ -162,7 +166,10 @@ impl ProcessAggregate {
         .filter(|&seconds| seconds > 0.0);
         // What starts after the previous pass has used all its CPU since then.
         let born_after = before.and_then(|before| before.uptime_ticks);
-        let interval_ticks = interval_s.map(|seconds| seconds * sample.ticks_per_second as f64);
+
+        // A tick of the kernel may be added late, so there is some room.
+        let most = interval_s.filter(|_| sample.machine.host.cpus > 0);
+        let most = most.map(|seconds| Duration::from_secs_f64((seconds + 0.1) * f64::from(sample.machine.host.cpus)));
 
         let mut processes = Vec::with_capacity(sample.processes.len());
         let mut current = Vec::with_capacity(sample.processes.len());
@@ -173,11 +180,14 @@ impl ProcessAggregate {
             let known = previous
                 .next_if(|previous| previous.pid == reading.pid)
                 .filter(|previous| previous.start_ticks == reading.start_ticks);
-            let used_ticks = match &known {
-                Some(known) => Some(reading.cpu_ticks.saturating_sub(known.cpu_ticks)),
-                None => born_after.filter(|&uptime| reading.start_ticks > uptime).map(|_| reading.cpu_ticks),
+            let (used, cpu) = match &known {
+                Some(known) => known.cpu.advance(reading.cpu, reading.cpu_base, most),
+                None => {
+                    let used = born_after.filter(|&uptime| reading.start_ticks > uptime).map(|_| reading.cpu);
+                    (used, CpuBase::new(reading.cpu_base))
+                }
             };
-            let cpu_ratio = used_ticks.zip(interval_ticks).map(|(used, interval)| used as f64 / interval);
+            let cpu_ratio = used.zip(interval_s).map(|(used, seconds)| used.as_secs_f64() / seconds);
             let place = match known {
                 Some(known) if Arc::ptr_eq(&known.details, &reading.details) => known.place,
                 known => self.place(&reading.details, known.map(|known| known.place)),
@@ -188,7 +198,7 @@ impl ProcessAggregate {
                 pid: reading.pid,
                 ppid: reading.ppid,
                 start_ticks: reading.start_ticks,
-                cpu_ticks: reading.cpu_ticks,
+                cpu,
                 details: Arc::clone(&reading.details),
                 place,
             });

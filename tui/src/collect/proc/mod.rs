@@ -24,7 +24,10 @@ pub use self::{
     machine::{CpuTicks, Machine},
     sampler::Sampler,
 };
-use super::{Sample, Tick};
+use super::{
+    Sample, Tick,
+    tasks::{Tasks, TasksError},
+};
 
 /// The sampler cannot read the proc root at all. A single unreadable process is no error.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +69,13 @@ pub struct ProcessSample {
     pub own_pid: Option<u32>,
     /// CPU time of this process.
     pub own_cpu: Duration,
+    /// Processes that ended since the previous pass, in the order in which they were gone. Only the kernel's events know
+    /// them; see `ended_unknown`.
+    pub ended: Vec<EndedReading>,
+    /// Processes that ended and found no room in the ring of events.
+    pub ended_lost: u64,
+    /// Why processes that end between two passes are not seen; `None` while they are, or until that is known.
+    pub ended_unknown: Option<Arc<str>>,
     /// Processes that ended while the pass ran.
     pub vanished: u32,
     /// Processes that the kernel did not let us read.
@@ -90,13 +100,29 @@ pub struct ProcessReading {
     /// Number of threads.
     pub threads: u32,
     /// CPU time, user and system, of all its threads since its start.
-    pub cpu_ticks: u64,
+    pub cpu: Duration,
+    /// What the next reading's `cpu` is to be compared with. It differs from `cpu` only where the source of the readings
+    /// changes: one counts in clock ticks, the other in nanoseconds.
+    pub cpu_base: Duration,
     /// Resident set size.
     pub rss_bytes: u64,
     /// Swapped-out bytes; `None` when not read.
     pub swap_bytes: Option<u64>,
     /// What rarely changes.
     pub details: Arc<Details>,
+}
+
+/// A process that has ended.
+#[derive(Debug, Clone)]
+pub struct EndedReading {
+    /// Parent's process id when it ended; `None` when that was not seen.
+    pub ppid: Option<u32>,
+    /// Start time after boot; with the pid it identifies the process.
+    pub start_ticks: u64,
+    /// All CPU time of all its threads.
+    pub cpu: Duration,
+    /// What was noted of it. Unit, container and cgroups were not.
+    pub details: Details,
 }
 
 /// What the sampler is asked for.
@@ -106,11 +132,13 @@ pub struct Options {
     pub root: PathBuf,
     /// The file with the names of users.
     pub passwd: PathBuf,
+    /// Whether the kernel's task iterator is asked where it can be.
+    pub kernel: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { root: "/proc".into(), passwd: "/etc/passwd".into() }
+        Self { root: "/proc".into(), passwd: "/etc/passwd".into(), kernel: true }
     }
 }
 
@@ -122,13 +150,33 @@ impl Default for Options {
 pub fn spawn(options: &Options, samples: mpsc::Sender<Sample>) -> Result<mpsc::Sender<Tick>, ProcError> {
     let mut sampler = Sampler::open(&options.root, &options.passwd, Timestamp::now())?;
     let (ticks, mut asked) = mpsc::channel::<Tick>(1);
+    // The first passes are read from /proc: nobody waits for the programs.
+    let mut loading = if options.kernel { Some(load()?) } else { None };
     let run = move || {
+        let mut unknown = None;
         while let Some(tick) = asked.blocking_recv() {
-            if samples.blocking_send(Sample::Processes(Box::new(sampler.pass(tick)))).is_err() {
+            if let Some(loaded) = loading.as_ref().and_then(|loading| loading.try_recv().ok()) {
+                loading = None;
+                let used = loaded.and_then(|tasks| sampler.use_kernel(tasks));
+                unknown = used.err().map(|error| Arc::from(error.to_string()));
+            }
+            let mut sample = sampler.pass(tick);
+            unknown = sample.ended_unknown.take().or(unknown);
+            sample.ended_unknown.clone_from(&unknown);
+            if samples.blocking_send(Sample::Processes(Box::new(sample))).is_err() {
                 return;
             }
         }
     };
     std::thread::Builder::new().name("proc".into()).spawn(run).map_err(|source| ProcError::Thread { source })?;
     Ok(ticks)
+}
+
+/// Loads the kernel's iterator on a thread of its own, which takes a good part of a second.
+fn load() -> Result<std::sync::mpsc::Receiver<Result<Tasks, TasksError>>, ProcError> {
+    let (done, loading) = std::sync::mpsc::sync_channel(1);
+    // Nobody may wait for it any more.
+    let run = move || drop(done.send(Tasks::load()));
+    std::thread::Builder::new().name("tasks".into()).spawn(run).map_err(|source| ProcError::Thread { source })?;
+    Ok(loading)
 }

@@ -20,7 +20,7 @@ use self::{
 };
 use crate::{
     collect::{php::PhpSample, proc::ProcessSample},
-    model::{Cost, Group, Notice, Php, Process, SCHEMA, Snapshot, System},
+    model::{Cost, Drops, Group, Notice, Php, Process, SCHEMA, Snapshot, System},
 };
 
 /// What the PHP collector has to say about one interval.
@@ -91,7 +91,7 @@ impl Aggregate {
             groups: part.groups,
             processes: part.processes,
             php: php.php,
-            drops: php.drops,
+            drops: Drops { events: php.drops.events + sample.ended_lost, ..php.drops },
             cost: Cost { cpu_ratio: part.own_cpu_ratio, rss_bytes: part.own_rss_bytes, ..php.cost },
             notices,
         }

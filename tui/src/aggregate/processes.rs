@@ -1,10 +1,13 @@
 //! Readings of processes become the snapshot's processes and groups: this is where CPU rates come from.
 
+mod ended;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use self::ended::{Gone, Interval};
 use super::{
     cpu::CpuBase,
     groups::{GroupId, Groups, MORE},
@@ -54,6 +57,10 @@ pub(super) struct ProcessAggregate {
     /// In order of pid, as samples are.
     previous: Vec<Previous>,
     machine: Option<PreviousMachine>,
+    /// Processes that were not met any more, and whose end was not told yet.
+    gone: Gone,
+    /// When the first sample was made, in ticks since boot.
+    first_ticks: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -64,6 +71,8 @@ struct Previous {
     cpu: CpuBase,
     details: Arc<Details>,
     place: Place,
+    /// It is new since the sample before.
+    started: bool,
 }
 
 /// Where a process is.
@@ -150,6 +159,12 @@ impl ProcessAggregate {
         None
     }
 
+    fn keep_gone(&mut self, process: Previous, now: Option<PreviousMachine>) {
+        if let Place::In { group, .. } = process.place {
+            self.gone.keep(process, self.groups.name(group), now.map(|now| now.at));
+        }
+    }
+
     /// Makes the processes and groups of one sample.
     pub fn update(&mut self, sample: &ProcessSample) -> ProcessPart {
         let now = sample.at.map(|at| PreviousMachine {
@@ -176,16 +191,21 @@ impl ProcessAggregate {
         let mut open = false;
         let mut previous = std::mem::take(&mut self.previous).into_iter().peekable();
         for reading in &sample.processes {
-            while previous.next_if(|previous| previous.pid < reading.pid).is_some() {}
-            let known = previous
-                .next_if(|previous| previous.pid == reading.pid)
-                .filter(|previous| previous.start_ticks == reading.start_ticks);
+            while let Some(gone) = previous.next_if(|previous| previous.pid < reading.pid) {
+                self.keep_gone(gone, now);
+            }
+            let known = match previous.next_if(|previous| previous.pid == reading.pid) {
+                Some(known) if known.start_ticks == reading.start_ticks => Some(known),
+                Some(gone) => {
+                    self.keep_gone(gone, now);
+                    None
+                }
+                None => None,
+            };
+            let started = known.is_none() && born_after.is_some_and(|uptime| reading.start_ticks > uptime);
             let (used, cpu) = match &known {
                 Some(known) => known.cpu.advance(reading.cpu, reading.cpu_base, most),
-                None => {
-                    let used = born_after.filter(|&uptime| reading.start_ticks > uptime).map(|_| reading.cpu);
-                    (used, CpuBase::new(reading.cpu_base))
-                }
+                None => (started.then_some(reading.cpu), CpuBase::new(reading.cpu_base)),
             };
             let cpu_ratio = used.zip(interval_s).map(|(used, seconds)| used.as_secs_f64() / seconds);
             let place = match known {
@@ -201,7 +221,11 @@ impl ProcessAggregate {
                 cpu,
                 details: Arc::clone(&reading.details),
                 place,
+                started,
             });
+        }
+        for gone in previous {
+            self.keep_gone(gone, now);
         }
         if open {
             self.close(&mut current);
@@ -209,15 +233,20 @@ impl ProcessAggregate {
         let mut placements = Vec::with_capacity(current.len());
         for (process, current) in processes.iter_mut().zip(&current) {
             let Place::In { group, placement } = current.place else { unreachable!("every open place was closed") };
-            self.groups.add(group, process);
+            self.groups.add(group, process, current.started);
             // The place among the groups is known when all sums are.
             process.group = group;
             placements.push(placement);
         }
+        if let Some(ended) = &sample.ended {
+            let first_ticks = self.first_ticks;
+            self.add_ended(ended, &current, &Interval { at: sample.at, seconds: interval_s, first_ticks });
+        }
         self.previous = current;
         self.machine = now;
+        self.first_ticks = self.first_ticks.or(sample.machine.uptime_ticks);
 
-        let (groups, places) = self.groups.finish();
+        let (groups, places) = self.groups.finish(sample.ended.is_some() && interval_s.is_some());
         for process in &mut processes {
             process.group = places[process.group];
         }

@@ -73,6 +73,13 @@ pub struct Group {
     /// How many of its processes have a known PSS.
     #[serde(default)]
     pub pss_processes: u32,
+    /// Processes that started in the interval, with those that ended in it again; `None` where that is not known.
+    #[serde(default)]
+    pub started: Option<u32>,
+    /// Processes that ended in the interval. They are not among `processes`, but in `cpu_ratio`. `None` where they are not
+    /// seen.
+    #[serde(default)]
+    pub ended: Option<u32>,
 }
 
 impl Group {
@@ -87,6 +94,8 @@ impl Group {
             memory: Memory::ZERO,
             footprint_bytes: Some(0),
             pss_processes: 0,
+            started: None,
+            ended: None,
         }
     }
 

@@ -69,9 +69,9 @@ pub struct ProcessSample {
     pub own_pid: Option<u32>,
     /// CPU time of this process.
     pub own_cpu: Duration,
-    /// Processes that ended since the previous pass, in the order in which they were gone. Only the kernel's events know
-    /// them; see `ended_unknown`.
-    pub ended: Vec<EndedReading>,
+    /// Processes that ended since the previous pass, in the order in which they were gone; `None` where they are not seen,
+    /// see `ended_unknown`.
+    pub ended: Option<Vec<EndedReading>>,
     /// Processes that ended and found no room in the ring of events.
     pub ended_lost: u64,
     /// Why processes that end between two passes are not seen; `None` while they are, or until that is known.

@@ -10,12 +10,8 @@ use crate::collect::php::btf::{KernelTypes, Structure};
 /// The first structure or member that this kernel does not have.
 pub(super) fn task_layout(types: &KernelTypes) -> Result<TaskLayout, &'static str> {
     let structure = |name: &'static str| types.structure(name).ok_or(name);
-    let [task, signal, memory, credentials] = [
-        structure("task_struct")?,
-        structure("signal_struct")?,
-        structure("mm_struct")?,
-        structure("cred")?,
-    ];
+    let [task, signal, memory, credentials] =
+        [structure("task_struct")?, structure("signal_struct")?, structure("mm_struct")?, structure("cred")?];
     let offset = |of: Structure<'_>, member: &'static str| of.offset(member).ok_or(member);
     let (memory_pages, memory_pages_stride) = page_counters(memory).ok_or("rss_stat")?;
     Ok(TaskLayout {

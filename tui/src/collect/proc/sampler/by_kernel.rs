@@ -19,6 +19,8 @@ use crate::collect::{
 const PASSES_PER_LISTING: usize = 60;
 /// Pages between two readings of this process's memory that are believed.
 const PAGES_APART: u64 = 4096;
+/// Bytes of /proc/PID/comm at most (`proc_task_name` in the kernel's fs/proc/array.c).
+const COMM_FILE_BYTES: usize = 64;
 /// Most ended processes that one sample holds.
 const MAX_ENDED: usize = 16_384;
 
@@ -118,7 +120,13 @@ impl Sampler {
             if let Some(tracked) = &mut tracked {
                 self.files.release(&mut tracked.descriptor);
             }
-            let (tracked, reading) = self.recognise(self.stat_of(record), None, tracked, pass);
+            let mut stat = self.stat_of(record);
+            let mut name = [0; COMM_FILE_BYTES];
+            if stat.kernel_thread {
+                let known = tracked.as_ref().filter(|tracked| tracked.start_ticks == stat.start_ticks);
+                stat.comm = self.kernel_thread_name(pid, known.map(|known| &*known.comm), &mut name, stat.comm);
+            }
+            let (tracked, reading) = self.recognise(stat, None, tracked, pass);
             sample.processes.push(reading);
             self.next.push(tracked);
         }
@@ -133,7 +141,8 @@ impl Sampler {
     /// Ends a pass: what has ended meanwhile, and after the last pass by /proc/PID/stat the readings to go on from.
     pub(super) fn join_kernel(&mut self, sample: &mut ProcessSample) {
         let Some(mut kernel) = self.kernel.take() else { return };
-        if kernel.joining {
+        let joining = std::mem::take(&mut kernel.joining);
+        if joining {
             match kernel.tasks.read() {
                 Ok(records) => {
                     for reading in &mut sample.processes {
@@ -143,7 +152,6 @@ impl Sampler {
                             reading.cpu_base = seen.cpu;
                         }
                     }
-                    kernel.joining = false;
                     self.pids = Vec::new();
                 }
                 Err(error) => {
@@ -152,14 +160,19 @@ impl Sampler {
                 }
             }
         }
-        sample.ended_lost = kernel.tasks.take_lost();
+        let mut lost = kernel.tasks.take_lost();
+        let mut all = Vec::new();
         kernel.tasks.take_ended(|ended| {
-            if sample.ended.len() < MAX_ENDED {
-                sample.ended.push(self.ended(ended));
+            if all.len() < MAX_ENDED {
+                all.push(self.ended(ended));
             } else {
-                sample.ended_lost += 1;
+                lost += 1;
             }
         });
+        // What came before this program's first own pass is not whole.
+        if !joining {
+            (sample.ended, sample.ended_lost) = (Some(all), lost);
+        }
         self.kernel = Some(kernel);
     }
 
@@ -181,6 +194,21 @@ impl Sampler {
             rss_pages: own * resident.into_iter().map(pages).fold(0, u64::saturating_add),
             swap_bytes: Some(own * pages(record.swap_pages).saturating_mul(self.page_bytes)),
         }
+    }
+
+    /// /proc shows more of the names of the kernel's own threads than the 15 bytes of a task, and they stay as they are.
+    fn kernel_thread_name<'a>(
+        &mut self,
+        pid: u32,
+        known: Option<&[u8]>,
+        into: &'a mut [u8; COMM_FILE_BYTES],
+        short: &'a [u8],
+    ) -> &'a [u8] {
+        let Some(name) = known.or_else(|| self.files.read(pid, "comm")) else { return short };
+        let name = name.strip_suffix(b"\n").unwrap_or(name);
+        let length = name.len().min(into.len());
+        into[..length].copy_from_slice(&name[..length]);
+        &into[..length]
     }
 
     /// As the kernel rounds it for /proc/PID/stat (`nsec_to_clock_t`).

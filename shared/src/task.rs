@@ -45,7 +45,7 @@ pub struct TaskLayout {
     pub task_credentials: u32,
     /// `signal_struct.nr_threads`.
     pub signal_threads: u32,
-    /// `signal_struct.live`.
+    /// `signal_struct.live`: threads that have not begun to end.
     pub signal_live: u32,
     /// `signal_struct.sum_sched_runtime`: CPU time of threads that ended.
     pub signal_cpu_time: u32,
@@ -117,26 +117,26 @@ pub struct ProcessKey {
     pub pid: u64,
 }
 
-/// A process that ended, with all its CPU time. Only the first bytes of `arguments` travel: see [`EndedProcess::HEAD`].
+/// A process that ended, with its CPU time. Only the first bytes of `arguments` travel: see [`EndedProcess::HEAD`].
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EndedProcess {
     /// Start time after boot.
     pub start_ns: u64,
-    /// CPU time of all its threads.
+    /// CPU time of all its threads, but for the last of the kernel's work of ending it.
     pub cpu_ns: u64,
     /// Process id.
     pub pid: u32,
-    /// Parent's process id when it ended, if `noted`.
+    /// Parent's process id when it ended.
     pub parent: u32,
-    /// Effective user when it ended, if `noted`.
+    /// Effective user when it ended.
     pub user: u32,
     /// `task_struct.flags`.
     pub flags: u32,
     /// Bytes of `arguments` that hold the command line, cut where it is longer; 0 when it made no `exec` that was seen.
     pub arguments_length: u32,
-    /// 1 when its end was seen, and with it its parent and user.
-    pub noted: u32,
+    /// Not used.
+    pub reserved: u32,
     /// Name of its first thread.
     pub comm: [u8; COMM_BYTES],
     /// Arguments, each with a NUL behind it.
@@ -148,6 +148,21 @@ impl EndedProcess {
     pub const HEAD: usize = size_of::<Self>() - ARGUMENT_BYTES;
 }
 
+/// The last word on a process that ended. It is told from [`EndedProcess`] by its length.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FreedProcess {
+    /// Start time after boot.
+    pub start_ns: u64,
+    /// CPU time of all its threads, the work of ending it included.
+    pub cpu_ns: u64,
+    /// Process id.
+    pub pid: u32,
+    /// Not used.
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<FreedProcess>() == 24);
 const _: () = assert!(size_of::<TaskLayout>() == 88);
 const _: () = assert!(size_of::<TaskHead>() == 16);
 const _: () = assert!(size_of::<ProcessRecord>() == 96);

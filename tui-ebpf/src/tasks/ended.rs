@@ -1,7 +1,5 @@
-//! Processes that end: what is known of them before they are gone, and all their CPU time when they are.
-//!
-//! `sched_process_free` has the exact sum of all threads, the time of ending included, but neither the parent nor the
-//! command line any more; those are noted at `exec` and `exit`.
+//! Processes that end: what is known of them then. The command line is gone by that time in most kernels; it is noted at
+//! `exec`.
 
 use core::{ptr, slice};
 
@@ -12,11 +10,11 @@ use aya_ebpf::{
     maps::{Array, LruHashMap, PerCpuArray, RingBuf},
     programs::RawTracePointContext,
 };
-use tusktop_shared::{ARGUMENT_BYTES, ENDED_RING_BYTES, EndedProcess, ProcessKey};
+use tusktop_shared::{ARGUMENT_BYTES, ENDED_RING_BYTES, EndedProcess, FreedProcess, ProcessKey};
 
 use crate::kernel::{fetch, long, offset, pointer, word};
 
-/// Processes that did an `exec` or are ending. Those that live long give way.
+/// Processes that did an `exec`. Those that live long give way.
 #[map]
 static NOTED: LruHashMap<ProcessKey, EndedProcess> = LruHashMap::with_max_entries(4096, 0);
 
@@ -48,41 +46,34 @@ pub fn task_exec(context: RawTracePointContext) -> i32 {
     0
 }
 
-/// A thread ends; with the last thread the process: `sched_process_exit(task)`.
+/// A thread ends; with the last thread the process: `sched_process_exit(task)`. Until its parent takes note, passes meet
+/// it as a zombie.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn task_exit(context: RawTracePointContext) -> i32 {
     let task: *const u8 = context.arg(0);
-    // The kernel counts down before it comes here.
-    if word(pointer(task, offset!(task_signal)), offset!(signal_live)) != 0 {
+    let signal = pointer(task, offset!(task_signal));
+    // The kernel counts down before it comes here. Where two threads end at once, both may be told: user space knows the
+    // process by then.
+    if word(signal, offset!(signal_live)) != 0 {
         return 0;
     }
-    // Any thread may be the last; what identifies the process, and its parent, are those of the first.
+    // Any thread may be the last; what identifies the process, and its parent, are those of the first, which waits for it.
     let first = pointer(task, offset!(task_leader));
-    let Some(noted) = note(&key(first)) else { return 0 };
-    noted.parent = word(pointer(first, offset!(task_parent)), offset!(task_tgid));
-    noted.user = word(pointer(task, offset!(task_credentials)), offset!(credentials_user));
-    noted.noted = 1;
-    0
-}
-
-/// The last of a thread is released, some milliseconds after its parent was told: `sched_process_free(task)`.
-#[raw_tracepoint(tracepoint = "sched_process_free")]
-pub fn task_free(context: RawTracePointContext) -> i32 {
-    let task: *const u8 = context.arg(0);
-    let key = key(task);
-    if word(task, offset!(task_pid)) as u64 != key.pid {
-        return 0;
-    }
+    let key = key(first);
     let Some(noted) = note(&key) else {
         lose();
         return 0;
     };
     noted.start_ns = key.start_ns;
     noted.pid = key.pid as u32;
-    // By now it includes the first thread, which is the last to be released.
-    noted.cpu_ns = long(pointer(task, offset!(task_signal)), offset!(signal_cpu_time));
+    noted.parent = word(pointer(first, offset!(task_parent)), offset!(task_tgid));
+    noted.user = word(pointer(task, offset!(task_credentials)), offset!(credentials_user));
     noted.flags = word(task, offset!(task_flags));
-    fetch(task, offset!(task_comm), &mut noted.comm);
+    noted.cpu_ns = long(task, offset!(task_cpu_time)).wrapping_add(long(signal, offset!(signal_cpu_time)));
+    if first != task {
+        noted.cpu_ns = noted.cpu_ns.wrapping_add(long(first, offset!(task_cpu_time)));
+    }
+    fetch(first, offset!(task_comm), &mut noted.comm);
     let length = EndedProcess::HEAD + (noted.arguments_length as usize & (ARGUMENT_BYTES - 1));
     // SAFETY: the entry is initialised and longer than what is read of it.
     let bytes = unsafe { slice::from_raw_parts(ptr::from_mut(noted).cast::<u8>(), length) };
@@ -90,6 +81,28 @@ pub fn task_free(context: RawTracePointContext) -> i32 {
         lose();
     }
     let _ = NOTED.remove(&key);
+    0
+}
+
+/// The last of a thread is let go, some milliseconds after its parent was told: `sched_process_free(task)`. By then the sum
+/// of a process includes its first thread, which is the last to be released, and all the work of ending: since Linux 6.16
+/// `sched_process_exit` comes before memory is given back, which can be dearer than all that a short process did.
+#[raw_tracepoint(tracepoint = "sched_process_free")]
+pub fn task_free(context: RawTracePointContext) -> i32 {
+    let task: *const u8 = context.arg(0);
+    let key = key(task);
+    if u64::from(word(task, offset!(task_pid))) != key.pid {
+        return 0;
+    }
+    let freed = FreedProcess {
+        start_ns: key.start_ns,
+        cpu_ns: long(pointer(task, offset!(task_signal)), offset!(signal_cpu_time)),
+        pid: key.pid as u32,
+        reserved: 0,
+    };
+    if ENDED.output::<FreedProcess>(freed, u64::from(BPF_RB_NO_WAKEUP)).is_err() {
+        lose();
+    }
     0
 }
 

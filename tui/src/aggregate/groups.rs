@@ -51,22 +51,24 @@ impl Groups {
         &self.slots[id].name
     }
 
-    /// Adds a process to the sums of its group; `started` when it is new since the sample before.
-    pub fn add(&mut self, id: GroupId, process: &Process, started: bool) {
-        let group = &mut self.slots[id];
-        group.add(process);
-        if started {
-            *group.started.get_or_insert(0) += 1;
-        }
+    /// Adds a process to the sums of its group.
+    pub fn add(&mut self, id: GroupId, process: &Process) {
+        self.slots[id].add(process);
     }
 
-    /// Adds a process that ended, with its CPU in cores since it was seen last; `started` when it never was.
-    pub fn add_ended(&mut self, id: GroupId, cpu_ratio: Option<f64>, started: bool) {
+    /// Counts a process that is new since the sample before.
+    pub fn add_started(&mut self, id: GroupId) {
+        *self.slots[id].started.get_or_insert(0) += 1;
+    }
+
+    /// Counts a process that ended.
+    pub fn add_ended(&mut self, id: GroupId) {
+        *self.slots[id].ended.get_or_insert(0) += 1;
+    }
+
+    /// Adds CPU in cores that is not that of a process in the sums.
+    pub fn add_used(&mut self, id: GroupId, cpu_ratio: Option<f64>) {
         let group = &mut self.slots[id];
-        *group.ended.get_or_insert(0) += 1;
-        if started {
-            *group.started.get_or_insert(0) += 1;
-        }
         if let Some(ratio) = cpu_ratio {
             group.cpu_ratio = Some(group.cpu_ratio.unwrap_or(0.0) + ratio);
         }
@@ -80,7 +82,8 @@ impl Groups {
             slot.started = counted.then(|| slot.started.unwrap_or(0));
             slot.ended = counted.then(|| slot.ended.unwrap_or(0));
         }
-        let is_used = |slot: &Group| slot.processes > 0 || slot.ended.is_some_and(|ended| ended > 0);
+        let has_used = |slot: &Group| slot.cpu_ratio.is_some_and(|ratio| ratio > 0.0);
+        let is_used = |slot: &Group| slot.processes > 0 || slot.ended.is_some_and(|ended| ended > 0) || has_used(slot);
         let mut order: Vec<GroupId> = (0..self.slots.len()).filter(|&id| is_used(&self.slots[id])).collect();
         order.sort_unstable_by(|&a, &b| self.slots[a].order().cmp(&self.slots[b].order()));
         let mut places = vec![usize::MAX; self.slots.len()];

@@ -73,6 +73,8 @@ struct Previous {
     place: Place,
     /// It is new since the sample before.
     started: bool,
+    /// That it ended was counted; what is left is a zombie.
+    ended: bool,
 }
 
 /// Where a process is.
@@ -200,7 +202,8 @@ impl ProcessAggregate {
                     self.keep_gone(gone, now);
                     None
                 }
-                None => None,
+                // It may have ended before any pass met it, and be a zombie now.
+                None => self.take_back(reading.pid, reading.start_ticks),
             };
             let started = known.is_none() && born_after.is_some_and(|uptime| reading.start_ticks > uptime);
             let (used, cpu) = match &known {
@@ -208,6 +211,7 @@ impl ProcessAggregate {
                 None => (started.then_some(reading.cpu), CpuBase::new(reading.cpu_base)),
             };
             let cpu_ratio = used.zip(interval_s).map(|(used, seconds)| used.as_secs_f64() / seconds);
+            let ended = known.as_ref().is_some_and(|known| known.ended);
             let place = match known {
                 Some(known) if Arc::ptr_eq(&known.details, &reading.details) => known.place,
                 known => self.place(&reading.details, known.map(|known| known.place)),
@@ -222,6 +226,7 @@ impl ProcessAggregate {
                 details: Arc::clone(&reading.details),
                 place,
                 started,
+                ended,
             });
         }
         for gone in previous {
@@ -233,14 +238,17 @@ impl ProcessAggregate {
         let mut placements = Vec::with_capacity(current.len());
         for (process, current) in processes.iter_mut().zip(&current) {
             let Place::In { group, placement } = current.place else { unreachable!("every open place was closed") };
-            self.groups.add(group, process, current.started);
+            self.groups.add(group, process);
+            if current.started {
+                self.groups.add_started(group);
+            }
             // The place among the groups is known when all sums are.
             process.group = group;
             placements.push(placement);
         }
         if let Some(ended) = &sample.ended {
             let first_ticks = self.first_ticks;
-            self.add_ended(ended, &current, &Interval { at: sample.at, seconds: interval_s, first_ticks });
+            self.add_ended(ended, &mut current, &Interval { at: sample.at, seconds: interval_s, first_ticks });
         }
         self.previous = current;
         self.machine = now;

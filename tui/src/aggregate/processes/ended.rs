@@ -7,19 +7,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Place, Placement, Previous, ProcessAggregate};
+use super::{CpuBase, Place, Placement, Previous, ProcessAggregate};
 use crate::{
     aggregate::groups::GroupId,
     collect::proc::{Details, EndedReading},
 };
 
-/// How long the end of a process that is no longer there is waited for. The kernel tells of it when it lets go of the
-/// last of the process, usually within 30 ms; some configurations put that off for 10 s (`CONFIG_RCU_LAZY`).
-const PATIENCE: Duration = Duration::from_secs(15);
-/// Most processes whose end is waited for.
+/// How long a process that is no longer there is kept. Its end was told before the pass that missed it, but the ring gives
+/// nothing out while an older event in it is still being written.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Most processes that are kept.
 const MAX_GONE: usize = 16_384;
 
-/// Processes that were not there any more, by pid.
+/// Processes that passes do not meet any more, by pid: those whose end was not told yet, and those whose end was told
+/// before any pass met them, which may come back as zombies.
 #[derive(Debug, Default)]
 pub(super) struct Gone(HashMap<u32, GoneProcess>);
 
@@ -32,23 +33,17 @@ struct GoneProcess {
 }
 
 impl Gone {
-    /// Keeps a process that the pass did not meet any more.
+    /// Keeps a process.
     pub fn keep(&mut self, process: Previous, group: &Arc<str>, now: Option<Instant>) {
         if let Some(since) = now.filter(|_| self.0.len() < MAX_GONE) {
             self.0.insert(process.pid, GoneProcess { process, group: Arc::clone(group), since });
         }
     }
 
-    /// Forgets those whose end was waited for in vain.
     fn expire(&mut self, now: Option<Instant>) {
         if let Some(now) = now {
             self.0.retain(|_, gone| now.saturating_duration_since(gone.since) < PATIENCE);
         }
-    }
-
-    #[cfg(test)]
-    pub fn len(&self) -> usize {
-        self.0.len()
     }
 }
 
@@ -72,57 +67,106 @@ pub(super) struct Interval {
 
 impl ProcessAggregate {
     /// Adds those that ended to their groups. `current` are the processes that the pass met, all of them in groups.
-    pub(super) fn add_ended(&mut self, ended: &[EndedReading], current: &[Previous], interval: &Interval) {
+    pub(super) fn add_ended(&mut self, ended: &[EndedReading], current: &mut [Previous], interval: &Interval) {
         // A parent that ends as well comes after its children.
         let mut met: HashMap<u32, Member> = HashMap::new();
-        for reading in ended.iter().rev() {
-            let pid = reading.details.pid;
-            let known = self.known(current, pid, Some(reading.start_ticks));
-            let (member, used, unseen) = match known {
-                Some((member, cpu)) => (member, cpu.until_end(reading.cpu), false),
-                None => {
-                    let parent = reading.ppid.and_then(|ppid| {
-                        met.get(&ppid)
-                            .cloned()
-                            .or_else(|| Some(self.known(current, ppid, None)?.0))
-                            .map(|it| (ppid, it))
-                    });
-                    let member = self.place_unseen(&reading.details, parent);
-                    // Of one that was there from the start and never met, nobody knows when it used its CPU.
-                    let born_since = interval.first_ticks.is_some_and(|first| reading.start_ticks >= first);
-                    (member, born_since.then_some(reading.cpu), true)
-                }
-            };
-            let ratio = used.zip(interval.seconds).map(|(used, seconds)| used.as_secs_f64() / seconds);
-            self.groups.add_ended(member.group, ratio, unseen);
-            met.insert(pid, member);
+        // Later words on a process come to one that is known by then.
+        for reading in ended.iter().rev().filter(|reading| reading.last.is_some()) {
+            self.add_end(reading, current, interval, &mut met);
         }
-        for reading in ended {
-            if self.gone.0.get(&reading.details.pid).is_some_and(|gone| gone.process.start_ticks == reading.start_ticks)
-            {
-                self.gone.0.remove(&reading.details.pid);
-            }
+        for reading in ended.iter().filter(|reading| reading.last.is_none()) {
+            self.add_end(reading, current, interval, &mut met);
         }
         self.gone.expire(interval.at);
     }
 
-    /// A process that a pass has met, with the CPU time that it had then.
-    fn known(&mut self, current: &[Previous], pid: u32, start_ticks: Option<u64>) -> Option<(Member, super::CpuBase)> {
+    fn add_end(
+        &mut self,
+        reading: &EndedReading,
+        current: &mut [Previous],
+        interval: &Interval,
+        met: &mut HashMap<u32, Member>,
+    ) {
+        let ratio = |used: Option<Duration>| Some(used?.as_secs_f64() / interval.seconds?);
+        if let Some((member, cpu, counted)) = self.known(current, reading.pid, Some(reading.start_ticks)) {
+            self.mark_ended(current, reading);
+            self.groups.add_used(member.group, ratio(cpu.until_end(reading.cpu)));
+            if !counted {
+                self.groups.add_ended(member.group);
+            }
+            met.insert(reading.pid, member);
+        } else if let Some(last) = &reading.last {
+            let parent = match met.get(&last.ppid) {
+                Some(parent) => Some(parent.clone()),
+                None => self.known(current, last.ppid, None).map(|(parent, ..)| parent),
+            };
+            let member = self.place_unseen(&last.details, parent.map(|parent| (last.ppid, parent)));
+            self.keep_ended(reading, last.ppid, &member, interval.at);
+            // Of one that was there from the start and never met, nobody knows when it used its CPU.
+            let born_since = interval.first_ticks.is_some_and(|first| reading.start_ticks >= first);
+            self.groups.add_used(member.group, ratio(born_since.then_some(reading.cpu)));
+            self.groups.add_ended(member.group);
+            self.groups.add_started(member.group);
+            met.insert(reading.pid, member);
+        }
+    }
+
+    /// A process that the pass met, or that is kept: where it is, its CPU time, and whether its end was counted.
+    fn known(&mut self, current: &[Previous], pid: u32, start_ticks: Option<u64>) -> Option<(Member, CpuBase, bool)> {
         let same = |process: &Previous| start_ticks.is_none_or(|ticks| ticks == process.start_ticks);
         let living = current.binary_search_by_key(&pid, |process| process.pid).ok().map(|at| &current[at]);
-        let (process, group) = match living.filter(|process| same(process)) {
+        let (process, name) = match living.filter(|process| same(process)) {
             Some(process) => (process, None),
             None => {
                 let gone = self.gone.0.get(&pid).filter(|gone| same(&gone.process))?;
                 (&gone.process, Some(&gone.group))
             }
         };
-        let Place::In { group: place, placement } = process.place else { return None };
-        let group = match group {
+        let Place::In { group, placement } = process.place else { return None };
+        let group = match name {
             Some(name) => self.groups.assign(name, self.rules.all()[placement.rule].name()),
-            None => place,
+            None => group,
         };
-        Some((Member { group, placement, details: Arc::clone(&process.details) }, process.cpu))
+        let member = Member { group, placement, details: Arc::clone(&process.details) };
+        Some((member, process.cpu, process.ended))
+    }
+
+    /// A zombie that later passes meet, and the last word on it, have no more to add than what comes after this.
+    fn mark_ended(&mut self, current: &mut [Previous], reading: &EndedReading) {
+        let same = |process: &&mut Previous| process.start_ticks == reading.start_ticks;
+        let living = current.binary_search_by_key(&reading.pid, |process| process.pid).ok();
+        let process = match living.map(|at| &mut current[at]).filter(same) {
+            Some(process) => Some(process),
+            None => self.gone.0.get_mut(&reading.pid).map(|gone| &mut gone.process).filter(same),
+        };
+        if let Some(process) = process {
+            (process.ended, process.cpu) = (true, CpuBase::new(reading.cpu));
+        }
+    }
+
+    /// Keeps a process that no pass has met: there may be a last word on it, or a zombie.
+    fn keep_ended(&mut self, reading: &EndedReading, ppid: u32, member: &Member, now: Option<Instant>) {
+        let process = Previous {
+            pid: reading.pid,
+            ppid,
+            start_ticks: reading.start_ticks,
+            cpu: CpuBase::new(reading.cpu),
+            details: Arc::clone(&member.details),
+            place: Place::In { group: member.group, placement: member.placement },
+            started: false,
+            ended: true,
+        };
+        self.gone.keep(process, self.groups.name(member.group), now);
+    }
+
+    /// A process that is there after all, in its group.
+    pub(super) fn take_back(&mut self, pid: u32, start_ticks: u64) -> Option<Previous> {
+        self.gone.0.get(&pid).filter(|gone| gone.process.start_ticks == start_ticks)?;
+        let GoneProcess { mut process, group: name, .. } = self.gone.0.remove(&pid)?;
+        if let Place::In { group, placement } = &mut process.place {
+            *group = self.groups.assign(&name, self.rules.all()[placement.rule].name());
+        }
+        Some(process)
     }
 
     /// Decides the group of a process that no pass has met, by what was noted of it and what its parent has.

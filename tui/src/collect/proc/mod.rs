@@ -112,16 +112,26 @@ pub struct ProcessReading {
     pub details: Arc<Details>,
 }
 
-/// A process that has ended.
+/// What is told of a process that ended.
 #[derive(Debug, Clone)]
 pub struct EndedReading {
-    /// Parent's process id when it ended; `None` when that was not seen.
-    pub ppid: Option<u32>,
+    /// Process id.
+    pub pid: u32,
     /// Start time after boot; with the pid it identifies the process.
     pub start_ticks: u64,
-    /// All CPU time of all its threads.
+    /// CPU time of all its threads, as far as it is known by then.
     pub cpu: Duration,
-    /// What was noted of it. Unit, container and cgroups were not.
+    /// What was noted when its last thread ended; `None` for the last word on its CPU time, which follows where the kernel
+    /// gives it.
+    pub last: Option<LastSight>,
+}
+
+/// What was noted of a process when its last thread ended.
+#[derive(Debug, Clone)]
+pub struct LastSight {
+    /// Parent's process id.
+    pub ppid: u32,
+    /// Names. Unit, container and cgroups were not noted.
     pub details: Details,
 }
 

@@ -5,14 +5,21 @@
 mod iterator;
 mod layout;
 
-use std::{io, os::fd::AsFd as _, os::fd::OwnedFd, path::Path};
+use std::{
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+    path::Path,
+    sync::Arc,
+};
 
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader,
     maps::{MapData, MapError, PerCpuArray, RingBuf},
     programs::{Iter, ProgramError, RawTracePoint},
 };
-use tusktop_shared::{ARGUMENT_BYTES, EndedProcess, ProcessRecord, RECORD_PROCESS, RECORD_THREAD, TaskHead};
+use tusktop_shared::{
+    ARGUMENT_BYTES, EndedProcess, FreedProcess, ProcessRecord, RECORD_PROCESS, RECORD_THREAD, TaskHead,
+};
 
 use self::layout::task_layout;
 use super::php::{
@@ -64,6 +71,8 @@ pub enum TasksError {
 /// The loaded programs. Everything is detached when it is dropped.
 pub struct Tasks {
     link: OwnedFd,
+    /// Why processes that end are not seen.
+    ends: Result<(), Arc<str>>,
     ended: RingBuf<MapData>,
     lost: PerCpuArray<MapData, u64>,
     lost_before: u64,
@@ -79,34 +88,34 @@ impl std::fmt::Debug for Tasks {
     }
 }
 
+/// What is told of a process that ends.
+#[derive(Debug, Clone, Copy)]
+pub enum End<'a> {
+    /// Its last thread ends.
+    Ended(&'a EndedProcess),
+    /// The kernel has let go of it. A kernel may keep this to itself for some.
+    Freed(FreedProcess),
+}
+
 impl Tasks {
-    /// Loads the programs; from now on processes that end are noted.
+    /// Loads the programs; from now on processes that end are noted, where [`Self::ends`] says so.
     ///
     /// # Errors
-    /// The kernel refuses, by rights or by features.
+    /// The kernel refuses the iterator, by rights or by features.
     pub fn load() -> Result<Self, TasksError> {
         let types = KernelTypes::open(Path::new(TYPES)).map_err(TasksError::Types)?;
         let layout = Wire(task_layout(&types).map_err(TasksError::Layout)?);
         drop(types);
         let mut ebpf = EbpfLoader::new().override_global("LAYOUT", &layout, true).load(OBJECT).map_err(refused)?;
-        for (name, tracepoint) in [
-            ("task_exec", "sched_process_exec"),
-            ("task_exit", "sched_process_exit"),
-            ("task_free", "sched_process_free"),
-        ] {
-            let program: &mut RawTracePoint = program(&mut ebpf, name)?;
-            program
-                .load()
-                .and_then(|()| program.attach(tracepoint))
-                .map_err(|source| TasksError::Program { name, source })?;
-        }
-        let name = "tasks";
         let types = Btf::from_sys_fs().map_err(|error| TasksError::Types(io::Error::other(error)))?;
+        let ends = follow_ends(&mut ebpf).map_err(|error| Arc::from(error.to_string()));
+        let name = "tasks";
         let iterator: &mut Iter = program(&mut ebpf, name)?;
         iterator.load("task", &types).map_err(|source| TasksError::Program { name, source })?;
         let link = iterator::link(iterator.fd().map_err(|source| TasksError::Program { name, source })?.as_fd())?;
         Ok(Self {
             link,
+            ends,
             ended: map(&mut ebpf, "ENDED")?,
             lost: map(&mut ebpf, "LOST")?,
             lost_before: 0,
@@ -154,15 +163,27 @@ impl Tasks {
         &self.processes
     }
 
-    /// Hands over the processes that ended since the last call, each when it is gone for good, in that order.
-    pub fn take_ended(&mut self, mut take: impl FnMut(&EndedProcess)) {
+    /// Whether processes that end are seen; if not, why.
+    pub fn ends(&self) -> &Result<(), Arc<str>> {
+        &self.ends
+    }
+
+    /// Hands over what was told since the last call of processes that ended, in that order.
+    pub fn take_ended(&mut self, mut take: impl FnMut(End<'_>)) {
         while let Some(bytes) = self.ended.next() {
+            if bytes.len() == size_of::<FreedProcess>() {
+                if let Some(freed) = wire::read(&bytes) {
+                    take(End::Freed(freed));
+                }
+                continue;
+            }
+            // Arguments travel as far as there are any.
             let mut whole = [0; size_of::<EndedProcess>()];
             let length = bytes.len().min(whole.len());
             whole[..length].copy_from_slice(&bytes[..length]);
             if let Some(mut ended) = wire::read::<EndedProcess>(&whole) {
                 ended.arguments_length = ended.arguments_length.min(ARGUMENT_BYTES as u32);
-                take(&ended);
+                take(End::Ended(&ended));
             }
         }
     }
@@ -172,6 +193,19 @@ impl Tasks {
         let lost = self.lost.get(&0, 0).map_or(self.lost_before, |lost| lost.iter().sum());
         lost - std::mem::replace(&mut self.lost_before, lost)
     }
+}
+
+fn follow_ends(ebpf: &mut Ebpf) -> Result<(), TasksError> {
+    for (name, tracepoint) in
+        [("task_free", "sched_process_free"), ("task_exit", "sched_process_exit"), ("task_exec", "sched_process_exec")]
+    {
+        let program: &mut RawTracePoint = program(ebpf, name)?;
+        program
+            .load()
+            .and_then(|()| program.attach(tracepoint))
+            .map_err(|source| TasksError::Program { name, source })?;
+    }
+    Ok(())
 }
 
 /// Reads whole records; gives the number of bytes that are left.

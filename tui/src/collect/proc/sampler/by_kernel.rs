@@ -8,11 +8,11 @@ use tusktop_shared::{EndedProcess, ProcessRecord};
 use super::{Pass, Sampler, Tracked};
 use crate::collect::{
     proc::{
-        Details, EndedReading, ProcessSample,
+        Details, EndedReading, LastSight, ProcessSample,
         details::{command_line, text},
         stat::{PF_KTHREAD, Stat},
     },
-    tasks::{Tasks, TasksError},
+    tasks::{End, Tasks, TasksError},
 };
 
 /// Passes after which /proc is listed to see whether it shows what the iterator does not.
@@ -169,9 +169,11 @@ impl Sampler {
                 lost += 1;
             }
         });
-        // What came before this program's first own pass is not whole.
-        if !joining {
-            (sample.ended, sample.ended_lost) = (Some(all), lost);
+        match kernel.tasks.ends() {
+            // What came before the first pass by the iterator is not whole.
+            Ok(()) if joining => {}
+            Ok(()) => (sample.ended, sample.ended_lost) = (Some(all), lost),
+            Err(why) => sample.ended_unknown = Some(Arc::clone(why)),
         }
         self.kernel = Some(kernel);
     }
@@ -216,27 +218,29 @@ impl Sampler {
         ns / (1_000_000_000 / self.ticks_per_second.clamp(1, 1_000_000_000))
     }
 
-    fn ended(&mut self, ended: &EndedProcess) -> EndedReading {
-        let start_ticks = self.ticks(ended.start_ns);
+    fn ended(&mut self, end: End<'_>) -> EndedReading {
+        let (pid, start_ns, cpu_ns, last) = match end {
+            End::Ended(ended) => (ended.pid, ended.start_ns, ended.cpu_ns, Some(self.last_sight(ended))),
+            End::Freed(freed) => (freed.pid, freed.start_ns, freed.cpu_ns, None),
+        };
+        EndedReading { pid, start_ticks: self.ticks(start_ns), cpu: Duration::from_nanos(cpu_ns), last }
+    }
+
+    fn last_sight(&mut self, ended: &EndedProcess) -> LastSight {
         let (exe, cmdline) = command_line(&ended.arguments[..ended.arguments_length as usize]);
-        let noted = ended.noted != 0;
-        EndedReading {
-            ppid: noted.then_some(ended.parent),
-            start_ticks,
-            cpu: Duration::from_nanos(ended.cpu_ns),
-            details: Details {
-                pid: ended.pid,
-                comm: text(until_nul(&ended.comm)).into(),
-                exe,
-                cmdline,
-                user: if noted { self.files.user_name(ended.user) } else { "?".into() },
-                unit: None,
-                container: None,
-                cgroups: Arc::default(),
-                kernel_thread: u64::from(ended.flags) & PF_KTHREAD != 0,
-                started_at: self.started_at(start_ticks),
-            },
-        }
+        let details = Details {
+            pid: ended.pid,
+            comm: text(until_nul(&ended.comm)).into(),
+            exe,
+            cmdline,
+            user: self.files.user_name(ended.user),
+            unit: None,
+            container: None,
+            cgroups: Arc::default(),
+            kernel_thread: u64::from(ended.flags) & PF_KTHREAD != 0,
+            started_at: self.started_at(self.ticks(ended.start_ns)),
+        };
+        LastSight { ppid: ended.parent, details }
     }
 }
 

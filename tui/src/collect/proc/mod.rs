@@ -28,6 +28,7 @@ use super::{
     Sample, Tick,
     tasks::{Tasks, TasksError},
 };
+use crate::rights;
 
 /// The sampler cannot read the proc root at all. A single unreadable process is no error.
 #[derive(Debug, thiserror::Error)]
@@ -161,9 +162,10 @@ pub fn spawn(options: &Options, samples: mpsc::Sender<Sample>) -> Result<mpsc::S
     let mut sampler = Sampler::open(&options.root, &options.passwd, Timestamp::now())?;
     let (ticks, mut asked) = mpsc::channel::<Tick>(1);
     // The first passes are read from /proc: nobody waits for the programs.
-    let mut loading = if options.kernel { Some(load()?) } else { None };
+    let (wanted, permitted) = (options.kernel, rights::missing_for_php().is_empty());
+    let mut loading = if wanted && permitted { Some(load()?) } else { None };
     let run = move || {
-        let mut unknown = None;
+        let mut unknown = (wanted && !permitted).then(|| Arc::from("that needs the rights of root"));
         while let Some(tick) = asked.blocking_recv() {
             if let Some(loaded) = loading.as_ref().and_then(|loading| loading.try_recv().ok()) {
                 loading = None;

@@ -1,6 +1,8 @@
 //! The pass by the kernel's task iterator says what /proc says, and processes that live between two passes count. On the
 //! real kernel, as root.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
+
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     process::{Child, Command, Stdio},
@@ -162,25 +164,28 @@ fn the_iterator_says_what_proc_says() {
 struct Shell {
     running: Running,
     output: BufReader<std::process::ChildStdout>,
-    folder: tempfile::TempDir,
+    program: std::path::PathBuf,
+    _folder: tempfile::TempDir,
 }
 
 impl Shell {
-    /// `program` gets the name tusktop-short.
-    fn start(program: &str) -> Self {
+    /// `program` gets the name tusktop-NAME, so that nothing else is in its group.
+    fn start(program: &str, name: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::copy("/bin/sh", folder.path().join("tusktop-shell")).unwrap();
-        std::fs::copy(program, folder.path().join("tusktop-short")).unwrap();
+        let program_here = folder.path().join(format!("tusktop-{name}"));
+        std::fs::copy(program, &program_here).unwrap();
         let mut running = run(folder.path().join("tusktop-shell").to_str().unwrap(), &[]);
         let output = BufReader::new(running.0.stdout.take().unwrap());
-        Self { running, output, folder }
+        Self { running, output, program: program_here, _folder: folder }
     }
 
-    /// Runs tusktop-short as often, one after the other.
+    /// Runs the program as often, one after the other.
     fn repeat(&mut self, times: u32, arguments: &str) {
-        let program = self.folder.path().join("tusktop-short");
-        let command =
-            format!("n=0; while [ $n -lt {times} ]; do {} {arguments}; n=$((n+1)); done; echo done", program.display());
+        let command = format!(
+            "n=0; while [ $n -lt {times} ]; do {} {arguments}; n=$((n+1)); done; echo done",
+            self.program.display()
+        );
         writeln!(self.running.0.stdin.as_mut().unwrap(), "{command}").unwrap();
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
@@ -265,7 +270,7 @@ fn the_first_readings_of_the_iterator_go_on_where_proc_ended() {
 #[ignore = "needs root"]
 fn what_lived_between_two_passes_counts_with_its_cpu() {
     let mut watch = Watch::start();
-    let mut shell = Shell::start("/bin/sh");
+    let mut shell = Shell::start("/bin/sh", "burn");
     watch.tick();
     let pid = shell.running.0.id();
     let before = children_cpu(pid);
@@ -273,7 +278,7 @@ fn what_lived_between_two_passes_counts_with_its_cpu() {
     let used = children_cpu(pid) - before;
     assert!(used > 0.4, "the test has to burn something: {used}");
     let enough = |seconds: f64, ended| ended >= 200 && seconds >= used * 0.95;
-    let (seconds, started, ended) = watch.until("short of root", enough);
+    let (seconds, started, ended) = watch.until("burn of root", enough);
     assert_eq!((started, ended), (200, 200));
     assert!(seconds <= used * 1.05, "{seconds} seen, {used} used");
 }
@@ -282,10 +287,10 @@ fn what_lived_between_two_passes_counts_with_its_cpu() {
 #[ignore = "needs root"]
 fn none_of_many_starts_is_lost() {
     let mut watch = Watch::start();
-    let mut shell = Shell::start("/bin/true");
+    let mut shell = Shell::start("/bin/true", "start");
     watch.tick();
     shell.repeat(1000, "");
-    let (_, started, ended) = watch.until("short of root", |_, ended| ended >= 1000);
+    let (_, started, ended) = watch.until("start of root", |_, ended| ended >= 1000);
     assert_eq!((started, ended), (1000, 1000));
 }
 
@@ -293,9 +298,9 @@ fn none_of_many_starts_is_lost() {
 #[ignore = "needs root"]
 fn forks_without_exec_count_too() {
     let mut watch = Watch::start();
-    let mut shell = Shell::start("/bin/sh");
+    let mut shell = Shell::start("/bin/sh", "fork");
     // A copy of the shell, and a copy of that one; all end before the next pass.
     shell.repeat(20, "-c '(read x; (read x); true) </dev/null; true'");
-    let (_, started, ended) = watch.until("short of root", |_, ended| ended >= 60);
+    let (_, started, ended) = watch.until("fork of root", |_, ended| ended >= 60);
     assert_eq!((started, ended), (60, 60));
 }

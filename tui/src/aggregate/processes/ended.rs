@@ -2,7 +2,7 @@
 //! of their groups.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,10 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Most processes that are kept.
 const MAX_GONE: usize = 16_384;
 
-/// Processes that passes do not meet any more, by pid: those whose end was not told yet, and those whose end was told
+/// Processes that passes do not meet any more, by pid and start time: those whose end was not told yet, and those whose end was told
 /// before any pass met them, which may come back as zombies.
 #[derive(Debug, Default)]
-pub(super) struct Gone(HashMap<u32, GoneProcess>);
+pub(super) struct Gone(BTreeMap<(u32, u64), GoneProcess>);
 
 #[derive(Debug)]
 struct GoneProcess {
@@ -36,7 +36,15 @@ impl Gone {
     /// Keeps a process.
     pub fn keep(&mut self, process: Previous, group: &Arc<str>, now: Option<Instant>) {
         if let Some(since) = now.filter(|_| self.0.len() < MAX_GONE) {
-            self.0.insert(process.pid, GoneProcess { process, group: Arc::clone(group), since });
+            self.0.insert((process.pid, process.start_ticks), GoneProcess { process, group: Arc::clone(group), since });
+        }
+    }
+
+    /// The process of a pid with this start time, or the newest.
+    fn find(&self, pid: u32, start_ticks: Option<u64>) -> Option<&GoneProcess> {
+        match start_ticks {
+            Some(start_ticks) => self.0.get(&(pid, start_ticks)),
+            None => self.0.range((pid, 0)..=(pid, u64::MAX)).next_back().map(|(_, gone)| gone),
         }
     }
 
@@ -118,7 +126,7 @@ impl ProcessAggregate {
         let (process, name) = match living.filter(|process| same(process)) {
             Some(process) => (process, None),
             None => {
-                let gone = self.gone.0.get(&pid).filter(|gone| same(&gone.process))?;
+                let gone = self.gone.find(pid, start_ticks)?;
                 (&gone.process, Some(&gone.group))
             }
         };
@@ -137,7 +145,7 @@ impl ProcessAggregate {
         let living = current.binary_search_by_key(&reading.pid, |process| process.pid).ok();
         let process = match living.map(|at| &mut current[at]).filter(same) {
             Some(process) => Some(process),
-            None => self.gone.0.get_mut(&reading.pid).map(|gone| &mut gone.process).filter(same),
+            None => self.gone.0.get_mut(&(reading.pid, reading.start_ticks)).map(|gone| &mut gone.process),
         };
         if let Some(process) = process {
             (process.ended, process.cpu) = (true, CpuBase::new(reading.cpu));
@@ -161,8 +169,7 @@ impl ProcessAggregate {
 
     /// A process that is there after all, in its group.
     pub(super) fn take_back(&mut self, pid: u32, start_ticks: u64) -> Option<Previous> {
-        self.gone.0.get(&pid).filter(|gone| gone.process.start_ticks == start_ticks)?;
-        let GoneProcess { mut process, group: name, .. } = self.gone.0.remove(&pid)?;
+        let GoneProcess { mut process, group: name, .. } = self.gone.0.remove(&(pid, start_ticks))?;
         if let Place::In { group, placement } = &mut process.place {
             *group = self.groups.assign(&name, self.rules.all()[placement.rule].name());
         }
@@ -199,3 +206,7 @@ impl ProcessAggregate {
         Member { group, placement, details: Arc::new(details) }
     }
 }
+
+#[cfg(test)]
+#[path = "ended_tests.rs"]
+mod tests;

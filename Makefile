@@ -25,7 +25,7 @@ bench: build
 
 ebpf:
 	$(SUDO) .ci/packages ebpf
-	tui-ebpf/build.sh tui/bpf/tusktop.bpf.o
+	tui-ebpf/build.sh tui/bpf
 
 screenshots: build
 	$(SUDO) .ci/packages screenshots

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# tui-ebpf/build.sh OBJECT: builds the BPF programs from source and writes them to OBJECT.
+# tui-ebpf/build.sh FOLDER: builds the BPF programs from source and writes tusktop.bpf.o and tasks.bpf.o there.
 # tui-ebpf/build.sh --clippy: checks them with clippy, warnings as errors.
 #
 # The compiler is Debian's rustc-web with LLVM 22 (.ci/packages ebpf), because a BPF target needs the source of `core`
@@ -55,11 +55,14 @@ case ${1:-} in
         ;;
     ?*)
         linker=$(find_linker)
-        object=$(realpath -m "$1")
+        folder=$(realpath -m "$1")
+        mkdir -p "$folder"
         bpf_cargo build --quiet
-        mkdir -p "$(dirname "$object")"
-        cp "$target/ebpf/bpfel-unknown-none/release/tusktop" "$object"
-        echo "$object: $(stat -c %s "$object") bytes, sha256 $(sha256sum "$object" | cut -c 1-16)"
+        for name in tusktop tasks; do
+            object=$folder/$name.bpf.o
+            cp "$target/ebpf/bpfel-unknown-none/release/$name" "$object"
+            echo "$object: $(stat -c %s "$object") bytes, sha256 $(sha256sum "$object" | cut -c 1-16)"
+        done
         ;;
     *)
         sed -n '2,3s/^# //p' "$0" >&2

@@ -8,6 +8,7 @@ mod layout;
 mod operand;
 mod request;
 mod stack;
+mod task;
 
 pub use calls::{
     Argument, CALL_BUCKETS, CALL_FRAMES, CALL_REGIONS, CallFrame, CallKey, CallRegion, Calls, DURATION_BUCKETS, Hit,
@@ -30,6 +31,11 @@ pub use request::{
 pub use stack::{
     CLASS_BYTES, Count, CountKey, FILE_BYTES, FUNCTION_BYTES, FUNCTION_COMPILE, FUNCTION_EVAL, FUNCTION_INTERNAL,
     FUNCTION_USER, FunctionName, MAX_FRAMES, NO_FUNCTION, NOT_WALKED, OUTSIDE, STACK_TRUNCATED, Stack, Wait, mix,
+};
+
+pub use task::{
+    ARGUMENT_BYTES, COMM_BYTES, ENDED_RING_BYTES, EndedProcess, FreedProcess, ProcessKey, ProcessRecord,
+    RECORD_PROCESS, RECORD_THREAD, TaskHead, TaskLayout,
 };
 
 /// Counters that the BPF programs keep, one `u64` per CPU each. The numbers are indexes of the `STATS` map.

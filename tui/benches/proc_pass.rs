@@ -1,5 +1,6 @@
-//! What one pass over /proc costs with 2 000 sleeping processes: CPU time and allocations, of the sampler alone and with
-//! the snapshot. Run it with `cargo bench --bench proc_pass`.
+//! What one pass over 2 000 sleeping processes costs: CPU time and allocations, by /proc/PID/stat and by the kernel's task
+//! iterator in turn, the snapshot made of it, and the floor: the iterator read and thrown away. Run it as root with
+//! `cargo bench --bench proc_pass`; without rights the iterator is left out.
 #![expect(unsafe_code, reason = "counting allocations needs a global allocator")]
 #![expect(clippy::unwrap_used, reason = "a benchmark ends at the first surprise")]
 
@@ -17,6 +18,7 @@ use tusktop::{
     collect::{
         Tick,
         proc::{Options, PssOptions, Sampler},
+        tasks::Tasks,
     },
 };
 
@@ -67,45 +69,93 @@ fn main() -> std::io::Result<()> {
     for _ in 0..PROCESSES {
         sleepers.0.push(Command::new("sleep").arg("100000").stdin(Stdio::null()).stdout(Stdio::null()).spawn()?);
     }
-    // PSS has a budget of its own.
-    let options = Options { pss: PssOptions::off(), ..Options::default() };
-    let mut sampler = Sampler::with(&options, Timestamp::now()).unwrap();
-    let mut aggregate = Aggregate::default();
-    let (first_cpu, started) = (cpu(), Instant::now());
-    let sample = sampler.pass(Tick { at: Instant::now() });
-    let read = sample.processes.len();
-    let first = (cpu() - first_cpu, started.elapsed());
-    aggregate.update(Timestamp::now(), sample, PhpReading::Off);
-    for _ in 0..WARM_UP {
+    let mut out = std::io::stdout().lock();
+    let mut proc = Bench::new(None);
+    writeln!(out, "{} processes, {PASSES} passes each, in turn; CPU time", proc.processes)?;
+    writeln!(out, "first pass           {:>9.2?}  ({:.2?} on the clock)", proc.first.0, proc.first.1)?;
+    let (before, started) = (cpu(), Instant::now());
+    let mut kernel = match Tasks::load() {
+        Ok(tasks) => Some((Bench::new(Some(tasks)), Tasks::load().unwrap())),
+        Err(error) => {
+            writeln!(out, "no task iterator: {error}")?;
+            None
+        }
+    };
+    writeln!(out, "loading the iterator {:>9.2?}  ({:.2?} on the clock), twice", cpu() - before, started.elapsed())?;
+    let mut floor = Vec::new();
+    for _ in 0..PASSES {
+        proc.step();
+        if let Some((kernel, tasks)) = &mut kernel {
+            kernel.step();
+            let before = cpu();
+            tasks.read()?;
+            floor.push(cpu() - before);
+        }
+    }
+    proc.report(&mut out, "stat")?;
+    if let Some((mut kernel, _)) = kernel {
+        kernel.report(&mut out, "iterator")?;
+        report(&mut out, "floor", &mut floor, 0)?;
+    }
+    Ok(())
+}
+
+/// A sampler and what its passes took.
+struct Bench {
+    sampler: Sampler,
+    aggregate: Aggregate,
+    processes: usize,
+    first: (Duration, Duration),
+    passes: Vec<Duration>,
+    updates: Vec<Duration>,
+    pass_allocations: u64,
+    update_allocations: u64,
+}
+
+impl Bench {
+    fn new(tasks: Option<Tasks>) -> Self {
+        // PSS has a budget of its own.
+        let options = Options { pss: PssOptions::off(), ..Options::default() };
+        let mut sampler = Sampler::with(&options, Timestamp::now()).unwrap();
+        let mut aggregate = Aggregate::default();
+        let (cpu_before, started) = (cpu(), Instant::now());
         let sample = sampler.pass(Tick { at: Instant::now() });
+        let processes = sample.processes.len();
+        let first = (cpu() - cpu_before, started.elapsed());
         aggregate.update(Timestamp::now(), sample, PhpReading::Off);
+        if let Some(tasks) = tasks {
+            sampler.use_kernel(tasks).unwrap();
+        }
+        for _ in 0..WARM_UP {
+            let sample = sampler.pass(Tick { at: Instant::now() });
+            aggregate.update(Timestamp::now(), sample, PhpReading::Off);
+        }
+        let (passes, updates) = (Vec::new(), Vec::new());
+        Self { sampler, aggregate, processes, first, passes, updates, pass_allocations: 0, update_allocations: 0 }
     }
 
-    let (mut passes, mut updates) = (Vec::new(), Vec::new());
-    let (mut pass_allocations, mut update_allocations) = (0, 0);
-    for _ in 0..PASSES {
+    fn step(&mut self) {
         let (before, allocated) = (cpu(), ALLOCATIONS.load(Ordering::Relaxed));
-        let sample = sampler.pass(Tick { at: Instant::now() });
+        let sample = self.sampler.pass(Tick { at: Instant::now() });
         let (middle, allocated_middle) = (cpu(), ALLOCATIONS.load(Ordering::Relaxed));
-        let snapshot = aggregate.update(Timestamp::now(), sample, PhpReading::Off);
-        drop(snapshot);
-        passes.push(middle - before);
-        updates.push(cpu() - middle);
-        pass_allocations += allocated_middle - allocated;
-        update_allocations += ALLOCATIONS.load(Ordering::Relaxed) - allocated_middle;
+        drop(self.aggregate.update(Timestamp::now(), sample, PhpReading::Off));
+        self.passes.push(middle - before);
+        self.updates.push(cpu() - middle);
+        self.pass_allocations += allocated_middle - allocated;
+        self.update_allocations += ALLOCATIONS.load(Ordering::Relaxed) - allocated_middle;
     }
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{read} processes, {PASSES} passes; CPU time")?;
-    writeln!(out, "first pass       {:>9.2?}  ({:.2?} on the clock)", first.0, first.1)?;
-    let allocations = |count: u64| count / PASSES as u64;
-    report(&mut out, "later pass", &mut passes, allocations(pass_allocations))?;
-    report(&mut out, "snapshot", &mut updates, allocations(update_allocations))
+
+    fn report(&mut self, out: &mut impl std::io::Write, name: &str) -> std::io::Result<()> {
+        let each = |count: u64| count / PASSES as u64;
+        report(out, &format!("pass by {name}"), &mut self.passes, each(self.pass_allocations))?;
+        report(out, "  its snapshot", &mut self.updates, each(self.update_allocations))
+    }
 }
 
 fn report(out: &mut impl std::io::Write, name: &str, times: &mut [Duration], allocations: u64) -> std::io::Result<()> {
     times.sort_unstable();
     let (best, median, worst) = (times[0], times[times.len() / 2], times[times.len() - 1]);
-    writeln!(out, "{name:<16} {median:>9.2?}  ({best:.2?} to {worst:.2?}), {allocations} allocations each")
+    writeln!(out, "{name:<20} {median:>9.2?}  ({best:.2?} to {worst:.2?}), {allocations} allocations each")
 }
 
 fn cpu() -> Duration {

@@ -34,7 +34,7 @@ impl Clock {
     }
 
     fn with(proc: &FakeProc, pss: PssOptions) -> Self {
-        let options = proc::Options { root: proc.path(""), passwd: proc.path("passwd"), pss };
+        let options = proc::Options { root: proc.path(""), passwd: proc.path("passwd"), pss, kernel: false };
         let sampler = Sampler::with(&options, Timestamp::UNIX_EPOCH).unwrap();
         Self { sampler, aggregate: Aggregate::default(), start: Instant::now() }
     }

@@ -46,15 +46,45 @@ impl Groups {
         id
     }
 
+    /// The name of a group.
+    pub fn name(&self, id: GroupId) -> &Arc<str> {
+        &self.slots[id].name
+    }
+
     /// Adds a process to the sums of its group.
     pub fn add(&mut self, id: GroupId, process: &Process) {
         self.slots[id].add(process);
     }
 
+    /// Counts a process that is new since the sample before.
+    pub fn add_started(&mut self, id: GroupId) {
+        *self.slots[id].started.get_or_insert(0) += 1;
+    }
+
+    /// Counts a process that ended.
+    pub fn add_ended(&mut self, id: GroupId) {
+        *self.slots[id].ended.get_or_insert(0) += 1;
+    }
+
+    /// Adds CPU in cores that is not that of a process in the sums.
+    pub fn add_used(&mut self, id: GroupId, cpu_ratio: Option<f64>) {
+        let group = &mut self.slots[id];
+        if let Some(ratio) = cpu_ratio {
+            group.cpu_ratio = Some(group.cpu_ratio.unwrap_or(0.0) + ratio);
+        }
+    }
+
     /// Ends the tick: the groups, biggest memory first and then by name, and the place of each [`GroupId`] among them.
-    /// Groups without processes are forgotten.
-    pub fn finish(&mut self) -> (Vec<Group>, Vec<usize>) {
-        let mut order: Vec<GroupId> = (0..self.slots.len()).filter(|&id| self.slots[id].processes > 0).collect();
+    /// Groups that neither have processes nor had some that ended are forgotten. `counted` says whether all that started
+    /// and ended is known.
+    pub fn finish(&mut self, counted: bool) -> (Vec<Group>, Vec<usize>) {
+        for slot in &mut self.slots {
+            slot.started = counted.then(|| slot.started.unwrap_or(0));
+            slot.ended = counted.then(|| slot.ended.unwrap_or(0));
+        }
+        let has_used = |slot: &Group| slot.cpu_ratio.is_some_and(|ratio| ratio > 0.0);
+        let is_used = |slot: &Group| slot.processes > 0 || slot.ended.is_some_and(|ended| ended > 0) || has_used(slot);
+        let mut order: Vec<GroupId> = (0..self.slots.len()).filter(|&id| is_used(&self.slots[id])).collect();
         order.sort_unstable_by(|&a, &b| self.slots[a].order().cmp(&self.slots[b].order()));
         let mut places = vec![usize::MAX; self.slots.len()];
         let mut groups = Vec::with_capacity(order.len());

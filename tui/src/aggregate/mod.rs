@@ -2,6 +2,7 @@
 //! It reads no clock and no file; the same samples make the same snapshots.
 
 mod capacity;
+mod cpu;
 mod groups;
 mod notices;
 pub mod php;
@@ -21,7 +22,7 @@ use self::{
 pub use self::{groups::MAX_GROUPS, processes::Placement};
 use crate::{
     collect::{php::PhpSample, proc::ProcessSample},
-    model::{Cost, Group, Notice, Php, Process, SCHEMA, Scoreboard, Snapshot, System},
+    model::{Cost, Drops, Group, Notice, Php, Process, SCHEMA, Scoreboard, Snapshot, System},
 };
 
 /// What the PHP collector has to say about one interval.
@@ -107,7 +108,7 @@ impl Aggregate {
             processes: part.processes,
             cgroups: sample.cgroups,
             php: php.php,
-            drops: php.drops,
+            drops: Drops { events: php.drops.events + sample.ended_lost, ..php.drops },
             cost: Cost { cpu_ratio: part.own_cpu_ratio, rss_bytes: part.own_rss_bytes, ..php.cost },
             notices,
         }

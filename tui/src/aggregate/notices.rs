@@ -32,6 +32,10 @@ pub(super) fn of_processes(sample: &ProcessSample) -> Vec<Notice> {
             "",
         ));
     }
+    if let Some(why) = &sample.ended_unknown {
+        let text = format!("processes that start and end between two snapshots are not counted: {why}");
+        notices.push(notice(Level::Info, text, "tusktop doctor says what is missing"));
+    }
     let unread = sample.processes.iter().filter(|process| process.swap_bytes.is_none()).count();
     if unread > 0 {
         let text = format!("swap of {} could not be read", processes(u32::try_from(unread).unwrap_or(u32::MAX)));

@@ -1,8 +1,15 @@
 //! Readings of processes become the snapshot's processes and groups: this is where CPU rates come from.
 
-use std::{sync::Arc, time::Instant};
+mod ended;
 
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use self::ended::{Gone, Interval};
 use super::{
+    cpu::CpuBase,
     groups::{GroupId, Groups, MORE},
     rules::{RuleId, Rules},
 };
@@ -50,6 +57,10 @@ pub(super) struct ProcessAggregate {
     /// In order of pid, as samples are.
     previous: Vec<Previous>,
     machine: Option<PreviousMachine>,
+    /// Processes that were not met any more, and whose end was not told yet.
+    gone: Gone,
+    /// When the first sample was made, in ticks since boot.
+    first_ticks: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -57,9 +68,13 @@ struct Previous {
     pid: u32,
     ppid: u32,
     start_ticks: u64,
-    cpu_ticks: u64,
+    cpu: CpuBase,
     details: Arc<Details>,
     place: Place,
+    /// It is new since the sample before.
+    started: bool,
+    /// That it ended was counted; what is left is a zombie.
+    ended: bool,
 }
 
 /// Where a process is.
@@ -75,7 +90,7 @@ enum Place {
 struct PreviousMachine {
     at: Instant,
     cpu: Option<CpuTicks>,
-    own_cpu: std::time::Duration,
+    own_cpu: Duration,
     uptime_ticks: Option<u64>,
 }
 
@@ -146,6 +161,12 @@ impl ProcessAggregate {
         None
     }
 
+    fn keep_gone(&mut self, process: Previous, now: Option<PreviousMachine>) {
+        if let Place::In { group, .. } = process.place {
+            self.gone.keep(process, self.groups.name(group), now.map(|now| now.at));
+        }
+    }
+
     /// Makes the processes and groups of one sample.
     pub fn update(&mut self, sample: &ProcessSample) -> ProcessPart {
         let now = sample.at.map(|at| PreviousMachine {
@@ -162,22 +183,35 @@ impl ProcessAggregate {
         .filter(|&seconds| seconds > 0.0);
         // What starts after the previous pass has used all its CPU since then.
         let born_after = before.and_then(|before| before.uptime_ticks);
-        let interval_ticks = interval_s.map(|seconds| seconds * sample.ticks_per_second as f64);
+
+        // A tick of the kernel may be added late, so there is some room.
+        let most = interval_s.filter(|_| sample.machine.host.cpus > 0);
+        let most = most.map(|seconds| Duration::from_secs_f64((seconds + 0.1) * f64::from(sample.machine.host.cpus)));
 
         let mut processes = Vec::with_capacity(sample.processes.len());
         let mut current = Vec::with_capacity(sample.processes.len());
         let mut open = false;
         let mut previous = std::mem::take(&mut self.previous).into_iter().peekable();
         for reading in &sample.processes {
-            while previous.next_if(|previous| previous.pid < reading.pid).is_some() {}
-            let known = previous
-                .next_if(|previous| previous.pid == reading.pid)
-                .filter(|previous| previous.start_ticks == reading.start_ticks);
-            let used_ticks = match &known {
-                Some(known) => Some(reading.cpu_ticks.saturating_sub(known.cpu_ticks)),
-                None => born_after.filter(|&uptime| reading.start_ticks > uptime).map(|_| reading.cpu_ticks),
+            while let Some(gone) = previous.next_if(|previous| previous.pid < reading.pid) {
+                self.keep_gone(gone, now);
+            }
+            let known = match previous.next_if(|previous| previous.pid == reading.pid) {
+                Some(known) if known.start_ticks == reading.start_ticks => Some(known),
+                Some(gone) => {
+                    self.keep_gone(gone, now);
+                    None
+                }
+                // It may have ended before any pass met it, and be a zombie now.
+                None => self.take_back(reading.pid, reading.start_ticks),
             };
-            let cpu_ratio = used_ticks.zip(interval_ticks).map(|(used, interval)| used as f64 / interval);
+            let started = known.is_none() && born_after.is_some_and(|uptime| reading.start_ticks > uptime);
+            let (used, cpu) = match &known {
+                Some(known) => known.cpu.advance(reading.cpu, reading.cpu_base, most),
+                None => (started.then_some(reading.cpu), CpuBase::new(reading.cpu_base)),
+            };
+            let cpu_ratio = used.zip(interval_s).map(|(used, seconds)| used.as_secs_f64() / seconds);
+            let ended = known.as_ref().is_some_and(|known| known.ended);
             let place = match known {
                 Some(known) if Arc::ptr_eq(&known.details, &reading.details) => known.place,
                 known => self.place(&reading.details, known.map(|known| known.place)),
@@ -188,10 +222,15 @@ impl ProcessAggregate {
                 pid: reading.pid,
                 ppid: reading.ppid,
                 start_ticks: reading.start_ticks,
-                cpu_ticks: reading.cpu_ticks,
+                cpu,
                 details: Arc::clone(&reading.details),
                 place,
+                started,
+                ended,
             });
+        }
+        for gone in previous {
+            self.keep_gone(gone, now);
         }
         if open {
             self.close(&mut current);
@@ -200,14 +239,22 @@ impl ProcessAggregate {
         for (process, current) in processes.iter_mut().zip(&current) {
             let Place::In { group, placement } = current.place else { unreachable!("every open place was closed") };
             self.groups.add(group, process);
+            if current.started {
+                self.groups.add_started(group);
+            }
             // The place among the groups is known when all sums are.
             process.group = group;
             placements.push(placement);
         }
+        if let Some(ended) = &sample.ended {
+            let first_ticks = self.first_ticks;
+            self.add_ended(ended, &mut current, &Interval { at: sample.at, seconds: interval_s, first_ticks });
+        }
         self.previous = current;
         self.machine = now;
+        self.first_ticks = self.first_ticks.or(sample.machine.uptime_ticks);
 
-        let (groups, places) = self.groups.finish();
+        let (groups, places) = self.groups.finish(sample.ended.is_some() && interval_s.is_some());
         for process in &mut processes {
             process.group = places[process.group];
         }

@@ -4,6 +4,7 @@
 pub mod inspect;
 pub mod php;
 pub mod proc;
+pub mod tasks;
 
 use std::time::Instant;
 

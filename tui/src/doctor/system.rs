@@ -1,11 +1,19 @@
 //! What the machine itself must have: kernel, rights, type information, probes, programs. Each finding is a function of
 //! what was read, so that kernels that nobody has at hand can be tested.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 
+use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::{collect::php, rights};
+use crate::{
+    collect::{
+        php,
+        proc::{self, Sampler},
+        tasks::Tasks,
+    },
+    rights,
+};
 
 /// Oldest kernel with what the programs need: a cookie at each probe (`BPF_LINK_CREATE`, 5.15).
 const OLDEST: (u32, u32) = (5, 15);
@@ -64,6 +72,7 @@ pub fn examine() -> Vec<Check> {
         perf_events(Path::new("/proc/sys/kernel/perf_event_paranoid").exists()),
         uprobes(Path::new("/sys/bus/event_source/devices/uprobe/type").exists()),
         programs(php::verify()),
+        tasks(examine_tasks()),
     ]
 }
 
@@ -162,6 +171,38 @@ fn uprobes(there: bool) -> Check {
     }
 }
 
+/// Loads the task iterator and lets a sampler try it, as the live screen does.
+fn examine_tasks() -> Result<Result<(), Arc<str>>, String> {
+    let options = proc::Options::default();
+    let tasks = Tasks::load().map_err(|error| error.to_string())?;
+    let ends = tasks.ends().clone();
+    let sampler = Sampler::open(&options.root, &options.passwd, Timestamp::now());
+    let mut sampler = sampler.map_err(|error| error.to_string())?;
+    sampler.use_kernel(tasks).map_err(|error| error.to_string())?;
+    Ok(ends)
+}
+
+fn tasks(examined: Result<Result<(), Arc<str>>, String>) -> Check {
+    let name = "task iterator";
+    match examined {
+        Ok(Ok(())) => Check::ok(name, "processes are read by it, and those that end are counted"),
+        Ok(Err(why)) => Check::not(
+            name,
+            State::Warning,
+            format!("processes are read by it, but short-lived ones are not counted: {why}"),
+            &["a kernel with CONFIG_BPF_EVENTS=y"],
+        ),
+        Err(why) => Check::not(
+            name,
+            State::Warning,
+            format!("processes are read from /proc, and short-lived ones are not counted: {why}"),
+            &[
+                "Linux 5.15 or newer with CONFIG_DEBUG_INFO_BTF=y and CONFIG_BPF_EVENTS=y, and the rights of root on the host",
+            ],
+        ),
+    }
+}
+
 fn programs(verified: Result<Vec<php::Verified>, php::KernelError>) -> Check {
     let name = "BPF programs";
     match verified {
@@ -245,6 +286,17 @@ mod tests {
         ] {
             assert!(check.state != State::Ok && check.hint[0].contains(word), "{check:?}");
         }
+    }
+
+    #[test]
+    fn without_the_task_iterator_it_is_said_what_is_not_counted() {
+        assert_eq!(tasks(Ok(Ok(()))).state, State::Ok);
+        let ends = tasks(Ok(Err("no such tracepoint".into())));
+        assert!(
+            ends.state == State::Warning && ends.found.contains("short-lived") && ends.found.contains("tracepoint")
+        );
+        let none = tasks(Err("no BTF".into()));
+        assert!(none.state == State::Warning && none.found.contains("from /proc") && none.found.contains("no BTF"));
     }
 
     #[test]

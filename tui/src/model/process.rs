@@ -76,6 +76,13 @@ pub struct Group {
     /// Index into [`super::Snapshot::cgroups`] of the one that all of its processes are in; `None` when there is none.
     #[serde(default)]
     pub cgroup: Option<usize>,
+    /// Processes that started in the interval, with those that ended in it again; `None` where that is not known.
+    #[serde(default)]
+    pub started: Option<u32>,
+    /// Processes that ended in the interval. They are not among `processes`, but in `cpu_ratio`. `None` where they are not
+    /// seen.
+    #[serde(default)]
+    pub ended: Option<u32>,
 }
 
 impl Group {
@@ -91,6 +98,8 @@ impl Group {
             footprint_bytes: Some(0),
             pss_processes: 0,
             cgroup: None,
+            started: None,
+            ended: None,
         }
     }
 

@@ -50,18 +50,16 @@ impl KernelTypes {
         (end <= bytes.len()).then_some(Self { bytes, strings, types })
     }
 
-    /// Byte offset of `path` (such as `se.sum_exec_runtime`) in `structure`; members of nested anonymous structures count.
+    /// A structure by its name.
+    pub fn structure(&self, name: &str) -> Option<Structure<'_>> {
+        (1..self.types.len())
+            .find(|&id| self.kind(id) == Some(KIND_STRUCT) && self.is_named(self.types[id], name.as_bytes()))
+            .map(|id| Structure { types: self, id })
+    }
+
+    /// Byte offset of `path` in `structure`, see [`Structure::offset`].
     pub fn offset(&self, structure: &str, path: &str) -> Option<u32> {
-        let mut id = (1..self.types.len()).find(|&id| {
-            self.kind(id) == Some(KIND_STRUCT) && self.name(self.types[id]) == Some(structure.as_bytes())
-        })?;
-        let mut bits = 0;
-        for member in path.split('.') {
-            let (offset, kind) = self.member(id, member.as_bytes(), 0)?;
-            bits += offset;
-            id = kind;
-        }
-        (bits % 8 == 0).then_some(bits / 8)
+        self.structure(structure)?.offset(path)
     }
 
     /// Offset in bits and type of a member.
@@ -102,9 +100,52 @@ impl KernelTypes {
         Some(kind(word(&self.bytes, *self.types.get(id)? + 4)?))
     }
 
+    fn is_named(&self, record: usize, name: &[u8]) -> bool {
+        let found = word(&self.bytes, record).and_then(|at| self.bytes.get(self.strings.checked_add(at as usize)?..));
+        found.and_then(|bytes| bytes.strip_prefix(name)).is_some_and(|rest| rest.first() == Some(&0))
+    }
+
     fn name(&self, record: usize) -> Option<&[u8]> {
         let begin = self.strings.checked_add(word(&self.bytes, record)? as usize)?;
         self.bytes.get(begin..)?.split(|&byte| byte == 0).next()
+    }
+}
+
+/// One structure of the kernel.
+#[derive(Debug, Clone, Copy)]
+pub struct Structure<'a> {
+    types: &'a KernelTypes,
+    id: usize,
+}
+
+impl<'a> Structure<'a> {
+    /// Byte offset of `path` (such as `se.sum_exec_runtime`); members of nested anonymous structures count.
+    pub fn offset(self, path: &str) -> Option<u32> {
+        self.walk(path).map(|(offset, _)| offset)
+    }
+
+    /// The structure that the array at `path` is made of.
+    pub fn element(self, path: &str) -> Option<Structure<'a>> {
+        let types = self.types;
+        let array = types.resolve(self.walk(path)?.1)?;
+        let element = word(&types.bytes, types.types[array] + 12).filter(|_| types.kind(array) == Some(KIND_ARRAY))?;
+        let id = types.resolve(element as usize)?;
+        (types.kind(id) == Some(KIND_STRUCT)).then_some(Structure { types, id })
+    }
+
+    /// Size in bytes.
+    pub fn size(self) -> Option<u32> {
+        word(&self.types.bytes, self.types.types[self.id] + 8)
+    }
+
+    fn walk(self, path: &str) -> Option<(u32, usize)> {
+        let (mut id, mut bits) = (self.id, 0);
+        for member in path.split('.') {
+            let (offset, kind) = self.types.member(id, member.as_bytes(), 0)?;
+            bits += offset;
+            id = kind;
+        }
+        (bits % 8 == 0).then_some((bits / 8, id))
     }
 }
 
@@ -132,9 +173,10 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
 mod tests {
     use super::*;
 
-    /// Types of `struct task { const struct entity *unused; struct { int pid; }; struct entity se; }` and `struct entity { long a; long sum; }`.
+    /// Types of `struct task { const struct entity *unused; struct { int pid; }; struct entity se; struct entity all[2]; }`
+    /// and `struct entity { long a; long sum; }`.
     fn fixture() -> Vec<u8> {
-        let strings = b"\0task\0pid\0se\0entity\0a\0sum\0";
+        let strings = b"\0task\0pid\0se\0entity\0a\0sum\0all\0";
         let at = |text: &[u8]| strings.windows(text.len()).position(|w| w == text).unwrap() as u32;
         let record = |name: u32, kind: u32, count: u32, size: u32| [name, kind << 24 | count, size];
         let mut words: Vec<u32> = Vec::new();
@@ -145,8 +187,10 @@ mod tests {
         words.extend(record(0, KIND_STRUCT, 1, 8)); // 3: anonymous
         words.extend([at(b"pid\0"), 1, 32]);
         words.extend(record(0, 8, 0, 2)); // 4: typedef of struct entity
-        words.extend(record(at(b"task\0"), KIND_STRUCT, 2, 40)); // 5: struct task
-        words.extend([0, 3, 64, at(b"se\0"), 4, 128]);
+        words.extend(record(at(b"task\0"), KIND_STRUCT, 3, 64)); // 5: struct task
+        words.extend([0, 3, 64, at(b"se\0"), 4, 128, at(b"all\0"), 6, 256]);
+        words.extend(record(0, KIND_ARRAY, 0, 0)); // 6: array of the typedef
+        words.extend([4, 1, 2]);
         let mut bytes = vec![0x9f, 0xeb, 1, 0];
         for value in [24, 0, words.len() as u32 * 4, words.len() as u32 * 4, strings.len() as u32] {
             bytes.extend(u32::to_le_bytes(value));
@@ -163,6 +207,16 @@ mod tests {
         assert_eq!(types.offset("task", "se.sum"), Some(24));
         assert_eq!(types.offset("task", "se.missing"), None);
         assert_eq!(types.offset("missing", "pid"), None);
+        assert_eq!(types.offset("tas", "pid"), None, "a name is matched whole");
+    }
+
+    #[test]
+    fn an_array_tells_what_it_is_made_of() {
+        let types = KernelTypes::parse(fixture()).unwrap();
+        let task = types.structure("task").unwrap();
+        let element = task.element("all").unwrap();
+        assert_eq!((task.offset("all"), element.size(), element.offset("sum")), (Some(32), Some(16), Some(8)));
+        assert!(task.element("se").is_none() && task.element("pid").is_none() && task.element("missing").is_none());
     }
 
     #[test]
@@ -171,6 +225,7 @@ mod tests {
         for cut in 0..bytes.len() {
             if let Some(types) = KernelTypes::parse(bytes[..cut].to_vec()) {
                 let _ = types.offset("task", "se.sum");
+                let _ = types.structure("task").and_then(|task| task.element("all")?.size());
             }
         }
     }

@@ -10,7 +10,7 @@
 
 mod advice;
 mod attach;
-mod btf;
+pub(in crate::collect) mod btf;
 mod collector;
 mod discover;
 mod event;
@@ -35,7 +35,7 @@ mod scoreboard;
 mod sites;
 mod tiers;
 mod waits;
-mod wire;
+pub(in crate::collect) mod wire;
 
 use std::{path::PathBuf, sync::Arc};
 

@@ -79,13 +79,12 @@ impl Details {
         }
         if let Some(bytes) = files.read(stat.pid, "cmdline") {
             let arguments = without_padding(bytes);
-            let exe = text(arguments.split(|&byte| byte == 0).next().unwrap_or_default());
+            let exe = text(first(arguments));
             if *details.exe != *exe {
                 Arc::make_mut(details).exe = exe.into();
             }
             if !joined_equals(&details.cmdline, arguments) {
-                let joined: Vec<u8> = arguments.iter().map(|&byte| if byte == 0 { b' ' } else { byte }).collect();
-                Arc::make_mut(details).cmdline = text(&joined).into();
+                Arc::make_mut(details).cmdline = text(&joined(arguments)).into();
             }
         }
         if let Some(bytes) = files.read(stat.pid, "cgroup") {
@@ -108,8 +107,22 @@ impl Details {
     }
 }
 
+/// The first argument and the whole command line, of arguments with a NUL behind each.
+pub(super) fn command_line(arguments: &[u8]) -> (Arc<str>, Arc<str>) {
+    let arguments = without_padding(arguments);
+    (text(first(arguments)).into(), text(&joined(arguments)).into())
+}
+
+fn first(arguments: &[u8]) -> &[u8] {
+    arguments.split(|&byte| byte == 0).next().unwrap_or_default()
+}
+
+fn joined(arguments: &[u8]) -> Vec<u8> {
+    arguments.iter().map(|&byte| if byte == 0 { b' ' } else { byte }).collect()
+}
+
 /// Text as the snapshot holds it: bytes that are not UTF-8 are replaced. Nothing is escaped; that is the output's work.
-fn text(bytes: &[u8]) -> Cow<'_, str> {
+pub(super) fn text(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes)
 }
 

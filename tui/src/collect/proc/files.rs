@@ -129,6 +129,16 @@ impl Files {
         Some(self.users.name(status.st_uid))
     }
 
+    /// The name of a user, or the number where it has no name.
+    pub fn user_name(&mut self, uid: u32) -> Arc<str> {
+        self.users.name(uid)
+    }
+
+    /// Whether the root is a procfs, and not a folder that looks like one.
+    pub fn is_procfs(&self) -> bool {
+        rustix::fs::fstatfs(&self.root).is_ok_and(|system| system.f_type == rustix::fs::PROC_SUPER_MAGIC)
+    }
+
     fn open_file(&mut self, pid: u32, name: &str) -> Result<OwnedFd, Errno> {
         self.set_path(pid, name);
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;

@@ -28,8 +28,11 @@ pub use self::{
     pss::{Pss, PssOptions, Rollup},
     sampler::Sampler,
 };
-use super::{Sample, Tick};
-use crate::model::Cgroup;
+use super::{
+    Sample, Tick,
+    tasks::{Tasks, TasksError},
+};
+use crate::{model::Cgroup, rights};
 
 /// The sampler cannot read the proc root at all. A single unreadable process is no error.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +78,13 @@ pub struct ProcessSample {
     pub own_pid: Option<u32>,
     /// CPU time of this process.
     pub own_cpu: Duration,
+    /// Processes that ended since the previous pass, in the order in which they were gone; `None` where they are not seen,
+    /// see `ended_unknown`.
+    pub ended: Option<Vec<EndedReading>>,
+    /// Processes that ended and found no room in the ring of events.
+    pub ended_lost: u64,
+    /// Why processes that end between two passes are not seen; `None` while they are, or until that is known.
+    pub ended_unknown: Option<Arc<str>>,
     /// Processes that ended while the pass ran.
     pub vanished: u32,
     /// Processes that the kernel did not let us read.
@@ -101,7 +111,10 @@ pub struct ProcessReading {
     /// Number of threads.
     pub threads: u32,
     /// CPU time, user and system, of all its threads since its start.
-    pub cpu_ticks: u64,
+    pub cpu: Duration,
+    /// What the next reading's `cpu` is to be compared with. It differs from `cpu` only where the source of the readings
+    /// changes: one counts in clock ticks, the other in nanoseconds.
+    pub cpu_base: Duration,
     /// Resident set size.
     pub rss_bytes: u64,
     /// Swapped-out bytes; `None` when not read.
@@ -121,6 +134,29 @@ impl ProcessReading {
     }
 }
 
+/// What is told of a process that ended.
+#[derive(Debug, Clone)]
+pub struct EndedReading {
+    /// Process id.
+    pub pid: u32,
+    /// Start time after boot; with the pid it identifies the process.
+    pub start_ticks: u64,
+    /// CPU time of all its threads, as far as it is known by then.
+    pub cpu: Duration,
+    /// What was noted when its last thread ended; `None` for the last word on its CPU time, which follows where the kernel
+    /// gives it.
+    pub last: Option<LastSight>,
+}
+
+/// What was noted of a process when its last thread ended.
+#[derive(Debug, Clone)]
+pub struct LastSight {
+    /// Parent's process id.
+    pub ppid: u32,
+    /// Names. Unit, container and cgroups were not noted.
+    pub details: Details,
+}
+
 /// What the sampler is asked for.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -130,11 +166,13 @@ pub struct Options {
     pub passwd: PathBuf,
     /// What reading PSS may cost.
     pub pss: PssOptions,
+    /// Whether the kernel's task iterator is asked where it can be.
+    pub kernel: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { root: "/proc".into(), passwd: "/etc/passwd".into(), pss: PssOptions::default() }
+        Self { root: "/proc".into(), passwd: "/etc/passwd".into(), pss: PssOptions::default(), kernel: true }
     }
 }
 
@@ -146,13 +184,34 @@ impl Default for Options {
 pub fn spawn(options: &Options, samples: mpsc::Sender<Sample>) -> Result<mpsc::Sender<Tick>, ProcError> {
     let mut sampler = Sampler::with(options, Timestamp::now())?;
     let (ticks, mut asked) = mpsc::channel::<Tick>(1);
+    // The first passes are read from /proc: nobody waits for the programs.
+    let (wanted, permitted) = (options.kernel, rights::missing_for_php().is_empty());
+    let mut loading = if wanted && permitted { Some(load()?) } else { None };
     let run = move || {
+        let mut unknown = (wanted && !permitted).then(|| Arc::from("that needs the rights of root"));
         while let Some(tick) = asked.blocking_recv() {
-            if samples.blocking_send(Sample::Processes(Box::new(sampler.pass(tick)))).is_err() {
+            if let Some(loaded) = loading.as_ref().and_then(|loading| loading.try_recv().ok()) {
+                loading = None;
+                let used = loaded.and_then(|tasks| sampler.use_kernel(tasks));
+                unknown = used.err().map(|error| Arc::from(error.to_string()));
+            }
+            let mut sample = sampler.pass(tick);
+            unknown = sample.ended_unknown.take().or(unknown);
+            sample.ended_unknown.clone_from(&unknown);
+            if samples.blocking_send(Sample::Processes(Box::new(sample))).is_err() {
                 return;
             }
         }
     };
     std::thread::Builder::new().name("proc".into()).spawn(run).map_err(|source| ProcError::Thread { source })?;
     Ok(ticks)
+}
+
+/// Loads the kernel's iterator on a thread of its own, which takes a good part of a second.
+fn load() -> Result<std::sync::mpsc::Receiver<Result<Tasks, TasksError>>, ProcError> {
+    let (done, loading) = std::sync::mpsc::sync_channel(1);
+    // Nobody may wait for it any more.
+    let run = move || drop(done.send(Tasks::load()));
+    std::thread::Builder::new().name("tasks".into()).spawn(run).map_err(|source| ProcError::Thread { source })?;
+    Ok(loading)
 }

@@ -1,18 +1,21 @@
 //! One pass over a proc root: which processes there are and what each uses.
 //! It keeps what makes the next pass cheap: open descriptors, details, swap of each process.
 
-use std::{path::Path, sync::Arc, time::Instant};
+mod by_kernel;
+
+use std::{iter::Peekable, path::Path, sync::Arc, time::Instant, vec::Drain};
 
 use jiff::{SignedDuration, Timestamp};
 use rustix::fd::OwnedFd;
 
+use self::by_kernel::ByKernel;
 use super::{
     Options, ProcError, ProcessReading, ProcessSample, Pss, Rollup,
     details::Details,
     files::{Files, Unread},
     machine::MachineReader,
     memory_cgroup::{CgroupReader, Seat},
-    pss::{PssOptions, PssReader, Remembered},
+    pss::{PssReader, Remembered},
     stat::Stat,
 };
 use crate::collect::Tick;
@@ -48,6 +51,7 @@ pub struct Sampler {
     rotation: usize,
     pss: PssReader,
     cgroups: CgroupReader,
+    kernel: Option<ByKernel>,
 }
 
 /// One process between two passes.
@@ -79,7 +83,7 @@ struct Pass {
 impl Sampler {
     /// Opens a proc root (`/proc`) with the default budget for PSS. `now` is the time of day, for the start times of processes.
     pub fn open(root: &Path, passwd: &Path, now: Timestamp) -> Result<Self, ProcError> {
-        Self::with(&Options { root: root.into(), passwd: passwd.into(), pss: PssOptions::default() }, now)
+        Self::with(&Options { root: root.into(), passwd: passwd.into(), ..Options::default() }, now)
     }
 
     /// Opens what the options name.
@@ -103,6 +107,7 @@ impl Sampler {
             rotation: 0,
             pss: PssReader::new(options.pss),
             cgroups: CgroupReader::new(root),
+            kernel: None,
         })
     }
 
@@ -117,7 +122,9 @@ impl Sampler {
             processes: Vec::with_capacity(self.tracked.len() + self.tracked.len() / 8 + 64),
             ..ProcessSample::default()
         };
-        if self.may_have_changed(machine.newest_pid)
+        let by_kernel = self.read_kernel(&mut sample);
+        if !by_kernel
+            && self.may_have_changed(machine.newest_pid)
             && let Err(error) = self.files.pids(&mut self.pids)
         {
             sample.error = Some(error);
@@ -133,38 +140,23 @@ impl Sampler {
         sample.machine = machine;
 
         let mut known = std::mem::take(&mut self.tracked);
-        let mut pids = std::mem::take(&mut self.pids);
-        sample.hidden = pids.first().is_some_and(|&first| first != 1);
         let mut ended = known.drain(..).peekable();
-        pids.retain(|&pid| {
-            while let Some(mut gone) = ended.next_if(|tracked| tracked.pid < pid) {
-                self.files.release(&mut gone.descriptor);
-            }
-            let tracked = ended.next_if(|tracked| tracked.pid == pid);
-            match self.read(pid, tracked, pass) {
-                Ok((tracked, reading)) => {
-                    sample.processes.push(reading);
-                    self.next.push(tracked);
-                }
-                Err(Skipped::Vanished) => {
-                    sample.vanished += 1;
-                    return false;
-                }
-                Err(Skipped::Refused) => sample.refused += 1,
-                Err(Skipped::Malformed) => sample.malformed += 1,
-            }
-            true
-        });
+        if by_kernel {
+            self.walk_records(&mut ended, pass, &mut sample);
+        } else {
+            self.walk_pids(&mut ended, pass, &mut sample);
+        }
         for mut gone in ended {
             self.files.release(&mut gone.descriptor);
         }
-        self.pids = pids;
+        sample.hidden = !by_kernel && self.pids.first().is_some_and(|&first| first != 1);
         self.read_pss(tick.at, &mut sample.processes);
         self.cgroups.begin();
         for (tracked, reading) in self.next.iter_mut().zip(&mut sample.processes) {
             reading.cgroup = self.cgroups.place(&mut tracked.seat, &reading.details);
         }
         (sample.cgroups, sample.cgroups_without_room) = self.cgroups.read();
+        self.join_kernel(&mut sample);
         self.tracked = std::mem::replace(&mut self.next, known);
         sample
     }
@@ -188,6 +180,45 @@ impl Sampler {
         }
     }
 
+    /// Reads /proc/PID/stat of all that are listed; who has vanished is taken off the list.
+    fn walk_pids(&mut self, ended: &mut Peekable<Drain<'_, Tracked>>, pass: Pass, sample: &mut ProcessSample) {
+        let mut pids = std::mem::take(&mut self.pids);
+        pids.retain(|&pid| self.walk_pid(pid, ended, pass, sample));
+        self.pids = pids;
+    }
+
+    /// Reads one process; false when it has vanished.
+    fn walk_pid(
+        &mut self,
+        pid: u32,
+        ended: &mut Peekable<Drain<'_, Tracked>>,
+        pass: Pass,
+        sample: &mut ProcessSample,
+    ) -> bool {
+        let tracked = self.tracked_before(pid, ended);
+        match self.read(pid, tracked, pass) {
+            Ok((tracked, reading)) => {
+                sample.processes.push(reading);
+                self.next.push(tracked);
+            }
+            Err(Skipped::Vanished) => {
+                sample.vanished += 1;
+                return false;
+            }
+            Err(Skipped::Refused) => sample.refused += 1,
+            Err(Skipped::Malformed) => sample.malformed += 1,
+        }
+        true
+    }
+
+    /// What is kept of a process; those before it in the order of pids have ended.
+    fn tracked_before(&mut self, pid: u32, ended: &mut Peekable<Drain<'_, Tracked>>) -> Option<Tracked> {
+        while let Some(mut gone) = ended.next_if(|tracked| tracked.pid < pid) {
+            self.files.release(&mut gone.descriptor);
+        }
+        ended.next_if(|tracked| tracked.pid == pid)
+    }
+
     fn read(&mut self, pid: u32, tracked: Option<Tracked>, pass: Pass) -> Result<(Tracked, ProcessReading), Skipped> {
         let (mut descriptor, tracked) = match tracked {
             Some(mut tracked) => (tracked.descriptor.take(), Some(tracked)),
@@ -206,10 +237,22 @@ impl Sampler {
                 return Err(unread.into());
             }
         };
-        let Some(stat) = Stat::parse(&line[..length]).filter(|stat| stat.pid == pid) else {
+        let stat = Stat::parse(&line[..length], self.ticks_per_second).filter(|stat| stat.pid == pid);
+        let Some(stat) = stat else {
             self.files.release(&mut descriptor);
             return Err(Skipped::Malformed);
         };
+        Ok(self.recognise(stat, descriptor, tracked, pass))
+    }
+
+    /// What was read of a process, with what rarely changes. `tracked` is what is kept of its pid.
+    fn recognise(
+        &mut self,
+        stat: Stat<'_>,
+        descriptor: Option<OwnedFd>,
+        tracked: Option<Tracked>,
+        pass: Pass,
+    ) -> (Tracked, ProcessReading) {
         let stat = Stat { comm: steady_comm(&stat), ..stat };
         // The same pid with another start time is another process.
         let tracked = tracked.filter(|tracked| tracked.start_ticks == stat.start_ticks);
@@ -218,27 +261,29 @@ impl Sampler {
             None => Tracked { descriptor, ..self.first_sight(&stat, pass) },
         };
         let reading = ProcessReading {
-            pid,
+            pid: stat.pid,
             ppid: stat.ppid,
             start_ticks: stat.start_ticks,
             state: stat.state,
             threads: stat.threads,
-            cpu_ticks: stat.cpu_ticks,
+            cpu: stat.cpu,
+            cpu_base: stat.cpu,
             rss_bytes: stat.rss_pages.saturating_mul(self.page_bytes),
             swap_bytes: tracked.swap_bytes,
             pss: Pss::Known(Rollup::default(), None),
             cgroup: None,
             details: Arc::clone(&tracked.details),
         };
-        Ok((tracked, reading))
+        (tracked, reading)
+    }
+
+    fn started_at(&self, start_ticks: u64) -> Option<Timestamp> {
+        let since_boot = SignedDuration::try_from_secs_f64(start_ticks as f64 / self.ticks_per_second as f64);
+        self.booted_at?.checked_add(since_boot.ok()?).ok()
     }
 
     fn first_sight(&mut self, stat: &Stat, pass: Pass) -> Tracked {
-        let since_boot = SignedDuration::try_from_secs_f64(stat.start_ticks as f64 / self.ticks_per_second as f64);
-        let started_at = match (self.booted_at, since_boot) {
-            (Some(booted_at), Ok(since_boot)) => booted_at.checked_add(since_boot).ok(),
-            _ => None,
-        };
+        let started_at = self.started_at(stat.start_ticks);
         let age_ticks = pass.uptime_ticks.map(|uptime| uptime.saturating_sub(stat.start_ticks));
         Tracked {
             pid: stat.pid,
@@ -266,7 +311,7 @@ impl Sampler {
         if renamed || late || (place >= pass.details_due.0 && place < pass.details_due.1) {
             Details::refresh(&mut tracked.details, &mut self.files, stat);
         }
-        if pass.no_swap || (place >= pass.swap_due.0 && place < pass.swap_due.1) {
+        if pass.no_swap || stat.swap_bytes.is_some() || (place >= pass.swap_due.0 && place < pass.swap_due.1) {
             tracked.swap_bytes = self.swap(stat, pass);
         }
         tracked
@@ -276,6 +321,9 @@ impl Sampler {
     fn swap(&mut self, stat: &Stat, pass: Pass) -> Option<u64> {
         if pass.no_swap || stat.kernel_thread || stat.state == 'Z' {
             return Some(0);
+        }
+        if stat.swap_bytes.is_some() {
+            return stat.swap_bytes;
         }
         let status = self.files.read(stat.pid, "status")?;
         let line = status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"VmSwap:"))?;

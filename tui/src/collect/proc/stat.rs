@@ -1,10 +1,12 @@
 //! Reads one line of /proc/PID/stat (proc_pid_stat(5)) from bytes, without allocating.
 //! It is our own because it runs for every process at every tick.
 
-/// Flag of a kernel thread in field 9, `PF_KTHREAD` of the kernel's `include/linux/sched.h`.
-const PF_KTHREAD: u64 = 0x0020_0000;
+use std::time::Duration;
 
-/// The fields of /proc/PID/stat that the sampler keeps.
+/// Flag of a kernel thread in field 9, `PF_KTHREAD` of the kernel's `include/linux/sched.h`.
+pub(super) const PF_KTHREAD: u64 = 0x0020_0000;
+
+/// What one reading says of a process: the fields of /proc/PID/stat that the sampler keeps, from there or from elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::collect) struct Stat<'a> {
     /// Field 1.
@@ -17,19 +19,21 @@ pub(in crate::collect) struct Stat<'a> {
     pub ppid: u32,
     /// Whether `PF_KTHREAD` is set in field 9.
     pub kernel_thread: bool,
-    /// Fields 14 and 15: user and system time in clock ticks.
-    pub cpu_ticks: u64,
+    /// Fields 14 and 15: user and system time, counted in clock ticks there.
+    pub cpu: Duration,
     /// Field 20.
     pub threads: u32,
     /// Field 22: start time in clock ticks after boot.
     pub start_ticks: u64,
     /// Field 24: resident pages.
     pub rss_pages: u64,
+    /// Swapped-out bytes, which /proc/PID/stat does not have.
+    pub swap_bytes: Option<u64>,
 }
 
 impl<'a> Stat<'a> {
     /// `None` when a field is missing or is not what it should be.
-    pub fn parse(line: &'a [u8]) -> Option<Self> {
+    pub fn parse(line: &'a [u8], ticks_per_second: u64) -> Option<Self> {
         let open = line.iter().position(|&byte| byte == b'(')?;
         // The name may hold brackets itself; no field after it does.
         let close = line.iter().rposition(|&byte| byte == b')').filter(|&close| close > open)?;
@@ -52,12 +56,19 @@ impl<'a> Stat<'a> {
             state,
             ppid: ppid.try_into().ok()?,
             kernel_thread: flags & PF_KTHREAD != 0,
-            cpu_ticks: user_ticks.checked_add(system_ticks)?,
+            cpu: duration(user_ticks.checked_add(system_ticks)?, ticks_per_second),
             threads: threads.try_into().ok()?,
             start_ticks,
             rss_pages,
+            swap_bytes: None,
         })
     }
+}
+
+fn duration(ticks: u64, per_second: u64) -> Duration {
+    let per_second = per_second.max(1);
+    // The rest is less than a second, so it fits.
+    Duration::new(ticks / per_second, ((ticks % per_second) * 1_000_000_000 / per_second) as u32)
 }
 
 fn number(digits: &[u8]) -> Option<u64> {
@@ -85,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_line_of_the_kernel_is_read() {
-        let stat = Stat::parse(LINE.as_bytes()).unwrap();
+        let stat = Stat::parse(LINE.as_bytes(), 100).unwrap();
         assert_eq!(
             stat,
             Stat {
@@ -94,10 +105,11 @@ mod tests {
                 state: 'S',
                 ppid: 1,
                 kernel_thread: false,
-                cpu_ticks: 100,
+                cpu: Duration::from_secs(1),
                 threads: 3,
                 start_ticks: 123_456,
                 rss_pages: 2048,
+                swap_bytes: None,
             }
         );
     }
@@ -106,40 +118,46 @@ mod tests {
     fn a_name_may_hold_brackets_spaces_newlines_and_any_byte() {
         for comm in [&b") R 9 9"[..], b"a b", b"((", b"x\n)", b"\x1b[2J", b"\xff\xfe", b""] {
             let line = with_comm(comm);
-            let stat = Stat::parse(&line).unwrap();
+            let stat = Stat::parse(&line, 100).unwrap();
             assert_eq!((stat.comm, stat.ppid, stat.rss_pages), (comm, 1, 2048));
         }
     }
 
     #[test]
+    fn ticks_of_any_length_are_time() {
+        assert_eq!(duration(u64::MAX, 100), Duration::new(u64::MAX / 100, 150_000_000));
+        assert_eq!(duration(1025, 1024), Duration::new(1, 976_562));
+    }
+
+    #[test]
     fn a_kernel_thread_is_told_by_its_flag() {
         let line = LINE.replace("4194624", "2129984");
-        assert!(Stat::parse(line.as_bytes()).unwrap().kernel_thread);
+        assert!(Stat::parse(line.as_bytes(), 100).unwrap().kernel_thread);
     }
 
     #[test]
     fn garbage_and_torn_lines_are_refused() {
         let end = LINE.find("2048").unwrap();
         for cut in 0..end {
-            assert_eq!(Stat::parse(&LINE.as_bytes()[..cut]), None, "{cut}");
+            assert_eq!(Stat::parse(&LINE.as_bytes()[..cut], 100), None, "{cut}");
         }
         for line in
             ["", "x", "1 (a", "1 )a( S", "-1 (a) S 1", &LINE.replace(" 70 ", " -70 "), &LINE.replace(" S ", " SS ")]
         {
-            assert_eq!(Stat::parse(line.as_bytes()), None, "{line}");
+            assert_eq!(Stat::parse(line.as_bytes(), 100), None, "{line}");
         }
     }
 
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(line in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = Stat::parse(&line);
+            let _ = Stat::parse(&line, 100);
         }
 
         #[test]
         fn any_name_is_given_back(comm in proptest::collection::vec(any::<u8>(), 0..64)) {
             let line = with_comm(&comm);
-            prop_assert_eq!(Stat::parse(&line).unwrap().comm, &comm[..]);
+            prop_assert_eq!(Stat::parse(&line, 100).unwrap().comm, &comm[..]);
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Compiled files, which are those that opcache did not have: counted by path in a map.
 
-use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_get_current_uid_gid, macros::uprobe, programs::ProbeContext};
+use aya_ebpf::{helpers::bpf_get_current_uid_gid, macros::uprobe, programs::ProbeContext};
 use tusktop_shared::{Image, SITE_COMPILE, SITE_COMPILE_PATH, SITE_COMPILE_TEXT, Site, mix, stat};
 
 use crate::{
     maps::{COMPILE_TEXTS, COMPILES, EMPTY_COMPILED, add},
     php::{STRING_TEXT, Text, fetch},
     stack::{NOT_COPIED, copy_tail},
-    tally::{EXISTS, begin, measured, plain, quick_argument, string_of, tally, text_key},
+    tally::{Room, begin, measured, plain, quick_argument, room, string_of, tally, text_key},
 };
 
 /// `zend_file_handle.filename` and, behind it, `.opened_path` (Zend/zend_stream.h, PHP 7.4 to 8.5).
@@ -62,15 +62,10 @@ fn try_compile(context: &ProbeContext, site: &Site, _image: &Image, _bias: u64) 
 /// Copies the path of a new key; `false` when it could not be read or does not fit.
 #[inline(always)]
 fn keep(image: u32, key: u64, path: u64, name: u64) -> bool {
-    let Some(empty) = EMPTY_COMPILED.get(0) else { return false };
-    match COMPILE_TEXTS.insert(key, empty, u64::from(BPF_NOEXIST)) {
-        Ok(()) => {}
-        // Another CPU writes it at this moment.
-        Err(EXISTS) => return true,
-        Err(_) => {
-            add(stat::FAILURES_FULL, 1);
-            return false;
-        }
+    match room(&COMPILE_TEXTS, &EMPTY_COMPILED, key) {
+        Room::Made => {}
+        Room::Taken => return true,
+        Room::Full => return false,
     }
     let Some(entry) = COMPILE_TEXTS.get_ptr_mut(key) else { return false };
     // SAFETY: the entry was made by this program, and nobody else writes it before it is complete.

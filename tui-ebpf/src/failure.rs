@@ -2,7 +2,6 @@
 //! thousands of times a second costs the probe and a look into the map; nothing travels to user space for it.
 
 use aya_ebpf::{
-    bindings::BPF_NOEXIST,
     helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, generated::bpf_probe_read_kernel},
     macros::uprobe,
     programs::ProbeContext,
@@ -13,7 +12,7 @@ use crate::{
     maps::{EMPTY_FAILURE, FAILURE_TEXTS, FAILURES, REQUESTS, add},
     php::{STRING_TEXT, Text, fetch, string_key},
     stack::{NOT_COPIED, copy_head, copy_tail},
-    tally::{EXISTS, begin, measured, plain, quick_argument, string_of, tally, text_key},
+    tally::{Room, begin, measured, plain, quick_argument, room, string_of, tally, text_key},
 };
 
 /// `executor_globals.error_reporting`, in PHP 7.0 to 8.5.
@@ -116,15 +115,10 @@ pub fn count(found: &Found, silenced: u64) -> u64 {
 /// Copies the texts of a new key; `false` when they could not be read or do not fit.
 #[inline(always)]
 fn keep(found: &Found, key: u64) -> bool {
-    let Some(empty) = EMPTY_FAILURE.get(0) else { return false };
-    match FAILURE_TEXTS.insert(key, empty, u64::from(BPF_NOEXIST)) {
-        Ok(()) => {}
-        // Another CPU writes it at this moment.
-        Err(EXISTS) => return true,
-        Err(_) => {
-            add(stat::FAILURES_FULL, 1);
-            return false;
-        }
+    match room(&FAILURE_TEXTS, &EMPTY_FAILURE, key) {
+        Room::Made => {}
+        Room::Taken => return true,
+        Room::Full => return false,
     }
     let Some(entry) = FAILURE_TEXTS.get_ptr_mut(key) else { return false };
     // SAFETY: the entry was made by this program, and nobody else writes it before it is complete.

@@ -249,26 +249,25 @@ pub const NOT_COPIED: u32 = u32::MAX;
 /// Copies the head of a zend_string; returns the length of the whole.
 #[inline(always)]
 pub fn copy_head<const N: usize>(string: u64, destination: &mut [u8; N]) -> u32 {
-    let mut head = StringHead { hash: 0, len: 0 };
-    if !fetch_string_head(string, &mut head) {
-        return NOT_COPIED;
-    }
-    let len = head.len as u32;
-    let kept = if len > N as u32 { N as u32 } else { len };
-    if copy(destination, kept, string.wrapping_add(STRING_TEXT)) { len } else { NOT_COPIED }
+    copy_part(string, destination, false)
 }
 
 /// Copies the tail of a zend_string; returns the length of the whole.
 #[inline(always)]
 pub fn copy_tail<const N: usize>(string: u64, destination: &mut [u8; N]) -> u32 {
+    copy_part(string, destination, true)
+}
+
+#[inline(always)]
+fn copy_part<const N: usize>(string: u64, destination: &mut [u8; N], tail: bool) -> u32 {
     let mut head = StringHead { hash: 0, len: 0 };
     if !fetch_string_head(string, &mut head) {
         return NOT_COPIED;
     }
     let len = head.len as u32;
     let kept = if len > N as u32 { N as u32 } else { len };
-    let from = string.wrapping_add(STRING_TEXT).wrapping_add(u64::from(len - kept));
-    if copy(destination, kept, from) { len } else { NOT_COPIED }
+    let skipped = if tail { u64::from(len - kept) } else { 0 };
+    if copy(destination, kept, string.wrapping_add(STRING_TEXT).wrapping_add(skipped)) { len } else { NOT_COPIED }
 }
 
 #[inline(always)]

@@ -10,7 +10,7 @@ use aya_ebpf::{
         bpf_ktime_get_ns,
         generated::{bpf_get_attach_cookie, bpf_probe_read_user_str},
     },
-    maps::HashMap,
+    maps::{Array, HashMap},
     programs::ProbeContext,
 };
 use tusktop_shared::{Image, OPERAND_REGISTER, Operand, Site, Tally, mix, stat};
@@ -26,7 +26,17 @@ use crate::{
 const TEXT_LIMIT: u64 = 4096;
 
 /// What the kernel answers for a key that is in a map already.
-pub const EXISTS: i32 = -17;
+const EXISTS: i32 = -17;
+
+/// Room for the texts of a new key.
+pub enum Room {
+    /// An empty entry was made: the caller fills it.
+    Made,
+    /// Another CPU fills it at this moment.
+    Taken,
+    /// There is none.
+    Full,
+}
 
 /// Reads a register at a constant offset, which the verifier allows without a helper. Written out, so that the compiler
 /// cannot make one read at a variable offset of several.
@@ -168,6 +178,20 @@ pub fn begin(tallies: &HashMap<u64, Tally>, key: u64, silenced: u64) -> bool {
         add(stat::FAILURES_FULL, 1);
     }
     counted
+}
+
+/// Makes an empty entry for the texts of a key.
+#[inline(always)]
+pub fn room<T>(texts: &HashMap<u64, T>, empty: &Array<T>, key: u64) -> Room {
+    let Some(empty) = empty.get(0) else { return Room::Full };
+    match texts.insert(key, empty, u64::from(BPF_NOEXIST)) {
+        Ok(()) => Room::Made,
+        Err(EXISTS) => Room::Taken,
+        Err(_) => {
+            add(stat::FAILURES_FULL, 1);
+            Room::Full
+        }
+    }
 }
 
 /// Copies a plain text; returns its length without the NUL, 0 when there is none.

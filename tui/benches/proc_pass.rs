@@ -15,7 +15,11 @@ use std::{
 use jiff::Timestamp;
 use tusktop::{
     aggregate::{Aggregate, PhpReading},
-    collect::{Tick, proc::Sampler, tasks::Tasks},
+    collect::{
+        Tick,
+        proc::{Options, PssOptions, Sampler},
+        tasks::Tasks,
+    },
 };
 
 const PROCESSES: usize = 2000;
@@ -110,7 +114,9 @@ struct Bench {
 
 impl Bench {
     fn new(tasks: Option<Tasks>) -> Self {
-        let mut sampler = Sampler::open("/proc".as_ref(), "/etc/passwd".as_ref(), Timestamp::now()).unwrap();
+        // PSS has a budget of its own.
+        let options = Options { pss: PssOptions::off(), ..Options::default() };
+        let mut sampler = Sampler::with(&options, Timestamp::now()).unwrap();
         let mut aggregate = Aggregate::default();
         let (cpu_before, started) = (cpu(), Instant::now());
         let sample = sampler.pass(Tick { at: Instant::now() });

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""run.py TUSKTOP [throughput] [screen] [sample] [call] [budget] [paint] [--quick]: measures a release build beside others, as root.
+"""run.py TUSKTOP [PART...] [--quick]: measures a release build beside others, as root.
 
-All by default. Nothing here passes or fails: it prints ratios of things measured side by side in one run. Run it on a
+Parts are throughput, screen, scrape, crowd, sample, call, budget, paint and soak; all but soak, which takes an hour, by default. Nothing here passes or fails: it prints ratios of things measured side by side in one run. Run it on a
 machine that does nothing else. --quick shortens everything to see whether it works; its figures mean nothing.
 """
 
@@ -11,18 +11,24 @@ import sys
 
 import budget
 import call_cost
+import crowd
 import first_paint
 import sample_cost
+import scrape_cost
 import screen_cost
+import soak
 import throughput
 
 PARTS = {
     "throughput": (throughput.run, {"rounds": 2, "seconds": 2}),
     "screen": (screen_cost.run, {"rounds": 1, "seconds": 4}),
+    "scrape": (scrape_cost.run, {"rounds": 1, "seconds": 4, "count": 3}),
+    "crowd": (crowd.run, {"seconds": 5, "presses": 5}),
     "sample": (sample_cost.run, {"seconds": 3}),
     "call": (call_cost.run, {"rounds": 1, "seconds": 1}),
     "budget": (budget.run, {"rounds": 1, "seconds": 2}),
     "paint": (first_paint.run, {"rounds": 3}),
+    "soak": (soak.run, {"minutes": 2, "warm_up": 0.5, "every": 0.5, "step": 2}),
 }
 
 
@@ -35,7 +41,7 @@ def main():
         raise SystemExit(__doc__)
     if os.geteuid() != 0:
         raise SystemExit("run it as root: it starts php-fpm with workers of another user")
-    binary, parts = os.path.realpath(arguments[0]), arguments[1:] or list(PARTS)
+    binary, parts = os.path.realpath(arguments[0]), arguments[1:] or [part for part in PARTS if part != "soak"]
     load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
     print(f"{platform.system()} {platform.release()} {platform.machine()}, {os.cpu_count()} CPUs, load {load}")
     if os.getloadavg()[0] > 0.5:

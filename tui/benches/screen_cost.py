@@ -15,10 +15,13 @@ PROCESSES = 2000
 class Sleepers:
     """Processes that sleep, so that there is something to list. Use it in a `with`."""
 
+    def __init__(self, count=PROCESSES):
+        self.count = count
+
     def __enter__(self):
         self.processes = [
             subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "--", "sleep", "infinity"], stdin=subprocess.DEVNULL)
-            for _ in range(PROCESSES)
+            for _ in range(self.count)
         ]
         return self
 

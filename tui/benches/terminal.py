@@ -78,6 +78,9 @@ class Terminal:
         with self.lock:
             self.output.clear()
 
+    def press(self, keys):
+        os.write(self.master, keys)
+
     def wait_for(self, text, seconds=20, poke=None):
         """Waits until `text` is on the screen; calls `poke` before each look. Returns the seconds since the start."""
         wanted = re.sub(rb"\s", b"", text.encode())
@@ -112,7 +115,7 @@ class Terminal:
     def end(self):
         """Asks by key, then by signal; waits for the process."""
         if self.alive() and self.quit_key:
-            os.write(self.master, self.quit_key)
+            self.press(self.quit_key)
             self._wait(3)
         for number in (signal.SIGTERM, signal.SIGKILL):
             if self.alive():

@@ -136,6 +136,9 @@ pub struct SettingArgs {
     /// Time after which exact tracing ends by itself [default: 1m].
     #[arg(long, global = true, value_name = "TIME", value_parser = config::parse_duration)]
     pub trace_limit: Option<Duration>,
+    /// Share of one core that reading PSS may take; 0 reads none [default: 1%].
+    #[arg(long, global = true, value_name = "SHARE", value_parser = config::parse_pss_budget)]
+    pub pss_budget: Option<f64>,
     /// Theme: a name, see themes/ [default: chosen by the terminal].
     #[arg(long, global = true, value_name = "NAME")]
     pub theme: Option<String>,
@@ -151,6 +154,9 @@ pub struct SettingArgs {
     /// Do not observe PHP.
     #[arg(long, global = true)]
     pub no_php: bool,
+    /// Send no signals, whatever is pressed.
+    #[arg(long, global = true)]
+    pub read_only: bool,
 }
 
 #[cfg(test)]

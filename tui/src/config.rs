@@ -1,7 +1,12 @@
 //! Settings: command line over environment over configuration file over defaults, merged in one place.
 //! The file is only ever read. Errors name file, line, key and what was probably meant.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::ValueEnum;
 use serde::Deserialize;
@@ -11,16 +16,14 @@ use crate::{cli::SettingArgs, ui::theme::ColorChoice};
 mod environment;
 mod file;
 mod groups;
+mod values;
 
 pub use self::{
     environment::Environment,
     groups::{GroupSettings, RuleSetting},
+    values::{MAX_INTERVAL, MIN_INTERVAL, parse_duration, parse_pss_budget, parse_read_limit, parse_share},
 };
 
-/// Shortest interval.
-pub const MIN_INTERVAL: Duration = Duration::from_millis(100);
-/// Longest interval.
-pub const MAX_INTERVAL: Duration = Duration::from_secs(3600);
 /// Most stack samples per second and CPU.
 pub const MAX_HZ: u32 = 1000;
 
@@ -48,6 +51,12 @@ pub struct Settings {
     pub mouse: bool,
     /// Observe PHP.
     pub php: bool,
+    /// Send no signals; what said so.
+    pub read_only: Option<ReadOnly>,
+    /// Share of one core that reading PSS may take; 0 reads none.
+    pub pss_budget: f64,
+    /// Time that reading the PSS of one process may take.
+    pub pss_read_limit: Duration,
     /// How processes are grouped.
     pub groups: GroupSettings,
     /// Key bindings that differ from the built-in ones.
@@ -68,6 +77,9 @@ impl Default for Settings {
             ascii: false,
             mouse: true,
             php: true,
+            read_only: None,
+            pss_budget: 0.01,
+            pss_read_limit: Duration::from_millis(20),
             groups: GroupSettings::default(),
             keys: Vec::new(),
             file: None,
@@ -75,7 +87,27 @@ impl Default for Settings {
     }
 }
 
+/// What turned signals off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadOnly {
+    /// `--read-only`.
+    Argument,
+    /// `read_only` in the configuration file.
+    File,
+}
+
 impl Settings {
+    /// What turned signals off, in words; `None` where they can be sent.
+    pub fn read_only(&self) -> Option<Arc<str>> {
+        Some(match self.read_only? {
+            ReadOnly::Argument => "--read-only".into(),
+            ReadOnly::File => {
+                let file = self.file.as_deref().unwrap_or(Path::new("the configuration"));
+                format!("read_only = true in {}", file.display()).into()
+            }
+        })
+    }
+
     /// The error that `[keys]` binds `key` in a way that does not work.
     pub fn key_error(&self, key: &str, problem: &dyn std::fmt::Display) -> ConfigError {
         let line = self.keys.iter().find(|binding| binding.key == key).map_or(1, |binding| binding.line);
@@ -196,6 +228,13 @@ fn merge(
         ascii: arguments.ascii || content.ascii.unwrap_or(default.ascii),
         mouse: !arguments.no_mouse && content.mouse.unwrap_or(default.mouse),
         php: !arguments.no_php && content.php.unwrap_or(default.php),
+        read_only: if arguments.read_only {
+            Some(ReadOnly::Argument)
+        } else {
+            content.read_only.unwrap_or(false).then_some(ReadOnly::File)
+        },
+        pss_budget: arguments.pss_budget.or(content.pss_budget).unwrap_or(default.pss_budget),
+        pss_read_limit: content.pss_read_limit.unwrap_or(default.pss_read_limit),
         groups: GroupSettings {
             import: arguments.process_exporter_config.clone().or(content.groups.import),
             ..content.groups
@@ -203,34 +242,6 @@ fn merge(
         keys: content.keys,
         file,
     }
-}
-
-/// Reads `500ms`, `2s`, `1m 30s`, or a number of seconds, within [`MIN_INTERVAL`] and [`MAX_INTERVAL`].
-///
-/// # Errors
-/// What is wrong, as a sentence.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let text = text.trim();
-    let duration = match text.parse::<f64>() {
-        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
-        Err(_) => text.parse::<jiff::SignedDuration>().ok().and_then(|duration| duration.try_into().ok()),
-    };
-    let duration = duration.ok_or("expected a duration such as 500ms, 2s, 1m or a number of seconds")?;
-    if (MIN_INTERVAL..=MAX_INTERVAL).contains(&duration) {
-        Ok(duration)
-    } else {
-        Err("must be between 100ms and 1h".into())
-    }
-}
-
-/// Reads a share such as `2%` or `0.5%`, above nothing and up to all.
-///
-/// # Errors
-/// What is wrong, as a sentence.
-pub fn parse_share(text: &str) -> Result<f64, String> {
-    let percent = text.trim().strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
-    let percent = percent.ok_or("expected a share such as 2% or 0.5%")?;
-    if percent > 0.0 && percent <= 100.0 { Ok(percent / 100.0) } else { Err("must be above 0% and up to 100%".into()) }
 }
 
 /// The entry of `known` that `typed` was probably meant to be.
@@ -271,7 +282,7 @@ mod tests {
     #[test]
     fn all_settings_are_read() {
         let read = settings(
-            "interval = \"500ms\"\nhz = 0\nbudget = \"0.5%\"\ntrace_limit = \"2m\"\ntheme = \"light\"\ncolor = \"256\"\nascii = true\nmouse = false\nphp = false\n[keys]\n\"ctrl+f\" = \"filter\"\n",
+            "interval = \"500ms\"\nhz = 0\nbudget = \"0.5%\"\ntrace_limit = \"2m\"\ntheme = \"light\"\ncolor = \"256\"\nascii = true\nmouse = false\nphp = false\nread_only = true\n[memory]\npss_budget = \"0\"\npss_read_limit = \"1s\"\n[keys]\n\"ctrl+f\" = \"filter\"\n",
         )
         .unwrap();
         let expected = Settings {
@@ -284,8 +295,11 @@ mod tests {
             ascii: true,
             mouse: false,
             php: false,
+            read_only: Some(ReadOnly::File),
+            pss_budget: 0.0,
+            pss_read_limit: Duration::from_secs(1),
             groups: GroupSettings::default(),
-            keys: vec![KeySetting { key: "ctrl+f".into(), action: "filter".into(), line: 11 }],
+            keys: vec![KeySetting { key: "ctrl+f".into(), action: "filter".into(), line: 15 }],
             file: read.file.clone(),
         };
         assert_eq!(read, expected);
@@ -300,7 +314,7 @@ mod tests {
             ("colour = \"auto\"", "/config.toml:1: unknown key `colour`; did you mean `color`?"),
             (
                 "zzzzzz = 1",
-                "/config.toml:1: unknown key `zzzzzz`; known are interval, hz, budget, trace_limit, theme, color, ascii, mouse, php, groups, keys",
+                "/config.toml:1: unknown key `zzzzzz`; known are interval, hz, budget, trace_limit, theme, color, ascii, mouse, php, read_only, memory, groups, keys",
             ),
             (
                 "hz = 1\ncolor = \"true\"",
@@ -310,6 +324,9 @@ mod tests {
             ("hz = 2000", "/config.toml:1: hz: must be between 0 and 1000"),
             ("budget = \"200%\"", "/config.toml:1: budget: must be above 0% and up to 100%"),
             ("budget = \"2\"", "/config.toml:1: budget: expected a share such as 2% or 0.5%"),
+            ("[memory]\npss_budget = \"2\"", "/config.toml:2: pss_budget: expected a share such as 2% or 0.5%"),
+            ("[memory]\npss_read_limit = \"1m\"", "/config.toml:2: pss_read_limit: must be between 1ms and 10s"),
+            ("[memory]\npss = true", "/config.toml:2: unknown key `pss`; known are pss_budget, pss_read_limit"),
             (
                 "interval = \"1 parsec\"",
                 "/config.toml:1: interval: expected a duration such as 500ms, 2s, 1m or a number of seconds",
@@ -383,16 +400,5 @@ mod tests {
         environment.config = Some(folder.path().join("missing.toml").into());
         let error = load(&SettingArgs::default(), &environment).unwrap_err();
         assert!(matches!(error, ConfigError::Read { .. }) && error.to_string().contains("missing.toml"));
-    }
-
-    #[test]
-    fn durations_are_read_as_people_write_them() {
-        let cases = [("500ms", 500), ("2s", 2000), ("2", 2000), ("0.25", 250), (" 1m ", 60_000), ("1h", 3_600_000)];
-        for (text, ms) in cases {
-            assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
-        }
-        for text in ["", "x", "-1s", "-1", "NaN", "inf", "1e300", "99ms", "0", "61m"] {
-            assert!(parse_duration(text).is_err(), "{text}");
-        }
     }
 }

@@ -115,7 +115,7 @@ pub struct Trial {
 /// # Errors
 /// [`ProcError`] when processes cannot be read at all.
 pub fn read(options: &proc::Options) -> Result<ProcessSample, ProcError> {
-    let mut sampler = Sampler::open(&options.root, &options.passwd, Timestamp::now())?;
+    let mut sampler = Sampler::with(options, Timestamp::now())?;
     let mut sample = sampler.pass(Tick { at: Instant::now() });
     match sample.error.take() {
         Some(error) => Err(error),

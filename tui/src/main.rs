@@ -13,6 +13,7 @@ use clap::Parser as _;
 use jiff::tz::TimeZone;
 use tokio::{
     signal::unix::{SignalKind, signal},
+    sync::watch,
     time::Instant,
 };
 use tusktop::{
@@ -20,8 +21,9 @@ use tusktop::{
     app::Keymap,
     cli::{self, Cli, Command, DoctorArgs, Format, GroupsArgs, SnapArgs},
     collect::{
+        inspect,
         php::{self, ExactRequest, Order},
-        proc,
+        proc::{self, PssOptions},
     },
     command::{self, CommandError, Held, Signals},
     config::{self, ConfigError, Environment, Settings},
@@ -29,7 +31,8 @@ use tusktop::{
     model::ExactKind,
     output::{Output, OutputError},
     session::{self, Session},
-    terminal,
+    terminal::{self, Inspections},
+    text::printable,
     ui::theme::{self, ColorChoice, ThemeError},
     view::TraceOrder,
 };
@@ -50,10 +53,21 @@ fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody is left to be told when this fails.
-            let _ = writeln!(io::stderr(), "tusktop: {error:#}");
+            let _ = writeln!(io::stderr(), "tusktop: {}", message(&error));
             ExitCode::from(code_of(&error))
         }
     }
+}
+
+/// An error with its causes. Names of files and parts of them come from outside, and some errors name their cause already.
+fn message(error: &anyhow::Error) -> String {
+    let mut message = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !message.ends_with(&cause) {
+            message = format!("{message}: {cause}");
+        }
+    }
+    message.lines().map(printable).collect::<Vec<_>>().join("\n")
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -75,7 +89,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         match cli.command {
             Some(Command::Snap(arguments)) => snap(&settings, rules, arguments).await,
             Some(Command::Doctor(arguments)) => doctor(&settings, arguments).await,
-            Some(Command::Groups(arguments)) => groups(&rules, arguments),
+            Some(Command::Groups(arguments)) => groups(&settings, &rules, arguments),
             None | Some(Command::Live) if can_draw() => live(&settings, rules, screen).await,
             _ => snap(&settings, rules, SnapArgs::default()).await,
         }
@@ -92,9 +106,19 @@ fn options(settings: &Settings, rules: Arc<Rules>) -> session::Options {
     session::Options {
         interval: settings.interval,
         php: settings.php.then_some(php::Options { hz: settings.hz, ..php::Options::default() }),
-        proc: proc::Options::default(),
+        proc: processes(settings, PssOptions::default().allowance),
         rules,
     }
+}
+
+fn processes(settings: &Settings, allowance: Duration) -> proc::Options {
+    let pss = PssOptions { budget: settings.pss_budget, read_limit: settings.pss_read_limit, allowance };
+    proc::Options { pss, ..proc::Options::default() }
+}
+
+/// The options of what looks once.
+fn options_once(settings: &Settings, rules: Arc<Rules>) -> session::Options {
+    session::Options { proc: processes(settings, PssOptions::ONCE), ..options(settings, rules) }
 }
 
 /// Opens the screen; it ends when the user leaves, a signal comes or the terminal goes away.
@@ -120,7 +144,10 @@ async fn live(settings: &Settings, rules: Arc<Rules>, screen: terminal::Options)
             let _ = orders.try_send(order);
         }
     };
-    let end = terminal::run(screen, snapshots, order).await;
+    let (inspected, wanted) = watch::channel(None);
+    let readings = inspect::spawn(proc::Options::default().root, wanted);
+    let inspections = Inspections { orders: inspected, readings };
+    let end = terminal::run(screen, snapshots, order, inspections).await;
     session.stop().await;
     Ok(ExitCode::from(end?.code))
 }
@@ -140,6 +167,7 @@ fn screen(settings: &Settings, environment: &Environment) -> anyhow::Result<term
         mouse: settings.mouse,
         keys,
         time_zone: TimeZone::system(),
+        read_only: settings.read_only(),
     })
 }
 
@@ -152,7 +180,7 @@ async fn snap(settings: &Settings, rules: Arc<Rules>, arguments: SnapArgs) -> an
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let mut options = options(settings, rules);
+    let mut options = options_once(settings, rules);
     if let (Some(php), Some(kind)) = (&mut options.php, arguments.exact) {
         let (budget, limit) = (settings.budget, settings.trace_limit);
         php.exact = Some(ExactRequest { kind: kind_of(kind), pool: None, pid: None, budget, limit });
@@ -184,7 +212,7 @@ async fn snap_command(
     let program = command::resolve(&arguments.command[0], std::env::var_os("PATH").as_deref())?;
     let held = Held::start(&arguments.command)?;
     let signals = Signals::take()?;
-    let mut options = options(settings, rules);
+    let mut options = options_once(settings, rules);
     if let Some(php) = &mut options.php {
         php.programs = command::programs(&program);
         php.root = Some(held.pid());
@@ -207,7 +235,7 @@ async fn snap_command(
     if let Err(error) = printed
         && !is_broken_pipe(&error)
     {
-        let _ = writeln!(io::stderr(), "tusktop: {error:#}");
+        let _ = writeln!(io::stderr(), "tusktop: {}", message(&error));
     }
     Ok(ExitCode::from(command::code(status)))
 }
@@ -225,8 +253,8 @@ async fn doctor(settings: &Settings, arguments: DoctorArgs) -> anyhow::Result<Ex
 }
 
 /// Lists groups and rules, or explains one process.
-fn groups(rules: &Arc<Rules>, arguments: GroupsArgs) -> anyhow::Result<ExitCode> {
-    let sample = groups::read(&proc::Options::default())?;
+fn groups(settings: &Settings, rules: &Arc<Rules>, arguments: GroupsArgs) -> anyhow::Result<ExitCode> {
+    let sample = groups::read(&processes(settings, PssOptions::ONCE))?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     match (arguments.explain, arguments.format) {
         (None, Format::Table) => export::write_groups(&groups::report(&sample, rules), &mut out)?,

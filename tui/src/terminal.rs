@@ -3,30 +3,32 @@
 
 mod tty;
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 
 use crossterm::event::{Event, EventStream};
 use futures_util::StreamExt;
 use jiff::tz::TimeZone;
 use thiserror::Error;
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal as listen},
     sync::{
         Notify,
         broadcast::{self, error::RecvError},
+        watch,
     },
 };
 
 use self::tty::Tty;
 use crate::{
     app::{App, Command, KeymapError},
-    model::Snapshot,
+    model::{Inspection, InspectionOrder, Snapshot},
+    signal,
     timeline::Timeline,
     ui::{
         self,
         theme::{ColorDepth, Palette, Theme},
     },
-    view::{KeyHint, Scene, TraceOrder},
+    view::{KeyHint, Scene, SignalOrder, TraceOrder},
 };
 
 /// What the screen should look like.
@@ -44,6 +46,17 @@ pub struct Options {
     pub keys: BTreeMap<String, String>,
     /// For the clock.
     pub time_zone: TimeZone,
+    /// What turned signals off; `None` where they can be sent.
+    pub read_only: Option<Arc<str>>,
+}
+
+/// Where a close look at a process is ordered, and where it comes from.
+#[derive(Debug)]
+pub struct Inspections {
+    /// Orders; `None` while there is none.
+    pub orders: watch::Sender<Option<InspectionOrder>>,
+    /// The last reading of what was ordered.
+    pub readings: watch::Receiver<Option<Arc<Inspection>>>,
 }
 
 /// Why the screen ended.
@@ -80,11 +93,12 @@ pub fn ascii_locale(lookup: impl Fn(&str) -> Option<String>) -> bool {
 }
 
 /// Shows snapshots until the user leaves, a signal comes, the terminal goes away or the sender ends.
-/// `order` is asked for exact tracing.
+/// `order` is asked for exact tracing, `inspections` for the process whose detail is open.
 pub async fn run(
     options: Options,
     mut snapshots: broadcast::Receiver<Arc<Snapshot>>,
     order: impl Fn(TraceOrder),
+    mut inspections: Inspections,
 ) -> Result<Exit, TerminalError> {
     let mut session = Session::new(&options)?;
     let mut signals = Signals::new().map_err(TerminalError::Signals)?;
@@ -107,6 +121,10 @@ pub async fn run(
                 // The terminal is gone.
                 Some(Err(_)) | None => return Ok(HUNG_UP),
             },
+            Ok(()) = inspections.readings.changed() => {
+                session.inspection.clone_from(&inspections.readings.borrow_and_update());
+                Some(Command::Draw)
+            }
             snapshot = snapshots.recv(), if live => match snapshot {
                 Ok(snapshot) => session.take(snapshot),
                 Err(RecvError::Lagged(count)) => {
@@ -130,7 +148,13 @@ pub async fn run(
                 session.draw(false)
             }
             Some(Command::Suspend) => session.suspend(),
+            Some(Command::Signal(order)) => {
+                session.send(&order);
+                session.draw(false)
+            }
         };
+        let wanted = session.app.view.inspected();
+        inspections.orders.send_if_modified(|order| std::mem::replace(order, wanted) != wanted);
         if drawn.is_err() {
             return Ok(HUNG_UP);
         }
@@ -149,12 +173,15 @@ struct Session {
     missed: u64,
     lagged: u64,
     scene: Scene,
+    inspection: Option<Arc<Inspection>>,
     tty: Option<Tty>,
 }
 
 impl Session {
     fn new(options: &Options) -> Result<Self, KeymapError> {
-        let app = App::new(&options.keys, options.mouse)?;
+        let mut app = App::new(&options.keys, options.mouse)?;
+        app.view.read_only.clone_from(&options.read_only);
+        app.view.own_pid = std::process::id();
         Ok(Self {
             hints: app.hints(),
             app,
@@ -165,6 +192,7 @@ impl Session {
             missed: 0,
             lagged: 0,
             scene: Scene::default(),
+            inspection: None,
             tty: None,
         })
     }
@@ -194,6 +222,7 @@ impl Session {
             php: &php,
             covered: self.timeline.covered(self.app.view.window),
             histories: self.timeline.histories(grouping),
+            inspection: self.inspection.as_deref(),
             palette: &self.palette,
             hints: &self.hints,
             time_zone: &self.time_zone,
@@ -204,6 +233,14 @@ impl Session {
         let Some(tty) = &mut self.tty else { return Ok(()) };
         self.scene = tty.draw(everything, |buffer| ui::draw(buffer, &screen))?;
         Ok(())
+    }
+
+    /// Sends a signal. It takes some microseconds for each process.
+    fn send(&mut self, order: &SignalOrder) {
+        if self.app.view.read_only.is_none() {
+            let report = signal::send(Path::new("/proc"), order);
+            self.app.signalled(order, report);
+        }
     }
 
     fn capture_mouse(&mut self, on: bool) -> io::Result<()> {
@@ -235,10 +272,10 @@ struct Signals {
 impl Signals {
     fn new() -> io::Result<Self> {
         Ok(Self {
-            hangup: signal(SignalKind::hangup())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            stop: signal(SignalKind::from_raw(rustix::process::Signal::TSTP.as_raw()))?,
+            hangup: listen(SignalKind::hangup())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            stop: listen(SignalKind::from_raw(rustix::process::Signal::TSTP.as_raw()))?,
         })
     }
 }

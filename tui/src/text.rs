@@ -116,7 +116,7 @@ fn is_printable(text: &str) -> bool {
 
 /// Control and format characters (Unicode Cc, Cf, Zl, Zp), fillers that look like nothing, and what changes the width of a
 /// neighbour (variation selectors, emoji modifiers), on which terminals disagree.
-fn unsafe_in_terminal(c: char) -> bool {
+pub(crate) fn unsafe_in_terminal(c: char) -> bool {
     c.is_control()
         || matches!(u32::from(c),
             0x00ad

@@ -9,7 +9,10 @@ mod windows;
 use std::{sync::Arc, time::Duration};
 
 use self::windows::Windows;
-pub use self::{history::Histories, windows::MAX_STACKS};
+pub use self::{
+    history::{Histories, Measure, Point, Span},
+    windows::MAX_STACKS,
+};
 use crate::{
     model::{Php, Snapshot},
     view::{Grouping, Window},

@@ -19,6 +19,10 @@ use ratatui::layout::{Position, Rect};
 const CELL_RATIO: f64 = 2.0;
 /// A kept layout may have a mean aspect ratio this much worse than a fresh one.
 const WORSE_ASPECT: f64 = 1.6;
+/// A kept layout may have this much more of its area in wrong tiles than a fresh one.
+const MISPLACED: f64 = 0.05;
+/// Fewer tiles are shown rather than more than this of the area being in wrong tiles, which minimum sizes may do to a small map.
+const TOO_WRONG: f64 = 0.15;
 /// A layout stays as it is while no tile's share of the whole changed by more than this, relative to the share.
 const NOTICEABLE: f64 = 0.05;
 /// Neighbours in a kept layout may be out of order by this much before they change places.
@@ -107,7 +111,9 @@ pub fn layout<K: Clone + Eq + Hash>(
         return layout;
     }
     let fresh = squarified(items, area, min);
-    let better = fresh.tiles.len() > layout.tiles.len() || aspect(&layout.tiles) > aspect(&fresh.tiles) * WORSE_ASPECT;
+    let better = fresh.tiles.len() > layout.tiles.len()
+        || aspect(&layout.tiles) > aspect(&fresh.tiles) * WORSE_ASPECT
+        || misplaced(&layout, items) > misplaced(&fresh, items) + MISPLACED;
     if better { fresh } else { layout }
 }
 
@@ -192,12 +198,13 @@ fn keep<K: Clone + Eq + Hash>(
     Some((Layout { area, tiles, merged, strips, shares }, noticeable))
 }
 
-/// The layout that shows as many items as keep the minimum size.
-fn squarified<K: Clone>(items: &[Item<K>], area: Rect, min: MinTile) -> Layout<K> {
+/// The layout that shows as many items as keep the minimum size, and not much less than the area that is theirs.
+fn squarified<K: Clone + Eq + Hash>(items: &[Item<K>], area: Rect, min: MinTile) -> Layout<K> {
     let cells = f64::from(area.width) * f64::from(area.height);
     let smallest = f64::from(min.width.max(1)) * f64::from(min.height.max(1));
     let most = ((cells / smallest) as usize).clamp(1, items.len());
     let total: f64 = items.iter().map(weight).sum();
+    let mut best: Option<(f64, Layout<K>)> = None;
     for shown in (1..=most).rev() {
         let merged = items.len() - shown;
         if shown > 1 && weight(&items[shown - 1]) * cells < total * smallest * LEAST_SHARE {
@@ -212,7 +219,17 @@ fn squarified<K: Clone>(items: &[Item<K>], area: Rect, min: MinTile) -> Layout<K
         let keys = items[..shown].iter().map(|item| Some(item.key.clone())).chain((merged > 0).then_some(None));
         let tiles = keys.zip(rects).map(|(key, rect)| Tile { key, rect }).collect();
         let shares = shares(&weights).collect();
-        return Layout { area, tiles, merged, strips, shares };
+        let layout = Layout { area, tiles, merged, strips, shares };
+        let wrong = misplaced(&layout, items);
+        if best.as_ref().is_none_or(|(least, _)| wrong < *least) {
+            best = Some((wrong, layout));
+        }
+        if wrong <= TOO_WRONG {
+            break;
+        }
+    }
+    if let Some((_, layout)) = best {
+        return layout;
     }
     let only = (items.len() == 1).then(|| items[0].key.clone());
     let merged = if only.is_some() { 0 } else { items.len() };
@@ -348,6 +365,21 @@ fn aspect<K>(tiles: &[Tile<K>]) -> f64 {
         (w / h).max(h / w)
     };
     tiles.iter().map(|tile| ratio(tile.rect)).sum::<f64>() / tiles.len().max(1) as f64
+}
+
+/// The share of the area that is in wrong tiles: half the sum of the differences between a tile's share of the area and its
+/// share of the weight.
+fn misplaced<K: Eq + Hash>(layout: &Layout<K>, items: &[Item<K>]) -> f64 {
+    let weights: std::collections::HashMap<&K, f64> = items.iter().map(|item| (&item.key, weight(item))).collect();
+    let total: f64 = weights.values().sum();
+    if total <= 0.0 {
+        return 0.0;
+    }
+    let of = |tile: &Tile<K>| tile.key.as_ref().and_then(|key| weights.get(key)).copied();
+    let rest = total - layout.tiles.iter().filter_map(of).sum::<f64>();
+    let cells = f64::from(layout.area.width) * f64::from(layout.area.height);
+    let share = |rect: Rect| f64::from(rect.width) * f64::from(rect.height) / cells;
+    layout.tiles.iter().map(|tile| (share(tile.rect) - of(tile).unwrap_or(rest) / total).abs()).sum::<f64>() / 2.0
 }
 
 #[cfg(test)]

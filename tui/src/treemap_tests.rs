@@ -45,6 +45,18 @@ fn a_tile_is_about_as_wide_as_high_to_the_eye() {
 }
 
 #[test]
+fn a_small_map_shows_fewer_tiles_rather_than_wrong_ones() {
+    // With as many tiles as there is room for, 37 % of the area would be in wrong ones.
+    let weights =
+        [1720.0, 221.0, 137.0, 114.0, 100.0, 88.0, 72.0, 65.0, 50.0, 47.0, 43.0, 36.0, 30.0, 21.0, 10.0, 10.0];
+    let items = items(&weights);
+    let layout = layout(&items, Rect::new(0, 0, 48, 20), MinTile { width: 12, height: 2 }, None);
+    assert!(misplaced(&layout, &items) <= 0.15, "{} {layout:?}", misplaced(&layout, &items));
+    let first = f64::from(layout.tiles[0].rect.area()) / f64::from(layout.area.area());
+    assert!(first > 0.45, "{first} for a share of 0.62");
+}
+
+#[test]
 fn a_tile_that_really_grows_gets_its_place() {
     let area = Rect::new(0, 0, 80, 20);
     let before = layout(&items(&[100.0, 90.0, 80.0]), area, MIN, None);

@@ -2,14 +2,23 @@
 //! zoomed and filtered ([`View`]), and where things ended up on the screen ([`Scene`]).
 
 mod grouping;
+mod keys;
+mod order;
+mod scene;
+mod signal;
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use ratatui::layout::Rect;
 
-pub use self::grouping::Grouping;
-use crate::{model, treemap::Layout};
+pub use self::{
+    grouping::Grouping,
+    keys::{FunctionKey, ProblemKey, ProblemKind, RouteKey, Row, TileKey},
+    order::{Sort, orders},
+    scene::{KeyHint, List, Scene},
+    signal::{Outcome, Signal, SignalDialog, SignalOrder, SignalReport, Target, TargetProcess},
+};
+use crate::model::{InspectionOrder, ProcessKey};
 
 /// A part of the screen that can have the focus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,156 +90,6 @@ pub enum TileColour {
     Cpu,
 }
 
-/// Order of a list. Each pane takes the nearest that it has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sort {
-    /// Biggest memory first.
-    Memory,
-    /// Most CPU (self time) first.
-    Cpu,
-    /// Most time (total time, slowest) first.
-    Time,
-    /// Most frequent first.
-    Rate,
-    /// Most errors first.
-    Errors,
-    /// By name.
-    Name,
-}
-
-/// What makes a function the same in another snapshot.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct FunctionKey {
-    /// Class; empty for plain functions.
-    pub class: Arc<str>,
-    /// Name.
-    pub name: Arc<str>,
-    /// File.
-    pub file: Arc<str>,
-    /// Line.
-    pub line: u32,
-}
-
-impl FunctionKey {
-    /// The key of a function.
-    pub fn of(function: &model::Function) -> Self {
-        Self {
-            class: function.class.clone(),
-            name: function.name.clone(),
-            file: function.file.clone(),
-            line: function.line,
-        }
-    }
-}
-
-/// What makes a route the same in another snapshot.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct RouteKey {
-    /// Process group.
-    pub group: Arc<str>,
-    /// Script.
-    pub script: Arc<str>,
-    /// Method.
-    pub method: Arc<str>,
-    /// Folded path.
-    pub route: Arc<str>,
-}
-
-impl RouteKey {
-    /// The key of a route.
-    pub fn of(route: &model::Route) -> Self {
-        Self {
-            group: route.group.clone(),
-            script: route.script.clone(),
-            method: route.method.clone(),
-            route: route.route.clone(),
-        }
-    }
-}
-
-/// What kind of problem it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ProblemKind {
-    /// An exception.
-    Exception,
-    /// An error.
-    Error,
-    /// A compiled file.
-    Compile,
-}
-
-/// What makes a problem the same in another snapshot.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ProblemKey {
-    /// Kind.
-    pub kind: ProblemKind,
-    /// Class, level or server API.
-    pub name: Arc<str>,
-    /// File.
-    pub file: Arc<str>,
-    /// Line; 0 when there is none.
-    pub line: u32,
-}
-
-impl ProblemKey {
-    /// The key of an exception.
-    pub fn of_exception(of: &model::ExceptionCount) -> Self {
-        Self { kind: ProblemKind::Exception, name: of.class.clone(), file: of.file.clone(), line: of.line }
-    }
-
-    /// The key of an error.
-    pub fn of_error(of: &model::PhpError) -> Self {
-        Self { kind: ProblemKind::Error, name: of.level.clone(), file: of.file.clone(), line: of.line }
-    }
-
-    /// The key of a compiled file.
-    pub fn of_compile(of: &model::CompiledFile) -> Self {
-        Self { kind: ProblemKind::Compile, name: of.sapi.clone(), file: of.file.clone(), line: 0 }
-    }
-}
-
-/// A row of a list, by what it is and never by its number.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Row {
-    /// A function.
-    Function(FunctionKey),
-    /// A file.
-    File(Arc<str>),
-    /// A route.
-    Route(RouteKey),
-    /// A request.
-    Request {
-        /// Worker.
-        pid: u32,
-        /// Start.
-        started_at: Timestamp,
-    },
-    /// An exception, an error or a compiled file.
-    Problem(ProblemKey),
-    /// A tile or its row in the table.
-    Tile(TileKey),
-    /// The tile of the merged rest.
-    Rest,
-    /// A line that calls a built-in function, or an included file.
-    Line {
-        /// File.
-        file: Arc<str>,
-        /// Line.
-        line: u32,
-        /// Function that is called.
-        name: Arc<str>,
-    },
-}
-
-/// What a tile stands for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum TileKey {
-    /// A process group.
-    Group(Arc<str>),
-    /// A process.
-    Process(u32),
-}
-
 /// One step into the map.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Zoom {
@@ -244,7 +103,12 @@ pub enum Zoom {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Detail {
     /// A process.
-    Process(u32),
+    Process {
+        /// Which.
+        key: ProcessKey,
+        /// How often its mappings were asked for at any price.
+        asked: u32,
+    },
     /// Callers, callees and routes of a function.
     Function(FunctionKey),
     /// An exception, an error or a compiled file.
@@ -275,6 +139,8 @@ pub enum Overlay {
     },
     /// Choice of an order.
     Sort,
+    /// A signal to processes.
+    Signal(SignalDialog),
     /// Exact tracing: what it costs, how it stands.
     Trace {
         /// Calls of built-in functions by line, instead of PHP functions.
@@ -328,6 +194,10 @@ pub struct View {
     pub tile_colour: TileColour,
     /// The mouse is captured.
     pub mouse: bool,
+    /// What turned signals off; `None` where they can be sent.
+    pub read_only: Option<Arc<str>>,
+    /// Our own process id.
+    pub own_pid: u32,
 }
 
 /// The focused pane; the map unless chosen.
@@ -341,6 +211,14 @@ impl Default for Focus {
 }
 
 impl View {
+    /// The process whose detail is open, which is looked at closely.
+    pub fn inspected(&self) -> Option<InspectionOrder> {
+        match self.pane(Pane::Map).detail {
+            Some((Detail::Process { key: process, asked }, _)) => Some(InspectionOrder { process, asked }),
+            _ => None,
+        }
+    }
+
     /// State of one pane.
     pub fn pane(&self, pane: Pane) -> &PaneView {
         &self.panes[pane as usize]
@@ -350,34 +228,6 @@ impl View {
     pub fn pane_mut(&mut self, pane: Pane) -> &mut PaneView {
         &mut self.panes[pane as usize]
     }
-}
-
-/// A key and what it does, for the footer and the help.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyHint {
-    /// Keys, such as `ctrl+f  PgDn`.
-    pub keys: String,
-    /// The first of the keys.
-    pub key: String,
-    /// Name of the action, as in the configuration.
-    pub action: &'static str,
-    /// One or two words for the footer; empty where it is not worth a place there.
-    pub short: &'static str,
-    /// What it does.
-    pub text: &'static str,
-    /// Section of the help.
-    pub section: &'static str,
-}
-
-/// Rows of a list as they are on the screen.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct List {
-    /// All rows, in order.
-    pub rows: Vec<Row>,
-    /// The first that is visible.
-    pub first: usize,
-    /// Where the visible rows are, one line each.
-    pub area: Rect,
 }
 
 /// What exact tracing is asked for.
@@ -399,32 +249,4 @@ pub enum TraceOrder {
     },
     /// End.
     Stop,
-}
-
-/// Where things are on the screen, for keys that depend on it and for the mouse.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Scene {
-    /// The whole screen.
-    pub area: Rect,
-    /// Visible panes.
-    pub panes: Vec<(Pane, Rect)>,
-    /// Tiles of the map, in lattice cells: a tile's frame reaches one cell further to the right and below.
-    pub tiles: Option<Layout<TileKey>>,
-    /// Lists by pane, in the order of [`Pane::ALL`].
-    pub lists: [List; Pane::ALL.len()],
-    /// Key hints in the footer, with the action's name.
-    pub hints: Vec<(Rect, &'static str)>,
-    /// The pool that the PHP lists are about, if it is one.
-    pub pool: Option<Arc<str>>,
-    /// Calls are being traced.
-    pub tracing: bool,
-    /// Lines of the overlay or detail beyond what is visible, which is how far it scrolls.
-    pub scrollable: usize,
-}
-
-impl Scene {
-    /// Place of a pane, if it is visible.
-    pub fn pane(&self, pane: Pane) -> Option<Rect> {
-        self.panes.iter().find(|(p, _)| *p == pane).map(|(_, rect)| *rect)
-    }
 }

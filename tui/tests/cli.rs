@@ -13,7 +13,7 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tusktop::model::Snapshot;
+use tusktop::model::{PssUnknown, Snapshot};
 
 fn tusktop() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tusktop"));
@@ -140,9 +140,10 @@ fn a_snapshot_as_json_is_one_line_that_reads_back_and_holds_the_program_itself()
     assert_eq!(snapshot.cost.rss_bytes, own.memory.rss_bytes);
     assert!((200..2000).contains(&snapshot.interval_ms));
     assert!(snapshot.php.targets.is_empty());
+    assert!(own.memory.uss_bytes <= own.memory.pss_bytes && own.memory.pss_bytes <= own.memory.rss_bytes);
     let json: serde_json::Value = serde_json::from_str(stdout(&output)).unwrap();
     assert_eq!(json["schema"], 1);
-    assert!(json["groups"][0]["memory"]["pss_bytes"].is_null(), "what is not measured is null");
+    assert!(json["cost"]["bpf_ratio"].is_null(), "what is not measured is null");
 }
 
 #[test]
@@ -305,6 +306,8 @@ fn without_rights_memory_is_shown_and_a_notice_says_what_is_missing() {
     assert!(output.status.success(), "{}", stderr(&output));
     let snapshot: Snapshot = serde_json::from_str(stdout(&output)).unwrap();
     assert!(!snapshot.groups.is_empty());
+    let init = snapshot.processes.iter().find(|process| process.pid == 1).unwrap();
+    assert_eq!((init.pss_unknown, init.memory.pss_bytes), (Some(PssUnknown::Refused), None));
     let notice = snapshot.notices.iter().find(|notice| notice.text.contains("CAP_BPF")).unwrap();
     assert_eq!(notice.hint, "sudo tusktop");
 }

@@ -54,6 +54,14 @@ fn start(watch: &mut Watch, request: ExactRequest) {
     watch.until("the order is followed", |watch| watch.last.exact.is_some());
 }
 
+/// A collector that traces one worker without a budget.
+fn traced(fpm: &PhpFpm, worker: u32) -> Watch {
+    let mut watch = watch(fpm);
+    start(&mut watch, ExactRequest { pid: Some(worker), ..request(f64::INFINITY, Duration::from_secs(60)) });
+    watch.until("it is traced", |watch| exact(watch).pids == [worker]);
+    watch
+}
+
 fn exact(watch: &Watch) -> &Exact {
     watch.last.exact.as_ref().expect("it was asked for")
 }
@@ -120,10 +128,7 @@ fn while_one_worker_is_traced_the_others_run_without_a_trap() {
     let before = Before::now();
     let fpm = traceable(2);
     let workers = fpm.workers(POOL);
-    let mut watch = watch(&fpm);
-    let all = request(f64::INFINITY, Duration::from_secs(60));
-    start(&mut watch, ExactRequest { pid: Some(workers[0]), ..all });
-    watch.until("it is traced", |watch| exact(watch).pids == [workers[0]]);
+    let mut watch = traced(&fpm, workers[0]);
     assert_eq!(workers.iter().map(|&pid| semaphore(pid, fpm.binary(), "function__entry")).collect::<Vec<_>>(), [1, 0]);
     assert!(before.links(&TRACING) >= 2);
     watch.order(Order::Stop);
@@ -139,10 +144,7 @@ fn nothing_stays_attached_when_the_collector_ends_while_it_traces() {
     let before = Before::now();
     let fpm = traceable(1);
     let worker = fpm.workers(POOL)[0];
-    let mut watch = watch(&fpm);
-    let all = request(f64::INFINITY, Duration::from_secs(60));
-    start(&mut watch, ExactRequest { pid: Some(worker), ..all });
-    watch.until("it is traced", |watch| exact(watch).pids == [worker]);
+    let watch = traced(&fpm, worker);
     assert!(before.links(&TRACING) >= 2);
     watch.stop();
     wait_until(PATIENCE, || "the programs have gone".to_owned(), || !before.has_new(&TRACING));
@@ -157,10 +159,7 @@ fn a_worker_killed_while_it_is_traced_leaves_nothing_and_its_calls_end_with_it()
     let before = Before::now();
     let fpm = traceable(1);
     let worker = fpm.workers(POOL)[0];
-    let mut watch = watch(&fpm);
-    let all = request(f64::INFINITY, Duration::from_secs(60));
-    start(&mut watch, ExactRequest { pid: Some(worker), ..all });
-    watch.until("it is traced", |watch| exact(watch).pids == [worker]);
+    let mut watch = traced(&fpm, worker);
     let of = |keys: Vec<u64>| keys.into_iter().filter(|key| (key >> 32) as u32 == worker).count();
     let waiting = || of(before.threads::<{ size_of::<Wait>() }>("WAITING"));
     let running = || of(before.threads::<{ size_of::<RunningRequest>() }>("REQUESTS"));

@@ -206,6 +206,85 @@ fn it_follows_the_size_of_the_terminal_down_to_one_cell() {
     terminal.ends_with(0);
 }
 
+/// A process to look at. It ends with the test.
+struct Sleeper(std::process::Child);
+
+impl Sleeper {
+    fn start() -> Self {
+        let mut command = std::process::Command::new("sleep");
+        Self(command.arg("1000").stdout(std::process::Stdio::null()).spawn().expect("sleep is there"))
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Brings a process to the screen: its group, then the process itself, selected.
+fn select(terminal: &mut Terminal, pid: u32) {
+    let filter = format!("pid:{pid}");
+    terminal.press(&format!("t/{filter}\r"));
+    // With the first snapshot there is a row to select.
+    let filtered = format!("filter: {filter}");
+    terminal.wait_for("its group", |screen| {
+        let text = screen.contents();
+        text.contains(&filtered) && text.contains('×')
+    });
+    terminal.press("n\r");
+    terminal.wait_for("its group's processes", |screen| screen.contents().contains("processes of "));
+    terminal.press(&format!("/{filter}\r"));
+    terminal.wait_for("the process alone", |screen| {
+        let text = screen.contents();
+        text.contains(&filtered) && text.matches(&pid.to_string()).count() == 2
+    });
+    terminal.press("n");
+}
+
+#[test]
+fn a_process_is_looked_at_closely_and_gets_a_signal() {
+    use std::os::unix::process::ExitStatusExt;
+
+    let mut child = Sleeper::start();
+    let pid = child.0.id();
+    let mut terminal = Terminal::tusktop(120, 40);
+    select(&mut terminal, pid);
+    terminal.press("\r");
+    terminal.wait_for("its mappings", |screen| {
+        screen.contents().contains("memory by kind   read") && screen.contents().contains("code, libraries")
+    });
+    terminal.press("xI");
+    terminal.wait_for("the window", |screen| screen.contents().contains("enter sends SIGINT (2)"));
+    terminal.press("\r");
+    terminal.wait_for("its result", |screen| screen.contents().contains(&format!("sent INT to {pid}")));
+    assert_eq!(child.0.wait().expect("it ends").signal(), Some(2));
+    terminal.wait_for("its end", |screen| screen.contents().contains("this process has ended"));
+    terminal.press("q");
+    terminal.wait_for("the page", |screen| !screen.contents().contains("sent INT"));
+    terminal.press("q");
+    terminal.ends_with(0);
+}
+
+#[test]
+fn read_only_sends_no_signal() {
+    let mut child = Sleeper::start();
+    let mut command = tusktop();
+    command.arg("--read-only");
+    let mut terminal = Terminal::start(command, &[], 120, 40);
+    terminal.wait_for("the first snapshot", |screen| screen.contents().contains("mem"));
+    select(&mut terminal, child.0.id());
+    terminal.press("x");
+    terminal.wait_for("the reason", |screen| screen.contents().contains("signals are off: --read-only"));
+    terminal.press("\r\r");
+    terminal.wait_for("the page", |screen| screen.contents().contains("memory by kind   read"));
+    assert!(child.0.try_wait().expect("it can be waited for").is_none(), "it still runs");
+    terminal.press("q");
+    terminal.ends_with(0);
+}
+
 #[test]
 fn ctrl_c_leaves_with_130() {
     let mut terminal = Terminal::tusktop(80, 24);
@@ -311,9 +390,13 @@ fn panic_with_the_screen_up() {
             mouse: true,
             keys: Default::default(),
             time_zone: jiff::tz::TimeZone::UTC,
+            read_only: None,
         };
         let mut told = signal(SignalKind::user_defined1()).expect("a signal handler");
-        let screen = tokio::spawn(terminal::run(options, snapshots, |_| {}));
+        let (orders, _) = tokio::sync::watch::channel(None);
+        let (_readings, readings) = tokio::sync::watch::channel(None);
+        let inspections = terminal::Inspections { orders, readings };
+        let screen = tokio::spawn(terminal::run(options, snapshots, |_| {}, inspections));
         told.recv().await;
         let broken = tokio::spawn(async { panic!("the collector broke") });
         assert!(broken.await.is_err());

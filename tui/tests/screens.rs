@@ -214,18 +214,6 @@ fn a_zoomed_group_that_ends_says_so() {
 }
 
 #[test]
-fn pss_is_the_area_only_when_all_groups_have_it() {
-    let mut snapshot = web01();
-    snapshot.groups[1].memory.pss_bytes = Some(1 << 30);
-    assert!(Stage::showing(snapshot.clone(), 120, 30).line_with("memory by group").contains("RSS"));
-    for group in &mut snapshot.groups {
-        group.memory.pss_bytes = group.memory.rss_bytes.map(|bytes| bytes / 2);
-        group.memory.pss_age_ms = Some(4_200);
-    }
-    assert!(Stage::showing(snapshot, 120, 30).line_with("memory by group").contains("PSS, 4 s old"));
-}
-
-#[test]
 fn unknown_values_are_a_dash_and_never_zero() {
     let mut snapshot = web01();
     snapshot.groups[0].memory.rss_bytes = None;

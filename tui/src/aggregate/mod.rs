@@ -1,6 +1,7 @@
 //! Turns samples into snapshots: the only place with rates, groups and routes.
 //! It reads no clock and no file; the same samples make the same snapshots.
 
+mod capacity;
 mod cpu;
 mod groups;
 mod notices;
@@ -12,15 +13,16 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-pub use self::{groups::MAX_GROUPS, processes::Placement};
 use self::{
+    capacity::Room,
     php::{PhpAggregate, PhpPart},
     processes::ProcessAggregate,
     rules::Rules,
 };
+pub use self::{groups::MAX_GROUPS, processes::Placement};
 use crate::{
     collect::{php::PhpSample, proc::ProcessSample},
-    model::{Cost, Drops, Group, Notice, Php, Process, SCHEMA, Snapshot, System},
+    model::{Cost, Drops, Group, Notice, Php, Process, SCHEMA, Scoreboard, Snapshot, System},
 };
 
 /// What the PHP collector has to say about one interval.
@@ -43,6 +45,7 @@ pub enum PhpReading {
 pub struct Aggregate {
     processes: ProcessAggregate,
     php: PhpAggregate,
+    pools: Vec<Scoreboard>,
     /// The latest PHP part, for what holds between two answers.
     known_php: Arc<Php>,
     standing: Vec<Notice>,
@@ -65,15 +68,28 @@ impl Aggregate {
             let place = part.processes.binary_search_by_key(&pid, |process| process.pid).ok()?;
             Some(Arc::clone(&part.groups[part.processes[place].group].name))
         };
-        let php = match php {
-            PhpReading::Sample(sample, interval_s) => {
-                let part = self.php.update(*sample, interval_s, &group_of);
-                self.known_php = Arc::clone(&part.php);
-                part
+        let mut php = match php {
+            PhpReading::Sample(mut sample, interval_s) => {
+                self.pools = std::mem::take(&mut sample.pools);
+                self.php.update(*sample, interval_s, &group_of)
             }
             PhpReading::Late => PhpPart { php: Arc::new(between_answers(&self.known_php)), ..PhpPart::default() },
-            PhpReading::Off | PhpReading::Starting | PhpReading::Ended => PhpPart::default(),
+            PhpReading::Off | PhpReading::Starting | PhpReading::Ended => {
+                self.pools.clear();
+                PhpPart::default()
+            }
         };
+        if !self.pools.is_empty() {
+            let room = |worker: &Process| Room {
+                machine: sample.machine.memory_available_bytes,
+                cgroup: worker.cgroup.and_then(|index| sample.cgroups.get(index)?.memory_available_bytes),
+            };
+            // Nobody else has it yet, so nothing is copied.
+            let php = Arc::make_mut(&mut php.php);
+            php.pools = capacity::pools(&self.pools, &part.processes, &part.groups, room);
+            notices.extend(capacity::notices(&php.pools));
+        }
+        self.known_php = Arc::clone(&php.php);
         notices.extend(php.notices);
         notices.sort_by_key(|notice| std::cmp::Reverse(notice.level));
         Snapshot {
@@ -90,6 +106,7 @@ impl Aggregate {
             },
             groups: part.groups,
             processes: part.processes,
+            cgroups: sample.cgroups,
             php: php.php,
             drops: Drops { events: php.drops.events + sample.ended_lost, ..php.drops },
             cost: Cost { cpu_ratio: part.own_cpu_ratio, rss_bytes: part.own_rss_bytes, ..php.cost },

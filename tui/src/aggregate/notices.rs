@@ -2,8 +2,9 @@
 
 use super::{PhpReading, groups::MAX_GROUPS};
 use crate::{
-    collect::proc::ProcessSample,
-    model::{Level, Notice},
+    collect::proc::{MAX_CGROUPS, ProcessSample, Pss},
+    model::{Level, Notice, PssUnknown},
+    units,
 };
 
 /// What could not be read of the processes.
@@ -14,6 +15,10 @@ pub(super) fn of_processes(sample: &ProcessSample) -> Vec<Notice> {
     }
     if sample.refused > 0 {
         let text = format!("{} cannot be read and are missing from all sums", processes(sample.refused));
+        notices.push(notice(Level::Warning, text, "run as root; see the mount option hidepid in proc(5)"));
+    }
+    if sample.hidden {
+        let text = "processes of other users are hidden and missing from all sums".to_owned();
         notices.push(notice(Level::Warning, text, "run as root; see the mount option hidepid in proc(5)"));
     }
     if sample.malformed > 0 {
@@ -35,6 +40,50 @@ pub(super) fn of_processes(sample: &ProcessSample) -> Vec<Notice> {
     if unread > 0 {
         let text = format!("swap of {} could not be read", processes(u32::try_from(unread).unwrap_or(u32::MAX)));
         notices.push(notice(Level::Info, text, ""));
+    }
+    notices.extend(of_pss(sample));
+    if sample.cgroups_without_room > 0 {
+        let text = format!(
+            "the cgroups of {} are not read: at most {MAX_CGROUPS} are",
+            processes(sample.cgroups_without_room)
+        );
+        notices.push(notice(Level::Info, text, ""));
+    }
+    notices
+}
+
+/// Whose PSS is not known, and why; not that its turn has not come.
+fn of_pss(sample: &ProcessSample) -> Vec<Notice> {
+    let with = |why| sample.processes.iter().filter(move |process| process.pss == Pss::Unknown(why));
+    let count = |why| u32::try_from(with(why).count()).unwrap_or(u32::MAX);
+    let mut notices = Vec::new();
+    let refused = count(PssUnknown::Refused);
+    if refused > 0 {
+        let text = format!("PSS of {} is not permitted; RSS counts instead", processes(refused));
+        notices.push(notice(
+            Level::Info,
+            text,
+            "run as root, or with CAP_SYS_PTRACE; a process with more capabilities than tusktop stays closed",
+        ));
+    }
+    if let Some(biggest) = with(PssUnknown::TooDear).max_by_key(|process| process.rss_bytes) {
+        let text = format!(
+            "PSS of {} is too dear to read, of {} ({}) with an RSS of {} for one; RSS counts instead",
+            processes(count(PssUnknown::TooDear)),
+            biggest.details.comm,
+            biggest.pid,
+            units::bytes(biggest.rss_bytes)
+        );
+        notices.push(notice(
+            Level::Info,
+            text,
+            "pss_read_limit in the configuration allows more; it holds them up meanwhile",
+        ));
+    }
+    let unsupported = count(PssUnknown::Unsupported);
+    if unsupported > 0 {
+        let text = format!("PSS of {} cannot be read; RSS counts instead", processes(unsupported));
+        notices.push(notice(Level::Info, text, "smaps_rollup needs Linux 4.14 or newer, and CONFIG_PROC_PAGE_MONITOR"));
     }
     notices
 }
@@ -68,6 +117,6 @@ fn processes(count: u32) -> String {
     if count == 1 { "1 process".into() } else { format!("{count} processes") }
 }
 
-fn notice(level: Level, text: String, hint: &str) -> Notice {
+pub(super) fn notice(level: Level, text: String, hint: &str) -> Notice {
     Notice { level, text, hint: hint.into() }
 }

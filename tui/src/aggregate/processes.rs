@@ -14,7 +14,7 @@ use super::{
     rules::{RuleId, Rules},
 };
 use crate::{
-    collect::proc::{CpuTicks, Details, ProcessReading, ProcessSample},
+    collect::proc::{CpuTicks, Details, ProcessReading, ProcessSample, Pss},
     model::{Group, Memory, Process, PssUnknown},
 };
 
@@ -288,10 +288,12 @@ fn busy_ratio(before: CpuTicks, now: CpuTicks) -> Option<f64> {
 /// The process without its group.
 fn process(reading: &ProcessReading, cpu_ratio: Option<f64>) -> Process {
     let details = &*reading.details;
+    let (parts, pss_unknown) = parts(reading.pss);
     Process {
         pid: reading.pid,
         ppid: reading.ppid,
         started_at: details.started_at,
+        start_ticks: Some(reading.start_ticks),
         comm: Arc::clone(&details.comm),
         cmdline: Arc::clone(&details.cmdline),
         user: Arc::clone(&details.user),
@@ -299,9 +301,27 @@ fn process(reading: &ProcessReading, cpu_ratio: Option<f64>) -> Process {
         state: reading.state,
         threads: reading.threads,
         cpu_ratio,
-        memory: Memory { rss_bytes: Some(reading.rss_bytes), swap_bytes: reading.swap_bytes, ..Memory::default() },
-        pss_unknown: Some(PssUnknown::Waiting),
+        memory: Memory { rss_bytes: Some(reading.rss_bytes), swap_bytes: reading.swap_bytes, ..parts },
+        pss_unknown,
         unit: details.unit.clone(),
         container: details.container.clone(),
+        cgroup: reading.cgroup,
+    }
+}
+
+/// What was read of the parts of memory, or why it was not.
+fn parts(pss: Pss) -> (Memory, Option<PssUnknown>) {
+    match pss {
+        Pss::Unknown(why) => (Memory::default(), Some(why)),
+        Pss::Known(rollup, age) => {
+            let memory = Memory {
+                pss_bytes: Some(rollup.pss_bytes),
+                uss_bytes: Some(rollup.uss_bytes),
+                shared_bytes: Some(rollup.shared_bytes),
+                pss_age_ms: age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+                ..Memory::default()
+            };
+            (memory, None)
+        }
     }
 }

@@ -35,6 +35,7 @@ pub enum Action {
     SortRate,
     SortErrors,
     SortName,
+    SortUser,
     Invert,
     Files,
     HotTime,
@@ -45,6 +46,7 @@ pub enum Action {
     Colour,
     Pause,
     Notices,
+    Signal,
     Help,
     Mouse,
     Redraw,
@@ -82,10 +84,11 @@ const fn entry(
 const MOVE: &str = "Move";
 const LOOK: &str = "Look";
 const LISTS: &str = "Lists";
+const ACT: &str = "Act";
 const SESSION: &str = "Session";
 
 /// All actions. The footer shows those with a short text, in this order, as many as fit.
-pub const ACTIONS: [Entry; 46] = [
+pub const ACTIONS: [Entry; 48] = [
     entry(Action::Quit, "quit", &["q", "f10"], (SESSION, "quit", "leave")),
     entry(Action::Help, "help", &["?", "f1"], (SESSION, "help", "this help; type to search in it")),
     entry(
@@ -100,7 +103,7 @@ pub const ACTIONS: [Entry; 46] = [
         Action::Filter,
         "filter",
         &["/"],
-        (LISTS, "filter", "filter the pane while you type: name, user, pid, regular expression"),
+        (LISTS, "filter", "filter while you type: a regular expression; user: name: pid: before it"),
     ),
     entry(Action::Sort, "sort", &["s", "f6"], (LISTS, "sort", "choose the order of the pane")),
     entry(Action::Files, "files", &["f"], (LOOK, "files", "functions or files in the hot list")),
@@ -117,6 +120,12 @@ pub const ACTIONS: [Entry; 46] = [
         (LOOK, "group", "what makes a group: the rules, pool, unit, container, user"),
     ),
     entry(Action::Notices, "notices", &["!"], (LOOK, "notices", "all notices, with what to type")),
+    entry(
+        Action::Signal,
+        "signal",
+        &["x", "f9"],
+        (ACT, "signal", "a signal to the selected process or group; a window names both first"),
+    ),
     entry(Action::Left, "left", &["h", "left"], (MOVE, "", "left")),
     entry(Action::Down, "down", &["j", "down"], (MOVE, "", "down")),
     entry(Action::Up, "up", &["k", "up"], (MOVE, "", "up")),
@@ -144,9 +153,10 @@ pub const ACTIONS: [Entry; 46] = [
     entry(Action::SortMemory, "sort-memory", &["M"], (LISTS, "", "by memory")),
     entry(Action::SortCpu, "sort-cpu", &["P"], (LISTS, "", "by CPU; functions by self time")),
     entry(Action::SortTime, "sort-time", &["T"], (LISTS, "", "by time; functions by total time")),
-    entry(Action::SortRate, "sort-rate", &["R"], (LISTS, "", "by frequency")),
+    entry(Action::SortRate, "sort-rate", &["R"], (LISTS, "", "by frequency; groups by processes, these by pid")),
     entry(Action::SortErrors, "sort-errors", &["E"], (LISTS, "", "by errors")),
     entry(Action::SortName, "sort-name", &["A"], (LISTS, "", "by name")),
+    entry(Action::SortUser, "sort-user", &["U"], (LISTS, "", "processes by user")),
     entry(Action::Invert, "invert", &["I"], (LISTS, "", "the other way round")),
     entry(Action::Mouse, "mouse", &["m"], (SESSION, "", "mouse on or off; off lets the terminal select text")),
     entry(Action::Redraw, "redraw", &["ctrl+l"], (SESSION, "", "draw everything anew")),

@@ -5,6 +5,7 @@ mod action;
 mod keymap;
 mod mouse;
 mod navigate;
+mod signal;
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,9 @@ pub use self::{
     action::{ACTIONS, Action},
     keymap::{Keymap, KeymapError},
 };
-use crate::view::{HotMode, HotTime, KeyHint, Overlay, Pane, Scene, Sort, TileColour, TraceOrder, View, Window};
+use crate::view::{
+    HotMode, HotTime, KeyHint, Overlay, Pane, Scene, SignalOrder, Sort, TileColour, TraceOrder, View, Window, orders,
+};
 
 /// Longest filter or search that can be typed.
 const MAX_FILTER: usize = 200;
@@ -33,6 +36,8 @@ pub enum Command {
     Suspend,
     /// Ask for exact tracing, and draw.
     Trace(TraceOrder),
+    /// Send a signal, and tell [`App::signalled`] what became of it.
+    Signal(SignalOrder),
     /// Leave with this exit code.
     Leave(u8),
 }
@@ -74,6 +79,10 @@ impl App {
 
     fn key(&mut self, event: &KeyEvent, scene: &Scene) -> Option<Command> {
         if self.takes_text() && self.text_key(event) {
+            return Some(Command::Draw);
+        }
+        if self.signal_key(event) {
+            self.pending.clear();
             return Some(Command::Draw);
         }
         let key = Key::of(event);
@@ -160,6 +169,9 @@ impl App {
     }
 
     pub(crate) fn act(&mut self, action: Action, scene: &Scene) -> Option<Command> {
+        if matches!(self.view.overlay, Some(Overlay::Signal(_))) {
+            return self.signal_action(action);
+        }
         if self.view.overlay == Some(Overlay::Sort) && self.chosen_sort(action) {
             return Some(Command::Draw);
         }
@@ -200,6 +212,7 @@ impl App {
             }
             Action::Help => toggle(view, Overlay::Help { search: String::new(), scroll: 0 }),
             Action::Notices => toggle(view, Overlay::Notices { scroll: 0 }),
+            Action::Signal => self.open_signal(scene),
             Action::Sort => toggle(view, Overlay::Sort),
             Action::Left | Action::Down | Action::Up | Action::Right => self.step(action, scene),
             Action::First
@@ -227,6 +240,7 @@ impl App {
             Action::SortRate => self.sort(Sort::Rate),
             Action::SortErrors => self.sort(Sort::Errors),
             Action::SortName => self.sort(Sort::Name),
+            Action::SortUser => self.sort(Sort::User),
             Action::Invert => {
                 let pane = view.pane_mut(view.focus.0);
                 pane.inverted = !pane.inverted;
@@ -296,7 +310,13 @@ impl App {
         view.pane_mut(Pane::Map).selected = None;
     }
 
+    /// Takes an order, if the pane has it.
     fn sort(&mut self, sort: Sort) {
+        if !orders(&self.view, self.view.focus.0).iter().any(|(has, _)| *has == sort) {
+            return;
+        }
+        // Tiles are by memory, always.
+        self.view.table |= self.view.focus.0 == Pane::Map && sort != Sort::Memory;
         let pane = self.view.pane_mut(self.view.focus.0);
         pane.sort = Some(sort);
         pane.inverted = false;

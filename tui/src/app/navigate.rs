@@ -2,6 +2,7 @@
 
 use super::{Action, App};
 use crate::{
+    model::ProcessKey,
     treemap::{self, Direction},
     view::{Detail, List, Overlay, Pane, Row, Scene, TileKey, Zoom},
 };
@@ -49,7 +50,8 @@ impl App {
 
     pub(super) fn jump(&mut self, action: Action, scene: &Scene) {
         let pane = self.view.focus.0;
-        let page = isize::try_from(scene.lists[pane as usize].area.height.max(2) - 1).unwrap_or(1);
+        let height = if scene.page > 0 { scene.page } else { scene.lists[pane as usize].area.height };
+        let page = isize::try_from(height.max(2) - 1).unwrap_or(1);
         let by = match action {
             Action::First => isize::MIN / 2,
             Action::Last => isize::MAX / 2,
@@ -77,7 +79,7 @@ impl App {
         let focus = self.view.focus.0;
         let position = match &mut self.view.overlay {
             Some(Overlay::Help { scroll, .. } | Overlay::Notices { scroll }) => scroll,
-            Some(Overlay::Sort | Overlay::Trace { .. }) => return true,
+            Some(Overlay::Sort | Overlay::Trace { .. } | Overlay::Signal(_)) => return true,
             None => match &mut self.view.pane_mut(focus).detail {
                 Some((_, scroll)) => scroll,
                 None => return false,
@@ -111,7 +113,12 @@ impl App {
             return;
         }
         let focus = self.view.focus.0;
-        if self.view.pane(focus).detail.is_some() {
+        if let Some((detail, _)) = &mut self.view.pane_mut(focus).detail {
+            if let Detail::Process { asked, .. } = detail
+                && scene.askable
+            {
+                *asked += 1;
+            }
             return;
         }
         let list = &scene.lists[focus as usize];
@@ -129,7 +136,7 @@ impl App {
                 self.zoom(Zoom::Rest(shown.collect()));
                 None
             }
-            Row::Tile(TileKey::Process(pid)) => Some(Detail::Process(pid)),
+            Row::Tile(TileKey::Process(pid)) => Some(Detail::Process { key: process_key(pid, scene), asked: 0 }),
             Row::Function(key) => Some(Detail::Function(key)),
             Row::Request { pid, started_at } => Some(Detail::Request { pid, started_at }),
             Row::Problem(key) => Some(Detail::Problem(key)),
@@ -205,4 +212,11 @@ impl App {
 /// The row that stands for a tile.
 pub(super) fn row_of(tile: &treemap::Tile<TileKey>) -> Row {
     tile.key.clone().map_or(Row::Rest, Row::Tile)
+}
+
+/// A process with its start time, so that another one that gets its pid later is not taken for it.
+fn process_key(pid: u32, scene: &Scene) -> ProcessKey {
+    let target = scene.target.iter().flat_map(|target| &target.processes);
+    let known = target.map(|process| process.key).find(|key| key.pid == pid);
+    known.unwrap_or(ProcessKey { pid, start_ticks: None })
 }

@@ -6,7 +6,10 @@ use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
 use ratatui::layout::Rect;
 
 use super::*;
-use crate::view::{Detail, List, Row, TileKey, Zoom};
+use crate::{
+    model::ProcessKey,
+    view::{Detail, List, Row, TileKey, Zoom},
+};
 
 fn app() -> App {
     App::new(&BTreeMap::new(), false).unwrap()
@@ -134,7 +137,10 @@ fn something_selected_that_is_gone_cannot_be_entered() {
     assert_eq!(press(&mut app, &scene, "⏎"), None);
     app.view.pane_mut(Pane::Map).selected = Some(Row::Tile(TileKey::Process(2)));
     press(&mut app, &scene, "⏎");
-    assert_eq!(app.view.pane(Pane::Map).detail, Some((Detail::Process(2), 0)));
+    assert_eq!(
+        app.view.pane(Pane::Map).detail,
+        Some((Detail::Process { key: ProcessKey { pid: 2, start_ticks: None }, asked: 0 }, 0))
+    );
 }
 
 #[test]

@@ -8,7 +8,7 @@ use toml::Spanned;
 use super::{
     Color, ConfigError, KeySetting, MAX_HZ,
     groups::{self, GroupSettings},
-    nearest, parse_duration, parse_share,
+    nearest, parse_duration, parse_pss_budget, parse_read_limit, parse_share,
 };
 
 /// What the file sets.
@@ -23,6 +23,9 @@ pub(super) struct Content {
     pub ascii: Option<bool>,
     pub mouse: Option<bool>,
     pub php: Option<bool>,
+    pub read_only: Option<bool>,
+    pub pss_budget: Option<f64>,
+    pub pss_read_limit: Option<Duration>,
     pub groups: GroupSettings,
     pub keys: Vec<KeySetting>,
 }
@@ -43,10 +46,23 @@ struct Toml {
     ascii: Option<bool>,
     mouse: Option<bool>,
     php: Option<bool>,
+    read_only: Option<bool>,
+    #[serde(default)]
+    memory: Memory,
     #[serde(default)]
     groups: groups::Toml,
     #[serde(default)]
     keys: BTreeMap<Spanned<String>, String>,
+}
+
+/// The table `[memory]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Memory {
+    #[serde(default, deserialize_with = "pss_budget")]
+    pss_budget: Option<f64>,
+    #[serde(default, deserialize_with = "pss_read_limit")]
+    pss_read_limit: Option<Duration>,
 }
 
 /// Reads the text of `path`.
@@ -74,6 +90,9 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Content, ConfigError> {
         ascii: content.ascii,
         mouse: content.mouse,
         php: content.php,
+        read_only: content.read_only,
+        pss_budget: content.memory.pss_budget,
+        pss_read_limit: content.memory.pss_read_limit,
         groups: groups::read(content.groups, path, text)?,
         keys: keys.collect(),
     })
@@ -131,6 +150,14 @@ fn interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duratio
 
 fn budget<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
     parse_share(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
+}
+
+fn pss_budget<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    parse_pss_budget(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
+}
+
+fn pss_read_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    parse_read_limit(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
 }
 
 fn hz<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::system::{Check, PRIVILEGES, PROCESSES, State};
 use crate::{
     collect::php::PhpSample,
+    export,
     model::{Master, Notice, ProbeTier, Target, TierState},
 };
 
@@ -181,8 +182,7 @@ impl Report {
     /// # Errors
     /// What `out` answers.
     pub fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
-        serde_json::to_writer(&mut *out, self)?;
-        writeln!(out)
+        export::write_line(self, out)
     }
 
     /// Writes it for people, 80 columns wide.

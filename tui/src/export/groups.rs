@@ -1,8 +1,6 @@
-//! Groups with their rules, and why a process is in its group, as text for people and as one line of JSON.
+//! Groups with their rules, and why a process is in its group, as text for people.
 
 use std::io::{self, Write};
-
-use serde::Serialize;
 
 use super::{
     columns::{
@@ -25,8 +23,14 @@ const CONDITION_COLUMNS: usize = 120;
 /// # Errors
 /// What `out` answers.
 pub fn write_groups(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let mut columns =
-        Columns::new([("GROUP", Left), ("PROCS", Right), ("FOLLOWING", Right), ("RSS", Right), ("RULE", Left)]);
+    let mut columns = Columns::new([
+        ("GROUP", Left),
+        ("PROCS", Right),
+        ("FOLLOWING", Right),
+        ("RSS", Right),
+        ("PSS", Right),
+        ("RULE", Left),
+    ]);
     for entry in &report.groups {
         let rules: Vec<&str> = entry.rules.iter().map(|&rule| &*report.rules[rule].name).collect();
         columns.row([
@@ -34,6 +38,7 @@ pub fn write_groups(report: &Report, out: &mut impl Write) -> io::Result<()> {
             entry.group.processes.to_string(),
             if entry.following == 0 { "-".into() } else { entry.following.to_string() },
             entry.group.memory.rss_bytes.map_or_else(|| "-".into(), units::bytes),
+            entry.group.memory.pss_bytes.map_or_else(|| "-".into(), units::bytes),
             rules.join(", "),
         ]);
     }
@@ -87,13 +92,4 @@ pub fn write_explanation(explanation: &Explanation, out: &mut impl Write) -> io:
     }
     title(out, "rules that were tried, in order")?;
     columns.write(out)
-}
-
-/// Writes one line of JSON.
-///
-/// # Errors
-/// What `out` answers.
-pub fn write_line(value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, value)?;
-    out.write_all(b"\n")
 }

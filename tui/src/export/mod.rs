@@ -4,9 +4,10 @@ mod columns;
 mod functions;
 mod groups;
 mod json;
+mod pools;
 mod problems;
 mod table;
 
-pub use groups::{write_explanation, write_groups, write_line};
-pub use json::write as write_json;
+pub use groups::{write_explanation, write_groups};
+pub use json::{write as write_json, write_line};
 pub use table::write as write_table;

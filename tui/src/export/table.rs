@@ -7,9 +7,10 @@ use super::{
         Align::{Left, Right},
         Columns,
     },
-    functions, problems,
+    functions, pools, problems,
 };
 use crate::{
+    memory::{self, Measure},
     model::{Group, Level, Php, ProbeTier, Request, Snapshot, Target, TierState},
     text::{printable, truncate_end, truncate_start},
     units,
@@ -30,6 +31,7 @@ pub fn write(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     groups(snapshot, out)?;
     let php = &*snapshot.php;
     targets(php, out)?;
+    pools::write(php, out)?;
     functions::write(php, out)?;
     functions::write_traced(php, out)?;
     routes(php, out)?;
@@ -60,19 +62,23 @@ fn machine(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn groups(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
+    let measure = Measure::of(&snapshot.processes);
     let mut columns = Columns::new([
         ("GROUP", Left),
         ("PROCS", Right),
         ("THREADS", Right),
         ("CPU", Right),
+        ("MEMORY", Right),
+        ("SHARE", Right),
         ("RSS", Right),
         ("PSS", Right),
+        ("USS", Right),
         ("SWAP", Right),
-        ("SHARE", Right),
+        ("CGROUP", Right),
     ]);
     let share = |group: &Group| {
-        let rss = group.memory.rss_bytes.filter(|_| snapshot.host.memory_bytes > 0)?;
-        Some(rss as f64 / snapshot.host.memory_bytes as f64)
+        let bytes = memory::footprint(group).filter(|_| snapshot.host.memory_bytes > 0)?;
+        Some(bytes as f64 / snapshot.host.memory_bytes as f64)
     };
     for group in &snapshot.groups {
         columns.row([
@@ -80,13 +86,20 @@ fn groups(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
             group.processes.to_string(),
             group.threads.to_string(),
             or_dash(group.cpu_ratio, units::percent_column),
+            memory::size(memory::footprint(group), measure.is_estimate(group)),
+            or_dash(share(group), units::percent_column),
             or_dash(group.memory.rss_bytes, units::bytes),
             or_dash(group.memory.pss_bytes, units::bytes),
+            or_dash(group.memory.uss_bytes, units::bytes),
             or_dash(group.memory.swap_bytes, units::bytes),
-            or_dash(share(group), units::percent_column),
+            or_dash(group.cgroup.and_then(|index| snapshot.cgroups.get(index)), |cgroup| memory::cgroup(cgroup).0),
         ]);
     }
-    title(out, "memory by group (CPU: 100 % is one core; share: RSS of all memory)")?;
+    let estimated = if measure.is_mixed() { "; ~: RSS in part" } else { "" };
+    title(
+        out,
+        &format!("memory by group (memory: {measure}{estimated}; share: of all memory; CPU: 100 % is one core)"),
+    )?;
     columns.write(out)
 }
 
@@ -216,11 +229,11 @@ pub(super) fn more(left: usize) -> String {
     if left == 0 { String::new() } else { format!(", {left} more rows not shown") }
 }
 
-fn or_dash<T>(value: Option<T>, text: impl FnOnce(T) -> String) -> String {
+pub(super) fn or_dash<T>(value: Option<T>, text: impl FnOnce(T) -> String) -> String {
     value.map_or_else(|| "-".into(), text)
 }
 
-fn name(text: &str) -> String {
+pub(super) fn name(text: &str) -> String {
     truncate_end(text, NAME_COLUMNS).into_owned()
 }
 

@@ -1,17 +1,26 @@
 //! The one value that flows: [`Snapshot`], its parts and its JSON (schema 1).
 //! It owns names, units and shapes; it collects nothing, computes no rate and imports nothing of ours.
 
+mod cgroup;
 mod exact;
 mod histogram;
+mod inspection;
 mod php;
+mod pool;
 mod process;
 
+pub use cgroup::Cgroup;
 pub use exact::{Exact, ExactKind, ExactState, LineCalls};
 pub use histogram::Histogram;
+pub use inspection::{
+    CgroupLimit, CgroupLimits, Inspection, InspectionOrder, Limit, MappingKind, MappingSum, Mappings, OpenFiles,
+    ProcessKey, Reading, Unit, Unread,
+};
 pub use php::{
     CompiledFile, DurationSummary, ExactTier, ExceptionCount, Function, FunctionKind, Master, Php, PhpError, ProbeTier,
     Request, RequestsTier, Route, SamplingTier, Stack, Target, TierState, Tiers, Worker, WorkerState,
 };
+pub use pool::{Bound, Pool, ProcessManager, Scoreboard};
 pub use process::{Group, Memory, Process, PssUnknown, pool};
 
 use std::sync::Arc;
@@ -42,6 +51,9 @@ pub struct Snapshot {
     pub groups: Vec<Group>,
     /// All processes, in order of pid. [`Process::group`] is an index into `groups`.
     pub processes: Vec<Process>,
+    /// Control groups of the processes, with their memory, in no order. [`Process::cgroup`] is an index into them.
+    #[serde(default)]
+    pub cgroups: Vec<Cgroup>,
     /// What is known about PHP on this machine.
     pub php: Arc<Php>,
     /// What was lost during the interval.

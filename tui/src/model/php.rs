@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Exact, Histogram, LineCalls};
+use super::{Exact, Histogram, LineCalls, Pool};
 
 /// Everything about PHP in one interval (or, merged, in one window).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -29,6 +29,9 @@ pub struct Php {
     pub compiles: Option<Vec<CompiledFile>>,
     /// Processes that serve PHP.
     pub workers: Vec<Worker>,
+    /// Pools of php-fpm, in the order of their masters.
+    #[serde(default)]
+    pub pools: Vec<Pool>,
     /// Exact tracing; `None` when it was not asked for.
     #[serde(default)]
     pub exact: Option<Exact>,

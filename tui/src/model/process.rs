@@ -80,6 +80,9 @@ pub struct Group {
     /// seen.
     #[serde(default)]
     pub ended: Option<u32>,
+    /// Index into [`super::Snapshot::cgroups`] of the one that all of its processes are in; `None` when there is none.
+    #[serde(default)]
+    pub cgroup: Option<usize>,
 }
 
 impl Group {
@@ -96,6 +99,7 @@ impl Group {
             pss_processes: 0,
             started: None,
             ended: None,
+            cgroup: None,
         }
     }
 
@@ -107,6 +111,7 @@ impl Group {
 
     /// Adds a process to all sums.
     pub fn add(&mut self, process: &Process) {
+        self.cgroup = process.cgroup.filter(|_| self.processes == 0 || self.cgroup == process.cgroup);
         self.processes += 1;
         self.threads = self.threads.saturating_add(process.threads);
         if let Some(ratio) = process.cpu_ratio {
@@ -144,6 +149,10 @@ pub struct Process {
     pub ppid: u32,
     /// Start time; `None` when it could not be read.
     pub started_at: Option<Timestamp>,
+    /// Start time in clock ticks after boot, field 22 of /proc/PID/stat: with the pid it identifies the process, also when
+    /// the clock is set. `None` in snapshots that do not have it.
+    #[serde(default)]
+    pub start_ticks: Option<u64>,
     /// Kernel's name of the process (15 bytes at most), bytes that are not UTF-8 replaced.
     pub comm: Arc<str>,
     /// Command line, arguments joined by a space, cut at a bound; empty for kernel threads.
@@ -167,6 +176,9 @@ pub struct Process {
     pub unit: Option<Arc<str>>,
     /// Container id, where there is one.
     pub container: Option<Arc<str>>,
+    /// Index into [`super::Snapshot::cgroups`]; `None` in the root and where it is not known.
+    #[serde(default)]
+    pub cgroup: Option<usize>,
 }
 
 /// The php-fpm pool that a worker's title names: php-fpm calls it `php-fpm: pool NAME`.

@@ -1,4 +1,5 @@
-//! How the resident memory of each group went: points five seconds apart for the sparkline, and bytes per minute.
+//! How each group went: points five seconds apart for ten minutes, a minute apart for two hours, and how it grows.
+//! It owns the points and the trend; what is drawn of them is `ui`'s matter.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -9,76 +10,298 @@ use jiff::Timestamp;
 
 use crate::model::Group;
 
-/// Seconds between points. The sparkline moves only this often.
+/// Seconds between points of the short span. Sparklines move only this often.
 const STEP_S: i64 = 5;
-/// Points kept: ten minutes.
+/// Seconds between points of the long span.
+const LONG_STEP_S: i64 = 60;
+/// Points kept of each span: ten minutes and two hours.
 const MAX_POINTS: usize = 120;
 /// Seconds that the trend looks back.
 const TREND_S: f64 = 60.0;
 /// Seconds that must be known before there is a trend.
 const LEAST_TREND_S: f64 = 15.0;
-/// Groups remembered.
-const MAX_GROUPS: usize = 4096;
+/// Groups remembered, the biggest first: a point of one in each span and grouping is 64 bytes.
+const MAX_GROUPS: usize = 512;
 
 /// Histories of groups by name.
 #[derive(Debug, Clone, Default)]
 pub struct Histories {
-    groups: HashMap<Arc<str>, VecDeque<Point>>,
+    groups: HashMap<Arc<str>, Track>,
     last: Timestamp,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Point {
-    at: Timestamp,
-    rss_bytes: u64,
+/// A group at one time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Point {
+    /// When.
+    pub at: Timestamp,
+    /// Sum of RSS.
+    pub rss_bytes: Option<u64>,
+    /// Sum of PSS.
+    pub pss_bytes: Option<u64>,
+    /// Sum of USS.
+    pub uss_bytes: Option<u64>,
+    /// CPU in cores, the mean since the point before where that is known.
+    pub cpu_ratio: Option<f64>,
+    /// Number of processes.
+    pub processes: u32,
+}
+
+/// How far back points go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Span {
+    /// Five seconds apart.
+    TenMinutes,
+    /// A minute apart.
+    TwoHours,
+}
+
+/// What the memory of a group or of its mean process is measured by, in an order of how much it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measure {
+    /// Proportional set size.
+    Pss,
+    /// Unique set size.
+    Uss,
+    /// Resident set size.
+    Rss,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Track {
+    short: VecDeque<Point>,
+    long: VecDeque<Point>,
+    /// Sum and number of CPU readings since the last point.
+    cpu: (f64, u32),
 }
 
 impl Histories {
     /// Whether a snapshot of this time begins another step.
     pub(super) fn is_due(&self, at: Timestamp) -> bool {
-        let step = |at: Timestamp| at.as_second().div_euclid(STEP_S);
-        step(at) != step(self.last)
+        step(at, STEP_S) != step(self.last, STEP_S)
     }
 
     pub(super) fn push(&mut self, at: Timestamp, groups: &[Group]) {
+        for group in groups {
+            if let (Some(track), Some(ratio)) = (self.groups.get_mut(&group.name), group.cpu_ratio) {
+                track.cpu = (track.cpu.0 + ratio, track.cpu.1 + 1);
+            }
+        }
         if !self.is_due(at) {
             return;
         }
+        let long = step(at, LONG_STEP_S) != step(self.last, LONG_STEP_S);
         self.last = at;
         for group in groups {
-            let Some(rss_bytes) = group.memory.rss_bytes else { continue };
             if !self.groups.contains_key(&group.name) && self.groups.len() >= MAX_GROUPS {
                 continue;
             }
-            let points = self.groups.entry(group.name.clone()).or_default();
-            if points.len() == MAX_POINTS {
-                points.pop_front();
+            let track = self.groups.entry(group.name.clone()).or_default();
+            let (sum, readings) = std::mem::take(&mut track.cpu);
+            let point = Point {
+                at,
+                rss_bytes: group.memory.rss_bytes,
+                pss_bytes: group.memory.pss_bytes,
+                uss_bytes: group.memory.uss_bytes,
+                cpu_ratio: if readings > 0 { Some(sum / f64::from(readings)) } else { group.cpu_ratio },
+                processes: group.processes,
+            };
+            keep(&mut track.short, point);
+            if long {
+                keep(&mut track.long, point);
             }
-            points.push_back(Point { at, rss_bytes });
         }
-        let kept = (MAX_POINTS as i64 * STEP_S) as f64;
         let last = self.last;
-        self.groups.retain(|_, points| points.back().is_some_and(|point| seconds(point.at, last) < kept));
+        let recent = |point: &Point| seconds(point.at, last) < (MAX_POINTS as i64 * STEP_S) as f64;
+        self.groups.retain(|_, track| track.short.back().is_some_and(recent));
     }
 
-    /// Growth of the group's RSS in bytes per minute over the last minute; `None` until a quarter of a minute is known.
+    /// Points of a group, oldest first.
+    pub fn points(&self, group: &str, span: Span) -> impl Iterator<Item = &Point> {
+        let track = self.groups.get(group);
+        let points = track.map(|track| match span {
+            Span::TenMinutes => &track.short,
+            Span::TwoHours => &track.long,
+        });
+        points.into_iter().flatten()
+    }
+
+    /// What the group's memory is measured by: PSS where it is known at the end and for most of the time.
+    pub fn measure(&self, group: &str) -> Measure {
+        self.known(group, Measure::Pss)
+    }
+
+    /// What the memory of the group's mean process is measured by: what it has for itself where that is known. PSS would
+    /// fall whenever another process shares the same pages.
+    pub fn process_measure(&self, group: &str) -> Measure {
+        self.known(group, Measure::Uss)
+    }
+
+    fn known(&self, group: &str, measure: Measure) -> Measure {
+        let Some(track) = self.groups.get(group) else { return Measure::Rss };
+        let known = track.short.iter().filter(|point| point.memory(measure).is_some()).count();
+        if track.short.back().is_some_and(|point| point.memory(measure).is_some()) && known * 2 >= track.short.len() {
+            measure
+        } else {
+            Measure::Rss
+        }
+    }
+
+    /// Growth of the group's memory in bytes per minute over the last minute; `None` until a quarter of a minute is known.
     pub fn growth_per_minute(&self, group: &str) -> Option<f64> {
-        let points = self.groups.get(group)?;
-        let last = points.back().filter(|point| point.at == self.last)?;
-        let first = points.iter().find(|point| seconds(point.at, last.at) <= TREND_S)?;
-        let known = seconds(first.at, last.at);
-        let grown = last.rss_bytes as f64 - first.rss_bytes as f64;
-        (known >= LEAST_TREND_S).then_some(grown * 60.0 / known)
+        let measure = self.measure(group);
+        self.trend(group, |point| Some(point.memory(measure)? as f64))
     }
 
-    /// The group's RSS at most `points` steps back, oldest first.
-    pub fn recent(&self, group: &str, points: usize) -> impl Iterator<Item = u64> {
-        let all = self.groups.get(group);
-        let skip = all.map_or(0, |all| all.len().saturating_sub(points));
-        all.into_iter().flatten().skip(skip).map(|point| point.rss_bytes)
+    /// Growth of the group's mean process in bytes per minute, as [`Histories::growth_per_minute`].
+    pub fn process_growth_per_minute(&self, group: &str) -> Option<f64> {
+        let measure = self.process_measure(group);
+        self.trend(group, |point| point.per_process(measure))
     }
+
+    fn trend(&self, group: &str, value: impl Fn(&Point) -> Option<f64>) -> Option<f64> {
+        let points = &self.groups.get(group)?.short;
+        points.back().filter(|point| point.at == self.last)?;
+        let mut known = points.iter().filter(|point| seconds(point.at, self.last) <= TREND_S);
+        let known = known.by_ref().filter_map(|point| Some((point.at, value(point)?)));
+        let (first, last) = known.fold((None, None), |(first, _), point| (first.or(Some(point)), Some(point)));
+        let ((from, before), (to, now)) = (first?, last?);
+        let minutes = seconds(from, to) / 60.0;
+        (minutes * 60.0 >= LEAST_TREND_S).then(|| (now - before) / minutes)
+    }
+
+    /// The group's memory at most `points` steps back, oldest first.
+    pub fn recent(&self, group: &str, points: usize) -> impl Iterator<Item = u64> {
+        let measure = self.measure(group);
+        let known = self.groups.get(group).map_or(0, |track| track.short.len());
+        let recent = self.points(group, Span::TenMinutes).skip(known.saturating_sub(points));
+        recent.filter_map(move |point| point.memory(measure))
+    }
+}
+
+impl Point {
+    /// Memory of the group by a measure.
+    pub fn memory(&self, measure: Measure) -> Option<u64> {
+        match measure {
+            Measure::Pss => self.pss_bytes,
+            Measure::Uss => self.uss_bytes,
+            Measure::Rss => self.rss_bytes,
+        }
+    }
+
+    /// Memory of the mean process in bytes.
+    pub fn per_process(&self, measure: Measure) -> Option<f64> {
+        (self.processes > 0).then_some(self.memory(measure)? as f64 / f64::from(self.processes))
+    }
+}
+
+impl Measure {
+    /// Its usual name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pss => "PSS",
+            Self::Uss => "USS",
+            Self::Rss => "RSS",
+        }
+    }
+}
+
+fn keep(points: &mut VecDeque<Point>, point: Point) {
+    if points.len() == MAX_POINTS {
+        points.pop_front();
+    }
+    points.push_back(point);
+}
+
+fn step(at: Timestamp, seconds: i64) -> i64 {
+    at.as_second().div_euclid(seconds)
 }
 
 fn seconds(from: Timestamp, to: Timestamp) -> f64 {
     to.duration_since(from).as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn group(name: &str, processes: u32, rss: u64, uss: Option<u64>, cpu: f64) -> Group {
+        let mut group = Group::empty(name.into(), "test".into());
+        (group.processes, group.cpu_ratio) = (processes, Some(cpu));
+        group.memory.rss_bytes = Some(rss);
+        (group.memory.pss_bytes, group.memory.uss_bytes) = (uss.map(|uss| uss + MIB), uss);
+        group
+    }
+
+    /// A second at a time from 0.
+    fn histories(seconds: i64, at: impl Fn(i64) -> Vec<Group>) -> Histories {
+        let mut histories = Histories::default();
+        for second in 0..seconds {
+            histories.push(Timestamp::from_second(1_000_000_020 + second).unwrap(), &at(second));
+        }
+        histories
+    }
+
+    #[test]
+    fn both_spans_are_kept_and_bounded() {
+        let known = histories(3 * 3600, |second| vec![group("a", 1, second as u64, None, 0.5)]);
+        for (span, apart) in [(Span::TenMinutes, 5), (Span::TwoHours, 60)] {
+            let points: Vec<_> = known.points("a", span).collect();
+            assert_eq!(points.len(), MAX_POINTS);
+            assert!(points.windows(2).all(|pair| seconds(pair[0].at, pair[1].at) == f64::from(apart)));
+        }
+    }
+
+    #[test]
+    fn cpu_of_a_point_is_the_mean_since_the_point_before() {
+        let known = histories(21, |second| vec![group("a", 1, 1, None, (second % 5) as f64)]);
+        let ratios: Vec<_> = known.points("a", Span::TenMinutes).map(|point| point.cpu_ratio).collect();
+        assert_eq!(ratios, [Some(0.0), Some(2.0), Some(2.0), Some(2.0), Some(2.0)]);
+    }
+
+    #[test]
+    fn growth_is_by_minute_and_by_the_best_measure_that_is_known() {
+        let rss = histories(61, |second| vec![group("a", 2, 100 * MIB + second as u64 * MIB, None, 0.0)]);
+        assert_eq!((rss.measure("a"), rss.growth_per_minute("a")), (Measure::Rss, Some(60.0 * MIB as f64)));
+        let uss = histories(61, |second| vec![group("a", 2, 900 * MIB, Some(second as u64 * MIB), 0.0)]);
+        assert_eq!((uss.measure("a"), uss.growth_per_minute("a")), (Measure::Pss, Some(60.0 * MIB as f64)));
+        assert_eq!(uss.process_growth_per_minute("a"), Some(30.0 * MIB as f64));
+    }
+
+    #[test]
+    fn a_moment_without_pss_does_not_change_the_measure() {
+        let gap = |second| group("a", 2, 900 * MIB, (second != 30).then_some(second as u64 * MIB), 0.0);
+        let known = histories(61, |second| vec![gap(second)]);
+        assert_eq!((known.measure("a"), known.growth_per_minute("a")), (Measure::Pss, Some(60.0 * MIB as f64)));
+        assert_eq!(known.recent("a", 100).count(), 12);
+    }
+
+    #[test]
+    fn more_processes_are_no_growth_of_each() {
+        let known = histories(61, |second| {
+            let processes = 1 + (second / 10) as u32;
+            vec![group("a", processes, u64::from(processes) * 10 * MIB, Some(u64::from(processes) * MIB), 0.0)]
+        });
+        assert!(known.growth_per_minute("a") > Some(0.0));
+        assert_eq!(known.process_growth_per_minute("a"), Some(0.0));
+    }
+
+    #[test]
+    fn there_is_no_trend_of_a_short_time_and_none_of_a_group_that_ended() {
+        assert_eq!(histories(14, |_| vec![group("a", 1, 1, None, 0.0)]).growth_per_minute("a"), None);
+        let ended = histories(60, |second| if second < 40 { vec![group("a", 1, 1, None, 0.0)] } else { vec![] });
+        assert_eq!(ended.growth_per_minute("a"), None);
+    }
+
+    #[test]
+    fn the_biggest_groups_are_remembered_and_ended_ones_forgotten() {
+        let many: Vec<Group> = (0..MAX_GROUPS + 10).map(|at| group(&at.to_string(), 1, 1, None, 0.0)).collect();
+        let mut known = histories(1, |_| many.clone());
+        assert_eq!(known.points("0", Span::TenMinutes).count(), 1);
+        assert_eq!(known.points(&MAX_GROUPS.to_string(), Span::TenMinutes).count(), 0);
+        known.push(Timestamp::from_second(1_000_000_000 + 1000).unwrap(), &[]);
+        assert_eq!(known.points("0", Span::TenMinutes).count(), 0);
+    }
 }

@@ -76,6 +76,7 @@ mod tests {
             pid,
             ppid: 1,
             started_at: None,
+            start_ticks: None,
             comm: "c".into(),
             cmdline: cmdline.into(),
             user: if pid.is_multiple_of(2) { "even" } else { "odd" }.into(),
@@ -87,6 +88,7 @@ mod tests {
             pss_unknown: None,
             unit: unit.map(Arc::from),
             container: (pid == 3).then(|| "3f2a".into()),
+            cgroup: None,
         }
     }
 

@@ -159,6 +159,7 @@ impl Sum {
             errors: self.errors.list(),
             compiles: self.compiles.list(),
             workers: current.workers.clone(),
+            pools: current.pools.clone(),
             exact: current.exact.clone(),
             lines: self.lines.clone(),
         };

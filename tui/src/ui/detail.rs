@@ -1,43 +1,32 @@
-//! Everything about one process, function or request, in the place of the pane it was entered from.
+//! Everything about one process, function, problem or request, in the place of the pane it was entered from.
 
 use jiff::Timestamp;
 use ratatui::{buffer::Buffer, layout::Rect};
 
-use super::{Screen, entries, hot, paint, problem, requests};
+use super::{
+    Screen,
+    facts::{Line, Page, fact, heading},
+    hot, paint, problem, process, requests,
+};
 use crate::{
-    model::{Php, Process, Request, Snapshot},
-    profile, text, units,
+    model::{Php, Request},
+    profile, units,
     view::{Detail, FunctionKey, Pane, Scene},
 };
-
-/// A label (or a heading) with a value.
-struct Line {
-    label: String,
-    value: String,
-    heading: bool,
-}
-
-fn fact(label: &str, value: impl Into<String>) -> Line {
-    Line { label: label.to_owned(), value: value.into(), heading: false }
-}
-
-fn heading(label: &str) -> Line {
-    Line { label: label.to_owned(), value: String::new(), heading: true }
-}
 
 /// Draws the detail of a pane.
 pub fn draw(buffer: &mut Buffer, rect: Rect, pane: Pane, screen: &Screen, scene: &mut Scene) {
     let palette = screen.palette;
     let focused = screen.view.focus.0 == pane;
     let Some((detail, scroll)) = &screen.view.pane(pane).detail else { return };
-    let (title, lines) = match detail {
-        Detail::Process(pid) => (format!("process {pid}"), process(screen, *pid)),
-        Detail::Function(key) => (format!("function {}", function_name(key)), function(screen, key)),
-        Detail::Problem(key) => (
-            format!("problem {}", key.name),
-            problem::facts(screen, key).into_iter().map(|(label, value)| fact(label, value)).collect(),
-        ),
-        Detail::Request { pid, started_at } => (format!("request of {pid}"), request(screen, *pid, *started_at)),
+    let (title, parts) = match detail {
+        Detail::Process { key, .. } => (process::title(screen, *key), process::parts(screen, *key, rect.width, scene)),
+        Detail::Function(key) => (format!("function {}", function_name(key)), vec![function(screen, key)]),
+        Detail::Problem(key) => {
+            let facts = problem::facts(screen, key).into_iter();
+            (format!("problem {}", key.name), vec![facts.map(|(label, value)| fact(label, value)).collect()])
+        }
+        Detail::Request { pid, started_at } => (format!("request of {pid}"), vec![request(screen, *pid, *started_at)]),
     };
     let style = if focused { palette.focus } else { palette.title };
     let about = match detail {
@@ -45,131 +34,18 @@ pub fn draw(buffer: &mut Buffer, rect: Rect, pane: Pane, screen: &Screen, scene:
         Detail::Problem(_) => screen.window_name().to_owned(),
         _ => String::new(),
     };
-    let parts = [(&*title, style), (&*about, palette.muted), ("esc back", palette.muted)];
-    let area = paint::pane(buffer, rect, &parts, focused, palette);
-    let label_width = lines.iter().filter(|l| !l.heading).map(|l| text::width(&l.label)).max().unwrap_or(0) as u16;
-    let label_width = label_width.min(area.width / 3);
-    let lines = wrapped(lines, usize::from(area.width.saturating_sub(label_width + 4)));
-    if focused {
-        scene.scrollable = lines.len().saturating_sub(usize::from(area.height));
-    }
-    let first = (*scroll).min(lines.len().saturating_sub(usize::from(area.height)));
-    for (line, y) in lines.iter().skip(first).zip(area.y..area.bottom()) {
-        if line.heading {
-            paint::put(buffer, (area.x + 1, y), area.width.saturating_sub(1), &line.label, palette.title);
-            continue;
-        }
-        paint::put(buffer, (area.x + 1, y), label_width, &line.label, palette.muted);
-        let x = area.x + label_width + 3;
-        paint::put(buffer, (x, y), area.right().saturating_sub(x), &line.value, palette.text);
-    }
-}
-
-/// Long values go on in further lines.
-fn wrapped(lines: Vec<Line>, room: usize) -> Vec<Line> {
-    let room = room.max(4);
-    let mut out = Vec::with_capacity(lines.len());
-    for line in lines {
-        let value = text::printable(&line.value).into_owned();
-        if line.heading || text::width(&value) <= room {
-            out.push(Line { value, ..line });
-            continue;
-        }
-        let (mut label, mut part, mut used) = (line.label, String::new(), 0);
-        for c in value.chars() {
-            let columns = text::width(c.encode_utf8(&mut [0; 4]));
-            if used + columns > room {
-                out.push(Line { label: std::mem::take(&mut label), value: std::mem::take(&mut part), heading: false });
-                used = 0;
-            }
-            part.push(c);
-            used += columns;
-        }
-        out.push(Line { label, value: part, heading: false });
-    }
-    out
-}
-
-fn process(screen: &Screen, pid: u32) -> Vec<Line> {
-    let Some(snapshot) = screen.snapshot else { return Vec::new() };
-    let found = snapshot.processes.iter().find(|process| process.pid == pid);
-    let Some(process) = found else { return vec![heading("this process has ended; esc goes back")] };
-    let mut lines = vec![
-        fact("command", &*process.comm),
-        fact("command line", if process.cmdline.is_empty() { "-" } else { &process.cmdline }),
-        fact("user", &*process.user),
-        fact("parent", parent(snapshot, process)),
-        fact("group", snapshot.groups.get(process.group).map_or("-", |group| &group.name)),
-        fact("rule", snapshot.groups.get(process.group).map_or("-", |group| &group.rule)),
-        fact("state", state(process.state)),
-        fact("started", process.started_at.map_or_else(|| "-".to_owned(), |at| started(at, screen, snapshot))),
-        fact("threads", process.threads.to_string()),
-        fact(
-            "cpu",
-            process.cpu_ratio.map_or_else(|| "-".to_owned(), |cores| format!("{:.1} % of a core", cores * 100.0)),
-        ),
-        fact("RSS", bytes(process.memory.rss_bytes)),
-        fact("PSS", with_age(bytes(process.memory.pss_bytes), process.memory.pss_age_ms)),
-        fact("USS", bytes(process.memory.uss_bytes)),
-        fact("swap", bytes(process.memory.swap_bytes)),
-        fact("unit", process.unit.as_deref().unwrap_or("-")),
-        fact("container", process.container.as_deref().unwrap_or("-")),
-    ];
-    let worker = snapshot.php.workers.iter().find(|worker| worker.pid == pid);
-    if let Some(worker) = worker {
-        lines.push(heading(""));
-        lines.push(heading("PHP worker"));
-        lines.push(fact("pool", &*worker.pool));
-        let state = format!("{:?}", worker.state).to_lowercase();
-        let since =
-            worker.since.map_or_else(String::new, |at| format!(" for {}", units::age(seconds(at, snapshot.at))));
-        lines.push(fact("state", state + &since));
-        lines.push(fact("requests seen", units::count(worker.requests)));
-        match entries::running_request(snapshot, pid) {
-            Some(request) => lines.extend(request_facts(screen, request)),
-            None => lines.push(fact("request", "none now")),
-        }
-    }
-    lines
-}
-
-fn parent(snapshot: &Snapshot, process: &Process) -> String {
-    let parent = snapshot.processes.iter().find(|other| other.pid == process.ppid);
-    format!("{} {}", process.ppid, parent.map_or("", |parent| &parent.comm))
-}
-
-fn state(state: char) -> String {
-    let name = match state {
-        'R' => "running",
-        'S' => "sleeping",
-        'D' => "waiting for a device (uninterruptible)",
-        'Z' => "ended, not collected by its parent",
-        'T' => "stopped",
-        't' => "stopped by a tracer",
-        'I' => "idle",
-        _ => "",
+    let titles = [(&*title, style), (&*about, palette.muted), ("esc back", palette.muted)];
+    let area = paint::pane(buffer, rect, &titles, focused, palette);
+    let second = match detail {
+        Detail::Process { .. } if area.width >= process::TWO_COLUMNS => Some(process::SECOND),
+        _ => None,
     };
-    format!("{state} {name}")
-}
-
-fn started(at: Timestamp, screen: &Screen, snapshot: &Snapshot) -> String {
-    let local = at.to_zoned(screen.time_zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string();
-    format!("{local}, {} ago", units::age(seconds(at, snapshot.at)))
-}
-
-fn seconds(from: Timestamp, to: Timestamp) -> u64 {
-    u64::try_from(to.as_second() - from.as_second()).unwrap_or(0)
-}
-
-fn bytes(bytes: Option<u64>) -> String {
-    bytes.map_or_else(|| "-".to_owned(), units::bytes)
-}
-
-fn with_age(value: String, age_ms: Option<u64>) -> String {
-    match age_ms {
-        Some(age) if age >= 1000 => format!("{value}, {} old", units::age(age / 1000)),
-        _ => value,
+    let page = Page::new(parts, area.width, second);
+    let beyond = page.height().saturating_sub(usize::from(area.height));
+    if focused {
+        (scene.scrollable, scene.page) = (beyond, area.height);
     }
+    page.draw(buffer, area, (*scroll).min(beyond), screen);
 }
 
 fn request(screen: &Screen, pid: u32, started_at: Timestamp) -> Vec<Line> {
@@ -189,7 +65,10 @@ fn request_facts(screen: &Screen, request: &Request) -> Vec<Line> {
         fact("duration", units::duration_ms(request.duration_ms)),
         fact("cpu", request.cpu_ms.map_or_else(|| "-".to_owned(), units::duration_ms)),
         fact("waiting", request.wait_ms.map_or_else(|| "-".to_owned(), units::duration_ms)),
-        fact("started", screen.snapshot.map_or_else(|| "-".to_owned(), |s| started(request.started_at, screen, s))),
+        fact(
+            "started",
+            screen.snapshot.map_or_else(|| "-".to_owned(), |s| process::started(request.started_at, screen, s)),
+        ),
         fact("worker", request.pid.to_string()),
     ];
     if let Some(route) = route {

@@ -2,20 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{Screen, filter::Filter};
+use super::{
+    Screen,
+    filter::{About, Filter},
+};
 use crate::{
-    model::{Memory, Process, Request, Snapshot},
+    memory::{self, Measure},
+    model::{Cgroup, Memory, Process, Request, Snapshot},
     view::{Pane, Sort, TileKey, Zoom},
 };
-
-/// Which memory is the area of a tile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Measure {
-    /// Proportional set size, and the age of the oldest value.
-    Pss(Option<u64>),
-    /// Resident set size.
-    Rss,
-}
 
 /// One group or process.
 #[derive(Debug, Clone)]
@@ -28,12 +23,20 @@ pub struct Entry<'a> {
     pub family: &'a str,
     /// Memory by the measure; `None` when unknown.
     pub bytes: Option<u64>,
+    /// `bytes` are RSS, wholly or in part, where others are PSS.
+    pub estimated: bool,
+    /// Parts of its memory.
+    pub memory: &'a Memory,
+    /// The control group that all of it is in.
+    pub cgroup: Option<&'a Cgroup>,
     /// CPU in cores.
     pub cpu: Option<f64>,
     /// Number of processes.
     pub processes: u32,
     /// Growth of a group in bytes per minute.
     pub growth: Option<f64>,
+    /// Growth of the mean process of a group in bytes per minute.
+    pub process_growth: Option<f64>,
     /// The process, when it is one.
     pub process: Option<&'a Process>,
 }
@@ -43,12 +46,14 @@ pub struct Entry<'a> {
 pub struct Entries<'a> {
     /// Biggest memory first.
     pub list: Vec<Entry<'a>>,
-    /// What `bytes` are.
+    /// What `bytes` are, over all processes of this level.
     pub measure: Measure,
     /// Sum over the list.
     pub total: u64,
     /// The group that is zoomed into.
     pub group: Option<&'a str>,
+    /// The control group of that group.
+    pub cgroup: Option<&'a Cgroup>,
     /// How many were filtered out.
     pub hidden: usize,
 }
@@ -64,10 +69,17 @@ pub fn zoomed_group(zoom: &[Zoom]) -> Option<&Arc<str>> {
 /// Collects the entries for a screen. Empty without a snapshot.
 pub fn entries<'a>(screen: &'a Screen<'a>) -> Entries<'a> {
     let Some(snapshot) = screen.snapshot else {
-        return Entries { list: Vec::new(), measure: Measure::Rss, total: 0, group: None, hidden: 0 };
+        return Entries {
+            list: Vec::new(),
+            measure: Measure::Rss(None),
+            total: 0,
+            group: None,
+            cgroup: None,
+            hidden: 0,
+        };
     };
     let group = zoomed_group(&screen.view.zoom);
-    let filter = Filter::new(&screen.view.pane(Pane::Map).filter);
+    let filter = Filter::about(&screen.view.pane(Pane::Map).filter);
     let except =
         |key: &TileKey| screen.view.zoom.iter().any(|step| matches!(step, Zoom::Rest(shown) if shown.contains(key)));
     let (memories, mut list, total_count) = match group {
@@ -75,30 +87,34 @@ pub fn entries<'a>(screen: &'a Screen<'a>) -> Entries<'a> {
             let index = snapshot.groups.iter().position(|group| group.name == *name);
             let members = snapshot.processes.iter().filter(|process| Some(process.group) == index);
             let members: Vec<&Process> = members.filter(|p| !except(&TileKey::Process(p.pid))).collect();
-            let measure = measure(members.iter().map(|process| &process.memory));
+            let measure = Measure::of(members.iter().copied());
             let shown = members.iter().filter(|process| matches_process(&filter, process));
-            let list: Vec<Entry> = shown.map(|process| of_process(process, measure, name)).collect();
+            let list: Vec<Entry> = shown.map(|process| of_process(process, measure, name, snapshot)).collect();
             (measure, list, members.len())
         }
         None => {
-            let measure = measure(snapshot.groups.iter().map(|group| &group.memory));
+            let measure = Measure::of(&snapshot.processes);
             let by_process = groups_of_matching_processes(snapshot, &filter);
             let groups = snapshot.groups.iter().enumerate();
             let groups = groups.filter(|(_, group)| !except(&TileKey::Group(group.name.clone())));
             let mut count = 0;
             let shown = groups.filter(|(index, group)| {
                 count += 1;
-                filter.has(&[&group.name]) || by_process.get(*index).is_some_and(|&found| found)
+                matches_group(&filter, &group.name) || by_process.get(*index).is_some_and(|&found| found)
             });
             let list: Vec<Entry> = shown
                 .map(|(_, group)| Entry {
                     key: TileKey::Group(group.name.clone()),
                     name: &group.name,
                     family: &group.name,
-                    bytes: bytes(&group.memory, measure),
+                    bytes: memory::footprint(group),
+                    estimated: measure.is_estimate(group),
+                    memory: &group.memory,
+                    cgroup: cgroup(snapshot, group.cgroup),
                     cpu: group.cpu_ratio,
                     processes: group.processes,
                     growth: screen.histories.growth_per_minute(&group.name),
+                    process_growth: screen.histories.process_growth_per_minute(&group.name),
                     process: None,
                 })
                 .collect();
@@ -108,17 +124,28 @@ pub fn entries<'a>(screen: &'a Screen<'a>) -> Entries<'a> {
     list.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(b.name)).then_with(|| pid(a).cmp(&pid(b))));
     let total = list.iter().filter_map(|entry| entry.bytes).sum();
     let hidden = total_count - list.len();
-    Entries { list, measure: memories, total, group: group.map(|name| &**name), hidden }
+    let zoomed = group.and_then(|name| snapshot.groups.iter().find(|group| group.name == *name));
+    Entries {
+        list,
+        measure: memories,
+        total,
+        group: group.map(|name| &**name),
+        cgroup: cgroup(snapshot, zoomed.and_then(|group| group.cgroup)),
+        hidden,
+    }
 }
 
 /// Orders entries for the table; the treemap is always by memory.
 pub fn sort_for_table(list: &mut [Entry], sort: Option<Sort>, inverted: bool) {
     match sort {
-        Some(Sort::Cpu | Sort::Time) => {
+        Some(Sort::Cpu) => {
             list.sort_by(|a, b| b.cpu.unwrap_or(-1.0).total_cmp(&a.cpu.unwrap_or(-1.0)));
         }
-        Some(Sort::Rate) => list.sort_by_key(|entry| std::cmp::Reverse(entry.processes)),
+        Some(Sort::Rate) => list.sort_by_key(|entry| (std::cmp::Reverse(entry.processes), pid(entry))),
         Some(Sort::Name) => list.sort_by(|a, b| a.name.cmp(b.name)),
+        Some(Sort::User) => {
+            list.sort_by(|a, b| a.process.map(|process| &process.user).cmp(&b.process.map(|process| &process.user)));
+        }
         _ => {}
     }
     if inverted {
@@ -130,44 +157,42 @@ fn pid(entry: &Entry) -> u32 {
     entry.process.map_or(0, |process| process.pid)
 }
 
-fn of_process<'a>(process: &'a Process, measure: Measure, group: &'a str) -> Entry<'a> {
+fn of_process<'a>(process: &'a Process, measure: Measure, group: &'a str, snapshot: &'a Snapshot) -> Entry<'a> {
     Entry {
         key: TileKey::Process(process.pid),
         name: &process.comm,
         family: group,
-        bytes: bytes(&process.memory, measure),
+        bytes: process.memory.footprint_bytes(),
+        estimated: measure.is_mixed() && process.memory.pss_bytes.is_none(),
+        memory: &process.memory,
+        cgroup: cgroup(snapshot, process.cgroup),
         cpu: process.cpu_ratio,
         processes: 1,
         growth: None,
+        process_growth: None,
         process: Some(process),
     }
 }
 
-/// PSS when it is known for all, else RSS.
-fn measure<'a>(mut memories: impl Iterator<Item = &'a Memory>) -> Measure {
-    let mut oldest = None;
-    let mut any = false;
-    let known = memories.all(|memory| {
-        any = true;
-        oldest = oldest.max(memory.pss_age_ms);
-        memory.pss_bytes.is_some()
-    });
-    if known && any { Measure::Pss(oldest) } else { Measure::Rss }
+fn cgroup(snapshot: &Snapshot, index: Option<usize>) -> Option<&Cgroup> {
+    snapshot.cgroups.get(index?)
 }
 
-fn bytes(memory: &Memory, measure: Measure) -> Option<u64> {
-    match measure {
-        Measure::Pss(_) => memory.pss_bytes,
-        Measure::Rss => memory.rss_bytes,
+fn matches_process((filter, about): &(Filter, About), process: &Process) -> bool {
+    match about {
+        About::All => filter.has(&[&process.comm, &process.cmdline, &process.user]) || filter.has_number(process.pid),
+        About::User => filter.has(&[&process.user]),
+        About::Name => filter.has(&[&process.comm, &process.cmdline]),
+        About::Pid => filter.has_number(process.pid),
     }
 }
 
-fn matches_process(filter: &Filter, process: &Process) -> bool {
-    filter.has(&[&process.comm, &process.cmdline, &process.user]) || filter.has_number(process.pid)
+fn matches_group((filter, about): &(Filter, About), name: &str) -> bool {
+    filter.is_empty() || matches!(about, About::All | About::Name) && filter.has(&[name])
 }
 
-fn groups_of_matching_processes(snapshot: &Snapshot, filter: &Filter) -> Vec<bool> {
-    if filter.is_empty() {
+fn groups_of_matching_processes(snapshot: &Snapshot, filter: &(Filter, About)) -> Vec<bool> {
+    if filter.0.is_empty() {
         return Vec::new();
     }
     let mut found = vec![false; snapshot.groups.len()];

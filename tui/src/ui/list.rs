@@ -2,7 +2,7 @@
 
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
-use super::{Screen, paint};
+use super::{Screen, filter, paint};
 use crate::{
     text,
     view::{List, Pane, Row, Scene},
@@ -44,5 +44,9 @@ pub fn empty(buffer: &mut Buffer, area: Rect, lines: &[&str], screen: &Screen) {
 /// `filter: x` for the title of a filtered pane; empty otherwise.
 pub fn filter_title(pane: Pane, screen: &Screen) -> String {
     let filter = &screen.view.pane(pane).filter;
-    if filter.is_empty() { String::new() } else { format!("filter: {filter}") }
+    match filter::fault(filter) {
+        _ if filter.is_empty() => String::new(),
+        Some(fault) => format!("filter: {filter} (as plain text: {fault})"),
+        None => format!("filter: {filter}"),
+    }
 }

@@ -5,11 +5,13 @@ use std::cmp::Reverse;
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
 use super::{
-    Screen,
-    entries::{self, Entries, Entry, Measure},
-    list, paint,
+    Screen, chart,
+    entries::{self, Entries, Entry},
+    list, paint, pool,
+    theme::Palette,
 };
 use crate::{
+    memory,
     model::Process,
     text,
     treemap::{self, Item, MinTile, Tile},
@@ -97,8 +99,22 @@ fn title(buffer: &mut Buffer, rect: Rect, screen: &Screen, entries: &Entries) {
         TileColour::Growth => "colour: growth",
         TileColour::Cpu => "colour: cpu",
     };
-    let parts = [(&*name, style), (&*measure, palette.muted), (&*filter, palette.warn), (colour, palette.muted)];
+    let (cgroup, cgroup_style) = cgroup_title(entries, palette);
+    let parts = [
+        (&*name, style),
+        (&*measure, palette.muted),
+        (&*filter, palette.warn),
+        (&*cgroup, cgroup_style),
+        (colour, palette.muted),
+    ];
     paint::titled(buffer, rect, &parts);
+}
+
+/// Usage and limit of the cgroup of the group that is zoomed into; empty where there is none.
+pub fn cgroup_title(entries: &Entries, palette: &Palette) -> (String, Style) {
+    let Some(cgroup) = entries.cgroup else { return (String::new(), palette.muted) };
+    let (used, nearly_full) = memory::cgroup(cgroup);
+    (format!("cgroup {used}"), if nearly_full { palette.error } else { palette.muted })
 }
 
 /// The name of the level and the measure, for the title of the map and of the table.
@@ -109,12 +125,7 @@ pub fn titles(screen: &Screen, entries: &Entries) -> (String, String) {
         (None, true) => "other groups".to_owned(),
         (None, false) => format!("memory by {}", screen.view.grouping.name()),
     };
-    let measure = match entries.measure {
-        Measure::Pss(Some(age)) if age >= 1000 => format!("PSS, {} old", units::age(age / 1000)),
-        Measure::Pss(_) => "PSS".to_owned(),
-        Measure::Rss => "RSS".to_owned(),
-    };
-    (name, format!("{measure} {}", units::bytes(entries.total)))
+    (name, format!("{} {}", entries.measure, units::bytes(entries.total)))
 }
 
 fn draw_empty(buffer: &mut Buffer, rect: Rect, screen: &Screen, entries: &Entries) {
@@ -149,23 +160,33 @@ fn draw_tile(buffer: &mut Buffer, tile: &Tile<TileKey>, entries: &Entries, merge
         let shown = entries.list.len() - merged;
         let rest = &entries.list[shown.min(entries.list.len())..];
         let bytes = rest.iter().filter_map(|entry| entry.bytes).sum();
+        let estimated = rest.iter().any(|entry| entry.estimated);
         let style = screen.palette.muted;
         let name = match rest {
             [only] => only.name.to_owned(),
             _ => format!("other ({merged})"),
         };
-        lines(buffer, area, style, &[(name, size(Some(bytes), entries.total)), (String::new(), String::new())]);
+        lines(
+            buffer,
+            area,
+            style,
+            &[(name, size(Some(bytes), estimated, entries.total)), (String::new(), String::new())],
+        );
         return;
     };
     let Some(entry) = entries.list.iter().find(|entry| entry.key == *key) else { return };
     let style = colour(entry, screen);
     buffer.set_style(area, style);
-    let size = size(entry.bytes, entries.total);
+    let size = size(entry.bytes, entry.estimated, entries.total);
     let facts = match entry.process {
         None => {
             let processes = format!("{} proc{}", entry.processes, if entry.processes == 1 { "" } else { "s" });
             let growth = entry.growth.map_or_else(String::new, |g| paint::growth(g, entry.bytes.unwrap_or(0)));
-            vec![(entry.name.to_owned(), size), (join(&[&processes, &cpu(entry)]), growth)]
+            vec![
+                (entry.name.to_owned(), size),
+                (fitting(area.width, &processes, &each(entry), &cpu(entry)), growth),
+                (capacity(entry, screen, area.width), String::new()),
+            ]
         }
         Some(process) => {
             let running = screen.snapshot.and_then(|snapshot| entries::running_request(snapshot, process.pid));
@@ -181,6 +202,7 @@ fn draw_tile(buffer: &mut Buffer, tile: &Tile<TileKey>, entries: &Entries, merge
         }
     };
     let mut used = lines(buffer, area, style, &facts);
+    used += cgroup_line(buffer, area, used, entry, screen);
     if entry.process.is_some() || area.width < 8 {
         return;
     }
@@ -195,6 +217,20 @@ fn draw_tile(buffer: &mut Buffer, tile: &Tile<TileKey>, entries: &Entries, merge
     members(buffer, area, used, entry, screen);
 }
 
+/// Usage and limit of a group's cgroup: where there is a limit, or much room. Returns how many lines were used.
+fn cgroup_line(buffer: &mut Buffer, area: Rect, used: u16, entry: &Entry, screen: &Screen) -> u16 {
+    let room = area.height.saturating_sub(used);
+    let Some(cgroup) = entry.cgroup.filter(|cgroup| {
+        entry.process.is_none() && cgroup.memory_current_bytes.is_some() && room > if cgroup.unlimited { 3 } else { 0 }
+    }) else {
+        return 0;
+    };
+    let (text, nearly_full) = memory::cgroup(cgroup);
+    let style = if nearly_full { screen.palette.error } else { colour(entry, screen) };
+    paint::put(buffer, (area.x, area.y + used), area.width, &format!("cgroup {text}"), style);
+    1
+}
+
 /// The biggest processes of a group, where its tile has room to spare.
 fn members(buffer: &mut Buffer, area: Rect, used: u16, entry: &Entry, screen: &Screen) {
     let room = usize::from(area.height.saturating_sub(used + 2)).min(MAX_MEMBERS);
@@ -203,11 +239,12 @@ fn members(buffer: &mut Buffer, area: Rect, used: u16, entry: &Entry, screen: &S
     };
     let group = snapshot.groups.iter().position(|group| &*group.name == entry.name);
     let mut members: Vec<&Process> = snapshot.processes.iter().filter(|p| Some(p.group) == group).collect();
-    members.sort_by_key(|process| (Reverse(process.memory.rss_bytes), process.pid));
+    members.sort_by_key(|process| (Reverse(process.memory.footprint_bytes()), process.pid));
     let style = colour(entry, screen);
     for (process, y) in members.iter().take(room).zip(area.y + used + 1..) {
         let cpu = process.cpu_ratio.map_or_else(|| "-".to_owned(), |cores| format!("{:.0} %", cores * 100.0));
-        let bytes = process.memory.rss_bytes.map_or_else(|| "-".to_owned(), units::bytes);
+        let bytes =
+            memory::size(process.memory.footprint_bytes(), entry.estimated && process.memory.pss_bytes.is_none());
         // What a worker serves says more than its command line. Its duration would change with every refresh.
         let running = entries::running_request(snapshot, process.pid).filter(|request| !request.uri.is_empty());
         let name = match running {
@@ -260,12 +297,34 @@ fn lines(buffer: &mut Buffer, area: Rect, style: Style, facts: &[(String, String
     y - area.y
 }
 
-fn size(bytes: Option<u64>, total: u64) -> String {
+fn size(bytes: Option<u64>, estimated: bool, total: u64) -> String {
+    let size = memory::size(bytes, estimated);
     match bytes {
-        None => "-".to_owned(),
-        Some(bytes) if total == 0 => units::bytes(bytes),
-        Some(bytes) => format!("{} {:.0} %", units::bytes(bytes), bytes as f64 * 100.0 / total as f64),
+        Some(bytes) if total > 0 => format!("{size} {:.0} %", bytes as f64 * 100.0 / total as f64),
+        _ => size,
     }
+}
+
+/// Number of processes, size of each and CPU: what there is no room for is left out whole, the size first.
+fn fitting(width: u16, processes: &str, each: &str, cpu: &str) -> String {
+    let facts = [join(&[processes, each, cpu]), join(&[processes, cpu])];
+    let fitting = facts.into_iter().find(|facts| text::width(facts) <= usize::from(width));
+    fitting.unwrap_or_else(|| processes.to_owned())
+}
+
+/// How many workers of a pool are set, and how many fit.
+fn capacity(entry: &Entry, screen: &Screen, width: u16) -> String {
+    let capacity = pool::of_group(screen, entry.name).map(pool::capacity);
+    capacity.filter(|text| text::width(text) <= usize::from(width)).unwrap_or_default()
+}
+
+/// What a process of a group takes, and whether it becomes more.
+fn each(entry: &Entry) -> String {
+    let Some(bytes) = entry.bytes.filter(|_| entry.processes > 1) else { return String::new() };
+    let size = bytes / u64::from(entry.processes);
+    let growth = entry.process_growth.map_or_else(String::new, |growth| chart::each_growth(growth, size as f64));
+    let sign = growth.chars().next().map_or_else(String::new, |sign| format!(" {sign}"));
+    format!("{} each{sign}", units::bytes(size))
 }
 
 fn cpu(entry: &Entry) -> String {

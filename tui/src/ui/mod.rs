@@ -13,20 +13,27 @@
 //! ```
 
 mod calls;
+mod chart;
 mod detail;
 mod entries;
+mod facts;
 mod filter;
 mod footer;
 mod header;
 mod hot;
 mod list;
 mod map;
+mod memory_kinds;
 mod overlay;
 mod paint;
+mod pool;
 mod problem;
 mod problems;
+mod process;
 mod requests;
+mod signal;
 mod table;
+mod target;
 pub mod theme;
 mod trace;
 
@@ -37,7 +44,7 @@ use ratatui::{buffer::Buffer, layout::Rect};
 
 use self::theme::Palette;
 use crate::{
-    model::{ExactState, Php, Snapshot},
+    model::{ExactState, Inspection, Php, Snapshot},
     profile::Scope,
     timeline::Histories,
     view::{Grouping, KeyHint, Pane, Row, Scene, TileKey, View},
@@ -56,6 +63,8 @@ pub struct Screen<'a> {
     pub covered: Duration,
     /// How groups grew.
     pub histories: &'a Histories,
+    /// The last close look at the process whose detail is open.
+    pub inspection: Option<&'a Inspection>,
     /// Styles.
     pub palette: &'a Palette,
     /// Keys for the footer and the help.
@@ -149,6 +158,7 @@ pub fn draw(buffer: &mut Buffer, screen: &Screen) -> Scene {
             draw_pane(buffer, rect, pane, screen, &mut scene);
         }
     }
+    scene.target = target::target(screen, &scene.lists[Pane::Map as usize]);
     overlay::draw(buffer, area, screen, &mut scene);
     if screen.ascii {
         paint::to_ascii(buffer);
@@ -162,12 +172,22 @@ fn draw_pane(buffer: &mut Buffer, rect: Rect, pane: Pane, screen: &Screen, scene
         return;
     }
     match pane {
-        Pane::Map if screen.view.table => table::draw_pane(buffer, rect, screen, scene),
-        Pane::Map => map::draw(buffer, rect, screen, scene),
+        Pane::Map => draw_memory(buffer, rect, screen, scene),
         Pane::Hot => hot::draw(buffer, rect, screen, scene),
         Pane::Routes => requests::draw_routes(buffer, rect, screen, scene),
         Pane::Requests => requests::draw_requests(buffer, rect, screen, scene),
         Pane::Problems => problems::draw(buffer, rect, screen, scene),
+    }
+}
+
+fn draw_memory(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene) {
+    let (rect, charts) = chart::split(rect, screen);
+    match screen.view.table {
+        true => table::draw_pane(buffer, rect, screen, scene),
+        false => map::draw(buffer, rect, screen, scene),
+    }
+    if let Some(charts) = charts {
+        chart::draw(buffer, charts, screen);
     }
 }
 
@@ -177,7 +197,9 @@ fn places(screen: &Screen, body: Rect, wide: bool, stacked: bool) -> Vec<(Pane, 
     if body.is_empty() {
         return Vec::new();
     }
-    if !(wide || stacked) || (focus == Pane::Map && screen.snapshot.is_some() && !screen.has_php()) {
+    // The page of a process is long: where panes are low, it has all the height.
+    let low = !wide && screen.view.inspected().is_some();
+    if !(wide || stacked) || (focus == Pane::Map && (low || (screen.snapshot.is_some() && !screen.has_php()))) {
         return vec![(focus, body)];
     }
     if !wide {

@@ -7,11 +7,11 @@ use ratatui::{
     widgets::{Clear, Widget},
 };
 
-use super::{Screen, paint, trace};
+use super::{Screen, paint, signal, trace};
 use crate::{
     model::Level,
     text,
-    view::{Overlay, Scene},
+    view::{Overlay, Scene, orders},
 };
 
 /// Draws the overlay, if there is one.
@@ -30,12 +30,12 @@ pub fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene)
             let room = usize::from(area.width.saturating_sub(10)).max(10);
             window(buffer, area, "exact tracing", trace::lines(screen, *lines, room), 0, screen, scene);
         }
+        Some(Overlay::Signal(dialog)) => {
+            let room = usize::from(area.width.saturating_sub(10)).max(10);
+            window(buffer, area, "signal", signal::lines(screen, dialog, room, area.height), 0, screen, scene);
+        }
         Some(Overlay::Sort) => {
-            let keys = screen.hints.iter().filter(|hint| hint.action.starts_with("sort-") || hint.action == "invert");
-            let lines = keys.map(|hint| {
-                vec![(text::pad(&hint.key, 4), screen.palette.title), (hint.text.to_owned(), screen.palette.text)]
-            });
-            window(buffer, area, "order of this pane", lines.collect(), 0, screen, scene);
+            window(buffer, area, "order of this pane", sorts(screen), 0, screen, scene);
         }
     }
 }
@@ -65,7 +65,7 @@ fn window(
     } else {
         rect
     };
-    scene.scrollable = lines.len().saturating_sub(usize::from(room.height));
+    (scene.scrollable, scene.page) = (lines.len().saturating_sub(usize::from(room.height)), room.height);
     let first = scroll.min(scene.scrollable);
     for (line, y) in lines.iter().skip(first).zip(room.y..room.bottom()) {
         let mut x = room.x + 1;
@@ -114,11 +114,30 @@ fn help(screen: &Screen, search: &str) -> Vec<Line> {
     if search.is_empty() {
         let facts = [
             "Sizes are in KiB, MiB, GiB of 1024. CPU is in percent of one core. Shift and drag selects text.",
+            "A ~ before a size: its PSS is not known, or not of all processes; there RSS counts.",
             "A bar is self time (solid) and total time (light) in percent of the samples of the window.",
         ];
         lines.push(Vec::new());
         lines.extend(facts.map(|fact| vec![(fact.to_owned(), palette.muted)]));
     }
+    lines
+}
+
+/// The orders that the pane has, the one that it is in marked.
+fn sorts(screen: &Screen) -> Vec<Line> {
+    let (palette, pane) = (screen.palette, screen.view.focus.0);
+    let orders = orders(screen.view, pane);
+    let state = screen.view.pane(pane);
+    let now = state.sort.or(orders.first().map(|(sort, _)| *sort));
+    let line = |action: &str, text: &str, marked: bool| {
+        let key = screen.hints.iter().find(|hint| hint.action == action).map_or("-", |hint| &hint.key);
+        let mark = if marked { "▶ " } else { "  " };
+        let style = if marked { palette.focus } else { palette.text };
+        vec![(format!("{mark}{}", text::pad(key, 4)), palette.title), (text.to_owned(), style)]
+    };
+    let mut lines: Vec<Line> =
+        orders.iter().map(|(sort, text)| line(sort.action(), text, Some(*sort) == now)).collect();
+    lines.push(line("invert", "the other way round", state.inverted));
     lines
 }
 

@@ -4,9 +4,13 @@ use ratatui::{buffer::Buffer, layout::Rect};
 
 use super::{Screen, entries, list, map, paint};
 use crate::{
-    text, units,
+    memory, text, units,
     view::{Pane, Row, Scene},
 };
+
+/// Columns of a part of memory, and the width from which the parts are shown.
+const PART: u16 = 8;
+const PARTS_FROM: u16 = 110;
 
 /// Draws the plain table and says where its rows are.
 pub fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene) -> Rect {
@@ -45,9 +49,19 @@ pub fn draw_pane(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut S
     let entries = entries::entries(screen);
     let (name, measure) = map::titles(screen, &entries);
     let filter = list::filter_title(Pane::Map, screen);
-    let parts = [(&*name, style), (&*measure, palette.muted), (&*filter, palette.warn)];
+    let (cgroup, cgroup_style) = map::cgroup_title(&entries, palette);
+    let parts = [(&*name, style), (&*measure, palette.muted), (&*filter, palette.warn), (&*cgroup, cgroup_style)];
     let area = paint::pane(buffer, rect, &parts, focused, palette);
     draw_rows(buffer, area, screen, scene);
+}
+
+/// Names the columns of the parts, whose numbers look alike. Returns what is left.
+fn titled_parts(buffer: &mut Buffer, area: Rect, screen: &Screen) -> Rect {
+    for (title, from_right) in [("RSS", 3), ("PSS", 2), ("USS", 1), ("swap", 0)] {
+        let x = area.right() - (PART + 1) * (from_right + 1) + 1;
+        paint::put_right(buffer, (x, area.y), PART, title, screen.palette.muted);
+    }
+    Rect { y: area.y + 1, height: area.height.saturating_sub(1), ..area }
 }
 
 fn draw_rows(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene) {
@@ -61,12 +75,16 @@ fn draw_rows(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene
     entries::sort_for_table(&mut entries.list, pane.sort, pane.inverted);
     let rows = entries.list.iter().map(|entry| Row::Tile(entry.key.clone())).collect();
     let width = area.width;
+    let area = if width >= PARTS_FROM { titled_parts(buffer, area, screen) } else { area };
     for (index, y, selected) in list::place(rows, Pane::Map, area, screen, scene) {
         let entry = &entries.list[index];
-        let bytes = entry.bytes.map_or_else(|| "-".to_owned(), units::bytes);
+        let bytes = memory::size(entry.bytes, entry.estimated);
         let share = entry.bytes.map_or(0.0, |bytes| bytes as f64 / entries.total.max(1) as f64);
         let cpu = entry.cpu.map_or_else(|| "-".to_owned(), |cores| format!("{:.0} %", cores * 100.0));
-        let growth = entry.growth.map_or_else(String::new, |g| paint::growth(g, entry.bytes.unwrap_or(0)));
+        let last = match entry.process {
+            Some(process) => process.user.to_string(),
+            None => entry.growth.map_or_else(String::new, |g| paint::growth(g, entry.bytes.unwrap_or(0))),
+        };
         let columns = [
             (10, 14, bytes),
             (6, 22, format!("{:.0} %", share * 100.0)),
@@ -79,7 +97,11 @@ fn draw_rows(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene
                     None => format!("{}×", entry.processes),
                 },
             ),
-            (14, 66, growth),
+            (14, 66, last),
+            (PART, PARTS_FROM, memory::size(entry.memory.rss_bytes, false)),
+            (PART, PARTS_FROM, memory::size(entry.memory.pss_bytes, false)),
+            (PART, PARTS_FROM, memory::size(entry.memory.uss_bytes, false)),
+            (PART, PARTS_FROM, memory::size(entry.memory.swap_bytes, false)),
         ];
         let shown: Vec<&(u16, u16, String)> = columns.iter().filter(|(_, least, _)| width >= *least).collect();
         let taken: u16 = shown.iter().map(|(columns, ..)| columns + 1).sum();

@@ -22,6 +22,7 @@ pub fn empty() -> Snapshot {
         system: System { memory_available_bytes: Some(3 << 30), ..System::default() },
         groups: Vec::new(),
         processes: Vec::new(),
+        cgroups: Vec::new(),
         php: Arc::default(),
         drops: Drops::default(),
         cost: Cost::default(),
@@ -39,6 +40,7 @@ pub fn add_group(snapshot: &mut Snapshot, name: &str, sizes: &[u64]) -> usize {
             pid,
             ppid: 1,
             started_at: Some(Timestamp::UNIX_EPOCH),
+            start_ticks: Some(0),
             comm: name.into(),
             cmdline: format!("/usr/bin/{name} --serve").into(),
             user: "root".into(),
@@ -50,6 +52,7 @@ pub fn add_group(snapshot: &mut Snapshot, name: &str, sizes: &[u64]) -> usize {
             pss_unknown: None,
             unit: None,
             container: None,
+            cgroup: None,
         };
         snapshot.groups[index].add(&process);
         snapshot.processes.push(process);

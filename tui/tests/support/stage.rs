@@ -7,7 +7,7 @@ use jiff::{SignedDuration, tz::TimeZone};
 use ratatui::{buffer::Buffer, layout::Rect};
 use tusktop::{
     app::{App, Command},
-    model::Snapshot,
+    model::{Inspection, Snapshot},
     timeline::Timeline,
     ui::{
         self,
@@ -24,6 +24,7 @@ pub struct Stage {
     pub buffer: Buffer,
     pub commands: Vec<Command>,
     pub ascii: bool,
+    pub inspection: Option<Inspection>,
     palette: Palette,
     hints: Vec<KeyHint>,
 }
@@ -41,6 +42,7 @@ impl Stage {
             buffer: Buffer::empty(Rect::new(0, 0, width, height)),
             commands: Vec::new(),
             ascii: false,
+            inspection: None,
             palette: theme.palette(ColorDepth::Indexed),
         };
         stage.draw();
@@ -121,6 +123,7 @@ impl Stage {
             php: &php,
             covered: self.timeline.covered(self.app.view.window),
             histories: self.timeline.histories(grouping),
+            inspection: self.inspection.as_ref(),
             palette: &self.palette,
             hints: &self.hints,
             time_zone: &TimeZone::UTC,

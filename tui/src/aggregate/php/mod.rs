@@ -90,6 +90,7 @@ impl PhpAggregate {
             errors: failures::errors(&sample),
             compiles: failures::compiles(&sample),
             workers: self.workers.list(&sample),
+            pools: Vec::new(),
             exact: sample.exact,
             lines,
             targets: sample.targets,

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use super::*;
 use crate::{
     aggregate::rules::{Property, Rule, Rules},
-    collect::proc::{LastSight, Machine, ProcessReading, ProcessSample},
-    model::{Group, Host},
+    collect::proc::{LastSight, Machine, ProcessReading, ProcessSample, Pss},
+    model::{Group, Host, PssUnknown},
 };
 
 /// Seconds between samples.
@@ -24,6 +24,7 @@ fn details(pid: u32, comm: &str) -> Details {
         unit: None,
         container: None,
         cgroups: Arc::default(),
+        memory_cgroup: None,
         kernel_thread: false,
         started_at: None,
     }
@@ -41,6 +42,8 @@ fn living(pid: u32, start_ticks: u64, seconds: u64, details: Details) -> Process
         cpu_base: cpu,
         rss_bytes: 1,
         swap_bytes: Some(0),
+        pss: Pss::Unknown(PssUnknown::Off),
+        cgroup: None,
         details: Arc::new(details),
     }
 }

@@ -14,6 +14,7 @@ pub(super) fn process(comm: &str, cmdline: &str) -> Details {
         unit: None,
         container: None,
         cgroups: Arc::default(),
+        memory_cgroup: None,
         kernel_thread: false,
         started_at: None,
     }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tusktop_shared::{CountKey, stat};
 
 use super::{
-    CallSums, FinishedRequest, FunctionText, Now, Options, Order, PhpSample, StackCount, Work,
+    CallSums, FinishedRequest, FunctionText, Now, Options, Order, PhpSample, Sapi, StackCount, Work,
     discover::Mapped,
     event::{Event, RequestText},
     exact::Exact,
@@ -22,6 +22,7 @@ use super::{
     kernel::{Kernel, KernelError},
     names::Names,
     ring::{self, Ring},
+    scoreboard::Scoreboards,
     tiers::ImageTiers,
     waits::Waits,
 };
@@ -93,6 +94,7 @@ struct Collector {
     names: Names,
     exact: Exact,
     failures: Failures,
+    scoreboards: Scoreboards,
     finished: Vec<FinishedRequest>,
     running: Vec<Arc<RequestText>>,
     waits: Waits,
@@ -119,6 +121,7 @@ impl Collector {
             names: Names::default(),
             exact: Exact::new(Instant::now()),
             failures: Failures::default(),
+            scoreboards: Scoreboards::default(),
             finished: Vec::new(),
             running: Vec::new(),
             waits: Waits::default(),
@@ -310,6 +313,8 @@ impl Collector {
             notices: self.failure.iter().cloned().collect(),
             ..PhpSample::default()
         };
+        let masters = sample.targets.iter().filter(|target| *target.sapi == *Sapi::Fpm.name());
+        sample.pools = self.scoreboards.read(masters.flat_map(|target| &target.masters).map(|master| master.pid));
         if let Some(kernel) = &self.kernel {
             (sample.failures, sample.compiles) = self.failures.take(&kernel.failures);
         }

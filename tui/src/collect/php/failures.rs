@@ -6,11 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use tusktop_shared::{
-    CLASS_BYTES, Compiled, FAILURE_THROWN, FAILURE_UNCAUGHT, FILE_BYTES, Failure, MESSAGE_BYTES, Tally,
-};
+use tusktop_shared::{Compiled, FAILURE_THROWN, FAILURE_UNCAUGHT, Failure, MESSAGE_BYTES, Tally};
 
 use super::{
+    kept::{class, head, tail},
     kernel::{FailureMaps, Tallies},
     wire::{Plain, Wire},
 };
@@ -237,32 +236,6 @@ fn compiled(raw: &Compiled) -> Option<CompiledText> {
     (raw.complete != 0).then(|| CompiledText { file: tail(&raw.file, raw.file_len).into(), image: raw.image })
 }
 
-/// The name of an anonymous class goes on behind a NUL with the place where it stands.
-fn class(bytes: &[u8; CLASS_BYTES], len: u32) -> String {
-    let text = head(bytes, len, CLASS_BYTES);
-    text.split('\0').next().unwrap_or_default().to_owned()
-}
-
-fn head(bytes: &[u8], len: u32, room: usize) -> String {
-    let len = len as usize;
-    let kept = &bytes[..len.min(room).min(bytes.len())];
-    let mut text = String::from_utf8_lossy(kept).into_owned();
-    if len > room {
-        // The cut may have gone through a character.
-        while text.ends_with('\u{fffd}') && std::str::from_utf8(kept).is_err_and(|error| error.error_len().is_none()) {
-            text.pop();
-        }
-        text.push('…');
-    }
-    text
-}
-
-fn tail(bytes: &[u8; FILE_BYTES], len: u32) -> String {
-    let len = len as usize;
-    let text = String::from_utf8_lossy(&bytes[..len.min(FILE_BYTES)]);
-    if len > FILE_BYTES { format!("…{text}") } else { text.into_owned() }
-}
-
 fn closed(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
     let text = String::from_utf8_lossy(&bytes[..end]).into_owned();
@@ -271,7 +244,7 @@ fn closed(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tusktop_shared::{Caught, FAILURE_ERROR, SCRIPT_BYTES};
+    use tusktop_shared::{CLASS_BYTES, Caught, FAILURE_ERROR, FILE_BYTES, SCRIPT_BYTES};
 
     use super::*;
 

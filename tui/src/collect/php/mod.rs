@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  /proc, ELF ── following, discover, maps, image, sites, notes, operand, offsets ─┐
-//!  memory ── masters, runtime, advice ─────────────────────────────────────────────┤
+//!  memory ── masters, runtime, advice, scoreboard ─────────────────────────────────┤
 //!  BPF object ── tiers, kernel, attach, btf, wire ─────────────────────────────────┼── collector ── PhpSample
 //!  ring, maps ── ring, event, names, waits, family ────────────────────────────────┘
 //! ```
@@ -21,6 +21,7 @@ mod family;
 mod following;
 mod image;
 mod installed;
+mod kept;
 mod kernel;
 mod maps;
 mod masters;
@@ -30,6 +31,7 @@ mod offsets;
 mod operand;
 mod ring;
 mod runtime;
+mod scoreboard;
 mod sites;
 mod tiers;
 mod waits;
@@ -50,7 +52,7 @@ pub use names::{FunctionText, NamedStack};
 pub use runtime::VARIABLE;
 
 use super::{Sample, Tick};
-use crate::model::{Drops, Exact, Notice, Target};
+use crate::model::{Drops, Exact, Notice, Scoreboard, Target};
 
 /// What the collector is asked for.
 #[derive(Debug, Clone, Default)]
@@ -84,6 +86,8 @@ pub struct PhpSample {
     pub failures: Vec<FailureCount>,
     /// Compiled files.
     pub compiles: Vec<CompileCount>,
+    /// Pools of php-fpm.
+    pub pools: Vec<Scoreboard>,
     /// When the reading was made, on both clocks.
     pub now: Now,
     /// Exact tracing; `None` when it was never asked for.

@@ -6,11 +6,14 @@ use std::{
 };
 
 use tusktop_shared::{
-    CLASS_BYTES, FILE_BYTES, FUNCTION_BYTES, FUNCTION_COMPILE, FUNCTION_EVAL, FUNCTION_INTERNAL, FunctionName,
-    NO_FUNCTION, NOT_WALKED, OUTSIDE, STACK_TRUNCATED,
+    FUNCTION_BYTES, FUNCTION_COMPILE, FUNCTION_EVAL, FUNCTION_INTERNAL, FunctionName, NO_FUNCTION, NOT_WALKED, OUTSIDE,
+    STACK_TRUNCATED,
 };
 
-use super::kernel::Kernel;
+use super::{
+    kept::{class, head, tail},
+    kernel::Kernel,
+};
 use crate::model::FunctionKind;
 
 /// Name and place of a function.
@@ -132,29 +135,16 @@ fn text(raw: &FunctionName) -> FunctionText {
         (0, _) if raw.kind == FUNCTION_COMPILE => "{compile}".into(),
         (0, FunctionKind::Eval) => "{eval}".into(),
         (0, _) => "{main}".into(),
-        (len, _) => head(&raw.function, len as usize, FUNCTION_BYTES).into(),
+        (len, _) => head(&raw.function, len, FUNCTION_BYTES).into(),
     };
-    // The name of an anonymous class goes on behind a NUL with the place where it stands; the function has that too.
-    let class = head(&raw.class, raw.class_len as usize, CLASS_BYTES);
-    let class = class.split('\0').next().unwrap_or_default().into();
-    FunctionText { name, class, file: tail(&raw.file, raw.file_len as usize).into(), line: raw.line, kind }
-}
-
-fn head(bytes: &[u8], len: usize, room: usize) -> String {
-    let mut text = String::from_utf8_lossy(&bytes[..len.min(room)]).into_owned();
-    if len > room {
-        text.push('…');
-    }
-    text
-}
-
-fn tail(bytes: &[u8; FILE_BYTES], len: usize) -> String {
-    let text = String::from_utf8_lossy(&bytes[..len.min(FILE_BYTES)]);
-    if len > FILE_BYTES { format!("…{text}") } else { text.into_owned() }
+    let class = class(&raw.class, raw.class_len).into();
+    FunctionText { name, class, file: tail(&raw.file, raw.file_len).into(), line: raw.line, kind }
 }
 
 #[cfg(test)]
 mod tests {
+    use tusktop_shared::{CLASS_BYTES, FILE_BYTES};
+
     use super::*;
 
     fn raw(function: &[u8], class: &[u8], file: &[u8], kind: u32) -> FunctionName {

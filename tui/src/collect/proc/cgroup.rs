@@ -42,6 +42,25 @@ pub(in crate::collect) fn paths(text: &[u8]) -> impl Iterator<Item = &str> {
     text.split(|&byte| byte == b'\n').filter_map(path)
 }
 
+/// The path whose memory a process is charged to, and the version of that hierarchy; `None` in the root.
+pub(super) fn memory(text: &[u8]) -> Option<(&str, u8)> {
+    let mut found = None;
+    for line in text.split(|&byte| byte == b'\n') {
+        let mut fields = line.splitn(3, |&byte| byte == b':');
+        let (Some(_), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next()) else { continue };
+        if controllers.split(|&byte| byte == b',').any(|controller| controller == b"memory") {
+            // A controller is on one hierarchy only: what version 2 says is not about memory then.
+            found = Some((path, 1));
+            break;
+        }
+        if controllers.is_empty() {
+            found = Some((path, 2));
+        }
+    }
+    let (path, version) = found?;
+    Some((std::str::from_utf8(path).ok().filter(|path| path.starts_with('/') && *path != "/")?, version))
+}
+
 fn unit(path: &str) -> Option<&str> {
     let innermost = |suffix: &str| path.rsplit('/').find(|part| part.len() > suffix.len() && part.ends_with(suffix));
     innermost(".service").or_else(|| innermost(".scope"))
@@ -119,6 +138,22 @@ mod tests {
     fn every_hierarchy_has_its_path() {
         let text = b"5:memory:/a:b\n1:name=systemd:/c\n0::/\nx\n2:cpu:/\xff\n";
         assert_eq!(paths(text).collect::<Vec<_>>(), ["/a:b", "/c", "/"]);
+    }
+
+    #[test]
+    fn memory_is_charged_where_the_controller_is() {
+        for (text, expected) in [
+            ("0::/system.slice/a.service\n", Some(("/system.slice/a.service", 2))),
+            ("9:memory:/docker/x\n1:name=systemd:/b\n0::/c\n", Some(("/docker/x", 1))),
+            ("0::/c\n4:cpu,memory:/d:e\n", Some(("/d:e", 1))),
+            ("4:memory:/\n0::/c\n", None),
+            ("0::/\n", None),
+            ("5:cpu:/x\n", None),
+            ("0::relative\n", None),
+            ("", None),
+        ] {
+            assert_eq!(memory(text.as_bytes()), expected, "{text}");
+        }
     }
 
     #[test]

@@ -6,8 +6,9 @@ use std::{borrow::Cow, sync::Arc};
 use jiff::Timestamp;
 
 use super::{
-    cgroup::{Membership, paths},
+    cgroup::{self, Membership, paths},
     files::Files,
+    memory_cgroup::MemoryCgroup,
     stat::Stat,
 };
 
@@ -33,6 +34,8 @@ pub struct Details {
     pub container: Option<Arc<str>>,
     /// Paths of its control groups, one per hierarchy, in the order of /proc/PID/cgroup.
     pub cgroups: Arc<[Arc<str>]>,
+    /// The one that its memory is charged to; `None` in the root.
+    pub memory_cgroup: Option<MemoryCgroup>,
     /// It runs inside the kernel and has no memory of its own.
     pub kernel_thread: bool,
     /// Start time; `None` when the time of boot is not known.
@@ -52,6 +55,7 @@ impl Details {
             unit: None,
             container: None,
             cgroups: Arc::default(),
+            memory_cgroup: None,
             kernel_thread: stat.kernel_thread,
             started_at,
         });
@@ -93,6 +97,11 @@ impl Details {
             }
             if !paths(bytes).eq(details.cgroups.iter().map(|path| &**path)) {
                 Arc::make_mut(details).cgroups = paths(bytes).map(Arc::from).collect();
+            }
+            let memory = cgroup::memory(bytes);
+            if details.memory_cgroup.as_ref().map(|known| (&*known.path, known.version)) != memory {
+                Arc::make_mut(details).memory_cgroup =
+                    memory.map(|(path, version)| MemoryCgroup { path: path.into(), version });
             }
         }
     }

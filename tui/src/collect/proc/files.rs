@@ -109,6 +109,19 @@ impl Files {
         Some(&self.content[..length])
     }
 
+    /// The text of /proc/PID/smaps_rollup.
+    pub fn rollup(&mut self, pid: u32) -> Result<&[u8], Errno> {
+        let descriptor = self.open_file(pid, "smaps_rollup")?;
+        let length = rustix::io::pread(descriptor, &mut *self.content, 0)?;
+        Ok(&self.content[..length])
+    }
+
+    /// Whether there is still a process of this id.
+    pub fn is_there(&mut self, pid: u32) -> bool {
+        self.set_path(pid, "stat");
+        rustix::fs::statat(&self.root, self.path.as_str(), AtFlags::empty()).is_ok()
+    }
+
     /// The effective user of a process: the kernel makes it the owner of /proc/PID.
     pub fn user(&mut self, pid: u32) -> Option<Arc<str>> {
         self.set_path(pid, "");

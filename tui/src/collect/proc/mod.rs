@@ -6,8 +6,10 @@ pub(in crate::collect) mod cgroup;
 mod details;
 mod files;
 mod machine;
+mod memory_cgroup;
+mod pss;
 mod sampler;
-mod stat;
+pub(in crate::collect) mod stat;
 mod users;
 
 use std::{
@@ -22,13 +24,15 @@ use tokio::sync::mpsc;
 pub use self::{
     details::{CMDLINE_BYTES, Details},
     machine::{CpuTicks, Machine},
+    memory_cgroup::{MAX_CGROUPS, MemoryCgroup},
+    pss::{Pss, PssOptions, Rollup},
     sampler::Sampler,
 };
 use super::{
     Sample, Tick,
     tasks::{Tasks, TasksError},
 };
-use crate::rights;
+use crate::{model::Cgroup, rights};
 
 /// The sampler cannot read the proc root at all. A single unreadable process is no error.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +66,10 @@ pub struct ProcessSample {
     pub at: Option<Instant>,
     /// All processes that could be read, in order of pid.
     pub processes: Vec<ProcessReading>,
+    /// Memory cgroups of the processes.
+    pub cgroups: Vec<Cgroup>,
+    /// Processes whose cgroup did not fit among [`MAX_CGROUPS`].
+    pub cgroups_without_room: u32,
     /// The machine.
     pub machine: Machine,
     /// Unit of all `_ticks`.
@@ -83,6 +91,8 @@ pub struct ProcessSample {
     pub refused: u32,
     /// Processes whose `stat` is not what proc_pid_stat(5) says.
     pub malformed: u32,
+    /// The listing lacks process 1, which every proc root has: it hides the processes of other users (`hidepid`).
+    pub hidden: bool,
     /// The listing failed; what was listed before that is here.
     pub error: Option<ProcError>,
 }
@@ -109,8 +119,19 @@ pub struct ProcessReading {
     pub rss_bytes: u64,
     /// Swapped-out bytes; `None` when not read.
     pub swap_bytes: Option<u64>,
+    /// PSS, USS and shared memory, read on a budget.
+    pub pss: Pss,
+    /// Its memory cgroup, in [`ProcessSample::cgroups`].
+    pub cgroup: Option<usize>,
     /// What rarely changes.
     pub details: Arc<Details>,
+}
+
+impl ProcessReading {
+    /// Kernel threads and zombies: nothing has to be read to know that they take none.
+    fn is_without_memory(&self) -> bool {
+        self.details.kernel_thread || matches!(self.state, 'Z' | 'X')
+    }
 }
 
 /// What is told of a process that ended.
@@ -145,11 +166,13 @@ pub struct Options {
     pub passwd: PathBuf,
     /// Whether the kernel's task iterator is asked where it can be.
     pub kernel: bool,
+    /// What reading PSS may cost.
+    pub pss: PssOptions,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { root: "/proc".into(), passwd: "/etc/passwd".into(), kernel: true }
+        Self { root: "/proc".into(), passwd: "/etc/passwd".into(), pss: PssOptions::default(), kernel: true }
     }
 }
 
@@ -159,7 +182,7 @@ impl Default for Options {
 /// # Errors
 /// [`ProcError`] when the root cannot be opened or no thread can be started.
 pub fn spawn(options: &Options, samples: mpsc::Sender<Sample>) -> Result<mpsc::Sender<Tick>, ProcError> {
-    let mut sampler = Sampler::open(&options.root, &options.passwd, Timestamp::now())?;
+    let mut sampler = Sampler::with(options, Timestamp::now())?;
     let (ticks, mut asked) = mpsc::channel::<Tick>(1);
     // The first passes are read from /proc: nobody waits for the programs.
     let (wanted, permitted) = (options.kernel, rights::missing_for_php().is_empty());

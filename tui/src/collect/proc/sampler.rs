@@ -3,17 +3,19 @@
 
 mod by_kernel;
 
-use std::{iter::Peekable, path::Path, sync::Arc, vec::Drain};
+use std::{iter::Peekable, path::Path, sync::Arc, time::Instant, vec::Drain};
 
 use jiff::{SignedDuration, Timestamp};
 use rustix::fd::OwnedFd;
 
 use self::by_kernel::ByKernel;
 use super::{
-    ProcError, ProcessReading, ProcessSample,
+    Options, ProcError, ProcessReading, ProcessSample, Pss, Rollup,
     details::Details,
     files::{Files, Unread},
     machine::MachineReader,
+    memory_cgroup::{CgroupReader, Seat},
+    pss::{PssOptions, PssReader, Remembered},
     stat::Stat,
 };
 use crate::collect::Tick;
@@ -47,6 +49,8 @@ pub struct Sampler {
     tracked: Vec<Tracked>,
     next: Vec<Tracked>,
     rotation: usize,
+    pss: PssReader,
+    cgroups: CgroupReader,
     kernel: Option<ByKernel>,
 }
 
@@ -62,6 +66,8 @@ struct Tracked {
     passes: u32,
     young: bool,
     swap_bytes: Option<u64>,
+    pss: Remembered,
+    seat: Seat,
 }
 
 /// What the whole pass knows.
@@ -75,13 +81,22 @@ struct Pass {
 }
 
 impl Sampler {
-    /// Opens a proc root (`/proc`). `now` is the time of day, for the start times of processes.
+    /// Opens a proc root (`/proc`) with the default budget for PSS. `now` is the time of day, for the start times of processes.
     pub fn open(root: &Path, passwd: &Path, now: Timestamp) -> Result<Self, ProcError> {
+        Self::with(
+            &Options { root: root.into(), passwd: passwd.into(), pss: PssOptions::default(), kernel: false },
+            now,
+        )
+    }
+
+    /// Opens what the options name.
+    pub fn with(options: &Options, now: Timestamp) -> Result<Self, ProcError> {
+        let root = &*options.root;
         let ticks_per_second = rustix::param::clock_ticks_per_second();
         let machine = MachineReader::new(root, ticks_per_second);
         let since_boot = machine.uptime_s().and_then(|seconds| SignedDuration::try_from_secs_f64(seconds).ok());
         Ok(Self {
-            files: Files::open(root, passwd)?,
+            files: Files::open(root, &options.passwd)?,
             ticks_per_second,
             page_bytes: rustix::param::page_size() as u64,
             booted_at: since_boot.and_then(|since_boot| now.checked_sub(since_boot).ok()),
@@ -93,6 +108,8 @@ impl Sampler {
             tracked: Vec::new(),
             next: Vec::new(),
             rotation: 0,
+            pss: PssReader::new(options.pss),
+            cgroups: CgroupReader::new(root),
             kernel: None,
         })
     }
@@ -136,6 +153,12 @@ impl Sampler {
             self.files.release(&mut gone.descriptor);
         }
         self.join_kernel(&mut sample);
+        self.read_pss(tick.at, &mut sample.processes);
+        self.cgroups.begin();
+        for (tracked, reading) in self.next.iter_mut().zip(&mut sample.processes) {
+            reading.cgroup = self.cgroups.place(&mut tracked.seat, &reading.details);
+        }
+        (sample.cgroups, sample.cgroups_without_room) = self.cgroups.read();
         self.tracked = std::mem::replace(&mut self.next, known);
         sample
     }
@@ -143,6 +166,7 @@ impl Sampler {
     /// Reads /proc/PID/stat of all that are listed; who has vanished is taken off the list.
     fn walk_pids(&mut self, ended: &mut Peekable<Drain<'_, Tracked>>, pass: Pass, sample: &mut ProcessSample) {
         let mut pids = std::mem::take(&mut self.pids);
+        sample.hidden = pids.first().is_some_and(|&first| first != 1);
         pids.retain(|&pid| self.walk_pid(pid, ended, pass, sample));
         self.pids = pids;
     }
@@ -177,6 +201,25 @@ impl Sampler {
             self.files.release(&mut gone.descriptor);
         }
         ended.next_if(|tracked| tracked.pid == pid)
+    }
+
+    /// Reads the PSS of those whose turn it is, and says of all what is known. `readings` are those of `next`.
+    fn read_pss(&mut self, now: Instant, readings: &mut [ProcessReading]) {
+        self.pss.begin(now);
+        for (place, (tracked, reading)) in self.next.iter_mut().zip(&*readings).enumerate() {
+            if !reading.is_without_memory() {
+                self.pss.offer(place, &mut tracked.pss, reading.rss_bytes, now);
+            }
+        }
+        while let Some(place) = self.pss.next() {
+            let ProcessReading { pid, rss_bytes, .. } = readings[place];
+            self.pss.read(&mut self.files, pid, &mut self.next[place].pss, rss_bytes, now);
+        }
+        for (tracked, reading) in self.next.iter().zip(readings) {
+            if !reading.is_without_memory() {
+                reading.pss = self.pss.pss(&tracked.pss, now);
+            }
+        }
     }
 
     fn read(&mut self, pid: u32, tracked: Option<Tracked>, pass: Pass) -> Result<(Tracked, ProcessReading), Skipped> {
@@ -230,6 +273,8 @@ impl Sampler {
             cpu_base: stat.cpu,
             rss_bytes: stat.rss_pages.saturating_mul(self.page_bytes),
             swap_bytes: tracked.swap_bytes,
+            pss: Pss::Known(Rollup::default(), None),
+            cgroup: None,
             details: Arc::clone(&tracked.details),
         };
         (tracked, reading)
@@ -252,6 +297,8 @@ impl Sampler {
             passes: 0,
             young: age_ticks.is_none_or(|age| age < YOUNG_S * self.ticks_per_second),
             swap_bytes: self.swap(stat, pass),
+            pss: Remembered::default(),
+            seat: Seat::default(),
         }
     }
 

@@ -8,7 +8,7 @@ pub(super) const PF_KTHREAD: u64 = 0x0020_0000;
 
 /// What one reading says of a process: the fields of /proc/PID/stat that the sampler keeps, from there or from elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stat<'a> {
+pub(in crate::collect) struct Stat<'a> {
     /// Field 1.
     pub pid: u32,
     /// Field 2 without its brackets; any bytes, brackets and newlines among them.

@@ -155,6 +155,9 @@ fn read_action(action: &str) -> Result<Option<Part>, String> {
     if action.starts_with("/*") {
         return if action.ends_with("*/") { Ok(None) } else { Err("a comment without its end".into()) };
     }
+    if let Some(text) = text(action) {
+        return Ok(Some(Part::Text(text)));
+    }
     let mut words = action.splitn(3, BLANKS).map(|word| word.trim_matches(BLANKS));
     let (first, second, third) = (words.next().unwrap_or_default(), words.next(), words.next());
     if second.is_none() {
@@ -163,9 +166,6 @@ fn read_action(action: &str) -> Result<Option<Part>, String> {
         }
         if let Some(capture) = first.strip_prefix(".Matches.").filter(|name| is_identifier(name)) {
             return Ok(Some(Part::Match(capture.to_owned())));
-        }
-        if let Some(text) = text(first) {
-            return Ok(Some(Part::Text(text)));
         }
         if first.is_empty() {
             return Err("nothing between the braces".into());
@@ -212,10 +212,13 @@ fn matched<'c>(captured: &'c [Captured], name: &str) -> Option<&'c str> {
 }
 
 fn push_field(name: &mut String, field: Field, process: &Details, captured: &[Captured]) {
-    let full = if process.exe.is_empty() { &process.comm } else { &process.exe };
+    // Without arguments, as a zombie or a kernel thread is, it is the comm; a first argument may be empty, too.
+    let without_arguments = process.cmdline.is_empty();
+    let full = if without_arguments { &process.comm } else { &process.exe };
     match field {
         Field::Comm => name.push_str(&process.comm),
-        Field::ExeBase => name.push_str(if process.exe.is_empty() { full } else { base(full) }),
+        Field::ExeBase if without_arguments => name.push_str(full),
+        Field::ExeBase => name.push_str(if full.is_empty() { "." } else { base(full) }),
         Field::ExeFull => name.push_str(full),
         Field::Username => name.push_str(&process.user),
         Field::Pid => name.push_str(&process.pid.to_string()),
@@ -284,6 +287,7 @@ mod tests {
             ("a  {{- .PID -}}  b", "a42b"),
             ("a {{/* note */}}b{{- /* x */ -}} c", "a bc"),
             ("a}}b{{\"}}\"}}", "a}}b}}"),
+            ("{{\"two words }}\"}}", "two words }}"),
             ("plain", "plain"),
         ] {
             let expected = expected.to_owned();
@@ -291,6 +295,8 @@ mod tests {
         }
         let zombie = Name::parse("{{.ExeBase}} {{.ExeFull}}").unwrap().name(&process("(x/y)", ""), &[]);
         assert_eq!(zombie, "(x/y) (x/y)", "without arguments it is the comm as it is");
+        let unnamed = Name::parse("{{.ExeBase}}|{{.ExeFull}}|").unwrap().name(&process("x", " -v"), &[]);
+        assert_eq!(unnamed, ".||", "Go calls the last part of nothing a dot");
     }
 
     #[test]

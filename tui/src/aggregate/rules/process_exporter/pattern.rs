@@ -3,7 +3,8 @@
 //! Both are of one family; the differences are written out here, so that a pattern means the same or is refused:
 //! `\w \d \s \b` are ASCII in Go; `[`, `&&`, `--` and `~~` are no operators in its classes; a brace that starts no
 //! repetition is a brace; `\Q…\E` quotes; `\123` is octal; `\<` is `<`. Go refuses what repeats a repetition (`a**`) and
-//! counts above 1000, and so does this. `\B` and `\C` have no counterpart and are refused.
+//! counts above 1000, and so does this. `\B` has no counterpart and is refused, as are names of groups that begin with a
+//! digit or come twice; `\C` is refused by Go, too.
 
 use std::{iter::Peekable, str::Chars};
 

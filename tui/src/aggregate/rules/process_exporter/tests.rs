@@ -70,7 +70,7 @@ fn what_process_exporter_takes_is_taken() {
         "process_names:\n- comm: [a]\n  comm: [b]\n",
         "process_names: [{comm: [a]}]\n---\nanother: [document\n",
         "process_names:\n- &a\n  comm: [x]\n- <<: *a\n  name: y\n",
-        "process_names:\n- comm: !!str 5\n  exe: [a]\n  comm: [5, 0x10, yes, 1.50, ~]\n",
+        "process_names:\n- exe: [a]\n  comm: [!!str 5, 0x10, yes, 1.50, ~]\n",
         "process_names:\n- name: ~\n  exe: ~\n  comm: [a]\n",
         "{\"process_names\": [{\"cmdline\": [\"a\\\\.b\"]}]}",
         "\u{feff}process_names: [{comm: [a]}]\n",

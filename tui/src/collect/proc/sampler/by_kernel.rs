@@ -135,6 +135,7 @@ impl Sampler {
                 kernel.hidden.push(hidden);
             }
         }
+        sample.hidden = sample.processes.first().is_some_and(|first| first.pid != 1);
         self.kernel = Some(kernel);
     }
 
@@ -237,6 +238,7 @@ impl Sampler {
             unit: None,
             container: None,
             cgroups: Arc::default(),
+            memory_cgroup: None,
             kernel_thread: u64::from(ended.flags) & PF_KTHREAD != 0,
             started_at: self.started_at(self.ticks(ended.start_ns)),
         };

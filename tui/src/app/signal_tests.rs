@@ -1,0 +1,179 @@
+//! Claims about the window of a signal.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
+
+use super::*;
+use crate::{
+    model::ProcessKey,
+    view::{List, Outcome, Row, Target, TargetProcess, TileKey},
+};
+
+fn target(pids: &[u32]) -> Arc<Target> {
+    let process = |&pid| TargetProcess {
+        key: ProcessKey { pid, start_ticks: Some(u64::from(pid) * 10) },
+        comm: "php-fpm".into(),
+        cmdline: "php-fpm: pool www".into(),
+        user: "www-data".into(),
+    };
+    Arc::new(Target { tile: TileKey::Group("www".into()), processes: pids.iter().map(process).collect() })
+}
+
+/// A screen on which the group www is selected.
+fn stage(pids: &[u32]) -> (App, Scene) {
+    let mut app = App::new(&BTreeMap::new(), false).unwrap();
+    let row = Row::Tile(TileKey::Group("www".into()));
+    let mut scene = Scene { target: Some(target(pids)), ..Scene::default() };
+    scene.lists[0] = List { rows: vec![row.clone()], ..List::default() };
+    app.view.pane_mut(Pane::Map).selected = Some(row);
+    (app, scene)
+}
+
+fn press(app: &mut App, scene: &Scene, keys: &str) -> Option<Command> {
+    let mut last = None;
+    for c in keys.chars() {
+        let code = match c {
+            '⏎' => KeyCode::Enter,
+            '⎋' => KeyCode::Esc,
+            '→' => KeyCode::Right,
+            '←' => KeyCode::Left,
+            '⑨' => KeyCode::F(9),
+            c => KeyCode::Char(c),
+        };
+        last = app.update(&Event::Key(KeyEvent::new(code, KeyModifiers::NONE)), scene);
+    }
+    last
+}
+
+fn chosen(app: &App) -> Option<Signal> {
+    match &app.view.overlay {
+        Some(Overlay::Signal(SignalDialog::Choose { signal, .. })) => Some(*signal),
+        _ => None,
+    }
+}
+
+#[test]
+fn enter_sends_term_to_those_that_were_there_when_the_window_opened() {
+    for key in ["x", "⑨"] {
+        let (mut app, mut scene) = stage(&[7, 8]);
+        press(&mut app, &scene, key);
+        // Workers come and go meanwhile.
+        scene.target = Some(target(&[8, 9, 10]));
+        let order = SignalOrder { target: target(&[7, 8]), signal: Signal::Term };
+        assert_eq!(press(&mut app, &scene, "⏎"), Some(Command::Signal(order)));
+    }
+}
+
+#[test]
+fn arrows_capitals_and_numbers_choose() {
+    let (mut app, scene) = stage(&[7]);
+    for (keys, expected) in [
+        ("x", Signal::Term),
+        ("→", Signal::Hup),
+        ("←←", Signal::Cont),
+        ("l", Signal::Term),
+        ("h", Signal::Cont),
+        ("j", Signal::Term),
+        ("K", Signal::Kill),
+        ("U", Signal::Usr1),
+        ("U", Signal::Usr2),
+        ("U", Signal::Usr1),
+        ("Q", Signal::Quit),
+        ("1", Signal::Hup),
+        ("5", Signal::Term),
+        ("9", Signal::Kill),
+        ("H", Signal::Hup),
+        ("19", Signal::Stop),
+        ("Y", Signal::Stop),
+    ] {
+        press(&mut app, &scene, keys);
+        assert_eq!(chosen(&app), Some(expected), "{keys}");
+    }
+}
+
+#[test]
+fn moving_keys_never_choose_by_letter() {
+    let (mut app, scene) = stage(&[7]);
+    press(&mut app, &scene, "xk");
+    assert_eq!(chosen(&app), Some(Signal::Cont), "k is up, and never KILL");
+}
+
+#[test]
+fn a_number_that_is_no_signal_sends_nothing() {
+    let (mut app, scene) = stage(&[7]);
+    assert_eq!(press(&mut app, &scene, "x4⏎"), None);
+    assert_eq!(press(&mut app, &scene, "→⏎").is_some(), true, "another choice can be sent");
+}
+
+#[test]
+fn no_other_key_acts_while_it_is_open() {
+    let (mut app, scene) = stage(&[7]);
+    press(&mut app, &scene, "x");
+    let before = app.view.clone();
+    for key in "tgfcvwsx/? 2n!m0".chars().filter(|c| !c.is_ascii_digit()) {
+        assert_eq!(press(&mut app, &scene, &key.to_string()), None, "{key}");
+        assert_eq!(app.view, before, "{key}");
+    }
+    let ctrl_c = Event::Key(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL));
+    assert_eq!(app.update(&ctrl_c, &scene), Some(Command::Leave(130)), "but leaving is always possible");
+}
+
+#[test]
+fn escape_and_q_leave_without_a_signal() {
+    for key in ["⎋", "q"] {
+        let (mut app, scene) = stage(&[7]);
+        assert_eq!(press(&mut app, &scene, &format!("xK{key}")), Some(Command::Draw));
+        assert_eq!(app.view.overlay, None);
+    }
+}
+
+#[test]
+fn read_only_says_so_and_sends_nothing() {
+    let (mut app, scene) = stage(&[7]);
+    app.view.read_only = Some("--read-only".into());
+    press(&mut app, &scene, "x");
+    assert_eq!(app.view.overlay, Some(Overlay::Signal(SignalDialog::Off("--read-only".into()))));
+    assert_eq!(press(&mut app, &scene, "⏎"), Some(Command::Draw));
+    assert_eq!(app.view.overlay, None);
+}
+
+#[test]
+fn without_a_selection_in_the_memory_pane_there_is_nobody_to_send_it_to() {
+    let (mut app, scene) = stage(&[7]);
+    let nothing = Some(Overlay::Signal(SignalDialog::Nothing));
+    press(&mut app, &scene, "2x");
+    assert_eq!(app.view.overlay, nothing, "another pane has the focus");
+    app.view.pane_mut(Pane::Map).selected = None;
+    press(&mut app, &scene, "⎋1x");
+    assert_eq!(app.view.overlay, nothing);
+    let (mut app, _) = stage(&[7]);
+    press(&mut app, &Scene::default(), "x");
+    assert_eq!(app.view.overlay, nothing, "what is selected is gone");
+}
+
+#[test]
+fn what_became_of_it_is_shown_until_a_key_closes_it() {
+    let (mut app, scene) = stage(&[7, 8]);
+    let Some(Command::Signal(order)) = press(&mut app, &scene, "x⏎") else { panic!("it is sent") };
+    let outcomes = vec![(7, Outcome::Sent), (8, Outcome::Ended)];
+    assert_eq!(app.signalled(&order, SignalReport { signal: Signal::Term, outcomes }), Command::Draw);
+    let Some(Overlay::Signal(SignalDialog::Done { report, .. })) = &app.view.overlay else { panic!("it is shown") };
+    assert_eq!(report.sentence(), "sent TERM to 1 of 2; 1 had ended");
+    assert_eq!(press(&mut app, &scene, "⏎"), Some(Command::Draw));
+    assert_eq!(app.view.overlay, None);
+}
+
+#[test]
+fn sentences_count_every_outcome() {
+    let report = |outcomes: &[Outcome]| {
+        let outcomes = (1..).zip(outcomes.iter().copied()).collect();
+        SignalReport { signal: Signal::Kill, outcomes }.sentence()
+    };
+    assert_eq!(report(&[Outcome::Sent]), "sent KILL to 1");
+    assert_eq!(report(&[Outcome::Refused]), "KILL was not sent to 1: not permitted");
+    assert_eq!(
+        report(&[Outcome::Sent, Outcome::Refused, Outcome::Failed(11), Outcome::Unidentified]),
+        "sent KILL to 1 of 4; 1 not permitted; 1 of unknown start time; 1 failed"
+    );
+}

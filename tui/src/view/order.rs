@@ -1,0 +1,78 @@
+//! Orders of lists, and which of them each pane has.
+
+use super::{HotMode, Pane, View, Zoom};
+
+/// Order of a list. Each pane has some of them, see [`orders`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sort {
+    /// Biggest memory first.
+    Memory,
+    /// Most CPU (self time) first.
+    Cpu,
+    /// Most time (total time, slowest) first.
+    Time,
+    /// Most frequent first.
+    Rate,
+    /// Most errors first.
+    Errors,
+    /// By name.
+    Name,
+    /// By user.
+    User,
+}
+
+impl Sort {
+    /// Name of the action that chooses it.
+    pub fn action(self) -> &'static str {
+        match self {
+            Self::Memory => "sort-memory",
+            Self::Cpu => "sort-cpu",
+            Self::Time => "sort-time",
+            Self::Rate => "sort-rate",
+            Self::Errors => "sort-errors",
+            Self::Name => "sort-name",
+            Self::User => "sort-user",
+        }
+    }
+}
+
+/// The orders that a pane has as it is shown now, with what they mean there; the first is its own.
+pub fn orders(view: &View, pane: Pane) -> &'static [(Sort, &'static str)] {
+    match pane {
+        Pane::Map if view.zoom.iter().any(|zoom| matches!(zoom, Zoom::Group(_))) => &[
+            (Sort::Memory, "by memory"),
+            (Sort::Cpu, "by CPU (table)"),
+            (Sort::Rate, "by pid (table)"),
+            (Sort::Name, "by name (table)"),
+            (Sort::User, "by user (table)"),
+        ],
+        Pane::Map => &[
+            (Sort::Memory, "by memory"),
+            (Sort::Cpu, "by CPU (table)"),
+            (Sort::Rate, "by number of processes (table)"),
+            (Sort::Name, "by name (table)"),
+        ],
+        Pane::Hot if view.hot == HotMode::Calls => &[
+            (Sort::Cpu, "by self time"),
+            (Sort::Time, "by total time"),
+            (Sort::Rate, "by calls"),
+            (Sort::Name, "by name"),
+        ],
+        Pane::Hot => &[(Sort::Cpu, "by self time"), (Sort::Time, "by total time"), (Sort::Name, "by name")],
+        Pane::Routes => &[
+            (Sort::Time, "by the slowest of a hundred"),
+            (Sort::Cpu, "by CPU"),
+            (Sort::Rate, "by frequency"),
+            (Sort::Errors, "by errors"),
+            (Sort::Memory, "by memory that stays behind"),
+            (Sort::Name, "by name"),
+        ],
+        Pane::Requests => &[
+            (Sort::Time, "running first, then the slowest"),
+            (Sort::Cpu, "by CPU"),
+            (Sort::Errors, "by status"),
+            (Sort::Name, "by name"),
+        ],
+        Pane::Problems => &[(Sort::Errors, "the worst first"), (Sort::Rate, "by frequency"), (Sort::Name, "by name")],
+    }
+}

@@ -73,9 +73,6 @@ pub struct Group {
     /// How many of its processes have a known PSS.
     #[serde(default)]
     pub pss_processes: u32,
-    /// Index into [`super::Snapshot::cgroups`] of the one that all of its processes are in; `None` when there is none.
-    #[serde(default)]
-    pub cgroup: Option<usize>,
     /// Processes that started in the interval, with those that ended in it again; `None` where that is not known.
     #[serde(default)]
     pub started: Option<u32>,
@@ -83,6 +80,9 @@ pub struct Group {
     /// seen.
     #[serde(default)]
     pub ended: Option<u32>,
+    /// Index into [`super::Snapshot::cgroups`] of the one that all of its processes are in; `None` when there is none.
+    #[serde(default)]
+    pub cgroup: Option<usize>,
 }
 
 impl Group {
@@ -97,9 +97,9 @@ impl Group {
             memory: Memory::ZERO,
             footprint_bytes: Some(0),
             pss_processes: 0,
-            cgroup: None,
             started: None,
             ended: None,
+            cgroup: None,
         }
     }
 

@@ -184,6 +184,7 @@ impl ProcessAggregate {
             details.unit.clone_from(&parent.details.unit);
             details.container.clone_from(&parent.details.container);
             details.cgroups = Arc::clone(&parent.details.cgroups);
+            details.memory_cgroup.clone_from(&parent.details.memory_cgroup);
             if details.cmdline.is_empty() && details.comm == parent.details.comm {
                 // It did no exec, so it had the arguments of its parent.
                 details.exe = Arc::clone(&parent.details.exe);

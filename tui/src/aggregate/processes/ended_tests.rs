@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use super::*;
 use crate::{
     aggregate::rules::{Property, Rule, Rules},
-    collect::proc::{LastSight, Machine, ProcessReading, ProcessSample, Pss, Rollup},
-    model::{Group, Host},
+    collect::proc::{LastSight, Machine, ProcessReading, ProcessSample, Pss},
+    model::{Group, Host, PssUnknown},
 };
 
 /// Seconds between samples.
@@ -42,7 +42,7 @@ fn living(pid: u32, start_ticks: u64, seconds: u64, details: Details) -> Process
         cpu_base: cpu,
         rss_bytes: 1,
         swap_bytes: Some(0),
-        pss: Pss::Known(Rollup::default(), None),
+        pss: Pss::Unknown(PssUnknown::Off),
         cgroup: None,
         details: Arc::new(details),
     }

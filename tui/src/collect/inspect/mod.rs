@@ -17,7 +17,6 @@ use std::{
 
 use jiff::Timestamp;
 use rustix::fs::OFlags;
-use rustix::param::clock_ticks_per_second;
 use tokio::sync::watch;
 
 use self::{cgroup::Hierarchies, folder::Folder};
@@ -124,7 +123,7 @@ impl Reader {
         let started = Instant::now();
         let folder = Folder::open(&self.root, process.pid)?;
         let text = folder.bytes("stat", state::STAT_BYTES)?;
-        let stat = Stat::parse(&text, clock_ticks_per_second()).ok_or(Unread::Malformed)?;
+        let stat = Stat::parse(&text, rustix::param::clock_ticks_per_second()).ok_or(Unread::Malformed)?;
         let start = before.and_then(|before| before.process.start_ticks).or(process.start_ticks);
         if start.is_some_and(|start| start != stat.start_ticks) || stat.state == 'Z' && before.is_some() {
             // The pid is another's by now, or the process waits for its parent only.
@@ -227,5 +226,5 @@ fn nothing(process: ProcessKey, why: Unread) -> Inspection {
 
 /// The start time in the text of a /proc/PID/stat, in clock ticks after boot; `None` when it is something else.
 pub fn start_ticks(stat: &[u8]) -> Option<u64> {
-    Stat::parse(stat, clock_ticks_per_second()).map(|stat| stat.start_ticks)
+    Stat::parse(stat, rustix::param::clock_ticks_per_second()).map(|stat| stat.start_ticks)
 }

@@ -164,10 +164,10 @@ pub struct Options {
     pub root: PathBuf,
     /// The file with the names of users.
     pub passwd: PathBuf,
-    /// What reading PSS may cost.
-    pub pss: PssOptions,
     /// Whether the kernel's task iterator is asked where it can be.
     pub kernel: bool,
+    /// What reading PSS may cost.
+    pub pss: PssOptions,
 }
 
 impl Default for Options {

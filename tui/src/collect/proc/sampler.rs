@@ -15,7 +15,7 @@ use super::{
     files::{Files, Unread},
     machine::MachineReader,
     memory_cgroup::{CgroupReader, Seat},
-    pss::{PssReader, Remembered},
+    pss::{PssOptions, PssReader, Remembered},
     stat::Stat,
 };
 use crate::collect::Tick;
@@ -83,7 +83,10 @@ struct Pass {
 impl Sampler {
     /// Opens a proc root (`/proc`) with the default budget for PSS. `now` is the time of day, for the start times of processes.
     pub fn open(root: &Path, passwd: &Path, now: Timestamp) -> Result<Self, ProcError> {
-        Self::with(&Options { root: root.into(), passwd: passwd.into(), ..Options::default() }, now)
+        Self::with(
+            &Options { root: root.into(), passwd: passwd.into(), pss: PssOptions::default(), kernel: false },
+            now,
+        )
     }
 
     /// Opens what the options name.
@@ -149,40 +152,21 @@ impl Sampler {
         for mut gone in ended {
             self.files.release(&mut gone.descriptor);
         }
-        sample.hidden = !by_kernel && self.pids.first().is_some_and(|&first| first != 1);
+        self.join_kernel(&mut sample);
         self.read_pss(tick.at, &mut sample.processes);
         self.cgroups.begin();
         for (tracked, reading) in self.next.iter_mut().zip(&mut sample.processes) {
             reading.cgroup = self.cgroups.place(&mut tracked.seat, &reading.details);
         }
         (sample.cgroups, sample.cgroups_without_room) = self.cgroups.read();
-        self.join_kernel(&mut sample);
         self.tracked = std::mem::replace(&mut self.next, known);
         sample
-    }
-
-    /// Reads the PSS of those whose turn it is, and says of all what is known. `readings` are those of `next`.
-    fn read_pss(&mut self, now: Instant, readings: &mut [ProcessReading]) {
-        self.pss.begin(now);
-        for (place, (tracked, reading)) in self.next.iter_mut().zip(&*readings).enumerate() {
-            if !reading.is_without_memory() {
-                self.pss.offer(place, &mut tracked.pss, reading.rss_bytes, now);
-            }
-        }
-        while let Some(place) = self.pss.next() {
-            let ProcessReading { pid, rss_bytes, .. } = readings[place];
-            self.pss.read(&mut self.files, pid, &mut self.next[place].pss, rss_bytes, now);
-        }
-        for (tracked, reading) in self.next.iter().zip(readings) {
-            if !reading.is_without_memory() {
-                reading.pss = self.pss.pss(&tracked.pss, now);
-            }
-        }
     }
 
     /// Reads /proc/PID/stat of all that are listed; who has vanished is taken off the list.
     fn walk_pids(&mut self, ended: &mut Peekable<Drain<'_, Tracked>>, pass: Pass, sample: &mut ProcessSample) {
         let mut pids = std::mem::take(&mut self.pids);
+        sample.hidden = pids.first().is_some_and(|&first| first != 1);
         pids.retain(|&pid| self.walk_pid(pid, ended, pass, sample));
         self.pids = pids;
     }
@@ -217,6 +201,25 @@ impl Sampler {
             self.files.release(&mut gone.descriptor);
         }
         ended.next_if(|tracked| tracked.pid == pid)
+    }
+
+    /// Reads the PSS of those whose turn it is, and says of all what is known. `readings` are those of `next`.
+    fn read_pss(&mut self, now: Instant, readings: &mut [ProcessReading]) {
+        self.pss.begin(now);
+        for (place, (tracked, reading)) in self.next.iter_mut().zip(&*readings).enumerate() {
+            if !reading.is_without_memory() {
+                self.pss.offer(place, &mut tracked.pss, reading.rss_bytes, now);
+            }
+        }
+        while let Some(place) = self.pss.next() {
+            let ProcessReading { pid, rss_bytes, .. } = readings[place];
+            self.pss.read(&mut self.files, pid, &mut self.next[place].pss, rss_bytes, now);
+        }
+        for (tracked, reading) in self.next.iter().zip(readings) {
+            if !reading.is_without_memory() {
+                reading.pss = self.pss.pss(&tracked.pss, now);
+            }
+        }
     }
 
     fn read(&mut self, pid: u32, tracked: Option<Tracked>, pass: Pass) -> Result<(Tracked, ProcessReading), Skipped> {

@@ -135,6 +135,7 @@ impl Sampler {
                 kernel.hidden.push(hidden);
             }
         }
+        sample.hidden = sample.processes.first().is_some_and(|first| first.pid != 1);
         self.kernel = Some(kernel);
     }
 

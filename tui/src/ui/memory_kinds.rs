@@ -23,6 +23,9 @@ const BAR: u16 = 12;
 /// A reading that is older than this says how it is made anew.
 const OLD: Duration = Duration::from_secs(10);
 
+/// Name of a column and what it shows of a sum.
+type Column = (&'static str, fn(&MappingSum) -> String);
+
 /// Whether reading the mappings has to be asked for: it was too dear to be done unasked.
 pub fn askable(inspection: &Inspection) -> bool {
     !inspection.ended
@@ -55,7 +58,7 @@ pub fn lines(inspection: &Inspection, now: Timestamp, width: u16) -> Vec<Line> {
 }
 
 fn table(mappings: &Mappings, width: usize) -> Vec<Line> {
-    let columns: [(&str, fn(&MappingSum) -> String); 6] = [
+    let columns: [Column; 6] = [
         ("PSS", |sum| units::bytes(sum.pss)),
         ("RSS", |sum| units::bytes(sum.rss)),
         ("private", |sum| units::bytes(sum.uss)),

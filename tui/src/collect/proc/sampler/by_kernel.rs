@@ -207,6 +207,8 @@ impl Sampler {
         into: &'a mut [u8; COMM_FILE_BYTES],
         short: &'a [u8],
     ) -> &'a [u8] {
+        // It gets its name when it has begun to run.
+        let known = known.filter(|known| known.starts_with(short));
         let Some(name) = known.or_else(|| self.files.read(pid, "comm")) else { return short };
         let name = name.strip_suffix(b"\n").unwrap_or(name);
         let length = name.len().min(into.len());

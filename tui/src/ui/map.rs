@@ -184,7 +184,7 @@ fn draw_tile(buffer: &mut Buffer, tile: &Tile<TileKey>, entries: &Entries, merge
             let growth = entry.growth.map_or_else(String::new, |g| paint::growth(g, entry.bytes.unwrap_or(0)));
             vec![
                 (entry.name.to_owned(), size),
-                (fitting(area.width, &processes, &each(entry), &cpu(entry)), growth),
+                (fitting(area.width, &[&processes, &each(entry), &cpu(entry), &ended(entry, screen)]), growth),
                 (capacity(entry, screen, area.width), String::new()),
             ]
         }
@@ -305,11 +305,12 @@ fn size(bytes: Option<u64>, estimated: bool, total: u64) -> String {
     }
 }
 
-/// Number of processes, size of each and CPU: what there is no room for is left out whole, the size first.
-fn fitting(width: u16, processes: &str, each: &str, cpu: &str) -> String {
-    let facts = [join(&[processes, each, cpu]), join(&[processes, cpu])];
+/// Number of processes, size of each, CPU and those that ended: what there is no room for is left out whole, the last first,
+/// then the size.
+fn fitting(width: u16, [processes, each, cpu, ended]: &[&str; 4]) -> String {
+    let facts = [join(&[processes, each, cpu, ended]), join(&[processes, each, cpu]), join(&[processes, cpu])];
     let fitting = facts.into_iter().find(|facts| text::width(facts) <= usize::from(width));
-    fitting.unwrap_or_else(|| processes.to_owned())
+    fitting.unwrap_or_else(|| (*processes).to_owned())
 }
 
 /// How many workers of a pool are set, and how many fit.
@@ -329,6 +330,14 @@ fn each(entry: &Entry) -> String {
 
 fn cpu(entry: &Entry) -> String {
     entry.cpu.map_or_else(String::new, |cores| format!("cpu {:.0} %", cores * 100.0))
+}
+
+/// How many short-lived processes the group had; nothing where there were none, or nobody knows.
+fn ended(entry: &Entry, screen: &Screen) -> String {
+    let groups = screen.snapshot.iter().flat_map(|snapshot| &snapshot.groups);
+    let ended =
+        groups.filter(|group| *group.name == *entry.name).find_map(|group| group.ended.filter(|&ended| ended > 0));
+    ended.map_or_else(String::new, |ended| format!("+{ended} ended"))
 }
 
 fn join(parts: &[&str]) -> String {

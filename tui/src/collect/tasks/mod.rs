@@ -4,6 +4,7 @@
 
 mod iterator;
 mod layout;
+mod trim;
 
 use std::{
     io,
@@ -113,6 +114,8 @@ impl Tasks {
         let iterator: &mut Iter = program(&mut ebpf, name)?;
         iterator.load("task", &types).map_err(|source| TasksError::Program { name, source })?;
         let link = iterator::link(iterator.fd().map_err(|source| TasksError::Program { name, source })?.as_fd())?;
+        drop(types);
+        trim::trim();
         Ok(Self {
             link,
             ends,

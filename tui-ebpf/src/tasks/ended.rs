@@ -80,7 +80,7 @@ pub fn task_exit(context: RawTracePointContext) -> i32 {
     if ENDED.output::<[u8]>(bytes, u64::from(BPF_RB_NO_WAKEUP)).is_err() {
         lose();
     }
-    let _ = NOTED.remove(&key);
+    let _ = NOTED.remove(key);
     0
 }
 

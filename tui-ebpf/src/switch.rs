@@ -89,6 +89,7 @@ fn leaves(context: &RawTracePointContext, config: &Config) -> Option<()> {
     let process = unsafe { PROCESSES.get(pid) }?;
     let preempted: u64 = context.arg(0);
     let task: u64 = context.arg(1);
+    settle(config, task);
     if preempted & 1 != 0 || config.task_state == UNKNOWN_OFFSET || field::<u32>(task, config.task_state) == 0 {
         return None;
     }
@@ -133,6 +134,27 @@ fn leaves(context: &RawTracePointContext, config: &Config) -> Option<()> {
         add(stat::REQUESTS_FULL, 1);
     }
     Some(())
+}
+
+/// Puts the start of a request right whose thread leaves the CPU for the first time in it.
+///
+/// A host takes time from a virtual machine. The kernel leaves that out of a thread's CPU time, but only afterwards; the clock,
+/// by which [`cpu_time`] tells what came since the last switch, runs on. The time of this stay on the CPU is counted by the
+/// clock, as it is when the request also ends in it. Otherwise more would be taken for used before the request than at its end.
+#[inline(always)]
+fn settle(config: &Config, task: u64) {
+    let Some(on_cpu) = ON_CPU.get(0) else { return };
+    let Some(request) = REQUESTS.get_ptr_mut(bpf_get_current_pid_tgid()) else { return };
+    // SAFETY: the entry belongs to this thread alone.
+    unsafe {
+        if on_cpu.task != task || (*request).started_ns < on_cpu.since_ns || (*request).cpu_ns == 0 {
+            return;
+        }
+        let by_clock = on_cpu.cpu_ns + (bpf_ktime_get_ns() - on_cpu.since_ns);
+        let taken = by_clock.saturating_sub(cpu_time_of(config, task));
+        // 0 would say that it is not known.
+        (*request).cpu_ns = (*request).cpu_ns.saturating_sub(taken).max(1);
+    }
 }
 
 /// A thread comes onto the CPU: its wait is over, and its CPU time is as exact as it ever is.

@@ -217,11 +217,18 @@ fn draw_tile(buffer: &mut Buffer, tile: &Tile<TileKey>, entries: &Entries, merge
     members(buffer, area, used, entry, screen);
 }
 
-/// Usage and limit of a group's cgroup: where there is a limit, or much room. Returns how many lines were used.
+/// Usage and limit of a group's cgroup: where there is a limit, or much room and no other group in it, of whose memory it would
+/// tell as well. Returns how many lines were used.
 fn cgroup_line(buffer: &mut Buffer, area: Rect, used: u16, entry: &Entry, screen: &Screen) -> u16 {
     let room = area.height.saturating_sub(used);
+    let groups = screen.snapshot.map_or(&[][..], |snapshot| &snapshot.groups);
+    let index = groups.iter().find(|group| *group.name == *entry.name).and_then(|group| group.cgroup);
+    let is_shared = || groups.iter().filter(|group| group.cgroup == index).count() > 1;
     let Some(cgroup) = entry.cgroup.filter(|cgroup| {
-        entry.process.is_none() && cgroup.memory_current_bytes.is_some() && room > if cgroup.unlimited { 3 } else { 0 }
+        entry.process.is_none()
+            && cgroup.memory_current_bytes.is_some()
+            && room > if cgroup.unlimited { 3 } else { 0 }
+            && !(cgroup.unlimited && is_shared())
     }) else {
         return 0;
     };

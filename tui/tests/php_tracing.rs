@@ -101,12 +101,14 @@ fn a_pool_under_load_is_traced_in_turn_within_the_budget_until_the_limit() {
 
     let traced: BTreeSet<u32> = seen.iter().flat_map(|exact| &exact.pids).copied().collect();
     assert!(traced.len() >= 2 && traced.iter().all(|pid| workers.contains(pid)), "{traced:?} of {workers:?}");
-    let spent: Vec<f64> = seen.iter().filter_map(|exact| exact.spent_ratio).collect();
-    let late = &spent[spent.len() / 2..];
-    // A slice only begins when all before it are paid, and one that is seen late costs more than was saved: that is paid
-    // by a longer pause.
-    let (lowest, highest) = late.iter().fold((f64::MAX, 0.0_f64), |(low, high), &now| (low.min(now), high.max(now)));
-    assert!(lowest > 0.0 && lowest <= BUDGET && highest <= BUDGET * 1.5, "{spent:?}");
+    // A slice only begins when all before it are paid. One whose end is seen late, because the host took the CPU away, costs
+    // more than was saved, and is paid by a longer pause: so what counts is where slices begin, and the usual value.
+    let begun = seen.windows(2).filter(|pair| pair[0].pids.is_empty() && !pair[1].pids.is_empty());
+    let paid: Vec<f64> = begun.filter_map(|pair| pair[0].spent_ratio).collect();
+    assert!(paid.len() >= 2 && paid.iter().all(|&spent| spent <= BUDGET * 1.1), "{paid:?}");
+    let mut late: Vec<f64> = seen[seen.len() / 2..].iter().filter_map(|exact| exact.spent_ratio).collect();
+    late.sort_by(f64::total_cmp);
+    assert!(late[0] > 0.0 && late[0] <= BUDGET && late[late.len() / 2] <= BUDGET * 1.5, "{late:?}");
     assert!(seen.iter().any(|exact| exact.state == ExactState::Tracing && exact.pids.is_empty()), "it pauses");
 
     assert!(before.has_new(&TRACING));

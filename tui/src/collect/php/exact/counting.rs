@@ -17,7 +17,7 @@ const ENOUGH_CALLS: u64 = 100;
 pub struct Missed {
     /// The process had ended.
     pub ended: u32,
-    /// There was none.
+    /// There was none, the last times in a row: of workers that come and go there is always another one soon.
     pub absent: u32,
 }
 
@@ -63,6 +63,7 @@ impl Exact {
         self.seen_calls = kernel.stat(stat::CALLS);
         // There may be none for a moment, until the next worker is known.
         if let Some(candidate) = self.workers.next(&[]) {
+            self.missed.absent = 0;
             self.attach_to_slot(kernel, images, 0, candidate, now, Some(call::COUNT));
         } else {
             self.missed.absent += 1;

@@ -9,7 +9,6 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use rustix::process::Signal;
 use servers::{Apache, FpmOptions, PATIENCE, PhpCli, PhpFpm, alone, copies, wait_until};
 use tusktop::model::{Master, TierState};
 use watch::Watch;
@@ -99,13 +98,7 @@ fn apache_has_one_master_also_after_a_graceful_restart() {
     };
     watch.until("it is followed", |watch| read(watch) == Some(vec![(apache.pid(), Some(false))]));
     assert!(master(&watch, apache.pid()).unwrap().hint[0].contains("/etc/apache2/envvars"));
-    let old = apache.workers();
-    rustix::process::kill_process(rustix::process::Pid::from_raw(apache.pid() as i32).unwrap(), Signal::USR1).unwrap();
-    wait_until(
-        PATIENCE,
-        || "new workers after a graceful restart".to_owned(),
-        || apache.workers().len() == 2 && apache.workers().iter().all(|pid| !old.contains(pid)),
-    );
+    apache.restart();
     apache.get("/post/1");
     watch.until("it is as before", |watch| read(watch) == Some(vec![(apache.pid(), Some(false))]));
 }

@@ -103,20 +103,7 @@ fn every_request_to_mod_php_is_seen_also_after_a_graceful_restart() {
     let target = watch.last.targets.iter().find(|target| &*target.sapi == "apache").unwrap();
     assert!(target.exe.contains("libphp") && target.version.is_some());
 
-    let before = apache.workers();
-    rustix::process::kill_process(
-        rustix::process::Pid::from_raw(apache.pid() as i32).unwrap(),
-        rustix::process::Signal::USR1,
-    )
-    .unwrap();
-    servers::wait_until(
-        servers::PATIENCE,
-        || "new workers after a graceful restart".to_owned(),
-        || {
-            let workers = apache.workers();
-            !workers.is_empty() && workers.iter().all(|pid| !before.contains(pid))
-        },
-    );
+    apache.restart();
     watch.finished.clear();
     let sent = send_pages(5, |request| apache.send(request));
     watch.until("all requests after the restart are seen", |watch| watch.requests() == sent);

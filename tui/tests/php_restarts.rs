@@ -5,8 +5,7 @@ mod watch;
 
 use std::collections::BTreeSet;
 
-use rustix::process::{Pid, Signal, kill_process};
-use servers::{Apache, FpmOptions, PATIENCE, PhpFpm, Pool, Response, alone, wait_until};
+use servers::{Apache, FpmOptions, PhpFpm, Pool, Response, alone};
 use tusktop::collect::php::FailureKind;
 use watch::{Watch, full_name};
 
@@ -23,7 +22,7 @@ fn all_tiers_work(watch: &mut Watch, workers: &[u32], get: impl Fn(&str) -> Resp
         let counts = watch.stacks.iter().filter(|c| c.stack.frames.first().is_some_and(|leaf| full_name(leaf) == name));
         counts.filter(|c| workers.contains(&c.pid)).fold((0, 0), |(s, w), c| (s + c.samples, w + c.wait_ns))
     };
-    watch.until("the samples and the wait are seen", |watch| {
+    watch.until(&format!("the samples and the wait of workers {workers:?} are seen"), |watch| {
         leaf(watch, "burn").0 > 100 && leaf(watch, "usleep").1 > 190_000_000
     });
     let thrown = |watch: &Watch, class: &str| -> u64 {
@@ -72,13 +71,7 @@ fn after_a_graceful_restart_of_apache_every_tier_goes_on() {
     let mut watch = Watch::start(997, apache.site().path());
     all_tiers_work(&mut watch, &apache.workers(), |uri| apache.get(uri));
     for _ in 0..2 {
-        let before = apache.workers();
-        kill_process(Pid::from_raw(apache.pid() as i32).unwrap(), Signal::USR1).unwrap();
-        wait_until(
-            PATIENCE,
-            || "new workers after a graceful restart".to_owned(),
-            || apache.workers().len() == 2 && apache.workers().iter().all(|pid| !before.contains(pid)),
-        );
-        all_tiers_work(&mut watch, &apache.workers(), |uri| apache.get(uri));
+        let workers = apache.restart();
+        all_tiers_work(&mut watch, &workers, |uri| apache.get(uri));
     }
 }

@@ -6,10 +6,10 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use super::daemon::{Daemon, Process, descendants};
+use super::daemon::{Daemon, Process, descendants, wait_until};
 use super::nginx::group_of_nobody;
 use super::php_fpm::extension_dir;
-use super::{Request, Response, Site, free_port, newest};
+use super::{PATIENCE, Request, Response, Site, free_port, newest};
 
 const MODULES: &str = "/usr/lib/apache2/modules";
 
@@ -91,6 +91,22 @@ DocumentRoot "{root}"
     /// The worker processes at this moment.
     pub fn workers(&self) -> Vec<u32> {
         descendants(self.pid()).into_iter().map(|process| process.pid).collect()
+    }
+
+    /// Asks for a graceful restart and returns the new workers, as many as there were.
+    pub fn restart(&self) -> Vec<u32> {
+        let old = self.workers();
+        self.daemon.signal(Signal::USR1);
+        let mut new = Vec::new();
+        wait_until(
+            PATIENCE,
+            || "new workers after a graceful restart".to_owned(),
+            || {
+                new = self.workers();
+                new.len() == old.len() && new.iter().all(|pid| !old.contains(pid))
+            },
+        );
+        new
     }
 
     pub fn site(&self) -> &Site {

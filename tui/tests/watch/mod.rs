@@ -135,7 +135,12 @@ impl Watch {
             if done(self) {
                 return;
             }
-            assert!(began < deadline, "not within {PATIENCE:?}: {what}; last reading: {:#?}", Brief(&self.last));
+            assert!(
+                began < deadline,
+                "not within {PATIENCE:?}: {what}; {:?}; last reading: {:#?}",
+                self.seen(),
+                Brief(&self.last)
+            );
             self.runtime.block_on(async { sleep_until((began + READING).into()).await });
         }
     }
@@ -163,6 +168,18 @@ impl Watch {
             }
         }
         samples
+    }
+
+    /// Samples and waits since the test began to count them: what a failed test was waiting for.
+    fn seen(&self) -> BTreeMap<(u32, String), (u64, u64)> {
+        let mut seen: BTreeMap<_, (u64, u64)> = BTreeMap::new();
+        for count in &self.stacks {
+            let leaf = count.stack.frames.first().map(|leaf| full_name(leaf)).unwrap_or_default();
+            let (samples, wait_ns) = seen.entry((count.pid, leaf)).or_default();
+            *samples += count.samples;
+            *wait_ns += count.wait_ns;
+        }
+        seen
     }
 
     /// Ends the collector and waits until it has detached.

@@ -17,8 +17,6 @@ use crate::model::Master;
 const PROCESSES: usize = 16_384;
 /// Ticks for which a process that may load PHP is looked at again each time.
 const LOOKS: u8 = 20;
-/// Young processes of servers that are looked at again in one tick.
-const LOOKS_PER_TICK: usize = 16;
 /// Ticks between two looks later on, and between two checks that followed processes still live.
 const SWEEP: u32 = 30;
 
@@ -35,8 +33,6 @@ struct Followed {
     /// What it shows of itself, if it is a master, and how often that is still to be read.
     master: Option<Master>,
     readings: u8,
-    /// How often it is still to be looked at where it has the image.
-    looks: u8,
     pool: Option<Arc<str>>,
     script: Option<Arc<str>>,
 }
@@ -105,7 +101,6 @@ impl Following {
                 followed.pool = discover::pool(pid);
             }
         }
-        found.extend(self.look_again());
         let sweep = self.ticks.is_multiple_of(SWEEP);
         let mut due = Vec::new();
         for (&pid, looks) in &mut self.hosts {
@@ -116,27 +111,6 @@ impl Following {
         }
         found.extend(due.into_iter().filter_map(|pid| Some((pid, self.look(pid)?))));
         found
-    }
-
-    /// Looks again at young processes of a server that has PHP as a module: it loads its modules twice when it starts, and once
-    /// more at a graceful restart, each time to another address, and it may have been looked at in between.
-    fn look_again(&mut self) -> Vec<(u32, Mapped)> {
-        let young = self.processes.iter().filter(|(_, followed)| followed.looks > 0);
-        let young: Vec<u32> = young.map(|(&pid, _)| pid).take(LOOKS_PER_TICK).collect();
-        let mut moved = Vec::new();
-        for pid in young {
-            let look = self.discovery.look(pid);
-            let Some(followed) = self.processes.get_mut(&pid) else { continue };
-            followed.looks -= 1;
-            if let Look::Php(mapped) = look
-                && (followed.image, followed.bias) != (mapped.image, Some(mapped.bias))
-            {
-                (followed.image, followed.bias) = (mapped.image, Some(mapped.bias));
-                (followed.master, followed.readings) = (None, STARTING);
-                moved.push((pid, mapped));
-            }
-        }
-        moved
     }
 
     /// A followed process forked.
@@ -269,8 +243,7 @@ impl Following {
         }
         let sapi = self.discovery.images[image].sapi;
         let script = (sapi == Sapi::Cli).then(|| discover::script(pid)).flatten().map(Arc::from);
-        let looks = if sapi == Sapi::Apache { LOOKS } else { 0 };
-        let followed = Followed { image, parent, bias, master: None, readings: STARTING, looks, pool: None, script };
+        let followed = Followed { image, parent, bias, master: None, readings: STARTING, pool: None, script };
         self.processes.insert(pid, followed);
     }
 }

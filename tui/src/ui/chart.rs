@@ -23,8 +23,6 @@ const SPANS: [(u32, &str); 7] = [
 ];
 /// Seconds that the points of the short span reach back.
 const SHORT_S: u32 = 600;
-/// Shades of a cell, from nearly empty to full.
-const HEIGHTS: [&str; 8] = ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];
 
 /// One chart.
 struct Chart {
@@ -100,7 +98,7 @@ fn charts(screen: &Screen, group: &str, points: &[Point]) -> [Chart; 4] {
     let bytes: fn(f64) -> String = |value| units::bytes(value.max(0.0) as u64);
     let trend = |growth: Option<f64>, values: &[(Timestamp, f64)]| {
         let size = values.last().map_or(0.0, |(_, value)| *value);
-        growth.map_or_else(String::new, |growth| each_growth(growth, size))
+        paint::growth(growth, size, paint::LEAST_PROCESS_GROWTH_BYTES)
     };
     let memory = values(&|point| point.memory(whole).map(|bytes| bytes as f64));
     let process = values(&|point| point.per_process(each));
@@ -121,15 +119,6 @@ fn charts(screen: &Screen, group: &str, points: &[Point]) -> [Chart; 4] {
         chart("processes".to_owned(), count, String::new(), |value| format!("{value:.0}")),
         chart("cpu".to_owned(), cpu, String::new(), |value| format!("{:.0} %", value * 100.0)),
     ]
-}
-
-/// Growth per minute with its sign, when it is more than half a percent: of one process a few KiB matter, too.
-pub fn each_growth(per_minute: f64, size: f64) -> String {
-    if per_minute.abs() < (size / 200.0).max(4096.0) {
-        return String::new();
-    }
-    let sign = if per_minute > 0.0 { '▲' } else { '▼' };
-    format!("{sign} {}/min", units::bytes(per_minute.abs() as u64))
 }
 
 fn draw_chart(buffer: &mut Buffer, area: Rect, chart: &Chart, (now, span_s): (Timestamp, u32), screen: &Screen) {
@@ -210,7 +199,7 @@ fn column(buffer: &mut Buffer, area: Rect, value: Option<f64>, (low, high): (f64
         if filled > 0
             && let Some(cell) = buffer.cell_mut((area.x, area.bottom() - 1 - row as u16))
         {
-            cell.set_symbol(HEIGHTS[filled - 1]).set_style(style);
+            cell.set_symbol(paint::HEIGHTS[filled - 1]).set_style(style);
         }
     }
 }

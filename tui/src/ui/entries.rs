@@ -21,6 +21,8 @@ pub struct Entry<'a> {
     pub name: &'a str,
     /// Name that decides the colour.
     pub family: &'a str,
+    /// The group that it is, or that its process is in, as an index into the snapshot's.
+    pub group: usize,
     /// Memory by the measure; `None` when unknown.
     pub bytes: Option<u64>,
     /// `bytes` are RSS, wholly or in part, where others are PSS.
@@ -103,10 +105,11 @@ pub fn entries<'a>(screen: &'a Screen<'a>) -> Entries<'a> {
                 matches_group(&filter, &group.name) || by_process.get(*index).is_some_and(|&found| found)
             });
             let list: Vec<Entry> = shown
-                .map(|(_, group)| Entry {
+                .map(|(index, group)| Entry {
                     key: TileKey::Group(group.name.clone()),
                     name: &group.name,
                     family: &group.name,
+                    group: index,
                     bytes: memory::footprint(group),
                     estimated: measure.is_estimate(group),
                     memory: &group.memory,
@@ -162,6 +165,7 @@ fn of_process<'a>(process: &'a Process, measure: Measure, group: &'a str, snapsh
         key: TileKey::Process(process.pid),
         name: &process.comm,
         family: group,
+        group: process.group,
         bytes: process.memory.footprint_bytes(),
         estimated: measure.is_mixed() && process.memory.pss_bytes.is_none(),
         memory: &process.memory,

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
 use super::{
-    Screen, chart,
+    Screen,
     entries::{self, Entries, Entry},
     list, paint, pool,
     theme::Palette,
@@ -181,10 +181,9 @@ fn draw_tile(buffer: &mut Buffer, tile: &Tile<TileKey>, entries: &Entries, merge
     let facts = match entry.process {
         None => {
             let processes = format!("{} proc{}", entry.processes, if entry.processes == 1 { "" } else { "s" });
-            let growth = entry.growth.map_or_else(String::new, |g| paint::growth(g, entry.bytes.unwrap_or(0)));
             vec![
                 (entry.name.to_owned(), size),
-                (fitting(area.width, &[&processes, &each(entry), &cpu(entry), &ended(entry, screen)]), growth),
+                (fitting(area.width, &[&processes, &each(entry), &cpu(entry), &ended(entry, screen)]), growth(entry)),
                 (capacity(entry, screen, area.width), String::new()),
             ]
         }
@@ -221,9 +220,11 @@ fn draw_tile(buffer: &mut Buffer, tile: &Tile<TileKey>, entries: &Entries, merge
 /// tell as well. Returns how many lines were used.
 fn cgroup_line(buffer: &mut Buffer, area: Rect, used: u16, entry: &Entry, screen: &Screen) -> u16 {
     let room = area.height.saturating_sub(used);
-    let groups = screen.snapshot.map_or(&[][..], |snapshot| &snapshot.groups);
-    let index = groups.iter().find(|group| *group.name == *entry.name).and_then(|group| group.cgroup);
-    let is_shared = || groups.iter().filter(|group| group.cgroup == index).count() > 1;
+    let is_shared = || {
+        let groups = screen.snapshot.map_or(&[][..], |snapshot| &snapshot.groups);
+        let index = groups.get(entry.group).and_then(|group| group.cgroup);
+        groups.iter().filter(|group| group.cgroup == index).count() > 1
+    };
     let Some(cgroup) = entry.cgroup.filter(|cgroup| {
         entry.process.is_none()
             && cgroup.memory_current_bytes.is_some()
@@ -244,8 +245,7 @@ fn members(buffer: &mut Buffer, area: Rect, used: u16, entry: &Entry, screen: &S
     let Some(snapshot) = screen.snapshot.filter(|_| room >= 3 && area.width >= 30 && entry.processes > 1) else {
         return;
     };
-    let group = snapshot.groups.iter().position(|group| &*group.name == entry.name);
-    let mut members: Vec<&Process> = snapshot.processes.iter().filter(|p| Some(p.group) == group).collect();
+    let mut members: Vec<&Process> = snapshot.processes.iter().filter(|p| p.group == entry.group).collect();
     members.sort_by_key(|process| (Reverse(process.memory.footprint_bytes()), process.pid));
     let style = colour(entry, screen);
     for (process, y) in members.iter().take(room).zip(area.y + used + 1..) {
@@ -326,11 +326,16 @@ fn capacity(entry: &Entry, screen: &Screen, width: u16) -> String {
     capacity.filter(|text| text::width(text) <= usize::from(width)).unwrap_or_default()
 }
 
+/// How a group's memory grows; nothing for a process.
+pub fn growth(entry: &Entry) -> String {
+    paint::growth(entry.growth, entry.bytes.unwrap_or(0) as f64, paint::LEAST_GROWTH_BYTES)
+}
+
 /// What a process of a group takes, and whether it becomes more.
 fn each(entry: &Entry) -> String {
     let Some(bytes) = entry.bytes.filter(|_| entry.processes > 1) else { return String::new() };
     let size = bytes / u64::from(entry.processes);
-    let growth = entry.process_growth.map_or_else(String::new, |growth| chart::each_growth(growth, size as f64));
+    let growth = paint::growth(entry.process_growth, size as f64, paint::LEAST_PROCESS_GROWTH_BYTES);
     let sign = growth.chars().next().map_or_else(String::new, |sign| format!(" {sign}"));
     format!("{} each{sign}", units::bytes(size))
 }
@@ -341,9 +346,8 @@ fn cpu(entry: &Entry) -> String {
 
 /// How many short-lived processes the group had; nothing where there were none, or nobody knows.
 fn ended(entry: &Entry, screen: &Screen) -> String {
-    let groups = screen.snapshot.iter().flat_map(|snapshot| &snapshot.groups);
-    let ended =
-        groups.filter(|group| *group.name == *entry.name).find_map(|group| group.ended.filter(|&ended| ended > 0));
+    let group = screen.snapshot.and_then(|snapshot| snapshot.groups.get(entry.group));
+    let ended = group.and_then(|group| group.ended).filter(|&ended| ended > 0);
     ended.map_or_else(String::new, |ended| format!("+{ended} ended"))
 }
 

@@ -1,7 +1,5 @@
 //! Strokes that all regions share: safe text at a place, frames with shared borders, bars, and the change to ASCII.
 
-use std::fmt::Write;
-
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
@@ -142,7 +140,8 @@ pub fn inner(rect: Rect) -> Rect {
 
 /// An eighth is drawn as a quarter: on many screens it cannot be seen, and it is the end of a meter.
 const EIGHTHS: [&str; 9] = ["", "▎", "▎", "▍", "▌", "▋", "▊", "▉", "█"];
-const HEIGHTS: [&str; 8] = ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];
+/// Shades of a cell, from nearly empty to full.
+pub const HEIGHTS: [&str; 8] = ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];
 
 /// A bar over `columns`: `solid` of it full, from there to `total` light, the rest empty. Ratios are 0 to 1.
 pub fn bar(columns: u16, solid: f64, total: f64) -> String {
@@ -172,15 +171,18 @@ pub fn sparkline(values: impl Iterator<Item = u64>) -> String {
     values.iter().map(|value| HEIGHTS[(((value - low) as f64 / span * 7.0 + middle).round() as usize).min(7)]).collect()
 }
 
-/// Growth per minute with its sign: `▲ 12 MiB/min`; empty when it is too little to mention.
-pub fn growth(per_minute: f64, bytes: u64) -> String {
-    let mut text = String::new();
-    if per_minute.abs() >= (bytes as f64 / 200.0).max(1_048_576.0) {
-        let sign = if per_minute > 0.0 { '▲' } else { '▼' };
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{sign} {}/min", crate::units::bytes(per_minute.abs() as u64));
-    }
-    text
+/// Growth per minute that is worth a word, of a group and of one process, of which a few KiB matter, too.
+pub const LEAST_GROWTH_BYTES: f64 = 1_048_576.0;
+pub const LEAST_PROCESS_GROWTH_BYTES: f64 = 4096.0;
+
+/// Growth per minute with its sign: `▲ 12 MiB/min`; empty when it is not known, less than `least` or less than half a
+/// percent of `bytes`.
+pub fn growth(per_minute: Option<f64>, bytes: f64, least: f64) -> String {
+    let Some(per_minute) = per_minute.filter(|growth| growth.abs() >= (bytes / 200.0).max(least)) else {
+        return String::new();
+    };
+    let sign = if per_minute > 0.0 { '▲' } else { '▼' };
+    format!("{sign} {}/min", crate::units::bytes(per_minute.abs() as u64))
 }
 
 /// Replaces everything that is not ASCII, for terminals without UTF-8.

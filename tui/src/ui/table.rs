@@ -83,7 +83,7 @@ fn draw_rows(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene
         let cpu = entry.cpu.map_or_else(|| "-".to_owned(), |cores| format!("{:.0} %", cores * 100.0));
         let last = match entry.process {
             Some(process) => process.user.to_string(),
-            None => entry.growth.map_or_else(String::new, |g| paint::growth(g, entry.bytes.unwrap_or(0))),
+            None => map::growth(entry),
         };
         let columns = [
             (10, 14, bytes),

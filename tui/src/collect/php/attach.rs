@@ -2,17 +2,19 @@
 //!
 //! aya 0.14 cannot raise a probe's semaphore, so the perf event is opened here. Dropping an [`Attachment`] detaches;
 //! the kernel does the same when this process ends in whatever way.
-#![expect(unsafe_code, reason = "perf_event_open and bpf(2) have no safe wrapper")]
+#![expect(unsafe_code, reason = "perf_event_open has no safe wrapper")]
 
 use std::{
     ffi::CString,
     fs, io,
     os::{
-        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
     path::{Path, PathBuf},
 };
+
+use crate::collect::bpf::link;
 
 /// Why a probe could not be attached.
 #[derive(Debug, thiserror::Error)]
@@ -109,22 +111,9 @@ struct PerfEventAttr {
     config2: u64,
 }
 
-/// `union bpf_attr` for BPF_LINK_CREATE with a cookie (include/uapi/linux/bpf.h).
-#[repr(C)]
-#[derive(Default)]
-struct LinkCreateAttr {
-    program: u32,
-    target: u32,
-    attach_type: u32,
-    flags: u32,
-    cookie: u64,
-}
-
 /// The semaphore's offset stands in the upper half of `config` (kernel/trace/trace_event_perf.c, `PERF_UPROBE_REF_CTR_OFFSET_SHIFT`).
 const SEMAPHORE_SHIFT: u32 = 32;
 const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
-const BPF_LINK_CREATE: libc::c_int = 28;
-const BPF_PERF_EVENT: u32 = 41;
 
 /// Attaches `program` at `place`.
 ///
@@ -152,27 +141,12 @@ pub fn attach(uprobe: UprobeType, program: BorrowedFd<'_>, place: Place<'_>) -> 
         Some(pid) => (pid as libc::pid_t, -1),
         None => (-1, 0),
     };
-    // SAFETY: the attribute and the path outlive the call, which reads them only.
-    let event =
-        unsafe { libc::syscall(libc::SYS_perf_event_open, &raw const attr, pid, cpu, -1, PERF_FLAG_FD_CLOEXEC) };
-    let event = owned(event).map_err(|source| failed("perf_event_open", source))?;
-    let attr = LinkCreateAttr {
-        program: program.as_raw_fd() as u32,
-        target: event.as_raw_fd() as u32,
-        attach_type: BPF_PERF_EVENT,
-        flags: 0,
-        cookie: place.cookie,
+    // SAFETY: the attribute and the path outlive the call, which reads them only and returns a new descriptor.
+    let event = unsafe {
+        link::owned(libc::syscall(libc::SYS_perf_event_open, &raw const attr, pid, cpu, -1, PERF_FLAG_FD_CLOEXEC))
     };
-    // SAFETY: the attribute outlives the call, which reads no more than the given size.
-    let link = unsafe { libc::syscall(libc::SYS_bpf, BPF_LINK_CREATE, &raw const attr, size_of::<LinkCreateAttr>()) };
-    let link = owned(link).map_err(|source| failed("BPF_LINK_CREATE (Linux 5.15 or newer)", source))?;
+    let event = event.map_err(|source| failed("perf_event_open", source))?;
+    let link = link::perf_event(program, event.as_fd(), place.cookie)
+        .map_err(|source| failed("BPF_LINK_CREATE (Linux 5.15 or newer)", source))?;
     Ok(Attachment { _link: link, _event: event })
-}
-
-fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel has just returned this descriptor, and nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(result as i32) })
 }

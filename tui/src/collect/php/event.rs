@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use tusktop_shared::{EVENT_EXEC, EVENT_EXIT, EVENT_FORK, EVENT_REQUEST, Request, RequestEvent, URI_APACHE};
 
+use crate::collect::bpf::wire;
+
 /// A request as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestText {
@@ -82,7 +84,7 @@ impl Event {
 }
 
 fn finished(bytes: &[u8]) -> Option<FinishedRequest> {
-    let event: RequestEvent = super::wire::read(bytes)?;
+    let event: RequestEvent = wire::read(bytes)?;
     let request = RequestText::decode(&event.request);
     let cpu_ns = event.cpu_ns.checked_sub(request.cpu_ns).filter(|_| request.cpu_ns != 0);
     Some(FinishedRequest {

@@ -11,8 +11,8 @@ use tusktop_shared::{Compiled, FAILURE_THROWN, FAILURE_UNCAUGHT, Failure, MESSAG
 use super::{
     kept::{class, head, tail},
     kernel::{FailureMaps, Tallies},
-    wire::{Plain, Wire},
 };
+use crate::collect::bpf::wire::{Plain, Wire};
 
 /// What went wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

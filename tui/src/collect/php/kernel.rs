@@ -27,8 +27,8 @@ use super::{
     image::Image,
     operand::Architecture,
     sites::ProbeSite,
-    wire::Wire,
 };
+use crate::collect::bpf::wire::Wire;
 
 pub use failures::{FailureMaps, Tallies};
 pub use probes::Target;

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{self, Read as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 /// Bytes of the file that are read: a process may have 65 530 mappings with paths of any length, PHP has hundreds.
@@ -29,6 +29,17 @@ pub struct Mapping {
 }
 
 impl Mapping {
+    /// Anonymous memory that processes share, as opcache and php-fpm's scoreboards take it: the kernel calls it so
+    /// (mm/shmem.c, `shmem_zero_setup`).
+    pub fn is_shared_anonymous(&self) -> bool {
+        self.path.as_deref() == Some(Path::new("/dev/zero")) && self.permissions.ends_with('s')
+    }
+
+    /// Its size; 0 for a range that no kernel writes.
+    pub fn bytes(&self) -> u64 {
+        self.end.saturating_sub(self.start)
+    }
+
     fn parse(line: &str) -> Option<Self> {
         let mut fields = line.splitn(6, ' ');
         let range = fields.next()?;

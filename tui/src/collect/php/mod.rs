@@ -4,13 +4,12 @@
 //! ```text
 //!  /proc, ELF ── following, discover, maps, image, sites, notes, operand, offsets ─┐
 //!  memory ── masters, runtime, advice, scoreboard ─────────────────────────────────┤
-//!  BPF object ── tiers, kernel, attach, btf, wire ─────────────────────────────────┼── collector ── PhpSample
+//!  BPF object ── tiers, kernel, attach, ../bpf ───────────────────────────────────┼── collector ── PhpSample
 //!  ring, maps ── ring, event, names, waits, family ────────────────────────────────┘
 //! ```
 
 mod advice;
 mod attach;
-pub(in crate::collect) mod btf;
 mod collector;
 mod discover;
 mod event;
@@ -35,7 +34,6 @@ mod scoreboard;
 mod sites;
 mod tiers;
 mod waits;
-pub(in crate::collect) mod wire;
 
 use std::{path::PathBuf, sync::Arc};
 

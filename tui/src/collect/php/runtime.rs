@@ -7,13 +7,9 @@ use std::{
     fs::File,
     io::{self, Read as _},
     os::unix::fs::FileExt as _,
-    path::Path,
 };
 
-use super::{
-    image::Image,
-    maps::{self, Mapping},
-};
+use super::{image::Image, maps};
 
 /// The variable that makes PHP fire its function, execute and compile probes (`zend_startup` in Zend/zend.c).
 pub const VARIABLE: &str = "USE_ZEND_DTRACE";
@@ -61,10 +57,9 @@ impl Runtime {
             Err(error) => runtime.unknown = format!("zend_dtrace_enabled cannot be read: {error}"),
         }
         if let Ok(mappings) = mappings {
-            let shared: Vec<_> = mappings.iter().filter(|mapping| is_shared(mapping)).collect();
-            let opcache = shared.iter().any(|mapping| {
-                mapping.permissions.starts_with("rw") && mapping.end.saturating_sub(mapping.start) >= OPCACHE_LEAST
-            });
+            let shared: Vec<_> = mappings.iter().filter(|mapping| mapping.is_shared_anonymous()).collect();
+            let opcache =
+                shared.iter().any(|mapping| mapping.permissions.starts_with("rw") && mapping.bytes() >= OPCACHE_LEAST);
             runtime.opcache = Some(opcache);
             runtime.jit = Some(opcache && shared.iter().any(|mapping| mapping.permissions.contains('x')));
         }
@@ -97,11 +92,6 @@ fn dtrace(pid: u32, image: &Image, bias: Option<u64>) -> io::Result<Dtrace> {
     let mut byte = [0];
     memory.read_exact_at(&mut byte, enabled.wrapping_add(bias))?;
     Ok(Dtrace::Known(byte[0] != 0))
-}
-
-/// Anonymous shared memory, as opcache takes it.
-fn is_shared(mapping: &Mapping) -> bool {
-    mapping.path.as_deref() == Some(Path::new("/dev/zero")) && mapping.permissions.ends_with('s')
 }
 
 fn environment(pid: u32) -> Option<bool> {

@@ -4,7 +4,7 @@
 //! What is read comes from another process and is not trusted: a header of fixed size, and it counts only where its numbers fit
 //! the mapping that it was found in.
 
-use std::{collections::HashMap, fs::File, io, os::unix::fs::FileExt as _, path::Path};
+use std::{collections::HashMap, fs::File, io, os::unix::fs::FileExt as _};
 
 use super::maps::{self, Mapping};
 use crate::model::{ProcessManager, Scoreboard};
@@ -120,7 +120,7 @@ impl Boards {
         let memory = File::open(format!("/proc/{master}/mem"))?;
         let mut found = Self { memory, boards: Vec::new(), readings: 0 };
         for mapping in maps::of(master)?.iter().filter(|mapping| may_be_scoreboard(mapping)) {
-            let board = Board { address: mapping.start, bytes: mapping.end - mapping.start };
+            let board = Board { address: mapping.start, bytes: mapping.bytes() };
             if found.boards.len() < MAX_POOLS
                 && found.header(board).is_ok_and(|header| parse(master, &header, board.bytes).is_some())
             {
@@ -148,12 +148,9 @@ impl Boards {
 
 /// Anonymous memory that is shared, as `fpm_shm_alloc` takes it, of a size that a scoreboard can have.
 fn may_be_scoreboard(mapping: &Mapping) -> bool {
-    mapping.path.as_deref() == Some(Path::new("/dev/zero"))
-        && mapping.permissions == "rw-s"
-        && mapping
-            .end
-            .checked_sub(mapping.start)
-            .is_some_and(|bytes| (4096..=ENTRY * u64::from(MAX_CHILDREN)).contains(&bytes))
+    mapping.is_shared_anonymous()
+        && mapping.permissions.starts_with("rw-")
+        && (4096..=ENTRY * u64::from(MAX_CHILDREN)).contains(&mapping.bytes())
 }
 
 /// Reads a header by the layout that makes sense of it, which needs no version.

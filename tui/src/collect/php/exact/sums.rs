@@ -113,7 +113,7 @@ mod tests {
     use tusktop_shared::{CallFrame, CallRegion};
 
     use super::*;
-    use crate::collect::php::wire;
+    use crate::collect::bpf::wire;
 
     fn key(function: u64, slot: u32) -> CallKey {
         CallKey { function, slot, reserved: 0 }

@@ -4,7 +4,7 @@ use aya::{Ebpf, maps::HashMap as BpfHashMap, maps::MapData};
 use tusktop_shared::{Compiled, Failure, Tally};
 
 use super::KernelError;
-use crate::collect::php::wire::{Plain, Wire};
+use crate::collect::bpf::wire::{Plain, Wire};
 
 /// Room of the maps; the programs have the same numbers.
 const FAILURES: usize = 2048;

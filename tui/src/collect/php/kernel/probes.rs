@@ -14,10 +14,12 @@ use aya::{
 use tusktop_shared::Site;
 
 use super::{KernelError, program};
-use crate::collect::php::{
-    attach::{self, Attachment, Place, UprobeType},
-    sites::ProbeSite,
-    wire::Wire,
+use crate::collect::{
+    bpf::wire::Wire,
+    php::{
+        attach::{self, Attachment, Place, UprobeType},
+        sites::ProbeSite,
+    },
 };
 
 /// Whom to attach to.

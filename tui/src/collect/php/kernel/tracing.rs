@@ -4,9 +4,9 @@ use aya::maps::{Array, HashMap as BpfHashMap, MapData};
 use tusktop_shared::{Argument, CallKey, Calls, Operand, Traced};
 
 use super::KernelError;
-use crate::collect::php::{
-    operand::Architecture,
-    wire::{self, Wire},
+use crate::collect::{
+    bpf::wire::{self, Wire},
+    php::operand::Architecture,
 };
 
 /// Entries of the map of sums.

@@ -1,6 +1,7 @@
 //! Collectors: each answers a [`Tick`] with one [`Sample`] of raw readings over a bounded channel.
 //! They compute no rates and know nothing of groups, screens or files; that is `aggregate`'s work.
 
+mod bpf;
 pub mod inspect;
 pub mod php;
 pub mod proc;

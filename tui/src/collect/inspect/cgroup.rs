@@ -3,35 +3,23 @@
 use std::{
     fs,
     io::Read,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
-use procfs::{FromRead as _, process::MountInfos};
-
 use super::folder::{Folder, unread_io};
-use crate::model::{CgroupLimit, CgroupLimits, Reading, Unread};
+use crate::{
+    collect::proc::cgroup_mounts::{CgroupMount, UNLIMITED_FROM},
+    model::{CgroupLimit, CgroupLimits, Reading, Unread},
+};
 
 /// Bytes of /proc/PID/cgroup that are read.
 const MOST_BYTES: u64 = 64 * 1024;
 /// Groups above each other that are looked at.
 const MOST_LEVELS: usize = 64;
-/// Version 1 has no word for "unlimited" but the biggest number of pages (mm/page_counter.c).
-const UNLIMITED_FROM: u64 = 1 << 62;
-
-/// A mounted hierarchy.
-#[derive(Debug)]
-struct Hierarchy {
-    version: u8,
-    controllers: Vec<String>,
-    /// Where it is mounted, and which group of it is there.
-    mounted: PathBuf,
-    top: PathBuf,
-}
-
 /// All mounted hierarchies.
 #[derive(Debug, Default)]
-pub(super) struct Hierarchies(Vec<Hierarchy>);
+pub(super) struct Hierarchies(Vec<CgroupMount>);
 
 /// The files of a limit.
 struct Files {
@@ -53,29 +41,14 @@ const TASKS: Files = Files { limit: "pids.max", used: "pids.current" };
 impl Hierarchies {
     /// Reads which there are. Without any nothing is known of control groups.
     pub fn read(root: &Path) -> Self {
-        let text = fs::File::open(root.join("self/mountinfo")).map(MountInfos::from_read);
-        let Ok(Ok(MountInfos(mounts))) = text else { return Self::default() };
-        let found = mounts.into_iter().filter_map(|mount| {
-            let version = match &*mount.fs_type {
-                "cgroup2" => 2,
-                "cgroup" => 1,
-                _ => return None,
-            };
-            Some(Hierarchy {
-                version,
-                controllers: mount.super_options.into_keys().collect(),
-                mounted: mount.mount_point,
-                top: mount.root.into(),
-            })
-        });
-        Self(found.collect())
+        Self(CgroupMount::all(&fs::read(root.join("self/mountinfo")).unwrap_or_default()))
     }
 
     /// What the control groups of a process allow.
     pub fn limits(&self, process: &Folder) -> Reading<CgroupLimits> {
         let text = process.bytes("cgroup", MOST_BYTES)?;
         let memory = self.place(&text, "memory")?;
-        let version = memory.hierarchy.version;
+        let version = memory.mount.version;
         let files = usize::from(version - 1);
         let tasks = self.place(&text, "pids").ok();
         Ok(CgroupLimits {
@@ -101,17 +74,11 @@ impl Hierarchies {
         });
         let second = || lines().find_map(|line| line.strip_prefix("0::")).map(|path| (2, path));
         let (version, path) = first.or_else(second).ok_or(Unread::Absent)?;
-        let has = |hierarchy: &&Hierarchy| {
-            hierarchy.version == version
-                && (version == 2 || hierarchy.controllers.iter().any(|name| name == controller))
-        };
-        let hierarchy = self.0.iter().find(has).ok_or(Unread::Absent)?;
-        let below = Path::new(path).strip_prefix(&hierarchy.top).map_err(|_| Unread::Elsewhere)?;
-        if below.components().any(|component| !matches!(component, Component::Normal(_) | Component::CurDir)) {
-            return Err(Unread::Elsewhere);
-        }
-        let place = Place { hierarchy, below: below.to_owned(), path: path.into() };
-        match fs::metadata(place.hierarchy.mounted.join(&place.below)) {
+        let has = |mount: &&CgroupMount| mount.version == version && mount.has(controller);
+        let mount = self.0.iter().find(has).ok_or(Unread::Absent)?;
+        let below = mount.below(Path::new(path)).ok_or(Unread::Elsewhere)?.to_owned();
+        let place = Place { mount, below, path: path.into() };
+        match fs::metadata(place.mount.point.join(&place.below)) {
             Ok(_) => Ok(place),
             Err(error) => Err(unread_io(&error)),
         }
@@ -120,7 +87,7 @@ impl Hierarchies {
 
 /// A group in a hierarchy.
 struct Place<'a> {
-    hierarchy: &'a Hierarchy,
+    mount: &'a CgroupMount,
     /// Path from where the hierarchy is mounted.
     below: PathBuf,
     path: Arc<str>,
@@ -128,16 +95,16 @@ struct Place<'a> {
 
 impl Place<'_> {
     fn value(&self, file: &str) -> Option<u64> {
-        number(&self.hierarchy.mounted.join(&self.below).join(file))
+        number(&self.mount.point.join(&self.below).join(file))
     }
 
     /// The limit with the least room left, of this group and those above it.
     fn tightest(&self, files: &Files) -> Option<CgroupLimit> {
         let groups = self.below.ancestors().take(MOST_LEVELS);
         let limits = groups.filter_map(|below| {
-            let folder = self.hierarchy.mounted.join(below);
+            let folder = self.mount.point.join(below);
             let limit = number(&folder.join(files.limit)).filter(|&limit| limit < UNLIMITED_FROM)?;
-            let at = self.hierarchy.top.join(below).to_string_lossy().trim_end_matches('/').into();
+            let at = self.mount.root.join(below).to_string_lossy().trim_end_matches('/').into();
             Some(CgroupLimit { limit, used: number(&folder.join(files.used)), at })
         });
         limits.min_by_key(|limit| limit.limit.saturating_sub(limit.used.unwrap_or(0)))

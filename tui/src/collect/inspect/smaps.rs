@@ -13,7 +13,10 @@ use super::{
     folder::unread_io,
     mapping::{self, Php},
 };
-use crate::model::{MappingKind, MappingSum, Mappings, Reading, Unread};
+use crate::{
+    collect::proc::kibibytes,
+    model::{MappingKind, MappingSum, Mappings, Reading, Unread},
+};
 
 /// Bytes that are read at once.
 const CHUNK: usize = 64 * 1024;
@@ -110,13 +113,11 @@ impl Sums {
             b"Size" => &mut sum.size,
             b"Rss" => &mut sum.rss,
             b"Pss" => &mut sum.pss,
-            b"Private_Clean" | b"Private_Dirty" | b"Private_Hugetlb" => &mut sum.uss,
+            b"Private_Clean" | b"Private_Dirty" => &mut sum.uss,
             b"Swap" => &mut sum.swap,
             _ => return,
         };
-        let text = std::str::from_utf8(&line[colon + 1..]).ok();
-        let kib = text.and_then(|text| text.trim().strip_suffix("kB")?.trim_end().parse::<u64>().ok());
-        *place = place.saturating_add(kib.unwrap_or(0).saturating_mul(1024));
+        *place = place.saturating_add(kibibytes(&line[colon + 1..]).unwrap_or(0));
     }
 
     /// Adds the mapping that was read to all sums.

@@ -57,7 +57,7 @@ impl CgroupReader {
     pub fn new(root: &Path) -> Self {
         let mountinfo = std::fs::read(root.join("self/mountinfo")).unwrap_or_default();
         Self {
-            mounts: Mounts::parse(&mountinfo),
+            mounts: Mounts::find(&mountinfo),
             slots: Vec::new(),
             by_name: HashMap::new(),
             free: Vec::new(),

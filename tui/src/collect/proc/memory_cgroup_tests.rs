@@ -4,7 +4,7 @@ use std::fs;
 
 use tempfile::TempDir;
 
-use super::{hierarchy::Mount, *};
+use super::*;
 
 /// A proc root whose mountinfo leads to two hierarchies beside it.
 struct Machine {
@@ -140,14 +140,6 @@ fn garbage_and_paths_that_lead_out_are_unknown() {
     for cgroup in cgroups {
         assert_eq!((cgroup.memory_current_bytes, cgroup.memory_max_bytes, cgroup.unlimited), (None, None, false));
     }
-}
-
-#[test]
-fn a_part_of_a_hierarchy_shows_what_is_below_it() {
-    let mount = Mount { root: "/box".into(), point: "/x".into() };
-    assert_eq!(mount.locate("/box/a"), Some(("/x", "/a")));
-    assert_eq!(mount.locate("/box"), Some(("/x", "")));
-    assert_eq!((mount.locate("/boxes"), mount.locate("/a"), mount.locate("/box/../b")), (None, None, None));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! A pass costs one `pread` per process; everything that rarely changes is read at first sight and in rotation.
 
 pub(in crate::collect) mod cgroup;
+pub(in crate::collect) mod cgroup_mounts;
 mod details;
 mod files;
 mod machine;
@@ -21,6 +22,7 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
+pub(in crate::collect) use self::pss::kibibytes;
 pub use self::{
     details::{CMDLINE_BYTES, Details},
     machine::{CpuTicks, Machine},

@@ -13,6 +13,7 @@ use rustix::{
 };
 
 pub(super) use self::remembered::Remembered;
+pub(in crate::collect) use self::rollup::kibibytes;
 pub use self::{remembered::Pss, rollup::Rollup};
 use self::{
     remembered::{Attempt, Cost, Outcome},

@@ -2,7 +2,7 @@
 
 use tusktop_shared::TaskLayout;
 
-use crate::collect::php::btf::{KernelTypes, Structure};
+use crate::collect::bpf::btf::{KernelTypes, Structure};
 
 /// All offsets.
 ///

@@ -2,7 +2,6 @@
 //! small part of what formatting /proc/PID/stat does. It knows the programs and their maps; what the values mean is for
 //! `proc`.
 
-mod iterator;
 mod layout;
 mod trim;
 
@@ -23,8 +22,9 @@ use tusktop_shared::{
 };
 
 use self::layout::task_layout;
-use super::php::{
+use super::bpf::{
     btf::KernelTypes,
+    link,
     wire::{self, Wire},
 };
 
@@ -113,7 +113,7 @@ impl Tasks {
         let name = "tasks";
         let iterator: &mut Iter = program(&mut ebpf, name)?;
         iterator.load("task", &types).map_err(|source| TasksError::Program { name, source })?;
-        let link = iterator::link(iterator.fd().map_err(|source| TasksError::Program { name, source })?.as_fd())?;
+        let link = link::iterator(iterator.fd().map_err(|source| TasksError::Program { name, source })?.as_fd())?;
         drop(types);
         trim::trim();
         Ok(Self {
@@ -136,7 +136,7 @@ impl Tasks {
     pub fn read(&mut self) -> io::Result<&[ProcessRecord]> {
         self.processes.clear();
         self.threads.clear();
-        let file = iterator::open(self.link.as_fd())?;
+        let file = link::open_iterator(self.link.as_fd())?;
         let mut kept = 0;
         loop {
             let length = match rustix::io::read(&file, &mut self.chunk[kept..]) {

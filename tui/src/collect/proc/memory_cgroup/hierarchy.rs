@@ -1,17 +1,15 @@
-//! The files of control groups: where the hierarchies are mounted, and what of a path in them is read.
+//! The files of control groups with the memory controller: which of them are read, and what they say.
 //! cgroup(7), and in the kernel's documentation cgroup-v2.rst (`memory.current`, `memory.max`) and cgroup-v1/memory.rst.
 
-use std::{fmt::Write as _, path::PathBuf};
+use std::{fmt::Write as _, path::Path};
 
 use rustix::fs::{Mode, OFlags};
 
 use super::MemoryCgroup;
+use crate::collect::proc::cgroup_mounts::{CgroupMount, UNLIMITED_FROM};
 
 /// Limits change rarely, and those above count, too: they are read at first and then at every so many readings.
 const READINGS_PER_LIMIT: u8 = 16;
-/// What version 1 shows where there is no limit is the highest multiple of a page below 2^63; no machine has this much.
-const NO_LIMIT: u64 = 1 << 62;
-
 /// What is known of one control group.
 #[derive(Debug, Default)]
 pub(super) struct Usage {
@@ -36,37 +34,18 @@ pub(super) enum Limit {
 /// Where the hierarchies with the memory controller are.
 #[derive(Debug, Default)]
 pub(super) struct Mounts {
-    version_1: Option<Mount>,
-    version_2: Option<Mount>,
-}
-
-#[derive(Debug)]
-pub(super) struct Mount {
-    /// The part of the hierarchy that is mounted: not all of it in a container.
-    pub root: String,
-    pub point: PathBuf,
+    version_1: Option<CgroupMount>,
+    version_2: Option<CgroupMount>,
 }
 
 impl Mounts {
-    /// Reads proc_pid_mountinfo(5). A mount point with a blank, which is escaped there, is not found.
-    pub fn parse(mountinfo: &[u8]) -> Self {
+    /// Takes the mounts that show most.
+    pub fn find(mountinfo: &[u8]) -> Self {
         let mut mounts = Self::default();
-        for line in mountinfo.split(|&byte| byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok()) {
-            let Some((mount, filesystem)) = line.split_once(" - ") else { continue };
-            let (mut mount, mut filesystem) = (mount.split(' ').skip(3), filesystem.split(' '));
-            let (Some(root), Some(point), Some(kind)) = (mount.next(), mount.next(), filesystem.next()) else {
-                continue;
-            };
-            let of = match kind {
-                "cgroup2" => &mut mounts.version_2,
-                "cgroup" if filesystem.nth(1).is_some_and(|options| options.split(',').any(|o| o == "memory")) => {
-                    &mut mounts.version_1
-                }
-                _ => continue,
-            };
-            // The mount that shows most.
-            if of.as_ref().is_none_or(|known| known.root.len() > root.len()) {
-                *of = Some(Mount { root: root.to_owned(), point: point.into() });
+        for mount in CgroupMount::all(mountinfo).into_iter().filter(|mount| mount.has("memory")) {
+            let of = if mount.version == 2 { &mut mounts.version_2 } else { &mut mounts.version_1 };
+            if of.as_ref().is_none_or(|known| known.root.as_os_str().len() > mount.root.as_os_str().len()) {
+                *of = Some(mount);
             }
         }
         mounts
@@ -78,7 +57,10 @@ impl Mounts {
             1 => (&self.version_1, &VERSION_1),
             _ => (&self.version_2, &VERSION_2),
         };
-        let Some((point, below)) = mount.as_ref().and_then(|mount| mount.locate(&name.path)) else { return };
+        let located = mount
+            .as_ref()
+            .and_then(|mount| Some((mount.point.to_str()?, mount.below(Path::new(&*name.path))?.to_str()?)));
+        let Some((point, below)) = located else { return };
         known.current_bytes = number(point, below, files.usage, path).and_then(Limit::bytes);
         if known.readings.is_multiple_of(READINGS_PER_LIMIT) {
             (known.limit, known.limited_at) = lowest(point, below, files.limit, path);
@@ -112,18 +94,6 @@ struct Names {
 const VERSION_1: Names =
     Names { usage: "memory.usage_in_bytes", limit: "memory.limit_in_bytes", inactive: "total_inactive_file" };
 const VERSION_2: Names = Names { usage: "memory.current", limit: "memory.max", inactive: "inactive_file" };
-
-impl Mount {
-    /// The mount point and the path below it; `None` when this mount does not show it.
-    pub fn locate<'a>(&self, path: &'a str) -> Option<(&str, &'a str)> {
-        // A process outside the namespace of the reader has a path that goes up.
-        if path.split('/').any(|part| part == "..") {
-            return None;
-        }
-        let below = path.strip_prefix(self.root.trim_end_matches('/'))?;
-        (below.starts_with('/') || below.is_empty()).then_some((self.point.to_str()?, below))
-    }
-}
 
 /// The lowest limit of a control group and of all above it but the root of the mount, which has none in version 2; and the
 /// length of the path to where it is set.
@@ -159,13 +129,13 @@ fn number(point: &str, below: &str, file: &str, path: &mut String) -> Option<Lim
         return Some(Limit::None);
     }
     let bytes = text.parse().ok()?;
-    Some(if bytes >= NO_LIMIT { Limit::None } else { Limit::Bytes(bytes) })
+    Some(if bytes >= UNLIMITED_FROM { Limit::None } else { Limit::Bytes(bytes) })
 }
 
 fn read<'a>(point: &str, below: &str, file: &str, path: &mut String, content: &'a mut [u8]) -> Option<&'a str> {
     path.clear();
     // Writing to a String cannot fail.
-    let _ = write!(path, "{point}{below}/{file}");
+    let _ = write!(path, "{point}/{below}/{file}");
     let descriptor = rustix::fs::open(path.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let length = rustix::io::pread(descriptor, &mut *content, 0).ok()?;
     std::str::from_utf8(&content[..length]).ok()

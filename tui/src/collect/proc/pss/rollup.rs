@@ -32,7 +32,7 @@ impl Rollup {
 }
 
 /// `  1234 kB` in bytes.
-fn kibibytes(value: &[u8]) -> Option<u64> {
+pub(in crate::collect) fn kibibytes(value: &[u8]) -> Option<u64> {
     let number = std::str::from_utf8(value).ok()?.trim().strip_suffix("kB")?.trim_end();
     number.parse::<u64>().ok()?.checked_mul(1024)
 }

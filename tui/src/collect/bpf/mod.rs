@@ -1,0 +1,6 @@
+//! What the collectors that use BPF have in common: links, the wire types in maps, the kernel's own types.
+//! Which programs there are, and what their maps mean, is for the collectors.
+
+pub mod btf;
+pub mod link;
+pub mod wire;

@@ -40,6 +40,10 @@ find_linker() {
 bpf_cargo() {
     cd "$root/tui-ebpf"
     local flags="--cfg bpf_target_arch=\"x86_64\""
+    # Without it even 16 bytes are cleared by a call of memset, a loop byte by byte. Before a call, Linux older than 6.5 takes
+    # every value for one that matters (kernel/bpf/verifier.c, mark_all_scalars_precise), and the walk of a stack is no longer
+    # verified within a million instructions.
+    flags+=" -C link-arg=--disable-expand-memcpy-in-order"
     flags+=" --remap-path-prefix=$root=. --remap-path-prefix=$cargo_home/registry/src=registry"
     RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 RUSTFLAGS=$flags CARGO_TARGET_DIR="$target/ebpf" \
         CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER=${linker:-bpf-linker} \

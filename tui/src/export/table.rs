@@ -247,7 +247,8 @@ fn tier(state: TierState, reason: &str) -> String {
         TierState::On => "on".into(),
         TierState::Off => "off".into(),
         TierState::Unavailable if reason.is_empty() => "no".into(),
-        TierState::Unavailable => format!("no: {reason}"),
+        // The whole of a long one stands in the notices.
+        TierState::Unavailable => name(&format!("no: {reason}")),
     }
 }
 

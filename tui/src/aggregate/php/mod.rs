@@ -211,7 +211,10 @@ fn of_tiers(targets: &[Target], one_command: bool) -> Vec<Notice> {
         let name = format!("PHP {} ({}, {})", target.version.as_deref().unwrap_or("?"), target.sapi, target.exe);
         let tiers = &target.tiers;
         // No path in it: whoever pastes a hint must not run what a hostile file is called.
-        let probes = "`readelf -n` on that file shows whether it has probes of the provider php";
+        let probes = match target.probes.is_empty() && target.functions.is_empty() {
+            true => "`readelf -n` on that file shows whether it has probes of the provider php",
+            false => "tusktop doctor says what this kernel lacks",
+        };
         let versions = "stacks of PHP 7.0 to 8.5 can be read, of builds without ZTS";
         for (tier, state, reason, hint) in [
             ("requests are", tiers.requests.state, &tiers.requests.reason, probes),

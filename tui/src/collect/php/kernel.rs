@@ -18,7 +18,7 @@ use aya::{
     util::online_cpus,
 };
 use tusktop_shared::{
-    self as shared, Config, Count, CountKey, FunctionName, Process, Request, Stack, Wait, call, stat,
+    self as shared, Config, Count, CountKey, FunctionName, Process, Request, Stack, UNKNOWN_OFFSET, Wait, call, stat,
 };
 
 use self::{layout::kernel_layout, probes::Probes};
@@ -106,6 +106,8 @@ pub struct Kernel {
     pub failures: FailureMaps,
     /// The programs hold on to it by its descriptor until they are loaded.
     _config: Array<MapData, Wire<Config>>,
+    /// The kernel's type information says where a thread's state is: without it nobody knows which threads wait.
+    pub knows_waits: bool,
     active: Array<MapData, u32>,
     writing: u32,
     images: Hash<u32, shared::Image>,
@@ -139,9 +141,8 @@ impl Kernel {
         let uprobe = UprobeType::read()?;
         let mut ebpf = Ebpf::load(OBJECT).map_err(permission)?;
         let mut config: Array<MapData, Wire<Config>> = map!(ebpf, "CONFIG");
-        config
-            .set(0, Wire(kernel_layout(architecture)), 0)
-            .map_err(|source| KernelError::Map { name: "CONFIG", source })?;
+        let layout = kernel_layout(architecture);
+        config.set(0, Wire(layout), 0).map_err(|source| KernelError::Map { name: "CONFIG", source })?;
         for (name, tracepoint) in [
             ("fork", "sched_process_fork"),
             ("exec", "sched_process_exec"),
@@ -160,6 +161,7 @@ impl Kernel {
             probes: Probes::new(uprobe, map!(ebpf, "SITES")),
             tracing: Tracing::new(map!(ebpf, "TRACED"), map!(ebpf, "CALLS"), map!(ebpf, "GENERATION")),
             _config: config,
+            knows_waits: layout.task_state != UNKNOWN_OFFSET,
             active: map!(ebpf, "ACTIVE"),
             writing: 0,
             images: map!(ebpf, "IMAGES"),
@@ -361,6 +363,9 @@ fn concise(error: &ProgramError) -> String {
             && !["processed ", "verification time", "stack depth"].iter().any(|start| line.starts_with(start))
     });
     match verdict {
+        Some(verdict) if verdict.starts_with("invalid func ") => {
+            format!("{io_error} (it needs what Linux has since 5.15: {verdict})")
+        }
         Some(verdict) => format!("{io_error} ({})", verdict.chars().take(160).collect::<String>()),
         None => io_error.to_string(),
     }

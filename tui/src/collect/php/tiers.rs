@@ -20,12 +20,13 @@ const LEFT: &str = "there were so many that where they are caught is no longer f
 /// Names of probes that are listed; PHP has eleven, a hostile file as many as it likes.
 const PROBES: usize = 32;
 const NOT_LOADED: &str = "the BPF programs are not loaded";
+const NO_STATE: &str = "this kernel's type information does not say whether a thread waits";
 
 /// State of the tiers of all images.
 #[derive(Debug)]
 pub struct ImageTiers {
-    /// The programs are loaded.
-    loaded: bool,
+    /// Why waits are not seen of any image.
+    waiting: Result<(), &'static str>,
     sampling: SamplingTier,
     requests: Vec<RequestsTier>,
     failures: Vec<FailureTiers>,
@@ -39,7 +40,11 @@ impl ImageTiers {
     /// Starts sampling, where the programs are loaded and `hz` is not 0.
     pub fn start(kernel: Option<&mut Kernel>, hz: u32) -> Self {
         let unavailable = |reason| SamplingTier { state: TierState::Unavailable, hz: None, reason };
-        let loaded = kernel.is_some();
+        let waiting = match &kernel {
+            None => Err(NOT_LOADED),
+            Some(kernel) if kernel.knows_waits => Ok(()),
+            Some(_) => Err(NO_STATE),
+        };
         let sampling = match kernel {
             _ if hz == 0 => {
                 SamplingTier { state: TierState::Off, hz: None, reason: "switched off by --hz 0".to_owned() }
@@ -51,7 +56,7 @@ impl ImageTiers {
             },
         };
         Self {
-            loaded,
+            waiting,
             sampling,
             requests: Vec::new(),
             failures: Vec::new(),
@@ -185,10 +190,10 @@ impl ImageTiers {
 
     fn waiting_of(&self, image: &Image) -> ProbeTier {
         let unavailable = |reason| ProbeTier { state: TierState::Unavailable, source: None, reason };
-        match (self.loaded, unreadable(image)) {
-            (false, _) => unavailable(NOT_LOADED.to_owned()),
-            (true, Some(reason)) => unavailable(reason),
-            (true, None) => {
+        match (self.waiting, unreadable(image)) {
+            (Err(reason), _) => unavailable(reason.to_owned()),
+            (Ok(()), Some(reason)) => unavailable(reason),
+            (Ok(()), None) => {
                 ProbeTier { state: TierState::On, source: Some("sched_switch".into()), reason: String::new() }
             }
         }

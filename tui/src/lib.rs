@@ -10,6 +10,7 @@ pub mod config;
 pub mod doctor;
 pub mod export;
 pub mod groups;
+pub mod heap;
 pub mod memory;
 pub mod model;
 pub mod output;

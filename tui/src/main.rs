@@ -27,7 +27,7 @@ use tusktop::{
     },
     command::{self, CommandError, Held, Signals},
     config::{self, ConfigError, Environment, Settings},
-    doctor, export, groups,
+    doctor, export, groups, heap,
     model::ExactKind,
     output::{Output, OutputError},
     session::{self, Session},
@@ -48,6 +48,7 @@ const A_MOMENT: Duration = Duration::from_secs(1);
 const SAMPLER_STOPPED: &str = "the process sampler has stopped";
 
 fn main() -> ExitCode {
+    heap::share();
     match run(Cli::parse()) {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,

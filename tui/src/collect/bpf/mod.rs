@@ -1,4 +1,4 @@
-//! What the collectors that use BPF have in common: links, the wire types in maps, the kernel's own types.
+//! What the collectors that use BPF have in common: links, the wire types in maps and the kernel's own types.
 //! Which programs there are, and what their maps mean, is for the collectors.
 
 pub mod btf;

@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     collect::{Sample, Tick},
+    heap,
     model::{self, Drops, Level, Notice},
 };
 
@@ -137,6 +138,7 @@ impl Collector {
         }
         let found = collector.following.scan();
         collector.observe(found);
+        heap::trim();
         if let Some(request) = &options.exact {
             collector.order(Order::Start(request.clone()));
         }

@@ -3,7 +3,6 @@
 //! `proc`.
 
 mod layout;
-mod trim;
 
 use std::{
     io,
@@ -27,6 +26,7 @@ use super::bpf::{
     link,
     wire::{self, Wire},
 };
+use crate::heap;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/tasks.bpf.o"));
 
@@ -115,7 +115,7 @@ impl Tasks {
         iterator.load("task", &types).map_err(|source| TasksError::Program { name, source })?;
         let link = link::iterator(iterator.fd().map_err(|source| TasksError::Program { name, source })?.as_fd())?;
         drop(types);
-        trim::trim();
+        heap::trim();
         Ok(Self {
             link,
             ends,

@@ -44,6 +44,14 @@ fn the_map_with_pss_of_all_but_the_database() {
 }
 
 #[test]
+fn a_filter_is_seen_where_there_is_no_room_for_the_measure() {
+    for (table, width) in [("", 80), ("", 150), ("t", 60), ("t", 150)] {
+        let stage = Stage::showing(measured(web01()), width, 40).keys("/php<enter>").keys(table);
+        assert!(stage.line_with("memory by group").contains("memory by group   filter: php"), "{}", stage.text());
+    }
+}
+
+#[test]
 fn the_table_has_columns_for_the_parts_where_there_is_room() {
     insta::assert_snapshot!(Stage::showing(measured(without_php()), 130, 24).keys("t").text());
     let narrow = Stage::showing(measured(without_php()), 100, 24).keys("t");

@@ -35,11 +35,11 @@ pub fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene)
     let style = if focused { palette.focus } else { palette.title };
     let parts = [
         (title, style),
+        (&*filter, palette.warn),
         (screen.window_name(), palette.muted),
         (pool, palette.text),
         (&*part, palette.warn),
         (&*state, palette.muted),
-        (&*filter, palette.warn),
     ];
     let area = paint::pane(buffer, rect, &parts, focused, palette);
     let rows = rows(screen);

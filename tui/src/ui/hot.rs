@@ -75,11 +75,11 @@ pub fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene)
     let style = if focused { palette.focus } else { palette.title };
     let parts = [
         (title, style),
+        (&*filter, palette.warn),
         (screen.window_name(), palette.muted),
         (&*of, palette.text),
         (time_name(screen.view.hot_time), palette.muted),
         (order, palette.muted),
-        (&*filter, palette.warn),
     ];
     let area = paint::pane(buffer, rect, &parts, focused, palette);
     let basis = Basis::of(screen.php, screen.view.hot_time);

@@ -102,8 +102,8 @@ fn title(buffer: &mut Buffer, rect: Rect, screen: &Screen, entries: &Entries) {
     let (cgroup, cgroup_style) = cgroup_title(entries, palette);
     let parts = [
         (&*name, style),
-        (&*measure, palette.muted),
         (&*filter, palette.warn),
+        (&*measure, palette.muted),
         (&*cgroup, cgroup_style),
         (colour, palette.muted),
     ];

@@ -49,8 +49,8 @@ pub fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene)
     let style = if focused { palette.focus } else { palette.title };
     let parts = [
         ("problems", style),
-        (screen.window_name(), palette.muted),
         (&*filter, palette.warn),
+        (screen.window_name(), palette.muted),
         (order, palette.muted),
         (&*summary, palette.text),
     ];

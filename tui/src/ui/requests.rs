@@ -160,11 +160,11 @@ fn frame(
     let inverted = if screen.view.pane(pane).inverted { "inverted" } else { "" };
     let parts = [
         (title, style),
+        (&*filter, palette.warn),
         (screen.window_name(), palette.muted),
         (&*of, palette.text),
         (order, palette.muted),
         (inverted, palette.muted),
-        (&*filter, palette.warn),
     ];
     paint::pane(buffer, rect, &parts, focused, palette)
 }

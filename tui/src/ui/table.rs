@@ -50,7 +50,7 @@ pub fn draw_pane(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut S
     let (name, measure) = map::titles(screen, &entries);
     let filter = list::filter_title(Pane::Map, screen);
     let (cgroup, cgroup_style) = map::cgroup_title(&entries, palette);
-    let parts = [(&*name, style), (&*measure, palette.muted), (&*filter, palette.warn), (&*cgroup, cgroup_style)];
+    let parts = [(&*name, style), (&*filter, palette.warn), (&*measure, palette.muted), (&*cgroup, cgroup_style)];
     let area = paint::pane(buffer, rect, &parts, focused, palette);
     draw_rows(buffer, area, screen, scene);
 }

@@ -361,14 +361,16 @@ fn what_takes_no_memory_has_no_tile_but_a_row() {
 }
 
 #[test]
-fn processes_that_ended_are_told_in_the_tile_of_their_group() {
+fn processes_that_ended_are_told_in_the_tile_and_the_row_of_their_group() {
     let mut snapshot = snapshot::empty();
     let busy = add_group(&mut snapshot, "jobs", &[8 << 20]);
     let idle = add_group(&mut snapshot, "daemon", &[8 << 20]);
     snapshot.groups[busy].ended = Some(12);
     snapshot.groups[idle].ended = Some(0);
-    let text = Stage::showing(snapshot, 100, 15).text();
-    assert!(text.contains("+12 ended") && text.matches("ended").count() == 1, "{text}");
+    for keys in ["", "t"] {
+        let text = Stage::showing(snapshot.clone(), 100, 15).keys(keys).text();
+        assert!(text.contains("+12 ended") && text.matches("ended").count() == 1, "{text}");
+    }
 }
 
 #[test]

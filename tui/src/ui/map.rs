@@ -345,7 +345,7 @@ fn cpu(entry: &Entry) -> String {
 }
 
 /// How many short-lived processes the group had; nothing where there were none, or nobody knows.
-fn ended(entry: &Entry, screen: &Screen) -> String {
+pub fn ended(entry: &Entry, screen: &Screen) -> String {
     let group = screen.snapshot.and_then(|snapshot| snapshot.groups.get(entry.group));
     let ended = group.and_then(|group| group.ended).filter(|&ended| ended > 0);
     ended.map_or_else(String::new, |ended| format!("+{ended} ended"))

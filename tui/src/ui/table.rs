@@ -83,7 +83,10 @@ fn draw_rows(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene
         let cpu = entry.cpu.map_or_else(|| "-".to_owned(), |cores| format!("{:.0} %", cores * 100.0));
         let last = match entry.process {
             Some(process) => process.user.to_string(),
-            None => map::growth(entry),
+            None => match map::growth(entry) {
+                growth if growth.is_empty() => map::ended(entry, screen),
+                growth => growth,
+            },
         };
         let columns = [
             (10, 14, bytes),

@@ -1,16 +1,15 @@
 //! The loaded BPF programs and their maps: load, attach, read. It knows the maps' layout and leaves their meaning to others.
 
+mod error;
 mod failures;
 mod layout;
 mod probes;
 mod tracing;
 mod verify;
 
-use std::{io, path::PathBuf};
-
 use aya::{
-    Ebpf, EbpfError,
-    maps::{Array, HashMap as BpfHashMap, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf},
+    Ebpf,
+    maps::{Array, HashMap as BpfHashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf},
     programs::{
         PerfEvent, ProgramError, RawTracePoint,
         perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent},
@@ -21,71 +20,22 @@ use tusktop_shared::{
     self as shared, Config, Count, CountKey, FunctionName, Process, Request, Stack, UNKNOWN_OFFSET, Wait, call, stat,
 };
 
-use self::{layout::kernel_layout, probes::Probes};
+use self::{error::permission, layout::kernel_layout, probes::Probes};
 use super::{
-    attach::{AttachError, Attachment, UprobeType},
+    attach::{Attachment, UprobeType},
     image::Image,
     operand::Architecture,
     sites::ProbeSite,
 };
 use crate::collect::bpf::wire::Wire;
 
+pub use error::KernelError;
 pub use failures::{FailureMaps, Tallies};
 pub use probes::Target;
 pub use tracing::{Subject, Tracing};
 pub use verify::{Verified, verify};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/tusktop.bpf.o"));
-
-/// Why the programs do not run.
-#[derive(Debug, thiserror::Error)]
-pub enum KernelError {
-    /// Not enough rights.
-    #[error("the kernel does not let this user load BPF programs ({source})")]
-    Permission {
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// The CPU's saved registers are not known.
-    #[error("PHP cannot be observed on {}", std::env::consts::ARCH)]
-    Architecture,
-    /// The object was refused.
-    #[error("the BPF object cannot be loaded: {0}")]
-    Object(#[from] EbpfError),
-    /// A map does not work.
-    #[error("BPF map {name}: {source}")]
-    Map {
-        /// Map.
-        name: &'static str,
-        /// Reason.
-        source: MapError,
-    },
-    /// A program was refused.
-    #[error("the kernel refuses the BPF program {name}: {}", concise(source))]
-    Program {
-        /// Program.
-        name: &'static str,
-        /// Reason.
-        source: ProgramError,
-    },
-    /// A map or program is not in the object.
-    #[error("the BPF object has no {0}; it does not belong to this program")]
-    Missing(&'static str),
-    /// The list of CPUs cannot be read.
-    #[error("cannot read {path}: {source}")]
-    Cpus {
-        /// File.
-        path: PathBuf,
-        /// Reason.
-        source: io::Error,
-    },
-    /// Probes of an image that cannot be attached to.
-    #[error("{0}")]
-    Sites(String),
-    /// A probe was refused.
-    #[error(transparent)]
-    Attach(#[from] AttachError),
-}
 
 /// `BPF_EXIST` (include/uapi/linux/bpf.h): only an entry that is there is replaced.
 const EXISTING: u64 = 2;
@@ -354,23 +304,6 @@ impl Kernel {
     }
 }
 
-/// The verifier's log has thousands of lines; its verdict stands near the end.
-fn concise(error: &ProgramError) -> String {
-    let ProgramError::LoadError { io_error, verifier_log } = error else { return error.to_string() };
-    let log = verifier_log.to_string();
-    let verdict = log.lines().rev().find(|line| {
-        !line.is_empty()
-            && !["processed ", "verification time", "stack depth"].iter().any(|start| line.starts_with(start))
-    });
-    match verdict {
-        Some(verdict) if verdict.starts_with("invalid func ") => {
-            format!("{io_error} (it needs what Linux has since 5.15: {verdict})")
-        }
-        Some(verdict) => format!("{io_error} ({})", verdict.chars().take(160).collect::<String>()),
-        None => io_error.to_string(),
-    }
-}
-
 fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, KernelError>
 where
     &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
@@ -379,13 +312,4 @@ where
         .ok_or(KernelError::Missing(name))?
         .try_into()
         .map_err(|source| KernelError::Program { name, source })
-}
-
-fn permission(error: EbpfError) -> KernelError {
-    if let EbpfError::MapError(MapError::CreateError { io_error, .. }) = &error
-        && io_error.kind() == io::ErrorKind::PermissionDenied
-    {
-        return KernelError::Permission { source: io::Error::from(io::ErrorKind::PermissionDenied) };
-    }
-    KernelError::Object(error)
 }

@@ -5,7 +5,10 @@ use aya::{
     programs::{Program, ProgramError},
 };
 
-use super::{KernelError, OBJECT, concise, permission};
+use super::{
+    KernelError, OBJECT,
+    error::{concise, permission},
+};
 
 /// What the kernel says of one program.
 #[derive(Debug, Clone, PartialEq, Eq)]

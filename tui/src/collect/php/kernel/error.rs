@@ -1,0 +1,83 @@
+//! Why the programs do not run, in words that fit on a line.
+
+use std::{io, path::PathBuf};
+
+use aya::{EbpfError, maps::MapError, programs::ProgramError};
+
+use crate::collect::php::attach::AttachError;
+
+/// Why the programs do not run.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// Not enough rights.
+    #[error("the kernel does not let this user load BPF programs ({source})")]
+    Permission {
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The CPU's saved registers are not known.
+    #[error("PHP cannot be observed on {}", std::env::consts::ARCH)]
+    Architecture,
+    /// The object was refused.
+    #[error("the BPF object cannot be loaded: {0}")]
+    Object(#[from] EbpfError),
+    /// A map does not work.
+    #[error("BPF map {name}: {source}")]
+    Map {
+        /// Map.
+        name: &'static str,
+        /// Reason.
+        source: MapError,
+    },
+    /// A program was refused.
+    #[error("the kernel refuses the BPF program {name}: {}", concise(source))]
+    Program {
+        /// Program.
+        name: &'static str,
+        /// Reason.
+        source: ProgramError,
+    },
+    /// A map or program is not in the object.
+    #[error("the BPF object has no {0}; it does not belong to this program")]
+    Missing(&'static str),
+    /// The list of CPUs cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Cpus {
+        /// File.
+        path: PathBuf,
+        /// Reason.
+        source: io::Error,
+    },
+    /// Probes of an image that cannot be attached to.
+    #[error("{0}")]
+    Sites(String),
+    /// A probe was refused.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+}
+
+/// The verifier's log has thousands of lines; its verdict stands near the end.
+pub(super) fn concise(error: &ProgramError) -> String {
+    let ProgramError::LoadError { io_error, verifier_log } = error else { return error.to_string() };
+    let log = verifier_log.to_string();
+    let verdict = log.lines().rev().find(|line| {
+        !line.is_empty()
+            && !["processed ", "verification time", "stack depth"].iter().any(|start| line.starts_with(start))
+    });
+    match verdict {
+        Some(verdict) if verdict.starts_with("invalid func ") => {
+            format!("{io_error} (it needs what Linux has since 5.15: {verdict})")
+        }
+        Some(verdict) => format!("{io_error} ({})", verdict.chars().take(160).collect::<String>()),
+        None => io_error.to_string(),
+    }
+}
+
+pub(super) fn permission(error: EbpfError) -> KernelError {
+    if let EbpfError::MapError(MapError::CreateError { io_error, .. }) = &error
+        && io_error.kind() == io::ErrorKind::PermissionDenied
+    {
+        return KernelError::Permission { source: io::Error::from(io::ErrorKind::PermissionDenied) };
+    }
+    KernelError::Object(error)
+}

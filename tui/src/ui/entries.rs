@@ -81,12 +81,12 @@ pub fn entries<'a>(screen: &'a Screen<'a>) -> Entries<'a> {
         };
     };
     let group = zoomed_group(&screen.view.zoom);
+    let index = group.and_then(|name| snapshot.groups.iter().position(|group| group.name == *name));
     let filter = Filter::about(&screen.view.pane(Pane::Map).filter);
     let except =
         |key: &TileKey| screen.view.zoom.iter().any(|step| matches!(step, Zoom::Rest(shown) if shown.contains(key)));
     let (memories, mut list, total_count) = match group {
         Some(name) => {
-            let index = snapshot.groups.iter().position(|group| group.name == *name);
             let members = snapshot.processes.iter().filter(|process| Some(process.group) == index);
             let members: Vec<&Process> = members.filter(|p| !except(&TileKey::Process(p.pid))).collect();
             let measure = Measure::of(members.iter().copied());
@@ -127,13 +127,12 @@ pub fn entries<'a>(screen: &'a Screen<'a>) -> Entries<'a> {
     list.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(b.name)).then_with(|| pid(a).cmp(&pid(b))));
     let total = list.iter().filter_map(|entry| entry.bytes).sum();
     let hidden = total_count - list.len();
-    let zoomed = group.and_then(|name| snapshot.groups.iter().find(|group| group.name == *name));
     Entries {
         list,
         measure: memories,
         total,
         group: group.map(|name| &**name),
-        cgroup: cgroup(snapshot, zoomed.and_then(|group| group.cgroup)),
+        cgroup: cgroup(snapshot, index.and_then(|index| snapshot.groups[index].cgroup)),
         hidden,
     }
 }

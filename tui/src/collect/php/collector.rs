@@ -19,7 +19,7 @@ use super::{
     failures::Failures,
     family::Family,
     following::Following,
-    kernel::{Kernel, KernelError},
+    kernel::Kernel,
     names::Names,
     ring::{self, Ring},
     scoreboard::Scoreboards,
@@ -112,7 +112,7 @@ impl Collector {
     fn start(options: &Options) -> (Self, Option<RingBuf<MapData>>) {
         let (mut kernel, ring, failure) = match Kernel::load() {
             Ok((kernel, ring)) => (Some(kernel), Some(ring), None),
-            Err(error) => (None, None, Some(failure(&error))),
+            Err(error) => (None, None, Some(error.notice())),
         };
         let mut collector = Self {
             tiers: ImageTiers::start(kernel.as_mut(), options.hz),
@@ -378,17 +378,6 @@ impl Collector {
         };
         self.stats = stats;
     }
-}
-
-fn failure(error: &KernelError) -> Notice {
-    let hint = match error {
-        _ if !rustix::process::geteuid().is_root() => "run it as root: sudo tusktop".to_owned(),
-        KernelError::Permission { .. } => {
-            "BPF is locked down or this is a container: run it on the host, with CAP_SYS_ADMIN".to_owned()
-        }
-        _ => "Linux 5.15 or newer with uprobes, BPF and BTF is needed".to_owned(),
-    };
-    Notice { level: Level::Warning, text: format!("PHP is not observed: {error}"), hint }
 }
 
 fn now() -> Now {

@@ -4,7 +4,10 @@ use std::{io, path::PathBuf};
 
 use aya::{EbpfError, maps::MapError, programs::ProgramError};
 
-use crate::collect::php::attach::AttachError;
+use crate::{
+    collect::php::attach::AttachError,
+    model::{Level, Notice},
+};
 
 /// Why the programs do not run.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +57,20 @@ pub enum KernelError {
     /// A probe was refused.
     #[error(transparent)]
     Attach(#[from] AttachError),
+}
+
+impl KernelError {
+    /// What is said of PHP when the programs do not run, and what to type.
+    pub fn notice(&self) -> Notice {
+        let hint = match self {
+            _ if !rustix::process::geteuid().is_root() => "run it as root: sudo tusktop",
+            Self::Permission { .. } => {
+                "BPF is locked down or this is a container: run it on the host, with CAP_SYS_ADMIN"
+            }
+            _ => "Linux 5.15 or newer with uprobes, BPF and BTF is needed",
+        };
+        Notice { level: Level::Warning, text: format!("PHP is not observed: {self}"), hint: hint.to_owned() }
+    }
 }
 
 /// The verifier's log has thousands of lines; its verdict stands near the end.

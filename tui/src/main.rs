@@ -17,7 +17,6 @@ use tokio::{
     time::Instant,
 };
 use tusktop::{
-    aggregate::rules::Rules,
     app::Keymap,
     cli::{self, Cli, Command, DoctorArgs, Format, GroupsArgs, SnapArgs},
     collect::{
@@ -25,16 +24,21 @@ use tusktop::{
         php::{self, ExactRequest, Order},
         proc::{self, PssOptions},
     },
-    command::{self, CommandError, Held, Signals},
+    commands::{
+        doctor, groups,
+        observed::{self, CommandError, Held, Signals},
+        output::{Output, OutputError},
+    },
     config::{self, ConfigError, Environment, Settings},
-    doctor, export, groups, heap,
+    export,
     model::ExactKind,
-    output::{Output, OutputError},
+    rules::Rules,
+    screen::terminal::{self, Inspections},
     session::{self, Session},
-    terminal::{self, Inspections},
-    text::printable,
+    system::heap,
     ui::theme::{self, ColorChoice, ThemeError},
     view::TraceOrder,
+    words::printable::printable,
 };
 
 /// Wrong usage or configuration, as clap has it.
@@ -74,7 +78,7 @@ fn message(error: &anyhow::Error) -> String {
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     if let Some(Command::Become(arguments)) = &cli.command {
         // It is about to be another program: its settings are not ours to judge.
-        return Err(command::become_command(&arguments.command).into());
+        return Err(observed::become_command(&arguments.command).into());
     }
     if cli.default_config {
         io::stdout().write_all(config::DEFAULT_FILE.as_bytes())?;
@@ -210,12 +214,12 @@ async fn snap_command(
     arguments: &SnapArgs,
     out: &Output,
 ) -> anyhow::Result<ExitCode> {
-    let program = command::resolve(&arguments.command[0], std::env::var_os("PATH").as_deref())?;
+    let program = observed::resolve(&arguments.command[0], std::env::var_os("PATH").as_deref())?;
     let held = Held::start(&arguments.command)?;
     let signals = Signals::take()?;
     let mut options = options_once(settings, rules);
     if let Some(php) = &mut options.php {
-        php.programs = command::programs(&program);
+        php.programs = observed::programs(&program);
         php.root = Some(held.pid());
         php.exact = arguments.exact.map(|kind| ExactRequest {
             kind: kind_of(kind),
@@ -238,7 +242,7 @@ async fn snap_command(
     {
         let _ = writeln!(io::stderr(), "tusktop: {}", message(&error));
     }
-    Ok(ExitCode::from(command::code(status)))
+    Ok(ExitCode::from(observed::code(status)))
 }
 
 async fn doctor(settings: &Settings, arguments: DoctorArgs) -> anyhow::Result<ExitCode> {

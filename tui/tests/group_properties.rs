@@ -9,11 +9,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use fake_proc::{Fake, FakeProc};
 use proptest::prelude::*;
 use tusktop::{
-    aggregate::{
-        self,
-        rules::{Rules, process_exporter},
-    },
+    aggregate::{self},
     collect::Tick,
+    rules::{Rules, process_exporter},
 };
 
 /// A process to make: the place of its parent among all processes, or none, and its comm.

@@ -11,15 +11,13 @@ use fake_proc::{Fake, FakeProc, KTHREAD};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use tusktop::{
-    aggregate::{
-        Aggregate, MAX_GROUPS, PhpReading,
-        rules::{Rules, process_exporter},
-    },
+    aggregate::{Aggregate, MAX_GROUPS, PhpReading},
     cli::SettingArgs,
     collect::{Tick, proc::Sampler},
+    commands::groups,
     config::{self, Environment},
-    groups,
     model::Snapshot,
+    rules::{Rules, process_exporter},
 };
 
 /// The rules of a configuration file.

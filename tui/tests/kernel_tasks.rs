@@ -13,16 +13,14 @@ use std::{
 
 use jiff::Timestamp;
 use tusktop::{
-    aggregate::{
-        Aggregate, PhpReading,
-        rules::{Property, Rule, Rules},
-    },
+    aggregate::{Aggregate, PhpReading},
     collect::{
         Tick,
         proc::{Details, ProcessReading, ProcessSample, Sampler},
         tasks::Tasks,
     },
     model::{Group, Snapshot},
+    rules::{Property, Rule, Rules},
 };
 
 /// Resident memory that the kernel's counters of several CPUs may be apart, beside what changes meanwhile.

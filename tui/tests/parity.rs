@@ -22,15 +22,13 @@ use exporter::{Exporter, Groups};
 use jiff::Timestamp;
 use servers::wait_until;
 use tusktop::{
-    aggregate::{
-        self, Aggregate, PhpReading,
-        rules::{Rules, process_exporter},
-    },
+    aggregate::{self, Aggregate, PhpReading},
     collect::{
         Tick,
         proc::{self, ProcessReading, ProcessSample, PssOptions, Sampler},
     },
     model::{Group, Snapshot},
+    rules::{Rules, process_exporter},
 };
 
 /// The resident size of a process that sleeps does not change; the kernel may still count it anew in batches of 32 pages

@@ -12,11 +12,9 @@ use cast::Cast;
 use exporter::Exporter;
 use jiff::Timestamp;
 use tusktop::{
-    aggregate::{
-        self,
-        rules::{Rules, process_exporter},
-    },
+    aggregate,
     collect::{Tick, proc::Sampler},
+    rules::{Rules, process_exporter},
 };
 
 /// Whether process-exporter starts with it.

@@ -235,7 +235,7 @@ fn with_opcache_only_the_first_request_compiles_and_without_it_every_one() {
             .iter()
             .map(|file| (file.file.rsplit('/').next().unwrap_or_default(), (file.count, &*file.sapi)))
             .collect();
-        let meaning = tusktop::compiled::meaning(&php).expect("files were compiled").text;
+        let meaning = tusktop::analysis::opcache::meaning(&php).expect("files were compiled").text;
         assert_eq!(meaning.contains("opcache is missing"), !opcache, "{meaning}");
         let times = if opcache { 1 } else { 5 };
         assert_eq!(seen, ["index.php", "names.php", "work.php"].map(|name| (name, (times, "fpm"))).into());

@@ -15,12 +15,10 @@ use fake_proc::{Fake, FakeProc, KTHREAD};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use tusktop::{
-    aggregate::{
-        Aggregate, PhpReading,
-        rules::{Rules, process_exporter},
-    },
+    aggregate::{Aggregate, PhpReading},
     collect::{Tick, proc::Sampler},
     model::{Group, Process, Snapshot},
+    rules::{Rules, process_exporter},
 };
 
 /// Snapshots one second apart, grouped by comm.

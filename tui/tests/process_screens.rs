@@ -266,7 +266,7 @@ fn hostile_names_do_not_reach_the_terminal() {
         for keys in ["<home>", "<end>", "x", "K", "<esc>"] {
             stage.press(keys);
             for cell in &stage.buffer.content {
-                assert_eq!(cell.symbol(), tusktop::text::printable(cell.symbol()));
+                assert_eq!(cell.symbol(), tusktop::words::printable::printable(cell.symbol()));
             }
         }
     }

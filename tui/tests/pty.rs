@@ -219,7 +219,7 @@ fn a_panic_gives_the_terminal_back_and_its_message_stays() {
 /// Shows the screen as the binary does, and panics in another task as a broken collector would.
 fn panic_with_the_screen_up() {
     use tokio::signal::unix::{SignalKind, signal};
-    use tusktop::{terminal, ui::theme};
+    use tusktop::{screen::terminal, ui::theme};
 
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let end = runtime.block_on(async {

@@ -304,7 +304,7 @@ fn every_size_is_drawn_without_a_panic_and_without_control_characters() {
 fn assert_cells_are_safe(buffer: &Buffer) {
     for (index, cell) in buffer.content.iter().enumerate() {
         let symbol = cell.symbol();
-        let safe = symbol == tusktop::text::printable(symbol);
+        let safe = symbol == tusktop::words::printable::printable(symbol);
         assert!(safe, "{symbol:?} in cell {index} of {:?}", buffer.area);
     }
 }
@@ -320,7 +320,7 @@ fn wide_names_keep_the_columns_straight() {
         .text()
         .lines()
         .filter(|line| line.contains("MiB") && line.contains('×'))
-        .map(tusktop::text::width)
+        .map(tusktop::words::printable::width)
         .collect();
     assert_eq!(ends, [60; 4], "{}", stage.text());
 }

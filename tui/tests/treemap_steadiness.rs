@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use proptest::prelude::*;
 use ratatui::layout::Rect;
-use tusktop::treemap::{Item, Layout, MinTile, layout};
+use tusktop::view::treemap::{Item, Layout, MinTile, layout};
 
 const MIN: MinTile = MinTile { width: 12, height: 2 };
 /// The map of a small, a usual and a big terminal.

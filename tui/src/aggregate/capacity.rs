@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::notices::notice;
 use crate::{
     model::{Bound, Group, Level, Notice, Pool, Process, Scoreboard, pool},
-    units,
+    words::units,
 };
 
 /// Share of the workers that have less private memory than what is counted with.

@@ -3,11 +3,10 @@
 
 mod capacity;
 mod cpu;
-mod groups;
 mod notices;
 pub mod php;
 mod processes;
-pub mod rules;
+mod sums;
 
 use std::sync::Arc;
 
@@ -17,12 +16,12 @@ use self::{
     capacity::Room,
     php::{PhpAggregate, PhpPart},
     processes::ProcessAggregate,
-    rules::Rules,
 };
-pub use self::{groups::MAX_GROUPS, processes::Placement};
+pub use self::{processes::Placement, sums::MAX_GROUPS};
 use crate::{
     collect::{php::PhpSample, proc::ProcessSample},
     model::{Cost, Drops, Group, Notice, Php, Process, SCHEMA, Scoreboard, Snapshot, System},
+    rules::Rules,
 };
 
 /// What the PHP collector has to say about one interval.

@@ -1,10 +1,10 @@
 //! Notices about samples that are not complete.
 
-use super::{PhpReading, groups::MAX_GROUPS};
+use super::{PhpReading, sums::MAX_GROUPS};
 use crate::{
     collect::proc::{MAX_CGROUPS, ProcessSample, Pss},
     model::{Level, Notice, PssUnknown},
-    units,
+    words::units,
 };
 
 /// What could not be read of the processes.

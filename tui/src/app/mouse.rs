@@ -5,10 +5,7 @@ use crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::Position;
 
 use super::{App, Command, action, navigate::row_of};
-use crate::{
-    treemap,
-    view::{Pane, Row, Scene},
-};
+use crate::view::{Pane, Row, Scene, treemap};
 
 impl App {
     pub(super) fn mouse(&mut self, event: &MouseEvent, scene: &Scene) -> Option<Command> {

@@ -3,8 +3,10 @@
 use super::{Action, App};
 use crate::{
     model::ProcessKey,
-    treemap::{self, Direction},
-    view::{Detail, List, Overlay, Pane, Row, Scene, TileKey, Zoom},
+    view::{
+        Detail, List, Overlay, Pane, Row, Scene, TileKey, Zoom,
+        treemap::{self, Direction},
+    },
 };
 
 /// Rows that a turn of the mouse wheel moves.

@@ -6,9 +6,8 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use toml::Spanned;
 
 use super::{
-    Color, ConfigError, KeySetting, MAX_HZ,
-    groups::{self, GroupSettings},
-    nearest, parse_duration, parse_pss_budget, parse_read_limit, parse_share,
+    Color, ConfigError, KeySetting, MAX_HZ, nearest, parse_duration, parse_pss_budget, parse_read_limit, parse_share,
+    rules::{self, GroupSettings},
 };
 
 /// What the file sets.
@@ -50,7 +49,7 @@ struct Toml {
     #[serde(default)]
     memory: Memory,
     #[serde(default)]
-    groups: groups::Toml,
+    groups: rules::Toml,
     #[serde(default)]
     keys: BTreeMap<Spanned<String>, String>,
 }
@@ -93,7 +92,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Content, ConfigError> {
         read_only: content.read_only,
         pss_budget: content.memory.pss_budget,
         pss_read_limit: content.memory.pss_read_limit,
-        groups: groups::read(content.groups, path, text)?,
+        groups: rules::read(content.groups, path, text)?,
         keys: keys.collect(),
     })
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::text::{pad, pad_left, printable, width};
+use crate::words::printable::{pad, pad_left, printable, width};
 
 /// On which side a column is flush.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

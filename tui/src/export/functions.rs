@@ -13,11 +13,10 @@ use super::{
     table::{PATH_COLUMNS, ROWS, more, path, title},
 };
 use crate::{
+    analysis::profile::{self, Basis, Scope},
     model::{Exact, ExactState, Function, FunctionKind, LineCalls, Php},
-    profile::{self, Basis, Scope},
-    text::truncate_start,
-    units,
     view::HotTime,
+    words::{printable::truncate_start, units},
 };
 
 /// Writes the functions in which time passed.

@@ -10,9 +10,11 @@ use super::{
     table::{NAME_COLUMNS, title},
 };
 use crate::{
-    groups::{Explanation, Report},
-    text::{printable, truncate_end},
-    units,
+    commands::groups::{Explanation, Report},
+    words::{
+        printable::{printable, truncate_end},
+        units,
+    },
 };
 
 /// Columns of the conditions of a rule, which may be a long pattern.

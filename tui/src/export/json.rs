@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 
-use crate::{model::Snapshot, text};
+use crate::{model::Snapshot, words::printable};
 
 /// Writes the snapshot and a newline.
 ///
@@ -25,13 +25,15 @@ pub fn write_line(value: &impl Serialize, out: &mut impl Write) -> io::Result<()
     out.write_all(b"\n")
 }
 
-/// JSON on one line; texts have no character that [`text::printable`] would replace.
+/// JSON on one line; texts have no character that [`printable::printable`] would replace.
 struct Escaped;
 
 impl Formatter for Escaped {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
         let mut written = 0;
-        for (at, c) in fragment.char_indices().filter(|&(_, c)| !c.is_ascii_graphic() && text::unsafe_in_terminal(c)) {
+        for (at, c) in
+            fragment.char_indices().filter(|&(_, c)| !c.is_ascii_graphic() && printable::unsafe_in_terminal(c))
+        {
             writer.write_all(&fragment.as_bytes()[written..at])?;
             for unit in c.encode_utf16(&mut [0; 2]) {
                 write!(writer, "\\u{unit:04x}")?;

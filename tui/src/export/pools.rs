@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     model::{Bound, Php},
-    units,
+    words::units,
 };
 
 /// Writes the table, where there is php-fpm.

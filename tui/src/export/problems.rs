@@ -10,10 +10,12 @@ use super::{
     table::{NAME_COLUMNS, PATH_COLUMNS, ROWS, more, path, title},
 };
 use crate::{
-    compiled,
+    analysis::opcache,
     model::Snapshot,
-    text::{printable, truncate_end, truncate_start},
-    units,
+    words::{
+        printable::{printable, truncate_end, truncate_start},
+        units,
+    },
 };
 
 /// Writes the tables of all kinds that were seen.
@@ -82,7 +84,7 @@ fn compiles(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
         &format!("compiled files ({} times{})", units::count(compiled), more(compiles.len().saturating_sub(ROWS))),
     )?;
     columns.write(out)?;
-    let Some(meaning) = compiled::meaning(&snapshot.php) else { return Ok(()) };
+    let Some(meaning) = opcache::meaning(&snapshot.php) else { return Ok(()) };
     writeln!(out, "{}", printable(&meaning.text))?;
     if !meaning.hint.is_empty() {
         writeln!(out, "  {}", printable(meaning.hint))?;

@@ -10,10 +10,12 @@ use super::{
     functions, pools, problems,
 };
 use crate::{
-    memory::{self, Measure},
     model::{Group, Level, Php, ProbeTier, Request, Snapshot, Target, TierState},
-    text::{printable, truncate_end, truncate_start},
-    units,
+    words::{
+        memory::{self, Measure},
+        printable::{printable, truncate_end, truncate_start},
+        units,
+    },
 };
 
 /// Rows of each list of PHP.

@@ -4,8 +4,8 @@ use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
 use super::{Screen, filter, paint};
 use crate::{
-    text,
     view::{List, Pane, Row, Scene},
+    words::printable,
 };
 
 /// Places rows in an area so that the selected one is visible, and hands them to the scene.
@@ -35,7 +35,7 @@ pub fn mark(buffer: &mut Buffer, area: Rect, y: u16, pane: Pane, screen: &Screen
 pub fn empty(buffer: &mut Buffer, area: Rect, lines: &[&str], screen: &Screen) {
     let top = area.y + area.height.saturating_sub(lines.len() as u16) / 2;
     for ((index, line), y) in lines.iter().enumerate().zip(top..area.bottom()) {
-        let x = area.x + area.width.saturating_sub(text::width(line) as u16) / 2;
+        let x = area.x + area.width.saturating_sub(printable::width(line) as u16) / 2;
         let style = if index == 0 { screen.palette.text } else { screen.palette.muted };
         paint::put(buffer, (x, y), area.right().saturating_sub(x), line, style);
     }

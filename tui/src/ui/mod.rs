@@ -12,41 +12,32 @@
 //! └ notice, hints ───────────────────────────┘  └ hints ────────────┘   └ hints ───┘  └────────┘
 //! ```
 
-mod calls;
-mod chart;
-mod detail;
-mod entries;
-mod facts;
+pub(crate) mod chrome;
 mod filter;
-mod footer;
-mod header;
-mod hot;
 mod list;
-mod map;
-mod memory_kinds;
-mod overlay;
+mod pages;
 mod paint;
-mod pool;
-mod problem;
-mod problems;
-mod process;
-mod requests;
-mod signal;
-mod table;
-mod target;
+pub(crate) mod panes;
 pub mod theme;
-mod trace;
+mod windows;
 
 use std::{sync::Arc, time::Duration};
 
 use jiff::tz::TimeZone;
 use ratatui::{buffer::Buffer, layout::Rect};
 
-use self::theme::Palette;
+use self::{
+    chrome::{footer, header},
+    panes::{
+        hot,
+        memory::{chart, entries, table, target, treemap},
+        problems, requests,
+    },
+    theme::Palette,
+};
 use crate::{
+    analysis::{profile::Scope, timeline::Histories},
     model::{ExactState, Inspection, Php, Snapshot},
-    profile::Scope,
-    timeline::Histories,
     view::{Grouping, KeyHint, Pane, Row, Scene, TileKey, View},
 };
 
@@ -159,7 +150,7 @@ pub fn draw(buffer: &mut Buffer, screen: &Screen) -> Scene {
         }
     }
     scene.target = target::target(screen, &scene.lists[Pane::Map as usize]);
-    overlay::draw(buffer, area, screen, &mut scene);
+    windows::draw(buffer, area, screen, &mut scene);
     if screen.ascii {
         paint::to_ascii(buffer);
     }
@@ -168,7 +159,7 @@ pub fn draw(buffer: &mut Buffer, screen: &Screen) -> Scene {
 
 fn draw_pane(buffer: &mut Buffer, rect: Rect, pane: Pane, screen: &Screen, scene: &mut Scene) {
     if screen.view.pane(pane).detail.is_some() {
-        detail::draw(buffer, rect, pane, screen, scene);
+        pages::draw(buffer, rect, pane, screen, scene);
         return;
     }
     match pane {
@@ -184,7 +175,7 @@ fn draw_memory(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Sce
     let (rect, charts) = chart::split(rect, screen);
     match screen.view.table {
         true => table::draw_pane(buffer, rect, screen, scene),
-        false => map::draw(buffer, rect, screen, scene),
+        false => treemap::draw(buffer, rect, screen, scene),
     }
     if let Some(charts) = charts {
         chart::draw(buffer, charts, screen);

@@ -7,28 +7,28 @@ use ratatui::{
 };
 
 use super::theme::Palette;
-use crate::text;
+use crate::words::printable;
 
 /// Writes text from anywhere, made printable, into at most `max` columns and says in which column it ended.
 pub fn put(buffer: &mut Buffer, (x, y): (u16, u16), max: u16, text: &str, style: Style) -> u16 {
     if y >= buffer.area.bottom() || y < buffer.area.top() || x >= buffer.area.right() || max == 0 {
         return x;
     }
-    let safe = text::printable(text);
-    let cut = text::truncate_end(&safe, usize::from(max));
+    let safe = printable::printable(text);
+    let cut = printable::truncate_end(&safe, usize::from(max));
     buffer.set_stringn(x, y, cut, usize::from(max), style).0
 }
 
 /// As [`put`], but what does not fit is cut from the start: for paths.
 pub fn put_tail(buffer: &mut Buffer, place: (u16, u16), max: u16, text: &str, style: Style) -> u16 {
-    let safe = text::printable(text);
-    put(buffer, place, max, &text::truncate_start(&safe, usize::from(max)), style)
+    let safe = printable::printable(text);
+    put(buffer, place, max, &printable::truncate_start(&safe, usize::from(max)), style)
 }
 
 /// As [`put`], but at the right edge of `width` columns.
 pub fn put_right(buffer: &mut Buffer, (x, y): (u16, u16), width: u16, text: &str, style: Style) {
-    let safe = text::printable(text);
-    let taken = text::width(&safe).min(usize::from(width)) as u16;
+    let safe = printable::printable(text);
+    let taken = printable::width(&safe).min(usize::from(width)) as u16;
     put(buffer, (x + width - taken, y), taken, &safe, style);
 }
 
@@ -183,7 +183,7 @@ pub fn growth(per_minute: Option<f64>, bytes: f64, least: f64) -> String {
         return String::new();
     };
     let sign = if per_minute > 0.0 { '▲' } else { '▼' };
-    format!("{sign} {}/min", crate::units::bytes(per_minute.abs() as u64))
+    format!("{sign} {}/min", crate::words::units::bytes(per_minute.abs() as u64))
 }
 
 /// Replaces everything that is not ASCII, for terminals without UTF-8.

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use ratatui::layout::Rect;
 
-use super::{Pane, Row, Target, TileKey};
-use crate::treemap::Layout;
+use super::{Pane, Row, Target, TileKey, treemap::Layout};
 
 /// A key and what it does, for the footer and the help.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,9 +6,9 @@ use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
 use jiff::{SignedDuration, tz::TimeZone};
 use ratatui::{buffer::Buffer, layout::Rect};
 use tusktop::{
+    analysis::timeline::Timeline,
     app::{App, Command},
     model::{Inspection, Snapshot},
-    timeline::Timeline,
     ui::{
         self,
         theme::{self, ColorDepth, Palette},
@@ -146,7 +146,7 @@ impl Stage {
                 if skip == 0 {
                     line.push_str(symbol);
                 }
-                skip = tusktop::text::width(symbol).max(skip + usize::from(skip == 0)).saturating_sub(1);
+                skip = tusktop::words::printable::width(symbol).max(skip + usize::from(skip == 0)).saturating_sub(1);
             }
             text.push_str(line.trim_end());
             text.push('\n');

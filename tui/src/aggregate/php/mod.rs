@@ -1,7 +1,7 @@
 //! The PHP half of a snapshot: raw counts by pid become functions, stacks, routes, requests and workers.
 
 mod calls;
-mod failures;
+mod problems;
 mod route;
 mod routes;
 mod stacks;
@@ -86,9 +86,9 @@ impl PhpAggregate {
             stacks: stacks.stacks,
             routes: routes.finish(),
             requests,
-            exceptions: failures::exceptions(&sample),
-            errors: failures::errors(&sample),
-            compiles: failures::compiles(&sample),
+            exceptions: problems::exceptions(&sample),
+            errors: problems::errors(&sample),
+            compiles: problems::compiles(&sample),
             workers: self.workers.list(&sample),
             pools: Vec::new(),
             exact: sample.exact,
@@ -225,7 +225,7 @@ fn of_tiers(targets: &[Target], one_command: bool) -> Vec<Notice> {
                 notices.push(Notice { level: Level::Warning, text, hint: hint.to_owned() });
             }
         }
-        notices.extend(failures::notices(&name, tiers));
+        notices.extend(problems::notices(&name, tiers));
     }
     let none = targets.iter().all(|target| target.pids.is_empty());
     if none && one_command {

@@ -13,23 +13,18 @@ use tusktop_shared::{CountKey, stat};
 
 use super::{
     CallSums, FinishedRequest, FunctionText, Now, Options, Order, PhpSample, Sapi, StackCount, Work,
-    discover::Mapped,
-    event::{Event, RequestText},
-    exact::Exact,
-    failures::Failures,
-    family::Family,
-    following::Following,
-    kernel::Kernel,
-    names::Names,
-    ring::{self, Ring},
-    scoreboard::Scoreboards,
-    tiers::ImageTiers,
-    waits::Waits,
+    find::{discover::Mapped, family::Family, following::Following},
+    kernel::{
+        Kernel,
+        event::{Event, RequestText},
+        ring::{self, Ring},
+    },
+    tier::{ImageTiers, exact::Exact, pools::Scoreboards, problems::Failures, sampling::Names, waiting::Waits},
 };
 use crate::{
     collect::{Sample, Tick},
-    heap,
     model::{self, Drops, Level, Notice},
+    system::heap,
 };
 
 /// Requests kept between two ticks; more are counted as dropped events.

@@ -8,46 +8,25 @@
 //!  ring, maps ── ring, event, names, waits, family ────────────────────────────────┘
 //! ```
 
-mod advice;
-mod attach;
 mod collector;
-mod discover;
-mod event;
-mod exact;
-mod failure_sites;
-mod failures;
-mod family;
-mod following;
+pub(crate) mod find;
 mod image;
-mod installed;
-mod kept;
 mod kernel;
-mod maps;
-mod masters;
-mod names;
-mod notes;
-mod offsets;
-mod operand;
-mod ring;
-mod runtime;
-mod scoreboard;
-mod sites;
-mod tiers;
-mod waits;
+mod tier;
 
 use std::{path::PathBuf, sync::Arc};
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-pub use discover::Sapi;
-pub use event::{FinishedRequest, RequestText};
-pub use exact::{CallSums, ExactRequest, Order};
-pub use failures::{CatchPlace, CompileCount, CompiledText, FailureCount, FailureKind, FailureText};
-pub use installed::{installed, is_command_line};
+pub use find::discover::Sapi;
+pub use find::installed::{installed, is_command_line};
+pub use find::runtime::VARIABLE;
+pub use kernel::event::{FinishedRequest, RequestText};
 pub use kernel::{KernelError, Verified, verify};
-pub use names::{FunctionText, NamedStack};
-pub use runtime::VARIABLE;
+pub use tier::exact::{CallSums, ExactRequest, Order};
+pub use tier::problems::{CatchPlace, CompileCount, CompiledText, FailureCount, FailureKind, FailureText};
+pub use tier::sampling::{FunctionText, NamedStack};
 
 use super::{Sample, Tick};
 use crate::model::{Drops, Exact, Notice, Scoreboard, Target};

@@ -34,7 +34,7 @@ use super::{
     Sample, Tick,
     tasks::{Tasks, TasksError},
 };
-use crate::{model::Cgroup, rights};
+use crate::{model::Cgroup, system::rights};
 
 /// The sampler cannot read the proc root at all. A single unreadable process is no error.
 #[derive(Debug, thiserror::Error)]

@@ -26,7 +26,7 @@ use super::bpf::{
     link,
     wire::{self, Wire},
 };
-use crate::heap;
+use crate::system::heap;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/tasks.bpf.o"));
 

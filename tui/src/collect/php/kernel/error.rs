@@ -4,10 +4,8 @@ use std::{io, path::PathBuf};
 
 use aya::{EbpfError, maps::MapError, programs::ProgramError};
 
-use crate::{
-    collect::php::attach::AttachError,
-    model::{Level, Notice},
-};
+use super::attach::AttachError;
+use crate::model::{Level, Notice};
 
 /// Why the programs do not run.
 #[derive(Debug, thiserror::Error)]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tusktop_shared::{Config, UNKNOWN_OFFSET};
 
-use crate::collect::{bpf::btf::KernelTypes, php::operand::Architecture};
+use crate::collect::{bpf::btf::KernelTypes, php::image::operand::Architecture};
 
 /// Offsets of the kernel's structures; what its type information does not have is unknown, and what needs it is left out.
 pub fn kernel_layout(architecture: Architecture) -> Config {

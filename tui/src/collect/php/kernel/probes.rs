@@ -13,14 +13,12 @@ use aya::{
 };
 use tusktop_shared::Site;
 
-use super::{KernelError, program};
-use crate::collect::{
-    bpf::wire::Wire,
-    php::{
-        attach::{self, Attachment, Place, UprobeType},
-        sites::ProbeSite,
-    },
+use super::{
+    KernelError,
+    attach::{self, Attachment, Place, UprobeType},
+    program,
 };
+use crate::collect::{bpf::wire::Wire, php::image::sites::ProbeSite};
 
 /// Whom to attach to.
 #[derive(Debug, Clone, Copy)]

@@ -6,7 +6,7 @@ use tusktop_shared::{Argument, CallKey, Calls, Operand, Traced};
 use super::KernelError;
 use crate::collect::{
     bpf::wire::{self, Wire},
-    php::operand::Architecture,
+    php::image::operand::Architecture,
 };
 
 /// Entries of the map of sums.

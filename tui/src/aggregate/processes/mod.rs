@@ -1,0 +1,327 @@
+//! Readings of processes become the snapshot's processes and groups: this is where CPU rates come from.
+
+mod ended;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use self::ended::{Gone, Interval};
+use super::{
+    cpu::CpuBase,
+    sums::{GroupId, Groups, MORE},
+};
+use crate::{
+    collect::proc::{CpuTicks, Details, ProcessReading, ProcessSample, Pss},
+    model::{Group, Memory, Process, PssUnknown},
+    rules::{RuleId, Rules},
+};
+
+/// What one [`ProcessSample`] adds to a snapshot.
+#[derive(Debug, Default)]
+pub(super) struct ProcessPart {
+    pub groups: Vec<Group>,
+    pub processes: Vec<Process>,
+    /// How each process came to its group, in the order of `processes`.
+    pub placements: Vec<Placement>,
+    /// Processes whose own group found no room.
+    pub without_room: u32,
+    /// Time since the previous sample; `None` for the first.
+    pub interval_s: Option<f64>,
+    /// Busy share of all CPUs.
+    pub system_cpu_ratio: Option<f64>,
+    /// CPU of this program in cores.
+    pub own_cpu_ratio: Option<f64>,
+    /// Memory of this program.
+    pub own_rss_bytes: Option<u64>,
+}
+
+/// How a process came to its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placement {
+    /// The rule, in [`Rules::all`].
+    pub rule: RuleId,
+    /// The ancestor that it follows; `None` when the rule takes the process itself.
+    pub follows: Option<u32>,
+}
+
+/// Most ancestors that are asked for a group to follow.
+const MAX_ANCESTORS: usize = 1000;
+
+/// Keeps the previous readings.
+#[derive(Debug, Default)]
+pub(super) struct ProcessAggregate {
+    rules: Arc<Rules>,
+    groups: Groups,
+    /// In order of pid, as samples are.
+    previous: Vec<Previous>,
+    machine: Option<PreviousMachine>,
+    /// Processes that were not met any more, and whose end was not told yet.
+    gone: Gone,
+    /// When the first sample was made, in ticks since boot.
+    first_ticks: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Previous {
+    pid: u32,
+    ppid: u32,
+    start_ticks: u64,
+    cpu: CpuBase,
+    details: Arc<Details>,
+    place: Place,
+    /// It is new since the sample before.
+    started: bool,
+    /// That it ended was counted; what is left is a zombie.
+    ended: bool,
+}
+
+/// Where a process is.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// No rule of the user's takes it, and its ancestors were not asked yet.
+    Open,
+    /// In a group.
+    In { group: GroupId, placement: Placement },
+}
+
+#[derive(Debug, Clone, Copy)]
+struct PreviousMachine {
+    at: Instant,
+    cpu: Option<CpuTicks>,
+    own_cpu: Duration,
+    uptime_ticks: Option<u64>,
+}
+
+impl ProcessAggregate {
+    /// An aggregate that groups by these rules.
+    pub fn new(rules: Arc<Rules>) -> Self {
+        Self { rules, ..Self::default() }
+    }
+
+    /// Decides where a new or renamed process is. `before` is where it was under its old name.
+    fn place(&mut self, details: &Details, before: Option<Place>) -> Place {
+        if let Some((name, rule)) = self.rules.own_group(details) {
+            return self.enter(&name, rule);
+        }
+        match before {
+            // Whom it follows was decided when it was new: its parent may have ended since.
+            Some(place @ Place::In { placement: Placement { follows: Some(_), .. }, .. }) => place,
+            _ if self.rules.any_children() => Place::Open,
+            _ => self.enter_built_in(details),
+        }
+    }
+
+    fn enter(&mut self, name: &str, rule: RuleId) -> Place {
+        let group = self.groups.assign(name, self.rules.all()[rule].name());
+        Place::In { group, placement: Placement { rule, follows: None } }
+    }
+
+    fn enter_built_in(&mut self, details: &Details) -> Place {
+        let (name, rule) = self.rules.built_in_group(details);
+        self.enter(&name, rule)
+    }
+
+    /// Decides open places: with the nearest ancestor in a group whose rule lets children follow, as process-exporter does
+    /// it; else by the built-in rules.
+    fn close(&mut self, processes: &mut [Previous]) {
+        for at in 0..processes.len() {
+            if matches!(processes[at].place, Place::Open) {
+                let followed = self.ancestor(processes, at);
+                // Those between stay open, so that they find the same ancestor for themselves.
+                processes[at].place = match followed {
+                    Some(place) => place,
+                    None => Place::Open,
+                };
+            }
+        }
+        for process in processes {
+            if matches!(process.place, Place::Open) {
+                process.place = self.enter_built_in(&process.details);
+            }
+        }
+    }
+
+    /// Walks up through open places.
+    fn ancestor(&self, processes: &[Previous], of: usize) -> Option<Place> {
+        let mut at = of;
+        for _ in 0..MAX_ANCESTORS {
+            let parent = processes[at].ppid;
+            at = processes.binary_search_by_key(&parent, |process| process.pid).ok()?;
+            match processes[at].place {
+                Place::Open => {}
+                Place::In { group, placement: Placement { rule, follows } } => {
+                    let follow = rule < self.rules.own() && self.rules.all()[rule].has_children();
+                    let placement = Placement { rule, follows: Some(follows.unwrap_or(parent)) };
+                    return follow.then_some(Place::In { group, placement });
+                }
+            }
+        }
+        None
+    }
+
+    fn keep_gone(&mut self, process: Previous, now: Option<PreviousMachine>) {
+        if let Place::In { group, .. } = process.place {
+            self.gone.keep(process, self.groups.name(group), now.map(|now| now.at));
+        }
+    }
+
+    /// Makes the processes and groups of one sample.
+    pub fn update(&mut self, sample: &ProcessSample) -> ProcessPart {
+        let now = sample.at.map(|at| PreviousMachine {
+            at,
+            cpu: sample.machine.cpu,
+            own_cpu: sample.own_cpu,
+            uptime_ticks: sample.machine.uptime_ticks,
+        });
+        let before = self.machine;
+        let interval_s = match (before, now) {
+            (Some(before), Some(now)) => Some(now.at.saturating_duration_since(before.at).as_secs_f64()),
+            _ => None,
+        }
+        .filter(|&seconds| seconds > 0.0);
+        // What starts after the previous pass has used all its CPU since then.
+        let born_after = before.and_then(|before| before.uptime_ticks);
+
+        // A tick of the kernel may be added late, so there is some room.
+        let most = interval_s.filter(|_| sample.machine.host.cpus > 0);
+        let most = most.map(|seconds| Duration::from_secs_f64((seconds + 0.1) * f64::from(sample.machine.host.cpus)));
+
+        let mut processes = Vec::with_capacity(sample.processes.len());
+        let mut current = Vec::with_capacity(sample.processes.len());
+        let mut open = false;
+        let mut previous = std::mem::take(&mut self.previous).into_iter().peekable();
+        for reading in &sample.processes {
+            while let Some(gone) = previous.next_if(|previous| previous.pid < reading.pid) {
+                self.keep_gone(gone, now);
+            }
+            let known = match previous.next_if(|previous| previous.pid == reading.pid) {
+                Some(known) if known.start_ticks == reading.start_ticks => Some(known),
+                Some(gone) => {
+                    self.keep_gone(gone, now);
+                    None
+                }
+                // It may have ended before any pass met it, and be a zombie now.
+                None => self.take_back(reading.pid, reading.start_ticks),
+            };
+            let started = known.is_none() && born_after.is_some_and(|uptime| reading.start_ticks > uptime);
+            let (used, cpu) = match &known {
+                Some(known) => known.cpu.advance(reading.cpu, reading.cpu_base, most),
+                None => (started.then_some(reading.cpu), CpuBase::new(reading.cpu_base)),
+            };
+            let cpu_ratio = used.zip(interval_s).map(|(used, seconds)| used.as_secs_f64() / seconds);
+            let ended = known.as_ref().is_some_and(|known| known.ended);
+            let place = match known {
+                Some(known) if Arc::ptr_eq(&known.details, &reading.details) => known.place,
+                known => self.place(&reading.details, known.map(|known| known.place)),
+            };
+            open |= matches!(place, Place::Open);
+            processes.push(process(reading, cpu_ratio));
+            current.push(Previous {
+                pid: reading.pid,
+                ppid: reading.ppid,
+                start_ticks: reading.start_ticks,
+                cpu,
+                details: Arc::clone(&reading.details),
+                place,
+                started,
+                ended,
+            });
+        }
+        for gone in previous {
+            self.keep_gone(gone, now);
+        }
+        if open {
+            self.close(&mut current);
+        }
+        let mut placements = Vec::with_capacity(current.len());
+        for (process, current) in processes.iter_mut().zip(&current) {
+            let Place::In { group, placement } = current.place else { unreachable!("every open place was closed") };
+            self.groups.add(group, process);
+            if current.started {
+                self.groups.add_started(group);
+            }
+            // The place among the groups is known when all sums are.
+            process.group = group;
+            placements.push(placement);
+        }
+        if let Some(ended) = &sample.ended {
+            let first_ticks = self.first_ticks;
+            self.add_ended(ended, &mut current, &Interval { at: sample.at, seconds: interval_s, first_ticks });
+        }
+        self.previous = current;
+        self.machine = now;
+        self.first_ticks = self.first_ticks.or(sample.machine.uptime_ticks);
+
+        let (groups, places) = self.groups.finish(sample.ended.is_some() && interval_s.is_some());
+        for process in &mut processes {
+            process.group = places[process.group];
+        }
+        let full = groups.iter().find(|group| (&*group.name, &*group.rule) == MORE);
+        let own = sample.own_pid.and_then(|pid| find(&sample.processes, pid));
+        ProcessPart {
+            without_room: full.map_or(0, |group| group.processes),
+            groups,
+            processes,
+            placements,
+            interval_s,
+            system_cpu_ratio: before.and_then(|before| busy_ratio(before.cpu?, sample.machine.cpu?)),
+            own_cpu_ratio: before
+                .zip(interval_s)
+                .map(|(before, seconds)| sample.own_cpu.saturating_sub(before.own_cpu).as_secs_f64() / seconds),
+            own_rss_bytes: own.map(|own| own.rss_bytes),
+        }
+    }
+}
+
+fn find(readings: &[ProcessReading], pid: u32) -> Option<&ProcessReading> {
+    readings.binary_search_by_key(&pid, |reading| reading.pid).ok().map(|place| &readings[place])
+}
+
+fn busy_ratio(before: CpuTicks, now: CpuTicks) -> Option<f64> {
+    let total = now.total.checked_sub(before.total).filter(|&total| total > 0)?;
+    // Waiting for io can be counted back by the kernel, so that busy time seems to grow by more than there was.
+    Some((now.busy.saturating_sub(before.busy) as f64 / total as f64).min(1.0))
+}
+
+/// The process without its group.
+fn process(reading: &ProcessReading, cpu_ratio: Option<f64>) -> Process {
+    let details = &*reading.details;
+    let (parts, pss_unknown) = parts(reading.pss);
+    Process {
+        pid: reading.pid,
+        ppid: reading.ppid,
+        started_at: details.started_at,
+        start_ticks: Some(reading.start_ticks),
+        comm: Arc::clone(&details.comm),
+        cmdline: Arc::clone(&details.cmdline),
+        user: Arc::clone(&details.user),
+        group: usize::MAX,
+        state: reading.state,
+        threads: reading.threads,
+        cpu_ratio,
+        memory: Memory { rss_bytes: Some(reading.rss_bytes), swap_bytes: reading.swap_bytes, ..parts },
+        pss_unknown,
+        unit: details.unit.clone(),
+        container: details.container.clone(),
+        cgroup: reading.cgroup,
+    }
+}
+
+/// What was read of the parts of memory, or why it was not.
+fn parts(pss: Pss) -> (Memory, Option<PssUnknown>) {
+    match pss {
+        Pss::Unknown(why) => (Memory::default(), Some(why)),
+        Pss::Known(rollup, age) => {
+            let memory = Memory {
+                pss_bytes: Some(rollup.pss_bytes),
+                uss_bytes: Some(rollup.uss_bytes),
+                shared_bytes: Some(rollup.shared_bytes),
+                pss_age_ms: age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+                ..Memory::default()
+            };
+            (memory, None)
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! What snapshots say over time: windows, histories, hot functions, what compiled files mean. Pure functions of snapshots.
+
+pub mod history;
+pub mod opcache;
+pub mod profile;
+pub mod regroup;
+pub mod timeline;
+pub mod windows;

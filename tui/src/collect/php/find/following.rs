@@ -1,0 +1,249 @@
+//! The PHP processes that are followed: found by a look at /proc or by an event, named by their pool, forgotten at their end.
+//! It asks `discover` what a process runs; telling the kernel is the collector's matter.
+
+use std::{collections::HashMap, fs, sync::Arc};
+
+use super::{
+    discover::{self, Discovery, Look, Mapped, Sapi},
+    family::Family,
+    masters,
+};
+use crate::{
+    collect::php::{PhpProcess, kernel::event::RequestText, tier::exact::Candidate},
+    model::Master,
+};
+
+/// Processes that are followed.
+const PROCESSES: usize = 16_384;
+/// Ticks for which a process that may load PHP is looked at again each time.
+const LOOKS: u8 = 20;
+/// Ticks between two looks later on, and between two checks that followed processes still live.
+const SWEEP: u32 = 30;
+
+/// How often a master is read while it starts, and once more after that: opcache comes later than the engine.
+const STARTING: u8 = 60;
+const READINGS: u8 = 2;
+
+#[derive(Debug)]
+struct Followed {
+    image: usize,
+    /// Where it came from and where it has the image: one that was forked has it where its parent has it.
+    parent: u32,
+    bias: Option<u64>,
+    /// What it shows of itself, if it is a master, and how often that is still to be read.
+    master: Option<Master>,
+    readings: u8,
+    pool: Option<Arc<str>>,
+    script: Option<Arc<str>>,
+}
+
+/// The processes that run PHP, and those that may soon.
+#[derive(Debug, Default)]
+pub struct Following {
+    /// The images that they run.
+    pub discovery: Discovery,
+    processes: HashMap<u32, Followed>,
+    ended: Vec<(u32, Followed)>,
+    /// Programs that may load PHP as a library, with the frequent looks that are left.
+    hosts: HashMap<u32, u8>,
+    /// A server was found: workers that it forked in the meantime are looked for at the next tick.
+    servers_found: bool,
+    ticks: u32,
+    /// Only the descendants of one process are of interest.
+    pub family: Option<Family>,
+}
+
+impl Following {
+    /// Whether what a process does is of interest.
+    pub fn counts(&self, pid: u32) -> bool {
+        self.family.as_ref().is_none_or(|family| family.contains(pid))
+    }
+
+    /// Looks at every process that lives and is not followed yet, and returns those that run PHP.
+    pub fn scan(&mut self) -> Vec<(u32, Mapped)> {
+        let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+        let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let unknown: Vec<u32> = pids.filter(|pid| !self.processes.contains_key(pid)).collect();
+        unknown.into_iter().filter_map(|pid| Some((pid, self.look(pid)?))).collect()
+    }
+
+    /// Looks at one process; where it runs PHP, it is followed from now on.
+    pub fn look(&mut self, pid: u32) -> Option<Mapped> {
+        match self.discovery.look(pid) {
+            Look::Php(mapped) => {
+                self.hosts.remove(&pid);
+                self.add(pid, mapped.image, masters::parent(pid).unwrap_or(0), Some(mapped.bias));
+                self.servers_found |= self.discovery.images[mapped.image].sapi != Sapi::Cli;
+                return Some(mapped);
+            }
+            Look::Host if self.hosts.len() < PROCESSES => {
+                self.hosts.entry(pid).or_insert(LOOKS);
+            }
+            Look::Host => {}
+            Look::Plain => {
+                self.hosts.remove(&pid);
+            }
+        }
+        None
+    }
+
+    /// Looks again, once a tick, at programs that may have loaded PHP by now; names new workers; now and then forgets
+    /// processes whose end was not reported.
+    pub fn tick(&mut self) -> Vec<(u32, Mapped)> {
+        self.ticks = self.ticks.wrapping_add(1);
+        if self.ticks.is_multiple_of(SWEEP) {
+            self.processes.retain(|pid, _| fs::metadata(format!("/proc/{pid}")).is_ok());
+        }
+        let mut found = if std::mem::take(&mut self.servers_found) { self.scan() } else { Vec::new() };
+        self.servers_found = false;
+        for (&pid, followed) in &mut self.processes {
+            if followed.pool.is_none() && self.discovery.images[followed.image].sapi == Sapi::Fpm {
+                followed.pool = discover::pool(pid);
+            }
+        }
+        let sweep = self.ticks.is_multiple_of(SWEEP);
+        let mut due = Vec::new();
+        for (&pid, looks) in &mut self.hosts {
+            if *looks > 0 || sweep {
+                due.push(pid);
+            }
+            *looks = looks.saturating_sub(1);
+        }
+        found.extend(due.into_iter().filter_map(|pid| Some((pid, self.look(pid)?))));
+        found
+    }
+
+    /// A followed process forked.
+    pub fn fork(&mut self, parent: u32, child: u32) {
+        if let Some(family) = &mut self.family {
+            family.fork(parent, child);
+        }
+        if let Some((image, bias)) = self.processes.get(&parent).map(|followed| (followed.image, followed.bias)) {
+            self.add(child, image, parent, bias);
+        }
+    }
+
+    /// A request tells the pool of its worker, and that a process runs PHP at all.
+    pub fn request(&mut self, request: &RequestText) {
+        let image = request.image as usize;
+        if image >= self.discovery.images.len() {
+            return;
+        }
+        if let Some(family) = &mut self.family {
+            family.look(request.pid);
+        }
+        if !self.processes.contains_key(&request.pid) && self.look(request.pid).is_none() {
+            self.add(request.pid, image, 0, None);
+        }
+        if let (Some(followed), Some(pool)) = (self.processes.get_mut(&request.pid), &request.pool) {
+            followed.pool = Some(pool.clone());
+        }
+    }
+
+    /// A process runs something else now; if that is PHP, it is followed.
+    pub fn exec(&mut self, pid: u32) -> Option<Mapped> {
+        if let Some(family) = &mut self.family {
+            family.look(pid);
+        }
+        self.end(pid);
+        self.look(pid)
+    }
+
+    /// A process ended, or runs something else now.
+    pub fn end(&mut self, pid: u32) {
+        self.hosts.remove(&pid);
+        if let Some(followed) = self.processes.remove(&pid)
+            && self.ended.len() < PROCESSES
+        {
+            self.ended.push((pid, followed));
+        }
+    }
+
+    /// The processes that live, and those that ended since the last call, in order of pid.
+    pub fn take(&mut self) -> Vec<PhpProcess> {
+        let ended = std::mem::take(&mut self.ended);
+        let alive = self.processes.iter().map(|(&pid, followed)| (pid, followed, true));
+        let mut processes: Vec<_> = alive
+            .chain(ended.iter().map(|(pid, followed)| (*pid, followed, false)))
+            .filter(|(pid, ..)| self.counts(*pid))
+            .map(|(pid, followed, alive)| PhpProcess {
+                pid,
+                target: followed.image,
+                sapi: self.discovery.images[followed.image].sapi,
+                pool: followed.pool.clone(),
+                script: followed.script.clone(),
+                alive,
+            })
+            .collect();
+        processes.sort_unstable_by_key(|process| process.pid);
+        processes
+    }
+
+    /// The masters that live, each with its image, in order of pid. Each is read when it is new and shortly after, not
+    /// at every tick: what it was started with does not change.
+    pub fn masters(&mut self) -> Vec<(usize, Master)> {
+        let is_master = |followed: &Followed| {
+            let parent = self.processes.get(&followed.parent);
+            followed.bias.is_some()
+                && parent.is_none_or(|parent| (parent.image, parent.bias) != (followed.image, followed.bias))
+        };
+        let mut pids: Vec<u32> = self
+            .processes
+            .iter()
+            .filter(|(pid, followed)| self.counts(**pid) && is_master(followed))
+            .map(|(&pid, _)| pid)
+            .collect();
+        pids.sort_unstable();
+        let mut found = Vec::with_capacity(pids.len());
+        for pid in pids {
+            let Some(followed) = self.processes.get_mut(&pid) else { continue };
+            if followed.readings > 0 {
+                let image = &self.discovery.images[followed.image];
+                let (master, starting) = masters::read(pid, image, followed.script.as_deref());
+                followed.readings = (followed.readings - 1).min(if starting { u8::MAX } else { READINGS });
+                followed.master = Some(master);
+            }
+            found.extend(followed.master.clone().map(|master| (followed.image, master)));
+        }
+        found
+    }
+
+    /// The processes whose calls can be traced: those whose master was started for it, and that run PHP themselves.
+    pub fn candidates(&self, pool: Option<&str>) -> Vec<Candidate> {
+        let mut candidates = Vec::new();
+        for (&pid, followed) in &self.processes {
+            let sapi = self.discovery.images[followed.image].sapi;
+            let starts_others = followed.master.is_some() && matches!(sapi, Sapi::Fpm | Sapi::Apache);
+            if !starts_others && self.is_traceable(followed) && (pool.is_none() || followed.pool.as_deref() == pool) {
+                candidates.push(Candidate { pid, image: followed.image, active_ns: 0 });
+            }
+        }
+        candidates
+    }
+
+    /// Whether the master that a process came from was started with live function probes.
+    fn is_traceable(&self, followed: &Followed) -> bool {
+        let mut followed = followed;
+        // A master forks its workers itself; PHP that forks does so a few times at most.
+        for _ in 0..4 {
+            if let Some(master) = &followed.master {
+                return master.dtrace == Some(true);
+            }
+            match self.processes.get(&followed.parent) {
+                Some(parent) => followed = parent,
+                None => return false,
+            }
+        }
+        false
+    }
+
+    fn add(&mut self, pid: u32, image: usize, parent: u32, bias: Option<u64>) {
+        if self.processes.len() >= PROCESSES {
+            return;
+        }
+        let sapi = self.discovery.images[image].sapi;
+        let script = (sapi == Sapi::Cli).then(|| discover::script(pid)).flatten().map(Arc::from);
+        let followed = Followed { image, parent, bias, master: None, readings: STARTING, pool: None, script };
+        self.processes.insert(pid, followed);
+    }
+}

@@ -1,0 +1,10 @@
+//! Which processes run PHP, what they run, and what their servers were started with.
+
+pub(crate) mod advice;
+pub(crate) mod discover;
+pub(crate) mod family;
+pub(crate) mod following;
+pub(crate) mod installed;
+pub(crate) mod maps;
+pub(crate) mod masters;
+pub(crate) mod runtime;

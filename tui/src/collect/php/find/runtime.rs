@@ -1,0 +1,157 @@
+//! What a running PHP shows of its settings without being asked: whether its function probes are live, whether opcache
+//! shares compiled code, whether the JIT has room for machine code.
+//!
+//! The process is not trusted: of its memory 9 bytes are read, of its files a bounded part.
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    os::unix::fs::FileExt as _,
+};
+
+use super::maps;
+use crate::collect::php::image::Image;
+
+/// The variable that makes PHP fire its function, execute and compile probes (`zend_startup` in Zend/zend.c).
+pub const VARIABLE: &str = "USE_ZEND_DTRACE";
+
+/// Bytes of an environment that are looked through.
+const ENVIRONMENT: u64 = 1 << 20;
+/// The least that opcache takes (`opcache.memory_consumption`); php-fpm's scoreboards and Apache's are far smaller.
+const OPCACHE_LEAST: u64 = 8 << 20;
+
+/// What was read of one process.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Runtime {
+    /// `zend_dtrace_enabled`: its function probes fire. `None` where that cannot be said, see `unknown`.
+    pub dtrace: Option<bool>,
+    /// Why `dtrace` is not known; empty where it is.
+    pub unknown: String,
+    /// The engine has not come far enough to tell; ask again.
+    pub starting: bool,
+    /// [`VARIABLE`] is in the environment that the process was started with; `None` where that cannot be read or was
+    /// overwritten by the title, as php-fpm does.
+    pub variable: Option<bool>,
+    /// opcache has memory to share compiled code in; `None` when the mappings cannot be read.
+    pub opcache: Option<bool>,
+    /// opcache has a part of it for machine code; `None` as for `opcache`.
+    pub jit: Option<bool>,
+}
+
+impl Runtime {
+    /// Reads what `pid` shows now, which runs `image` from the file with this inode.
+    pub fn read(pid: u32, image: &Image, inode: u64) -> Self {
+        let mut runtime = Self { variable: environment(pid), ..Self::default() };
+        let mappings = maps::of(pid);
+        // Never a bias from before: Apache loads its modules twice, and each time to another address.
+        let bias = mappings.as_ref().ok().and_then(|mappings| {
+            let mapping = mappings.iter().find(|mapping| mapping.inode == inode)?;
+            image.bias(mapping.start, mapping.offset)
+        });
+        match dtrace(pid, image, bias) {
+            Ok(Dtrace::Known(enabled)) => runtime.dtrace = Some(enabled),
+            Ok(Dtrace::Starting) => {
+                runtime.starting = true;
+                "PHP has only just been started".clone_into(&mut runtime.unknown);
+            }
+            Ok(Dtrace::NotBuilt) => "the build has no zend_dtrace_enabled".clone_into(&mut runtime.unknown),
+            Err(error) => runtime.unknown = format!("zend_dtrace_enabled cannot be read: {error}"),
+        }
+        if let Ok(mappings) = mappings {
+            let shared: Vec<_> = mappings.iter().filter(|mapping| mapping.is_shared_anonymous()).collect();
+            let opcache =
+                shared.iter().any(|mapping| mapping.permissions.starts_with("rw") && mapping.bytes() >= OPCACHE_LEAST);
+            runtime.opcache = Some(opcache);
+            runtime.jit = Some(opcache && shared.iter().any(|mapping| mapping.permissions.contains('x')));
+        }
+        runtime
+    }
+}
+
+fn not_mapped() -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, "it has ended, or has not loaded PHP")
+}
+
+enum Dtrace {
+    Known(bool),
+    Starting,
+    NotBuilt,
+}
+
+fn dtrace(pid: u32, image: &Image, bias: Option<u64>) -> io::Result<Dtrace> {
+    let Some(enabled) = image.dtrace_enabled else { return Ok(Dtrace::NotBuilt) };
+    let bias = bias.ok_or_else(not_mapped)?;
+    let memory = File::open(format!("/proc/{pid}/mem"))?;
+    // The byte is 0 before the engine has looked at its environment, too; right after that it sets this pointer.
+    if let Some(execute_ex) = image.execute_ex {
+        let mut pointer = [0; 8];
+        memory.read_exact_at(&mut pointer, execute_ex.wrapping_add(bias))?;
+        if pointer == [0; 8] {
+            return Ok(Dtrace::Starting);
+        }
+    }
+    let mut byte = [0];
+    memory.read_exact_at(&mut byte, enabled.wrapping_add(bias))?;
+    Ok(Dtrace::Known(byte[0] != 0))
+}
+
+fn environment(pid: u32) -> Option<bool> {
+    let mut bytes = Vec::new();
+    File::open(format!("/proc/{pid}/environ")).ok()?.take(ENVIRONMENT).read_to_end(&mut bytes).ok()?;
+    variable(&bytes)
+}
+
+fn variable(environment: &[u8]) -> Option<bool> {
+    let mut names = environment
+        .split(|&byte| byte == 0)
+        .filter_map(|entry| entry.iter().position(|&byte| byte == b'=').map(|end| &entry[..end]));
+    let first = names.next()?;
+    Some(first == VARIABLE.as_bytes() || names.any(|name| name == VARIABLE.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        os::unix::fs::MetadataExt as _,
+        process::{Command, Stdio},
+    };
+
+    use super::*;
+    use crate::collect::php::image::sites::{Segment, Segments};
+
+    #[test]
+    fn the_variable_is_found_by_its_whole_name_and_an_overwritten_environment_is_unknown() {
+        assert_eq!(variable(b"HOME=/\0USE_ZEND_DTRACE=1\0"), Some(true));
+        assert_eq!(variable(b"NOT_USE_ZEND_DTRACE=1\0X=USE_ZEND_DTRACE=\0"), Some(false));
+        for overwritten in [&b""[..], b"\0\0\0", b"r process (/etc/php/8.2/fpm/php-fpm.conf)\0\0"] {
+            assert_eq!(variable(overwritten), None);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_has_a_reason() {
+        let mut child = Command::new("sleep").arg("60").env(VARIABLE, "1").stdout(Stdio::null()).spawn().unwrap();
+        let inode = std::fs::metadata("/usr/bin/sleep").unwrap().ino();
+        // The child may still be a copy of this test, or on its way to be `sleep`: its environment comes last.
+        while !maps::of(child.id()).unwrap().iter().any(|mapping| mapping.inode == inode)
+            || environment(child.id()).is_none()
+        {
+            std::thread::yield_now();
+        }
+        let mut image =
+            Image { segments: Segments::new([Segment { address: 0, offset: 0, size: 1 << 40 }]), ..Image::default() };
+        let built_without = Runtime::read(child.id(), &image, inode);
+        assert!(built_without.dtrace.is_none() && built_without.unknown.contains("no zend_dtrace_enabled"));
+        image.dtrace_enabled = Some(1 << 39);
+        let unreadable = Runtime::read(child.id(), &image, inode);
+        let not_loaded = Runtime::read(child.id(), &image, u64::MAX);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(unreadable.dtrace.is_none() && unreadable.unknown.contains("cannot be read"), "{unreadable:?}");
+        assert_eq!((unreadable.variable, unreadable.opcache, unreadable.jit), (Some(true), Some(false), Some(false)));
+        assert!(not_loaded.unknown.contains("not loaded PHP"));
+        let gone = Runtime::read(u32::MAX, &image, inode);
+        assert_eq!((gone.dtrace, gone.variable, gone.opcache, gone.jit), (None, None, None, None));
+        assert!(!gone.unknown.is_empty());
+    }
+}

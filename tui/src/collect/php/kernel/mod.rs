@@ -1,0 +1,319 @@
+//! The loaded BPF programs and their maps: load, attach, read. It knows the maps' layout and leaves their meaning to others.
+
+pub(crate) mod attach;
+mod error;
+pub(crate) mod event;
+mod failures;
+pub(crate) mod kept;
+mod layout;
+mod probes;
+pub(crate) mod ring;
+mod tracing;
+mod verify;
+
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap as BpfHashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf},
+    programs::{
+        PerfEvent, ProgramError, RawTracePoint,
+        perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent},
+    },
+    util::online_cpus,
+};
+use tusktop_shared::{
+    self as shared, Config, Count, CountKey, FunctionName, Process, Request, Stack, UNKNOWN_OFFSET, Wait, call, stat,
+};
+
+use self::{
+    attach::{Attachment, UprobeType},
+    error::permission,
+    layout::kernel_layout,
+    probes::Probes,
+};
+use super::image::{Image, operand::Architecture, sites::ProbeSite};
+use crate::collect::bpf::wire::Wire;
+
+pub use error::KernelError;
+pub use failures::{FailureMaps, Tallies};
+pub use probes::Target;
+pub use tracing::{Subject, Tracing};
+pub use verify::{Verified, verify};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/tusktop.bpf.o"));
+
+/// `BPF_EXIST` (include/uapi/linux/bpf.h): only an entry that is there is replaced.
+const EXISTING: u64 = 2;
+
+/// Size of the map of running requests.
+const REQUESTS: usize = 4096;
+
+type Hash<K, V> = BpfHashMap<MapData, K, Wire<V>>;
+type Counts = PerCpuHashMap<MapData, Wire<CountKey>, Wire<Count>>;
+
+/// The programs and their maps. Everything is detached when it is dropped.
+pub struct Kernel {
+    ebpf: Ebpf,
+    probes: Probes,
+    /// Threads whose calls are traced.
+    pub tracing: Tracing,
+    /// Exceptions, errors and compiled files.
+    pub failures: FailureMaps,
+    /// The programs hold on to it by its descriptor until they are loaded.
+    _config: Array<MapData, Wire<Config>>,
+    /// The kernel's type information says where a thread's state is: without it nobody knows which threads wait.
+    pub knows_waits: bool,
+    active: Array<MapData, u32>,
+    writing: u32,
+    images: Hash<u32, shared::Image>,
+    processes: Hash<u32, Process>,
+    requests: Hash<u64, Request>,
+    waiting: Hash<u64, Wait>,
+    names: Hash<u64, FunctionName>,
+    stacks: Hash<u64, Stack>,
+    counts: [Counts; 2],
+    stats: PerCpuArray<MapData, u64>,
+}
+
+macro_rules! map {
+    ($ebpf:ident, $name:literal) => {
+        $ebpf
+            .take_map($name)
+            .ok_or(KernelError::Missing($name))?
+            .try_into()
+            .map_err(|source| KernelError::Map { name: $name, source })?
+    };
+}
+
+impl Kernel {
+    /// Loads the programs and follows processes; nothing is sampled or probed yet.
+    /// The second value is the ring that events come through.
+    ///
+    /// # Errors
+    /// The kernel refuses, by rights or by features.
+    pub fn load() -> Result<(Self, RingBuf<MapData>), KernelError> {
+        let architecture = Architecture::current().ok_or(KernelError::Architecture)?;
+        let uprobe = UprobeType::read()?;
+        let mut ebpf = Ebpf::load(OBJECT).map_err(permission)?;
+        let mut config: Array<MapData, Wire<Config>> = map!(ebpf, "CONFIG");
+        let layout = kernel_layout(architecture);
+        config.set(0, Wire(layout), 0).map_err(|source| KernelError::Map { name: "CONFIG", source })?;
+        for (name, tracepoint) in [
+            ("fork", "sched_process_fork"),
+            ("exec", "sched_process_exec"),
+            ("exit", "sched_process_exit"),
+            ("switch", "sched_switch"),
+        ] {
+            let program: &mut RawTracePoint = program(&mut ebpf, name)?;
+            program
+                .load()
+                .and_then(|()| program.attach(tracepoint))
+                .map_err(|source| KernelError::Program { name, source })?;
+        }
+        let ring = map!(ebpf, "EVENTS");
+        let kernel = Self {
+            failures: FailureMaps::take(&mut ebpf)?,
+            probes: Probes::new(uprobe, map!(ebpf, "SITES")),
+            tracing: Tracing::new(map!(ebpf, "TRACED"), map!(ebpf, "CALLS"), map!(ebpf, "GENERATION")),
+            _config: config,
+            knows_waits: layout.task_state != UNKNOWN_OFFSET,
+            active: map!(ebpf, "ACTIVE"),
+            writing: 0,
+            images: map!(ebpf, "IMAGES"),
+            processes: map!(ebpf, "PROCESSES"),
+            requests: map!(ebpf, "REQUESTS"),
+            waiting: map!(ebpf, "WAITING"),
+            names: map!(ebpf, "NAMES"),
+            stacks: map!(ebpf, "STACKS"),
+            counts: [map!(ebpf, "COUNTS_0"), map!(ebpf, "COUNTS_1")],
+            stats: map!(ebpf, "STATS"),
+            ebpf,
+        };
+        Ok((kernel, ring))
+    }
+
+    /// Starts the timer of every CPU.
+    ///
+    /// # Errors
+    /// The kernel refuses the program or the timer.
+    pub fn sample(&mut self, hz: u32) -> Result<(), KernelError> {
+        let cpus = online_cpus().map_err(|(path, source)| KernelError::Cpus { path: path.into(), source })?;
+        let name = "sample";
+        let program: &mut PerfEvent = program(&mut self.ebpf, name)?;
+        let refused = |source| KernelError::Program { name, source };
+        program.load().map_err(refused)?;
+        // A period, not a frequency: the kernel adapts the latter and would not keep it exactly.
+        let period = 1_000_000_000 / u64::from(hz.max(1));
+        for cpu in cpus {
+            program
+                .attach(
+                    PerfEventConfig::Software(SoftwareEvent::CpuClock),
+                    PerfEventScope::AllProcessesOneCpu { cpu },
+                    SamplePolicy::Period(period),
+                    false,
+                )
+                .map_err(refused)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the programs the layout of an image.
+    ///
+    /// # Errors
+    /// The map is full.
+    pub fn add_image(&mut self, id: u32, image: &Image, uri_source: u32) -> Result<(), KernelError> {
+        let known = image.offsets.filter(|_| !image.zts);
+        let layout = shared::Image {
+            executor_globals: known.and(image.executor_globals).unwrap_or(0),
+            sapi_globals: known.and(image.sapi_globals).unwrap_or(0),
+            current_execute_data: known.map_or(0, |offsets| offsets.current_execute_data),
+            previous_execute_data: known.map_or(0, |offsets| offsets.previous_execute_data),
+            filename: known.map_or(0, |offsets| offsets.filename),
+            response_code: known.map_or(0, |offsets| offsets.response_code),
+            fastcgi_environment: known.map_or(0, |offsets| offsets.fastcgi_environment),
+            uri_source,
+        };
+        self.images.insert(id, Wire(layout), 0).map_err(|source| KernelError::Map { name: "IMAGES", source })
+    }
+
+    /// Tells the programs that a process runs an image. One that they met before keeps what they noted of it.
+    ///
+    /// # Errors
+    /// The map is full.
+    pub fn add_process(&mut self, pid: u32, image: u32, bias: u64) -> Result<(), KernelError> {
+        let same = |known: &Wire<Process>| (known.0.bias, known.0.image) == (bias, image);
+        if self.processes.get(&pid, 0).is_ok_and(|known| same(&known)) {
+            return Ok(());
+        }
+        self.processes
+            .insert(pid, Wire(Process { bias, image, traced: 0 }), 0)
+            .map_err(|source| KernelError::Map { name: "PROCESSES", source })
+    }
+
+    /// Attaches `program` to sites of an image, each with its kind.
+    ///
+    /// # Errors
+    /// The kernel refuses the program or a site; sites that were attached before stay until they are detached.
+    pub fn attach(
+        &mut self,
+        program: &'static str,
+        target: Target<'_>,
+        sites: &[(u32, &ProbeSite)],
+    ) -> Result<Vec<Attachment>, KernelError> {
+        self.probes.attach(&mut self.ebpf, program, target, sites)
+    }
+
+    /// Attaches the tracing program to sites for one process, or all, each with its cookie (`tusktop_shared::call`).
+    ///
+    /// # Errors
+    /// The kernel refuses the program or a site.
+    pub fn attach_calls(
+        &mut self,
+        target: Target<'_>,
+        sites: &[(u64, &ProbeSite)],
+    ) -> Result<Vec<Attachment>, KernelError> {
+        let (returns, entries): (Vec<_>, Vec<_>) =
+            sites.iter().partition(|(cookie, _)| cookie & 0xff == u64::from(call::RETURN));
+        // The returns first: an entry that is seen has its return seen.
+        let mut attached = Vec::with_capacity(sites.len());
+        for (program, sites) in [("call_return", returns), ("call_entry", entries)] {
+            if !sites.is_empty() {
+                attached.extend(self.probes.attach_numbered(&mut self.ebpf, program, target, &sites)?);
+            }
+        }
+        Ok(attached)
+    }
+
+    /// Says in which slot the calls of a process are traced; `None` when they no longer are.
+    pub fn set_traced(&mut self, pid: u32, slot: Option<u32>) {
+        if let Ok(Wire(process)) = self.processes.get(&pid, 0) {
+            let traced = slot.map_or(0, |slot| slot + 1);
+            // A process that ended meanwhile has no entry any more, and needs none.
+            let _ = self.processes.insert(pid, Wire(Process { traced, ..process }), EXISTING);
+        }
+    }
+
+    /// Lets the programs write into the other map of counts; [`Self::take_counts`] then empties the one they left.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn turn_counts(&mut self) -> Result<(), KernelError> {
+        self.writing ^= 1;
+        self.active.set(0, self.writing, 0).map_err(|source| KernelError::Map { name: "ACTIVE", source })
+    }
+
+    /// Takes all samples and waits that the programs wrote before the last turn.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn take_counts(&mut self) -> Result<Vec<(CountKey, Count)>, KernelError> {
+        let failed = |source| KernelError::Map { name: "COUNTS", source };
+        let counts = &mut self.counts[(self.writing ^ 1) as usize];
+        let keys: Vec<_> = counts.keys().collect::<Result<_, _>>().map_err(failed)?;
+        let mut taken = Vec::with_capacity(keys.len());
+        for key in keys {
+            let mut sum = Count::default();
+            for Wire(count) in counts.get(&key, 0).map_err(failed)?.iter() {
+                sum.samples += count.samples;
+                sum.waits += count.waits;
+                sum.wait_ns += count.wait_ns;
+            }
+            taken.push((key.0, sum));
+            counts.remove(&key).map_err(failed)?;
+        }
+        Ok(taken)
+    }
+
+    /// A stack by its key.
+    pub fn stack(&self, key: u64) -> Option<Box<Stack>> {
+        self.stacks.get(&key, 0).ok().map(|stack| Box::new(stack.0))
+    }
+
+    /// A name by its key.
+    pub fn name(&self, key: u64) -> Option<Box<FunctionName>> {
+        self.names.get(&key, 0).ok().map(|name| Box::new(name.0))
+    }
+
+    /// Empties the maps of stacks and names; the programs fill them again with what they meet.
+    pub fn forget_names(&mut self) {
+        self.tracing.forget_names();
+        let stacks: Vec<_> = self.stacks.keys().flatten().collect();
+        for key in stacks {
+            let _ = self.stacks.remove(&key);
+        }
+        let names: Vec<_> = self.names.keys().flatten().collect();
+        for key in names {
+            let _ = self.names.remove(&key);
+        }
+    }
+
+    /// Requests that run now.
+    pub fn requests(&self) -> impl Iterator<Item = Request> {
+        // An entry that goes away makes the kernel begin anew; the bound ends that on a busy server.
+        self.requests.iter().take(2 * REQUESTS).flatten().map(|(_, request)| request.0)
+    }
+
+    /// Threads that are blocked now, by pid << 32 | tid.
+    pub fn waiting(&self) -> impl Iterator<Item = (u64, Wait)> {
+        self.waiting.iter().take(2 * REQUESTS).flatten().map(|(key, wait)| (key, wait.0))
+    }
+
+    /// One counter, of all CPUs.
+    pub fn stat(&self, counter: u32) -> u64 {
+        self.stats.get(&counter, 0).map_or(0, |values| values.iter().sum())
+    }
+
+    /// The counters of all CPUs, by the indexes of `tusktop_shared::stat`.
+    pub fn stats(&self) -> [u64; stat::COUNT as usize] {
+        std::array::from_fn(|i| self.stat(i as u32))
+    }
+}
+
+fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, KernelError>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+{
+    ebpf.program_mut(name)
+        .ok_or(KernelError::Missing(name))?
+        .try_into()
+        .map_err(|source| KernelError::Program { name, source })
+}

@@ -1,0 +1,381 @@
+//! The exact tier: prices tracing, then traces a part of the workers a part of the time, so that the budget is kept.
+//!
+//! Probes are attached to single processes, so that all others run without a trap, and only while there is budget left: most of
+//! what a hit costs is the trap itself, which no program can avoid. What is read out is the sums' matter.
+
+mod budget;
+mod counting;
+mod orders;
+mod part;
+mod price;
+mod sites;
+mod slot;
+mod status;
+mod sums;
+mod workers;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rustix::time::{ClockId, clock_gettime};
+use tusktop_shared::{TRACED_THREADS, stat};
+
+use self::{budget::Budget, counting::Missed, part::Part, price::Price, slot::Slot, sums::Sums, workers::Workers};
+pub use self::{
+    orders::{ExactRequest, Order},
+    sums::CallSums,
+    workers::Candidate,
+};
+use crate::collect::php::{
+    collector::monotonic,
+    find::discover::Found,
+    kernel::{Kernel, KernelError},
+};
+
+/// Why nothing is traced where nothing can be.
+const NOBODY: &str = "no process that could be traced runs here";
+/// Longest time that a worker is traced while others wait for their turn.
+const TURN: Duration = Duration::from_secs(1);
+/// Shortest and longest time between two looks at what was spent.
+const LOOK: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Idle,
+    Counting { workers: u32, until: Instant, then_trace: bool },
+    Priced,
+    Tracing { since: Instant },
+    Ended,
+    Unavailable,
+}
+
+/// The state of exact tracing.
+#[derive(Debug)]
+pub struct Exact {
+    request: Option<ExactRequest>,
+    state: State,
+    reason: String,
+    workers: Workers,
+    slots: Vec<Option<Slot>>,
+    budget: Budget,
+    price: Option<Price>,
+    /// What one hit costs without its program.
+    hit: Option<Duration>,
+    sums: Sums,
+    part: Part,
+    /// When time was last counted, and calls by then.
+    looked: Instant,
+    seen_calls: u64,
+    calls: u64,
+    /// What was spent when it was last told.
+    told_s: f64,
+    missed: Missed,
+}
+
+impl Exact {
+    /// Nothing is traced.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            request: None,
+            state: State::Idle,
+            reason: String::new(),
+            workers: Workers::default(),
+            slots: (0..TRACED_THREADS).map(|_| None).collect(),
+            budget: Budget::new(0.0, 0),
+            price: None,
+            hit: None,
+            sums: Sums::default(),
+            part: Part::default(),
+            looked: now,
+            seen_calls: 0,
+            calls: 0,
+            told_s: 0.0,
+            missed: Missed::default(),
+        }
+    }
+
+    /// Follows an order.
+    pub fn order(&mut self, order: Order, kernel: &mut Kernel, images: &[Found], candidates: Vec<Candidate>) {
+        let now = Instant::now();
+        self.detach_all(kernel);
+        match order {
+            Order::Stop => {
+                if self.state != State::Idle {
+                    self.end("it was stopped".to_owned());
+                }
+            }
+            Order::Price(request) => self.begin(request, false, kernel, images, candidates, now),
+            Order::Start(request) => self.begin(request, true, kernel, images, candidates, now),
+        }
+    }
+
+    fn begin(
+        &mut self,
+        request: ExactRequest,
+        trace: bool,
+        kernel: &mut Kernel,
+        images: &[Found],
+        candidates: Vec<Candidate>,
+        now: Instant,
+    ) {
+        let same = self.request.as_ref().is_some_and(|old| (old.kind, &old.pool) == (request.kind, &request.pool));
+        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        self.budget = Budget::new(request.budget, cpus);
+        self.reason = String::new();
+        (self.calls, self.missed, self.looked) = (0, Missed::default(), now);
+        self.part.begin(monotonic());
+        self.seen_calls = kernel.stat(stat::CALLS);
+        if !same {
+            self.price = None;
+        }
+        let pid = request.pid;
+        self.request = Some(request);
+        self.workers = Workers::new(candidates);
+        if let Err(error) = self.measure_hit(kernel) {
+            self.refuse(error.to_string());
+        } else if let Some(pid) = pid {
+            self.state = State::Tracing { since: now };
+            // One that does not run PHP yet will run the first image, which was named for it.
+            let candidate = self.workers.of(pid).unwrap_or(Candidate { pid, image: 0, active_ns: 0 });
+            self.attach(kernel, images, candidate, now);
+        } else if self.workers.is_empty() {
+            self.refuse(NOBODY.to_owned());
+        } else if trace && self.price.is_some() {
+            self.state = State::Tracing { since: now };
+            self.workers.start();
+        } else {
+            self.state = State::Counting { workers: 0, until: now, then_trace: trace };
+            self.workers.start();
+        }
+    }
+
+    fn measure_hit(&mut self, kernel: &mut Kernel) -> Result<(), KernelError> {
+        if self.hit.is_none() {
+            self.hit = Some(price::hit(kernel)?);
+        }
+        Ok(())
+    }
+
+    /// A request has ended.
+    pub fn request(&mut self, pid: u32, started_ns: u64) {
+        if matches!(self.state, State::Tracing { .. }) && self.workers.contains(pid) {
+            self.part.request(pid, started_ns);
+        }
+    }
+
+    /// The pool that it is limited to.
+    pub fn pool(&self) -> Option<Arc<str>> {
+        self.request.as_ref()?.pool.clone()
+    }
+
+    /// When [`Self::step`] is due; `None` while there is nothing to do.
+    pub fn due(&self) -> Option<Instant> {
+        match self.state {
+            State::Idle | State::Priced | State::Ended | State::Unavailable => None,
+            State::Counting { until, .. } => Some(until),
+            State::Tracing { .. } if self.attached() == 0 => Some(self.looked + self.budget.filled_in().max(LOOK.0)),
+            State::Tracing { .. } => {
+                let load = self.price.map_or(0.0, |price| price.share()) * self.attached() as f64;
+                let lasts = self.budget.lasts(load).unwrap_or(LOOK.1);
+                Some(self.looked + lasts.clamp(LOOK.0, LOOK.1))
+            }
+        }
+    }
+
+    /// Does what is due: ends a slice, begins the next, or goes on counting.
+    pub fn step(&mut self, kernel: &mut Kernel, images: &[Found], candidates: impl FnOnce() -> Vec<Candidate>) {
+        let now = Instant::now();
+        match self.state {
+            State::Idle | State::Priced | State::Ended | State::Unavailable => {}
+            State::Counting { workers, then_trace, .. } => {
+                // They may come and go faster than they are counted.
+                self.workers.renew(candidates());
+                self.count(kernel, images, workers, then_trace, now);
+            }
+            State::Tracing { since } => self.trace(kernel, images, candidates, since, now),
+        }
+    }
+
+    fn trace(
+        &mut self,
+        kernel: &mut Kernel,
+        images: &[Found],
+        candidates: impl FnOnce() -> Vec<Candidate>,
+        since: Instant,
+        now: Instant,
+    ) {
+        self.account(kernel, now);
+        let Some(request) = &self.request else { return };
+        if now - since >= request.limit {
+            let reason = format!("its limit of {} s is reached", request.limit.as_secs());
+            self.detach_all(kernel);
+            self.end(reason);
+            return;
+        }
+        if request.pid.is_some() {
+            return;
+        }
+        if self.budget.is_spent() {
+            self.detach_all(kernel);
+            return;
+        }
+        // Others have their turn, too.
+        let waiting = self.workers.len() > self.attached();
+        let over = |slot: &Slot| waiting && now - slot.since >= TURN;
+        for number in 0..self.slots.len() {
+            if self.slots[number].as_ref().is_some_and(over) {
+                self.detach(kernel, number);
+            }
+        }
+        if self.attached() == 0 && !self.budget.is_full() {
+            return;
+        }
+        let share = self.price.map_or(1.0, |price| price.share());
+        let most = self.budget.affords(share).clamp(1, TRACED_THREADS);
+        if self.attached() < most {
+            let candidates = candidates();
+            self.part.retain(&candidates.iter().map(|candidate| candidate.pid).collect());
+            self.workers.renew(candidates);
+        }
+        while self.attached() < most {
+            let attached: Vec<u32> = self.pids();
+            let Some(candidate) = self.workers.next(&attached) else { return };
+            if !self.attach(kernel, images, candidate, now) {
+                return;
+            }
+        }
+    }
+
+    /// Takes in what was traced since the last look, and pays for it.
+    fn account(&mut self, kernel: &Kernel, now: Instant) {
+        self.budget.earn(now - self.looked);
+        self.looked = now;
+        self.pay_calls(kernel);
+    }
+
+    /// Counts the calls since the last time, and pays for them.
+    fn pay_calls(&mut self, kernel: &Kernel) {
+        let calls = kernel.stat(stat::CALLS);
+        let new = calls.saturating_sub(self.seen_calls);
+        self.seen_calls = calls;
+        self.calls += new;
+        self.budget.pay(new as f64 * self.call_s(kernel));
+    }
+
+    /// A process has ended: its slot is free for another one.
+    pub fn process_ended(&mut self, pid: u32, kernel: &mut Kernel) {
+        let its = |slot: &Option<Slot>| slot.as_ref().is_some_and(|slot| slot.candidate.pid == pid);
+        let Some(number) = self.slots.iter().position(its) else { return };
+        if let State::Tracing { .. } = self.state {
+            self.detach(kernel, number);
+            if self.request.as_ref().is_some_and(|request| request.pid == Some(pid)) {
+                self.end(format!("process {pid} has ended"));
+            }
+        }
+    }
+
+    /// What tracing one call costs: two hits and the time in their programs.
+    fn call_s(&self, kernel: &Kernel) -> f64 {
+        let runs = kernel.stat(stat::CALL_RUNS);
+        // Until some were timed; what is measured replaces it at once.
+        const GUESS_NS: f64 = 150.0;
+        let program = if runs == 0 { GUESS_NS } else { kernel.stat(stat::CALL_NS) as f64 / runs as f64 };
+        2.0 * (self.hit.unwrap_or_default().as_secs_f64() + program / 1e9)
+    }
+
+    /// Traces one more process; `false` when that is not possible.
+    fn attach(&mut self, kernel: &mut Kernel, images: &[Found], candidate: Candidate, now: Instant) -> bool {
+        let Some(number) = self.slots.iter().position(Option::is_none) else { return false };
+        self.attach_to_slot(kernel, images, number, candidate, now, None);
+        self.slots[number].is_some()
+    }
+
+    fn attach_to_slot(
+        &mut self,
+        kernel: &mut Kernel,
+        images: &[Found],
+        number: usize,
+        candidate: Candidate,
+        now: Instant,
+        only: Option<u32>,
+    ) {
+        let (Some(found), Some(request)) = (images.get(candidate.image), &self.request) else { return };
+        let began = thread_time();
+        match Slot::attach(kernel, found, request.kind, number as u32, candidate, now, only) {
+            Ok(slot) => {
+                if only.is_none() {
+                    self.part.open(slot.candidate.pid, monotonic());
+                }
+                self.slots[number] = Some(slot);
+            }
+            // It has ended meanwhile.
+            Err(KernelError::Attach(error)) if error.is_gone() => self.missed.ended += 1,
+            Err(error) => {
+                self.detach_all(kernel);
+                self.refuse(error.to_string());
+            }
+        }
+        self.budget.pay(seconds_since(began));
+    }
+
+    fn detach_all(&mut self, kernel: &mut Kernel) {
+        for number in 0..self.slots.len() {
+            self.detach(kernel, number);
+        }
+    }
+
+    fn detach(&mut self, kernel: &mut Kernel, number: usize) {
+        let Some(slot) = self.slots[number].take() else { return };
+        let began = thread_time();
+        self.part.close(slot.candidate.pid, monotonic());
+        let used_ns = self.workers.cpu_time(slot.candidate.pid).saturating_sub(slot.candidate.active_ns);
+        slot.detach(kernel, number as u32, &mut self.sums);
+        if let State::Tracing { .. } = self.state {
+            self.pay_calls(kernel);
+        }
+        self.workers.traced(used_ns);
+        self.budget.pay(seconds_since(began));
+    }
+
+    /// What was found since the last call, by key of function.
+    pub fn take(&mut self, kernel: &mut Kernel) -> Vec<(u64, CallSums)> {
+        if self.attached() > 0 && matches!(self.state, State::Tracing { .. }) {
+            self.sums.read(kernel.tracing.sums());
+        }
+        self.sums.take().into_iter().collect()
+    }
+
+    /// Calls for which there was no room, since the last call.
+    pub fn lost(&mut self) -> u64 {
+        std::mem::take(&mut self.sums.lost)
+    }
+
+    fn end(&mut self, reason: String) {
+        self.state = State::Ended;
+        self.reason = reason;
+    }
+
+    fn refuse(&mut self, reason: String) {
+        self.state = State::Unavailable;
+        self.reason = reason;
+    }
+
+    fn attached(&self) -> usize {
+        self.slots.iter().flatten().count()
+    }
+
+    fn pids(&self) -> Vec<u32> {
+        self.slots.iter().flatten().map(|slot| slot.candidate.pid).collect()
+    }
+}
+
+fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+}
+
+fn seconds_since(began: Duration) -> f64 {
+    thread_time().saturating_sub(began).as_secs_f64()
+}

@@ -1,0 +1,78 @@
+//! One traced process: its probes are attached and its place in the programs' maps prepared, and both taken away again.
+
+use std::time::Instant;
+
+use tusktop_shared::call;
+
+use super::{
+    sites,
+    sums::Sums,
+    workers::{self, Candidate},
+};
+use crate::{
+    collect::php::{
+        collector::monotonic,
+        find::discover::Found,
+        image::operand::Architecture,
+        kernel::{Kernel, KernelError, Subject, Target, attach::Attachment},
+    },
+    model::ExactKind,
+};
+
+/// A process whose calls are traced or counted.
+#[derive(Debug)]
+pub struct Slot {
+    /// The process, with its CPU time when it was attached.
+    pub candidate: Candidate,
+    /// Since when.
+    pub since: Instant,
+    attachments: Vec<Attachment>,
+}
+
+impl Slot {
+    /// Attaches the probes of a kind; of the entries alone, and for another purpose, when `only` says so.
+    ///
+    /// # Errors
+    /// The image has no such probes, or the kernel refuses.
+    pub fn attach(
+        kernel: &mut Kernel,
+        found: &Found,
+        kind: ExactKind,
+        number: u32,
+        mut candidate: Candidate,
+        now: Instant,
+        only: Option<u32>,
+    ) -> Result<Self, KernelError> {
+        let architecture = Architecture::current().ok_or(KernelError::Architecture)?;
+        let sites = sites::of(&found.image.sites, kind).map_err(KernelError::Sites)?;
+        let entry = sites.iter().find(|(kind, _)| matches!(*kind, call::FUNCTION | call::COMPILE));
+        let arguments = entry.map(|(_, site)| &site.arguments);
+        let remembers = found.image.offsets.is_some_and(|offsets| offsets.tells_traits);
+        kernel.tracing.prepare(number, Subject { pid: candidate.pid, architecture, arguments, remembers })?;
+        let wanted = sites.iter().filter(|(kind, _)| only.is_none() || *kind != call::RETURN);
+        let sites: Vec<_> = wanted.map(|(kind, site)| (u64::from(only.unwrap_or(*kind) | number << 8), site)).collect();
+        let path = found.handle();
+        let target = Target { image: candidate.image as u32, path: &path, pid: Some(candidate.pid) };
+        let attachments = kernel.attach_calls(target, &sites)?;
+        candidate.active_ns = workers::cpu_time(candidate.pid);
+        Ok(Self { candidate, since: now, attachments })
+    }
+
+    /// CPU time that the process has used since it is traced, in nanoseconds.
+    pub fn cpu_ns(&self) -> u64 {
+        workers::cpu_time(self.candidate.pid).saturating_sub(self.candidate.active_ns)
+    }
+
+    /// Detaches the probes and hands over what is left in the maps.
+    pub fn detach(self, kernel: &mut Kernel, number: u32, sums: &mut Sums) {
+        let Self { candidate, attachments, .. } = self;
+        drop(attachments);
+        kernel.set_traced(candidate.pid, None);
+        sums.read(kernel.tracing.sums());
+        if let Some(traced) = kernel.tracing.traced(number) {
+            sums.cut(&traced, monotonic());
+        }
+        kernel.tracing.forget(number);
+        sums.forget(number);
+    }
+}

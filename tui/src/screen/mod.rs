@@ -1,0 +1,5 @@
+//! The live screen on a terminal: the loop over keys and snapshots, raw mode, signals that the user sends.
+
+pub mod send_signal;
+pub mod terminal;
+pub mod tty;

@@ -1,0 +1,357 @@
+//! The live spine: at each tick both collectors are asked, their answers become one snapshot, which goes to all who listen.
+//! It owns the pace and the deadlines; what the answers mean is `aggregate`'s work.
+
+mod conversation;
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use tokio::{
+    sync::{broadcast, mpsc, oneshot},
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior, timeout, timeout_at},
+};
+
+use self::conversation::Conversation;
+use crate::{
+    aggregate::Aggregate,
+    collect::{
+        Sample, Tick, php,
+        proc::{self, ProcError, ProcessSample},
+    },
+    model::{Level, Notice, Snapshot},
+    rules::Rules,
+    system::rights,
+};
+
+/// Snapshots that a listener may be behind before it loses the oldest.
+const BACKLOG: usize = 4;
+/// Time between the first two snapshots, so that rates appear quickly; also the shortest time that PHP is waited for.
+const SOON: Duration = Duration::from_millis(250);
+/// Longest time that a live snapshot waits for PHP, however long the interval is.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a single snapshot waits for the PHP collector to find and attach.
+const ATTACH_LIMIT: Duration = Duration::from_secs(15);
+/// How long the end waits for the collectors to detach.
+const DETACH_LIMIT: Duration = Duration::from_secs(5);
+
+/// What is collected, and how often.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Time between snapshots.
+    pub interval: Duration,
+    /// What the PHP collector is asked for; `None` leaves it out.
+    pub php: Option<php::Options>,
+    /// Where processes are read.
+    pub proc: proc::Options,
+    /// What decides the groups of processes.
+    pub rules: Arc<Rules>,
+}
+
+/// Running collectors. Dropping it ends them; [`Session::stop`] also waits until they have detached.
+#[derive(Debug)]
+pub struct Session {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+    /// Takes orders for exact tracing; `None` when PHP is not observed.
+    pub orders: Option<mpsc::Sender<php::Order>>,
+}
+
+impl Session {
+    /// Starts the collectors on the current tokio runtime. The first snapshot comes at once, with neither rates nor PHP.
+    ///
+    /// # Errors
+    /// [`ProcError`] when processes cannot be read at all.
+    pub fn start(options: &Options) -> Result<(Self, broadcast::Receiver<Arc<Snapshot>>), ProcError> {
+        let spine = Spine::new(options)?;
+        let (snapshots, receiver) = broadcast::channel(BACKLOG);
+        let (stop, stopped) = oneshot::channel();
+        let orders = spine.orders.clone();
+        let task = tokio::spawn(live(spine, options.interval, snapshots, stopped));
+        Ok((Self { stop, task, orders }, receiver))
+    }
+
+    /// Ends the collectors and waits until they have detached.
+    pub async fn stop(self) {
+        drop(self.stop);
+        // The task can only fail by a panic, which has been reported by then.
+        let _ = self.task.await;
+    }
+}
+
+/// Collects for `duration` and gives the one snapshot of that time. It counts from the moment PHP is attached.
+///
+/// # Errors
+/// [`ProcError`] when processes cannot be read at all. `Ok(None)` when the sampler has ended.
+pub async fn once(options: &Options, duration: Duration) -> Result<Option<Snapshot>, ProcError> {
+    let during = async |baseline: Instant| tokio::time::sleep_until(baseline + duration).await;
+    Ok(observe(options, during).await?.1)
+}
+
+/// Collects while `during` runs, which begins when PHP is attached and is told when that was. Gives what it returns, and
+/// the one snapshot of that time; `None` when the sampler has ended.
+///
+/// # Errors
+/// [`ProcError`] when processes cannot be read at all; then `during` has not run.
+pub async fn observe<T>(
+    options: &Options,
+    during: impl AsyncFnOnce(Instant) -> T,
+) -> Result<(T, Option<Snapshot>), ProcError> {
+    let mut spine = Spine::new(options)?;
+    spine.attach(ATTACH_LIMIT).await;
+    let baseline = Instant::now();
+    let begun = spine.round(Duration::ZERO).await.is_some();
+    let result = during(baseline).await;
+    let snapshot = if begun { spine.round(ATTACH_LIMIT).await } else { None };
+    spine.end().await;
+    Ok((result, snapshot))
+}
+
+async fn live(
+    mut spine: Spine,
+    interval: Duration,
+    snapshots: broadcast::Sender<Arc<Snapshot>>,
+    mut stopped: oneshot::Receiver<()>,
+) {
+    let mut ticker = tokio::time::interval(interval);
+    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut first = true;
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut stopped => break,
+            _ = ticker.tick() => {}
+        }
+        let patience = if spine.php.is_attached() { interval.clamp(SOON, PATIENCE) } else { Duration::ZERO };
+        let snapshot = tokio::select! {
+            biased;
+            _ = &mut stopped => break,
+            snapshot = spine.round(patience) => snapshot,
+        };
+        let Some(snapshot) = snapshot else { break };
+        // Nobody listens any more: the session is about to be stopped.
+        let _ = snapshots.send(Arc::new(snapshot));
+        if std::mem::take(&mut first) {
+            ticker.reset_after(SOON.min(interval));
+        }
+    }
+    spine.end().await;
+}
+
+/// Both collectors and what becomes of their answers.
+struct Spine {
+    processes: mpsc::Sender<Tick>,
+    php: Conversation,
+    orders: Option<mpsc::Sender<php::Order>>,
+    samples: mpsc::Receiver<Sample>,
+    aggregate: Aggregate,
+}
+
+impl Spine {
+    fn new(options: &Options) -> Result<Self, ProcError> {
+        let (answers, samples) = mpsc::channel(2);
+        let processes = proc::spawn(&options.proc, answers.clone())?;
+        let missing = rights::missing_for_php();
+        let unobserved = match &options.php {
+            None => Some(Notice {
+                level: Level::Info,
+                text: "PHP is not observed: it is switched off".into(),
+                hint: "leave out --no-php and `php = false`".into(),
+            }),
+            Some(_) => rights::notice(&missing),
+        };
+        let php = options.php.clone().filter(|_| missing.is_empty());
+        let handle = php.map(|options| php::spawn(options, answers));
+        let orders = handle.as_ref().map(|handle| handle.orders.clone());
+        Ok(Self {
+            processes,
+            php: Conversation::with(handle.map(|handle| handle.ticks)),
+            orders,
+            samples,
+            aggregate: Aggregate::new(unobserved.into_iter().collect(), Arc::clone(&options.rules)),
+        })
+    }
+
+    /// Waits for the PHP collector's first answer.
+    async fn attach(&mut self, limit: Duration) {
+        self.php.ask(Instant::now());
+        let deadline = Instant::now() + limit;
+        while self.php.is_waiting() {
+            let Ok(Some(sample)) = timeout_at(deadline, self.samples.recv()).await else { return };
+            self.take(sample);
+        }
+    }
+
+    /// Asks both collectors and makes a snapshot when both have answered, or when the processes are there and PHP has
+    /// not answered within `patience`. `None` when the sampler has ended.
+    async fn round(&mut self, patience: Duration) -> Option<Snapshot> {
+        while let Ok(late) = self.samples.try_recv() {
+            self.take(late);
+        }
+        let (asked_at, at) = (Instant::now(), Timestamp::now());
+        self.php.ask(asked_at);
+        self.processes.send(Tick { at: asked_at.into_std() }).await.ok()?;
+        let mut processes = None;
+        while processes.is_none() {
+            let sample = tokio::select! {
+                biased;
+                sample = self.samples.recv() => sample?,
+                () = self.processes.closed() => return None,
+            };
+            processes = self.take(sample);
+        }
+        while self.php.is_waiting() {
+            let Ok(Some(sample)) = timeout_at(asked_at + patience, self.samples.recv()).await else { break };
+            self.take(sample);
+        }
+        Some(self.aggregate.update(at, *processes?, self.php.reading()))
+    }
+
+    /// Keeps an answer of the PHP collector, hands over one of the sampler.
+    fn take(&mut self, sample: Sample) -> Option<Box<ProcessSample>> {
+        match sample {
+            Sample::Processes(sample) => Some(sample),
+            Sample::Php(sample) => {
+                self.php.take(sample);
+                None
+            }
+        }
+    }
+
+    /// Ends the collectors: they stop when nobody can ask them, and then nobody can answer.
+    async fn end(self) {
+        let Self { processes, php, mut samples, .. } = self;
+        drop((processes, php));
+        let _ = timeout(DETACH_LIMIT, async { while samples.recv().await.is_some() {} }).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(interval: Duration, php: bool) -> Options {
+        Options {
+            interval,
+            php: php.then_some(php::Options { hz: 0, ..php::Options::default() }),
+            proc: proc::Options::default(),
+            rules: Arc::default(),
+        }
+    }
+
+    // The clock is paused: rates over the machine's own ticks need real time, those over the interval do not.
+    #[tokio::test(start_paused = true)]
+    async fn the_first_snapshot_has_no_rates_and_the_second_has() {
+        let (session, mut snapshots) = Session::start(&options(Duration::from_secs(1), false)).unwrap();
+        let first = snapshots.recv().await.unwrap();
+        assert!(first.system.cpu_ratio.is_none() && first.cost.cpu_ratio.is_none() && !first.processes.is_empty());
+        let second = snapshots.recv().await.unwrap();
+        assert!(second.cost.cpu_ratio.is_some() && second.processes.iter().any(|process| process.cpu_ratio.is_some()));
+        let third = snapshots.recv().await.unwrap();
+        assert_eq!((first.interval_ms, second.interval_ms, third.interval_ms), (0, 250, 1000));
+        session.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_stopped_session_sends_no_more() {
+        let (session, mut snapshots) = Session::start(&options(Duration::from_millis(100), false)).unwrap();
+        snapshots.recv().await.unwrap();
+        session.stop().await;
+        while snapshots.try_recv().is_ok() {}
+        assert!(matches!(snapshots.recv().await, Err(broadcast::error::RecvError::Closed)));
+    }
+
+    #[tokio::test]
+    async fn a_dropped_session_ends() {
+        let (session, mut snapshots) = Session::start(&options(Duration::from_millis(100), false)).unwrap();
+        drop(session);
+        let end = async {
+            loop {
+                match snapshots.recv().await {
+                    Err(broadcast::error::RecvError::Closed) => return,
+                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+                }
+            }
+        };
+        timeout(DETACH_LIMIT, end).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_single_snapshot_covers_its_duration() {
+        let snapshot =
+            once(&options(Duration::from_secs(1), false), Duration::from_millis(300)).await.unwrap().unwrap();
+        assert_eq!(snapshot.interval_ms, 300);
+        assert!(snapshot.cost.cpu_ratio.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_missing_proc_root_is_an_error() {
+        let proc = proc::Options { root: "/nonexistent".into(), ..proc::Options::default() };
+        assert!(Session::start(&Options { proc, ..options(Duration::from_secs(1), false) }).is_err());
+    }
+
+    /// A spine whose PHP collector is played by the test.
+    fn played() -> (Spine, mpsc::Receiver<Tick>, mpsc::Sender<Sample>) {
+        let mut spine = Spine::new(&options(Duration::from_secs(1), false)).unwrap();
+        let (answers, samples) = mpsc::channel(2);
+        spine.processes = proc::spawn(&proc::Options::default(), answers.clone()).unwrap();
+        spine.samples = samples;
+        let (ticks, asked) = mpsc::channel(1);
+        spine.php = Conversation::with(Some(ticks));
+        (spine, asked, answers)
+    }
+
+    fn notice(snapshot: &Snapshot, text: &str) -> bool {
+        snapshot.notices.iter().any(|notice| notice.text.contains(text))
+    }
+
+    #[tokio::test]
+    async fn snapshots_do_not_wait_for_php_to_attach() {
+        let (mut spine, mut asked, answers) = played();
+        let snapshot = spine.round(Duration::ZERO).await.unwrap();
+        assert!(notice(&snapshot, "looking for PHP") && !spine.php.is_attached());
+        asked.recv().await.unwrap();
+        spine.round(Duration::ZERO).await.unwrap();
+        assert!(asked.try_recv().is_err(), "it is not asked twice");
+        answers.send(Sample::Php(Box::default())).await.unwrap();
+        let snapshot = spine.round(Duration::ZERO).await.unwrap();
+        assert!(!notice(&snapshot, "looking for PHP") && spine.php.is_attached());
+    }
+
+    #[tokio::test]
+    async fn a_late_answer_is_used_in_the_next_snapshot_and_nothing_is_lost() {
+        let (mut spine, mut asked, answers) = played();
+        spine.php.ask(Instant::now());
+        asked.recv().await.unwrap();
+        answers.send(Sample::Php(Box::default())).await.unwrap();
+        spine.round(Duration::ZERO).await.unwrap();
+        let snapshot = spine.round(Duration::from_millis(1)).await.unwrap();
+        assert!(notice(&snapshot, "not read in time"));
+        asked.recv().await.unwrap();
+        answers.send(Sample::Php(Box::default())).await.unwrap();
+        let snapshot = spine.round(Duration::from_millis(1)).await.unwrap();
+        assert!(!notice(&snapshot, "not read in time"));
+        assert!(asked.try_recv().is_err(), "an answer waited, so none was asked for");
+        spine.round(Duration::from_millis(1)).await.unwrap();
+        asked.recv().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_collector_that_stops_is_said_and_the_rest_goes_on() {
+        let (mut spine, asked, _answers) = played();
+        drop(asked);
+        for _ in 0..2 {
+            let snapshot = spine.round(Duration::from_secs(60)).await.unwrap();
+            assert!(notice(&snapshot, "the PHP collector has stopped") && !snapshot.processes.is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn without_the_sampler_there_is_no_snapshot() {
+        let (mut spine, _asked, _answers) = played();
+        let (closed, receiver) = mpsc::channel(1);
+        drop(receiver);
+        spine.processes = closed;
+        assert!(spine.round(Duration::ZERO).await.is_none());
+    }
+}

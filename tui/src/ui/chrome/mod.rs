@@ -1,0 +1,4 @@
+//! The lines around the panes: header and footer.
+
+pub(crate) mod footer;
+pub(crate) mod header;

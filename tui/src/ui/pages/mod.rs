@@ -1,0 +1,160 @@
+//! Everything about one process, function, problem or request, in the place of the pane it was entered from.
+
+pub(crate) mod facts;
+pub(crate) mod memory_kinds;
+pub(crate) mod problem;
+pub(crate) mod process;
+
+use jiff::Timestamp;
+use ratatui::{buffer::Buffer, layout::Rect};
+
+use self::facts::{Line, Page, fact, heading};
+use super::{
+    Screen, paint,
+    panes::{hot, requests},
+};
+use crate::{
+    analysis::profile,
+    model::{Php, Request},
+    view::{Detail, FunctionKey, Pane, Scene},
+    words::units,
+};
+
+/// Draws the detail of a pane.
+pub fn draw(buffer: &mut Buffer, rect: Rect, pane: Pane, screen: &Screen, scene: &mut Scene) {
+    let palette = screen.palette;
+    let focused = screen.view.focus.0 == pane;
+    let Some((detail, scroll)) = &screen.view.pane(pane).detail else { return };
+    let (title, parts) = match detail {
+        Detail::Process { key, .. } => (process::title(screen, *key), process::parts(screen, *key, rect.width, scene)),
+        Detail::Function(key) => (format!("function {}", function_name(key)), vec![function(screen, key)]),
+        Detail::Problem(key) => {
+            let facts = problem::facts(screen, key).into_iter();
+            (format!("problem {}", key.name), vec![facts.map(|(label, value)| fact(label, value)).collect()])
+        }
+        Detail::Request { pid, started_at } => (format!("request of {pid}"), vec![request(screen, *pid, *started_at)]),
+    };
+    let style = if focused { palette.focus } else { palette.title };
+    let about = match detail {
+        Detail::Function(_) => format!("{}   {}", screen.window_name(), hot::scope_name(&screen.scope())),
+        Detail::Problem(_) => screen.window_name().to_owned(),
+        _ => String::new(),
+    };
+    let titles = [(&*title, style), (&*about, palette.muted), ("esc back", palette.muted)];
+    let area = paint::pane(buffer, rect, &titles, focused, palette);
+    let second = match detail {
+        Detail::Process { .. } if area.width >= process::TWO_COLUMNS => Some(process::SECOND),
+        _ => None,
+    };
+    let page = Page::new(parts, area.width, second);
+    let beyond = page.height().saturating_sub(usize::from(area.height));
+    if focused {
+        (scene.scrollable, scene.page) = (beyond, area.height);
+    }
+    page.draw(buffer, area, (*scroll).min(beyond), screen);
+}
+
+fn request(screen: &Screen, pid: u32, started_at: Timestamp) -> Vec<Line> {
+    let found = screen.php.requests.iter().find(|r| r.pid == pid && r.started_at == started_at);
+    match found {
+        Some(request) => request_facts(screen, request),
+        None => vec![heading("this request is not in the window any more; esc goes back")],
+    }
+}
+
+fn request_facts(screen: &Screen, request: &Request) -> Vec<Line> {
+    let route = screen.php.routes.get(request.route);
+    let (status, _) = requests::status(request, screen);
+    let mut lines = vec![
+        fact("request", format!("{} {}", request.method, request.uri)),
+        fact("status", if request.finished { status } else { "still running".to_owned() }),
+        fact("duration", units::duration_ms(request.duration_ms)),
+        fact("cpu", request.cpu_ms.map_or_else(|| "-".to_owned(), units::duration_ms)),
+        fact("waiting", request.wait_ms.map_or_else(|| "-".to_owned(), units::duration_ms)),
+        fact(
+            "started",
+            screen.snapshot.map_or_else(|| "-".to_owned(), |s| process::started(request.started_at, screen, s)),
+        ),
+        fact("worker", request.pid.to_string()),
+    ];
+    if let Some(route) = route {
+        lines.push(fact("route", requests::route_name(route)));
+        lines.push(fact("script", &*route.script));
+        lines.push(fact("group", &*route.group));
+    }
+    lines
+}
+
+fn function_name(key: &FunctionKey) -> String {
+    if key.class.is_empty() { key.name.to_string() } else { format!("{}::{}", key.class, key.name) }
+}
+
+/// What tracing says of a function.
+fn traced(php: &Php, key: &FunctionKey) -> Vec<Line> {
+    let function = php.functions.iter().find(|function| FunctionKey::of(function) == *key);
+    let Some((function, calls)) = function.and_then(|function| Some((function, function.calls?))) else {
+        return Vec::new();
+    };
+    let time = |ns: Option<u64>| ns.map_or_else(|| "-".to_owned(), units::duration_ns);
+    let mut lines = vec![
+        fact("traced calls", units::count(calls)),
+        fact("traced self", time(function.self_ns)),
+        fact("traced total", time(function.total_ns)),
+    ];
+    let durations = function.durations_log2.as_deref().unwrap_or_default();
+    let most = durations.iter().copied().max().unwrap_or(0).max(1);
+    let first = durations.iter().position(|&calls| calls > 0).unwrap_or(0);
+    for (bucket, &calls) in durations.iter().enumerate().skip(first) {
+        let bar = paint::bar(20, calls as f64 / most as f64, 0.0);
+        let label = format!("from {}", units::duration_ns(1 << bucket));
+        lines.push(fact(&label, format!("{bar} {}", units::count(calls))));
+    }
+    lines
+}
+
+fn function(screen: &Screen, key: &FunctionKey) -> Vec<Line> {
+    let scope = screen.scope();
+    let php = screen.php;
+    let basis = profile::Basis::of(php, screen.view.hot_time);
+    let around = profile::around(php, key, &scope, basis);
+    let all = basis.ns(profile::time(php, &scope)).max(1) as f64;
+    let share = |ns: u64| units::percent_column(ns as f64 / all);
+    let times = |time: profile::Time| {
+        let samples = units::count(time.samples);
+        let wait = units::duration_ns(time.wait_ns);
+        format!("{}   {samples} samples on the CPU, {wait} waiting", share(basis.ns(time)))
+    };
+    let place = match (&*key.file, key.line) {
+        ("", _) => "builtin".to_owned(),
+        (file, 0) => file.to_owned(),
+        (file, line) => format!("{file}:{line}"),
+    };
+    let mut lines = vec![
+        fact("file", place),
+        fact("time", hot::time_name(screen.view.hot_time)),
+        fact("self", times(around.own)),
+        fact("total", times(around.total)),
+    ];
+    lines.extend(traced(php, key));
+    if around.total == profile::Time::default() {
+        lines.push(heading("no sample of it in this time and scope"));
+    }
+    for (title, list) in [("called by", &around.callers), ("calls", &around.callees)] {
+        if !list.is_empty() {
+            lines.extend([heading(""), heading(title)]);
+        }
+        for (index, samples) in list.iter().take(50) {
+            let Some(function) = php.functions.get(*index) else { continue };
+            lines.push(fact(&share(*samples), format!("{}   {}", hot::name(function), hot::place(function))));
+        }
+    }
+    if !around.routes.is_empty() {
+        lines.extend([heading(""), heading("in routes")]);
+    }
+    for (index, samples) in around.routes.iter().take(50) {
+        let Some(route) = php.routes.get(*index) else { continue };
+        let name = format!("{} {}   {}", route.method, requests::route_name(route), route.group);
+        lines.push(fact(&share(*samples), name));
+    }
+    lines
+}

@@ -1,0 +1,229 @@
+//! The hot list: a bar first (self solid, total light), then the function or file, its place, whether it computes or waits,
+//! self and total time. Traced calls have a list of their own, `calls`.
+
+pub(crate) mod calls;
+
+use std::borrow::Cow;
+
+use ratatui::{buffer::Buffer, layout::Rect};
+
+use crate::{
+    analysis::profile::{self, Basis, Scope, Time},
+    model::{Function, FunctionKind, TierState},
+    ui::{Screen, filter::Filter, list, paint},
+    view::{FunctionKey, HotMode, HotTime, Pane, Row, Scene, Sort},
+    words::units,
+};
+
+/// Rows kept in the list; what is below is colder than anyone looks.
+pub const MAX_ROWS: usize = 1_000;
+
+/// `class::name` of a function, or `{main}` of a file.
+pub fn name(function: &Function) -> Cow<'_, str> {
+    if function.class.is_empty() {
+        Cow::Borrowed(&function.name)
+    } else {
+        Cow::Owned(format!("{}::{}", function.class, function.name))
+    }
+}
+
+/// Where a function is: `file:line`, or what it is when it has no file.
+pub fn place(function: &Function) -> Cow<'_, str> {
+    match function.kind {
+        FunctionKind::Internal => Cow::Borrowed("builtin"),
+        _ if function.file.is_empty() => Cow::Borrowed("-"),
+        _ if function.line == 0 => Cow::Borrowed(&function.file),
+        _ => Cow::Owned(format!("{}:{}", function.file, function.line)),
+    }
+}
+
+/// The scope in words.
+pub fn scope_name(scope: &Scope) -> String {
+    match scope {
+        Scope::All => "all pools".to_owned(),
+        Scope::Group(group) => group.to_string(),
+        Scope::Route(key) if key.route.is_empty() => key.script.to_string(),
+        Scope::Route(key) => format!("{} {}", key.method, key.route),
+    }
+}
+
+struct HotRow<'a> {
+    row: Row,
+    name: Cow<'a, str>,
+    place: Cow<'a, str>,
+    own: Time,
+    total: Time,
+}
+
+/// Draws the pane.
+pub fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene) {
+    let palette = screen.palette;
+    let focused = screen.view.focus.0 == Pane::Hot;
+    let scope = screen.scope();
+    let mode = screen.view.hot;
+    let title = match mode {
+        HotMode::Functions => "hot functions",
+        HotMode::Files => "hot files",
+        HotMode::Calls => return calls::draw(buffer, rect, screen, scene),
+    };
+    let pane = screen.view.pane(Pane::Hot);
+    let order = match (pane.sort, pane.inverted) {
+        (Some(Sort::Time), false) => "by total",
+        (Some(Sort::Name), false) => "by name",
+        (_, false) => "",
+        (_, true) => "inverted",
+    };
+    let (of, filter) = (scope_name(&scope), list::filter_title(Pane::Hot, screen));
+    let style = if focused { palette.focus } else { palette.title };
+    let parts = [
+        (title, style),
+        (&*filter, palette.warn),
+        (screen.window_name(), palette.muted),
+        (&*of, palette.text),
+        (time_name(screen.view.hot_time), palette.muted),
+        (order, palette.muted),
+    ];
+    let area = paint::pane(buffer, rect, &parts, focused, palette);
+    let basis = Basis::of(screen.php, screen.view.hot_time);
+    let rows = rows(screen, &scope, basis);
+    if rows.is_empty() {
+        list::empty(buffer, area, &why_empty(screen, &scope), screen);
+        return;
+    }
+    let all = basis.ns(profile::time(screen.php, &scope)).max(1) as f64;
+    let columns = Columns::of(area.width, mode);
+    let keys = rows.iter().map(|hot| hot.row.clone()).collect();
+    for (index, y, selected) in list::place(keys, Pane::Hot, area, screen, scene) {
+        let hot = &rows[index];
+        let (own, total) = (basis.ns(hot.own) as f64 / all, basis.ns(hot.total) as f64 / all);
+        let waits = basis.waits(if basis.ns(hot.own) > 0 { hot.own } else { hot.total });
+        let mut x = area.x;
+        let heat = ratatui::style::Style { bg: None, ..palette.heat(0.0) };
+        let heat = if own >= 0.2 {
+            palette.error
+        } else if own >= 0.05 {
+            palette.warn
+        } else {
+            heat
+        };
+        paint::put(buffer, (x, y), columns.bar, &paint::bar(columns.bar, own, total), heat);
+        x += columns.bar + 1;
+        match mode {
+            HotMode::Files => paint::put_tail(buffer, (x, y), columns.name, &hot.name, palette.title),
+            _ => paint::put(buffer, (x, y), columns.name, &hot.name, palette.title),
+        };
+        x += columns.name + 1;
+        if columns.place > 0 {
+            paint::put_tail(buffer, (x, y), columns.place, &hot.place, palette.muted);
+            x += columns.place + 1;
+        }
+        if columns.kind {
+            let (word, style) = if waits { ("wait", palette.focus) } else { ("cpu", palette.muted) };
+            paint::put(buffer, (x, y), 4, word, style);
+            x += 5;
+        }
+        paint::put_right(buffer, (x, y), 7, &units::percent_column(own), palette.text);
+        if columns.total {
+            paint::put_right(buffer, (x + 8, y), 7, &units::percent_column(total), palette.muted);
+        }
+        if selected {
+            list::mark(buffer, area, y, Pane::Hot, screen);
+        }
+    }
+}
+
+/// Which time counts, in words.
+pub fn time_name(time: HotTime) -> &'static str {
+    match time {
+        HotTime::Both => "cpu + wait",
+        HotTime::Cpu => "cpu",
+        HotTime::Wait => "wait",
+    }
+}
+
+struct Columns {
+    bar: u16,
+    name: u16,
+    place: u16,
+    kind: bool,
+    total: bool,
+}
+
+impl Columns {
+    fn of(width: u16, mode: HotMode) -> Self {
+        let total = width >= 40;
+        let kind = width >= 46;
+        let bar = (width / 6).clamp(4, 18);
+        let rest = width.saturating_sub(bar + 1 + 7 + if total { 8 } else { 0 } + if kind { 5 } else { 0 } + 1);
+        let place = if mode == HotMode::Files || rest < 34 { 0 } else { rest * 11 / 20 };
+        let name = rest.saturating_sub(if place > 0 { place + 1 } else { 0 });
+        Self { bar, name, place, kind, total }
+    }
+}
+
+fn rows<'a>(screen: &'a Screen<'a>, scope: &Scope, basis: Basis) -> Vec<HotRow<'a>> {
+    let filter = Filter::new(&screen.view.pane(Pane::Hot).filter);
+    let php = screen.php;
+    let mut rows: Vec<HotRow> = if screen.view.hot == HotMode::Files {
+        profile::files(php, scope, basis)
+            .into_iter()
+            .filter(|hot| filter.has(&[&hot.of]))
+            .map(|hot| HotRow {
+                name: Cow::Owned(hot.of.to_string()),
+                place: Cow::Borrowed(""),
+                row: Row::File(hot.of),
+                own: hot.own,
+                total: hot.total,
+            })
+            .collect()
+    } else {
+        profile::functions(php, scope, basis)
+            .into_iter()
+            .filter_map(|hot| {
+                let function = &php.functions[hot.of];
+                let (name, place) = (name(function), place(function));
+                filter.has(&[&name, &place]).then(|| HotRow {
+                    row: Row::Function(FunctionKey::of(function)),
+                    name,
+                    place,
+                    own: hot.own,
+                    total: hot.total,
+                })
+            })
+            .collect()
+    };
+    let pane = screen.view.pane(Pane::Hot);
+    match pane.sort {
+        Some(Sort::Time) => rows.sort_by_key(|hot| std::cmp::Reverse((basis.ns(hot.total), basis.ns(hot.own)))),
+        Some(Sort::Name) => rows.sort_by(|a, b| a.name.cmp(&b.name)),
+        _ => {}
+    }
+    if pane.inverted {
+        rows.reverse();
+    }
+    rows.truncate(MAX_ROWS);
+    rows
+}
+
+/// Why there is nothing to show, and what to type.
+fn why_empty<'a>(screen: &'a Screen, scope: &Scope) -> Vec<&'a str> {
+    let Some(snapshot) = screen.snapshot else { return vec!["waiting for the first samples …"] };
+    if !screen.view.pane(Pane::Hot).filter.is_empty() {
+        return vec!["nothing matches the filter", "esc clears it"];
+    }
+    if !screen.has_php() {
+        return vec!["no PHP is running here", "one that starts appears by itself"];
+    }
+    let targets = &snapshot.php.targets;
+    if !targets.is_empty() && targets.iter().all(|target| target.tiers.sampling.state != TierState::On) {
+        let reason = targets.iter().map(|t| &*t.tiers.sampling.reason).find(|r| !r.is_empty());
+        return vec!["PHP is not sampled", reason.unwrap_or("press ! for the reasons")];
+    }
+    match scope {
+        _ if screen.view.hot_time == HotTime::Wait => {
+            vec!["PHP waited for nothing in this time", "v shows its CPU time"]
+        }
+        Scope::All => vec!["PHP did nothing in this time", "w widens it"],
+        _ => vec!["this pool or route did nothing in this time", "w widens it, esc shows all pools"],
+    }
+}

@@ -1,0 +1,225 @@
+//! What the memory pane shows: groups or processes at the level that was zoomed to, filtered, biggest first.
+
+use std::sync::Arc;
+
+use crate::{
+    model::{Cgroup, Memory, Process, Request, Snapshot},
+    ui::{
+        Screen,
+        filter::{About, Filter},
+    },
+    view::{Pane, Sort, TileKey, Zoom},
+    words::memory::{self, Measure},
+};
+
+/// One group or process.
+#[derive(Debug, Clone)]
+pub struct Entry<'a> {
+    /// What it is.
+    pub key: TileKey,
+    /// Group or command.
+    pub name: &'a str,
+    /// Name that decides the colour.
+    pub family: &'a str,
+    /// The group that it is, or that its process is in, as an index into the snapshot's.
+    pub group: usize,
+    /// Memory by the measure; `None` when unknown.
+    pub bytes: Option<u64>,
+    /// `bytes` are RSS, wholly or in part, where others are PSS.
+    pub estimated: bool,
+    /// Parts of its memory.
+    pub memory: &'a Memory,
+    /// The control group that all of it is in.
+    pub cgroup: Option<&'a Cgroup>,
+    /// CPU in cores.
+    pub cpu: Option<f64>,
+    /// Number of processes.
+    pub processes: u32,
+    /// Growth of a group in bytes per minute.
+    pub growth: Option<f64>,
+    /// Growth of the mean process of a group in bytes per minute.
+    pub process_growth: Option<f64>,
+    /// The process, when it is one.
+    pub process: Option<&'a Process>,
+}
+
+/// The entries of the level that is shown.
+#[derive(Debug, Clone)]
+pub struct Entries<'a> {
+    /// Biggest memory first.
+    pub list: Vec<Entry<'a>>,
+    /// What `bytes` are, over all processes of this level.
+    pub measure: Measure,
+    /// Sum over the list.
+    pub total: u64,
+    /// The group that is zoomed into.
+    pub group: Option<&'a str>,
+    /// The control group of that group.
+    pub cgroup: Option<&'a Cgroup>,
+    /// How many were filtered out.
+    pub hidden: usize,
+}
+
+/// The group that the zoom path ends in.
+pub fn zoomed_group(zoom: &[Zoom]) -> Option<&Arc<str>> {
+    zoom.iter().rev().find_map(|step| match step {
+        Zoom::Group(name) => Some(name),
+        Zoom::Rest(_) => None,
+    })
+}
+
+/// Collects the entries for a screen. Empty without a snapshot.
+pub fn entries<'a>(screen: &'a Screen<'a>) -> Entries<'a> {
+    let Some(snapshot) = screen.snapshot else {
+        return Entries {
+            list: Vec::new(),
+            measure: Measure::Rss(None),
+            total: 0,
+            group: None,
+            cgroup: None,
+            hidden: 0,
+        };
+    };
+    let group = zoomed_group(&screen.view.zoom);
+    let index = group.and_then(|name| snapshot.groups.iter().position(|group| group.name == *name));
+    let filter = Filter::about(&screen.view.pane(Pane::Map).filter);
+    let except =
+        |key: &TileKey| screen.view.zoom.iter().any(|step| matches!(step, Zoom::Rest(shown) if shown.contains(key)));
+    let (memories, mut list, total_count) = match group {
+        Some(name) => {
+            let members = snapshot.processes.iter().filter(|process| Some(process.group) == index);
+            let members: Vec<&Process> = members.filter(|p| !except(&TileKey::Process(p.pid))).collect();
+            let measure = Measure::of(members.iter().copied());
+            let shown = members.iter().filter(|process| matches_process(&filter, process));
+            let list: Vec<Entry> = shown.map(|process| of_process(process, measure, name, snapshot)).collect();
+            (measure, list, members.len())
+        }
+        None => {
+            let measure = Measure::of(&snapshot.processes);
+            let by_process = groups_of_matching_processes(snapshot, &filter);
+            let groups = snapshot.groups.iter().enumerate();
+            let groups = groups.filter(|(_, group)| !except(&TileKey::Group(group.name.clone())));
+            let mut count = 0;
+            let shown = groups.filter(|(index, group)| {
+                count += 1;
+                matches_group(&filter, &group.name) || by_process.get(*index).is_some_and(|&found| found)
+            });
+            let list: Vec<Entry> = shown
+                .map(|(index, group)| Entry {
+                    key: TileKey::Group(group.name.clone()),
+                    name: &group.name,
+                    family: &group.name,
+                    group: index,
+                    bytes: memory::footprint(group),
+                    estimated: measure.is_estimate(group),
+                    memory: &group.memory,
+                    cgroup: cgroup(snapshot, group.cgroup),
+                    cpu: group.cpu_ratio,
+                    processes: group.processes,
+                    growth: screen.histories.growth_per_minute(&group.name),
+                    process_growth: screen.histories.process_growth_per_minute(&group.name),
+                    process: None,
+                })
+                .collect();
+            (measure, list, count)
+        }
+    };
+    list.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(b.name)).then_with(|| pid(a).cmp(&pid(b))));
+    let total = list.iter().filter_map(|entry| entry.bytes).sum();
+    let hidden = total_count - list.len();
+    Entries {
+        list,
+        measure: memories,
+        total,
+        group: group.map(|name| &**name),
+        cgroup: cgroup(snapshot, index.and_then(|index| snapshot.groups[index].cgroup)),
+        hidden,
+    }
+}
+
+/// Orders entries for the table; the treemap is always by memory.
+pub fn sort_for_table(list: &mut [Entry], sort: Option<Sort>, inverted: bool) {
+    match sort {
+        Some(Sort::Cpu) => {
+            list.sort_by(|a, b| b.cpu.unwrap_or(-1.0).total_cmp(&a.cpu.unwrap_or(-1.0)));
+        }
+        Some(Sort::Rate) => list.sort_by_key(|entry| (std::cmp::Reverse(entry.processes), pid(entry))),
+        Some(Sort::Name) => list.sort_by(|a, b| a.name.cmp(b.name)),
+        Some(Sort::User) => {
+            list.sort_by(|a, b| a.process.map(|process| &process.user).cmp(&b.process.map(|process| &process.user)));
+        }
+        _ => {}
+    }
+    if inverted {
+        list.reverse();
+    }
+}
+
+fn pid(entry: &Entry) -> u32 {
+    entry.process.map_or(0, |process| process.pid)
+}
+
+fn of_process<'a>(process: &'a Process, measure: Measure, group: &'a str, snapshot: &'a Snapshot) -> Entry<'a> {
+    Entry {
+        key: TileKey::Process(process.pid),
+        name: &process.comm,
+        family: group,
+        group: process.group,
+        bytes: process.memory.footprint_bytes(),
+        estimated: measure.is_mixed() && process.memory.pss_bytes.is_none(),
+        memory: &process.memory,
+        cgroup: cgroup(snapshot, process.cgroup),
+        cpu: process.cpu_ratio,
+        processes: 1,
+        growth: None,
+        process_growth: None,
+        process: Some(process),
+    }
+}
+
+fn cgroup(snapshot: &Snapshot, index: Option<usize>) -> Option<&Cgroup> {
+    snapshot.cgroups.get(index?)
+}
+
+fn matches_process((filter, about): &(Filter, About), process: &Process) -> bool {
+    match about {
+        About::All => filter.has(&[&process.comm, &process.cmdline, &process.user]) || filter.has_number(process.pid),
+        About::User => filter.has(&[&process.user]),
+        About::Name => filter.has(&[&process.comm, &process.cmdline]),
+        About::Pid => filter.has_number(process.pid),
+    }
+}
+
+fn matches_group((filter, about): &(Filter, About), name: &str) -> bool {
+    filter.is_empty() || matches!(about, About::All | About::Name) && filter.has(&[name])
+}
+
+fn groups_of_matching_processes(snapshot: &Snapshot, filter: &(Filter, About)) -> Vec<bool> {
+    if filter.0.is_empty() {
+        return Vec::new();
+    }
+    let mut found = vec![false; snapshot.groups.len()];
+    for process in &snapshot.processes {
+        if let Some(group) = found.get_mut(process.group)
+            && !*group
+        {
+            *group = matches_process(filter, process);
+        }
+    }
+    found
+}
+
+/// The request that a process serves now.
+pub fn running_request(snapshot: &Snapshot, pid: u32) -> Option<&Request> {
+    snapshot.php.requests.iter().find(|request| request.pid == pid && !request.finished)
+}
+
+/// Whether a group has PHP workers.
+pub fn serves_php(snapshot: &Snapshot, group: &str) -> bool {
+    snapshot.php.routes.iter().any(|route| *route.group == *group)
+        || snapshot.php.workers.iter().any(|worker| {
+            let at = snapshot.processes.binary_search_by_key(&worker.pid, |process| process.pid);
+            let index = at.ok().map(|at| snapshot.processes[at].group);
+            index.and_then(|index| snapshot.groups.get(index)).is_some_and(|g| *g.name == *group)
+        })
+}

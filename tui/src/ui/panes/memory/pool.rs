@@ -1,0 +1,64 @@
+//! A php-fpm pool in one line: what is set, what fits, how full it is.
+
+use ratatui::{buffer::Buffer, layout::Rect, style::Style};
+
+use crate::{
+    model::{Bound, Pool},
+    ui::{Screen, paint},
+    words::{printable, units},
+};
+
+/// The pool whose workers are in a group, if they are of one pool.
+pub fn of_group<'a>(screen: &'a Screen, group: &str) -> Option<&'a Pool> {
+    let mut pools = screen.snapshot?.php.pools.iter().filter(|pool| pool.group.as_deref() == Some(group));
+    pools.next().filter(|_| pools.next().is_none())
+}
+
+/// What is set beside what fits: `40 set, 26 fit`.
+pub fn capacity(pool: &Pool) -> String {
+    match pool.fits {
+        None => format!("{} set", pool.board.max_children),
+        Some(fits) if fits >= pool.board.max_children => format!("{} set, all fit", pool.board.max_children),
+        Some(fits) => format!("{} set, {fits} fit", pool.board.max_children),
+    }
+}
+
+/// Draws the line; what there is no room for is left out from its end.
+pub fn draw(buffer: &mut Buffer, area: Rect, pool: &Pool, screen: &Screen) {
+    let palette = screen.palette;
+    let too_many = pool.fits.is_some_and(|fits| fits < pool.board.max_children);
+    let bound = match pool.bound {
+        Some(Bound::Cgroup) if too_many => " into its cgroup",
+        _ => "",
+    };
+    let warn_if = |wrong: bool| if wrong { palette.warn } else { palette.text };
+    let mut facts: Vec<(String, Style)> = vec![
+        (format!("pool {}", pool.board.name), palette.title),
+        (format!("{}{bound}", capacity(pool)), warn_if(too_many)),
+        (format!("{} busy", pool.board.active), warn_if(pool.board.active >= pool.board.max_children)),
+    ];
+    if pool.board.max_children_reached > 0 {
+        facts.push((format!("full {}×", units::count(u64::from(pool.board.max_children_reached))), palette.warn));
+    }
+    if let Some(each) = pool.private_bytes {
+        facts.push((format!("private {} (p95)", units::bytes(each)), palette.text));
+    }
+    if let Some(shared) = pool.shared_bytes {
+        facts.push((format!("shared {}", units::bytes(shared)), palette.text));
+    }
+    if pool.board.listen_queue_max > 0 {
+        facts.push((
+            format!("queue {} (max {})", pool.board.listen_queue, pool.board.listen_queue_max),
+            warn_if(pool.board.listen_queue > 0),
+        ));
+    }
+    facts.push((pool.board.process_manager.name().to_owned(), palette.muted));
+    let mut x = area.x;
+    for (index, (fact, style)) in facts.iter().enumerate() {
+        let gap = if index == 0 { 0 } else { 2 };
+        if index > 1 && x + gap + printable::width(fact) as u16 > area.right() {
+            break;
+        }
+        x = paint::put(buffer, (x + gap, area.y), area.right().saturating_sub(x + gap), fact, *style);
+    }
+}

@@ -1,0 +1,51 @@
+//! Which processes a signal or a close look would be for: those of the selected tile or row, or of the open detail.
+
+use std::sync::Arc;
+
+use crate::{
+    model::{Process, ProcessKey, Snapshot},
+    ui::Screen,
+    view::{List, Pane, Row, Target, TargetProcess, TileKey},
+};
+
+/// The target on a screen whose memory pane has these rows.
+pub fn target(screen: &Screen, list: &List) -> Option<Arc<Target>> {
+    let snapshot = screen.snapshot?;
+    if let Some(order) = screen.view.inspected() {
+        let tile = TileKey::Process(order.process.pid);
+        let processes = process(snapshot, order.process).map(of).into_iter().collect();
+        return Some(Arc::new(Target { tile, processes }));
+    }
+    let row = screen.view.pane(Pane::Map).selected.as_ref().or(list.rows.first())?;
+    let Row::Tile(tile) = row else { return None };
+    if !list.rows.contains(row) {
+        return None;
+    }
+    let processes: Vec<TargetProcess> = match tile {
+        TileKey::Process(pid) => {
+            process(snapshot, ProcessKey { pid: *pid, start_ticks: None }).map(of).into_iter().collect()
+        }
+        TileKey::Group(name) => {
+            let group = snapshot.groups.iter().position(|group| group.name == *name)?;
+            snapshot.processes.iter().filter(|process| process.group == group).map(of).collect()
+        }
+    };
+    Some(Arc::new(Target { tile: tile.clone(), processes }))
+}
+
+/// A process of the snapshot, if it is still the same one.
+pub fn process(snapshot: &Snapshot, key: ProcessKey) -> Option<&Process> {
+    let at = snapshot.processes.binary_search_by_key(&key.pid, |process| process.pid).ok()?;
+    let process = &snapshot.processes[at];
+    let other = key.start_ticks.zip(process.start_ticks).is_some_and(|(one, two)| one != two);
+    (!other).then_some(process)
+}
+
+fn of(process: &Process) -> TargetProcess {
+    TargetProcess {
+        key: ProcessKey { pid: process.pid, start_ticks: process.start_ticks },
+        comm: process.comm.clone(),
+        cmdline: process.cmdline.clone(),
+        user: process.user.clone(),
+    }
+}

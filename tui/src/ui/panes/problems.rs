@@ -1,0 +1,255 @@
+//! What went wrong: exceptions, errors and compiled files, the gravest and most frequent first.
+
+use std::{borrow::Cow, cmp::Reverse};
+
+use ratatui::{buffer::Buffer, layout::Rect};
+
+use crate::{
+    analysis::opcache,
+    model::{CompiledFile, ExceptionCount, PhpError, TierState},
+    ui::{Screen, filter::Filter, list, paint},
+    view::{Pane, ProblemKey, ProblemKind, Row, Scene, Sort},
+    words::units,
+};
+
+/// How grave a problem is; it decides its place and its colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Grade {
+    /// A request was ended by it.
+    Fatal,
+    /// It may be handled.
+    Failure,
+    /// Good to know.
+    Note,
+    /// A compiled file.
+    Compile,
+}
+
+/// One row.
+struct Problem<'a> {
+    key: ProblemKey,
+    grade: Grade,
+    count: u64,
+    message: &'a str,
+    note: String,
+}
+
+/// Draws the pane.
+pub fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene) {
+    let palette = screen.palette;
+    let focused = screen.view.focus.0 == Pane::Problems;
+    let pane = screen.view.pane(Pane::Problems);
+    let order = match (pane.sort, pane.inverted) {
+        (_, true) => "inverted",
+        (Some(Sort::Rate), _) => "by frequency",
+        (Some(Sort::Name), _) => "by name",
+        _ => "",
+    };
+    let (summary, filter) = (summary(screen), list::filter_title(Pane::Problems, screen));
+    let style = if focused { palette.focus } else { palette.title };
+    let parts = [
+        ("problems", style),
+        (&*filter, palette.warn),
+        (screen.window_name(), palette.muted),
+        (order, palette.muted),
+        (&*summary, palette.text),
+    ];
+    let mut area = paint::pane(buffer, rect, &parts, focused, palette);
+    if let Some(meaning) = opcache::meaning(screen.php).filter(|_| area.height >= 4) {
+        area.height -= 1;
+        let style = if meaning.hint.is_empty() { palette.muted } else { palette.warn };
+        paint::put(buffer, (area.x + 2, area.bottom()), area.width.saturating_sub(2), &meaning.text, style);
+    }
+    let problems = problems(screen);
+    if problems.is_empty() {
+        list::empty(buffer, area, &why_empty(screen), screen);
+        return;
+    }
+    let rows = problems.iter().map(|problem| Row::Problem(problem.key.clone())).collect();
+    for (index, y, selected) in list::place(rows, Pane::Problems, area, screen, scene) {
+        row(buffer, area, y, &problems[index], screen);
+        if selected {
+            list::mark(buffer, area, y, Pane::Problems, screen);
+        }
+    }
+}
+
+/// Times, class or level, message, place, and what else there is to say of it.
+fn row(buffer: &mut Buffer, area: Rect, y: u16, problem: &Problem, screen: &Screen) {
+    let palette = screen.palette;
+    let style = match problem.grade {
+        Grade::Fatal => palette.error,
+        Grade::Failure => palette.warn,
+        Grade::Note => palette.text,
+        Grade::Compile => palette.muted,
+    };
+    let note = if area.width >= 70 { 13 } else { 0 };
+    let name = (area.width / 5).clamp(8, 28);
+    let rest = area.width.saturating_sub(7 + 1 + name + 1 + note);
+    let compile = problem.key.kind == ProblemKind::Compile;
+    let place = if compile {
+        rest
+    } else if rest >= 34 {
+        rest * 9 / 20
+    } else {
+        0
+    };
+    let mut x = area.x;
+    paint::put_right(buffer, (x, y), 7, &units::count(problem.count), palette.text);
+    x += 8;
+    paint::put_tail(buffer, (x, y), name, name_of(problem, compile), style);
+    x += name + 1;
+    if !compile {
+        let room = rest.saturating_sub(if place > 0 { place + 1 } else { 0 });
+        paint::put(buffer, (x, y), room, problem.message, palette.title);
+        x += room + u16::from(place > 0);
+    }
+    if place > 0 {
+        paint::put_tail(buffer, (x, y), place, &place_of(&problem.key), palette.muted);
+    }
+    if note > 0 {
+        let style = if problem.grade == Grade::Fatal { palette.error } else { palette.muted };
+        paint::put_right(buffer, (area.right() - note, y), note, &problem.note, style);
+    }
+}
+
+/// Class without its namespace, or level: the detail has the whole.
+fn name_of<'a>(problem: &'a Problem, compile: bool) -> &'a str {
+    if compile { "compiled" } else { problem.key.name.rsplit('\\').next().unwrap_or_default() }
+}
+
+/// `file:line` of a problem.
+pub fn place_of(key: &ProblemKey) -> Cow<'_, str> {
+    match (&*key.file, key.line) {
+        ("", _) => Cow::Borrowed("-"),
+        (file, 0) => Cow::Borrowed(file),
+        (file, line) => Cow::Owned(format!("{file}:{line}")),
+    }
+}
+
+fn problems<'a>(screen: &Screen<'a>) -> Vec<Problem<'a>> {
+    let php = screen.php;
+    let pane = screen.view.pane(Pane::Problems);
+    let filter = Filter::new(&pane.filter);
+    let per_minute = 60.0 / screen.covered.as_secs_f64().max(0.001);
+    let exceptions = php.exceptions.iter().flatten().map(of_exception);
+    // What nobody caught is there as an exception; the error that PHP makes of it would be the same row again.
+    let errors = php.errors.iter().flatten().filter(|error| !is_uncaught(error)).map(of_error);
+    let compiles = php.compiles.iter().flatten().map(|file| of_compile(file, per_minute));
+    let mut problems: Vec<Problem> = exceptions
+        .chain(errors)
+        .chain(compiles)
+        .filter(|p| {
+            filter.has(&[&p.key.name, p.message, &place_of(&p.key), &p.note, name_of(p, p.grade == Grade::Compile)])
+        })
+        .collect();
+    match pane.sort {
+        Some(Sort::Rate) => problems.sort_by_key(|problem| Reverse(problem.count)),
+        Some(Sort::Name) => {
+            problems
+                .sort_by(|a, b| (&a.key.name, &a.key.file, a.key.line).cmp(&(&b.key.name, &b.key.file, b.key.line)));
+        }
+        _ => problems.sort_by_key(|problem| (problem.grade, Reverse(problem.count))),
+    }
+    if pane.inverted {
+        problems.reverse();
+    }
+    problems
+}
+
+fn is_uncaught(error: &PhpError) -> bool {
+    &*error.level == "fatal" && error.message.starts_with("Uncaught ")
+}
+
+fn of_exception(exception: &ExceptionCount) -> Problem<'_> {
+    let uncaught = exception.uncaught.unwrap_or(0);
+    Problem {
+        key: ProblemKey::of_exception(exception),
+        grade: if uncaught > 0 { Grade::Fatal } else { Grade::Failure },
+        // One that was thrown just before this time may end in it.
+        count: exception.count.max(uncaught),
+        message: &exception.message,
+        note: match exception.uncaught {
+            None => String::new(),
+            Some(0) => "caught".to_owned(),
+            Some(uncaught) => format!("{} uncaught", units::count(uncaught)),
+        },
+    }
+}
+
+fn of_error(error: &PhpError) -> Problem<'_> {
+    let silenced = error.silenced.unwrap_or(0);
+    Problem {
+        key: ProblemKey::of_error(error),
+        grade: match &*error.level {
+            "fatal" | "parse" | "core fatal" | "compile fatal" | "user fatal" | "recoverable" => Grade::Fatal,
+            "warning" | "core warning" | "compile warning" | "user warning" | "error" if silenced < error.count => {
+                Grade::Failure
+            }
+            _ => Grade::Note,
+        },
+        count: error.count,
+        message: &error.message,
+        note: match silenced {
+            0 => String::new(),
+            silenced if silenced == error.count => "silenced".to_owned(),
+            silenced => format!("{} silenced", units::count(silenced)),
+        },
+    }
+}
+
+fn of_compile(file: &CompiledFile, per_minute: f64) -> Problem<'_> {
+    Problem {
+        key: ProblemKey::of_compile(file),
+        grade: Grade::Compile,
+        count: file.count,
+        message: "",
+        note: format!("{}/min", units::count((file.count as f64 * per_minute).round() as u64)),
+    }
+}
+
+/// The sums of the three lists in words.
+fn summary(screen: &Screen) -> String {
+    let php = screen.php;
+    let mut parts = Vec::new();
+    if let Some(exceptions) = &php.exceptions {
+        let uncaught: u64 = exceptions.iter().filter_map(|exception| exception.uncaught).sum();
+        let uncaught = if uncaught > 0 { format!(" ({} uncaught)", units::count(uncaught)) } else { String::new() };
+        parts.push(plural(exceptions.iter().map(|e| e.count).sum(), "exception") + &uncaught);
+    }
+    if let Some(errors) = &php.errors {
+        parts.push(plural(errors.iter().map(|error| error.count).sum(), "error"));
+    }
+    if let Some(compiles) = &php.compiles {
+        parts.push(plural(compiles.iter().map(|file| file.count).sum(), "compile"));
+    }
+    parts.join(", ")
+}
+
+fn plural(count: u64, noun: &str) -> String {
+    format!("{} {noun}{}", units::count(count), if count == 1 { "" } else { "s" })
+}
+
+/// Why there is nothing to show, and what to type.
+fn why_empty<'a>(screen: &'a Screen) -> Vec<&'a str> {
+    let Some(snapshot) = screen.snapshot else { return vec!["waiting for PHP …"] };
+    if !screen.view.pane(Pane::Problems).filter.is_empty() {
+        return vec!["nothing matches the filter", "esc clears it"];
+    }
+    if !screen.has_php() {
+        return vec!["no PHP is running here", "one that starts appears by itself"];
+    }
+    for target in &snapshot.php.targets {
+        let tiers = &target.tiers;
+        for (tier, what) in [
+            (&tiers.exceptions, "exceptions are not seen"),
+            (&tiers.errors, "errors are not seen"),
+            (&tiers.compiles, "compiled files are not seen"),
+        ] {
+            if tier.state != TierState::On {
+                return vec![what, if tier.reason.is_empty() { "press ! for the reasons" } else { &tier.reason }];
+            }
+        }
+    }
+    vec!["no exception, error or compiled file in this time", "w widens it"]
+}

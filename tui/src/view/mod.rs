@@ -1,0 +1,253 @@
+//! The words that the state (`app`) and the drawing (`ui`) share, so that neither knows the other: what is selected, shown,
+//! zoomed and filtered ([`View`]), and where things ended up on the screen ([`Scene`]).
+
+mod grouping;
+mod keys;
+mod scene;
+mod signal;
+mod sorting;
+pub mod treemap;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+pub use self::{
+    grouping::Grouping,
+    keys::{FunctionKey, ProblemKey, ProblemKind, RouteKey, Row, TileKey},
+    scene::{KeyHint, List, Scene},
+    signal::{Outcome, Signal, SignalDialog, SignalOrder, SignalReport, Target, TargetProcess},
+    sorting::{Sort, orders},
+};
+use crate::model::{InspectionOrder, ProcessKey};
+
+/// A part of the screen that can have the focus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pane {
+    /// Memory by group: treemap or table.
+    Map,
+    /// Hot functions or files.
+    Hot,
+    /// Routes.
+    Routes,
+    /// Requests.
+    Requests,
+    /// Exceptions, errors and compiled files.
+    Problems,
+}
+
+impl Pane {
+    /// All panes in the order of Tab and of the keys 1 to 5.
+    pub const ALL: [Self; 5] = [Self::Map, Self::Hot, Self::Routes, Self::Requests, Self::Problems];
+}
+
+/// The span of time that the PHP lists are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Window {
+    /// The last interval.
+    Last,
+    /// Ten seconds.
+    #[default]
+    TenSeconds,
+    /// One minute.
+    Minute,
+    /// Everything since the start.
+    All,
+}
+
+/// What the hot list counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HotMode {
+    /// Functions.
+    #[default]
+    Functions,
+    /// Files.
+    Files,
+    /// Traced calls, by function or by line.
+    Calls,
+}
+
+/// Which time of functions and files counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HotTime {
+    /// On the CPU and waiting.
+    #[default]
+    Both,
+    /// On the CPU.
+    Cpu,
+    /// Waiting.
+    Wait,
+}
+
+/// What the colour of a tile says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TileColour {
+    /// Which group it is.
+    #[default]
+    Group,
+    /// How fast it grows.
+    Growth,
+    /// How much CPU it uses.
+    Cpu,
+}
+
+/// One step into the map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Zoom {
+    /// The processes of a group.
+    Group(Arc<str>),
+    /// All but these tiles, which were shown beside the tile of the rest.
+    Rest(Vec<TileKey>),
+}
+
+/// Everything about one thing, shown in place of the pane it was entered from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Detail {
+    /// A process.
+    Process {
+        /// Which.
+        key: ProcessKey,
+        /// How often its mappings were asked for at any price.
+        asked: u32,
+    },
+    /// Callers, callees and routes of a function.
+    Function(FunctionKey),
+    /// An exception, an error or a compiled file.
+    Problem(ProblemKey),
+    /// A request.
+    Request {
+        /// Worker.
+        pid: u32,
+        /// Start.
+        started_at: Timestamp,
+    },
+}
+
+/// What lies over the panes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Overlay {
+    /// All keys; only those that contain the search.
+    Help {
+        /// Search.
+        search: String,
+        /// First line shown.
+        scroll: usize,
+    },
+    /// All notices.
+    Notices {
+        /// First line shown.
+        scroll: usize,
+    },
+    /// Choice of an order.
+    Sort,
+    /// A signal to processes.
+    Signal(SignalDialog),
+    /// Exact tracing: what it costs, how it stands.
+    Trace {
+        /// Calls of built-in functions by line, instead of PHP functions.
+        lines: bool,
+    },
+}
+
+/// State of one pane.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PaneView {
+    /// The selected row or tile; `None` until one is chosen.
+    pub selected: Option<Row>,
+    /// Filter; empty shows all.
+    pub filter: String,
+    /// Order; `None` is the pane's own.
+    pub sort: Option<Sort>,
+    /// Smallest first.
+    pub inverted: bool,
+    /// What was entered, and the first line of it that is shown.
+    pub detail: Option<(Detail, usize)>,
+}
+
+/// What is shown and how. Only `App::update` changes it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct View {
+    /// The pane that keys act on.
+    pub focus: Focus,
+    /// State of the panes, in the order of [`Pane::ALL`].
+    pub panes: [PaneView; Pane::ALL.len()],
+    /// What lies over the panes.
+    pub overlay: Option<Overlay>,
+    /// The filter of the focused pane is being typed.
+    pub typing: bool,
+    /// What makes processes a group.
+    pub grouping: Grouping,
+    /// Steps into the map, outermost first.
+    pub zoom: Vec<Zoom>,
+    /// The map is a table.
+    pub table: bool,
+    /// What the hot list counts.
+    pub hot: HotMode,
+    /// Which time the hot list counts.
+    pub hot_time: HotTime,
+    /// The span of the PHP lists.
+    pub window: Window,
+    /// The PHP lists are about this route alone.
+    pub route: Option<RouteKey>,
+    /// New snapshots are not shown.
+    pub paused: bool,
+    /// What the colour of tiles says.
+    pub tile_colour: TileColour,
+    /// The mouse is captured.
+    pub mouse: bool,
+    /// What turned signals off; `None` where they can be sent.
+    pub read_only: Option<Arc<str>>,
+    /// Our own process id.
+    pub own_pid: u32,
+}
+
+/// The focused pane; the map unless chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Focus(pub Pane);
+
+impl Default for Focus {
+    fn default() -> Self {
+        Self(Pane::Map)
+    }
+}
+
+impl View {
+    /// The process whose detail is open, which is looked at closely.
+    pub fn inspected(&self) -> Option<InspectionOrder> {
+        match self.pane(Pane::Map).detail {
+            Some((Detail::Process { key: process, asked }, _)) => Some(InspectionOrder { process, asked }),
+            _ => None,
+        }
+    }
+
+    /// State of one pane.
+    pub fn pane(&self, pane: Pane) -> &PaneView {
+        &self.panes[pane as usize]
+    }
+
+    /// State of one pane, to change it.
+    pub fn pane_mut(&mut self, pane: Pane) -> &mut PaneView {
+        &mut self.panes[pane as usize]
+    }
+}
+
+/// What exact tracing is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TraceOrder {
+    /// Say what it would cost.
+    Price {
+        /// Calls of built-in functions by line, instead of PHP functions.
+        lines: bool,
+        /// Only this pool.
+        pool: Option<Arc<str>>,
+    },
+    /// Begin.
+    Start {
+        /// As for the price.
+        lines: bool,
+        /// As for the price.
+        pool: Option<Arc<str>>,
+    },
+    /// End.
+    Stop,
+}

@@ -15,7 +15,7 @@ use crate::{
         self,
         theme::{ColorDepth, Palette, Theme},
     },
-    view::{KeyHint, Shown},
+    view::{KeyHint, Overlay, Shown},
 };
 
 /// What the screen should look like.
@@ -95,8 +95,11 @@ impl Stage {
     /// Takes the next snapshot. True when there is something new to draw: a paused screen stays as it is and loses nothing.
     pub fn take(&mut self, snapshot: Arc<Snapshot>) -> bool {
         self.lagged = std::mem::take(&mut self.missed);
+        // A key that comes before the next drawing acts on what is, also on a paused screen.
+        self.shown.facts.tracing = ui::is_tracing(snapshot.php.exact.as_ref());
         self.timeline.push(snapshot);
-        !self.app.view.paused
+        let shows_now = matches!(self.app.view.overlay, Some(Overlay::Trace { .. }));
+        !self.app.view.paused || shows_now
     }
 
     /// Counts snapshots that came too fast to be taken.

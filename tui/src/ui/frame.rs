@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     analysis::profile::Scope,
-    model::ExactState,
+    model::{Exact, ExactState},
     view::{Facts, Grouping, Pane, Row, Scene, TileKey, Window},
 };
 
@@ -51,7 +51,7 @@ impl<'a> Screen<'a> {
             pool: self.pool(),
             target: target::target(self, &scene.lists[Pane::Map as usize]),
             askable: process::askable(self),
-            tracing: self.exact.is_some_and(|exact| exact.state == ExactState::Tracing),
+            tracing: is_tracing(self.exact),
         }
     }
 
@@ -77,6 +77,11 @@ impl<'a> Screen<'a> {
             Window::All => "since start",
         }
     }
+}
+
+/// Whether calls are being traced.
+pub fn is_tracing(exact: Option<&Exact>) -> bool {
+    exact.is_some_and(|exact| exact.state == ExactState::Tracing)
 }
 
 fn scope(input: &Input) -> Scope {

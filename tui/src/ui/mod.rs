@@ -22,6 +22,8 @@ mod panes;
 pub mod theme;
 mod windows;
 
+pub use self::frame::is_tracing;
+
 use std::time::Duration;
 
 use jiff::tz::TimeZone;

@@ -10,7 +10,7 @@ use tusktop_shared::{
 };
 
 use crate::{
-    stack::Scratch,
+    stack::{Met, Scratch},
     switch::{OnCpu, Walks},
 };
 
@@ -53,6 +53,13 @@ pub static REQUESTS: HashMap<u64, Request> = HashMap::with_max_entries(4096, 0);
 /// A request with nothing in it, to insert into `REQUESTS` and fill there; never written.
 #[map]
 pub static EMPTY_REQUEST: Array<Request> = Array::with_max_entries(1, 0);
+
+/// Entries of `MET`: several times as many as the functions on the stacks of all requests that run at one time.
+pub const MET_KEYS: u32 = 1 << 16;
+
+/// Keys of functions by where they were met in a request, each in the entry of its lowest bits.
+#[map]
+pub static MET: Array<Met> = Array::with_max_entries(MET_KEYS, 0);
 
 /// Names by key.
 #[map]

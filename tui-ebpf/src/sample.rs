@@ -50,9 +50,9 @@ fn try_sample(key: u64, image: &Image, globals: u64) -> Option<()> {
         return None;
     }
     add(stat::SAMPLES, 1);
-    let stack = capture(image, frame)?;
     // SAFETY: one aligned integer of the entry is read.
     let request = unsafe { REQUESTS.get(key) }.map_or(0, |request| request.started_ns);
+    let stack = capture(image, frame, request)?;
     count(
         CountKey { request, stack, pid: (key >> 32) as u32, reserved: 0 },
         Count { samples: 1, waits: 0, wait_ns: 0 },

@@ -1,18 +1,19 @@
 //! Walks the PHP stack of the process that stands still, and keeps stacks and names by content.
 //!
-//! Frames are keyed by content (the engine's own string hashes), never by address. In the steady state
-//! a walk only reads and hashes; names and stacks are copied when their key is new.
+//! Frames are keyed by content (the engine's own string hashes), never by address. In the steady state a walk reads a few
+//! pages of the process and looks keys up: PHP's frames lie side by side, so many are read at once, and the key of a function is
+//! remembered for as long as the request lasts. Names and stacks are copied when their key is new.
 
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
-    helpers::{bpf_get_current_uid_gid, generated},
+    helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, generated},
 };
 use tusktop_shared::{
     FUNCTION_INTERNAL, FunctionName, Image, MAX_FRAMES, NO_FUNCTION, STACK_TRUNCATED, Stack, mix, stat,
 };
 
 use crate::{
-    maps::{NAMES, SCRATCH, STACKS, add},
+    maps::{MET, MET_KEYS, NAMES, SCRATCH, STACKS, add},
     php::{STRING_TEXT, StringHead, Text, fetch, fetch_string_head, pointer, string_key},
 };
 
@@ -23,9 +24,9 @@ pub struct Scratch {
     functions: [u64; MAX_FRAMES],
     name: FunctionName,
     text: Text,
-    frame: [u64; FRAME_WORDS],
     function: [u64; FUNCTION_ROOM],
     walk: Walk,
+    window: [u64; WINDOW_WORDS],
 }
 
 /// What a walk carries from frame to frame. It lives in the map, not in registers: there its values are unknown to
@@ -34,11 +35,33 @@ pub struct Scratch {
 struct Walk {
     hash: u64,
     frame: u64,
-    last_file: u64,
-    last_file_key: u64,
-    last_scope: u64,
-    last_scope_key: u64,
+    depth: u64,
+    /// Address of the first word in `window`.
+    window: u64,
+    /// What the keys of this walk are remembered by, 0 when they are not.
+    owner: u64,
+    /// Of the function whose key is made.
+    met_as: u64,
+    place: u64,
+    key: u64,
+    scope: u64,
+    file: u64,
 }
+
+/// A key that was made before, where its function was met.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Met {
+    /// What it was met as, combined with the key: of a torn entry, written by two CPUs at one time, both do not fit together.
+    check: u64,
+    /// The key.
+    key: u64,
+}
+
+/// Words of the process that are read at once: a page, which is a dozen frames.
+const WINDOW_WORDS: usize = 512;
+const WINDOW_BYTES: u64 = 8 * WINDOW_WORDS as u64;
+const FRAME_BYTES: u64 = 8 * FRAME_WORDS as u64;
 
 /// Words of `zend_execute_data` up to `prev_execute_data`, wherever it stands in 7.0 to 8.5, and the one of `.func`.
 pub const FRAME_WORDS: usize = 8;
@@ -55,88 +78,202 @@ pub const FUNCTION_SCOPE: usize = 2;
 pub const CLASS_NAME: u64 = 8;
 
 /// Walks the PHP stack of the current process from its leaf frame, makes sure that the stack and its names are in their
-/// maps, and returns the stack's key.
+/// maps, and returns the stack's key. `request` is the start of the thread's request, 0 when none is known.
 ///
 /// Call it only where nothing else on this CPU can call it meanwhile: from a timer, or from the scheduler, which
 /// no timer interrupts.
 #[inline(always)]
-pub fn capture(image: &Image, leaf: u64) -> Option<u64> {
+pub fn capture(image: &Image, leaf: u64, request: u64) -> Option<u64> {
     // SAFETY: the pointer is this CPU's slot, and nothing else uses it meanwhile, as said above.
     let scratch = unsafe { &mut *SCRATCH.get_ptr_mut(0)? };
-    let key = walk(scratch, image, leaf);
+    let key = walk(scratch, image, leaf, request);
     keep_stack(scratch, image, key);
     Some(key)
 }
 
 /// Fills `scratch.stack` and `scratch.functions` from the leaf to the root and returns the stack's key.
 #[inline(always)]
-fn walk(scratch: &mut Scratch, image: &Image, leaf: u64) -> u64 {
+fn walk(scratch: &mut Scratch, image: &Image, leaf: u64, request: u64) -> u64 {
     // Names are keyed by user too, so that one user's process cannot name the functions of another's.
     let user = bpf_get_current_uid_gid() as u32;
-    let walk = &mut scratch.walk;
-    walk.hash = u64::from(user);
-    walk.frame = leaf;
-    // Neighbouring frames share files and classes; the process stands still while it is read.
-    walk.last_file = 0;
-    walk.last_file_key = 0;
-    walk.last_scope = 0;
-    walk.last_scope_key = 0;
+    scratch.walk.hash = u64::from(user);
+    scratch.walk.frame = leaf;
+    scratch.walk.window = 0;
+    // Without a request nothing says when the memory of a function becomes that of another one.
+    scratch.walk.owner = if request == 0 { 0 } else { mix(request, bpf_get_current_pid_tgid()) | 1 };
+    let depth = collect(scratch, image) as u64;
+    kept(&mut scratch.walk.depth, depth);
+    // Three loops and not one: what an iteration may do multiplies within a loop for the verifier, and adds between loops.
     let mut i = 0;
     while i < MAX_FRAMES {
-        if walk.frame == 0 {
+        if i as u64 >= read(&scratch.walk.depth) {
             break;
         }
-        if !fetch(walk.frame, &mut scratch.frame) {
-            add(stat::SAMPLES_BROKEN, 1);
-            break;
-        }
-        walk.frame = scratch.frame[(image.previous_execute_data >> 3) as usize & (FRAME_WORDS - 1)];
-        let function = scratch.frame[FRAME_FUNCTION];
         let slot = i & (MAX_FRAMES - 1);
+        let function = scratch.functions[slot];
+        scratch.stack.frames[slot] = recall(scratch.walk.owner, mix(scratch.walk.owner, function));
         i += 1;
-        // The engine puts frames without a function between calls; they are not PHP code. They keep their slot:
-        // a second counter would make every combination of both a state of its own for the verifier.
-        scratch.stack.frames[slot] = NO_FUNCTION;
-        scratch.functions[slot] = function;
-        if function == 0 {
-            continue;
-        }
-        if !fetch_function(function, &mut scratch.function) {
-            add(stat::SAMPLES_BROKEN, 1);
+    }
+    let mut i = 0;
+    while i < MAX_FRAMES {
+        if i as u64 >= read(&scratch.walk.depth) {
             break;
         }
-        let function = &scratch.function;
-        // A part that cannot be read counts as 0; its text cannot be copied either, so no name is kept for such a key.
-        let kind = kind(function);
-        let mut key = mix(u64::from(user), u64::from(kind));
-        if function[FUNCTION_NAME] != 0 {
-            key = mix(key, string_key(function[FUNCTION_NAME], &mut scratch.text));
-        }
-        let scope = function[FUNCTION_SCOPE];
-        if scope != 0 {
-            if scope != walk.last_scope {
-                walk.last_scope_key = string_key(pointer(scope.wrapping_add(CLASS_NAME)), &mut scratch.text);
-                walk.last_scope = scope;
+        let slot = i & (MAX_FRAMES - 1);
+        let function = scratch.functions[slot];
+        i += 1;
+        if function != 0 {
+            let mut key = scratch.stack.frames[slot];
+            if key == NO_FUNCTION {
+                key = key_of(scratch, image, function, user);
             }
-            key = mix(key, walk.last_scope_key);
+            scratch.stack.frames[slot] = key;
+            scratch.walk.hash = mix(scratch.walk.hash, key);
         }
-        if kind != FUNCTION_INTERNAL {
-            let (file, line) = place(function, image.filename);
-            if file != walk.last_file {
-                walk.last_file_key = string_key(file, &mut scratch.text);
-                walk.last_file = file;
-            }
-            key = mix(mix(key, walk.last_file_key), u64::from(line));
-        }
-        key |= 1;
-        scratch.stack.frames[slot] = key;
-        walk.hash = mix(walk.hash, key);
     }
-    scratch.stack.depth = i as u32;
-    scratch.stack.flags = if walk.frame == 0 { 0 } else { STACK_TRUNCATED };
+    let depth = read(&scratch.walk.depth);
+    scratch.stack.depth = depth as u32;
+    scratch.stack.flags = if scratch.walk.frame == 0 { 0 } else { STACK_TRUNCATED };
     scratch.stack.missing = 0;
-    add(stat::FRAMES, i as u64);
-    mix(walk.hash, u64::from(scratch.stack.flags)) | 1
+    add(stat::FRAMES, depth);
+    mix(scratch.walk.hash, u64::from(scratch.stack.flags)) | 1
+}
+
+/// Puts the functions of all frames from the leaf to the root into `scratch.functions` and returns how many there are.
+/// The engine puts frames without a function between calls; they are not PHP code, and keep their slot with a 0.
+#[inline(always)]
+fn collect(scratch: &mut Scratch, image: &Image) -> usize {
+    let mut i = 0;
+    while i < MAX_FRAMES {
+        if scratch.walk.frame == 0 {
+            break;
+        }
+        let Some(word) = frame_at(scratch) else {
+            add(stat::SAMPLES_BROKEN, 1);
+            break;
+        };
+        let word = kept(&mut scratch.walk.key, word as u64) as usize;
+        let previous = (image.previous_execute_data >> 3) as usize & (FRAME_WORDS - 1);
+        scratch.walk.frame = scratch.window[(word + previous) & (WINDOW_WORDS - 1)];
+        scratch.functions[i & (MAX_FRAMES - 1)] = scratch.window[(word + FRAME_FUNCTION) & (WINDOW_WORDS - 1)];
+        i += 1;
+    }
+    i
+}
+
+/// Index in the window of the frame that is next; `None` when it cannot be read.
+///
+/// The frames of callers lie below, since PHP's own stack grows upwards: the page that ends with this frame has them.
+#[inline(always)]
+fn frame_at(scratch: &mut Scratch) -> Option<usize> {
+    let frame = scratch.walk.frame;
+    let inside = frame.wrapping_sub(scratch.walk.window);
+    if scratch.walk.window != 0 && inside <= WINDOW_BYTES - FRAME_BYTES {
+        return Some((inside >> 3) as usize);
+    }
+    let first = frame.wrapping_add(FRAME_BYTES).wrapping_sub(WINDOW_BYTES);
+    if fetch(first, &mut scratch.window) {
+        scratch.walk.window = first;
+        return Some(WINDOW_WORDS - FRAME_WORDS);
+    }
+    // Nothing may lie below: then the frame alone is read.
+    scratch.walk.window = 0;
+    // SAFETY: the first words of the array are an array of their own.
+    let words = unsafe { &mut *scratch.window.as_mut_ptr().cast::<[u64; FRAME_WORDS]>() };
+    fetch(frame, words).then_some(0)
+}
+
+/// Bits of `zend_function.fn_flags` of functions that live in an object which may be freed within a request, in any of the
+/// versions: closures, fake closures, trampolines (Zend/zend_compile.h; some of them mean something harmless elsewhere).
+const SHORT_LIVED: u64 = 1 << 6 | 1 << 18 | 1 << 20 | 1 << 21 | 1 << 22 | 1 << 23;
+/// `fn_flags` are the upper half of the first word.
+const FLAGS_SHIFT: u32 = 32;
+
+/// Key by its content of a function that is not remembered by its address; [`NO_FUNCTION`] when it cannot be read.
+///
+/// A function that has a name and is no closure stays where it is until its request ends: its key is remembered by its address.
+/// All others are read each time, and their key is remembered by the addresses of their texts.
+#[inline(always)]
+fn key_of(scratch: &mut Scratch, image: &Image, function: u64, user: u32) -> u64 {
+    if !fetch_function(function, &mut scratch.function) {
+        add(stat::SAMPLES_BROKEN, 1);
+        return NO_FUNCTION;
+    }
+    let words = &scratch.function;
+    let kind = kind(words);
+    let (file, line) = if kind == FUNCTION_INTERNAL { (0, 0) } else { place(words, image.filename) };
+    let file = kept(&mut scratch.walk.file, file);
+    let place = kept(&mut scratch.walk.place, u64::from(line) << 8 | u64::from(kind));
+    let (name, scope) = (words[FUNCTION_NAME], words[FUNCTION_SCOPE]);
+    let lasts = name != 0 && (words[FUNCTION_KIND] >> FLAGS_SHIFT) & SHORT_LIVED == 0;
+    let texts = if lasts { 0 } else { mix(mix(name, scope), mix(file, place)) };
+    let met_as = kept(&mut scratch.walk.met_as, mix(scratch.walk.owner, function) ^ texts);
+    let key = recall(scratch.walk.owner, met_as);
+    if key != NO_FUNCTION {
+        return key;
+    }
+    // A part that cannot be read counts as 0; its text cannot be copied either, so no name is kept for such a key, and it is
+    // not remembered.
+    let name = scratch.function[FUNCTION_NAME];
+    let name = if name == 0 { 1 } else { string_key(name, &mut scratch.text) };
+    kept(&mut scratch.walk.key, name);
+    let scope = scratch.function[FUNCTION_SCOPE];
+    let scope = if scope == 0 { 1 } else { string_key(pointer(scope.wrapping_add(CLASS_NAME)), &mut scratch.text) };
+    kept(&mut scratch.walk.scope, scope);
+    let file = read(&scratch.walk.file);
+    let file = if file == 0 { 1 } else { string_key(file, &mut scratch.text) };
+    kept(&mut scratch.walk.file, file);
+    let (name, scope, file) = (read(&scratch.walk.key), read(&scratch.walk.scope), read(&scratch.walk.file));
+    let key = mix(mix(u64::from(user), name), scope);
+    let key = mix(key, mix(file, read(&scratch.walk.place))) | 1;
+    if name != 0 && scope != 0 && file != 0 {
+        remember(scratch.walk.owner, read(&scratch.walk.met_as), key);
+    }
+    key
+}
+
+/// Reads a value from the map each time, so that no comparison is remembered with it.
+#[inline(always)]
+fn read(place: &u64) -> u64 {
+    // SAFETY: a reference is a valid place.
+    unsafe { (&raw const *place).read_volatile() }
+}
+
+/// Writes a value to the map and reads it again: as a register, all that is known of it would make paths of their own for the
+/// verifier, while what comes out of a map is unknown.
+#[inline(always)]
+fn kept(place: &mut u64, value: u64) -> u64 {
+    // SAFETY: a reference is a valid place.
+    unsafe {
+        (&raw mut *place).write_volatile(value);
+        (&raw const *place).read_volatile()
+    }
+}
+
+/// The key of what was met before in this request; [`NO_FUNCTION`] when it is not remembered.
+#[inline(always)]
+fn recall(owner: u64, met_as: u64) -> u64 {
+    if owner == 0 {
+        return NO_FUNCTION;
+    }
+    match MET.get(met_as as u32 & (MET_KEYS - 1)) {
+        Some(met) if met.check ^ met.key == met_as => met.key,
+        _ => NO_FUNCTION,
+    }
+}
+
+#[inline(always)]
+fn remember(owner: u64, met_as: u64, key: u64) {
+    if owner == 0 {
+        return;
+    }
+    if let Some(met) = MET.get_ptr_mut(met_as as u32 & (MET_KEYS - 1)) {
+        // SAFETY: the pointer is an entry of the map; what another CPU writes at the same time is found out by `check`.
+        unsafe {
+            (*met).check = met_as ^ key;
+            (*met).key = key;
+        }
+    }
 }
 
 /// Reads the start of a `zend_function`. That of a built-in function is shorter: at the end of a mapping only its

@@ -118,7 +118,7 @@ fn leaves(context: &RawTracePointContext, config: &Config) -> Option<()> {
             walks.spent_ns = 0;
         }
         if walks.spent_ns < PERIOD_LIMIT_NS {
-            stack = capture(image, leaf)?;
+            stack = capture(image, leaf, request)?;
             // SAFETY: a plain helper call.
             let spent = unsafe { bpf_ktime_get_ns() } - now;
             walks.spent_ns += spent;

@@ -12,9 +12,9 @@ pub use inspection::{
     ProcessKey, Reading, Unit, Unread,
 };
 pub use php::{
-    Bound, CompiledFile, DurationSummary, Exact, ExactKind, ExactState, ExactTier, ExceptionCount, Function,
-    FunctionKind, Histogram, LineCalls, Master, Php, PhpError, Pool, ProbeTier, ProcessManager, Request, RequestsTier,
-    Route, SamplingTier, Scoreboard, Stack, Target, TierState, Tiers, Worker, WorkerState,
+    Bound, CompiledFile, DurationSummary, Exact, ExactKind, ExactState, ExceptionCount, Function, FunctionKind,
+    Histogram, LineCalls, Master, Php, PhpError, Pool, ProcessManager, Request, Route, Scoreboard, SeenBy, Stack,
+    Target, Tier, TierState, TierStatus, Tiers, Worker, WorkerState,
 };
 pub use process::{Group, Memory, Process, PssUnknown, pool};
 

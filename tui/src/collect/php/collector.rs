@@ -16,10 +16,13 @@ use super::{
     find::{discover::Mapped, family::Family, following::Following},
     kernel::{
         Kernel,
-        event::{Event, RequestText},
+        event::Event,
         ring::{self, Ring},
     },
-    tier::{ImageTiers, exact::Exact, pools::Scoreboards, problems::Failures, sampling::Names, waiting::Waits},
+    tier::{
+        ImageTiers, exact::Exact, pools::Scoreboards, problems::Failures, requests::RequestText, sampling::Names,
+        waiting::Waits,
+    },
 };
 use crate::{
     collect::{Sample, Tick},

@@ -19,7 +19,7 @@ use tusktop_shared::{URI_APACHE, URI_FASTCGI, URI_SAPI};
 use super::maps::{self, Mapping};
 use crate::collect::php::{
     image::{Image, ImageError},
-    kernel::event::pool_of_title,
+    tier::requests::pool_of_title,
 };
 
 /// Server API of an image.

@@ -86,6 +86,11 @@ impl Tier {
         }
     }
 
+    /// It is off until somebody asks for it.
+    pub fn is_on_demand(self) -> bool {
+        self == Self::Exact
+    }
+
     fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|tier| tier.name() == name)
     }

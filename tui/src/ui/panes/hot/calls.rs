@@ -6,7 +6,12 @@ use ratatui::{buffer::Buffer, layout::Rect};
 
 use crate::{
     model::{Exact, ExactKind, ExactState, LineCalls},
-    ui::{Screen, filter::Filter, list, paint, panes::hot},
+    ui::{
+        Screen,
+        filter::Filter,
+        list, paint,
+        panes::{empty, hot},
+    },
     view::{FunctionKey, Pane, Row, Scene, Sort},
     words::units,
 };
@@ -178,7 +183,7 @@ fn line(line: &LineCalls) -> CallRow<'_> {
 
 fn why_empty<'a>(screen: &'a Screen, exact: Option<&'a Exact>) -> Vec<&'a str> {
     if !screen.view.pane(Pane::Hot).filter.is_empty() {
-        return vec!["nothing matches the filter", "esc clears it"];
+        return empty::FILTERED.to_vec();
     }
     match exact {
         None => vec!["no calls are traced", "X says what tracing them would cost, and begins it"],

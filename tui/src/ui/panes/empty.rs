@@ -1,6 +1,6 @@
 //! Why a pane has nothing to show, and what to type: what holds for all panes of PHP, whatever they show.
 
-use crate::{model::Tier, ui::Screen, view::Pane};
+use crate::{model::Tier, ui::frame::Screen, view::Pane};
 
 /// What is said where the filter hides all.
 pub const FILTERED: [&str; 2] = ["nothing matches the filter", "esc clears it"];

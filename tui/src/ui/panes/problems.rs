@@ -7,7 +7,7 @@ use ratatui::{buffer::Buffer, layout::Rect};
 use crate::{
     analysis::opcache,
     model::{CompiledFile, ExceptionCount, PhpError, Tier},
-    ui::{Screen, filter::Filter, list, paint, panes::empty},
+    ui::{filter::Filter, frame::Screen, list, paint, panes::empty},
     view::{Pane, ProblemKey, ProblemKind, Row, Scene, Sort},
     words::units,
 };

@@ -7,8 +7,8 @@ use ratatui::{buffer::Buffer, layout::Rect};
 use crate::{
     model::{Exact, ExactKind, ExactState, LineCalls},
     ui::{
-        Screen,
         filter::Filter,
+        frame::Screen,
         list, paint,
         panes::{empty, hot},
     },

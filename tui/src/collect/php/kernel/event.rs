@@ -1,14 +1,14 @@
-//! Decodes the records of the ring: what happened to processes here, requests in `tier/requests`.
+//! Tells the records of the ring apart. What a request says is read by its tier.
 
-use tusktop_shared::{EVENT_EXEC, EVENT_EXIT, EVENT_FORK, EVENT_REQUEST};
+use tusktop_shared::{EVENT_EXEC, EVENT_EXIT, EVENT_FORK, EVENT_REQUEST, RequestEvent};
 
-use crate::collect::php::tier::requests::FinishedRequest;
+use crate::collect::bpf::wire;
 
 /// One record of the ring.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Event {
     /// A request ended.
-    Request(Box<FinishedRequest>),
+    Request(Box<RequestEvent>),
     /// A process replaced its image.
     Exec {
         /// Process.
@@ -34,7 +34,7 @@ impl Event {
         let word = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
         let pid = word(4)?;
         match word(0)? {
-            EVENT_REQUEST => Some(Self::Request(Box::new(FinishedRequest::decode(bytes)?))),
+            EVENT_REQUEST => Some(Self::Request(Box::new(wire::read(bytes)?))),
             EVENT_EXEC => Some(Self::Exec { pid }),
             EVENT_FORK => Some(Self::Fork { parent: word(8)?, child: pid }),
             EVENT_EXIT => Some(Self::Exit { pid }),
@@ -49,9 +49,9 @@ mod tests {
 
     #[test]
     fn a_cut_record_is_refused() {
-        assert_eq!(Event::decode(&[1, 0, 0, 0, 1, 0, 0, 0]), None);
-        assert_eq!(Event::decode(&[]), None);
-        assert_eq!(Event::decode(&[2, 0, 0, 0, 7, 0, 0, 0]), Some(Event::Exec { pid: 7 }));
-        assert_eq!(Event::decode(&[99, 0, 0, 0, 7, 0, 0, 0]), None);
+        assert!(Event::decode(&[1, 0, 0, 0, 1, 0, 0, 0]).is_none());
+        assert!(Event::decode(&[]).is_none());
+        assert!(matches!(Event::decode(&[2, 0, 0, 0, 7, 0, 0, 0]), Some(Event::Exec { pid: 7 })));
+        assert!(Event::decode(&[99, 0, 0, 0, 7, 0, 0, 0]).is_none());
     }
 }

@@ -1,10 +1,14 @@
-//! Requests as text. They come from our own programs, but the texts in them come from other processes.
+//! Requests as text, those that run and those that ended between two ticks. They come from our own programs, but the texts in
+//! them come from other processes.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use tusktop_shared::{Request, RequestEvent, URI_APACHE};
 
-use crate::collect::bpf::wire;
+use crate::collect::php::kernel::Kernel;
+
+/// Requests kept between two ticks; more are counted as dropped.
+const FINISHED: usize = 20_000;
 
 /// A request as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,19 +48,80 @@ pub struct FinishedRequest {
     pub aborted: bool,
 }
 
+/// The requests of an interval.
+#[derive(Debug, Default)]
+pub struct Requests {
+    finished: Vec<FinishedRequest>,
+    running: Vec<Arc<RequestText>>,
+    /// Those that samples may belong to, by pid and start.
+    recent: HashMap<(u32, u64), Arc<RequestText>>,
+    dropped: u64,
+}
+
+impl Requests {
+    /// A request has ended.
+    pub fn ended(&mut self, finished: FinishedRequest) {
+        if self.recent.len() < FINISHED {
+            self.recent.insert((finished.request.pid, finished.request.started_ns), finished.request.clone());
+        }
+        if self.finished.len() < FINISHED {
+            self.finished.push(finished);
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    /// Reads which requests run. Some of them may end before the ring is read, so [`Self::settle`] follows.
+    pub fn look(&mut self, kernel: &Kernel) {
+        self.running = kernel.requests().map(|request| Arc::new(RequestText::decode(&request))).collect();
+    }
+
+    /// Keeps those that still run, because their end was not in the ring, and that count.
+    pub fn settle(&mut self, mut counts: impl FnMut(&RequestText) -> bool) {
+        let recent = &mut self.recent;
+        self.running.retain(|request| {
+            let key = (request.pid, request.started_ns);
+            // What has ended meanwhile runs no more, and its process may be gone.
+            let runs = !recent.contains_key(&key) && counts(request);
+            if runs {
+                recent.insert(key, request.clone());
+            }
+            runs
+        });
+    }
+
+    /// The request of a process that started then, if it ran since the last reading.
+    pub fn of(&self, pid: u32, started_ns: u64) -> Option<Arc<RequestText>> {
+        self.recent.get(&(pid, started_ns)).cloned()
+    }
+
+    /// Ends a reading: no sample of it is left that could belong to a request.
+    pub fn end_reading(&mut self) {
+        self.recent.clear();
+    }
+
+    /// The requests that ended since the last call, and those that ran at the last look.
+    pub fn take(&mut self) -> (Vec<FinishedRequest>, Vec<Arc<RequestText>>) {
+        (std::mem::take(&mut self.finished), std::mem::take(&mut self.running))
+    }
+
+    /// Requests for which there was no room, since the last call.
+    pub fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
+    }
+}
+
 impl FinishedRequest {
-    /// Decodes the event of a request that ended; `None` for one that is cut.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let event: RequestEvent = wire::read(bytes)?;
+    /// Turns the event of a request that ended into text.
+    pub fn decode(event: &RequestEvent) -> Self {
         let request = RequestText::decode(&event.request);
-        let cpu_ns = event.cpu_ns.checked_sub(request.cpu_ns).filter(|_| request.cpu_ns != 0);
-        Some(Self {
+        Self {
             status: u16::try_from(event.status).ok().filter(|status| (100..1000).contains(status)),
             duration_ns: event.ended_ns.saturating_sub(request.started_ns),
-            cpu_ns,
+            cpu_ns: event.cpu_ns.checked_sub(request.cpu_ns).filter(|_| request.cpu_ns != 0),
             aborted: event.aborted != 0,
             request: Arc::new(request),
-        })
+        }
     }
 }
 
@@ -145,5 +210,26 @@ mod tests {
         assert_eq!(pool_of_title("php-fpm: pool www\0\0\0").as_deref(), Some("www"));
         assert_eq!(pool_of_title("php-fpm: master process (/etc/php/fpm.conf)"), None);
         assert_eq!(pool_of_title("php-fpm: pool "), None);
+    }
+
+    #[test]
+    fn a_request_that_ends_while_both_lists_are_read_is_in_one_of_them() {
+        let running = |started_ns| Arc::new(RequestText { started_ns, ..RequestText::decode(&request(b"/", 0)) });
+        let ended = |request: &Arc<RequestText>| FinishedRequest {
+            request: request.clone(),
+            status: Some(200),
+            duration_ns: 1,
+            cpu_ns: None,
+            aborted: false,
+        };
+        let (first, second, other) = (running(1), running(2), running(3));
+        let mut requests = Requests { running: vec![first.clone(), second.clone(), other], ..Requests::default() };
+        requests.ended(ended(&first));
+        requests.settle(|request| request.started_ns != 3);
+        assert_eq!((requests.of(42, 1), requests.of(42, 2)), (Some(first.clone()), Some(second.clone())));
+        assert_eq!(requests.of(42, 3), None, "it does not count");
+        requests.end_reading();
+        assert_eq!(requests.of(42, 1), None);
+        assert_eq!(requests.take(), (vec![ended(&first)], vec![second]));
     }
 }

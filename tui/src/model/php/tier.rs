@@ -72,7 +72,7 @@ impl Tier {
             Self::Exceptions => "exceptions are not seen",
             Self::Errors => "errors are not seen",
             Self::Compiles => "compiled files are not seen",
-            Self::Exact => "calls are not traced",
+            Self::Exact => "no calls are traced",
         }
     }
 

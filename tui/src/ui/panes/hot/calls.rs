@@ -5,7 +5,7 @@ use std::{borrow::Cow, cmp::Reverse, sync::Arc};
 use ratatui::{buffer::Buffer, layout::Rect};
 
 use crate::{
-    model::{Exact, ExactKind, ExactState, LineCalls},
+    model::{Exact, ExactKind, ExactState, LineCalls, Tier},
     ui::{
         filter::Filter,
         frame::Screen,
@@ -186,12 +186,12 @@ fn why_empty<'a>(screen: &'a Screen, exact: Option<&'a Exact>) -> Vec<&'a str> {
         return empty::FILTERED.to_vec();
     }
     match exact {
-        None => vec!["no calls are traced", "X says what tracing them would cost, and begins it"],
+        None => vec![Tier::Exact.unseen(), "X says what tracing them would cost, and begins it"],
         Some(exact) => match exact.state {
             ExactState::Unavailable | ExactState::Ended => vec![&exact.reason, "X begins anew"],
             ExactState::Tracing => vec!["waiting for the first calls …"],
             ExactState::Counting => vec!["counting calls …"],
-            ExactState::Priced => vec!["no calls are traced", "X says what tracing them would cost, and begins it"],
+            ExactState::Priced => vec![Tier::Exact.unseen(), "X says what tracing them would cost, and begins it"],
         },
     }
 }

@@ -18,7 +18,7 @@ impl Exact {
         (paid_s * 1e9) as u64
     }
 
-    /// How it stands; `None` when it was never asked for.
+    /// How far it is; `None` when it was never asked for.
     pub fn status(&mut self, kernel: &Kernel) -> Option<model::Exact> {
         let now = Instant::now();
         if matches!(self.state, State::Tracing { .. }) {

@@ -9,7 +9,7 @@ from pathlib import Path
 from terminal import Terminal
 
 SWITCH = Path("/proc/sys/kernel/bpf_stats_enabled")
-SCRIPTS = Path(__file__).parent.parent / "tests/php"
+SCRIPTS = Path(__file__).parent.parent / "tests/php/scripts"
 PERF_EVENT, RAW_TRACEPOINT = "7", "17"  # BPF_PROG_TYPE_PERF_EVENT and _RAW_TRACEPOINT, include/uapi/linux/bpf.h
 DEPTH = 16
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """run.py TUSKTOP [PART...] [--quick]: measures a release build beside others, as root.
 
-Parts are throughput, screen, scrape, crowd, sample, call, budget, paint and soak; all but soak, which takes an hour, by default. Nothing here passes or fails: it prints ratios of things measured side by side in one run. Run it on a
+Parts are throughput, screen, scrape, crowd, sample, call, budget, wordpress, paint and soak; all but soak, which takes an hour, by default. Nothing here passes or fails: it prints ratios of things measured side by side in one run. Run it on a
 machine that does nothing else. --quick shortens everything to see whether it works; its figures mean nothing.
 """
 
@@ -18,6 +18,7 @@ import scrape_cost
 import screen_cost
 import soak
 import throughput
+import wordpress
 
 PARTS = {
     "throughput": (throughput.run, {"rounds": 2, "seconds": 2}),
@@ -27,6 +28,7 @@ PARTS = {
     "sample": (sample_cost.run, {"seconds": 3}),
     "call": (call_cost.run, {"rounds": 1, "seconds": 1}),
     "budget": (budget.run, {"rounds": 1, "seconds": 2}),
+    "wordpress": (wordpress.run, {"rounds": 1, "seconds": 4, "warm_up": 1}),
     "paint": (first_paint.run, {"rounds": 3}),
     "soak": (soak.run, {"minutes": 2, "warm_up": 0.5, "every": 0.5, "step": 2}),
 }

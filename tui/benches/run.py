@@ -7,6 +7,7 @@ machine that does nothing else. --quick shortens everything to see whether it wo
 
 import os
 import platform
+import signal
 import sys
 
 import budget
@@ -43,6 +44,8 @@ def main():
         raise SystemExit(__doc__)
     if os.geteuid() != 0:
         raise SystemExit("run it as root: it starts php-fpm with workers of another user")
+    # So that all that was started ends, and all settings are put back, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     binary, parts = os.path.realpath(arguments[0]), arguments[1:] or [part for part in PARTS if part != "soak"]
     load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
     print(f"{platform.system()} {platform.release()} {platform.machine()}, {os.cpu_count()} CPUs, load {load}")

@@ -8,17 +8,15 @@ import time
 import urllib.request
 from pathlib import Path
 from statistics import mean, median
+from typing import NamedTuple
 
 from bpf_programs import KPROBE, PERF_EVENT, Counted, name, run_times
 from php_site import WORKERS
-from terminal import TICKS, Terminal
+from sample_cost import measured
+from terminal import Terminal, cpu_seconds
 from wordpress_site import DONE, WordPress
 
-
-def cpu_seconds(pids):
-    """User and system time of these processes so far (proc_pid_stat(5), fields 14 and 15)."""
-    stats = (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids)
-    return sum(int(fields[11]) + int(fields[12]) for fields in stats) / TICKS
+DEEP = 30  # frames; about the deepest that a page of WordPress has
 
 
 def switches(pids):
@@ -26,13 +24,26 @@ def switches(pids):
     return sum(int(count) for pid in pids for count in re.findall(r"ctxt_switches:\s+(\d+)", Path(f"/proc/{pid}/status").read_text()))
 
 
+class Account(NamedTuple):
+    """What a run of load took."""
+
+    requests: int
+    cpu: float  # seconds of the workers
+    switches: int  # of the workers
+    own: float  # CPU seconds of tusktop
+    programs: dict  # run time in ns and runs, by name
+
+    def page_ms(self):
+        return 1000 * self.cpu / self.requests
+
+
 def under_load(site, seconds, screen=None):
-    """Requests in a run of load, the workers' CPU seconds and switches, with a screen its own CPU seconds, and by program ns and runs."""
+    """One run of load, watched by what is on the screen."""
     pids = site.worker_pids()
 
     def read():
         own = screen.cpu_seconds() if screen else 0.0
-        return cpu_seconds(pids), switches(pids), own, run_times(screen.pid) if screen else {}
+        return sum(map(cpu_seconds, pids)), switches(pids), own, run_times(screen.pid) if screen else {}
 
     before = read()
     requests = site.requests(seconds)
@@ -44,7 +55,7 @@ def under_load(site, seconds, screen=None):
         time_sum, runs_sum = programs.get(name(program), (0, 0))
         programs[name(program)] = time_sum + time_ns - time_before, runs_sum + runs - runs_before
     cpu, off, own = (late - early for early, late in zip(before[:3], after[:3]))
-    return requests, cpu, off, own, programs
+    return Account(requests, cpu, off, own, programs)
 
 
 def wait_for_programs(site, screen, seconds=60):
@@ -90,28 +101,28 @@ def middle(values, digits, width=8):
 
 def print_programs(accounts):
     """A line for each program that ran, the most expensive first, and the sum."""
-    names = {name for account in accounts for name, (_, runs) in account[4].items() if runs}
+    ran = {program for account in accounts for program, (_, runs) in account.programs.items() if runs}
     rows = []
-    for name in names:
+    for program in ran:
         share, per_request, microseconds = [], [], []
-        for requests, cpu, _, _, programs in accounts:
-            time_ns, runs = programs.get(name, (0, 0))
-            share.append(100 * time_ns / 1e9 / cpu)
-            per_request.append(runs / requests)
+        for account in accounts:
+            time_ns, runs = account.programs.get(program, (0, 0))
+            share.append(100 * time_ns / 1e9 / account.cpu)
+            per_request.append(runs / account.requests)
             microseconds.append(time_ns / 1000 / max(runs, 1))
-        rows.append((name, share, per_request, microseconds))
+        rows.append((program, share, per_request, microseconds))
     print(f"{'program':>12} {'% of the CPU time of PHP':>28} {'runs a request':>28} {'us a run':>28}")
-    for name, *columns in sorted(rows, key=lambda row: -median(row[1])):
-        print(f"{name:>12} " + " ".join(f"{middle(column, digits):>28}" for column, digits in zip(columns, (3, 2, 2))))
-    sums = [sum(time_ns for time_ns, _ in programs.values()) / 1e9 / cpu * 100 for _, cpu, _, _, programs in accounts]
-    own = [100 * own / cpu for _, cpu, _, own, _ in accounts]
+    for program, *columns in sorted(rows, key=lambda row: -median(row[1])):
+        print(f"{program:>12} " + " ".join(f"{middle(column, digits):>28}" for column, digits in zip(columns, (3, 2, 2))))
+    sums = [100 * sum(time_ns for time_ns, _ in account.programs.values()) / 1e9 / account.cpu for account in accounts]
+    own = [100 * account.own / account.cpu for account in accounts]
     print(f"{'sum':>12} {middle(sums, 3):>28}")
     print(f"{'own CPU time':>12} {middle(own, 3):>28}")
     print(f"{'all':>12} {middle([one + other for one, other in zip(sums, own)], 3):>28}")
 
 
 def run(binary, rounds=3, seconds=30, warm_up=4):
-    print(f"\nWordPress under php-fpm, {WORKERS} workers, wrk with as many connections, {rounds} rounds of {seconds} s not watched and {seconds} s watched")
+    print(f"\nWordPress under php-fpm, {WORKERS} workers and connections, {rounds} rounds of {seconds} s not watched and {seconds} s watched")
     with WordPress() as site:
         queries = int(re.search(f"{DONE}(\\d+)", site.fetch())[1])
         site.load(warm_up)
@@ -125,17 +136,20 @@ def run(binary, rounds=3, seconds=30, warm_up=4):
             site.load(warm_up)
             plain.append(under_load(site, seconds))
             accounts.append(watched(site, binary, seconds, warm_up))
-            one, other = plain[-1], accounts[-1]
             print(
-                f"round {number + 1}: not watched {one[0]} pages with {1000 * one[1] / one[0]:.2f} ms of PHP's CPU time each,"
-                f" watched {other[0]} with {1000 * other[1] / other[0]:.2f}",
+                f"round {number + 1}: not watched {plain[-1].requests} pages with {plain[-1].page_ms():.2f} ms of PHP's CPU time each,"
+                f" watched {accounts[-1].requests} with {accounts[-1].page_ms():.2f}",
                 flush=True,
             )
-    print(f"ms of PHP's CPU time a page, not watched: {middle([1000 * cpu / requests for requests, cpu, *_ in plain], 2, 1)}")
-    print(f"ms of PHP's CPU time a page, watched:     {middle([1000 * cpu / requests for requests, cpu, *_ in accounts], 2, 1)}")
-    print(f"switches of the workers a page, watched:  {middle([off / requests for requests, _, off, *_ in accounts], 1, 1)}")
+    print(f"ms of PHP's CPU time a page, not watched: {middle([account.page_ms() for account in plain], 2, 1)}")
+    print(f"ms of PHP's CPU time a page, watched:     {middle([account.page_ms() for account in accounts], 2, 1)}")
+    print(f"switches of the workers a page, watched:  {middle([account.switches / account.requests for account in accounts], 1, 1)}")
+    print(f"cores that tusktop itself took:           {middle([account.own / seconds for account in accounts], 4, 1)}")
     print_programs(accounts)
     print(
         "Programs run for the whole machine: switches and samples of other processes are in these figures. The way into the kernel that a hit of"
         "\na probe takes is not; it is part of PHP's CPU time. The counting itself takes time too, and is in the run times in part."
     )
+    with Counted():
+        runs, ns, busy, _ = measured(binary, "forever.php", PERF_EVENT, max(3, seconds // 3), DEEP)
+    print(f"a sample at {DEEP} frames of PHP: {ns / 1000:.2f} us, mean of {runs} while PHP had {100 * busy:.0f} % of all CPUs")

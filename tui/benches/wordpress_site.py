@@ -52,6 +52,8 @@ def answers(path):
 
 
 class WordPress(PhpSite):
+    """One with posts and comments, whose page is one post with its comments."""
+
     def __init__(self, page="/post-7/"):
         super().__init__("", page, DONE)
 
@@ -70,15 +72,18 @@ class WordPress(PhpSite):
         self._write("php.ini", "display_errors = 0\nlog_errors = 1\nsendmail_path = /bin/false\n")
         self._give_away()
         self._start_database()
-        as_user = ["setpriv", "--reuid", self.user.pw_name, "--regid", str(self.user.pw_gid), "--clear-groups", "--"]
-        install = [*as_user, "php", "-c", f"{self.folder}/php.ini", "-d", "display_errors=stderr", str(INSTALL), site, self.socket]
+        install = [*self._as_user(), "php", "-c", f"{self.folder}/php.ini", "-d", "display_errors=stderr", str(INSTALL), site, self.socket]
         done = subprocess.run(install, capture_output=True, text=True)
         if done.returncode != 0:
             raise SystemExit(f"WordPress was not installed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
 
+    def _as_user(self):
+        # Who changes the user after it was asked to end with its parent forgets the latter: so it is asked here.
+        return ["setpriv", "--reuid", self.user.pw_name, "--regid", str(self.user.pw_gid), "--clear-groups", "--pdeathsig", "TERM", "--"]
+
     def _start_database(self):
         folder = f"{self.folder}/database"
-        server = ["mariadbd", "--no-defaults", f"--user={self.user.pw_name}", f"--datadir={folder}", f"--tmpdir={folder}"]
+        server = [*self._as_user(), "mariadbd", "--no-defaults", f"--datadir={folder}", f"--tmpdir={folder}"]
         system = "".join(Path(TABLES, f"mysql_{name}.sql").read_text() for name in ("system_tables", "system_tables_data"))
         text = f"CREATE DATABASE mysql;\nUSE mysql;\n{system}"
         made = subprocess.run([*server, "--bootstrap"], input=text, capture_output=True, text=True)

@@ -132,7 +132,7 @@ http {{
 
     def load(self, seconds):
         """One run of wrk with a connection for each worker: all that it says."""
-        run = subprocess.run(["wrk", "-t1", f"-c{WORKERS}", f"-d{seconds}s", self.url], capture_output=True, text=True, check=True)
+        run = subprocess.run(["wrk", "-t1", f"-c{WORKERS}", f"-d{seconds}s", "--timeout", "20s", self.url], capture_output=True, text=True, check=True)
         if "Non-2xx" in run.stdout or "Socket errors" in run.stdout:
             raise SystemExit(f"wrk had errors:\n{run.stdout}")
         return run.stdout

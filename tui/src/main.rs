@@ -33,7 +33,10 @@ use tusktop::{
     export,
     model::ExactKind,
     rules::Rules,
-    screen::terminal::{self, Inspections},
+    screen::{
+        stage,
+        terminal::{self, Inspections},
+    },
     session::{self, Session},
     system::heap,
     ui::theme::{self, ColorChoice, ThemeError},
@@ -127,7 +130,7 @@ fn options_once(settings: &Settings, rules: Arc<Rules>) -> session::Options {
 }
 
 /// Opens the screen; it ends when the user leaves, a signal comes or the terminal goes away.
-async fn live(settings: &Settings, rules: Arc<Rules>, screen: terminal::Options) -> anyhow::Result<ExitCode> {
+async fn live(settings: &Settings, rules: Arc<Rules>, screen: stage::Options) -> anyhow::Result<ExitCode> {
     let (session, snapshots) = Session::start(&options(settings, rules))?;
     let orders = session.orders.clone();
     let (budget, limit) = (settings.budget, settings.trace_limit);
@@ -157,7 +160,7 @@ async fn live(settings: &Settings, rules: Arc<Rules>, screen: terminal::Options)
     Ok(ExitCode::from(end?.code))
 }
 
-fn screen(settings: &Settings, environment: &Environment) -> anyhow::Result<terminal::Options> {
+fn screen(settings: &Settings, environment: &Environment) -> anyhow::Result<stage::Options> {
     let variable = |name: &str| std::env::var(name).ok();
     // NO_COLOR has had its say in the merge of the settings.
     let depth = theme::depth(settings.color.into(), ColorChoice::Auto, variable);
@@ -165,7 +168,7 @@ fn screen(settings: &Settings, environment: &Environment) -> anyhow::Result<term
     let keys: BTreeMap<_, _> =
         settings.keys.iter().map(|binding| (binding.key.clone(), binding.action.clone())).collect();
     Keymap::new(&keys).map_err(|error| settings.key_error(error.key(), &error))?;
-    Ok(terminal::Options {
+    Ok(stage::Options {
         theme: theme::load(name, environment.config_folder().as_deref())?,
         depth,
         ascii: settings.ascii || terminal::ascii_locale(variable),

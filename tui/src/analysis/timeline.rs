@@ -8,10 +8,7 @@ pub use super::{
     windows::MAX_STACKS,
 };
 use super::{regroup, windows::Windows};
-use crate::{
-    model::{Php, Snapshot},
-    view::{Grouping, Window},
-};
+use crate::model::{Grouping, Php, Snapshot, Window};
 
 /// The snapshots of a session.
 #[derive(Debug, Default)]

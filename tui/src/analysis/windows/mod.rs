@@ -6,6 +6,7 @@ mod sum;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
+    hash::Hash,
     sync::Arc,
     time::Duration,
 };
@@ -13,10 +14,7 @@ use std::{
 use jiff::Timestamp;
 
 use self::sum::Sum;
-use crate::{
-    model::{Function, FunctionKind, Php, Route},
-    view::{FunctionKey, RouteKey},
-};
+use crate::model::{FunctionKey, FunctionKind, Numbers, Php, RouteKey, Stack};
 
 /// Different stacks kept; when there are more, the rarest half is forgotten.
 pub const MAX_STACKS: usize = 20_000;
@@ -38,10 +36,10 @@ pub(super) struct Windows {
 /// What the numbers stand for.
 #[derive(Debug, Default)]
 struct Tables {
-    function_ids: HashMap<FunctionKey, u32>,
-    functions: Vec<Function>,
-    route_ids: HashMap<RouteKey, u32>,
-    routes: Vec<Route>,
+    function_ids: Numbers<FunctionKey>,
+    functions: Vec<Arc<FunctionKey>>,
+    route_ids: Numbers<RouteKey>,
+    routes: Vec<Arc<RouteKey>>,
     stack_ids: HashMap<Path, u32>,
     stacks: Vec<Path>,
 }
@@ -70,11 +68,11 @@ impl Windows {
         if self.tables.stacks.len() + php.stacks.len() > MAX_STACKS {
             self.forget_rare_stacks();
         }
-        let functions: Vec<u32> = php.functions.iter().map(|function| self.tables.function(function)).collect();
-        let routes: Vec<u32> = php.routes.iter().map(|route| self.tables.route(route)).collect();
+        let functions: Vec<u32> = php.functions.iter().map(|function| self.tables.function(&function.key)).collect();
+        let routes: Vec<u32> = php.routes.iter().map(|route| self.tables.route(&route.key)).collect();
         let stacks = php.stacks.iter().map(|stack| self.tables.stack(stack, &functions, &routes)).collect();
         let interval = Interval { at, interval_ms, php: php.clone(), functions, routes, stacks };
-        self.all.add(&interval);
+        self.all.add(&interval, &self.tables);
         self.covered_ms += interval_ms;
         self.recent.push_back(interval);
         while self.recent.front().is_some_and(|oldest| !within(oldest.at, at, KEPT)) {
@@ -87,7 +85,7 @@ impl Windows {
         let mut sum = Sum::default();
         let Some(last) = self.recent.back() else { return Php::default() };
         for interval in self.recent.iter().filter(|interval| within(interval.at, last.at, span)) {
-            sum.add(interval);
+            sum.add(interval, &self.tables);
         }
         sum.php(&self.tables, current)
     }
@@ -132,45 +130,24 @@ impl Windows {
 }
 
 impl Tables {
-    fn function(&mut self, function: &Function) -> u32 {
-        let key = FunctionKey::of(function);
-        if let Some(&id) = self.function_ids.get(&key) {
-            return id;
-        }
-        if self.functions.len() >= MAX_NAMES {
-            return MAX_NAMES as u32 - 1;
-        }
-        let mut function = function.clone();
-        if self.functions.len() + 1 == MAX_NAMES {
-            (function.name, function.class, function.file) = ("(more functions)".into(), "".into(), "".into());
-            function.kind = FunctionKind::Unknown;
-        }
-        let id = self.functions.len() as u32;
-        self.functions.push(function);
-        self.function_ids.insert(key, id);
-        id
+    fn function(&mut self, key: &Arc<FunctionKey>) -> u32 {
+        let more = || FunctionKey {
+            name: "(more functions)".into(),
+            class: "".into(),
+            file: "".into(),
+            line: 0,
+            kind: FunctionKind::Unknown,
+        };
+        number(&mut self.function_ids, &mut self.functions, key, more)
     }
 
-    fn route(&mut self, route: &Route) -> u32 {
-        let key = RouteKey::of(route);
-        if let Some(&id) = self.route_ids.get(&key) {
-            return id;
-        }
-        if self.routes.len() >= MAX_NAMES {
-            return MAX_NAMES as u32 - 1;
-        }
-        let mut route = Route { histogram: Default::default(), ..route.clone() };
-        if self.routes.len() + 1 == MAX_NAMES {
-            (route.route, route.script, route.method, route.group) =
-                ("(more routes)".into(), "".into(), "".into(), "".into());
-        }
-        let id = self.routes.len() as u32;
-        self.routes.push(route);
-        self.route_ids.insert(key, id);
-        id
+    fn route(&mut self, key: &Arc<RouteKey>) -> u32 {
+        let more =
+            || RouteKey { route: "(more routes)".into(), script: "".into(), method: "".into(), group: "".into() };
+        number(&mut self.route_ids, &mut self.routes, key, more)
     }
 
-    fn stack(&mut self, stack: &crate::model::Stack, functions: &[u32], routes: &[u32]) -> u32 {
+    fn stack(&mut self, stack: &Stack, functions: &[u32], routes: &[u32]) -> u32 {
         let Some(&route) = routes.get(stack.route) else { return u32::MAX };
         let frames: Option<Box<[u32]>> =
             stack.frames.iter().map(|&function| functions.get(function).copied()).collect();
@@ -187,6 +164,28 @@ impl Tables {
         self.stack_ids.insert(path, id);
         id
     }
+}
+
+/// The number of a key. The last number is that of `more`, which stands for all keys beyond the bound.
+fn number<K: Eq + Hash>(
+    numbers: &mut Numbers<K>,
+    keys: &mut Vec<Arc<K>>,
+    key: &Arc<K>,
+    more: impl FnOnce() -> K,
+) -> u32 {
+    if let Some(number) = numbers.find(key) {
+        return number;
+    }
+    let number = keys.len().min(MAX_NAMES - 1);
+    if number + 1 < MAX_NAMES {
+        keys.push(Arc::clone(key));
+        numbers.insert(key, number as u32);
+    } else if keys.len() < MAX_NAMES {
+        let more = Arc::new(more());
+        numbers.insert(&more, number as u32);
+        keys.push(more);
+    }
+    number as u32
 }
 
 /// Whether `at` is less than `span` before `last`. A snapshot from later than `last` (the clock was set back) is not.

@@ -3,12 +3,15 @@
 use std::{
     cmp::Reverse,
     collections::{HashMap, HashSet},
+    sync::Arc,
 };
 
 use jiff::Timestamp;
 
 use super::{Interval, Tables, places::Places};
-use crate::model::{CompiledFile, DurationSummary, ExceptionCount, LineCalls, Php, PhpError, Request, Route, Stack};
+use crate::model::{
+    CompiledFile, DurationSummary, ExceptionCount, Function, LineCalls, Php, PhpError, Request, Route, Stack,
+};
 
 /// Finished requests kept: the slowest.
 const MAX_REQUESTS: usize = 200;
@@ -38,7 +41,7 @@ struct Counts {
 }
 
 impl Sum {
-    pub(super) fn add(&mut self, interval: &Interval) {
+    pub(super) fn add(&mut self, interval: &Interval, tables: &Tables) {
         let php = &interval.php;
         for (function, &id) in php.functions.iter().zip(&interval.functions) {
             let counts = slot(&mut self.functions, id);
@@ -63,7 +66,7 @@ impl Sum {
             match self.routes.get_mut(&id) {
                 Some(sum) => add_route(sum, route),
                 None => {
-                    self.routes.insert(id, route.clone());
+                    self.routes.insert(id, Route { key: Arc::clone(&tables.routes[id as usize]), ..route.clone() });
                 }
             }
         }
@@ -129,7 +132,7 @@ impl Sum {
         let mut functions = Vec::new();
         for (id, counts) in self.functions.iter().enumerate().filter(|(_, counts)| counts.seen) {
             places[id] = functions.len();
-            let mut function = tables.functions[id].clone();
+            let mut function = Function::seen(Arc::clone(&tables.functions[id]));
             function.self_samples = counts.self_samples;
             function.total_samples = counts.total_samples;
             [function.self_wait_ns, function.total_wait_ns, function.calls, function.self_ns, function.total_ns] =
@@ -168,8 +171,8 @@ impl Sum {
 
     fn requests(&self, tables: &Tables, current: &Php, places: &HashMap<usize, usize>) -> Vec<Request> {
         let running = current.requests.iter().filter(|request| !request.finished).filter_map(|request| {
-            let key = crate::view::RouteKey::of(current.routes.get(request.route)?);
-            Some((request, *tables.route_ids.get(&key)? as usize))
+            let key = &current.routes.get(request.route)?.key;
+            Some((request, tables.route_ids.known(key)? as usize))
         });
         let mut finished: Vec<(&Request, usize)> = self.requests.iter().map(|r| (r, r.route)).collect();
         finished.sort_by_key(|(request, _)| Reverse(request.duration_ms.to_bits()));

@@ -3,42 +3,20 @@
 use jiff::SignedDuration;
 
 use super::*;
-use crate::model::{Histogram, Request, Stack};
+use crate::model::{Function, Histogram, Request, Route, Stack};
 
 fn function(name: &str, own: u64, total: u64) -> Function {
-    Function {
-        name: name.into(),
-        class: "".into(),
-        file: "/a.php".into(),
-        line: 1,
-        kind: FunctionKind::User,
-        self_samples: own,
-        total_samples: total,
-        self_wait_ns: None,
-        total_wait_ns: None,
-        calls: None,
-        self_ns: None,
-        total_ns: None,
-        durations_log2: None,
-    }
+    let key =
+        FunctionKey { name: name.into(), class: "".into(), file: "/a.php".into(), line: 1, kind: FunctionKind::User };
+    let seen = Function { self_wait_ns: None, total_wait_ns: None, ..Function::seen(key.into()) };
+    Function { self_samples: own, total_samples: total, ..seen }
 }
 
 fn route(path: &str, durations_ms: &[u64]) -> Route {
     let mut histogram = Histogram::default();
     durations_ms.iter().for_each(|ms| histogram.record(ms * 1_000_000));
-    Route {
-        route: path.into(),
-        script: "/index.php".into(),
-        method: "GET".into(),
-        group: "www".into(),
-        requests: durations_ms.len() as u64,
-        errors: 0,
-        duration_ms: Default::default(),
-        histogram,
-        cpu_ns: None,
-        wait_ns: None,
-        rss_growth_bytes: None,
-    }
+    let key = RouteKey { route: path.into(), script: "/index.php".into(), method: "GET".into(), group: "www".into() };
+    Route { requests: durations_ms.len() as u64, histogram, ..Route::seen(key.into()) }
 }
 
 fn stack(route: usize, frames: &[usize], samples: u64) -> Stack {
@@ -60,7 +38,7 @@ fn php(leaf: &str, samples: u64, path: &str) -> Arc<Php> {
 }
 
 fn named<'a>(php: &'a Php, name: &str) -> &'a Function {
-    php.functions.iter().find(|function| &*function.name == name).unwrap()
+    php.functions.iter().find(|function| &*function.key.name == name).unwrap()
 }
 
 #[test]
@@ -81,9 +59,9 @@ fn functions_stacks_and_routes_add_up_by_what_they_are() {
     let merged = windows.over(Duration::from_secs(10), &Php::default());
     assert_eq!((named(&merged, "a").self_samples, named(&merged, "main").total_samples), (5, 6));
     assert_eq!(merged.stacks.len(), 2);
-    let same = merged.stacks.iter().find(|stack| &*merged.functions[stack.frames[0]].name == "a").unwrap();
-    assert_eq!((same.samples, &*merged.routes[same.route].route), (5, "/x"));
-    let x = merged.routes.iter().find(|route| &*route.route == "/x").unwrap();
+    let same = merged.stacks.iter().find(|stack| &*merged.functions[stack.frames[0]].key.name == "a").unwrap();
+    assert_eq!((same.samples, &*merged.routes[same.route].key.route), (5, "/x"));
+    let x = merged.routes.iter().find(|route| &*route.key.route == "/x").unwrap();
     assert_eq!((x.requests, x.histogram.count()), (2, 2));
     assert!(x.duration_ms.p99.unwrap() > 25.0, "percentiles are made from the merged histogram");
     assert_eq!(windows.all(&Php::default()), merged);
@@ -97,7 +75,7 @@ fn a_window_forgets_what_is_older_and_all_does_not() {
     }
     let last_10 = windows.over(Duration::from_secs(10), &Php::default());
     assert_eq!(named(&last_10, "new").self_samples, 10);
-    assert!(!last_10.functions.iter().any(|function| &*function.name == "old"));
+    assert!(!last_10.functions.iter().any(|function| &*function.key.name == "old"));
     assert_eq!(named(&windows.over(KEPT, &Php::default()), "old").self_samples, 10);
     assert_eq!(named(&windows.all(&Php::default()), "old").self_samples, 50);
     assert_eq!(windows.recent.len(), 60);

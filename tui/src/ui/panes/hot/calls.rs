@@ -7,7 +7,7 @@ use ratatui::{buffer::Buffer, layout::Rect};
 use crate::{
     model::{Exact, ExactKind, ExactState, LineCalls},
     ui::{filter::Filter, frame::Screen, list, paint, panes::hot},
-    view::{FunctionKey, Pane, Row, Scene, Sort},
+    view::{Pane, Row, Scene, Sort},
     words::units,
 };
 
@@ -131,9 +131,9 @@ fn rows<'a>(screen: &'a Screen<'a>) -> Vec<CallRow<'a>> {
             .iter()
             .filter_map(|function| {
                 Some(CallRow {
-                    row: Row::Function(FunctionKey::of(function)),
-                    name: hot::name(function),
-                    place: hot::place(function),
+                    row: Row::Function(function.key.clone()),
+                    name: hot::name(&function.key),
+                    place: hot::place(&function.key),
                     calls: function.calls.filter(|&calls| calls > 0)?,
                     self_ns: function.self_ns.unwrap_or(0),
                     total_ns: function.total_ns.unwrap_or(0),

@@ -52,7 +52,7 @@ fn name(process: &Process, grouping: Grouping) -> Cow<'_, str> {
         Grouping::Rules => Cow::Borrowed(""),
         Grouping::Pool => match &process.pool {
             None => "no pool".into(),
-            Some(pool) => naming::of_pool(pool, process.container.as_deref()).to_string().into(),
+            Some(pool) => naming::of_pool(pool, process.container.as_deref()).into(),
         },
         Grouping::Unit => process.unit.as_deref().unwrap_or("no unit").into(),
         Grouping::Container => match &process.container {

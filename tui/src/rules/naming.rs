@@ -13,10 +13,10 @@ pub(super) const SCRIPT: &str = "php: {script}";
 pub(super) const NO_SCRIPT: &str = "php cli";
 
 /// The group of a php-fpm pool.
-pub fn of_pool(pool: &str, container: Option<&str>) -> Arc<str> {
+pub fn of_pool(pool: &str, container: Option<&str>) -> String {
     match container {
-        Some(container) => format!("php-fpm: {pool} ({container})").into(),
-        None => format!("php-fpm: {pool}").into(),
+        Some(container) => format!("php-fpm: {pool} ({container})"),
+        None => format!("php-fpm: {pool}"),
     }
 }
 
@@ -35,8 +35,8 @@ mod tests {
     #[test]
     fn names_are_those_that_the_templates_make() {
         let filled = |template: &str| template.replace("{pool}", "www").replace("{container}", "3f2a");
-        assert_eq!(*of_pool("www", None), *filled(POOL));
-        assert_eq!(*of_pool("www", Some("3f2a")), *filled(POOL_IN_CONTAINER));
+        assert_eq!(of_pool("www", None), filled(POOL));
+        assert_eq!(of_pool("www", Some("3f2a")), filled(POOL_IN_CONTAINER));
         assert_eq!(*of_script(Some("/srv/bin/jobs.php")), *SCRIPT.replace("{script}", "jobs.php"));
         assert_eq!(*of_script(None), *NO_SCRIPT);
     }

@@ -96,6 +96,7 @@ impl PhpAggregate {
         let mut php = Php {
             functions: stacks.functions,
             stacks: stacks.stacks,
+            left_out_samples: 0,
             routes,
             requests,
             exceptions: problems::exceptions(&sample),
@@ -149,7 +150,7 @@ impl PhpAggregate {
         for process in nameless {
             let group = match (of_target.get(&(process.target, process.pool.as_deref())), &process.pool) {
                 (Some(group), _) => group.clone(),
-                (None, Some(pool)) => naming::of_pool(pool, None),
+                (None, Some(pool)) => naming::of_pool(pool, None).into(),
                 (None, None) if process.sapi == Sapi::Cli => naming::of_script(process.script.as_deref()),
                 (None, None) => continue,
             };

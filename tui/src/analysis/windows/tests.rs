@@ -99,9 +99,9 @@ fn rare_stacks_are_forgotten_and_counted() {
     }
     let all = windows.all(&Php::default());
     assert!(all.stacks.len() <= MAX_STACKS);
-    assert!(windows.forgotten_samples() > 0);
+    assert!(all.left_out_samples > 0);
     let kept: u64 = all.stacks.iter().map(|stack| stack.samples).sum();
-    assert_eq!(kept + windows.forgotten_samples(), made, "every sample is kept or counted as forgotten");
+    assert_eq!(kept + all.left_out_samples, made, "every sample is kept or counted as forgotten");
     assert_eq!(all.stacks.iter().map(|stack| stack.samples).max(), Some(hot * 300));
     let minute = windows.over(KEPT, &Php::default());
     assert_eq!(minute.stacks.iter().map(|stack| stack.samples).sum::<u64>(), 60 * (199 + hot));
@@ -147,4 +147,35 @@ fn a_clock_set_back_does_not_keep_the_past_for_ever() {
     windows.push(at(5_000), 1000, &php("future", 1, "/x"));
     windows.push(at(0), 1000, &php("now", 1, "/x"));
     assert_eq!(windows.recent.len(), 1);
+}
+
+#[test]
+fn what_an_interval_keeps_is_bounded_whatever_php_does() {
+    let mut windows = Windows::default();
+    let functions: Vec<Function> = (0..100).map(|i| function(&format!("f{i}"), 1, 1)).collect();
+    let mut interval = 0;
+    let mut next = || {
+        let base = interval * 9_000;
+        interval += 1;
+        let stacks = (base..base + 9_000).map(|i| stack(0, &[i % 100, i / 100 % 100, i / 10_000], 1)).collect();
+        Php { functions: functions.clone(), routes: vec![route("/", &[1])], stacks, ..Php::default() }
+    };
+    for tenth in 0..100 {
+        let at = at(0) + SignedDuration::from_millis(100 * tenth);
+        windows.push(at, 100, &next());
+        assert!(windows.recent_bytes <= MAX_BYTES);
+        assert_eq!(windows.recent_bytes, windows.recent.iter().map(|interval| interval.bytes).sum::<usize>());
+    }
+    assert!(windows.covered(KEPT) < Duration::from_secs(10), "it says that it is no minute");
+    assert_eq!(windows.covered_by_all(), Duration::from_secs(10));
+}
+
+#[test]
+fn more_stacks_in_one_interval_than_are_kept_are_counted() {
+    let functions: Vec<Function> = (0..300).map(|i| function(&format!("f{i}"), 0, 0)).collect();
+    let stacks: Vec<Stack> = (0..MAX_STACKS + 500).map(|i| stack(0, &[i % 300, i / 300], 2)).collect();
+    let mut windows = Windows::default();
+    windows.push(at(0), 1000, &Php { functions, routes: vec![route("/", &[1])], stacks, ..Php::default() });
+    let all = windows.all(&Php::default());
+    assert_eq!((all.stacks.len(), all.left_out_samples), (MAX_STACKS, 1_000));
 }

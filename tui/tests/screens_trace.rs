@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use tusktop::{
     app::Command,
-    model::{Exact, ExactKind, ExactState, Master, Snapshot, TierState, TraceOrder},
+    model::{Exact, ExactKind, ExactState, Master, Snapshot, Tier, TierState, TraceOrder},
     view::{Pane, Row, TileKey},
 };
 
@@ -63,9 +63,9 @@ fn what_is_missing_is_said_with_what_to_type() {
     let mut snapshot = traced(ExactState::Unavailable);
     let mut php = (*snapshot.php).clone();
     for target in &mut php.targets {
-        target.tiers.exact.state = TierState::Unavailable;
-        target.tiers.exact.reason = "pid 400: it was started without USE_ZEND_DTRACE=1".to_owned();
-        target.tiers.exact.hint = vec!["sudo systemctl edit php8.2-fpm".to_owned()];
+        target.tiers[Tier::Exact].state = TierState::Unavailable;
+        target.tiers[Tier::Exact].reason = "pid 400: it was started without USE_ZEND_DTRACE=1".to_owned();
+        target.tiers[Tier::Exact].hint = vec!["sudo systemctl edit php8.2-fpm".to_owned()];
         target.masters = vec![Master { pid: 400, dtrace: Some(false), ..Master::default() }];
     }
     php.exact.as_mut().expect("it was put there").reason = "no process that could be traced runs here".to_owned();

@@ -21,9 +21,9 @@ pub(crate) use keys::Numbers;
 pub use keys::{FunctionKey, ProblemKey, ProblemKind, ProcessKey, RouteKey};
 pub use order::{TraceLimits, TraceOrder, TraceRequest};
 pub use php::{
-    Bound, CompiledFile, DurationSummary, Exact, ExactKind, ExactState, ExactTier, ExceptionCount, Function,
-    FunctionKind, Histogram, LineCalls, Master, Php, PhpError, Pool, ProbeTier, ProcessManager, Request, RequestsTier,
-    Route, SamplingTier, Scoreboard, Stack, Target, TierState, Tiers, Worker, WorkerState,
+    Bound, CompiledFile, DurationSummary, Exact, ExactKind, ExactState, ExceptionCount, Function, FunctionKind,
+    Histogram, LineCalls, Master, Php, PhpError, Pool, ProcessManager, Request, Route, Scoreboard, SeenBy, Stack,
+    Target, Tier, TierState, TierStatus, Tiers, Worker, WorkerState,
 };
 pub use process::{Group, Memory, Process, PssUnknown, pool_of_title};
 pub use signal::{Chosen, Outcome, Signal, SignalOrder, SignalReport, SignalTarget, TargetProcess};

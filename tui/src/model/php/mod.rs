@@ -20,7 +20,7 @@ pub use problem::{CompiledFile, ExceptionCount, PhpError};
 pub use request::Request;
 pub use route::{DurationSummary, Route};
 pub use target::{Master, Target};
-pub use tier::{ExactTier, ProbeTier, RequestsTier, SamplingTier, TierState, Tiers};
+pub use tier::{SeenBy, Tier, TierState, TierStatus, Tiers};
 pub use worker::{Worker, WorkerState};
 
 use serde::{Deserialize, Serialize};

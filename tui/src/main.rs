@@ -21,7 +21,7 @@ use tusktop::{
     cli::{self, Cli, Command, DoctorArgs, Format, GroupsArgs, SnapArgs},
     collect::{
         inspect,
-        php::{self, ExactRequest, Order},
+        php::{self, Order},
         proc::{self, PssOptions},
     },
     commands::{
@@ -31,7 +31,7 @@ use tusktop::{
     },
     config::{self, ConfigError, Environment, Settings},
     export,
-    model::ExactKind,
+    model::{ExactKind, TraceLimits, TraceOrder, TraceRequest},
     rules::Rules,
     screen::{
         stage,
@@ -40,7 +40,6 @@ use tusktop::{
     session::{self, Session},
     system::heap,
     ui::theme::{self, ColorChoice, ThemeError},
-    view::TraceOrder,
     words::printable::printable,
 };
 
@@ -133,23 +132,11 @@ fn options_once(settings: &Settings, rules: Arc<Rules>) -> session::Options {
 async fn live(settings: &Settings, rules: Arc<Rules>, screen: stage::Options) -> anyhow::Result<ExitCode> {
     let (session, snapshots) = Session::start(&options(settings, rules))?;
     let orders = session.orders.clone();
-    let (budget, limit) = (settings.budget, settings.trace_limit);
+    let limits = limits(settings);
     let order = |what: TraceOrder| {
-        let request = |lines, pool| ExactRequest {
-            kind: if lines { ExactKind::Lines } else { ExactKind::Functions },
-            pool,
-            pid: None,
-            budget,
-            limit,
-        };
-        let order = match what {
-            TraceOrder::Price { lines, pool } => Order::Price(request(lines, pool)),
-            TraceOrder::Start { lines, pool } => Order::Start(request(lines, pool)),
-            TraceOrder::Stop => Order::Stop,
-        };
         // A collector that does not keep up has better things to do, and the screen shows that nothing began.
         if let Some(orders) = &orders {
-            let _ = orders.try_send(order);
+            let _ = orders.try_send(Order { what, limits });
         }
     };
     let (inspected, wanted) = watch::channel(None);
@@ -190,8 +177,8 @@ async fn snap(settings: &Settings, rules: Arc<Rules>, arguments: SnapArgs) -> an
     let mut hangup = signal(SignalKind::hangup())?;
     let mut options = options_once(settings, rules);
     if let (Some(php), Some(kind)) = (&mut options.php, arguments.exact) {
-        let (budget, limit) = (settings.budget, settings.trace_limit);
-        php.exact = Some(ExactRequest { kind: kind_of(kind), pool: None, pid: None, budget, limit });
+        let what = TraceOrder::Start(TraceRequest { kind: kind_of(kind), ..TraceRequest::default() });
+        php.exact = Some(Order { what, limits: limits(settings) });
     }
     let snapshot = tokio::select! {
         snapshot = session::once(&options, arguments.duration.unwrap_or(A_MOMENT)) => snapshot?,
@@ -201,6 +188,10 @@ async fn snap(settings: &Settings, rules: Arc<Rules>, arguments: SnapArgs) -> an
     };
     out.print(&snapshot.context(SAMPLER_STOPPED)?, arguments.format)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn limits(settings: &Settings) -> TraceLimits {
+    TraceLimits { budget: settings.budget, limit: settings.trace_limit }
 }
 
 fn kind_of(exact: cli::Exact) -> ExactKind {
@@ -224,12 +215,9 @@ async fn snap_command(
     if let Some(php) = &mut options.php {
         php.programs = observed::programs(&program);
         php.root = Some(held.pid());
-        php.exact = arguments.exact.map(|kind| ExactRequest {
-            kind: kind_of(kind),
-            pool: None,
-            pid: Some(held.pid()),
-            budget: f64::INFINITY,
-            limit: config::MAX_INTERVAL * 24,
+        php.exact = arguments.exact.map(|kind| Order {
+            what: TraceOrder::Start(TraceRequest { kind: kind_of(kind), pool: None, pid: Some(held.pid()) }),
+            limits: TraceLimits { budget: f64::INFINITY, limit: config::MAX_INTERVAL * 24 },
         });
     }
     let during = async |baseline: Instant| {

@@ -14,8 +14,7 @@ use super::{
 };
 use crate::{
     analysis::profile::{self, Basis, Scope},
-    model::{Exact, ExactState, Function, FunctionKind, LineCalls, Php},
-    view::HotTime,
+    model::{Exact, ExactState, Function, FunctionKind, HotTime, LineCalls, Php},
     words::{printable::truncate_start, units},
 };
 
@@ -43,7 +42,7 @@ pub(super) fn write(php: &Php, out: &mut impl Write) -> io::Result<()> {
             share(basis.ns(row.total)),
             units::duration_ns(row.own.samples * basis.sample_ns),
             units::duration_ns(row.own.wait_ns),
-            called(&function.class, &function.name),
+            called(&function.key.class, &function.key.name),
             location(function),
         ]);
     }
@@ -81,7 +80,7 @@ pub(super) fn write_traced(php: &Php, out: &mut impl Write) -> io::Result<()> {
         for function in traced.iter().take(rows) {
             let [calls, own, total] =
                 [function.calls, function.self_ns, function.total_ns].map(Option::unwrap_or_default);
-            columns.row(row(calls, own, total, called(&function.class, &function.name), location(function)));
+            columns.row(row(calls, own, total, called(&function.key.class, &function.key.name), location(function)));
         }
         if traced.len() > rows {
             writeln!(out, "the {rows} with the most self time of {}", traced.len())?;
@@ -125,11 +124,11 @@ fn called(class: &str, name: &str) -> String {
 }
 
 fn location(function: &Function) -> String {
-    match function.kind {
+    match function.key.kind {
         FunctionKind::Internal => "(built in)".into(),
-        _ if function.file.is_empty() => "-".into(),
-        _ if function.line == 0 => path(&function.file),
-        _ => path(&format!("{}:{}", function.file, function.line)),
+        _ if function.key.file.is_empty() => "-".into(),
+        _ if function.key.line == 0 => path(&function.key.file),
+        _ => path(&format!("{}:{}", function.key.file, function.key.line)),
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::servers::{PhpCli, alone};
 use crate::watch::Watch;
 use tusktop::{
-    collect::php::{ExactRequest, Order},
-    model::{ExactKind, ExactState},
+    collect::php::Order,
+    model::{ExactKind, ExactState, TraceLimits, TraceOrder, TraceRequest},
 };
 
 /// Traces one script from its first call on, whatever it costs, until it has ended.
@@ -22,19 +22,15 @@ fn traced_with_time(arguments: &[&str], kind: ExactKind) -> (Watch, Duration) {
     watch.until("its function probes are seen to be live", |watch| {
         watch.last.targets.iter().flat_map(|target| &target.masters).any(|m| m.pid == pid && m.dtrace == Some(true))
     });
-    watch.order(Order::Start(ExactRequest {
-        kind,
-        pool: None,
-        pid: Some(pid),
-        budget: f64::INFINITY,
-        limit: Duration::from_secs(60),
-    }));
+    let what = TraceOrder::Start(TraceRequest { kind, pool: None, pid: Some(pid) });
+    let limits = TraceLimits { budget: f64::INFINITY, limit: Duration::from_secs(60) };
+    watch.order(Order { what, limits });
     watch.until("it is traced", |watch| {
         watch.last.exact.as_ref().is_some_and(|exact| exact.state == ExactState::Tracing && exact.pids == [pid])
     });
     script.go();
     watch.until("it has ended", |_| !script.daemon().runs());
-    watch.order(Order::Stop);
+    watch.stop_tracing();
     watch.until("tracing has ended", |watch| {
         watch.last.exact.as_ref().is_some_and(|exact| exact.state == ExactState::Ended)
     });

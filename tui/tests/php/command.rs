@@ -54,7 +54,7 @@ impl Scripts {
 /// Finished requests by the name of their script.
 fn scripts(snapshot: &Snapshot) -> Vec<(String, &Request)> {
     let name = |request: &Request| {
-        let script = &snapshot.php.routes[request.route].script;
+        let script = &snapshot.php.routes[request.route].key.script;
         script.rsplit('/').next().unwrap().to_owned()
     };
     let mut scripts: Vec<_> = snapshot

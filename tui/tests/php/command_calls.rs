@@ -33,7 +33,7 @@ fn snap(exact: &str, command: &[&str]) -> (Output, Snapshot) {
 }
 
 fn calls_of(snapshot: &Snapshot, class: &str, name: &str) -> u64 {
-    let functions = snapshot.php.functions.iter().filter(|f| &*f.class == class && &*f.name == name);
+    let functions = snapshot.php.functions.iter().filter(|f| &*f.key.class == class && &*f.key.name == name);
     functions.filter_map(|function| function.calls).sum()
 }
 
@@ -64,11 +64,11 @@ fn every_function_of_a_command_has_its_calls_from_the_first_opcode() {
     assert_eq!((exact.kind, exact.budget_ratio), (ExactKind::Functions, None));
     let counted: u64 = snapshot.php.functions.iter().filter_map(|function| function.calls).sum();
     assert_eq!(exact.calls, counted, "all that were entered have ended");
-    let all = snapshot.php.functions.iter().find(|function| &*function.name == "{main}").unwrap();
+    let all = snapshot.php.functions.iter().find(|function| &*function.key.name == "{main}").unwrap();
     let selfs: u64 = snapshot.php.functions.iter().filter_map(|function| function.self_ns).sum();
     // What runs at the shutdown is called by no script.
     let shutdown =
-        snapshot.php.functions.iter().filter(|f| &*f.name == "{closure}").filter_map(|f| f.total_ns).sum::<u64>();
+        snapshot.php.functions.iter().filter(|f| &*f.key.name == "{closure}").filter_map(|f| f.total_ns).sum::<u64>();
     assert!(selfs >= all.total_ns.unwrap() && selfs <= all.total_ns.unwrap() + shutdown, "{selfs} {shutdown} {all:?}");
     assert_eq!(snapshot.drops, tusktop::model::Drops::default());
 }

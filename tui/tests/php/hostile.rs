@@ -12,8 +12,8 @@ use std::{
 use crate::servers::{FpmOptions, PhpCli, PhpFpm, Pool, Request, alone};
 use crate::watch::Watch;
 use tusktop::{
-    collect::php::{ExactRequest, FunctionText, Order},
-    model::{ExactKind, ExactState, Snapshot},
+    collect::php::Order,
+    model::{ExactState, FunctionKey, Snapshot, TraceLimits, TraceOrder, TraceRequest},
 };
 use tusktop_shared::{CLASS_BYTES, FILE_BYTES, FUNCTION_BYTES};
 
@@ -27,7 +27,7 @@ fn write_strange_files(folder: &Path) {
 }
 
 /// What is asked of every name that comes from outside.
-fn assert_bounded(text: &FunctionText) {
+fn assert_bounded(text: &FunctionKey) {
     for (name, bytes) in [(&text.name, FUNCTION_BYTES), (&text.class, CLASS_BYTES), (&text.file, FILE_BYTES)] {
         // A byte that is not UTF-8 becomes a character of three, and what was cut is marked by one more.
         assert!(name.len() <= 3 * bytes + 3, "{} bytes: {name:?}", name.len());
@@ -85,13 +85,9 @@ fn calls_of_strange_names_are_counted_exactly() {
     watch.until("its function probes are seen to be live", |watch| {
         watch.last.targets.iter().flat_map(|target| &target.masters).any(|m| m.pid == pid && m.dtrace == Some(true))
     });
-    watch.order(Order::Start(ExactRequest {
-        kind: ExactKind::Functions,
-        pool: None,
-        pid: Some(pid),
-        budget: f64::INFINITY,
-        limit: Duration::from_secs(60),
-    }));
+    let what = TraceOrder::Start(TraceRequest { pid: Some(pid), ..TraceRequest::default() });
+    let limits = TraceLimits { budget: f64::INFINITY, limit: Duration::from_secs(60) };
+    watch.order(Order { what, limits });
     watch.until("it is traced", |watch| watch.last.exact.as_ref().is_some_and(|exact| exact.pids == [pid]));
     script.go();
     watch
@@ -147,7 +143,8 @@ fn no_strange_name_reaches_the_output_as_it_is() {
         match exact {
             "--exact=functions" => {
                 for (class, name) in expected() {
-                    let function = snapshot.php.functions.iter().find(|f| *f.class == *class && *f.name == *name);
+                    let function =
+                        snapshot.php.functions.iter().find(|f| *f.key.class == *class && *f.key.name == *name);
                     assert!(function.is_some_and(|function| function.calls.is_some()), "{class:?} {name:?}");
                 }
             }

@@ -238,10 +238,10 @@ fn a_snapshot_of_the_command_line_holds_the_requests_and_the_hot_function() {
     let snapshot: model::Snapshot = serde_json::from_str(&line).unwrap();
     let group = snapshot.groups.iter().find(|group| &*group.name == "php-fpm: www").expect("the pool is a group");
     assert!(group.processes >= 2);
-    let route = snapshot.php.routes.iter().find(|route| &*route.route == "/burn").expect("the route is there");
-    assert_eq!((&*route.group, &*route.method), ("php-fpm: www", "GET"));
+    let route = snapshot.php.routes.iter().find(|route| &*route.key.route == "/burn").expect("the route is there");
+    assert_eq!((&*route.key.group, &*route.key.method), ("php-fpm: www", "GET"));
     let hottest = snapshot.php.functions.iter().max_by_key(|function| function.self_samples).unwrap();
-    assert_eq!(&*hottest.name, "burn");
+    assert_eq!(&*hottest.key.name, "burn");
     let workers = snapshot.php.workers.iter().filter(|worker| fpm.workers("www").contains(&worker.pid));
     let served = workers.map(|worker| worker.requests).sum::<u64>();
     assert!(route.requests >= 5 && served >= route.requests, "{served} of {}", route.requests);

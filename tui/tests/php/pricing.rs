@@ -6,8 +6,8 @@ use crate::loaded::{Before, TRACING};
 use crate::servers::{FpmOptions, PATIENCE, PhpFpm, Pool, Request, alone, copies, under_load, wait_until};
 use crate::watch::Watch;
 use tusktop::{
-    collect::php::{ExactRequest, Order},
-    model::{Exact, ExactKind, ExactState, Tier, TierState},
+    collect::php::Order,
+    model::{Exact, ExactState, Tier, TierState, TraceLimits, TraceOrder, TraceRequest},
 };
 
 const POOL: &str = "priced";
@@ -28,9 +28,9 @@ fn watch(fpm: &PhpFpm) -> Watch {
     watch
 }
 
-fn request() -> ExactRequest {
-    let limit = Duration::from_secs(60);
-    ExactRequest { kind: ExactKind::Functions, pool: Some(POOL.into()), pid: None, budget: 0.02, limit }
+fn order(what: fn(TraceRequest) -> TraceOrder) -> Order {
+    let limits = TraceLimits { budget: 0.02, limit: Duration::from_secs(60) };
+    Order { what: what(TraceRequest { pool: Some(POOL.into()), ..TraceRequest::default() }), limits }
 }
 
 /// Follows an order until nothing is counted any more.
@@ -54,7 +54,7 @@ fn a_price_is_made_of_calls_that_were_counted_and_nothing_is_traced_yet() {
     let before = Before::now();
     let fpm = PhpFpm::start(options(Pool::new(POOL, 2)));
     let mut watch = watch(&fpm);
-    let exact = under_load(2, || get(&fpm), || outcome(&mut watch, Order::Price(request())));
+    let exact = under_load(2, || get(&fpm), || outcome(&mut watch, order(TraceOrder::Price)));
     assert_eq!((exact.state, exact.candidates), (ExactState::Priced, 2), "{exact:?}");
     // An empty function takes PHP at least ten nanoseconds, and no machine needs ten microseconds for a trap.
     let (rate, call_ns) = (exact.calls_per_cpu_s.unwrap(), exact.call_ns.unwrap());
@@ -70,7 +70,7 @@ fn without_traffic_the_price_is_said_to_be_unknown() {
     let before = Before::now();
     let fpm = PhpFpm::start(options(Pool::new(POOL, 2)));
     let mut watch = watch(&fpm);
-    for order in [Order::Price(request()), Order::Start(request())] {
+    for order in [order(TraceOrder::Price), order(TraceOrder::Start)] {
         let exact = outcome(&mut watch, order);
         assert_eq!(exact.state, ExactState::Unavailable, "{exact:?}");
         assert!(exact.reason.contains("no PHP function was called"), "{exact:?}");
@@ -85,7 +85,7 @@ fn a_server_that_ends_while_it_is_priced_is_said_to_be_gone() {
     let _alone = alone();
     let mut fpm = PhpFpm::start(options(Pool::new(POOL, 2)));
     let mut watch = watch(&fpm);
-    watch.order(Order::Price(request()));
+    watch.order(order(TraceOrder::Price));
     watch.until("calls are counted", |watch| {
         watch.last.exact.as_ref().is_some_and(|exact| exact.state == ExactState::Counting && !exact.pids.is_empty())
     });
@@ -108,7 +108,7 @@ fn workers_that_end_too_soon_to_be_counted_are_not_said_to_be_cheap() {
     let _alone = alone();
     let fpm = PhpFpm::start(options(Pool { max_requests: 1, ..Pool::new(POOL, 2) }));
     let mut watch = watch(&fpm);
-    let exact = under_load(2, || get(&fpm), || outcome(&mut watch, Order::Price(request())));
+    let exact = under_load(2, || get(&fpm), || outcome(&mut watch, order(TraceOrder::Price)));
     match exact.state {
         // One was caught that lived on.
         ExactState::Priced => assert!(exact.calls_per_cpu_s.unwrap() > 1e4, "{exact:?}"),
@@ -125,7 +125,7 @@ fn a_server_without_the_variable_is_not_traced_and_the_way_to_it_is_said() {
     let _alone = alone();
     let fpm = PhpFpm::start(FpmOptions { pools: vec![Pool::new(POOL, 2)], ..FpmOptions::default() });
     let mut watch = watch(&fpm);
-    for order in [Order::Price(request()), Order::Start(request())] {
+    for order in [order(TraceOrder::Price), order(TraceOrder::Start)] {
         let exact = outcome(&mut watch, order);
         assert_eq!((exact.state, exact.candidates), (ExactState::Unavailable, 0), "{exact:?}");
         assert!(exact.reason.contains("no process that could be traced runs"), "{exact:?}");
@@ -155,7 +155,7 @@ fn a_second_tool_without_the_semaphore_is_named_when_tracing_is_to_begin() {
     let link = other
         .attach(copies::site(&binary, "function__entry"), &binary, aya::programs::uprobe::UProbeScope::AllProcesses)
         .unwrap();
-    let exact = under_load(2, || get(&fpm), || outcome(&mut watch, Order::Start(request())));
+    let exact = under_load(2, || get(&fpm), || outcome(&mut watch, order(TraceOrder::Start)));
     assert_eq!(exact.state, ExactState::Unavailable, "{exact:?}");
     assert!(exact.reason.contains("another tool is attached") && exact.reason.contains("bpftool"), "{exact:?}");
     let target = watch.last.targets.iter().find(|target| target.pids.contains(&fpm.master())).unwrap();
@@ -164,6 +164,6 @@ fn a_second_tool_without_the_semaphore_is_named_when_tracing_is_to_begin() {
     wait_until(
         PATIENCE,
         || "it can be traced as soon as the other tool has gone".to_owned(),
-        || under_load(2, || get(&fpm), || outcome(&mut watch, Order::Start(request()))).state == ExactState::Tracing,
+        || under_load(2, || get(&fpm), || outcome(&mut watch, order(TraceOrder::Start))).state == ExactState::Tracing,
     );
 }

@@ -10,8 +10,8 @@ use crate::servers::{
 use crate::watch::Watch;
 use rustix::process::{Pid, Signal, kill_process};
 use tusktop::{
-    collect::php::{ExactRequest, Order},
-    model::{Exact, ExactKind, ExactState},
+    collect::php::Order,
+    model::{Exact, ExactState, TraceLimits, TraceOrder, TraceRequest},
 };
 use tusktop_shared::{Request as RunningRequest, Wait};
 
@@ -36,8 +36,8 @@ fn watch(fpm: &PhpFpm) -> Watch {
     watch
 }
 
-fn request(budget: f64, limit: Duration) -> ExactRequest {
-    ExactRequest { kind: ExactKind::Functions, pool: Some(POOL.into()), pid: None, budget, limit }
+fn request() -> TraceRequest {
+    TraceRequest { pool: Some(POOL.into()), ..TraceRequest::default() }
 }
 
 fn get(fpm: &PhpFpm, calls: u32) {
@@ -46,15 +46,16 @@ fn get(fpm: &PhpFpm, calls: u32) {
 }
 
 /// Begins to trace. A reading may overtake the order.
-fn start(watch: &mut Watch, request: ExactRequest) {
-    watch.order(Order::Start(request));
+fn start(watch: &mut Watch, request: TraceRequest, budget: f64, seconds: u64) {
+    let limits = TraceLimits { budget, limit: Duration::from_secs(seconds) };
+    watch.order(Order { what: TraceOrder::Start(request), limits });
     watch.until("the order is followed", |watch| watch.last.exact.is_some());
 }
 
 /// A collector that traces one worker without a budget.
 fn traced(fpm: &PhpFpm, worker: u32) -> Watch {
     let mut watch = watch(fpm);
-    start(&mut watch, ExactRequest { pid: Some(worker), ..request(f64::INFINITY, Duration::from_secs(60)) });
+    start(&mut watch, TraceRequest { pid: Some(worker), ..request() }, f64::INFINITY, 60);
     watch.until("it is traced", |watch| exact(watch).pids == [worker]);
     watch
 }
@@ -70,7 +71,8 @@ fn asking_for_the_price_does_not_end_a_trace() {
     let fpm = traceable(1);
     let worker = fpm.workers(POOL)[0];
     let mut watch = traced(&fpm, worker);
-    watch.order(Order::Price(request(0.02, Duration::from_secs(60))));
+    let limits = TraceLimits { budget: 0.02, limit: Duration::from_secs(60) };
+    watch.order(Order { what: TraceOrder::Price(request()), limits });
     get(&fpm, 100);
     watch.until("calls are traced on", |watch| watch.calls_of("step").calls >= 100);
     assert_eq!((exact(&watch).state, &*exact(&watch).pids), (ExactState::Tracing, &[worker][..]));
@@ -94,7 +96,7 @@ fn a_pool_under_load_is_traced_in_turn_within_the_budget_until_the_limit() {
         3,
         || get(&fpm, 5000),
         || {
-            start(&mut watch, request(BUDGET, Duration::from_secs(8)));
+            start(&mut watch, request(), BUDGET, 8);
             watch.until("it has ended by itself", |watch| {
                 seen.push(exact(watch).clone());
                 exact(watch).state == ExactState::Ended
@@ -143,7 +145,7 @@ fn while_one_worker_is_traced_the_others_run_without_a_trap() {
     let mut watch = traced(&fpm, workers[0]);
     assert_eq!(workers.iter().map(|&pid| semaphore(pid, fpm.binary(), "function__entry")).collect::<Vec<_>>(), [1, 0]);
     assert!(before.links(&TRACING) >= 2);
-    watch.order(Order::Stop);
+    watch.stop_tracing();
     watch.until("tracing has ended", |watch| exact(watch).state == ExactState::Ended);
     assert_eq!(workers.iter().map(|&pid| semaphore(pid, fpm.binary(), "function__entry")).collect::<Vec<_>>(), [0, 0]);
     assert_eq!(before.links(&TRACING), 0);
@@ -212,7 +214,7 @@ fn the_worker_that_follows_a_killed_one_is_traced_in_its_place() {
         1,
         || get(&fpm, 2000),
         || {
-            start(&mut watch, request(f64::INFINITY, Duration::from_secs(60)));
+            start(&mut watch, request(), f64::INFINITY, 60);
             watch.until("it is traced", |watch| !exact(watch).pids.is_empty());
             let first = exact(&watch).pids.clone();
             assert_eq!(first, fpm.workers(POOL));

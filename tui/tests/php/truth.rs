@@ -91,7 +91,7 @@ fn the_99th_percentile_of_a_route_is_that_of_its_clients() {
         PhpSample { targets: watch.last.targets.clone(), finished: watch.finished.clone(), ..PhpSample::default() };
     let php = PhpAggregate::default().update(sample, 1.0, &|_| None).php;
     let [route] = &php.routes[..] else { panic!("one route: {:?}", php.routes) };
-    assert_eq!((&*route.route, route.requests), ("/slow", REQUESTS as u64));
+    assert_eq!((&*route.key.route, route.requests), ("/slow", REQUESTS as u64));
     // PHP says goodbye to its client before it has cleaned up, and the client waits for its turn on a CPU: that is
     // little beside what the requests slept.
     for (q, ours) in [(0.95, route.duration_ms.p95), (0.99, route.duration_ms.p99)] {

@@ -11,9 +11,12 @@ use tokio::{
     sync::mpsc,
     time::{sleep_until, timeout},
 };
-use tusktop::collect::{
-    Sample, Tick,
-    php::{self, CallSums, CompileCount, FailureCount, FinishedRequest, Order, PhpSample, StackCount},
+use tusktop::{
+    collect::{
+        Sample, Tick,
+        php::{self, CallSums, CompileCount, FailureCount, FinishedRequest, Order, PhpSample, StackCount},
+    },
+    model::{FunctionKey, TraceLimits, TraceOrder},
 };
 
 /// How long a condition may take, and between two readings.
@@ -113,6 +116,12 @@ impl Watch {
         self.runtime.block_on(self.orders.send(order)).expect("the collector runs");
     }
 
+    /// Ends exact tracing.
+    pub fn stop_tracing(&mut self) {
+        let limits = TraceLimits { budget: 0.0, limit: Duration::ZERO };
+        self.order(Order { what: TraceOrder::Stop, limits });
+    }
+
     /// Calls of functions of a name, on whatever line.
     pub fn calls_of(&self, name: &str) -> CallSums {
         let mut sums = CallSums::default();
@@ -189,7 +198,7 @@ impl Watch {
 }
 
 /// `class::name`, or the name alone.
-pub fn full_name(function: &php::FunctionText) -> String {
+pub fn full_name(function: &FunctionKey) -> String {
     if function.class.is_empty() { function.name.to_string() } else { format!("{}::{}", function.class, function.name) }
 }
 

@@ -42,11 +42,13 @@ fn nothing_of_the_snapshot_can_steer_a_terminal() {
     snapshot.notices.push(Notice { level: Level::Error, text: hostile.into(), hint: hostile.into() });
     let php = Arc::make_mut(&mut snapshot.php);
     for function in &mut php.functions {
-        (function.name, function.class, function.file) = (hostile.into(), hostile.into(), hostile.into());
+        let key = Arc::make_mut(&mut function.key);
+        (key.name, key.class, key.file) = (hostile.into(), hostile.into(), hostile.into());
     }
     for route in &mut php.routes {
-        (route.route, route.script) = (hostile.into(), hostile.into());
-        (route.method, route.group) = (hostile.into(), hostile.into());
+        let key = Arc::make_mut(&mut route.key);
+        (key.route, key.script) = (hostile.into(), hostile.into());
+        (key.method, key.group) = (hostile.into(), hostile.into());
     }
     for request in &mut php.requests {
         (request.uri, request.method) = (hostile.into(), hostile.into());

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use tusktop::{
     app::Command,
-    model::{Inspection, ProcessKey, Snapshot, Unread},
-    view::{Detail, Outcome, Pane, Row, SignalOrder, SignalReport, TileKey},
+    model::{Inspection, Outcome, ProcessKey, SignalOrder, SignalReport, Snapshot, Unread},
+    view::{Detail, Pane, Row, TileKey},
 };
 
 use crate::{

@@ -4,13 +4,19 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tusktop::model::{
-    Cost, Drops, Function, FunctionKind, Group, Host, Level, Memory, Notice, Process, SCHEMA, Snapshot, System, Tier,
-    TierStatus,
+    Cost, Drops, Function, FunctionKey, FunctionKind, Group, Host, Level, Memory, Notice, Process, SCHEMA, Snapshot,
+    System, Tier, TierStatus, pool_of_title,
 };
 
 /// A server with a shop on php-fpm, its database and the usual daemons.
 pub fn web01() -> Snapshot {
-    serde_json::from_str(include_str!("../fixtures/web01.json")).expect("the fixture is a snapshot of this schema")
+    let snapshot = serde_json::from_str(include_str!("../fixtures/web01.json"));
+    let mut snapshot: Snapshot = snapshot.expect("the fixture is a snapshot of this schema");
+    // It was written before processes had their pool.
+    for process in &mut snapshot.processes {
+        process.pool = pool_of_title(&process.cmdline).map(Arc::from);
+    }
+    snapshot
 }
 
 /// A snapshot of an idle machine without groups, processes and PHP.
@@ -46,6 +52,7 @@ pub fn add_group(snapshot: &mut Snapshot, name: &str, sizes: &[u64]) -> usize {
             cmdline: format!("/usr/bin/{name} --serve").into(),
             user: "root".into(),
             group: index,
+            pool: None,
             state: 'S',
             threads: 1,
             cpu_ratio: None,
@@ -123,11 +130,13 @@ pub fn hostile() -> Snapshot {
     }
     let mut php = (*snapshot.php).clone();
     for (i, function) in php.functions.iter_mut().enumerate() {
-        (function.name, function.class, function.file) = (name(i), name(i + 1), name(i + 2));
+        let key = Arc::make_mut(&mut function.key);
+        (key.name, key.class, key.file) = (name(i), name(i + 1), name(i + 2));
     }
     for (i, route) in php.routes.iter_mut().enumerate() {
-        (route.route, route.method, route.script) = (name(i), name(i + 1), name(i + 2));
-        route.group = snapshot.groups[i % 2].name.clone();
+        let key = Arc::make_mut(&mut route.key);
+        (key.route, key.method, key.script) = (name(i), name(i + 1), name(i + 2));
+        key.group = snapshot.groups[i % 2].name.clone();
     }
     for (i, request) in php.requests.iter_mut().enumerate() {
         (request.uri, request.method) = (name(i), name(i + 1));
@@ -163,11 +172,13 @@ pub fn busy(processes: usize, stacks: usize) -> Snapshot {
     let mut php = (*snapshot.php).clone();
     let (first, pattern) = (php.functions.len(), php.functions[0].clone());
     php.functions.extend((0..300).map(|i| Function {
-        name: format!("function_{i}").into(),
-        class: "Vendor\\Package\\Service".into(),
-        file: format!("/srv/www/shop/vendor/package/src/File{}.php", i / 4).into(),
-        line: 10 + i,
-        kind: FunctionKind::User,
+        key: Arc::new(FunctionKey {
+            name: format!("function_{i}").into(),
+            class: "Vendor\\Package\\Service".into(),
+            file: format!("/srv/www/shop/vendor/package/src/File{}.php", i / 4).into(),
+            line: 10 + i,
+            kind: FunctionKind::User,
+        }),
         self_samples: 1,
         total_samples: 3,
         ..pattern.clone()

@@ -1,9 +1,11 @@
 //! Claims about exact tracing on the screen: its price, its state, its numbers and what is an estimate among them.
 
+use std::sync::Arc;
+
 use tusktop::{
     app::Command,
-    model::{Exact, ExactKind, ExactState, Master, Snapshot, Tier, TierState},
-    view::TraceOrder,
+    model::{Exact, ExactKind, ExactState, Master, Snapshot, Tier, TierState, TraceOrder},
+    view::{Pane, Row, TileKey},
 };
 
 use crate::{snapshot::web01, stage::Stage};
@@ -89,7 +91,7 @@ fn before_anything_is_traced_the_list_says_what_to_press() {
 #[test]
 fn a_trace_that_began_while_the_screen_was_paused_is_not_ended_by_looking_at_it() {
     let mut stage = Stage::showing(web01(), 160, 40).keys("<space>X<enter>");
-    assert!(matches!(stage.commands.last(), Some(Command::Trace(TraceOrder::Start { .. }))), "{:?}", stage.commands);
+    assert!(matches!(stage.commands.last(), Some(Command::Trace(TraceOrder::Start(_)))), "{:?}", stage.commands);
     stage.push(traced(ExactState::Tracing));
     let orders = |stage: &Stage| stage.commands.iter().filter(|c| matches!(c, Command::Trace(_))).count();
     let before = orders(&stage);
@@ -98,6 +100,45 @@ fn a_trace_that_began_while_the_screen_was_paused_is_not_ended_by_looking_at_it(
     assert!(stage.text().contains("ends it"), "{}", stage.text());
     stage.press("<enter>");
     assert_eq!(stage.commands.last(), Some(&Command::Trace(TraceOrder::Stop)));
+}
+
+/// The pool that would be traced when a group is selected.
+fn pool_of(snapshot: Snapshot, group: &str) -> Option<String> {
+    let mut stage = Stage::showing(snapshot, 160, 40);
+    stage.app.view.pane_mut(Pane::Map).selected = Some(Row::Tile(TileKey::Group(group.into())));
+    stage.draw();
+    stage.shown.facts.pool.as_deref().map(str::to_owned)
+}
+
+/// The server with the group of the pool www under another name.
+fn renamed(name: &str) -> Snapshot {
+    let mut snapshot = web01();
+    snapshot.groups[0].name = name.into();
+    let mut php = (*snapshot.php).clone();
+    for route in php.routes.iter_mut().filter(|route| &*route.key.group == "php-fpm: www") {
+        Arc::make_mut(&mut route.key).group = name.into();
+    }
+    snapshot.php = Arc::new(php);
+    snapshot
+}
+
+#[test]
+fn the_pool_of_a_group_is_that_of_its_workers_whatever_it_is_called() {
+    assert_eq!(pool_of(web01(), "php-fpm: www").as_deref(), Some("www"));
+    assert_eq!(pool_of(renamed("shop"), "shop").as_deref(), Some("www"));
+    assert_eq!(pool_of(web01(), "mariadbd"), None);
+}
+
+#[test]
+fn a_group_of_two_pools_is_none_of_them_also_where_one_name_is_part_of_the_others() {
+    let mut snapshot = web01();
+    let pids: Vec<u32> = snapshot.processes.iter().filter(|process| process.group == 0).map(|p| p.pid).collect();
+    snapshot.processes.iter_mut().find(|process| process.pid == pids[1]).unwrap().pool = Some("w".into());
+    let mut php = (*snapshot.php).clone();
+    php.workers.iter_mut().find(|worker| worker.pid == pids[1]).unwrap().pool = "w".into();
+    php.workers.sort_by_key(|worker| worker.pool.len());
+    snapshot.php = Arc::new(php);
+    assert_eq!(pool_of(snapshot, "php-fpm: www"), None);
 }
 
 #[test]

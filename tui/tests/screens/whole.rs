@@ -6,7 +6,7 @@ use crossterm::event::{Event, KeyModifiers, MouseButton, MouseEvent, MouseEventK
 use ratatui::{buffer::Buffer, style::Modifier};
 use tusktop::{
     app::Command,
-    model::{SeenBy, Tier, TierStatus, Tiers},
+    model::{Function, SeenBy, Stack, Tier, TierStatus, Tiers},
     ui::theme::ColorDepth,
     view::{Pane, Row, TileKey},
 };
@@ -420,4 +420,27 @@ fn g_goes_through_the_groupings_and_the_title_says_which() {
     stage.press("g");
     assert!(stage.text().contains("memory by group "));
     assert_eq!(**stage.timeline.current().expect("there is a snapshot"), web01());
+}
+
+#[test]
+fn samples_of_stacks_that_are_too_many_are_said_to_be_left_out() {
+    let mut snapshot = web01();
+    let mut php = (*snapshot.php).clone();
+    let stack = |i: usize| Stack {
+        route: 0,
+        frames: vec![i % 9, i / 9 % 9, i / 81],
+        samples: 2,
+        wait_ns: None,
+        truncated: i % 2 > 0,
+    };
+    let key = php.functions[0].key.clone();
+    php.functions.resize_with(300, || Function::seen(key.clone()));
+    for (line, function) in (1..).zip(&mut php.functions) {
+        Arc::make_mut(&mut function.key).line = line;
+    }
+    php.stacks = (0..20_400).map(stack).collect();
+    snapshot.php = Arc::new(php);
+    let text = "800 samples of rare stacks left out";
+    assert!(Stage::showing(snapshot, 200, 50).keys("ww").line_with("own cost").contains(text));
+    assert!(!Stage::showing(web01(), 200, 50).keys("ww").text().contains("left out"));
 }

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::{Action, App, Command};
-use crate::view::{Overlay, Pane, Shown, Signal, SignalDialog, SignalOrder, SignalReport};
+use crate::{
+    model::{Signal, SignalOrder, SignalReport},
+    view::{Overlay, Pane, Shown, SignalDialog},
+};
 
 /// Digits of the biggest number of a signal.
 const DIGITS: usize = 2;

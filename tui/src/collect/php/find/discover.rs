@@ -17,9 +17,9 @@ use std::{
 use tusktop_shared::{URI_APACHE, URI_FASTCGI, URI_SAPI};
 
 use super::maps::{self, Mapping};
-use crate::collect::php::{
-    image::{Image, ImageError},
-    tier::requests::pool_of_title,
+use crate::{
+    collect::php::image::{Image, ImageError},
+    model::pool_of_title,
 };
 
 /// Server API of an image.
@@ -288,10 +288,10 @@ fn is_library(path: &Path) -> bool {
     })
 }
 
-/// Pool of a php-fpm worker by its title, such as `php-fpm: pool www`.
+/// Pool of a php-fpm worker by its title.
 pub fn pool(pid: u32) -> Option<Arc<str>> {
     let title = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    pool_of_title(&String::from_utf8_lossy(&title))
+    pool_of_title(&String::from_utf8_lossy(&title)).map(Arc::from)
 }
 
 /// Script of a command line PHP: its first argument that is no option.

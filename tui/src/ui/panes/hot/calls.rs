@@ -12,7 +12,7 @@ use crate::{
         list, paint,
         panes::{empty, hot},
     },
-    view::{FunctionKey, Pane, Row, Scene, Sort},
+    view::{Pane, Row, Scene, Sort},
     words::units,
 };
 
@@ -136,9 +136,9 @@ fn rows<'a>(screen: &'a Screen<'a>) -> Vec<CallRow<'a>> {
             .iter()
             .filter_map(|function| {
                 Some(CallRow {
-                    row: Row::Function(FunctionKey::of(function)),
-                    name: hot::name(function),
-                    place: hot::place(function),
+                    row: Row::Function(function.key.clone()),
+                    name: hot::name(&function.key),
+                    place: hot::place(&function.key),
                     calls: function.calls.filter(|&calls| calls > 0)?,
                     self_ns: function.self_ns.unwrap_or(0),
                     total_ns: function.total_ns.unwrap_or(0),

@@ -9,9 +9,9 @@ use ratatui::{buffer::Buffer, layout::Rect};
 
 use crate::{
     analysis::profile::{self, Basis, Scope, Time},
-    model::{Function, FunctionKind, Tier},
+    model::{FunctionKey, FunctionKind, HotTime, Tier},
     ui::{filter::Filter, frame::Screen, list, paint, panes::empty},
-    view::{FunctionKey, HotMode, HotTime, Pane, Row, Scene, Sort},
+    view::{HotMode, Pane, Row, Scene, Sort},
     words::units,
 };
 
@@ -19,7 +19,7 @@ use crate::{
 pub const MAX_ROWS: usize = 1_000;
 
 /// `class::name` of a function, or `{main}` of a file.
-pub fn name(function: &Function) -> Cow<'_, str> {
+pub fn name(function: &FunctionKey) -> Cow<'_, str> {
     if function.class.is_empty() {
         Cow::Borrowed(&function.name)
     } else {
@@ -28,7 +28,7 @@ pub fn name(function: &Function) -> Cow<'_, str> {
 }
 
 /// Where a function is: `file:line`, or what it is when it has no file.
-pub fn place(function: &Function) -> Cow<'_, str> {
+pub fn place(function: &FunctionKey) -> Cow<'_, str> {
     match function.kind {
         FunctionKind::Internal => Cow::Borrowed("builtin"),
         _ if function.file.is_empty() => Cow::Borrowed("-"),
@@ -181,9 +181,9 @@ fn rows<'a>(screen: &'a Screen<'a>, scope: &Scope, basis: Basis) -> Vec<HotRow<'
             .into_iter()
             .filter_map(|hot| {
                 let function = &php.functions[hot.of];
-                let (name, place) = (name(function), place(function));
+                let (name, place) = (name(&function.key), place(&function.key));
                 filter.has(&[&name, &place]).then(|| HotRow {
-                    row: Row::Function(FunctionKey::of(function)),
+                    row: Row::Function(function.key.clone()),
                     name,
                     place,
                     own: hot.own,

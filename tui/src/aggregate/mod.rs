@@ -20,7 +20,7 @@ use self::{
 pub use self::{processes::Placement, sums::MAX_GROUPS};
 use crate::{
     collect::{php::PhpSample, proc::ProcessSample},
-    model::{Cost, Drops, Group, Notice, Php, Process, SCHEMA, Scoreboard, Snapshot, System},
+    model::{Cost, Drops, Group, Notice, Php, PhpState, Process, SCHEMA, Scoreboard, Snapshot, System},
     rules::Rules,
 };
 
@@ -73,10 +73,9 @@ impl Aggregate {
                 self.php.update(*sample, interval_s, &placed)
             }
             PhpReading::Late => PhpPart { php: Arc::new(between_answers(&self.known_php)), ..PhpPart::default() },
-            PhpReading::Off | PhpReading::Starting | PhpReading::Ended => {
-                self.pools.clear();
-                PhpPart::default()
-            }
+            PhpReading::Off => self.without_php(PhpState::Off),
+            PhpReading::Starting => self.without_php(PhpState::Starting),
+            PhpReading::Ended => self.without_php(PhpState::Ended),
         };
         if !self.pools.is_empty() {
             let room = |worker: &Process| Room {
@@ -114,13 +113,26 @@ impl Aggregate {
     }
 }
 
+impl Aggregate {
+    fn without_php(&mut self, state: PhpState) -> PhpPart {
+        self.pools.clear();
+        PhpPart { php: Arc::new(Php { state, ..Php::default() }), ..PhpPart::default() }
+    }
+}
+
 /// The groups of one sample, and how each process came to its group.
 pub fn place(sample: &ProcessSample, rules: Arc<Rules>) -> (Vec<Group>, Vec<Process>, Vec<Placement>) {
     let part = ProcessAggregate::new(rules).update(sample);
     (part.groups, part.processes, part.placements)
 }
 
-/// Targets and workers still hold; counts belong to the interval that has not been read.
+/// Programs, workers and the state of exact tracing still hold; counts belong to the interval that has not been read.
 fn between_answers(known: &Php) -> Php {
-    Php { targets: known.targets.clone(), workers: known.workers.clone(), ..Php::default() }
+    Php {
+        state: PhpState::Late,
+        targets: known.targets.clone(),
+        workers: known.workers.clone(),
+        exact: known.exact.clone(),
+        ..Php::default()
+    }
 }

@@ -15,7 +15,7 @@ pub(super) fn snapshot(second: i64, php: Php) -> Snapshot {
         groups: Vec::new(),
         processes: Vec::new(),
         cgroups: Vec::new(),
-        php: php.into(),
+        php: Php { interval_ms: 1000, ..php }.into(),
         drops: Drops::default(),
         cost: Cost::default(),
         notices: Vec::new(),

@@ -290,7 +290,7 @@ impl App {
             Action::NextPane | Action::PreviousPane | Action::Left | Action::Right if !shown.facts.tracing => {
                 let kind = match kind {
                     ExactKind::Functions => ExactKind::Lines,
-                    ExactKind::Lines => ExactKind::Functions,
+                    ExactKind::Lines | ExactKind::Other => ExactKind::Functions,
                 };
                 self.view.overlay = Some(Overlay::Trace { kind });
                 Some(Command::Trace(TraceOrder::Price(request(kind, shown))))

@@ -113,7 +113,7 @@ fn stands(exact: &Exact) -> String {
     match exact.state {
         ExactState::Ended | ExactState::Unavailable => text += &format!("; {}", exact.reason),
         ExactState::Counting => text += "; still counting calls to find the price",
-        ExactState::Priced | ExactState::Tracing => {}
+        ExactState::Priced | ExactState::Tracing | ExactState::Other => {}
     }
     text
 }

@@ -239,6 +239,7 @@ fn state(status: &TierStatus) -> String {
         (TierState::On, "") => "on".into(),
         (TierState::On, limit) => format!("on: {limit}"),
         (TierState::Off, _) => "off".into(),
+        (TierState::Other, _) => "?".into(),
         (TierState::Unavailable, "") => "no".into(),
         // The whole of a long one is in the notices.
         (TierState::Unavailable, reason) => name(&format!("no: {reason}")),

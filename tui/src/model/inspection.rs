@@ -28,7 +28,7 @@ pub enum Unread {
     /// It is not what the kernel documents.
     Malformed,
     /// Reading it would hold the process up for longer than is done unasked; the time that it takes, as far as known.
-    TooDear(Duration),
+    TooExpensive(Duration),
     /// The kernel could not; its error number.
     Failed(i32),
     /// It is outside of what can be seen from the namespaces that we are in.
@@ -42,7 +42,7 @@ impl fmt::Display for Unread {
             Self::Absent => f.write_str("the kernel has nothing here"),
             Self::Ended => f.write_str("the process ended first"),
             Self::Malformed => f.write_str("it is not in the form that the kernel documents"),
-            Self::TooDear(time) => write!(f, "reading it takes {} ms or more", time.as_millis().max(1)),
+            Self::TooExpensive(time) => write!(f, "reading it takes {} ms or more", time.as_millis().max(1)),
             Self::Failed(number) => write!(f, "{}", std::io::Error::from_raw_os_error(*number)),
             Self::Elsewhere => f.write_str("outside of our namespaces"),
         }

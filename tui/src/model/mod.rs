@@ -5,9 +5,11 @@ mod cgroup;
 mod grouping;
 mod inspection;
 mod keys;
+mod notice;
 mod order;
 mod php;
 mod process;
+mod read;
 mod signal;
 mod span;
 
@@ -19,13 +21,15 @@ pub use inspection::{
 };
 pub(crate) use keys::Numbers;
 pub use keys::{FunctionKey, ProblemKey, ProblemKind, ProcessKey, RouteKey};
+pub use notice::{Level, Notice, NoticeKind};
 pub use order::{TraceLimits, TraceOrder, TraceRequest};
 pub use php::{
     Bound, CompiledFile, DurationSummary, Exact, ExactKind, ExactState, ExceptionCount, Function, FunctionKind,
-    Histogram, LineCalls, Master, Php, PhpError, Pool, ProcessManager, Request, Route, Scoreboard, SeenBy, Stack,
-    Target, Tier, TierState, TierStatus, Tiers, Worker, WorkerState,
+    Histogram, LineCalls, Master, Php, PhpError, PhpState, Pool, ProcessManager, Request, Route, Scoreboard, SeenBy,
+    Stack, Target, Tier, TierState, TierStatus, Tiers, Worker, WorkerState,
 };
 pub use process::{Group, Memory, Process, PssUnknown, pool_of_title};
+pub use read::SnapshotError;
 pub use signal::{Chosen, Outcome, Signal, SignalOrder, SignalReport, SignalTarget, TargetProcess};
 pub use span::{HotTime, Window};
 
@@ -134,27 +138,4 @@ pub struct Cost {
     pub probe_hits_per_s: Option<f64>,
     /// Resident memory of this program.
     pub rss_bytes: Option<u64>,
-}
-
-/// How much a [`Notice`] matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// Good to know: something is not measured.
-    Info,
-    /// A part of the screen is missing.
-    Warning,
-    /// Something failed that should work.
-    Error,
-}
-
-/// One thing that the user should know, with what to do about it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Notice {
-    /// How much it matters.
-    pub level: Level,
-    /// What is wrong, and where.
-    pub text: String,
-    /// What to type or change; empty where nothing helps.
-    pub hint: String,
 }

@@ -131,13 +131,17 @@ pub enum PssUnknown {
     /// Its turn has not come: reading it has a budget.
     Waiting,
     /// Reading it would hold up the process for longer than is allowed.
-    TooDear,
+    #[serde(alias = "too_dear")]
+    TooExpensive,
     /// The kernel does not permit it: another user's process, and no CAP_SYS_PTRACE.
     Refused,
     /// The kernel has no `smaps_rollup`, or none for this process.
     Unsupported,
     /// PSS is not read at all.
     Off,
+    /// Something that this version does not know.
+    #[serde(other)]
+    Other,
 }
 
 /// One process.

@@ -158,7 +158,7 @@ fn what_would_take_too_long_is_not_read_unasked() {
     let mut reader = Reader::new(tree.path(""));
     let key = ProcessKey { pid: 7, start_ticks: Some(100) };
     let first = reader.inspect(key, None, false);
-    assert!(matches!(first.mappings, Err(Unread::TooDear(time)) if time > Duration::from_secs(1)), "{first:?}");
+    assert!(matches!(first.mappings, Err(Unread::TooExpensive(time)) if time > Duration::from_secs(1)), "{first:?}");
     assert!(first.limits.is_ok(), "the rest is cheap");
     let asked = reader.inspect(key, Some(&first), true);
     assert!(asked.mappings.is_ok());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tusktop::{
     export,
-    model::{Level, Notice, Php, Snapshot, Tier, TierStatus},
+    model::{Level, Notice, NoticeKind, Php, Snapshot, Tier, TierStatus},
 };
 
 fn busy() -> Snapshot {
@@ -39,7 +39,12 @@ fn nothing_of_the_snapshot_can_steer_a_terminal() {
     snapshot.host.name = hostile.into();
     snapshot.host.kernel = hostile.into();
     snapshot.groups[0].name = hostile.into();
-    snapshot.notices.push(Notice { level: Level::Error, text: hostile.into(), hint: hostile.into() });
+    snapshot.notices.push(Notice {
+        level: Level::Error,
+        kind: NoticeKind::Other,
+        text: hostile.into(),
+        hint: hostile.into(),
+    });
     let php = Arc::make_mut(&mut snapshot.php);
     for function in &mut php.functions {
         let key = Arc::make_mut(&mut function.key);

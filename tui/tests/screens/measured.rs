@@ -23,7 +23,7 @@ pub fn measured(mut snapshot: Snapshot) -> Snapshot {
             if process.comm.starts_with("php") { (rss / 2, rss / 3) } else { (rss / 20 * 19, rss / 10 * 9) };
         process.cgroup = ["php", "mariadb", "nginx"].iter().position(|name| process.comm.starts_with(name));
         if process.comm.starts_with("mariadb") {
-            process.pss_unknown = Some(PssUnknown::TooDear);
+            process.pss_unknown = Some(PssUnknown::TooExpensive);
             continue;
         }
         process.memory.pss_bytes = Some(pss);

@@ -70,7 +70,7 @@ fn the_title_says_which_measure_it_is_and_why_not_pss() {
         (PssUnknown::Off, "RSS (PSS: off) 4.3 GiB"),
         (PssUnknown::Refused, "RSS (PSS: not permitted)"),
         (PssUnknown::Waiting, "RSS (PSS: not read yet)"),
-        (PssUnknown::TooDear, "RSS (PSS: too dear to read)"),
+        (PssUnknown::TooExpensive, "RSS (PSS: too dear to read)"),
         (PssUnknown::Unsupported, "RSS (PSS: not supported by the kernel)"),
     ] {
         let text = Stage::showing(without_pss(why), 200, 50).text();

@@ -113,7 +113,7 @@ fn what_takes_too_long_is_read_when_enter_asks_for_it() {
     let asked = |stage: &Stage| stage.app.view.inspected().expect("a detail is open").asked;
     stage.press("<enter>");
     assert_eq!(asked(&stage), 0, "what is fresh is not read again");
-    change(&mut stage, |inspection| inspection.mappings = Err(Unread::TooDear(Duration::from_millis(840))));
+    change(&mut stage, |inspection| inspection.mappings = Err(Unread::TooExpensive(Duration::from_millis(840))));
     assert!(stage.text().contains("it takes about 840 ms"), "{}", stage.text());
     stage.press("<enter>");
     assert_eq!(asked(&stage), 1);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tusktop::model::{
-    Cost, Drops, Function, FunctionKey, FunctionKind, Group, Host, Level, Memory, Notice, Process, SCHEMA, Snapshot,
-    System, Tier, TierStatus, pool_of_title,
+    Cost, Drops, Function, FunctionKey, FunctionKind, Group, Host, Level, Memory, Notice, NoticeKind, Process, SCHEMA,
+    Snapshot, System, Tier, TierStatus, pool_of_title,
 };
 
 /// A server with a shop on php-fpm, its database and the usual daemons.
@@ -97,6 +97,7 @@ pub fn php_without_permission() -> Snapshot {
     snapshot.php = Arc::new(php);
     snapshot.notices = vec![Notice {
         level: Level::Warning,
+        kind: NoticeKind::Other,
         text: "PHP is seen but cannot be observed: no permission to load BPF programs".into(),
         hint: "sudo tusktop".into(),
     }];
@@ -158,7 +159,12 @@ pub fn hostile() -> Snapshot {
     snapshot.php = Arc::new(php);
     snapshot.notices = HOSTILE
         .iter()
-        .map(|text| Notice { level: Level::Warning, text: (*text).into(), hint: (*text).into() })
+        .map(|text| Notice {
+            level: Level::Warning,
+            kind: NoticeKind::Other,
+            text: (*text).into(),
+            hint: (*text).into(),
+        })
         .collect();
     snapshot
 }

@@ -18,7 +18,7 @@ use self::{
 };
 use crate::{
     collect::php::{FinishedRequest, Now, PhpProcess, PhpSample, RequestText, Sapi},
-    model::{Cost, Drops, Level, Notice, Php, Request, Target, TierState},
+    model::{Cost, Drops, Notice, Php, PhpState, Request, Target, TierState},
     rules::naming,
 };
 
@@ -94,6 +94,8 @@ impl PhpAggregate {
         self.routes.forget_ended(&sample.running);
         self.workers.update(&sample);
         let mut php = Php {
+            interval_ms: (interval_s * 1000.0).round() as u64,
+            state: PhpState::Read,
             functions: stacks.functions,
             stacks: stacks.stacks,
             left_out_samples: 0,
@@ -216,31 +218,16 @@ fn of_tiers(targets: &[Target], one_command: bool) -> Vec<Notice> {
         let name = format!("PHP {} ({}, {})", target.version.as_deref().unwrap_or("?"), target.sapi, target.exe);
         for (tier, status) in target.tiers.iter().filter(|(_, status)| status.state == TierState::Unavailable) {
             if let Some(level) = tier.importance() {
-                let text = format!("{name}: {} are not observed: {}", tier.shows(), status.reason);
-                notices.push(Notice { level, text, hint: status.hint.join("; ") });
+                notices.push(Notice::tier_unavailable(level, &name, tier.shows(), &status.reason, &status.hint));
             }
         }
     }
     let none = targets.iter().all(|target| target.pids.is_empty());
-    if none && one_command {
-        notices.push(Notice {
-            level: Level::Warning,
-            text: "the command ran no PHP that was seen".to_owned(),
-            hint: "PHP inside of a container or behind a server is not started by the command".to_owned(),
-        });
-    } else if none {
-        notices.push(Notice {
-            level: Level::Info,
-            text: "no PHP is running; it shows here as soon as it starts".to_owned(),
-            hint: String::new(),
-        });
-    } else {
-        notices.push(Notice {
-            level: Level::Info,
-            text: "memory growth is not collected".to_owned(),
-            hint: String::new(),
-        });
-    }
+    notices.push(match (none, one_command) {
+        (true, true) => Notice::command_without_php(),
+        (true, false) => Notice::no_php(),
+        (false, _) => Notice::growth_not_collected(),
+    });
     notices
 }
 

@@ -2,8 +2,14 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    collect::php::{FailureCount, FailureKind, FailureText, NamedStack, StackCount, Work},
-    model::{FunctionKey, FunctionKind, SeenBy, Tier, TierStatus, Tiers, WorkerState},
+    aggregate::{Aggregate, PhpReading},
+    collect::{
+        php::{FailureCount, FailureKind, FailureText, NamedStack, StackCount, Work},
+        proc::ProcessSample,
+    },
+    model::{
+        Exact, ExactKind, ExactState, FunctionKey, FunctionKind, Level, SeenBy, Tier, TierStatus, Tiers, WorkerState,
+    },
 };
 
 fn target() -> Target {
@@ -262,4 +268,45 @@ fn what_no_image_shows_is_unknown_and_not_none() {
     assert_eq!((&php.exceptions, &php.errors, &php.compiles), (&None, &None, &None));
     let php = PhpAggregate::default().update(failing(Vec::new()), 1.0, &www).php;
     assert_eq!((&php.exceptions, &php.errors, &php.compiles), (&Some(vec![]), &Some(vec![]), &Some(vec![])));
+}
+
+#[test]
+fn counts_after_a_late_answer_belong_to_the_time_that_the_answer_covers() {
+    let late = |seconds| {
+        let mut aggregate = Aggregate::default();
+        aggregate.update(Timestamp::UNIX_EPOCH, ProcessSample::default(), PhpReading::Late);
+        let reading = PhpReading::Sample(Box::default(), seconds);
+        aggregate.update(Timestamp::UNIX_EPOCH, ProcessSample::default(), reading).php.interval_ms
+    };
+    assert_eq!((late(1.0), late(2.0)), (1000, 2000));
+}
+
+#[test]
+fn while_php_is_late_tracing_goes_on_and_lists_are_not_said_to_be_uncollected() {
+    let mut aggregate = Aggregate::default();
+    let mut update = |reading| aggregate.update(Timestamp::UNIX_EPOCH, ProcessSample::default(), reading).php;
+    assert_eq!(update(PhpReading::Starting).state, PhpState::Starting);
+    let traced = PhpSample { exact: Some(exact()), ..sample() };
+    assert_eq!(update(PhpReading::Sample(Box::new(traced), 1.0)).state, PhpState::Read);
+    let php = update(PhpReading::Late);
+    assert_eq!((php.state, php.interval_ms, &php.exact), (PhpState::Late, 0, &Some(exact())));
+}
+
+fn exact() -> Exact {
+    Exact {
+        state: ExactState::Tracing,
+        kind: ExactKind::Functions,
+        reason: String::new(),
+        pool: None,
+        candidates: 1,
+        pids: vec![7],
+        budget_ratio: None,
+        spent_ratio: None,
+        calls_per_cpu_s: None,
+        call_ns: None,
+        slowdown: None,
+        traced_ratio: None,
+        calls: 1,
+        left_ms: None,
+    }
 }

@@ -157,7 +157,9 @@ impl Timeline {
     pub fn covered(&self, window: Window) -> Duration {
         let seen = self.seen();
         match window {
-            Window::Last => Duration::from_millis(seen.snapshot.as_ref().map_or(0, |snapshot| snapshot.interval_ms)),
+            Window::Last => {
+                Duration::from_millis(seen.snapshot.as_ref().map_or(0, |snapshot| snapshot.php.interval_ms))
+            }
             Window::TenSeconds => seen.windows.covered(Duration::from_secs(10)),
             Window::Minute => seen.windows.covered(Duration::from_secs(60)),
             Window::All => seen.windows.covered_by_all(),
@@ -177,7 +179,7 @@ impl Timeline {
 impl Seen {
     /// Goes on. What a copy shares is copied now, once.
     fn push(&mut self, snapshot: Arc<Snapshot>) {
-        Arc::make_mut(&mut self.windows).push(snapshot.at, snapshot.interval_ms, &snapshot.php);
+        Arc::make_mut(&mut self.windows).push(snapshot.at, &snapshot.php);
         for (grouping, histories) in Grouping::ALL.into_iter().zip(&mut self.histories) {
             if grouping == Grouping::Rules || histories.is_due(snapshot.at) {
                 Arc::make_mut(histories).push_snapshot(&snapshot, grouping);

@@ -47,7 +47,7 @@ pub(super) struct StackCounts {
 
 impl Interval {
     /// Gives everything in a [`Php`] its number.
-    pub fn of(at: Timestamp, interval_ms: u64, php: &Php, tables: &mut Tables) -> Self {
+    pub fn of(at: Timestamp, php: &Php, tables: &mut Tables) -> Self {
         let function_ids: Vec<u32> = php.functions.iter().map(|function| tables.function(&function.key)).collect();
         let route_ids: Vec<u32> = php.routes.iter().map(|route| tables.route(&route.key)).collect();
         let mut left_out = 0;
@@ -64,7 +64,7 @@ impl Interval {
         let finished = php.requests.iter().filter(|request| request.finished);
         let mut interval = Self {
             at,
-            interval_ms,
+            interval_ms: php.interval_ms,
             functions: function_ids.iter().copied().zip(php.functions.iter().map(counts)).collect(),
             stacks,
             routes: route_ids.iter().zip(&php.routes).map(shared).collect(),

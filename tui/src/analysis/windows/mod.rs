@@ -61,18 +61,18 @@ impl Windows {
     pub(super) fn of<'a>(snapshots: impl IntoIterator<Item = &'a Arc<Snapshot>>) -> Self {
         let mut windows = Self::default();
         for snapshot in snapshots {
-            windows.push(snapshot.at, snapshot.interval_ms, &snapshot.php);
+            windows.push(snapshot.at, &snapshot.php);
         }
         windows
     }
 
-    pub(super) fn push(&mut self, at: Timestamp, interval_ms: u64, php: &Php) {
+    pub(super) fn push(&mut self, at: Timestamp, php: &Php) {
         if self.tables.stacks.len() + php.stacks.len() > MAX_STACKS {
             self.forget_rare_stacks();
         }
-        let interval = Interval::of(at, interval_ms, php, &mut self.tables);
+        let interval = Interval::of(at, php, &mut self.tables);
         self.all.add(&interval);
-        self.covered_ms += interval_ms;
+        self.covered_ms += php.interval_ms;
         self.recent_bytes += interval.bytes;
         self.recent.push_back(Arc::new(interval));
         while self.recent.len() > 1
@@ -89,12 +89,12 @@ impl Windows {
         for interval in self.recent.iter().filter(|interval| within(interval.at, last.at, span)) {
             sum.add(interval);
         }
-        sum.php(&self.tables, current)
+        Php { interval_ms: millis(self.covered(span)), ..sum.php(&self.tables, current) }
     }
 
     /// The sum over all time.
     pub(super) fn all(&self, current: &Php) -> Php {
-        self.all.php(&self.tables, current)
+        Php { interval_ms: self.covered_ms, ..self.all.php(&self.tables, current) }
     }
 
     pub(super) fn covered(&self, span: Duration) -> Duration {
@@ -184,6 +184,10 @@ fn number<K: Eq + Hash>(
         keys.push(more);
     }
     number as u32
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Whether `at` is less than `span` before `last`. A snapshot from later than `last` (the clock was set back) is not.

@@ -144,6 +144,9 @@ impl Sum {
             Some(Stack { route, frames, samples, wait_ns, truncated: path.truncated })
         });
         let mut php = Php {
+            // Whoever knows which intervals these are says how much time they cover.
+            interval_ms: 0,
+            state: current.state,
             targets: current.targets.clone(),
             functions,
             stacks: stacks.collect(),

@@ -44,11 +44,10 @@ fn named<'a>(php: &'a Php, name: &str) -> &'a Function {
 #[test]
 fn functions_stacks_and_routes_add_up_by_what_they_are() {
     let mut windows = Windows::default();
-    windows.push(at(0), 1000, &php("a", 3, "/x"));
+    windows.push(at(0), &php("a", 3, "/x"));
     // The same things with other indexes.
     windows.push(
         at(1),
-        1000,
         &Arc::new(Php {
             functions: vec![function("a", 2, 2), function("b", 1, 1), function("main", 0, 3)],
             routes: vec![route("/y", &[99]), route("/x", &[30])],
@@ -71,7 +70,8 @@ fn functions_stacks_and_routes_add_up_by_what_they_are() {
 fn a_window_forgets_what_is_older_and_all_does_not() {
     let mut windows = Windows::default();
     for second in 0..100 {
-        windows.push(at(second), 1000, &php(if second < 50 { "old" } else { "new" }, 1, "/x"));
+        let name = if second < 50 { "old" } else { "new" };
+        windows.push(at(second), &Php { interval_ms: 1000, ..(*php(name, 1, "/x")).clone() });
     }
     let last_10 = windows.over(Duration::from_secs(10), &Php::default());
     assert_eq!(named(&last_10, "new").self_samples, 10);
@@ -95,7 +95,7 @@ fn rare_stacks_are_forgotten_and_counted() {
         stacks.push(stack(0, &[399, 399], hot));
         made += 199 + hot;
         let php = Php { functions, routes: vec![route("/", &[1])], stacks, ..Php::default() };
-        windows.push(at(second), 1000, &Arc::new(php));
+        windows.push(at(second), &Arc::new(php));
     }
     let all = windows.all(&Php::default());
     assert!(all.stacks.len() <= MAX_STACKS);
@@ -123,10 +123,10 @@ fn finished_requests_appear_once_and_running_ones_are_those_of_now() {
     };
     let with = |requests| Arc::new(Php { routes: vec![route("/x", &[5])], requests, ..Php::default() });
     let mut windows = Windows::default();
-    windows.push(at(0), 1000, &with(vec![request(1, 0, false)]));
-    windows.push(at(1), 1000, &with(vec![request(1, 0, true), request(2, 1, false)]));
+    windows.push(at(0), &with(vec![request(1, 0, false)]));
+    windows.push(at(1), &with(vec![request(1, 0, true), request(2, 1, false)]));
     let now = with(vec![request(1, 0, true), request(3, 2, false)]);
-    windows.push(at(2), 1000, &now);
+    windows.push(at(2), &now);
     let merged = windows.over(Duration::from_secs(10), &now);
     let pids: Vec<_> = merged.requests.iter().map(|request| (request.pid, request.finished)).collect();
     assert_eq!(pids, [(3, false), (1, true)]);
@@ -137,15 +137,15 @@ fn indexes_that_lead_nowhere_are_ignored() {
     let php =
         Php { stacks: vec![stack(7, &[0], 1), stack(0, &[9], 1)], routes: vec![route("/", &[])], ..Php::default() };
     let mut windows = Windows::default();
-    windows.push(at(0), 1000, &Arc::new(php));
+    windows.push(at(0), &Arc::new(php));
     assert!(windows.all(&Php::default()).stacks.is_empty());
 }
 
 #[test]
 fn a_clock_set_back_does_not_keep_the_past_for_ever() {
     let mut windows = Windows::default();
-    windows.push(at(5_000), 1000, &php("future", 1, "/x"));
-    windows.push(at(0), 1000, &php("now", 1, "/x"));
+    windows.push(at(5_000), &php("future", 1, "/x"));
+    windows.push(at(0), &php("now", 1, "/x"));
     assert_eq!(windows.recent.len(), 1);
 }
 
@@ -162,7 +162,7 @@ fn what_an_interval_keeps_is_bounded_whatever_php_does() {
     };
     for tenth in 0..100 {
         let at = at(0) + SignedDuration::from_millis(100 * tenth);
-        windows.push(at, 100, &next());
+        windows.push(at, &Php { interval_ms: 100, ..next() });
         assert!(windows.recent_bytes <= MAX_BYTES);
         assert_eq!(windows.recent_bytes, windows.recent.iter().map(|interval| interval.bytes).sum::<usize>());
     }
@@ -175,7 +175,7 @@ fn more_stacks_in_one_interval_than_are_kept_are_counted() {
     let functions: Vec<Function> = (0..300).map(|i| function(&format!("f{i}"), 0, 0)).collect();
     let stacks: Vec<Stack> = (0..MAX_STACKS + 500).map(|i| stack(0, &[i % 300, i / 300], 2)).collect();
     let mut windows = Windows::default();
-    windows.push(at(0), 1000, &Php { functions, routes: vec![route("/", &[1])], stacks, ..Php::default() });
+    windows.push(at(0), &Php { functions, routes: vec![route("/", &[1])], stacks, ..Php::default() });
     let all = windows.all(&Php::default());
     assert_eq!((all.stacks.len(), all.left_out_samples), (MAX_STACKS, 1_000));
 }

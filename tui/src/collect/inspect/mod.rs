@@ -177,13 +177,13 @@ impl Reader {
         let pages = u32::try_from(rss_pages).unwrap_or(u32::MAX);
         let expected = known.map_or_else(|| PER_PAGE.saturating_mul(pages), |known| known.mappings_cost);
         let refused = before.and_then(|before| match before.mappings {
-            Err(Unread::TooDear(time)) => Some(time),
+            Err(Unread::TooExpensive(time)) => Some(time),
             _ => None,
         });
         let expected = refused.map_or(expected, |time| time.max(expected));
         let started = Instant::now();
         let mappings = if !asked && expected > DEAR {
-            Err(Unread::TooDear(expected))
+            Err(Unread::TooExpensive(expected))
         } else {
             let patience = if asked { PATIENCE } else { DEAR };
             let file = folder.file("smaps", OFlags::empty());

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     collect::{Sample, Tick},
-    model::{self, Drops, FunctionKey, Level, Notice, TraceOrder},
+    model::{self, Drops, FunctionKey, Notice, TraceOrder},
     system::heap,
 };
 
@@ -135,11 +135,7 @@ impl Collector {
         match ring::watch(ring) {
             Ok(ring) => Some(ring),
             Err(error) => {
-                self.failure = Some(Notice {
-                    level: Level::Error,
-                    text: format!("events of the BPF programs cannot be waited for: {error}"),
-                    hint: String::new(),
-                });
+                self.failure = Some(Notice::events_unreadable(&error));
                 None
             }
         }
@@ -233,11 +229,7 @@ impl Collector {
                 self.stacks.add(counts, &mut self.names, kernel, &self.requests);
             }
             Err(error) => {
-                self.failure = Some(Notice {
-                    level: Level::Error,
-                    text: format!("samples cannot be read: {error}"),
-                    hint: String::new(),
-                });
+                self.failure = Some(Notice::samples_unreadable(&error));
             }
         }
         self.names.make_room(kernel);
@@ -285,11 +277,7 @@ impl Collector {
             }
         }
         self.count(&mut sample);
-        sample.notices.extend(self.following.discovery.failures().map(|error| Notice {
-            level: Level::Warning,
-            text: format!("a program that may be PHP is not observed: {error}"),
-            hint: String::new(),
-        }));
+        sample.notices.extend(self.following.discovery.failures().map(|error| Notice::program_unread(error)));
         sample
     }
 

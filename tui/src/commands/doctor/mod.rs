@@ -20,7 +20,7 @@ use crate::{
         Sample, Tick,
         php::{self, PhpSample},
     },
-    model::{Level, Notice},
+    model::Notice,
 };
 
 /// How long the collector may take to find and attach PHP, and then to detach.
@@ -30,14 +30,9 @@ const DETACH_LIMIT: Duration = Duration::from_secs(5);
 /// Looks at everything, with stacks sampled at `hz` as they would be.
 pub async fn examine(hz: u32) -> Report {
     let system = tokio::task::spawn_blocking(system::examine).await.unwrap_or_default();
-    let sample = sample(hz).await.unwrap_or_else(|| PhpSample {
-        notices: vec![Notice {
-            level: Level::Error,
-            text: "the PHP collector does not answer".to_owned(),
-            hint: "please report this".to_owned(),
-        }],
-        ..PhpSample::default()
-    });
+    let sample = sample(hz)
+        .await
+        .unwrap_or_else(|| PhpSample { notices: vec![Notice::php_not_answering()], ..PhpSample::default() });
     Report::new(Timestamp::now(), system, sample)
 }
 

@@ -13,6 +13,9 @@ pub enum ExactKind {
     Functions,
     /// Every call of a built-in function, by the line that it stands on, and every included file.
     Lines,
+    /// Something that this version does not know.
+    #[serde(other)]
+    Other,
 }
 
 /// Where exact tracing stands.
@@ -29,6 +32,9 @@ pub enum ExactState {
     Ended,
     /// It cannot be done; `reason` says why.
     Unavailable,
+    /// Something that this version does not know.
+    #[serde(other)]
+    Other,
 }
 
 /// Exact tracing as it is now.

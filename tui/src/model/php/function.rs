@@ -17,6 +17,7 @@ pub enum FunctionKind {
     /// Code of an `eval`.
     Eval,
     /// The name could not be read.
+    #[serde(other)]
     Unknown,
 }
 

@@ -28,6 +28,13 @@ use serde::{Deserialize, Serialize};
 /// Everything about PHP in one interval (or, merged, in one window).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Php {
+    /// Length of the interval that the counts refer to, which may be another one than that of the processes; 0 where nothing
+    /// was counted.
+    #[serde(default)]
+    pub interval_ms: u64,
+    /// Whether there is a reading in this snapshot.
+    #[serde(default)]
+    pub state: PhpState,
     /// PHP images found on this machine.
     pub targets: Vec<Target>,
     /// Functions seen in stacks.
@@ -59,6 +66,27 @@ pub struct Php {
     /// Calls of built-in functions by line, and included files; `None` when not traced.
     #[serde(default)]
     pub lines: Option<Vec<LineCalls>>,
+}
+
+/// Whether there is a reading of PHP in a snapshot. Without one its lists are empty, which does not mean that nothing happened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PhpState {
+    /// There is one.
+    #[default]
+    Read,
+    /// PHP is not observed.
+    Off,
+    /// It is being looked for.
+    Starting,
+    /// It was not read in time: what was counted comes with a later snapshot. Programs, workers, pools and the state of exact
+    /// tracing are those of the reading before.
+    Late,
+    /// The collector has stopped.
+    Ended,
+    /// Something that this version does not know.
+    #[serde(other)]
+    Other,
 }
 
 /// Serde asks by reference.

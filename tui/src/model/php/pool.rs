@@ -14,6 +14,9 @@ pub enum ProcessManager {
     Dynamic,
     /// Each when a request comes.
     OnDemand,
+    /// Something that this version does not know.
+    #[serde(other)]
+    Other,
 }
 
 impl ProcessManager {
@@ -23,6 +26,7 @@ impl ProcessManager {
             Self::Static => "static",
             Self::Dynamic => "dynamic",
             Self::OnDemand => "ondemand",
+            Self::Other => "?",
         }
     }
 }
@@ -35,6 +39,9 @@ pub enum Bound {
     Memory,
     /// The limit of the cgroup that the workers are in.
     Cgroup,
+    /// Something that this version does not know.
+    #[serde(other)]
+    Other,
 }
 
 /// What php-fpm itself keeps of a pool: its scoreboard.

@@ -106,6 +106,9 @@ pub enum TierState {
     Off,
     /// Not possible here; the reason says why.
     Unavailable,
+    /// Something that this version does not know.
+    #[serde(other)]
+    Other,
 }
 
 /// What something is seen by.

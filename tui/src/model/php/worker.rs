@@ -14,6 +14,7 @@ pub enum WorkerState {
     /// Between requests.
     Idle,
     /// Not known, for example because the requests tier is not on.
+    #[serde(other)]
     Unknown,
 }
 

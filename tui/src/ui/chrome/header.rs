@@ -55,7 +55,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, wide: bool) -> u16
         line(buffer, area, area.y + 1, facts, cost(screen, snapshot));
     } else {
         // Why nothing of PHP is known, when that is known; else there is none.
-        let notice = snapshot.notices.iter().find(|notice| notice.text.contains("PHP"));
+        let notice = snapshot.notices.iter().find(|notice| notice.kind.is_why_no_php());
         let what = match notice {
             Some(notice) => format!("php   {}   {}", notice.text, notice.hint),
             None => "php   none is running; one that starts appears by itself".to_owned(),

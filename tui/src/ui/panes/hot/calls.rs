@@ -121,6 +121,7 @@ fn state(exact: &Exact) -> String {
         },
         ExactState::Counting => "counting calls".to_owned(),
         ExactState::Priced => "not begun".to_owned(),
+        ExactState::Other => "?".to_owned(),
         ExactState::Ended | ExactState::Unavailable => format!("ended: {}", exact.reason),
     }
 }
@@ -191,7 +192,9 @@ fn why_empty<'a>(screen: &'a Screen, exact: Option<&'a Exact>) -> Vec<&'a str> {
             ExactState::Unavailable | ExactState::Ended => vec![&exact.reason, "X begins anew"],
             ExactState::Tracing => vec!["waiting for the first calls …"],
             ExactState::Counting => vec!["counting calls …"],
-            ExactState::Priced => vec![Tier::Exact.unseen(), "X says what tracing them would cost, and begins it"],
+            ExactState::Priced | ExactState::Other => {
+                vec![Tier::Exact.unseen(), "X says what tracing them would cost, and begins it"]
+            }
         },
     }
 }

@@ -22,7 +22,7 @@ pub fn of(sites: &Sites, kind: ExactKind) -> Result<Vec<(u32, ProbeSite)>, Missi
     let entries = some("function__entry")?;
     let mut numbered: Vec<(u32, ProbeSite)> = Vec::new();
     match kind {
-        ExactKind::Functions => {
+        ExactKind::Functions | ExactKind::Other => {
             numbered.extend(some("function__return")?.into_iter().map(|site| (call::RETURN, site)));
             numbered.extend(entries.into_iter().map(|site| (call::FUNCTION, site)));
         }

@@ -61,8 +61,6 @@ pub struct Php {
     pub lines: Option<Vec<LineCalls>>,
 }
 
-/// Serde asks by reference.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 fn is_none(samples: &u64) -> bool {
     *samples == 0
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    analysis::tests::snapshot,
+    analysis::{tests::snapshot, windows},
     model::{Function, FunctionKey, FunctionKind, Group, LineCalls, Route, RouteKey, Stack},
 };
 
@@ -180,7 +180,8 @@ proptest! {
         for (window, seconds) in [(Window::Last, 1), (Window::TenSeconds, 10), (Window::Minute, 60), (Window::All, 90)] {
             let intervals = &snapshots[(last + 1).saturating_sub(seconds)..=last];
             let expected = sums(intervals.iter().map(|snapshot| &*snapshot.php));
-            prop_assert_eq!(sums([&*timeline.window(window)]), expected);
+            prop_assert_eq!(&sums([&*timeline.window(window)]), &expected);
+            prop_assert_eq!(&sums([&windows::sum(intervals)]), &expected);
             prop_assert_eq!(timeline.covered(window).as_secs() as usize, intervals.len());
         }
     }

@@ -56,6 +56,14 @@ struct Path {
     truncated: bool,
 }
 
+/// The PHP part over some snapshots, which are in the order of time: everything in them is added up by what it is. What is not
+/// counted over time (images, workers, running requests) is that of the last.
+pub fn sum<'a>(snapshots: impl IntoIterator<Item = &'a Arc<Snapshot>>) -> Php {
+    let mut last = None;
+    let windows = Windows::of(snapshots.into_iter().inspect(|snapshot| last = Some(*snapshot)));
+    last.map_or_else(Php::default, |last| windows.all(&last.php))
+}
+
 impl Windows {
     /// The windows that end with the last of some snapshots, which are in the order of time; `all` is the sum of all of them.
     pub(super) fn of<'a>(snapshots: impl IntoIterator<Item = &'a Arc<Snapshot>>) -> Self {

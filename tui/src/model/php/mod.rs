@@ -89,8 +89,6 @@ pub enum PhpState {
     Other,
 }
 
-/// Serde asks by reference.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 fn is_none(samples: &u64) -> bool {
     *samples == 0
 }

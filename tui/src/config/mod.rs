@@ -244,12 +244,5 @@ fn merge(
     }
 }
 
-/// The entry of `known` that `typed` was probably meant to be.
-pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let distance = |candidate: &str| strsim::damerau_levenshtein(&typed.to_lowercase(), candidate);
-    let near = known.into_iter().map(|candidate| (distance(candidate), candidate)).min()?;
-    (near.0 <= (typed.chars().count() / 3).max(1)).then_some(near.1)
-}
-
 #[cfg(test)]
 mod tests;

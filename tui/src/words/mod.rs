@@ -1,5 +1,6 @@
 //! Values as words: numbers with units, safe text, memory. What is said where is for the drawing and the export.
 
 pub mod memory;
+pub mod nearest;
 pub mod printable;
 pub mod units;

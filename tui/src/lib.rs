@@ -7,6 +7,7 @@ pub mod cli;
 pub mod collect;
 pub mod commands;
 pub mod config;
+pub mod exit;
 pub mod export;
 pub mod model;
 pub mod rules;

@@ -16,8 +16,12 @@ pub use self::{
     action::{ACTIONS, Action},
     keymap::{Keymap, KeymapError},
 };
-use crate::view::{
-    HotMode, HotTime, KeyHint, Overlay, Pane, Scene, SignalOrder, Sort, TileColour, TraceOrder, View, Window, orders,
+use crate::{
+    exit,
+    view::{
+        HotMode, HotTime, KeyHint, Overlay, Pane, Scene, SignalOrder, Sort, TileColour, TraceOrder, View, Window,
+        orders,
+    },
 };
 
 /// Longest filter or search that can be typed.
@@ -38,7 +42,7 @@ pub enum Command {
     Trace(TraceOrder),
     /// Send a signal, and tell [`App::signalled`] what became of it.
     Signal(SignalOrder),
-    /// Leave with this exit code.
+    /// Leave with this exit code, of [`exit`].
     Leave(u8),
 }
 
@@ -202,8 +206,8 @@ impl App {
                 };
             }
             Action::Quit if view.overlay.is_some() => view.overlay = None,
-            Action::Quit => return Some(Command::Leave(0)),
-            Action::Interrupt => return Some(Command::Leave(130)),
+            Action::Quit => return Some(Command::Leave(exit::FINE)),
+            Action::Interrupt => return Some(Command::Leave(exit::INTERRUPTED)),
             Action::Suspend => return Some(Command::Suspend),
             Action::Redraw => return Some(Command::Redraw),
             Action::Mouse => {

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     analysis::timeline::Timeline,
     app::{App, Command, KeymapError},
+    exit,
     model::{Inspection, InspectionOrder, Snapshot},
     ui::{
         self,
@@ -36,7 +37,7 @@ use crate::{
 pub struct Options {
     /// Theme, see [`crate::ui::theme::load`].
     pub theme: Theme,
-    /// Colours, see [`crate::ui::theme::depth`].
+    /// Colours, see [`super::depth`].
     pub depth: ColorDepth,
     /// Only ASCII can be shown, see [`ascii_locale`].
     pub ascii: bool,
@@ -62,7 +63,7 @@ pub struct Inspections {
 /// Why the screen ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exit {
-    /// Exit code: 0, or 128 and the number of the signal.
+    /// Exit code, of [`exit`]: fine, or that of the signal.
     pub code: u8,
 }
 
@@ -256,10 +257,8 @@ impl Session {
     }
 }
 
-/// Exit code after SIGHUP.
-pub(super) const HANGUP: u8 = 129;
 /// The terminal is gone: nothing can be restored, and nobody reads a message.
-const HUNG_UP: Exit = Exit { code: HANGUP };
+const HUNG_UP: Exit = Exit { code: exit::HUNG_UP };
 
 /// The signals that end or stop us.
 struct Signals {
@@ -284,9 +283,9 @@ impl Signals {
     /// Waits for a signal and says what it asks for.
     async fn next(&mut self) -> Option<Command> {
         tokio::select! {
-            _ = self.hangup.recv() => Some(Command::Leave(HANGUP)),
-            _ = self.interrupt.recv() => Some(Command::Leave(130)),
-            _ = self.terminate.recv() => Some(Command::Leave(143)),
+            _ = self.hangup.recv() => Some(Command::Leave(exit::HUNG_UP)),
+            _ = self.interrupt.recv() => Some(Command::Leave(exit::INTERRUPTED)),
+            _ = self.terminate.recv() => Some(Command::Leave(exit::TERMINATED)),
             _ = self.stop.recv() => Some(Command::Suspend),
         }
     }

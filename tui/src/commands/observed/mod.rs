@@ -21,7 +21,7 @@ use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_parent
 
 pub use running::{Running, Signals};
 
-use crate::collect::php;
+use crate::{collect::php, exit};
 
 /// Why a command cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -58,8 +58,8 @@ impl CommandError {
     /// Exit code for it, as shells have it.
     pub fn code(&self) -> u8 {
         match self {
-            Self::NotFound { .. } => 127,
-            Self::NotExecutable { .. } | Self::Start { .. } => 126,
+            Self::NotFound { .. } => exit::NOT_FOUND,
+            Self::NotExecutable { .. } | Self::Start { .. } => exit::NOT_EXECUTABLE,
         }
     }
 }
@@ -166,8 +166,10 @@ pub fn become_command(command: &[OsString]) -> CommandError {
 
 /// Exit code that tells how a command ended, as shells have it: its own, or 128 and the signal.
 pub fn code(status: ExitStatus) -> u8 {
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
-    u8::try_from(code).unwrap_or(1)
+    match (status.code(), status.signal()) {
+        (Some(code), _) => u8::try_from(code).unwrap_or(exit::FAILED),
+        (None, signal) => signal.map_or(exit::FAILED, exit::by_signal),
+    }
 }
 
 #[cfg(test)]

@@ -157,7 +157,8 @@ fn other_groups_have_the_cgroup_of_their_own_processes() {
     while !stage.line_with("memory by").contains("by user") {
         stage.press("g");
     }
-    let grouped = stage.timeline.grouped(stage.app.view.grouping).unwrap();
+    let grouping = stage.app.view.grouping;
+    let grouped = stage.timeline.grouped(grouping).unwrap();
     for (index, group) in grouped.groups.iter().enumerate() {
         let mut cgroups =
             grouped.processes.iter().filter(|process| process.group == index).map(|process| process.cgroup);

@@ -66,6 +66,19 @@ fn exact(watch: &Watch) -> &Exact {
     watch.last.exact.as_ref().expect("it was asked for")
 }
 
+#[test]
+#[ignore = "needs root and PHP"]
+fn asking_for_the_price_does_not_end_a_trace() {
+    let _alone = alone();
+    let fpm = traceable(1);
+    let worker = fpm.workers(POOL)[0];
+    let mut watch = traced(&fpm, worker);
+    watch.order(Order::Price(request(0.02, Duration::from_secs(60))));
+    get(&fpm, 100);
+    watch.until("calls are traced on", |watch| watch.calls_of("step").calls >= 100);
+    assert_eq!((exact(&watch).state, &*exact(&watch).pids), (ExactState::Tracing, &[worker][..]));
+}
+
 fn kill(pid: u32) {
     kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::KILL).unwrap();
 }

@@ -39,13 +39,13 @@ fn detail(width: u16, height: u16) -> Stage {
     let Some((Detail::Process { key, .. }, _)) = stage.app.view.pane(Pane::Map).detail else {
         panic!("a detail is open")
     };
-    stage.inspection = Some(worker(key));
+    stage.inspection = Some(Arc::new(worker(key)));
     stage.draw();
     stage
 }
 
 fn change(stage: &mut Stage, change: impl FnOnce(&mut Inspection)) {
-    change(stage.inspection.as_mut().expect("an inspection"));
+    change(Arc::make_mut(stage.inspection.as_mut().expect("an inspection")));
     stage.draw();
 }
 
@@ -64,10 +64,10 @@ fn where_there_is_room_the_page_has_two_columns() {
     let mut snapshot = empty();
     add_group(&mut snapshot, "daemon", &[1 << 30]);
     let mut stage = Stage::showing(snapshot, 200, 50).keys("l<enter>l<enter>");
-    stage.inspection = Some(worker(ProcessKey { pid: 100, start_ticks: Some(0) }));
+    stage.inspection = Some(Arc::new(worker(ProcessKey { pid: 100, start_ticks: Some(0) })));
     stage.draw();
     assert!(stage.line_with("limits").contains("user"), "{}", stage.text());
-    assert_eq!(stage.scene.scrollable, 0, "{}", stage.text());
+    assert_eq!(stage.shown.scene.scrollable, 0, "{}", stage.text());
     insta::assert_snapshot!(stage.text());
 }
 
@@ -129,7 +129,7 @@ fn what_takes_too_long_is_read_when_enter_asks_for_it() {
     assert_eq!(asked(&stage), 1);
     // Its values stay, and say how old they are.
     let fresh = worker(stage.app.view.inspected().expect("a detail is open").process);
-    stage.inspection = Some(Inspection { at: fresh.at + Duration::from_secs(75), ..fresh });
+    stage.inspection = Some(Arc::new(Inspection { at: fresh.at + Duration::from_secs(75), ..fresh }));
     stage.draw();
     assert!(stage.line_with("memory by kind").contains("enter reads it again"), "{}", stage.text());
     stage.press("<enter>");
@@ -146,7 +146,7 @@ fn a_process_that_ended_leaves_its_last_values() {
     change(&mut stage, |inspection| inspection.ended = true);
     assert!(stage.text().contains("this process has ended: these are the last values"), "{}", stage.text());
     assert!(stage.text().contains("opcache") && stage.text().contains(&format!("process {pid} php-fpm")));
-    assert!(stage.scene.target.as_ref().is_some_and(|target| target.processes.is_empty()));
+    assert!(stage.shown.facts.target.as_ref().is_some_and(|target| target.processes.is_empty()));
     stage.press("x");
     assert!(stage.text().contains("nothing is selected that a signal could go to"));
 }
@@ -161,7 +161,7 @@ fn another_process_with_its_pid_is_not_shown_as_it() {
     }
     stage.push(next);
     assert!(!stage.text().contains("intruder") && stage.text().contains("has ended"), "{}", stage.text());
-    stage.inspection = Some(worker(ProcessKey { pid: key.pid, start_ticks: Some(1) }));
+    stage.inspection = Some(Arc::new(worker(ProcessKey { pid: key.pid, start_ticks: Some(1) })));
     stage.draw();
     assert!(!stage.text().contains("opcache"), "{}", stage.text());
 }
@@ -206,7 +206,7 @@ fn a_master_is_told_from_its_workers_by_what_a_signal_does() {
 #[test]
 fn tusktop_does_not_end_itself_in_silence() {
     let mut stage = Stage::showing(identified(), 120, 30).keys("l");
-    stage.app.view.own_pid = stage.scene.target.as_ref().expect("a target").processes[0].key.pid;
+    stage.app.view.own_pid = stage.shown.facts.target.as_ref().expect("a target").processes[0].key.pid;
     stage.press("x");
     assert!(stage.text().contains("tusktop itself is among them"), "{}", stage.text());
 }
@@ -217,7 +217,7 @@ fn a_big_group_lists_some_and_counts_the_rest() {
     add_group(&mut snapshot, "many", &[1 << 20; 500]);
     let stage = Stage::showing(snapshot, 100, 40).keys("lx");
     assert!(stage.text().contains("500 processes of root") && stage.text().contains("and 492 more: 108 109"));
-    let Some(target) = &stage.scene.target else { panic!("a target") };
+    let Some(target) = &stage.shown.facts.target else { panic!("a target") };
     assert_eq!(target.processes.len(), 500, "all of them get it");
 }
 
@@ -260,7 +260,7 @@ fn hostile_names_do_not_reach_the_terminal() {
         group.path = evil.clone();
         limits.iter_mut().for_each(|limit| limit.name = evil.clone());
     }
-    stage.inspection = Some(seen);
+    stage.inspection = Some(Arc::new(seen));
     for (width, height) in [(120, 40), (80, 24), (40, 12), (41, 10), (200, 50), (12, 3)] {
         stage.resize(width, height);
         for keys in ["<home>", "<end>", "x", "K", "<esc>"] {
@@ -288,7 +288,7 @@ fn the_choice_of_an_order_shows_those_that_the_pane_has() {
 
 /// Names in the table, in order.
 fn rows(stage: &Stage) -> Vec<TileKey> {
-    let rows = stage.scene.lists[Pane::Map as usize].rows.iter();
+    let rows = stage.shown.scene.lists[Pane::Map as usize].rows.iter();
     rows.map(|row| if let Row::Tile(key) = row { key.clone() } else { panic!("a row of the table: {row:?}") }).collect()
 }
 

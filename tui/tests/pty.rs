@@ -219,12 +219,15 @@ fn a_panic_gives_the_terminal_back_and_its_message_stays() {
 /// Shows the screen as the binary does, and panics in another task as a broken collector would.
 fn panic_with_the_screen_up() {
     use tokio::signal::unix::{SignalKind, signal};
-    use tusktop::{screen::terminal, ui::theme};
+    use tusktop::{
+        screen::{stage, terminal},
+        ui::theme,
+    };
 
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let end = runtime.block_on(async {
         let (_sender, snapshots) = tokio::sync::broadcast::channel(1);
-        let options = terminal::Options {
+        let options = stage::Options {
             theme: theme::load("dark", None).expect("a built-in theme"),
             depth: theme::ColorDepth::Indexed,
             ascii: false,

@@ -158,12 +158,12 @@ fn escape_goes_up_level_by_level_and_never_quits() {
 #[test]
 fn the_tile_of_the_rest_can_be_entered() {
     let mut stage = Stage::showing(web01(), 80, 24);
-    let rest = stage.scene.tiles.clone().expect("a treemap").merged;
+    let rest = stage.shown.scene.tiles.clone().expect("a treemap").merged;
     assert!(rest > 1);
     stage.app.view.pane_mut(Pane::Map).selected = Some(Row::Rest);
     stage.press("<enter>");
     assert!(stage.text().contains("other groups"));
-    let inside = stage.scene.tiles.clone().expect("a treemap");
+    let inside = stage.shown.scene.tiles.clone().expect("a treemap");
     assert_eq!(inside.tiles.iter().filter(|tile| tile.key.is_some()).count() + inside.merged, rest);
     stage.press("<esc>");
     assert_eq!(stage.app.view.pane(Pane::Map).selected, Some(Row::Rest));
@@ -181,7 +181,7 @@ fn a_filter_that_matches_nothing_says_so() {
 #[test]
 fn a_filter_matches_users_and_pids_of_processes() {
     let by_user = Stage::showing(web01(), 120, 30).keys("/^mysql$<enter>");
-    assert_eq!(by_user.scene.tiles.expect("a treemap").tiles.len(), 1);
+    assert_eq!(by_user.shown.scene.tiles.clone().expect("a treemap").tiles.len(), 1);
     let pid = web01().processes.iter().find(|p| &*p.comm == "chronyd").expect("chronyd").pid;
     let by_pid = Stage::showing(web01(), 120, 30).keys(&format!("/^{pid}$<enter>"));
     assert!(by_pid.line_with("chrony").contains("100 %"));
@@ -203,7 +203,7 @@ fn the_selection_stays_on_its_name_when_ranks_change() {
     next.at += jiff::SignedDuration::from_secs(1);
     stage.push(next);
     assert_eq!(stage.app.view.pane(Pane::Hot).selected, Some(chosen.clone()));
-    assert!(stage.scene.lists[Pane::Hot as usize].rows.contains(&chosen));
+    assert!(stage.shown.scene.lists[Pane::Hot as usize].rows.contains(&chosen));
 }
 
 #[test]
@@ -240,14 +240,14 @@ fn growth_shows_after_a_quarter_of_a_minute() {
 #[test]
 fn tiles_keep_their_place_while_sizes_wobble() {
     let mut stage = Stage::showing(web01(), 200, 50);
-    let before = stage.scene.tiles.clone().expect("a treemap");
+    let before = stage.shown.scene.tiles.clone().expect("a treemap");
     stage.push_each(&web01(), 20, |snapshot, second| {
         for (index, group) in snapshot.groups.iter_mut().enumerate() {
             let wobble = (second as u64 * 7 + index as u64 * 3) % 5;
             group.memory.rss_bytes = group.memory.rss_bytes.map(|bytes| bytes * (1000 + wobble) / 1000);
         }
     });
-    let after = stage.scene.tiles.clone().expect("a treemap");
+    let after = stage.shown.scene.tiles.clone().expect("a treemap");
     assert_eq!(before.tiles, after.tiles);
 }
 
@@ -266,7 +266,7 @@ fn a_click_selects_and_a_second_click_enters() {
     assert_eq!(stage.app.view.pane(Pane::Map).selected, Some(Row::Tile(TileKey::Group("php-fpm: www".into()))));
     stage.event(&click(5, 5));
     assert!(stage.text().contains("processes of php-fpm: www"));
-    let (hint, _) = stage.scene.hints.iter().find(|(_, action)| *action == "help").expect("a hint");
+    let (hint, _) = stage.shown.scene.hints.iter().find(|(_, action)| *action == "help").expect("a hint");
     stage.event(&click(hint.x, hint.y));
     assert!(stage.text().contains("type to search"));
 }
@@ -344,7 +344,7 @@ fn tab_brings_every_pane_to_a_small_screen() {
 fn a_busy_server_is_drawn_from_bounded_lists() {
     let mut stage = Stage::new(200, 50);
     stage.push_each(&busy(2_000, 400), 3, |_, _| {});
-    assert!(stage.scene.lists.iter().all(|list| list.rows.len() <= 1_000));
+    assert!(stage.shown.scene.lists.iter().all(|list| list.rows.len() <= 1_000));
     stage.press("l<enter>");
     assert!(stage.text().contains("other ("), "hundreds of processes do not fit: the rest is one tile");
 }
@@ -383,7 +383,8 @@ fn g_goes_through_the_groupings_and_the_title_says_which() {
         stage.press("g");
         assert!(stage.text().contains(&format!("memory by {name} ")), "{name}\n{}", stage.text());
         assert!(stage.app.view.zoom.is_empty(), "what was entered is a group of another grouping");
-        let shown = stage.timeline.grouped(stage.app.view.grouping).expect("there is a snapshot");
+        let grouping = stage.app.view.grouping;
+        let shown = stage.timeline.grouped(grouping).expect("there is a snapshot");
         assert_eq!(shown.groups.iter().map(|group| group.processes).sum::<u32>(), total);
         assert_eq!(&*shown.groups[0].rule, format!("by {name}"));
     }

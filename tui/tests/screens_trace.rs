@@ -9,7 +9,11 @@ mod snapshot;
 #[path = "support/stage.rs"]
 mod stage;
 
-use tusktop::model::{Exact, ExactKind, ExactState, Master, Snapshot, TierState};
+use tusktop::{
+    app::Command,
+    model::{Exact, ExactKind, ExactState, Master, Snapshot, TierState},
+    view::TraceOrder,
+};
 
 use self::{snapshot::web01, stage::Stage};
 
@@ -89,6 +93,20 @@ fn the_detail_of_a_function_has_its_durations() {
 #[test]
 fn before_anything_is_traced_the_list_says_what_to_press() {
     assert!(Stage::showing(web01(), 120, 30).keys("2ff").text().contains("X says what tracing them would cost"));
+}
+
+#[test]
+fn a_trace_that_began_while_the_screen_was_paused_is_not_ended_by_looking_at_it() {
+    let mut stage = Stage::showing(web01(), 160, 40).keys("<space>X<enter>");
+    assert!(matches!(stage.commands.last(), Some(Command::Trace(TraceOrder::Start { .. }))), "{:?}", stage.commands);
+    stage.push(traced(ExactState::Tracing));
+    let orders = |stage: &Stage| stage.commands.iter().filter(|c| matches!(c, Command::Trace(_))).count();
+    let before = orders(&stage);
+    stage.press("X");
+    assert_eq!(orders(&stage), before, "{:?}", stage.commands);
+    assert!(stage.text().contains("ends it"), "{}", stage.text());
+    stage.press("<enter>");
+    assert_eq!(stage.commands.last(), Some(&Command::Trace(TraceOrder::Stop)));
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub use self::{
 use crate::{
     exit,
     view::{
-        HotMode, HotTime, KeyHint, Overlay, Pane, Scene, SignalOrder, Sort, TileColour, TraceOrder, View, Window,
+        HotMode, HotTime, KeyHint, Overlay, Pane, Shown, SignalOrder, Sort, TileColour, TraceOrder, View, Window,
         orders,
     },
 };
@@ -67,11 +67,11 @@ impl App {
         self.keymap.hints()
     }
 
-    /// Takes one event from the terminal. `scene` is what the last drawing returned. `None` when nothing changed.
-    pub fn update(&mut self, event: &Event, scene: &Scene) -> Option<Command> {
+    /// Takes one event from the terminal. `shown` is the last drawing. `None` when nothing changed.
+    pub fn update(&mut self, event: &Event, shown: &Shown) -> Option<Command> {
         match event {
-            Event::Key(key) if key.kind != KeyEventKind::Release => self.key(key, scene),
-            Event::Mouse(mouse) => self.mouse(mouse, scene),
+            Event::Key(key) if key.kind != KeyEventKind::Release => self.key(key, shown),
+            Event::Mouse(mouse) => self.mouse(mouse, shown),
             Event::Resize(..) => Some(Command::Draw),
             Event::Paste(text) => {
                 let typed = text.chars().filter(|c| !c.is_control()).fold(false, |_, c| self.type_character(c));
@@ -81,7 +81,7 @@ impl App {
         }
     }
 
-    fn key(&mut self, event: &KeyEvent, scene: &Scene) -> Option<Command> {
+    fn key(&mut self, event: &KeyEvent, shown: &Shown) -> Option<Command> {
         if self.takes_text() && self.text_key(event) {
             return Some(Command::Draw);
         }
@@ -105,7 +105,7 @@ impl App {
             }
             Meaning::Action(action) => {
                 self.pending.clear();
-                self.act(action, scene)
+                self.act(action, shown)
             }
         }
     }
@@ -172,7 +172,7 @@ impl App {
         }
     }
 
-    pub(crate) fn act(&mut self, action: Action, scene: &Scene) -> Option<Command> {
+    pub(crate) fn act(&mut self, action: Action, shown: &Shown) -> Option<Command> {
         if matches!(self.view.overlay, Some(Overlay::Signal(_))) {
             return self.signal_action(action);
         }
@@ -180,7 +180,7 @@ impl App {
             return Some(Command::Draw);
         }
         if let Some(Overlay::Trace { lines }) = self.view.overlay {
-            match self.trace(action, lines, scene) {
+            match self.trace(action, lines, shown) {
                 Some(command) => return Some(command),
                 None => self.view.overlay = None,
             }
@@ -194,8 +194,8 @@ impl App {
             Action::Trace => {
                 let lines = false;
                 view.overlay = Some(Overlay::Trace { lines });
-                if !scene.tracing {
-                    return Some(Command::Trace(TraceOrder::Price { lines, pool: scene.pool.clone() }));
+                if !shown.facts.tracing {
+                    return Some(Command::Trace(TraceOrder::Price { lines, pool: shown.facts.pool.clone() }));
                 }
             }
             Action::HotTime => {
@@ -216,9 +216,9 @@ impl App {
             }
             Action::Help => toggle(view, Overlay::Help { search: String::new(), scroll: 0 }),
             Action::Notices => toggle(view, Overlay::Notices { scroll: 0 }),
-            Action::Signal => self.open_signal(scene),
+            Action::Signal => self.open_signal(shown),
             Action::Sort => toggle(view, Overlay::Sort),
-            Action::Left | Action::Down | Action::Up | Action::Right => self.step(action, scene),
+            Action::Left | Action::Down | Action::Up | Action::Right => self.step(action, &shown.scene),
             Action::First
             | Action::Last
             | Action::PageUp
@@ -226,8 +226,8 @@ impl App {
             | Action::HalfPageUp
             | Action::HalfPageDown
             | Action::NextMatch
-            | Action::PreviousMatch => self.jump(action, scene),
-            Action::Enter => self.enter(scene),
+            | Action::PreviousMatch => self.jump(action, &shown.scene),
+            Action::Enter => self.enter(shown),
             Action::Back => self.back(),
             Action::Top => self.top(),
             Action::NextPane => self.focus_next(1),
@@ -280,10 +280,10 @@ impl App {
     }
 
     /// What a key does in the window about tracing; `None` when it closes the window.
-    fn trace(&mut self, action: Action, lines: bool, scene: &Scene) -> Option<Command> {
-        let pool = scene.pool.clone();
+    fn trace(&mut self, action: Action, lines: bool, shown: &Shown) -> Option<Command> {
+        let pool = shown.facts.pool.clone();
         match action {
-            Action::Enter if scene.tracing => Some(Command::Trace(TraceOrder::Stop)),
+            Action::Enter if shown.facts.tracing => Some(Command::Trace(TraceOrder::Stop)),
             Action::Enter => {
                 self.view.overlay = None;
                 self.view.hot = HotMode::Calls;
@@ -291,7 +291,7 @@ impl App {
                 self.view.pane_mut(Pane::Hot).detail = None;
                 Some(Command::Trace(TraceOrder::Start { lines, pool }))
             }
-            Action::NextPane | Action::PreviousPane | Action::Left | Action::Right if !scene.tracing => {
+            Action::NextPane | Action::PreviousPane | Action::Left | Action::Right if !shown.facts.tracing => {
                 self.view.overlay = Some(Overlay::Trace { lines: !lines });
                 Some(Command::Trace(TraceOrder::Price { lines: !lines, pool }))
             }

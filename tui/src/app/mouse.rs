@@ -5,22 +5,23 @@ use crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::Position;
 
 use super::{App, Command, action, navigate::row_of};
-use crate::view::{Pane, Row, Scene, treemap};
+use crate::view::{Pane, Row, Scene, Shown, treemap};
 
 impl App {
-    pub(super) fn mouse(&mut self, event: &MouseEvent, scene: &Scene) -> Option<Command> {
+    pub(super) fn mouse(&mut self, event: &MouseEvent, shown: &Shown) -> Option<Command> {
+        let scene = &shown.scene;
         let position = Position::new(event.column, event.row);
         let before = self.view.clone();
         match event.kind {
             MouseEventKind::Down(MouseButton::Left) => {
                 let hint = scene.hints.iter().find(|(rect, _)| rect.contains(position));
                 if let Some(action) = hint.and_then(|(_, name)| action::by_name(name)) {
-                    return self.act(action, scene);
+                    return self.act(action, shown);
                 }
                 if self.view.overlay.is_some() {
                     self.view.overlay = None;
                 } else {
-                    self.click(position, scene);
+                    self.click(position, shown);
                 }
             }
             MouseEventKind::ScrollDown | MouseEventKind::ScrollUp => {
@@ -32,12 +33,13 @@ impl App {
         (self.view != before).then_some(Command::Draw)
     }
 
-    fn click(&mut self, position: Position, scene: &Scene) {
+    fn click(&mut self, position: Position, shown: &Shown) {
+        let scene = &shown.scene;
         let Some(pane) = pane_at(position, scene) else { return };
         self.view.focus.0 = pane;
         let Some(row) = row_at(pane, position, scene) else { return };
         if self.view.pane(pane).selected.as_ref() == Some(&row) {
-            self.enter(scene);
+            self.enter(shown);
         } else {
             self.view.pane_mut(pane).selected = Some(row);
         }

@@ -4,7 +4,7 @@ use super::{Action, App};
 use crate::{
     model::ProcessKey,
     view::{
-        Detail, List, Overlay, Pane, Row, Scene, TileKey, Zoom,
+        Detail, Facts, List, Overlay, Pane, Row, Scene, Shown, TileKey, Zoom,
         treemap::{self, Direction},
     },
 };
@@ -110,14 +110,15 @@ impl App {
         self.view.focus.0 = Pane::ALL[(at + by) % Pane::ALL.len()];
     }
 
-    pub(super) fn enter(&mut self, scene: &Scene) {
+    pub(super) fn enter(&mut self, shown: &Shown) {
+        let Shown { scene, facts } = shown;
         if self.view.overlay.is_some() {
             return;
         }
         let focus = self.view.focus.0;
         if let Some((detail, _)) = &mut self.view.pane_mut(focus).detail {
             if let Detail::Process { asked, .. } = detail
-                && scene.askable
+                && facts.askable
             {
                 *asked += 1;
             }
@@ -138,7 +139,7 @@ impl App {
                 self.zoom(Zoom::Rest(shown.collect()));
                 None
             }
-            Row::Tile(TileKey::Process(pid)) => Some(Detail::Process { key: process_key(pid, scene), asked: 0 }),
+            Row::Tile(TileKey::Process(pid)) => Some(Detail::Process { key: process_key(pid, facts), asked: 0 }),
             Row::Function(key) => Some(Detail::Function(key)),
             Row::Request { pid, started_at } => Some(Detail::Request { pid, started_at }),
             Row::Problem(key) => Some(Detail::Problem(key)),
@@ -217,8 +218,8 @@ pub(super) fn row_of(tile: &treemap::Tile<TileKey>) -> Row {
 }
 
 /// A process with its start time, so that another one that gets its pid later is not taken for it.
-fn process_key(pid: u32, scene: &Scene) -> ProcessKey {
-    let target = scene.target.iter().flat_map(|target| &target.processes);
+fn process_key(pid: u32, facts: &Facts) -> ProcessKey {
+    let target = facts.target.iter().flat_map(|target| &target.processes);
     let known = target.map(|process| process.key).find(|key| key.pid == pid);
     known.unwrap_or(ProcessKey { pid, start_ticks: None })
 }

@@ -8,21 +8,21 @@ use ratatui::layout::Rect;
 use super::*;
 use crate::{
     model::ProcessKey,
-    view::{Detail, List, Row, TileKey, Zoom},
+    view::{Detail, Facts, List, Row, TileKey, Zoom},
 };
 
 fn app() -> App {
     App::new(&BTreeMap::new(), false).unwrap()
 }
 
-fn scene_with_rows(pane: Pane, count: u32) -> Scene {
-    let mut scene = Scene::default();
+fn shown_with_rows(pane: Pane, count: u32) -> Shown {
+    let mut shown = Shown::default();
     let rows = (0..count).map(|pid| Row::Tile(TileKey::Process(pid))).collect();
-    scene.lists[pane as usize] = List { rows, first: 0, area: Rect::new(0, 0, 40, 10) };
-    scene
+    shown.scene.lists[pane as usize] = List { rows, first: 0, area: Rect::new(0, 0, 40, 10) };
+    shown
 }
 
-fn press(app: &mut App, scene: &Scene, keys: &str) -> Option<Command> {
+fn press(app: &mut App, shown: &Shown, keys: &str) -> Option<Command> {
     let mut last = None;
     for c in keys.chars() {
         let code = match c {
@@ -32,7 +32,7 @@ fn press(app: &mut App, scene: &Scene, keys: &str) -> Option<Command> {
             '⇥' => KeyCode::Tab,
             c => KeyCode::Char(c),
         };
-        last = app.update(&Event::Key(KeyEvent::new(code, KeyModifiers::NONE)), scene);
+        last = app.update(&Event::Key(KeyEvent::new(code, KeyModifiers::NONE)), shown);
     }
     last
 }
@@ -46,97 +46,97 @@ fn selected(app: &App, pane: Pane) -> Option<u32> {
 
 #[test]
 fn rows_are_selected_by_what_they_are() {
-    let (mut app, scene) = (app(), scene_with_rows(Pane::Hot, 50));
-    press(&mut app, &scene, "2jjj");
+    let (mut app, shown) = (app(), shown_with_rows(Pane::Hot, 50));
+    press(&mut app, &shown, "2jjj");
     assert_eq!(selected(&app, Pane::Hot), Some(2), "the first key selects the first row");
-    press(&mut app, &scene, "G");
+    press(&mut app, &shown, "G");
     assert_eq!(selected(&app, Pane::Hot), Some(49));
-    press(&mut app, &scene, "<");
+    press(&mut app, &shown, "<");
     assert_eq!(selected(&app, Pane::Hot), Some(0));
-    press(&mut app, &scene, "k");
+    press(&mut app, &shown, "k");
     assert_eq!(selected(&app, Pane::Hot), Some(0), "there is nothing above the first");
 }
 
 #[test]
 fn a_page_is_what_is_visible_but_one() {
-    let (mut app, scene) = (app(), scene_with_rows(Pane::Hot, 50));
-    press(&mut app, &scene, "2j");
+    let (mut app, shown) = (app(), shown_with_rows(Pane::Hot, 50));
+    press(&mut app, &shown, "2j");
     let ctrl = |c| Event::Key(KeyEvent::new(KeyCode::Char(c), KeyModifiers::CONTROL));
-    app.update(&ctrl('f'), &scene);
+    app.update(&ctrl('f'), &shown);
     assert_eq!(selected(&app, Pane::Hot), Some(9));
-    app.update(&ctrl('u'), &scene);
+    app.update(&ctrl('u'), &shown);
     assert_eq!(selected(&app, Pane::Hot), Some(5));
 }
 
 #[test]
 fn a_key_that_changes_nothing_draws_nothing() {
-    let (mut app, scene) = (app(), Scene::default());
-    assert_eq!(press(&mut app, &scene, "⎋"), None);
-    assert_eq!(press(&mut app, &scene, "j"), None);
-    assert_eq!(press(&mut app, &scene, "Y"), None);
-    assert_eq!(press(&mut app, &scene, "c"), Some(Command::Draw));
+    let (mut app, shown) = (app(), Shown::default());
+    assert_eq!(press(&mut app, &shown, "⎋"), None);
+    assert_eq!(press(&mut app, &shown, "j"), None);
+    assert_eq!(press(&mut app, &shown, "Y"), None);
+    assert_eq!(press(&mut app, &shown, "c"), Some(Command::Draw));
 }
 
 #[test]
 fn an_unfinished_sequence_is_dropped_and_the_next_key_counts() {
-    let (mut app, scene) = (app(), scene_with_rows(Pane::Hot, 9));
-    press(&mut app, &scene, "2gG");
+    let (mut app, shown) = (app(), shown_with_rows(Pane::Hot, 9));
+    press(&mut app, &shown, "2gG");
     assert_eq!(selected(&app, Pane::Hot), Some(8));
 }
 
 #[test]
 fn a_filter_takes_every_letter_and_is_kept_by_enter() {
-    let (mut app, scene) = (app(), Scene::default());
-    press(&mut app, &scene, "2/quit ?⏎");
+    let (mut app, shown) = (app(), Shown::default());
+    press(&mut app, &shown, "2/quit ?⏎");
     assert_eq!(app.view.pane(Pane::Hot).filter, "quit ?");
     assert!(!app.view.typing);
-    assert_eq!(press(&mut app, &scene, "⎋"), Some(Command::Draw));
+    assert_eq!(press(&mut app, &shown, "⎋"), Some(Command::Draw));
     assert_eq!(app.view.pane(Pane::Hot).filter, "");
 }
 
 #[test]
 fn escape_while_typing_clears_the_filter() {
-    let (mut app, scene) = (app(), Scene::default());
-    press(&mut app, &scene, "/php⎋");
+    let (mut app, shown) = (app(), Shown::default());
+    press(&mut app, &shown, "/php⎋");
     assert_eq!((&*app.view.pane(Pane::Map).filter, app.view.typing), ("", false));
-    press(&mut app, &scene, "/a⌫⌫");
+    press(&mut app, &shown, "/a⌫⌫");
     assert!(!app.view.typing, "backspace in an empty filter leaves it");
 }
 
 #[test]
 fn a_filter_has_a_bound() {
-    let (mut app, scene) = (app(), Scene::default());
-    press(&mut app, &scene, "/");
-    app.update(&Event::Paste("x".repeat(10_000)), &scene);
+    let (mut app, shown) = (app(), Shown::default());
+    press(&mut app, &shown, "/");
+    app.update(&Event::Paste("x".repeat(10_000)), &shown);
     assert_eq!(app.view.pane(Pane::Map).filter.len(), MAX_FILTER);
 }
 
 #[test]
 fn a_paste_without_a_filter_does_nothing() {
-    let (mut app, scene) = (app(), Scene::default());
-    assert_eq!(app.update(&Event::Paste("q".into()), &scene), None);
+    let (mut app, shown) = (app(), Shown::default());
+    assert_eq!(app.update(&Event::Paste("q".into()), &shown), None);
 }
 
 #[test]
 fn leaving_a_group_selects_it_again() {
-    let (mut app, mut scene) = (app(), Scene::default());
+    let (mut app, mut shown) = (app(), Shown::default());
     let group = Row::Tile(TileKey::Group("www".into()));
-    scene.lists[0].rows = vec![group.clone()];
+    shown.scene.lists[0].rows = vec![group.clone()];
     app.view.pane_mut(Pane::Map).selected = Some(group.clone());
-    press(&mut app, &scene, "⏎");
+    press(&mut app, &shown, "⏎");
     assert_eq!(app.view.zoom, [Zoom::Group("www".into())]);
-    press(&mut app, &scene, "⎋");
+    press(&mut app, &shown, "⎋");
     assert!(app.view.zoom.is_empty());
     assert_eq!(app.view.pane(Pane::Map).selected, Some(group));
 }
 
 #[test]
 fn something_selected_that_is_gone_cannot_be_entered() {
-    let (mut app, scene) = (app(), scene_with_rows(Pane::Map, 3));
+    let (mut app, shown) = (app(), shown_with_rows(Pane::Map, 3));
     app.view.pane_mut(Pane::Map).selected = Some(Row::Tile(TileKey::Process(99)));
-    assert_eq!(press(&mut app, &scene, "⏎"), None);
+    assert_eq!(press(&mut app, &shown, "⏎"), None);
     app.view.pane_mut(Pane::Map).selected = Some(Row::Tile(TileKey::Process(2)));
-    press(&mut app, &scene, "⏎");
+    press(&mut app, &shown, "⏎");
     assert_eq!(
         app.view.pane(Pane::Map).detail,
         Some((Detail::Process { key: ProcessKey { pid: 2, start_ticks: None }, asked: 0 }, 0))
@@ -145,69 +145,70 @@ fn something_selected_that_is_gone_cannot_be_entered() {
 
 #[test]
 fn a_detail_scrolls_no_further_than_its_end() {
-    let (mut app, mut scene) = (app(), scene_with_rows(Pane::Map, 3));
-    press(&mut app, &scene, "⏎");
-    scene.scrollable = 4;
-    press(&mut app, &scene, "jjjjjjjjj");
+    let (mut app, mut shown) = (app(), shown_with_rows(Pane::Map, 3));
+    press(&mut app, &shown, "⏎");
+    shown.scene.scrollable = 4;
+    press(&mut app, &shown, "jjjjjjjjj");
     assert_eq!(app.view.pane(Pane::Map).detail.as_ref().map(|(_, scroll)| *scroll), Some(4));
 }
 
 #[test]
 fn q_closes_an_overlay_first_and_ctrl_c_always_leaves() {
-    let (mut app, scene) = (app(), Scene::default());
-    press(&mut app, &scene, "!");
-    assert_eq!(press(&mut app, &scene, "q"), Some(Command::Draw));
-    press(&mut app, &scene, "?filter");
+    let (mut app, shown) = (app(), Shown::default());
+    press(&mut app, &shown, "!");
+    assert_eq!(press(&mut app, &shown, "q"), Some(Command::Draw));
+    press(&mut app, &shown, "?filter");
     let ctrl_c = Event::Key(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL));
-    assert_eq!(app.update(&ctrl_c, &scene), Some(Command::Leave(130)));
+    assert_eq!(app.update(&ctrl_c, &shown), Some(Command::Leave(130)));
 }
 
 #[test]
 fn the_help_is_searched_and_closed() {
-    let (mut app, scene) = (app(), Scene::default());
-    press(&mut app, &scene, "?sort");
+    let (mut app, shown) = (app(), Shown::default());
+    press(&mut app, &shown, "?sort");
     assert_eq!(app.view.overlay, Some(Overlay::Help { search: "sort".into(), scroll: 0 }));
-    press(&mut app, &scene, "⎋");
+    press(&mut app, &shown, "⎋");
     assert_eq!(app.view.overlay, Some(Overlay::Help { search: String::new(), scroll: 0 }));
-    press(&mut app, &scene, "⎋");
+    press(&mut app, &shown, "⎋");
     assert_eq!(app.view.overlay, None);
-    press(&mut app, &scene, "??");
+    press(&mut app, &shown, "??");
     assert_eq!(app.view.overlay, None);
 }
 
 #[test]
 fn the_choice_of_an_order_closes_with_the_choice() {
-    let (mut app, scene) = (app(), Scene::default());
-    press(&mut app, &scene, "2sT");
+    let (mut app, shown) = (app(), Shown::default());
+    press(&mut app, &shown, "2sT");
     assert_eq!((app.view.pane(Pane::Hot).sort, &app.view.overlay), (Some(Sort::Time), &None));
-    press(&mut app, &scene, "I");
+    press(&mut app, &shown, "I");
     assert!(app.view.pane(Pane::Hot).inverted);
-    press(&mut app, &scene, "s⎋");
+    press(&mut app, &shown, "s⎋");
     assert_eq!(app.view.overlay, None);
 }
 
 #[test]
 fn the_mouse_is_switched_by_the_terminal() {
-    let (mut app, scene) = (app(), Scene::default());
-    assert_eq!(press(&mut app, &scene, "m"), Some(Command::CaptureMouse(true)));
-    assert_eq!(press(&mut app, &scene, "m"), Some(Command::CaptureMouse(false)));
+    let (mut app, shown) = (app(), Shown::default());
+    assert_eq!(press(&mut app, &shown, "m"), Some(Command::CaptureMouse(true)));
+    assert_eq!(press(&mut app, &shown, "m"), Some(Command::CaptureMouse(false)));
 }
 
 #[test]
 fn tracing_is_priced_before_it_begins_and_ended_by_the_same_key() {
-    let (mut app, mut scene) = (app(), Scene { pool: Some("www".into()), ..Scene::default() });
-    let pool = scene.pool.clone();
+    let (mut app, mut shown) =
+        (app(), Shown { facts: Facts { pool: Some("www".into()), ..Facts::default() }, ..Shown::default() });
+    let pool = shown.facts.pool.clone();
     let price = |lines| Some(Command::Trace(TraceOrder::Price { lines, pool: pool.clone() }));
-    assert_eq!(press(&mut app, &scene, "X"), price(false));
-    assert_eq!(press(&mut app, &scene, "⇥"), price(true));
+    assert_eq!(press(&mut app, &shown, "X"), price(false));
+    assert_eq!(press(&mut app, &shown, "⇥"), price(true));
     assert_eq!(
-        press(&mut app, &scene, "⏎"),
+        press(&mut app, &shown, "⏎"),
         Some(Command::Trace(TraceOrder::Start { lines: true, pool: pool.clone() }))
     );
     assert_eq!((app.view.overlay.clone(), app.view.hot, app.view.focus.0), (None, HotMode::Calls, Pane::Hot));
-    scene.tracing = true;
-    assert_eq!(press(&mut app, &scene, "X"), Some(Command::Draw), "no new price while it runs");
-    assert_eq!(press(&mut app, &scene, "⏎"), Some(Command::Trace(TraceOrder::Stop)));
-    press(&mut app, &scene, "⎋");
+    shown.facts.tracing = true;
+    assert_eq!(press(&mut app, &shown, "X"), Some(Command::Draw), "no new price while it runs");
+    assert_eq!(press(&mut app, &shown, "⏎"), Some(Command::Trace(TraceOrder::Stop)));
+    press(&mut app, &shown, "⎋");
     assert_eq!(app.view.overlay, None);
 }

@@ -21,7 +21,7 @@ use crate::{
     model::ExactKind,
     rules::Rules,
     screen::{
-        depth,
+        depth, stage,
         terminal::{self, Inspections},
     },
     session::Session,
@@ -38,14 +38,14 @@ pub fn can_draw() -> bool {
 ///
 /// # Errors
 /// The theme cannot be used, or `[keys]` binds a key in a way that does not work.
-pub fn screen(settings: &Settings, environment: &Environment) -> anyhow::Result<terminal::Options> {
+pub fn screen(settings: &Settings, environment: &Environment) -> anyhow::Result<stage::Options> {
     let variable = |name: &str| std::env::var(name).ok();
     let depth = depth::depth(settings.color, variable);
     let name = settings.theme.as_deref().unwrap_or_else(|| theme::default_name(depth));
     let keys: BTreeMap<_, _> =
         settings.keys.iter().map(|binding| (binding.key.clone(), binding.action.clone())).collect();
     Keymap::new(&keys).map_err(|error| settings.key_error(error.key(), &error))?;
-    Ok(terminal::Options {
+    Ok(stage::Options {
         theme: theme::load(name, environment.config_folder().as_deref())?,
         depth,
         ascii: settings.ascii || terminal::ascii_locale(variable),
@@ -60,7 +60,7 @@ pub fn screen(settings: &Settings, environment: &Environment) -> anyhow::Result<
 ///
 /// # Errors
 /// Processes cannot be read at all, or the terminal cannot be set up.
-pub async fn run(settings: &Settings, rules: Arc<Rules>, screen: terminal::Options) -> anyhow::Result<u8> {
+pub async fn run(settings: &Settings, rules: Arc<Rules>, screen: stage::Options) -> anyhow::Result<u8> {
     let (session, snapshots) = Session::start(&options::going_on(settings, rules))?;
     let orders = session.orders.clone();
     let order = |what: TraceOrder| {

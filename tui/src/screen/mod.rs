@@ -2,5 +2,6 @@
 
 pub mod depth;
 pub mod send_signal;
+pub mod stage;
 pub mod terminal;
 pub mod tty;

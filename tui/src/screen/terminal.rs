@@ -1,11 +1,10 @@
-//! The terminal: takes it over, joins `App` and `ui` in one loop over keys, snapshots and signals, and always gives it back.
-//! It owns raw mode, the alternate screen and the frame's way out; what is drawn and what keys mean is theirs.
+//! The live screen on a terminal: one loop over keys, snapshots and signals that feeds a [`Stage`] and shows what it draws. It owns
+//! the order of things and the ways to leave; the terminal itself is `tty`'s, what is drawn and what keys mean is the stage's.
 
-use std::{collections::BTreeMap, io, path::Path, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
-use crossterm::event::{Event, EventStream};
+use crossterm::event::EventStream;
 use futures_util::StreamExt;
-use jiff::tz::TimeZone;
 use thiserror::Error;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal as listen},
@@ -18,38 +17,15 @@ use tokio::{
 
 use super::{
     send_signal,
+    stage::{Options, Stage},
     tty::{self, Tty},
 };
 use crate::{
-    analysis::timeline::Timeline,
-    app::{App, Command, KeymapError},
+    app::{Command, KeymapError},
     exit,
     model::{Inspection, InspectionOrder, Snapshot},
-    ui::{
-        self,
-        theme::{ColorDepth, Palette, Theme},
-    },
-    view::{KeyHint, Scene, SignalOrder, TraceOrder},
+    view::{SignalOrder, TraceOrder},
 };
-
-/// What the screen should look like.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Theme, see [`crate::ui::theme::load`].
-    pub theme: Theme,
-    /// Colours, see [`super::depth`].
-    pub depth: ColorDepth,
-    /// Only ASCII can be shown, see [`ascii_locale`].
-    pub ascii: bool,
-    /// Capture the mouse from the start.
-    pub mouse: bool,
-    /// Changes to the key map: key to action.
-    pub keys: BTreeMap<String, String>,
-    /// For the clock.
-    pub time_zone: TimeZone,
-    /// What turned signals off; `None` where they can be sent.
-    pub read_only: Option<Arc<str>>,
-}
 
 /// Where a close look at a process is ordered, and where it comes from.
 #[derive(Debug)]
@@ -101,14 +77,14 @@ pub async fn run(
     order: impl Fn(TraceOrder),
     mut inspections: Inspections,
 ) -> Result<Exit, TerminalError> {
-    let mut session = Session::new(&options)?;
+    let mut stage = Stage::new(&options)?;
     let mut signals = Signals::new().map_err(TerminalError::Signals)?;
     let (panicked, gone) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    session.tty = Some(Tty::take(options.mouse, panicked.clone()).map_err(TerminalError::Setup)?);
+    let mut tty = Tty::take(options.mouse, panicked.clone()).map_err(TerminalError::Setup)?;
     tty::watch_for_hangup(gone.clone()).map_err(TerminalError::Setup)?;
     let mut events = EventStream::new();
     let mut live = true;
-    if session.draw(false).is_err() {
+    if tty.draw(false, |buffer| stage.draw(buffer)).is_err() {
         return Ok(HUNG_UP);
     }
     loop {
@@ -118,18 +94,18 @@ pub async fn run(
             () = gone.notified() => return Ok(HUNG_UP),
             Some(command) = signals.next() => Some(command),
             event = events.next() => match event {
-                Some(Ok(event)) => session.event(&event),
+                Some(Ok(event)) => stage.event(&event),
                 // The terminal is gone.
                 Some(Err(_)) | None => return Ok(HUNG_UP),
             },
             Ok(()) = inspections.readings.changed() => {
-                session.inspection.clone_from(&inspections.readings.borrow_and_update());
+                stage.inspection.clone_from(&inspections.readings.borrow_and_update());
                 Some(Command::Draw)
             }
             snapshot = snapshots.recv(), if live => match snapshot {
-                Ok(snapshot) => session.take(snapshot),
+                Ok(snapshot) => stage.take(snapshot).then_some(Command::Draw),
                 Err(RecvError::Lagged(count)) => {
-                    session.missed += count;
+                    stage.miss(count);
                     None
                 }
                 Err(RecvError::Closed) => {
@@ -138,23 +114,31 @@ pub async fn run(
                 }
             },
         };
-        let drawn = match command {
-            None => Ok(()),
+        let mut everything = false;
+        let done = match command {
+            None => continue,
             Some(Command::Leave(code)) => return Ok(Exit { code }),
-            Some(Command::Draw) => session.draw(false),
-            Some(Command::Redraw) => session.draw(true),
-            Some(Command::CaptureMouse(on)) => session.capture_mouse(on).and_then(|()| session.draw(false)),
+            Some(Command::Draw) => Ok(()),
+            Some(Command::Redraw) => {
+                everything = true;
+                Ok(())
+            }
+            Some(Command::CaptureMouse(on)) => tty.capture_mouse(on),
             Some(Command::Trace(what)) => {
                 order(what);
-                session.draw(false)
+                Ok(())
             }
-            Some(Command::Suspend) => session.suspend(),
+            Some(Command::Suspend) => {
+                everything = true;
+                tty.suspend(stage.app.view.mouse)
+            }
             Some(Command::Signal(order)) => {
-                session.send(&order);
-                session.draw(false)
+                send(&mut stage, &order);
+                Ok(())
             }
         };
-        let wanted = session.app.view.inspected();
+        let drawn = done.and_then(|()| tty.draw(everything, |buffer| stage.draw(buffer)));
+        let wanted = stage.inspected();
         inspections.orders.send_if_modified(|order| std::mem::replace(order, wanted) != wanted);
         if drawn.is_err() {
             return Ok(HUNG_UP);
@@ -162,98 +146,11 @@ pub async fn run(
     }
 }
 
-/// All that the loop changes.
-struct Session {
-    app: App,
-    timeline: Timeline,
-    hints: Vec<KeyHint>,
-    palette: Palette,
-    time_zone: TimeZone,
-    ascii: bool,
-    /// Snapshots missed since the last that was taken, and before it.
-    missed: u64,
-    lagged: u64,
-    scene: Scene,
-    inspection: Option<Arc<Inspection>>,
-    tty: Option<Tty>,
-}
-
-impl Session {
-    fn new(options: &Options) -> Result<Self, KeymapError> {
-        let mut app = App::new(&options.keys, options.mouse)?;
-        app.view.read_only.clone_from(&options.read_only);
-        app.view.own_pid = std::process::id();
-        Ok(Self {
-            hints: app.hints(),
-            app,
-            timeline: Timeline::live(),
-            palette: options.theme.palette(options.depth),
-            time_zone: options.time_zone.clone(),
-            ascii: options.ascii,
-            missed: 0,
-            lagged: 0,
-            scene: Scene::default(),
-            inspection: None,
-            tty: None,
-        })
-    }
-
-    fn event(&mut self, event: &Event) -> Option<Command> {
-        self.app.update(event, &self.scene)
-    }
-
-    /// Takes a snapshot, unless the screen is paused.
-    fn take(&mut self, snapshot: Arc<Snapshot>) -> Option<Command> {
-        if self.app.view.paused {
-            self.missed = 0;
-            return None;
-        }
-        self.lagged = std::mem::take(&mut self.missed);
-        self.timeline.push(snapshot);
-        Some(Command::Draw)
-    }
-
-    fn draw(&mut self, everything: bool) -> io::Result<()> {
-        let php = self.timeline.window(self.app.view.window);
-        let grouping = self.app.view.grouping;
-        let snapshot = self.timeline.grouped(grouping);
-        let screen = ui::Screen {
-            view: &self.app.view,
-            snapshot: snapshot.as_deref(),
-            php: &php,
-            covered: self.timeline.covered(self.app.view.window),
-            histories: self.timeline.histories(grouping),
-            inspection: self.inspection.as_deref(),
-            palette: &self.palette,
-            hints: &self.hints,
-            time_zone: &self.time_zone,
-            ascii: self.ascii,
-            lagged: self.lagged,
-            previous: Some(&self.scene),
-        };
-        let Some(tty) = &mut self.tty else { return Ok(()) };
-        self.scene = tty.draw(everything, |buffer| ui::draw(buffer, &screen))?;
-        Ok(())
-    }
-
-    /// Sends a signal. It takes some microseconds for each process.
-    fn send(&mut self, order: &SignalOrder) {
-        if self.app.view.read_only.is_none() {
-            let report = send_signal::send(Path::new("/proc"), order);
-            self.app.signalled(order, report);
-        }
-    }
-
-    fn capture_mouse(&mut self, on: bool) -> io::Result<()> {
-        self.tty.as_mut().map_or(Ok(()), |tty| tty.capture_mouse(on))
-    }
-
-    /// Gives the terminal back, stops, and takes it again when continued.
-    fn suspend(&mut self) -> io::Result<()> {
-        if let Some(tty) = &mut self.tty {
-            tty.suspend(self.app.view.mouse)?;
-        }
-        self.draw(true)
+/// Sends a signal, and has the screen say what became of it. It takes some microseconds for each process.
+fn send(stage: &mut Stage, order: &SignalOrder) {
+    if stage.app.view.read_only.is_none() {
+        let report = send_signal::send(Path::new("/proc"), order);
+        stage.app.signalled(order, report);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
-use super::{Screen, filter, paint};
+use super::{filter, frame::Screen, paint};
 use crate::{
     view::{List, Pane, Row, Scene},
     words::printable,

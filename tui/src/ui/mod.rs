@@ -12,38 +12,42 @@
 //! └ notice, hints ───────────────────────────┘  └ hints ────────────┘   └ hints ───┘  └────────┘
 //! ```
 
-pub(crate) mod chrome;
+mod chrome;
 mod filter;
+mod frame;
 mod list;
 mod pages;
 mod paint;
-pub(crate) mod panes;
+mod panes;
 pub mod theme;
 mod windows;
 
-use std::{sync::Arc, time::Duration};
+pub use self::frame::is_tracing;
+
+use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use ratatui::{buffer::Buffer, layout::Rect};
 
 use self::{
     chrome::{footer, header},
+    frame::Screen,
     panes::{
         hot,
-        memory::{chart, entries, table, target, treemap},
+        memory::{chart, table, treemap},
         problems, requests,
     },
     theme::Palette,
 };
 use crate::{
-    analysis::{profile::Scope, timeline::Histories},
-    model::{ExactState, Inspection, Php, Snapshot},
-    view::{Grouping, KeyHint, Pane, Row, Scene, TileKey, View},
+    analysis::timeline::Histories,
+    model::{Exact, Inspection, Php, Snapshot},
+    view::{KeyHint, Pane, Scene, Shown, View},
 };
 
 /// Everything that a drawing depends on.
 #[derive(Debug, Clone, Copy)]
-pub struct Screen<'a> {
+pub struct Input<'a> {
     /// What is shown and how.
     pub view: &'a View,
     /// The snapshot; `None` until the first came.
@@ -54,6 +58,8 @@ pub struct Screen<'a> {
     pub covered: Duration,
     /// How groups grew.
     pub histories: &'a Histories,
+    /// Exact tracing as it is now, whatever moment is shown.
+    pub exact: Option<&'a Exact>,
     /// The last close look at the process whose detail is open.
     pub inspection: Option<&'a Inspection>,
     /// Styles.
@@ -70,69 +76,13 @@ pub struct Screen<'a> {
     pub previous: Option<&'a Scene>,
 }
 
-impl<'a> Screen<'a> {
-    /// Whether there is any PHP to speak of.
-    fn has_php(&self) -> bool {
-        self.snapshot.is_some_and(|snapshot| !snapshot.php.targets.is_empty() || !snapshot.php.workers.is_empty())
-    }
-
-    /// What the PHP lists are about: the chosen route, else the chosen pool, else everything.
-    fn scope(&self) -> Scope {
-        if let Some(route) = &self.view.route {
-            return Scope::Route(route.clone());
-        }
-        let Some(snapshot) = self.snapshot else { return Scope::All };
-        let selected = match &self.view.pane(Pane::Map).selected {
-            Some(Row::Tile(TileKey::Group(name))) => Some(name),
-            _ => None,
-        };
-        match entries::zoomed_group(&self.view.zoom).or(selected) {
-            Some(group) if self.view.grouping != Grouping::Rules => {
-                // PHP's lists know groups by the rules; another grouping may have one of the same name.
-                let same = self.view.grouping == Grouping::Pool && self.php.routes.iter().any(|r| r.group == *group);
-                if same { Scope::Group(group.clone()) } else { Scope::All }
-            }
-            Some(group) if entries::serves_php(snapshot, group) => Scope::Group(group.clone()),
-            _ => Scope::All,
-        }
-    }
-
-    /// The php-fpm pool of the chosen group, if it is one.
-    fn pool(&self) -> Option<Arc<str>> {
-        let Scope::Group(group) = self.scope() else { return None };
-        let snapshot = self.snapshot?;
-        let inside = |pid| {
-            snapshot
-                .processes
-                .iter()
-                .any(|p| p.pid == pid && snapshot.groups.get(p.group).is_some_and(|g| g.name == group))
-        };
-        let pools = snapshot.php.workers.iter().filter(|worker| group.contains(&*worker.pool));
-        pools.into_iter().find(|worker| inside(worker.pid)).map(|worker| worker.pool.clone())
-    }
-
-    /// Calls are being traced.
-    fn is_tracing(&self) -> bool {
-        let exact = self.snapshot.and_then(|snapshot| snapshot.php.exact.as_ref());
-        exact.is_some_and(|exact| exact.state == ExactState::Tracing)
-    }
-
-    fn window_name(&self) -> &'static str {
-        match self.view.window {
-            crate::view::Window::Last => "last interval",
-            crate::view::Window::TenSeconds => "last 10 s",
-            crate::view::Window::Minute => "last 1 m",
-            crate::view::Window::All => "since start",
-        }
-    }
-}
-
 /// Draws a screen into all of `buffer` and says where everything is.
-pub fn draw(buffer: &mut Buffer, screen: &Screen) -> Scene {
+pub fn draw(buffer: &mut Buffer, input: &Input) -> Shown {
     let area = buffer.area;
-    let mut scene = Scene { area, pool: screen.pool(), tracing: screen.is_tracing(), ..Scene::default() };
+    let screen = &Screen::of(input);
+    let mut scene = Scene { area, ..Scene::default() };
     if area.is_empty() {
-        return scene;
+        return Shown { facts: screen.facts(&scene), scene };
     }
     buffer.set_style(area, screen.palette.text);
     let (width, height) = (area.width, area.height);
@@ -149,12 +99,12 @@ pub fn draw(buffer: &mut Buffer, screen: &Screen) -> Scene {
             draw_pane(buffer, rect, pane, screen, &mut scene);
         }
     }
-    scene.target = target::target(screen, &scene.lists[Pane::Map as usize]);
+    let facts = screen.facts(&scene);
     windows::draw(buffer, area, screen, &mut scene);
     if screen.ascii {
         paint::to_ascii(buffer);
     }
-    scene
+    Shown { scene, facts }
 }
 
 fn draw_pane(buffer: &mut Buffer, rect: Rect, pane: Pane, screen: &Screen, scene: &mut Scene) {

@@ -1,6 +1,7 @@
 //! The words that the state (`app`) and the drawing (`ui`) share, so that neither knows the other: what is selected, shown,
 //! zoomed and filtered ([`View`]), and where things ended up on the screen ([`Scene`]).
 
+mod facts;
 mod grouping;
 mod keys;
 mod scene;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 pub use self::{
+    facts::{Facts, Shown},
     grouping::Grouping,
     keys::{FunctionKey, ProblemKey, ProblemKind, RouteKey, Row, TileKey},
     scene::{KeyHint, List, Scene},

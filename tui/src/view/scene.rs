@@ -1,10 +1,8 @@
-//! What a drawing says of itself: where panes, tiles, rows and hints are, and what the keys would act on.
-
-use std::sync::Arc;
+//! Where things are on the screen: panes, tiles, rows and hints.
 
 use ratatui::layout::Rect;
 
-use super::{Pane, Row, Target, TileKey, treemap::Layout};
+use super::{Pane, Row, TileKey, treemap::Layout};
 
 /// A key and what it does, for the footer and the help.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,14 +45,6 @@ pub struct Scene {
     pub lists: [List; Pane::ALL.len()],
     /// Key hints in the footer, with the action's name.
     pub hints: Vec<(Rect, &'static str)>,
-    /// The pool that the PHP lists are about, if it is one.
-    pub pool: Option<Arc<str>>,
-    /// What is selected in the memory pane, or what Enter would enter there, or the process whose detail is open.
-    pub target: Option<Arc<Target>>,
-    /// The mappings of the process whose detail is open were not read, or are old, because that takes long.
-    pub askable: bool,
-    /// Calls are being traced.
-    pub tracing: bool,
     /// Lines of the overlay or detail beyond what is visible, which is how far it scrolls.
     pub scrollable: usize,
     /// Visible lines of the overlay or detail; 0 without one.

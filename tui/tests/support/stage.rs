@@ -1,50 +1,58 @@
-//! A whole screen in memory: snapshots in, keys in, cells out, as the terminal joins them.
+//! A whole screen in memory: snapshots in, keys in, cells out. It is the product's own stage with a buffer in place of a terminal.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
 use jiff::{SignedDuration, tz::TimeZone};
 use ratatui::{buffer::Buffer, layout::Rect};
 use tusktop::{
-    analysis::timeline::Timeline,
-    app::{App, Command},
-    model::{Inspection, Snapshot},
-    ui::{
-        self,
-        theme::{self, ColorDepth, Palette},
-    },
-    view::{KeyHint, Scene},
+    app::Command,
+    model::Snapshot,
+    screen::stage,
+    ui::theme::{self, ColorDepth},
 };
 
-/// An app with its timeline, and what it drew last.
+/// A stage, the cells that it drew last, and what it asked the terminal for.
 pub struct Stage {
-    pub app: App,
-    pub timeline: Timeline,
-    pub scene: Scene,
+    stage: stage::Stage,
     pub buffer: Buffer,
     pub commands: Vec<Command>,
-    pub ascii: bool,
-    pub inspection: Option<Inspection>,
-    palette: Palette,
-    hints: Vec<KeyHint>,
+}
+
+impl Deref for Stage {
+    type Target = stage::Stage;
+
+    fn deref(&self) -> &stage::Stage {
+        &self.stage
+    }
+}
+
+impl DerefMut for Stage {
+    fn deref_mut(&mut self) -> &mut stage::Stage {
+        &mut self.stage
+    }
 }
 
 impl Stage {
     /// A screen that has drawn nothing but the start.
     pub fn new(width: u16, height: u16) -> Self {
-        let app = App::new(&BTreeMap::new(), false).expect("the default keys are good");
-        let theme = theme::load("dark", None).expect("a built-in theme");
-        let mut stage = Self {
-            hints: app.hints(),
-            app,
-            timeline: Timeline::live(),
-            scene: Scene::default(),
-            buffer: Buffer::empty(Rect::new(0, 0, width, height)),
-            commands: Vec::new(),
+        let options = stage::Options {
+            theme: theme::load("dark", None).expect("a built-in theme"),
+            depth: ColorDepth::Indexed,
             ascii: false,
-            inspection: None,
-            palette: theme.palette(ColorDepth::Indexed),
+            mouse: false,
+            keys: BTreeMap::new(),
+            time_zone: TimeZone::UTC,
+            read_only: None,
         };
+        let mut stage = stage::Stage::new(&options).expect("the default keys are good");
+        // Fixtures have processes of any pid; none of them is this test.
+        stage.app.view.own_pid = 0;
+        let mut stage = Self { stage, buffer: Buffer::empty(Rect::new(0, 0, width, height)), commands: Vec::new() };
         stage.draw();
         stage
     }
@@ -65,8 +73,9 @@ impl Stage {
 
     /// The next snapshot.
     pub fn push(&mut self, snapshot: Snapshot) {
-        self.timeline.push(Arc::new(snapshot));
-        self.draw();
+        if self.take(Arc::new(snapshot)) {
+            self.draw();
+        }
     }
 
     /// `count` snapshots a second apart, changed by their number.
@@ -106,32 +115,15 @@ impl Stage {
 
     /// One event.
     pub fn event(&mut self, event: &Event) {
-        if let Some(command) = self.app.update(event, &self.scene) {
+        if let Some(command) = self.stage.event(event) {
             self.commands.push(command);
         }
         self.draw();
     }
 
     pub fn draw(&mut self) {
-        let php = self.timeline.window(self.app.view.window);
-        let grouping = self.app.view.grouping;
-        let snapshot = self.timeline.grouped(grouping);
         self.buffer.reset();
-        let screen = ui::Screen {
-            view: &self.app.view,
-            snapshot: snapshot.as_deref(),
-            php: &php,
-            covered: self.timeline.covered(self.app.view.window),
-            histories: self.timeline.histories(grouping),
-            inspection: self.inspection.as_ref(),
-            palette: &self.palette,
-            hints: &self.hints,
-            time_zone: &TimeZone::UTC,
-            ascii: self.ascii,
-            lagged: 0,
-            previous: Some(&self.scene),
-        };
-        self.scene = ui::draw(&mut self.buffer, &screen);
+        self.stage.draw(&mut self.buffer);
     }
 
     /// The characters, line by line, without spaces at the ends.

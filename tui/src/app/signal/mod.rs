@@ -8,7 +8,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use super::{Action, App, Command};
 use crate::{
     exit,
-    view::{Overlay, Pane, Scene, Signal, SignalDialog, SignalOrder, SignalReport},
+    view::{Overlay, Pane, Shown, Signal, SignalDialog, SignalOrder, SignalReport},
 };
 
 /// Digits of the biggest number of a signal.
@@ -16,11 +16,11 @@ const DIGITS: usize = 2;
 
 impl App {
     /// Opens the window, or says why there is none.
-    pub(super) fn open_signal(&mut self, scene: &Scene) {
+    pub(super) fn open_signal(&mut self, shown: &Shown) {
         let view = &mut self.view;
         let map = view.pane(Pane::Map);
         let chosen = view.focus.0 == Pane::Map && (map.selected.is_some() || map.detail.is_some());
-        let target = scene.target.clone().filter(|target| chosen && !target.processes.is_empty());
+        let target = shown.facts.target.clone().filter(|target| chosen && !target.processes.is_empty());
         view.overlay = Some(Overlay::Signal(match (&view.read_only, target) {
             (Some(why), _) => SignalDialog::Off(why.clone()),
             (None, None) => SignalDialog::Nothing,

@@ -7,7 +7,7 @@ use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
 use super::*;
 use crate::{
     model::ProcessKey,
-    view::{List, Outcome, Row, Target, TargetProcess, TileKey},
+    view::{Facts, List, Outcome, Row, Target, TargetProcess, TileKey},
 };
 
 fn target(pids: &[u32]) -> Arc<Target> {
@@ -21,16 +21,16 @@ fn target(pids: &[u32]) -> Arc<Target> {
 }
 
 /// A screen on which the group www is selected.
-fn stage(pids: &[u32]) -> (App, Scene) {
+fn stage(pids: &[u32]) -> (App, Shown) {
     let mut app = App::new(&BTreeMap::new(), false).unwrap();
     let row = Row::Tile(TileKey::Group("www".into()));
-    let mut scene = Scene { target: Some(target(pids)), ..Scene::default() };
-    scene.lists[0] = List { rows: vec![row.clone()], ..List::default() };
+    let mut shown = Shown { facts: Facts { target: Some(target(pids)), ..Facts::default() }, ..Shown::default() };
+    shown.scene.lists[0] = List { rows: vec![row.clone()], ..List::default() };
     app.view.pane_mut(Pane::Map).selected = Some(row);
-    (app, scene)
+    (app, shown)
 }
 
-fn press(app: &mut App, scene: &Scene, keys: &str) -> Option<Command> {
+fn press(app: &mut App, shown: &Shown, keys: &str) -> Option<Command> {
     let mut last = None;
     for c in keys.chars() {
         let code = match c {
@@ -41,7 +41,7 @@ fn press(app: &mut App, scene: &Scene, keys: &str) -> Option<Command> {
             '⑨' => KeyCode::F(9),
             c => KeyCode::Char(c),
         };
-        last = app.update(&Event::Key(KeyEvent::new(code, KeyModifiers::NONE)), scene);
+        last = app.update(&Event::Key(KeyEvent::new(code, KeyModifiers::NONE)), shown);
     }
     last
 }
@@ -56,18 +56,18 @@ fn chosen(app: &App) -> Option<Signal> {
 #[test]
 fn enter_sends_term_to_those_that_were_there_when_the_window_opened() {
     for key in ["x", "⑨"] {
-        let (mut app, mut scene) = stage(&[7, 8]);
-        press(&mut app, &scene, key);
+        let (mut app, mut shown) = stage(&[7, 8]);
+        press(&mut app, &shown, key);
         // Workers come and go meanwhile.
-        scene.target = Some(target(&[8, 9, 10]));
+        shown.facts.target = Some(target(&[8, 9, 10]));
         let order = SignalOrder { target: target(&[7, 8]), signal: Signal::Term };
-        assert_eq!(press(&mut app, &scene, "⏎"), Some(Command::Signal(order)));
+        assert_eq!(press(&mut app, &shown, "⏎"), Some(Command::Signal(order)));
     }
 }
 
 #[test]
 fn arrows_capitals_and_numbers_choose() {
-    let (mut app, scene) = stage(&[7]);
+    let (mut app, shown) = stage(&[7]);
     for (keys, expected) in [
         ("x", Signal::Term),
         ("→", Signal::Hup),
@@ -87,80 +87,80 @@ fn arrows_capitals_and_numbers_choose() {
         ("19", Signal::Stop),
         ("Y", Signal::Stop),
     ] {
-        press(&mut app, &scene, keys);
+        press(&mut app, &shown, keys);
         assert_eq!(chosen(&app), Some(expected), "{keys}");
     }
 }
 
 #[test]
 fn moving_keys_never_choose_by_letter() {
-    let (mut app, scene) = stage(&[7]);
-    press(&mut app, &scene, "xk");
+    let (mut app, shown) = stage(&[7]);
+    press(&mut app, &shown, "xk");
     assert_eq!(chosen(&app), Some(Signal::Cont), "k is up, and never KILL");
 }
 
 #[test]
 fn a_number_that_is_no_signal_sends_nothing() {
-    let (mut app, scene) = stage(&[7]);
-    assert_eq!(press(&mut app, &scene, "x4⏎"), None);
-    assert!(press(&mut app, &scene, "→⏎").is_some(), "another choice can be sent");
+    let (mut app, shown) = stage(&[7]);
+    assert_eq!(press(&mut app, &shown, "x4⏎"), None);
+    assert!(press(&mut app, &shown, "→⏎").is_some(), "another choice can be sent");
 }
 
 #[test]
 fn no_other_key_acts_while_it_is_open() {
-    let (mut app, scene) = stage(&[7]);
-    press(&mut app, &scene, "x");
+    let (mut app, shown) = stage(&[7]);
+    press(&mut app, &shown, "x");
     let before = app.view.clone();
     for key in "tgfcvwsx/? 2n!m0".chars().filter(|c| !c.is_ascii_digit()) {
-        assert_eq!(press(&mut app, &scene, &key.to_string()), None, "{key}");
+        assert_eq!(press(&mut app, &shown, &key.to_string()), None, "{key}");
         assert_eq!(app.view, before, "{key}");
     }
     let ctrl_c = Event::Key(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL));
-    assert_eq!(app.update(&ctrl_c, &scene), Some(Command::Leave(130)), "but leaving is always possible");
+    assert_eq!(app.update(&ctrl_c, &shown), Some(Command::Leave(130)), "but leaving is always possible");
 }
 
 #[test]
 fn escape_and_q_leave_without_a_signal() {
     for key in ["⎋", "q"] {
-        let (mut app, scene) = stage(&[7]);
-        assert_eq!(press(&mut app, &scene, &format!("xK{key}")), Some(Command::Draw));
+        let (mut app, shown) = stage(&[7]);
+        assert_eq!(press(&mut app, &shown, &format!("xK{key}")), Some(Command::Draw));
         assert_eq!(app.view.overlay, None);
     }
 }
 
 #[test]
 fn read_only_says_so_and_sends_nothing() {
-    let (mut app, scene) = stage(&[7]);
+    let (mut app, shown) = stage(&[7]);
     app.view.read_only = Some("--read-only".into());
-    press(&mut app, &scene, "x");
+    press(&mut app, &shown, "x");
     assert_eq!(app.view.overlay, Some(Overlay::Signal(SignalDialog::Off("--read-only".into()))));
-    assert_eq!(press(&mut app, &scene, "⏎"), Some(Command::Draw));
+    assert_eq!(press(&mut app, &shown, "⏎"), Some(Command::Draw));
     assert_eq!(app.view.overlay, None);
 }
 
 #[test]
 fn without_a_selection_in_the_memory_pane_there_is_nobody_to_send_it_to() {
-    let (mut app, scene) = stage(&[7]);
+    let (mut app, shown) = stage(&[7]);
     let nothing = Some(Overlay::Signal(SignalDialog::Nothing));
-    press(&mut app, &scene, "2x");
+    press(&mut app, &shown, "2x");
     assert_eq!(app.view.overlay, nothing, "another pane has the focus");
     app.view.pane_mut(Pane::Map).selected = None;
-    press(&mut app, &scene, "⎋1x");
+    press(&mut app, &shown, "⎋1x");
     assert_eq!(app.view.overlay, nothing);
     let (mut app, _) = stage(&[7]);
-    press(&mut app, &Scene::default(), "x");
+    press(&mut app, &Shown::default(), "x");
     assert_eq!(app.view.overlay, nothing, "what is selected is gone");
 }
 
 #[test]
 fn what_became_of_it_is_shown_until_a_key_closes_it() {
-    let (mut app, scene) = stage(&[7, 8]);
-    let Some(Command::Signal(order)) = press(&mut app, &scene, "x⏎") else { panic!("it is sent") };
+    let (mut app, shown) = stage(&[7, 8]);
+    let Some(Command::Signal(order)) = press(&mut app, &shown, "x⏎") else { panic!("it is sent") };
     let outcomes = vec![(7, Outcome::Sent), (8, Outcome::Ended)];
     assert_eq!(app.signalled(&order, SignalReport { signal: Signal::Term, outcomes }), Command::Draw);
     let Some(Overlay::Signal(SignalDialog::Done { report, .. })) = &app.view.overlay else { panic!("it is shown") };
     assert_eq!(report.sentence(), "sent TERM to 1 of 2; 1 had ended");
-    assert_eq!(press(&mut app, &scene, "⏎"), Some(Command::Draw));
+    assert_eq!(press(&mut app, &shown, "⏎"), Some(Command::Draw));
     assert_eq!(app.view.overlay, None);
 }
 

@@ -4,7 +4,7 @@ use ratatui::{buffer::Buffer, layout::Rect};
 
 use crate::{
     model::{Level, Snapshot},
-    ui::{Screen, paint},
+    ui::{frame::Screen, paint},
     view::Scene,
     words::printable,
 };

@@ -5,7 +5,7 @@ use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
 use crate::{
     model::{Histogram, Snapshot, TierState, WorkerState},
-    ui::{Screen, paint},
+    ui::{frame::Screen, paint},
     words::{printable, units},
 };
 

@@ -3,7 +3,7 @@
 use ratatui::{buffer::Buffer, layout::Rect};
 
 use crate::{
-    ui::{Screen, paint},
+    ui::{frame::Screen, paint},
     words::printable,
 };
 

@@ -10,7 +10,8 @@ use ratatui::{buffer::Buffer, layout::Rect};
 
 use self::facts::{Line, Page, fact, heading};
 use super::{
-    Screen, paint,
+    frame::Screen,
+    paint,
     panes::{hot, requests},
 };
 use crate::{
@@ -26,7 +27,7 @@ pub fn draw(buffer: &mut Buffer, rect: Rect, pane: Pane, screen: &Screen, scene:
     let focused = screen.view.focus.0 == pane;
     let Some((detail, scroll)) = &screen.view.pane(pane).detail else { return };
     let (title, parts) = match detail {
-        Detail::Process { key, .. } => (process::title(screen, *key), process::parts(screen, *key, rect.width, scene)),
+        Detail::Process { key, .. } => (process::title(screen, *key), process::parts(screen, *key, rect.width)),
         Detail::Function(key) => (format!("function {}", function_name(key)), vec![function(screen, key)]),
         Detail::Problem(key) => {
             let facts = problem::facts(screen, key).into_iter();
@@ -36,7 +37,7 @@ pub fn draw(buffer: &mut Buffer, rect: Rect, pane: Pane, screen: &Screen, scene:
     };
     let style = if focused { palette.focus } else { palette.title };
     let about = match detail {
-        Detail::Function(_) => format!("{}   {}", screen.window_name(), hot::scope_name(&screen.scope())),
+        Detail::Function(_) => format!("{}   {}", screen.window_name(), hot::scope_name(&screen.scope)),
         Detail::Problem(_) => screen.window_name().to_owned(),
         _ => String::new(),
     };
@@ -113,7 +114,7 @@ fn traced(php: &Php, key: &FunctionKey) -> Vec<Line> {
 }
 
 fn function(screen: &Screen, key: &FunctionKey) -> Vec<Line> {
-    let scope = screen.scope();
+    let scope = &screen.scope;
     let php = screen.php;
     let basis = profile::Basis::of(php, screen.view.hot_time);
     let around = profile::around(php, key, &scope, basis);

@@ -3,7 +3,7 @@
 use crate::{
     analysis::opcache,
     model::{CompiledFile, ExceptionCount, PhpError},
-    ui::{Screen, panes::problems::place_of},
+    ui::{frame::Screen, panes::problems::place_of},
     view::{ProblemKey, ProblemKind},
     words::units,
 };

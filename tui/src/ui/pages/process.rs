@@ -9,13 +9,12 @@ use super::{
 use crate::{
     model::{CgroupLimit, Inspection, Limit, Process, ProcessKey, Reading, Snapshot, Unit, Unread},
     ui::{
-        Screen,
+        frame::Screen,
         panes::{
             memory::{entries, target},
             requests,
         },
     },
-    view::Scene,
     words::{memory, units},
 };
 
@@ -38,6 +37,12 @@ pub fn title(screen: &Screen, key: ProcessKey) -> String {
     name.map_or_else(|| format!("process {}", key.pid), |name| format!("process {} {name}", key.pid))
 }
 
+/// Whether the mappings of the process whose page is open have to be asked for.
+pub fn askable(screen: &Screen) -> bool {
+    let Some(order) = screen.view.inspected() else { return false };
+    inspection(screen, order.process).is_some_and(memory_kinds::askable)
+}
+
 /// The close look at this process, if there is one.
 fn inspection<'a>(screen: &Screen<'a>, key: ProcessKey) -> Option<&'a Inspection> {
     screen.inspection.filter(|inspection| {
@@ -47,7 +52,7 @@ fn inspection<'a>(screen: &Screen<'a>, key: ProcessKey) -> Option<&'a Inspection
 }
 
 /// The parts of the page: the process, its request, its memory; limits, control group, program. `width` is that of the pane.
-pub fn parts(screen: &Screen, key: ProcessKey, width: u16, scene: &mut Scene) -> Vec<Vec<Line>> {
+pub fn parts(screen: &Screen, key: ProcessKey, width: u16) -> Vec<Vec<Line>> {
     let Some(snapshot) = screen.snapshot else { return Vec::new() };
     let process = target::process(snapshot, key);
     let inspection = inspection(screen, key);
@@ -58,10 +63,7 @@ pub fn parts(screen: &Screen, key: ProcessKey, width: u16, scene: &mut Scene) ->
     let width = if width >= TWO_COLUMNS { width / 2 } else { width };
     let memory = match inspection {
         None => vec![heading("memory by kind"), muted("reading …".to_owned())],
-        Some(inspection) => {
-            scene.askable = memory_kinds::askable(inspection);
-            memory_kinds::lines(inspection, now, width)
-        }
+        Some(inspection) => memory_kinds::lines(inspection, now, width),
     };
     let mut first = Vec::new();
     if process.is_none() || inspection.is_some_and(|inspection| inspection.ended) {

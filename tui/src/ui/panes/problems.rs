@@ -7,7 +7,7 @@ use ratatui::{buffer::Buffer, layout::Rect};
 use crate::{
     analysis::opcache,
     model::{CompiledFile, ExceptionCount, PhpError, TierState},
-    ui::{Screen, filter::Filter, list, paint},
+    ui::{filter::Filter, frame::Screen, list, paint},
     view::{Pane, ProblemKey, ProblemKind, Row, Scene, Sort},
     words::units,
 };

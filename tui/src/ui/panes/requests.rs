@@ -8,7 +8,7 @@ use super::hot;
 use crate::{
     analysis::profile::{self, Scope},
     model::{Request, Route, TierState},
-    ui::{Screen, filter::Filter, list, paint},
+    ui::{filter::Filter, frame::Screen, list, paint},
     view::{Pane, RouteKey, Row, Scene, Sort},
     words::units,
 };
@@ -22,8 +22,8 @@ pub fn route_name(route: &Route) -> &str {
 pub fn draw_routes(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene) {
     let palette = screen.palette;
     // A chosen route narrows the other lists; here it is marked among its neighbours.
-    let scope = match screen.scope() {
-        Scope::Route(_) => Scope::All,
+    let scope = match &screen.scope {
+        Scope::Route(_) => &Scope::All,
         scope => scope,
     };
     let pane = screen.view.pane(Pane::Routes);
@@ -34,10 +34,10 @@ pub fn draw_routes(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut
         Some(Sort::Cpu) => "by cpu",
         _ => "by p99",
     };
-    let area = frame(buffer, rect, Pane::Routes, "routes", order, &scope, screen);
-    let routes = routes(screen, &scope);
+    let area = frame(buffer, rect, Pane::Routes, "routes", order, scope, screen);
+    let routes = routes(screen, scope);
     if routes.is_empty() {
-        list::empty(buffer, area, &why_empty(screen, Pane::Routes, &scope), screen);
+        list::empty(buffer, area, &why_empty(screen, Pane::Routes, scope), screen);
         return;
     }
     let seconds = screen.covered.as_secs_f64().max(0.001);
@@ -68,11 +68,11 @@ pub fn draw_routes(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut
 /// Draws the requests.
 pub fn draw_requests(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene) {
     let palette = screen.palette;
-    let scope = screen.scope();
-    let area = frame(buffer, rect, Pane::Requests, "requests", "running, then slowest", &scope, screen);
-    let requests = requests(screen, &scope);
+    let scope = &screen.scope;
+    let area = frame(buffer, rect, Pane::Requests, "requests", "running, then slowest", scope, screen);
+    let requests = requests(screen, scope);
     if requests.is_empty() {
-        list::empty(buffer, area, &why_empty(screen, Pane::Requests, &scope), screen);
+        list::empty(buffer, area, &why_empty(screen, Pane::Requests, scope), screen);
         return;
     }
     let rows = requests.iter().map(|r| Row::Request { pid: r.pid, started_at: r.started_at }).collect();

@@ -10,7 +10,7 @@ use ratatui::{
     widgets::{Clear, Widget},
 };
 
-use super::{Screen, paint};
+use super::{frame::Screen, paint};
 use crate::{
     model::Level,
     view::{Overlay, Scene, orders},

@@ -4,7 +4,7 @@ use ratatui::style::Style;
 
 use super::{Line, wrap};
 use crate::{
-    ui::Screen,
+    ui::frame::Screen,
     view::{Outcome, Signal, SignalDialog, SignalReport, Target, TargetProcess, TileKey},
     words::printable,
 };

@@ -3,7 +3,7 @@
 use super::{Line, wrap};
 use crate::{
     model::{Exact, ExactState, TierState},
-    ui::{Screen, panes::hot::calls},
+    ui::{frame::Screen, panes::hot::calls},
     words::{printable, units},
 };
 
@@ -29,7 +29,7 @@ pub fn lines(screen: &Screen, by_line: bool, room: usize) -> Vec<Line> {
         palette.muted,
     );
     let Some(snapshot) = screen.snapshot else { return lines };
-    let exact = snapshot.php.exact.as_ref();
+    let exact = screen.exact;
     let targets = &snapshot.php.targets;
     let can = targets.iter().any(|target| target.tiers.exact.state != TierState::Unavailable);
     let not_for_all = targets.iter().flat_map(|target| &target.masters).any(|master| master.dtrace != Some(true));

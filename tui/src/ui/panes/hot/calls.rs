@@ -6,7 +6,7 @@ use ratatui::{buffer::Buffer, layout::Rect};
 
 use crate::{
     model::{Exact, ExactKind, ExactState, LineCalls},
-    ui::{Screen, filter::Filter, list, paint, panes::hot},
+    ui::{filter::Filter, frame::Screen, list, paint, panes::hot},
     view::{FunctionKey, Pane, Row, Scene, Sort},
     words::units,
 };

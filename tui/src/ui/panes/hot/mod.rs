@@ -10,7 +10,7 @@ use ratatui::{buffer::Buffer, layout::Rect};
 use crate::{
     analysis::profile::{self, Basis, Scope, Time},
     model::{Function, FunctionKind, TierState},
-    ui::{Screen, filter::Filter, list, paint},
+    ui::{filter::Filter, frame::Screen, list, paint},
     view::{FunctionKey, HotMode, HotTime, Pane, Row, Scene, Sort},
     words::units,
 };
@@ -59,7 +59,7 @@ struct HotRow<'a> {
 pub fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene) {
     let palette = screen.palette;
     let focused = screen.view.focus.0 == Pane::Hot;
-    let scope = screen.scope();
+    let scope = &screen.scope;
     let mode = screen.view.hot;
     let title = match mode {
         HotMode::Functions => "hot functions",

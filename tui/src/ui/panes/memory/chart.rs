@@ -6,7 +6,7 @@ use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 use super::{entries, pool};
 use crate::{
     analysis::timeline::{Point, Span},
-    ui::{Screen, paint},
+    ui::{frame::Screen, paint},
     view::{Pane, Window},
     words::{printable, units},
 };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     model::{Cgroup, Memory, Process, Request, Snapshot},
     ui::{
-        Screen,
+        Input,
         filter::{About, Filter},
     },
     view::{Pane, Sort, TileKey, Zoom},
@@ -68,9 +68,9 @@ pub fn zoomed_group(zoom: &[Zoom]) -> Option<&Arc<str>> {
     })
 }
 
-/// Collects the entries for a screen. Empty without a snapshot.
-pub fn entries<'a>(screen: &'a Screen<'a>) -> Entries<'a> {
-    let Some(snapshot) = screen.snapshot else {
+/// Collects the entries of the level that is shown. Empty without a snapshot.
+pub fn entries<'a>(input: &'a Input<'a>) -> Entries<'a> {
+    let Some(snapshot) = input.snapshot else {
         return Entries {
             list: Vec::new(),
             measure: Measure::Rss(None),
@@ -80,11 +80,11 @@ pub fn entries<'a>(screen: &'a Screen<'a>) -> Entries<'a> {
             hidden: 0,
         };
     };
-    let group = zoomed_group(&screen.view.zoom);
+    let group = zoomed_group(&input.view.zoom);
     let index = group.and_then(|name| snapshot.groups.iter().position(|group| group.name == *name));
-    let filter = Filter::about(&screen.view.pane(Pane::Map).filter);
+    let filter = Filter::about(&input.view.pane(Pane::Map).filter);
     let except =
-        |key: &TileKey| screen.view.zoom.iter().any(|step| matches!(step, Zoom::Rest(shown) if shown.contains(key)));
+        |key: &TileKey| input.view.zoom.iter().any(|step| matches!(step, Zoom::Rest(shown) if shown.contains(key)));
     let (memories, mut list, total_count) = match group {
         Some(name) => {
             let members = snapshot.processes.iter().filter(|process| Some(process.group) == index);
@@ -116,8 +116,8 @@ pub fn entries<'a>(screen: &'a Screen<'a>) -> Entries<'a> {
                     cgroup: cgroup(snapshot, group.cgroup),
                     cpu: group.cpu_ratio,
                     processes: group.processes,
-                    growth: screen.histories.growth_per_minute(&group.name),
-                    process_growth: screen.histories.process_growth_per_minute(&group.name),
+                    growth: input.histories.growth_per_minute(&group.name),
+                    process_growth: input.histories.process_growth_per_minute(&group.name),
                     process: None,
                 })
                 .collect();

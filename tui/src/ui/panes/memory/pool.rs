@@ -4,7 +4,7 @@ use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
 use crate::{
     model::{Bound, Pool},
-    ui::{Screen, paint},
+    ui::{frame::Screen, paint},
     words::{printable, units},
 };
 

@@ -4,7 +4,7 @@ use ratatui::{buffer::Buffer, layout::Rect};
 
 use super::{entries, treemap};
 use crate::{
-    ui::{Screen, list, paint},
+    ui::{frame::Screen, list, paint},
     view::{Pane, Row, Scene},
     words::{memory, printable, units},
 };
@@ -47,10 +47,10 @@ pub fn draw_pane(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut S
     let focused = screen.view.focus.0 == Pane::Map;
     let palette = screen.palette;
     let style = if focused { palette.focus } else { palette.title };
-    let entries = entries::entries(screen);
-    let (name, measure) = treemap::titles(screen, &entries);
+    let entries = &screen.entries;
+    let (name, measure) = treemap::titles(screen, entries);
     let filter = list::filter_title(Pane::Map, screen);
-    let (cgroup, cgroup_style) = treemap::cgroup_title(&entries, palette);
+    let (cgroup, cgroup_style) = treemap::cgroup_title(entries, palette);
     let parts = [(&*name, style), (&*filter, palette.warn), (&*measure, palette.muted), (&*cgroup, cgroup_style)];
     let area = paint::pane(buffer, rect, &parts, focused, palette);
     draw_rows(buffer, area, screen, scene);
@@ -67,18 +67,19 @@ fn titled_parts(buffer: &mut Buffer, area: Rect, screen: &Screen) -> Rect {
 
 fn draw_rows(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene) {
     let palette = screen.palette;
-    let mut entries = entries::entries(screen);
+    let entries = &screen.entries;
     if entries.list.is_empty() {
-        list::empty(buffer, area, &treemap::why_empty(screen, &entries), screen);
+        list::empty(buffer, area, &treemap::why_empty(screen, entries), screen);
         return;
     }
     let pane = screen.view.pane(Pane::Map);
-    entries::sort_for_table(&mut entries.list, pane.sort, pane.inverted);
-    let rows = entries.list.iter().map(|entry| Row::Tile(entry.key.clone())).collect();
+    let mut list = entries.list.clone();
+    entries::sort_for_table(&mut list, pane.sort, pane.inverted);
+    let rows = list.iter().map(|entry| Row::Tile(entry.key.clone())).collect();
     let width = area.width;
     let area = if width >= PARTS_FROM { titled_parts(buffer, area, screen) } else { area };
     for (index, y, selected) in list::place(rows, Pane::Map, area, screen, scene) {
-        let entry = &entries.list[index];
+        let entry = &list[index];
         let bytes = memory::size(entry.bytes, entry.estimated);
         let share = entry.bytes.map_or(0.0, |bytes| bytes as f64 / entries.total.max(1) as f64);
         let cpu = entry.cpu.map_or_else(|| "-".to_owned(), |cores| format!("{:.0} %", cores * 100.0));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     model::{Process, ProcessKey, Snapshot},
-    ui::Screen,
+    ui::frame::Screen,
     view::{List, Pane, Row, Target, TargetProcess, TileKey},
 };
 

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     model::Process,
-    ui::{Screen, list, paint, theme::Palette},
+    ui::{frame::Screen, list, paint, theme::Palette},
     view::{
         List, Pane, Row, Scene, TileColour, TileKey,
         treemap::{self, Item, MinTile, Tile},
@@ -27,7 +27,7 @@ const HOTTEST_GROWTH: f64 = 0.1;
 
 /// Draws the pane.
 pub fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene) {
-    let mut entries = entries::entries(screen);
+    let mut entries = screen.entries.clone();
     if entries.total > 0 {
         // What is known to take nothing (kernel threads) has no area; the table has it.
         entries.list.retain(|entry| entry.bytes != Some(0));

@@ -96,9 +96,14 @@ impl Exact {
         }
     }
 
-    /// Follows an order.
+    /// Follows an order. A question about the price never ends what runs: whoever asks may not have seen yet that it runs.
     pub fn order(&mut self, order: Order, kernel: &mut Kernel, images: &[Found], candidates: Vec<Candidate>) {
         let now = Instant::now();
+        if matches!(order, Order::Price(_))
+            && matches!(self.state, State::Tracing { .. } | State::Counting { then_trace: true, .. })
+        {
+            return;
+        }
         self.detach_all(kernel);
         match order {
             Order::Stop => {

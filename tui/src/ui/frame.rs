@@ -1,0 +1,105 @@
+//! What one drawing is about, found once and used by every region: the entries of the memory pane, the scope of the PHP lists,
+//! and the facts that decide what keys mean.
+
+use std::{ops::Deref, sync::Arc};
+
+use super::{
+    Input,
+    pages::process,
+    panes::memory::{
+        entries::{self, Entries},
+        target,
+    },
+};
+use crate::{
+    analysis::profile::Scope,
+    model::{Exact, ExactState},
+    view::{Facts, Grouping, Pane, Row, Scene, TileKey, Window},
+};
+
+/// An [`Input`] with what was found in it for all regions.
+#[derive(Debug)]
+pub(super) struct Screen<'a> {
+    input: &'a Input<'a>,
+    /// What the PHP lists are about: the chosen route, else the chosen group, else everything.
+    pub scope: Scope,
+    /// What the memory pane shows.
+    pub entries: Entries<'a>,
+}
+
+impl<'a> Deref for Screen<'a> {
+    type Target = Input<'a>;
+
+    fn deref(&self) -> &Input<'a> {
+        self.input
+    }
+}
+
+impl<'a> Screen<'a> {
+    pub(super) fn of(input: &'a Input<'a>) -> Self {
+        Self { input, scope: scope(input), entries: entries::entries(input) }
+    }
+
+    /// Whether there is any PHP to speak of.
+    pub(super) fn has_php(&self) -> bool {
+        self.snapshot.is_some_and(|snapshot| !snapshot.php.targets.is_empty() || !snapshot.php.workers.is_empty())
+    }
+
+    /// What keys would act on, on a screen that was drawn as `scene`.
+    pub(super) fn facts(&self, scene: &Scene) -> Facts {
+        Facts {
+            pool: self.pool(),
+            target: target::target(self, &scene.lists[Pane::Map as usize]),
+            askable: process::askable(self),
+            tracing: is_tracing(self.exact),
+        }
+    }
+
+    /// The php-fpm pool of the chosen group, if it is one.
+    fn pool(&self) -> Option<Arc<str>> {
+        let Scope::Group(group) = &self.scope else { return None };
+        let snapshot = self.snapshot?;
+        let inside = |pid| {
+            snapshot
+                .processes
+                .iter()
+                .any(|p| p.pid == pid && snapshot.groups.get(p.group).is_some_and(|g| g.name == *group))
+        };
+        let pools = snapshot.php.workers.iter().filter(|worker| group.contains(&*worker.pool));
+        pools.into_iter().find(|worker| inside(worker.pid)).map(|worker| worker.pool.clone())
+    }
+
+    pub(super) fn window_name(&self) -> &'static str {
+        match self.view.window {
+            Window::Last => "last interval",
+            Window::TenSeconds => "last 10 s",
+            Window::Minute => "last 1 m",
+            Window::All => "since start",
+        }
+    }
+}
+
+/// Whether calls are being traced.
+pub fn is_tracing(exact: Option<&Exact>) -> bool {
+    exact.is_some_and(|exact| exact.state == ExactState::Tracing)
+}
+
+fn scope(input: &Input) -> Scope {
+    if let Some(route) = &input.view.route {
+        return Scope::Route(route.clone());
+    }
+    let Some(snapshot) = input.snapshot else { return Scope::All };
+    let selected = match &input.view.pane(Pane::Map).selected {
+        Some(Row::Tile(TileKey::Group(name))) => Some(name),
+        _ => None,
+    };
+    match entries::zoomed_group(&input.view.zoom).or(selected) {
+        Some(group) if input.view.grouping != Grouping::Rules => {
+            // PHP's lists know groups by the rules; another grouping may have one of the same name.
+            let same = input.view.grouping == Grouping::Pool && input.php.routes.iter().any(|r| r.group == *group);
+            if same { Scope::Group(group.clone()) } else { Scope::All }
+        }
+        Some(group) if entries::serves_php(snapshot, group) => Scope::Group(group.clone()),
+        _ => Scope::All,
+    }
+}

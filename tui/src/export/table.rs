@@ -10,9 +10,10 @@ use super::{
     functions, pools, problems,
 };
 use crate::{
-    model::{Group, Level, Php, ProbeTier, Request, Snapshot, Target, TierState},
+    model::{Group, Php, ProbeTier, Request, Snapshot, Target, TierState},
     words::{
         memory::{self, Measure},
+        names,
         printable::{printable, truncate_end, truncate_start},
         units,
     },
@@ -210,11 +211,7 @@ fn notices(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     }
     title(out, "notices")?;
     for notice in &snapshot.notices {
-        let level = match notice.level {
-            Level::Info => "info",
-            Level::Warning => "warning",
-            Level::Error => "error",
-        };
+        let level = names::level(notice.level);
         writeln!(out, "{level}: {}", printable(&notice.text))?;
         if !notice.hint.is_empty() {
             writeln!(out, "  {}", printable(&notice.hint))?;

@@ -18,7 +18,7 @@ use crate::{
     analysis::profile,
     model::{Php, Request},
     view::{Detail, FunctionKey, Pane, Scene},
-    words::units,
+    words::{names, units},
 };
 
 /// Draws the detail of a pane.
@@ -28,7 +28,9 @@ pub fn draw(buffer: &mut Buffer, rect: Rect, pane: Pane, screen: &Screen, scene:
     let Some((detail, scroll)) = &screen.view.pane(pane).detail else { return };
     let (title, parts) = match detail {
         Detail::Process { key, .. } => (process::title(screen, *key), process::parts(screen, *key, rect.width)),
-        Detail::Function(key) => (format!("function {}", function_name(key)), vec![function(screen, key)]),
+        Detail::Function(key) => {
+            (format!("function {}", names::called(&key.class, &key.name)), vec![function(screen, key)])
+        }
         Detail::Problem(key) => {
             let facts = problem::facts(screen, key).into_iter();
             (format!("problem {}", key.name), vec![facts.map(|(label, value)| fact(label, value)).collect()])
@@ -79,15 +81,11 @@ fn request_facts(screen: &Screen, request: &Request) -> Vec<Line> {
         fact("worker", request.pid.to_string()),
     ];
     if let Some(route) = route {
-        lines.push(fact("route", requests::route_name(route)));
+        lines.push(fact("route", names::route(route)));
         lines.push(fact("script", &*route.script));
         lines.push(fact("group", &*route.group));
     }
     lines
-}
-
-fn function_name(key: &FunctionKey) -> String {
-    if key.class.is_empty() { key.name.to_string() } else { format!("{}::{}", key.class, key.name) }
 }
 
 /// What tracing says of a function.
@@ -126,9 +124,8 @@ fn function(screen: &Screen, key: &FunctionKey) -> Vec<Line> {
         format!("{}   {samples} samples on the CPU, {wait} waiting", share(basis.ns(time)))
     };
     let place = match (&*key.file, key.line) {
-        ("", _) => "builtin".to_owned(),
-        (file, 0) => file.to_owned(),
-        (file, line) => format!("{file}:{line}"),
+        ("", _) => names::BUILT_IN.to_owned(),
+        (file, line) => names::place(file, line).into_owned(),
     };
     let mut lines = vec![
         fact("file", place),
@@ -146,7 +143,8 @@ fn function(screen: &Screen, key: &FunctionKey) -> Vec<Line> {
         }
         for (index, samples) in list.iter().take(50) {
             let Some(function) = php.functions.get(*index) else { continue };
-            lines.push(fact(&share(*samples), format!("{}   {}", hot::name(function), hot::place(function))));
+            lines
+                .push(fact(&share(*samples), format!("{}   {}", names::function(function), names::place_of(function))));
         }
     }
     if !around.routes.is_empty() {
@@ -154,7 +152,7 @@ fn function(screen: &Screen, key: &FunctionKey) -> Vec<Line> {
     }
     for (index, samples) in around.routes.iter().take(50) {
         let Some(route) = php.routes.get(*index) else { continue };
-        let name = format!("{} {}   {}", route.method, requests::route_name(route), route.group);
+        let name = format!("{} {}   {}", route.method, names::route(route), route.group);
         lines.push(fact(&share(*samples), name));
     }
     lines

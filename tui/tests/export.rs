@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tusktop::{
     export,
-    model::{Level, Notice, Php, Snapshot},
+    model::{Level, Notice, Php, Snapshot, Tier, TierStatus},
 };
 
 fn busy() -> Snapshot {
@@ -54,7 +54,7 @@ fn nothing_of_the_snapshot_can_steer_a_terminal() {
     }
     for target in &mut php.targets {
         (target.exe, target.sapi, target.version) = (hostile.into(), hostile.into(), Some(hostile.into()));
-        target.tiers.exact.reason = hostile.into();
+        target.tiers[Tier::Exact].reason = hostile.into();
     }
     let text = table(&snapshot);
     let harmful =
@@ -69,4 +69,30 @@ fn json_is_one_line_that_reads_back() {
     export::write_json(&busy(), &mut out).unwrap();
     assert_eq!(out.iter().filter(|&&byte| byte == b'\n').count(), 1);
     assert_eq!(serde_json::from_slice::<Snapshot>(&out).unwrap(), busy());
+}
+
+#[test]
+fn every_tier_has_a_column_in_the_table_and_says_there_why_it_is_missing() {
+    for tier in Tier::ALL {
+        let mut snapshot = busy();
+        let mut php = Php::clone(&snapshot.php);
+        php.targets[0].tiers[tier] = TierStatus::unavailable("of a reason");
+        snapshot.php = Arc::new(php);
+        let text = table(&snapshot);
+        let rows: Vec<_> = text.lines().skip_while(|line| *line != "php").skip(1).take(2).collect();
+        let column = rows[0].find(&format!("  {}", tier.name().to_uppercase())).unwrap();
+        assert!(rows[1][column..].starts_with("  no: of a reason"), "{tier:?} in {rows:#?}");
+    }
+}
+
+#[test]
+fn every_tier_is_in_the_json_of_a_target() {
+    let mut out = Vec::new();
+    export::write_json(&busy(), &mut out).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    for tier in Tier::ALL {
+        let status = &json["php"]["targets"][0]["tiers"][tier.name()];
+        let on = busy().php.targets[0].tiers.is_on(tier);
+        assert_eq!(status["state"], if on { "on" } else { "off" }, "{tier:?}");
+    }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use servers::{Apache, FpmOptions, PATIENCE, PhpCli, PhpFpm, alone, copies, wait_until};
-use tusktop::model::{Master, TierState};
+use tusktop::model::{Master, Tier, TierState};
 use watch::Watch;
 
 fn with_variable() -> Vec<(String, String)> {
@@ -39,7 +39,7 @@ fn masters_of_one_image_are_told_apart_by_what_they_were_started_with() {
     assert!(hint.contains("USE_ZEND_DTRACE=1 php-fpm") && hint.contains("no JIT"), "{hint}");
     let exact = |watch: &Watch| {
         let target = watch.last.targets.iter().find(|target| target.pids.contains(&plain.master())).unwrap();
-        target.tiers.exact.clone()
+        target.tiers[Tier::Exact].clone()
     };
     assert_eq!(exact(&watch).state, TierState::Off);
     assert!(exact(&watch).reason.contains(&format!("pid {}:", plain.master())), "{:?}", exact(&watch));

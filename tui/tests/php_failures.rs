@@ -18,7 +18,7 @@ use servers::{Apache, FpmOptions, PhpCli, PhpFpm, PhpServer, Pool, Request, alon
 use tusktop::{
     aggregate::php::PhpAggregate,
     collect::php::PhpSample,
-    model::{ExceptionCount, Php, PhpError, Target, Tiers},
+    model::{ExceptionCount, Php, PhpError, SeenBy, Target, Tier, Tiers},
 };
 use watch::Watch;
 
@@ -216,7 +216,7 @@ fn a_place_that_throws_all_the_time_is_one_entry_and_nothing_is_lost() {
     let php = php(&watch);
     let counts: Vec<_> = exceptions(&php).into_values().map(|e| (&*e.class, e.line, e.count)).collect();
     assert_eq!(counts, [("InvalidArgumentException", line("function"), 80_000)]);
-    assert!(tiers(&watch, &fpm).exceptions.reason.contains("no longer followed"));
+    assert!(tiers(&watch, &fpm)[Tier::Exceptions].reason.contains("no longer followed"));
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn counts_by_probes_are_those_by_functions() {
     let folder = tempfile::tempdir().expect("the temporary folder can be written");
     let stripped = without_functions(folder.path(), &["zend_throw_exception_internal", "compile_file"]);
     let mut seen = Vec::new();
-    for (binary, source) in [(FpmOptions::default().binary, "symbol"), (stripped, "usdt")] {
+    for (binary, source) in [(FpmOptions::default().binary, SeenBy::Symbol), (stripped, SeenBy::Usdt)] {
         let env = vec![("USE_ZEND_DTRACE".to_owned(), "1".to_owned())];
         let pools = vec![Pool::new("www", 1)];
         let (fpm, mut watch) = start(FpmOptions { binary, pools, env, opcache: false, ..FpmOptions::default() });
@@ -282,8 +282,8 @@ fn counts_by_probes_are_those_by_functions() {
         }
         settle(&mut watch, 5);
         let tiers = tiers(&watch, &fpm);
-        assert_eq!(tiers.exceptions.source.as_deref(), Some(source));
-        assert_eq!(tiers.compiles.source.as_deref(), Some(source));
+        assert_eq!(tiers[Tier::Exceptions].seen_by, Some(source));
+        assert_eq!(tiers[Tier::Compiles].seen_by, Some(source));
         let php = php(&watch);
         let mut classes: BTreeMap<String, (u64, u64)> = BTreeMap::new();
         for exception in php.exceptions.iter().flatten() {

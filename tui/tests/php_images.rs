@@ -12,7 +12,7 @@ use std::{
 };
 
 use servers::{FpmOptions, PhpFpm, alone, copies};
-use tusktop::model::{Target, TierState};
+use tusktop::model::{SeenBy, Target, Tier, TierState};
 use watch::Watch;
 
 /// Serves five pages from a copy of php-fpm, and returns what is known of it then. All five are seen, once each.
@@ -39,7 +39,10 @@ fn a_stripped_binary_is_observed_all_the_same() {
     let strip = Command::new("strip").args(["--strip-all", "--remove-section=.comment"]).arg(&binary).status();
     assert!(strip.expect("strip is installed (binutils)").success());
     let target = served(&binary, || {});
-    assert_eq!((target.tiers.requests.state, target.tiers.sampling.state), (TierState::On, TierState::Off));
+    assert_eq!(
+        (target.tiers[Tier::Requests].state, target.tiers[Tier::Sampling].state),
+        (TierState::On, TierState::Off)
+    );
     assert!(target.version.is_some() && !target.functions.is_empty());
 }
 
@@ -54,8 +57,8 @@ fn probes_with_unknown_arguments_are_left_alone_and_functions_take_their_place()
         copies::with_strange_arguments(bytes, "function__return");
     });
     let target = served(&binary, || {});
-    assert_eq!(target.tiers.requests.source.as_deref(), Some("symbol"));
-    let exact = &target.tiers.exact;
+    assert_eq!(target.tiers[Tier::Requests].seen_by, Some(SeenBy::Symbol));
+    let exact = &target.tiers[Tier::Exact];
     assert!(exact.state == TierState::Unavailable && exact.reason.contains("function__return"), "{exact:?}");
 }
 

@@ -13,6 +13,7 @@ use std::{
 
 use aya::programs::loaded_programs;
 use servers::{FpmOptions, PATIENCE, PhpCli, PhpFpm, alone, copies, wait_until};
+use tusktop::model;
 use watch::Watch;
 
 /// What we load. Every attached probe and timer holds its program.
@@ -117,7 +118,7 @@ fn a_build_without_usdt_is_watched_through_its_functions() {
     }
     watch.until("all requests are seen", |watch| watch.finished.len() == 4);
     let target = watch.last.targets.iter().find(|target| target.pids.contains(&worker[0])).unwrap();
-    assert_eq!(target.tiers.requests.source.as_deref(), Some("symbol"));
+    assert_eq!(target.tiers[model::Tier::Requests].seen_by, Some(model::SeenBy::Symbol));
     let seen: Vec<_> =
         watch.finished.iter().map(|f| (f.request.uri.as_str(), f.status, f.request.method.as_str())).collect();
     assert_eq!(seen[0], ("/post/7?x=1", Some(200), "GET"));
@@ -237,7 +238,7 @@ fn a_snapshot_of_the_command_line_holds_the_requests_and_the_hot_function() {
         load.join().unwrap();
     });
     assert!(tusktop.wait().unwrap().success());
-    let snapshot: tusktop::model::Snapshot = serde_json::from_str(&line).unwrap();
+    let snapshot: model::Snapshot = serde_json::from_str(&line).unwrap();
     let group = snapshot.groups.iter().find(|group| &*group.name == "php-fpm: www").expect("the pool is a group");
     assert!(group.processes >= 2);
     let route = snapshot.php.routes.iter().find(|route| &*route.route == "/burn").expect("the route is there");

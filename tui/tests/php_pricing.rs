@@ -11,7 +11,7 @@ use loaded::{Before, TRACING};
 use servers::{FpmOptions, PATIENCE, PhpFpm, Pool, Request, alone, copies, under_load, wait_until};
 use tusktop::{
     collect::php::{ExactRequest, Order},
-    model::{Exact, ExactKind, ExactState, TierState},
+    model::{Exact, ExactKind, ExactState, Tier, TierState},
 };
 use watch::Watch;
 
@@ -164,7 +164,7 @@ fn a_second_tool_without_the_semaphore_is_named_when_tracing_is_to_begin() {
     assert_eq!(exact.state, ExactState::Unavailable, "{exact:?}");
     assert!(exact.reason.contains("another tool is attached") && exact.reason.contains("bpftool"), "{exact:?}");
     let target = watch.last.targets.iter().find(|target| target.pids.contains(&fpm.master())).unwrap();
-    assert_eq!(target.tiers.requests.state, TierState::On, "the other tiers go on");
+    assert_eq!(target.tiers[Tier::Requests].state, TierState::On, "the other tiers go on");
     other.detach(link).unwrap();
     wait_until(
         PATIENCE,

@@ -13,6 +13,7 @@ use crossterm::event::{Event, KeyModifiers, MouseButton, MouseEvent, MouseEventK
 use ratatui::{buffer::Buffer, style::Modifier};
 use tusktop::{
     app::Command,
+    model::{SeenBy, Tier, TierStatus, Tiers},
     ui::theme::ColorDepth,
     view::{Pane, Row, TileKey},
 };
@@ -50,6 +51,41 @@ fn before_the_first_snapshot() {
 #[test]
 fn a_server_without_php_gives_the_map_all_the_width() {
     insta::assert_snapshot!(Stage::showing(without_php(), 120, 30).text());
+}
+
+#[test]
+fn every_tier_that_is_missing_is_said_with_its_reason_where_it_would_be_seen() {
+    for tier in Tier::ALL {
+        let mut snapshot = php_without_permission();
+        let mut php = (*snapshot.php).clone();
+        for target in &mut php.targets {
+            target.tiers = Tiers::new(|_| TierStatus::on(SeenBy::Usdt));
+            target.tiers[tier] = TierStatus::unavailable("this is the reason");
+        }
+        snapshot.php = Arc::new(php);
+        let keys = match tier {
+            Tier::Waiting => "vv",
+            Tier::Exact => "X",
+            _ => "",
+        };
+        let text = Stage::showing(snapshot, 200, 50).keys(keys).text();
+        assert!(text.contains("this is the reason"), "{tier:?}:\n{text}");
+        assert!(text.contains(tier.unseen()) || tier.is_on_demand(), "{tier:?}:\n{text}");
+    }
+}
+
+#[test]
+fn an_empty_pane_says_that_a_part_of_php_is_not_seen() {
+    let mut snapshot = php_without_permission();
+    let mut php = (*snapshot.php).clone();
+    let mut other = php.targets[0].clone();
+    php.targets[0].tiers = Tiers::new(|_| TierStatus::on(SeenBy::Usdt));
+    other.tiers = Tiers::new(|_| TierStatus::unavailable("this is the reason"));
+    php.targets.push(other);
+    snapshot.php = Arc::new(php);
+    let text = Stage::showing(snapshot, 120, 30).keys("5").text();
+    assert!(text.contains("no exception, error or compiled file in this time"), "{text}");
+    assert!(text.contains("not all PHP here is seen: ! says why"), "{text}");
 }
 
 #[test]

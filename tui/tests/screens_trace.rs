@@ -11,7 +11,7 @@ mod stage;
 
 use tusktop::{
     app::Command,
-    model::{Exact, ExactKind, ExactState, Master, Snapshot, TierState},
+    model::{Exact, ExactKind, ExactState, Master, Snapshot, Tier, TierState},
     view::TraceOrder,
 };
 
@@ -61,9 +61,9 @@ fn what_is_missing_is_said_with_what_to_type() {
     let mut snapshot = traced(ExactState::Unavailable);
     let mut php = (*snapshot.php).clone();
     for target in &mut php.targets {
-        target.tiers.exact.state = TierState::Unavailable;
-        target.tiers.exact.reason = "pid 400: it was started without USE_ZEND_DTRACE=1".to_owned();
-        target.tiers.exact.hint = vec!["sudo systemctl edit php8.2-fpm".to_owned()];
+        target.tiers[Tier::Exact].state = TierState::Unavailable;
+        target.tiers[Tier::Exact].reason = "pid 400: it was started without USE_ZEND_DTRACE=1".to_owned();
+        target.tiers[Tier::Exact].hint = vec!["sudo systemctl edit php8.2-fpm".to_owned()];
         target.masters = vec![Master { pid: 400, dtrace: Some(false), ..Master::default() }];
     }
     php.exact.as_mut().expect("it was put there").reason = "no process that could be traced runs here".to_owned();

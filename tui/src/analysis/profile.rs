@@ -4,7 +4,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
-    model::{Php, Request, Route, Stack},
+    model::{Php, Request, Route, Stack, Tier},
     view::{FunctionKey, HotTime, RouteKey},
 };
 
@@ -60,7 +60,7 @@ impl Basis {
     /// By how often a profile was sampled.
     pub fn of(php: &Php, time: HotTime) -> Self {
         // Without a rate there are no samples either.
-        let hz = php.targets.iter().filter_map(|target| target.tiers.sampling.hz).max().unwrap_or(1);
+        let hz = php.targets.iter().filter_map(|target| target.tiers[Tier::Sampling].hz).max().unwrap_or(1);
         Self { time, sample_ns: 1_000_000_000 / u64::from(hz.max(1)) }
     }
 

@@ -1,16 +1,19 @@
 //! The snapshot as plain tables for a person without a screen: machine, groups, PHP, notices.
 
-use std::io::{self, Write};
+use std::{
+    array,
+    io::{self, Write},
+};
 
 use super::{
     columns::{
-        Align::{Left, Right},
+        Align::{self, Left, Right},
         Columns,
     },
     functions, pools, problems,
 };
 use crate::{
-    model::{Group, Php, ProbeTier, Request, Snapshot, Target, TierState},
+    model::{Group, Php, Request, Snapshot, Target, Tier, TierState, TierStatus},
     words::{
         memory::{self, Measure},
         names,
@@ -110,34 +113,20 @@ fn targets(php: &Php, out: &mut impl Write) -> io::Result<()> {
     if php.targets.is_empty() {
         return Ok(());
     }
-    let mut columns = Columns::new([
-        ("PHP", Left),
-        ("VERSION", Left),
-        ("SAPI", Left),
-        ("PROCS", Right),
-        ("REQUESTS", Left),
-        ("SAMPLING", Left),
-        ("WAITING", Left),
-        ("EXACT", Left),
-        ("EXCEPTIONS", Left),
-        ("ERRORS", Left),
-        ("COMPILES", Left),
-    ]);
+    const FIXED: [(&str, Align); 4] = [("PHP", Left), ("VERSION", Left), ("SAPI", Left), ("PROCS", Right)];
+    const COLUMNS: usize = FIXED.len() + Tier::ALL.len();
+    let mut columns = Columns::<COLUMNS>::new(array::from_fn(|column| match FIXED.get(column) {
+        Some((title, align)) => ((*title).to_owned(), *align),
+        None => (Tier::ALL[column - FIXED.len()].name().to_ascii_uppercase(), Left),
+    }));
     for target in &php.targets {
         let Target { exe, version, sapi, pids, tiers, .. } = target;
-        columns.row([
-            path(exe),
-            or_dash(version.as_deref(), str::to_owned),
-            sapi.to_string(),
-            pids.len().to_string(),
-            tier(tiers.requests.state, &tiers.requests.reason),
-            tier(tiers.sampling.state, &tiers.sampling.reason),
-            seen(&tiers.waiting),
-            tier(tiers.exact.state, &tiers.exact.reason),
-            seen(&tiers.exceptions),
-            seen(&tiers.errors),
-            seen(&tiers.compiles),
-        ]);
+        let fixed: [String; FIXED.len()] =
+            [path(exe), or_dash(version.as_deref(), str::to_owned), sapi.to_string(), pids.len().to_string()];
+        columns.row(array::from_fn(|column| match fixed.get(column) {
+            Some(cell) => cell.clone(),
+            None => state(&tiers[Tier::ALL[column - FIXED.len()]]),
+        }));
     }
     title(out, "php")?;
     columns.write(out)
@@ -241,20 +230,14 @@ pub(super) fn path(text: &str) -> String {
     truncate_start(text, PATH_COLUMNS).into_owned()
 }
 
-fn tier(state: TierState, reason: &str) -> String {
-    match state {
-        TierState::On => "on".into(),
-        TierState::Off => "off".into(),
-        TierState::Unavailable if reason.is_empty() => "no".into(),
-        // The whole of a long one stands in the notices.
-        TierState::Unavailable => name(&format!("no: {reason}")),
-    }
-}
-
-/// A tier that may be on and yet not show all.
-fn seen(probes: &ProbeTier) -> String {
-    match probes.state {
-        TierState::On if !probes.reason.is_empty() => format!("on: {}", probes.reason),
-        state => tier(state, &probes.reason),
+/// The state of a tier, which may be on and yet not show all.
+fn state(status: &TierStatus) -> String {
+    match (status.state, &*status.reason) {
+        (TierState::On, "") => "on".into(),
+        (TierState::On, limit) => format!("on: {limit}"),
+        (TierState::Off, _) => "off".into(),
+        (TierState::Unavailable, "") => "no".into(),
+        // The whole of a long one is in the notices.
+        (TierState::Unavailable, reason) => name(&format!("no: {reason}")),
     }
 }

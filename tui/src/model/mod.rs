@@ -2,25 +2,20 @@
 //! It owns names, units and shapes; it collects nothing, computes no rate and imports nothing of ours.
 
 mod cgroup;
-mod exact;
-mod histogram;
 mod inspection;
 mod php;
-mod pool;
 mod process;
 
 pub use cgroup::Cgroup;
-pub use exact::{Exact, ExactKind, ExactState, LineCalls};
-pub use histogram::Histogram;
 pub use inspection::{
     CgroupLimit, CgroupLimits, Inspection, InspectionOrder, Limit, MappingKind, MappingSum, Mappings, OpenFiles,
     ProcessKey, Reading, Unit, Unread,
 };
 pub use php::{
-    CompiledFile, DurationSummary, ExactTier, ExceptionCount, Function, FunctionKind, Master, Php, PhpError, ProbeTier,
-    Request, RequestsTier, Route, SamplingTier, Stack, Target, TierState, Tiers, Worker, WorkerState,
+    Bound, CompiledFile, DurationSummary, Exact, ExactKind, ExactState, ExceptionCount, Function, FunctionKind,
+    Histogram, LineCalls, Master, Php, PhpError, Pool, ProcessManager, Request, Route, Scoreboard, SeenBy, Stack,
+    Target, Tier, TierState, TierStatus, Tiers, Worker, WorkerState,
 };
-pub use pool::{Bound, Pool, ProcessManager, Scoreboard};
 pub use process::{Group, Memory, Process, PssUnknown, pool};
 
 use std::sync::Arc;

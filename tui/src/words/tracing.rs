@@ -64,10 +64,26 @@ pub fn summary(exact: &Exact) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ExactKind;
 
     #[test]
     fn the_part_decides_whether_the_number_of_calls_is_an_estimate() {
-        let exact = |ratio| Exact { calls: 10, traced_ratio: ratio, state: ExactState::Tracing, ..Exact::default() };
+        let exact = |ratio| Exact {
+            state: ExactState::Tracing,
+            kind: ExactKind::Functions,
+            reason: String::new(),
+            pool: None,
+            candidates: 1,
+            pids: Vec::new(),
+            budget_ratio: None,
+            spent_ratio: None,
+            calls_per_cpu_s: None,
+            call_ns: None,
+            slowdown: None,
+            traced_ratio: ratio,
+            calls: 10,
+            left_ms: None,
+        };
         assert_eq!(summary(&exact(Some(1.0))), "10 calls, all of PHP's work");
         assert_eq!(
             summary(&exact(Some(0.5))),

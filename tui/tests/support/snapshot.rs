@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tusktop::model::{
-    Cost, Drops, Function, FunctionKind, Group, Host, Level, Memory, Notice, Process, SCHEMA, Snapshot, System,
+    Cost, Drops, Function, FunctionKind, Group, Host, Level, Memory, Notice, Process, SCHEMA, Snapshot, System, Tier,
+    TierStatus,
 };
 
 /// A server with a shop on php-fpm, its database and the usual daemons.
@@ -80,10 +81,9 @@ pub fn php_without_permission() -> Snapshot {
     let mut snapshot = web01();
     let mut php = (*snapshot.php).clone();
     for target in &mut php.targets {
-        target.tiers.requests.state = tusktop::model::TierState::Unavailable;
-        target.tiers.requests.reason = "not root".into();
-        target.tiers.sampling.state = tusktop::model::TierState::Unavailable;
-        target.tiers.sampling.reason = "not root".into();
+        for tier in [Tier::Requests, Tier::Sampling] {
+            target.tiers[tier] = TierStatus::unavailable("not root");
+        }
     }
     (php.functions, php.stacks, php.routes, php.requests) = Default::default();
     (php.exceptions, php.errors, php.compiles) = Default::default();

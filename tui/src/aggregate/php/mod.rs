@@ -209,23 +209,12 @@ fn of_tiers(targets: &[Target], one_command: bool) -> Vec<Notice> {
     let mut notices = Vec::new();
     for target in targets.iter().filter(|target| !target.pids.is_empty()) {
         let name = format!("PHP {} ({}, {})", target.version.as_deref().unwrap_or("?"), target.sapi, target.exe);
-        let tiers = &target.tiers;
-        // No path in it: whoever pastes a hint must not run what a hostile file is called.
-        let probes = match target.probes.is_empty() && target.functions.is_empty() {
-            true => "`readelf -n` on that file shows whether it has probes of the provider php",
-            false => "tusktop doctor says what this kernel lacks",
-        };
-        let versions = "stacks of PHP 7.0 to 8.5 can be read, of builds without ZTS";
-        for (tier, state, reason, hint) in [
-            ("requests are", tiers.requests.state, &tiers.requests.reason, probes),
-            ("stacks are", tiers.sampling.state, &tiers.sampling.reason, versions),
-        ] {
-            if state == TierState::Unavailable {
-                let text = format!("{name}: {tier} not observed: {reason}");
-                notices.push(Notice { level: Level::Warning, text, hint: hint.to_owned() });
+        for (tier, status) in target.tiers.iter().filter(|(_, status)| status.state == TierState::Unavailable) {
+            if let Some(level) = tier.importance() {
+                let text = format!("{name}: {} are not observed: {}", tier.shows(), status.reason);
+                notices.push(Notice { level, text, hint: status.hint.join("; ") });
             }
         }
-        notices.extend(problems::notices(&name, tiers));
     }
     let none = targets.iter().all(|target| target.pids.is_empty());
     if none && one_command {

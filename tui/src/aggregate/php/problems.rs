@@ -4,29 +4,18 @@ use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     collect::php::{FailureCount, FailureKind, FailureText, PhpSample},
-    model::{CompiledFile, ExceptionCount, Level, Notice, PhpError, ProbeTier, Target, TierState, Tiers},
+    model::{CompiledFile, ExceptionCount, PhpError, Tier},
     words::{errors, names},
 };
 
 /// Whether any image shows it.
-fn on(sample: &PhpSample, tier: impl Fn(&Target) -> &ProbeTier) -> bool {
-    sample.targets.iter().any(|target| tier(target).state == TierState::On)
-}
-
-/// What is not seen of an image, and why.
-pub fn notices(name: &str, tiers: &Tiers) -> impl Iterator<Item = Notice> {
-    let tiers =
-        [("exceptions are", &tiers.exceptions), ("errors are", &tiers.errors), ("compiled files are", &tiers.compiles)];
-    tiers.into_iter().filter(|(_, tier)| tier.state == TierState::Unavailable).map(move |(what, tier)| Notice {
-        level: Level::Info,
-        text: format!("{name}: {what} not observed: {}", tier.reason),
-        hint: String::new(),
-    })
+fn on(sample: &PhpSample, tier: Tier) -> bool {
+    sample.targets.iter().any(|target| target.tiers.is_on(tier))
 }
 
 /// Exceptions by class and place; `None` when no image shows them.
 pub fn exceptions(sample: &PhpSample) -> Option<Vec<ExceptionCount>> {
-    if !on(sample, |target| &target.tiers.exceptions) {
+    if !on(sample, Tier::Exceptions) {
         return None;
     }
     let mut places: HashMap<(&str, &str, u32), ExceptionCount> = HashMap::new();
@@ -59,7 +48,7 @@ pub fn exceptions(sample: &PhpSample) -> Option<Vec<ExceptionCount>> {
 
 /// Errors by level and place; `None` when no image shows them.
 pub fn errors(sample: &PhpSample) -> Option<Vec<PhpError>> {
-    if !on(sample, |target| &target.tiers.errors) {
+    if !on(sample, Tier::Errors) {
         return None;
     }
     let mut places: HashMap<(&str, &str, u32), PhpError> = HashMap::new();
@@ -83,7 +72,7 @@ pub fn errors(sample: &PhpSample) -> Option<Vec<PhpError>> {
 
 /// Compiled files by path and server API; `None` when no image shows them.
 pub fn compiles(sample: &PhpSample) -> Option<Vec<CompiledFile>> {
-    if !on(sample, |target| &target.tiers.compiles) {
+    if !on(sample, Tier::Compiles) {
         return None;
     }
     let nothing: Arc<str> = "".into();

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::{
     collect::php::{FailureCount, FailureKind, FailureText, FunctionText, NamedStack, StackCount, Work},
-    model::{ExactTier, FunctionKind, ProbeTier, RequestsTier, SamplingTier, Tiers, WorkerState},
+    model::{FunctionKind, SeenBy, Tier, TierStatus, Tiers, WorkerState},
 };
 
 fn target() -> Target {
@@ -17,15 +17,11 @@ fn target() -> Target {
         functions: Vec::new(),
         masters_left_out: 0,
         pids: vec![10],
-        tiers: Tiers {
-            requests: RequestsTier { state: TierState::On, source: Some("usdt".into()), reason: String::new() },
-            sampling: SamplingTier { state: TierState::On, hz: Some(99), reason: String::new() },
-            waiting: ProbeTier::default(),
-            exact: ExactTier { state: TierState::Unavailable, reason: String::new(), hint: Vec::new() },
-            exceptions: ProbeTier::default(),
-            errors: ProbeTier::default(),
-            compiles: ProbeTier::default(),
-        },
+        tiers: Tiers::new(|tier| match tier {
+            Tier::Requests => TierStatus::on(SeenBy::Usdt),
+            Tier::Sampling => TierStatus { hz: Some(99), ..TierStatus::on(SeenBy::Timer) },
+            _ => TierStatus::default(),
+        }),
     }
 }
 
@@ -153,14 +149,23 @@ fn workers_that_ended_are_forgotten() {
 #[test]
 fn a_tier_that_does_not_work_is_a_notice_with_its_reason() {
     let mut target = target();
-    target.tiers.sampling = SamplingTier {
-        state: TierState::Unavailable,
-        hz: None,
-        reason: "the layout of PHP 9.0 is not known".to_owned(),
-    };
+    target.tiers[Tier::Sampling] = TierStatus::unavailable("the layout of PHP 9.0 is not known")
+        .with_hint(vec!["stacks of PHP 7.0 to 8.5 can be read".to_owned()]);
     let part = PhpAggregate::default().update(PhpSample { targets: vec![target], ..sample() }, 1.0, &www);
     let notice = part.notices.iter().find(|notice| notice.text.contains("PHP 9.0 is not known")).unwrap();
     assert!(notice.level == Level::Warning && notice.hint.contains("7.0 to 8.5"));
+}
+
+#[test]
+fn every_tier_that_matters_by_itself_gives_one_notice_where_it_is_unavailable() {
+    for tier in Tier::ALL {
+        let mut target = Target { tiers: Tiers::new(|_| TierStatus::on(SeenBy::Usdt)), ..target() };
+        target.tiers[tier] = TierStatus::unavailable("there is a reason");
+        let part = PhpAggregate::default().update(PhpSample { targets: vec![target], ..sample() }, 1.0, &www);
+        let told = part.notices.iter().filter(|notice| notice.text.contains("there is a reason"));
+        let told: Vec<_> = told.map(|notice| (notice.level, notice.text.contains(tier.shows()))).collect();
+        assert_eq!(told, tier.importance().map(|level| (level, true)).into_iter().collect::<Vec<_>>(), "{tier:?}");
+    }
 }
 
 #[test]
@@ -189,9 +194,9 @@ fn failure(kind: FailureKind, level: u32, class: &str, line: u32, count: u64, si
 /// A sample of an image whose failures are seen.
 fn failing(failures: Vec<FailureCount>) -> PhpSample {
     let mut sample = PhpSample { failures, ..sample() };
-    let on = ProbeTier { state: TierState::On, source: Some("symbol".into()), reason: String::new() };
-    let tiers = &mut sample.targets[0].tiers;
-    (tiers.exceptions, tiers.errors, tiers.compiles) = (on.clone(), on.clone(), on);
+    for tier in [Tier::Exceptions, Tier::Errors, Tier::Compiles] {
+        sample.targets[0].tiers[tier] = TierStatus::on(SeenBy::Symbol);
+    }
     sample
 }
 

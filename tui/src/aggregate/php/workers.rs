@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     collect::php::{PhpSample, Sapi},
-    model::{TierState, Worker, WorkerState},
+    model::{Tier, Worker, WorkerState},
 };
 
 /// Keeps a count for every live worker.
@@ -47,8 +47,7 @@ impl Workers {
             if process.pool.is_none() && served.is_none() && started.is_none() {
                 continue;
             }
-            let observed =
-                sample.targets.get(process.target).is_some_and(|target| target.tiers.requests.state == TierState::On);
+            let observed = sample.targets.get(process.target).is_some_and(|target| target.tiers.is_on(Tier::Requests));
             let (state, since) = match started {
                 Some(&started) => (WorkerState::Running, moment(started)),
                 None if observed => (WorkerState::Idle, served.and_then(|served| moment(served.last_end_ns))),

@@ -2,10 +2,10 @@
 //! It hands over raw counts by pid; groups and rates are `aggregate`'s work.
 //!
 //! ```text
-//!  /proc, ELF ── following, discover, maps, image, sites, notes, operand, offsets ─┐
-//!  memory ── masters, runtime, advice, scoreboard ─────────────────────────────────┤
-//!  BPF object ── tiers, kernel, attach, ../bpf ───────────────────────────────────┼── collector ── PhpSample
-//!  ring, maps ── ring, event, names, waits, family ────────────────────────────────┘
+//!  find/    /proc, memory: which processes run PHP, and what they were started with ─┐
+//!  image/   ELF: versions, layouts, probes and functions of a file ──────────────────┤
+//!  kernel/  the BPF programs, their maps and their ring ─────────────────────────────┼── collector ── PhpSample
+//!  tier/    a folder a tier: where it is attached, what it reads, whether it works ──┘
 //! ```
 
 mod collector;
@@ -22,10 +22,10 @@ use tokio::sync::mpsc;
 pub use find::discover::Sapi;
 pub use find::installed::{installed, is_command_line};
 pub use find::runtime::VARIABLE;
-pub use kernel::event::{FinishedRequest, RequestText};
 pub use kernel::{KernelError, Verified, verify};
 pub use tier::exact::{CallSums, ExactRequest, Order};
 pub use tier::problems::{CatchPlace, CompileCount, CompiledText, FailureCount, FailureKind, FailureText};
+pub use tier::requests::{FinishedRequest, RequestText};
 pub use tier::sampling::{FunctionText, NamedStack};
 
 use super::{Sample, Tick};

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::{
-    report::{Program, Report, Tier},
+    report::{Program, Report, TierLine},
     system::State,
 };
 use crate::{
@@ -81,7 +81,7 @@ fn write_program(program: &Program, out: &mut impl Write) -> io::Result<()> {
     for tier in &program.tiers {
         let verdict = match tier.state {
             _ if !tier.works => "missing",
-            TierState::Off if tier.name == "sampling" => "off",
+            TierState::Off if !tier.on_demand => "off",
             _ => "ok",
         };
         line(out, verdict, tier.name, &found(tier))?;
@@ -95,7 +95,7 @@ fn write_program(program: &Program, out: &mut impl Write) -> io::Result<()> {
     write_hints(&program.masters, out)
 }
 
-fn found(tier: &Tier) -> String {
+fn found(tier: &TierLine) -> String {
     match (&*tier.how, &*tier.reason) {
         (how, "") => how.to_owned(),
         ("", reason) => reason.to_owned(),

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
 use crate::{
-    model::{Histogram, Snapshot, TierState, WorkerState},
+    model::{Histogram, Snapshot, Tier, WorkerState},
     ui::{frame::Screen, paint},
     words::{printable, units},
 };
@@ -202,7 +202,7 @@ fn php(screen: &Screen, snapshot: &Snapshot, wide: bool) -> Vec<Fact> {
         errors += route.errors;
     }
     let seconds = screen.covered.as_secs_f64();
-    let observed = php.targets.iter().any(|target| target.tiers.requests.state == TierState::On);
+    let observed = php.targets.iter().any(|target| target.tiers.is_on(Tier::Requests));
     if !observed || seconds <= 0.0 {
         facts.push(Fact::new(4, "requests -", palette.muted));
     } else {
@@ -250,8 +250,8 @@ fn problems(screen: &Screen, seconds: f64) -> Vec<Fact> {
 fn cost(screen: &Screen, snapshot: &Snapshot) -> Vec<Fact> {
     let palette = screen.palette;
     let mut facts = Vec::new();
-    let hz = snapshot.php.targets.iter().filter(|target| target.tiers.sampling.state == TierState::On);
-    if let Some(hz) = hz.filter_map(|target| target.tiers.sampling.hz).max() {
+    let hz = snapshot.php.targets.iter().filter(|target| target.tiers.is_on(Tier::Sampling));
+    if let Some(hz) = hz.filter_map(|target| target.tiers[Tier::Sampling].hz).max() {
         facts.push(Fact::new(8, "sampling ", palette.muted).and(format!("{hz} Hz"), palette.text));
     }
     let own = match (snapshot.cost.cpu_ratio, snapshot.cost.bpf_ratio) {

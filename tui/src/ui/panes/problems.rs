@@ -6,8 +6,8 @@ use ratatui::{buffer::Buffer, layout::Rect};
 
 use crate::{
     analysis::opcache,
-    model::{CompiledFile, ExceptionCount, PhpError, TierState},
-    ui::{filter::Filter, frame::Screen, list, paint},
+    model::{CompiledFile, ExceptionCount, PhpError, Tier},
+    ui::{filter::Filter, frame::Screen, list, paint, panes::empty},
     view::{Pane, ProblemKey, ProblemKind, Row, Scene, Sort},
     words::{
         errors::{self, Severity},
@@ -230,24 +230,8 @@ fn plural(count: u64, noun: &str) -> String {
 
 /// Why there is nothing to show, and what to type.
 fn why_empty<'a>(screen: &'a Screen) -> Vec<&'a str> {
-    let Some(snapshot) = screen.snapshot else { return vec!["waiting for PHP …"] };
-    if !screen.view.pane(Pane::Problems).filter.is_empty() {
-        return vec!["nothing matches the filter", "esc clears it"];
-    }
-    if !screen.has_php() {
-        return vec!["no PHP is running here", "one that starts appears by itself"];
-    }
-    for target in &snapshot.php.targets {
-        let tiers = &target.tiers;
-        for (tier, what) in [
-            (&tiers.exceptions, "exceptions are not seen"),
-            (&tiers.errors, "errors are not seen"),
-            (&tiers.compiles, "compiled files are not seen"),
-        ] {
-            if tier.state != TierState::On {
-                return vec![what, if tier.reason.is_empty() { "press ! for the reasons" } else { &tier.reason }];
-            }
-        }
-    }
-    vec!["no exception, error or compiled file in this time", "w widens it"]
+    let tiers = [Tier::Exceptions, Tier::Errors, Tier::Compiles];
+    empty::why(screen, Pane::Problems, &tiers, "waiting for PHP …", || {
+        vec!["no exception, error or compiled file in this time", "w widens it"]
+    })
 }

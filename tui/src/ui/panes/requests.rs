@@ -7,8 +7,8 @@ use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 use super::hot;
 use crate::{
     analysis::profile::{self, Scope},
-    model::{Request, Route, TierState},
-    ui::{filter::Filter, frame::Screen, list, paint},
+    model::{Request, Route, Tier},
+    ui::{filter::Filter, frame::Screen, list, paint, panes::empty},
     view::{Pane, RouteKey, Row, Scene, Sort},
     words::{names, units},
 };
@@ -219,20 +219,8 @@ fn requests<'a>(screen: &Screen<'a>, scope: &Scope) -> Vec<&'a Request> {
 }
 
 fn why_empty<'a>(screen: &'a Screen, pane: Pane, scope: &Scope) -> Vec<&'a str> {
-    let Some(snapshot) = screen.snapshot else { return vec!["waiting for the first requests …"] };
-    if !screen.view.pane(pane).filter.is_empty() {
-        return vec!["nothing matches the filter", "esc clears it"];
-    }
-    if !screen.has_php() {
-        return vec!["no PHP is running here", "one that starts appears by itself"];
-    }
-    let targets = &snapshot.php.targets;
-    if !targets.is_empty() && targets.iter().all(|target| target.tiers.requests.state != TierState::On) {
-        let reason = targets.iter().map(|t| &*t.tiers.requests.reason).find(|r| !r.is_empty());
-        return vec!["requests are not seen", reason.unwrap_or("press ! for the reasons")];
-    }
-    match scope {
+    empty::why(screen, pane, &[Tier::Requests], "waiting for the first requests …", || match scope {
         Scope::All => vec!["no request in this time", "w widens it"],
         _ => vec!["no request of this pool or route in this time", "w widens it, esc shows all pools"],
-    }
+    })
 }

@@ -2,7 +2,7 @@
 
 use super::{Line, wrap};
 use crate::{
-    model::{Exact, ExactState, TierState},
+    model::{Exact, ExactState, Tier, TierState},
     ui::frame::Screen,
     words::{printable, tracing, units},
 };
@@ -31,7 +31,7 @@ pub fn lines(screen: &Screen, by_line: bool, room: usize) -> Vec<Line> {
     let Some(snapshot) = screen.snapshot else { return lines };
     let exact = screen.exact;
     let targets = &snapshot.php.targets;
-    let can = targets.iter().any(|target| target.tiers.exact.state != TierState::Unavailable);
+    let can = targets.iter().any(|target| target.tiers[Tier::Exact].state != TierState::Unavailable);
     let not_for_all = targets.iter().flat_map(|target| &target.masters).any(|master| master.dtrace != Some(true));
     lines.push(Vec::new());
     match exact {
@@ -97,7 +97,7 @@ fn needs(screen: &Screen, room: usize) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     let Some(snapshot) = screen.snapshot else { return lines };
     for target in snapshot.php.targets.iter().filter(|target| !target.pids.is_empty()) {
-        let tier = &target.tiers.exact;
+        let tier = &target.tiers[Tier::Exact];
         if tier.reason.is_empty() {
             continue;
         }

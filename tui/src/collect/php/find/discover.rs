@@ -20,7 +20,7 @@ use super::maps::{self, Mapping};
 use crate::collect::{
     php::{
         image::{Image, ImageError},
-        kernel::event::pool_of_title,
+        tier::requests::pool_of_title,
     },
     procfs::Procfs,
 };

@@ -9,7 +9,7 @@ use super::{
     masters,
 };
 use crate::{
-    collect::php::{PhpProcess, kernel::event::RequestText, tier::exact::Candidate},
+    collect::php::{PhpProcess, RequestText, tier::exact::Candidate},
     model::Master,
 };
 

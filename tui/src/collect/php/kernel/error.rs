@@ -49,9 +49,6 @@ pub enum KernelError {
         /// Reason.
         source: io::Error,
     },
-    /// Probes of an image that cannot be attached to.
-    #[error("{0}")]
-    Sites(String),
     /// A probe was refused.
     #[error(transparent)]
     Attach(#[from] AttachError),

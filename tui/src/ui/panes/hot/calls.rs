@@ -5,8 +5,13 @@ use std::{borrow::Cow, cmp::Reverse, sync::Arc};
 use ratatui::{buffer::Buffer, layout::Rect};
 
 use crate::{
-    model::{Exact, ExactKind, ExactState, LineCalls},
-    ui::{filter::Filter, frame::Screen, list, paint, panes::hot},
+    model::{Exact, ExactKind, ExactState, LineCalls, Tier},
+    ui::{
+        filter::Filter,
+        frame::Screen,
+        list, paint,
+        panes::{empty, hot},
+    },
     view::{FunctionKey, Pane, Row, Scene, Sort},
     words::{names, tracing, units},
 };
@@ -146,15 +151,15 @@ fn line(line: &LineCalls) -> CallRow<'_> {
 
 fn why_empty<'a>(screen: &'a Screen, exact: Option<&'a Exact>) -> Vec<&'a str> {
     if !screen.view.pane(Pane::Hot).filter.is_empty() {
-        return vec!["nothing matches the filter", "esc clears it"];
+        return empty::FILTERED.to_vec();
     }
     match exact {
-        None => vec!["no calls are traced", "X says what tracing them would cost, and begins it"],
+        None => vec![Tier::Exact.unseen(), "X says what tracing them would cost, and begins it"],
         Some(exact) => match exact.state {
             ExactState::Unavailable | ExactState::Ended => vec![&exact.reason, "X begins anew"],
             ExactState::Tracing => vec!["waiting for the first calls …"],
             ExactState::Counting => vec!["counting calls …"],
-            ExactState::Priced => vec!["no calls are traced", "X says what tracing them would cost, and begins it"],
+            ExactState::Priced => vec![Tier::Exact.unseen(), "X says what tracing them would cost, and begins it"],
         },
     }
 }

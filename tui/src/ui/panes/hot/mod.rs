@@ -9,8 +9,8 @@ use ratatui::{buffer::Buffer, layout::Rect};
 
 use crate::{
     analysis::profile::{self, Basis, Scope, Time},
-    model::TierState,
-    ui::{filter::Filter, frame::Screen, list, paint},
+    model::Tier,
+    ui::{filter::Filter, frame::Screen, list, paint, panes::empty},
     view::{FunctionKey, HotMode, HotTime, Pane, Row, Scene, Sort},
     words::{names, units},
 };
@@ -188,23 +188,12 @@ fn rows<'a>(screen: &'a Screen<'a>, scope: &Scope, basis: Basis) -> Vec<HotRow<'
 
 /// Why there is nothing to show, and what to type.
 fn why_empty<'a>(screen: &'a Screen, scope: &Scope) -> Vec<&'a str> {
-    let Some(snapshot) = screen.snapshot else { return vec!["waiting for the first samples …"] };
-    if !screen.view.pane(Pane::Hot).filter.is_empty() {
-        return vec!["nothing matches the filter", "esc clears it"];
-    }
-    if !screen.has_php() {
-        return vec!["no PHP is running here", "one that starts appears by itself"];
-    }
-    let targets = &snapshot.php.targets;
-    if !targets.is_empty() && targets.iter().all(|target| target.tiers.sampling.state != TierState::On) {
-        let reason = targets.iter().map(|t| &*t.tiers.sampling.reason).find(|r| !r.is_empty());
-        return vec!["PHP is not sampled", reason.unwrap_or("press ! for the reasons")];
-    }
-    match scope {
+    let tier = if screen.view.hot_time == HotTime::Wait { Tier::Waiting } else { Tier::Sampling };
+    empty::why(screen, Pane::Hot, &[tier], "waiting for the first samples …", || match scope {
         _ if screen.view.hot_time == HotTime::Wait => {
             vec!["PHP waited for nothing in this time", "v shows its CPU time"]
         }
         Scope::All => vec!["PHP did nothing in this time", "w widens it"],
         _ => vec!["this pool or route did nothing in this time", "w widens it, esc shows all pools"],
-    }
+    })
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     model::Process,
-    ui::{frame::Screen, list, paint, theme::Palette},
+    ui::{frame::Screen, list, paint, panes::empty, theme::Palette},
     view::{
         List, Pane, Row, Scene, TileColour, TileKey,
         treemap::{self, Item, MinTile, Tile},
@@ -142,7 +142,7 @@ pub fn why_empty(screen: &Screen, entries: &Entries) -> Vec<&'static str> {
     if screen.snapshot.is_none() {
         vec!["reading /proc …"]
     } else if entries.hidden > 0 {
-        vec!["nothing matches the filter", "esc clears it"]
+        empty::FILTERED.to_vec()
     } else if entries.group.is_some() {
         vec!["this group has ended", "esc goes back to all groups"]
     } else {

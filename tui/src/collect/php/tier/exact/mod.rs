@@ -8,9 +8,10 @@ mod counting;
 mod orders;
 mod part;
 mod price;
+mod progress;
 mod sites;
 mod slot;
-mod status;
+pub(in crate::collect::php) mod status;
 mod sums;
 mod workers;
 
@@ -32,6 +33,7 @@ use crate::collect::php::{
     collector::monotonic,
     find::discover::Found,
     kernel::{Kernel, KernelError},
+    tier::Missing,
 };
 
 /// Why nothing is traced where nothing can be.
@@ -316,7 +318,7 @@ impl Exact {
                 self.slots[number] = Some(slot);
             }
             // It has ended meanwhile.
-            Err(KernelError::Attach(error)) if error.is_gone() => self.missed.ended += 1,
+            Err(Missing::Kernel(KernelError::Attach(error))) if error.is_gone() => self.missed.ended += 1,
             Err(error) => {
                 self.detach_all(kernel);
                 self.refuse(error.to_string());

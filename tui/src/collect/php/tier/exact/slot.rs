@@ -15,7 +15,8 @@ use crate::{
             collector::monotonic,
             find::discover::Found,
             image::operand::Architecture,
-            kernel::{Kernel, KernelError, Subject, Target, attach::Attachment},
+            kernel::{Kernel, Subject, Target, attach::Attachment},
+            tier::Missing,
         },
         procfs::Procfs,
     },
@@ -45,9 +46,9 @@ impl Slot {
         mut candidate: Candidate,
         now: Instant,
         only: Option<u32>,
-    ) -> Result<Self, KernelError> {
-        let architecture = Architecture::current().ok_or(KernelError::Architecture)?;
-        let sites = sites::of(&found.image.sites, kind).map_err(KernelError::Sites)?;
+    ) -> Result<Self, Missing> {
+        let architecture = Architecture::current().ok_or(Missing::Architecture)?;
+        let sites = sites::of(&found.image.sites, kind)?;
         let entry = sites.iter().find(|(kind, _)| matches!(*kind, call::FUNCTION | call::COMPILE));
         let arguments = entry.map(|(_, site)| &site.arguments);
         let remembers = found.image.offsets.is_some_and(|offsets| offsets.tells_traits);

@@ -1,29 +1,19 @@
-//! php-fpm's scoreboards: what each pool is set to and how full it is, read from the master's memory. No request, no status
-//! page, no configuration file: the master keeps one small shared mapping for each pool.
+//! Where php-fpm's scoreboard has its fields, and what a header says. Pure.
 //!
 //! What is read comes from another process and is not trusted: a header of fixed size, and it counts only where its numbers fit
 //! the mapping that it was found in.
 
-use std::{collections::HashMap, fs::File, io, os::unix::fs::FileExt as _};
-
 use crate::{
-    collect::{
-        php::find::maps::{self, Mapping},
-        procfs::Procfs,
-    },
+    collect::php::find::maps::Mapping,
     model::{ProcessManager, Scoreboard},
 };
 
 /// Size of an entry for one worker (`struct fpm_scoreboard_proc_s`) on 64-bit machines, PHP 7.4 to 8.4.
 const ENTRY: u64 = 1168;
 /// Bytes of the header that are read.
-const HEADER: usize = 144;
+pub const HEADER: usize = 144;
 /// Most workers of a pool that are believed; it bounds what a mapping is taken for a scoreboard.
 const MAX_CHILDREN: u32 = 65_536;
-/// Pools of one master.
-const MAX_POOLS: usize = 256;
-/// Readings after which the mappings of a master are looked through again, in case it has reloaded.
-const READINGS_PER_SEARCH: u32 = 30;
 
 /// Where the header of `struct fpm_scoreboard_s` (sapi/fpm/fpm/fpm_scoreboard.h) has its fields, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,94 +63,15 @@ const SINCE_8_4: Layout = Layout {
     entries: 144,
 };
 
-/// The scoreboards of all masters, found once and read at each tick.
-#[derive(Debug, Default)]
-pub struct Scoreboards {
-    masters: HashMap<u32, Boards>,
-    procfs: Procfs,
-}
-
-#[derive(Debug)]
-struct Boards {
-    memory: File,
-    boards: Vec<Board>,
-    readings: u32,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Board {
-    address: u64,
-    bytes: u64,
-}
-
-impl Scoreboards {
-    /// Reads the pools of these masters and forgets all others. A master whose memory cannot be read has none.
-    pub fn read(&mut self, masters: impl Iterator<Item = u32>) -> Vec<Scoreboard> {
-        let mut known = std::mem::take(&mut self.masters);
-        let mut pools = Vec::new();
-        for master in masters {
-            let mut of_master = Vec::new();
-            let kept = known.remove(&master).filter(|boards| boards.readings < READINGS_PER_SEARCH);
-            let kept = kept.filter(|boards| boards.read(master, &mut of_master).is_ok());
-            let boards = match kept {
-                Some(boards) => Boards { readings: boards.readings + 1, ..boards },
-                None => {
-                    of_master.clear();
-                    let Ok(boards) = Boards::find(&self.procfs, master) else { continue };
-                    if boards.read(master, &mut of_master).is_err() {
-                        continue;
-                    }
-                    boards
-                }
-            };
-            pools.append(&mut of_master);
-            self.masters.insert(master, boards);
-        }
-        pools
-    }
-}
-
-impl Boards {
-    /// Looks for scoreboards among the shared anonymous mappings of a master.
-    fn find(procfs: &Procfs, master: u32) -> io::Result<Self> {
-        let memory = procfs.file(master, "mem")?;
-        let mut found = Self { memory, boards: Vec::new(), readings: 0 };
-        for mapping in maps::of(procfs, master)?.iter().filter(|mapping| may_be_scoreboard(mapping)) {
-            let board = Board { address: mapping.start, bytes: mapping.bytes() };
-            if found.boards.len() < MAX_POOLS
-                && found.header(board).is_ok_and(|header| parse(master, &header, board.bytes).is_some())
-            {
-                found.boards.push(board);
-            }
-        }
-        Ok(found)
-    }
-
-    /// Reads all; fails when one of them is none any more.
-    fn read(&self, master: u32, pools: &mut Vec<Scoreboard>) -> io::Result<()> {
-        for &board in &self.boards {
-            let header = self.header(board)?;
-            pools.push(parse(master, &header, board.bytes).ok_or(io::ErrorKind::InvalidData)?);
-        }
-        Ok(())
-    }
-
-    fn header(&self, board: Board) -> io::Result<[u8; HEADER]> {
-        let mut header = [0; HEADER];
-        self.memory.read_exact_at(&mut header, board.address)?;
-        Ok(header)
-    }
-}
-
 /// Anonymous memory that is shared, as `fpm_shm_alloc` takes it, of a size that a scoreboard can have.
-fn may_be_scoreboard(mapping: &Mapping) -> bool {
+pub fn may_be_scoreboard(mapping: &Mapping) -> bool {
     mapping.is_shared_anonymous()
         && mapping.permissions.starts_with("rw-")
         && (4096..=ENTRY * u64::from(MAX_CHILDREN)).contains(&mapping.bytes())
 }
 
 /// Reads a header by the layout that makes sense of it, which needs no version.
-fn parse(master: u32, header: &[u8; HEADER], mapped: u64) -> Option<Scoreboard> {
+pub fn parse(master: u32, header: &[u8; HEADER], mapped: u64) -> Option<Scoreboard> {
     [BEFORE_8_4, SINCE_8_4].into_iter().find_map(|layout| layout.parse(master, header, mapped))
 }
 
@@ -255,12 +166,6 @@ mod tests {
         let mut strange = good;
         strange[48] = 9;
         assert_eq!(parse(1, &strange, mapped(BEFORE_8_4, 40)), None);
-    }
-
-    #[test]
-    fn a_process_without_scoreboards_and_one_that_is_gone_have_no_pools() {
-        let mut boards = Scoreboards::default();
-        assert!(boards.read([std::process::id(), u32::MAX].into_iter()).is_empty());
     }
 
     proptest! {

@@ -14,7 +14,7 @@ use std::{
     sync::Arc,
 };
 
-use tusktop_shared::{URI_APACHE, URI_FASTCGI, URI_SAPI};
+use tusktop_shared::{URI_APACHE, URI_FASTCGI, URI_SAPI, sizes};
 
 use super::maps::{self, Mapping};
 use crate::collect::{
@@ -151,7 +151,7 @@ const HOSTS: [&str; 8] = ["apache2", "httpd", "frankenphp", "unitd", "uwsgi", "l
 const FILES: usize = 4096;
 
 /// Images that are observed, as many as the kernel's map has room for. Each keeps its file open.
-const IMAGES: usize = 64;
+const IMAGES: usize = sizes::IMAGES as usize;
 
 /// Files that could not be read of which a notice is given.
 const FAILURES: usize = 8;

@@ -3,6 +3,8 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use tusktop_shared::sizes;
+
 use super::{
     discover::{self, Discovery, Look, Mapped, Sapi},
     family::Family,
@@ -14,7 +16,7 @@ use crate::{
 };
 
 /// Processes that are followed.
-const PROCESSES: usize = 16_384;
+const PROCESSES: usize = sizes::PROCESSES as usize;
 /// Ticks for which a process that may load PHP is looked at again each time.
 const LOOKS: u8 = 20;
 /// Ticks between two looks later on, and between two checks that followed processes still live.

@@ -115,8 +115,8 @@ fn function(screen: &Screen, key: &FunctionKey) -> Vec<Line> {
     let scope = &screen.scope;
     let php = screen.php;
     let basis = profile::Basis::of(php, screen.view.hot_time);
-    let around = profile::around(php, key, &scope, basis);
-    let all = basis.ns(profile::time(php, &scope)).max(1) as f64;
+    let around = profile::around(php, key, scope, basis);
+    let all = basis.ns(profile::time(php, scope)).max(1) as f64;
     let share = |ns: u64| units::percent_column(ns as f64 / all);
     let times = |time: profile::Time| {
         let samples = units::count(time.samples);

@@ -54,7 +54,7 @@ pub fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene)
         (_, false) => "",
         (_, true) => "inverted",
     };
-    let (of, filter) = (scope_name(&scope), list::filter_title(Pane::Hot, screen));
+    let (of, filter) = (scope_name(scope), list::filter_title(Pane::Hot, screen));
     let style = if focused { palette.focus } else { palette.title };
     let parts = [
         (title, style),
@@ -66,12 +66,12 @@ pub fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene)
     ];
     let area = paint::pane(buffer, rect, &parts, focused, palette);
     let basis = Basis::of(screen.php, screen.view.hot_time);
-    let rows = rows(screen, &scope, basis);
+    let rows = rows(screen, scope, basis);
     if rows.is_empty() {
-        list::empty(buffer, area, &why_empty(screen, &scope), screen);
+        list::empty(buffer, area, &why_empty(screen, scope), screen);
         return;
     }
-    let all = basis.ns(profile::time(screen.php, &scope)).max(1) as f64;
+    let all = basis.ns(profile::time(screen.php, scope)).max(1) as f64;
     let columns = Columns::of(area.width, mode);
     let keys = rows.iter().map(|hot| hot.row.clone()).collect();
     for (index, y, selected) in list::place(keys, Pane::Hot, area, screen, scene) {

@@ -15,9 +15,7 @@ use std::{
 use jiff::Timestamp;
 use tokio::{sync::mpsc, time::timeout};
 
-pub use report::{Program, Report, TierLine};
-pub use system::{Check, State};
-
+use self::report::Report;
 use crate::{
     cli::DoctorArgs,
     collect::{

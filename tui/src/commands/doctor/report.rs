@@ -71,7 +71,6 @@ pub struct Program {
 /// What one tier shows of an image.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TierLine {
-    /// Name.
     pub name: &'static str,
     /// State, as in a snapshot.
     pub state: TierState,

@@ -19,7 +19,8 @@ use std::{
 
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_parent_process_death_signal, waitpid};
 
-pub use running::{Running, Signals};
+use running::Running;
+pub(super) use running::Signals;
 
 use crate::{collect::php, exit};
 
@@ -68,7 +69,7 @@ impl CommandError {
 ///
 /// # Errors
 /// There is none, or it may not be run.
-pub fn resolve(program: &OsStr, path: Option<&OsStr>) -> Result<PathBuf, CommandError> {
+pub(super) fn resolve(program: &OsStr, path: Option<&OsStr>) -> Result<PathBuf, CommandError> {
     let typed = PathBuf::from(program);
     let searched = !program.as_bytes().contains(&b'/');
     let candidates: Vec<PathBuf> = match (searched, path) {
@@ -93,7 +94,7 @@ pub fn resolve(program: &OsStr, path: Option<&OsStr>) -> Result<PathBuf, Command
 
 /// Programs that may run PHP when `resolved` is run: itself, the interpreter that its first line names, and, since it may
 /// start PHP in turn (`sudo`, `env`, a shell script), every PHP of the command line that is installed.
-pub fn programs(resolved: &Path) -> Vec<PathBuf> {
+pub(super) fn programs(resolved: &Path) -> Vec<PathBuf> {
     let mut programs = vec![resolved.to_owned()];
     programs.extend(interpreter(resolved));
     programs.extend(php::installed().into_iter().filter(|path| php::is_command_line(path)));
@@ -111,7 +112,7 @@ fn interpreter(script: &Path) -> Option<PathBuf> {
 
 /// A command that waits to be let go. The kernel ends it when this program ends before that.
 #[derive(Debug)]
-pub struct Held {
+pub(super) struct Held {
     child: Child,
 }
 
@@ -165,7 +166,7 @@ pub fn become_command(command: &[OsString]) -> CommandError {
 }
 
 /// Exit code that tells how a command ended, as shells have it: its own, or 128 and the signal.
-pub fn code(status: ExitStatus) -> u8 {
+pub(super) fn code(status: ExitStatus) -> u8 {
     match (status.code(), status.signal()) {
         (Some(code), _) => u8::try_from(code).unwrap_or(exit::FAILED),
         (None, signal) => signal.map_or(exit::FAILED, exit::by_signal),

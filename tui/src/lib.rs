@@ -12,7 +12,7 @@ pub mod export;
 pub mod model;
 pub mod rules;
 pub mod screen;
-pub mod session;
+pub(crate) mod session;
 pub mod system;
 pub mod ui;
 pub mod view;

@@ -23,7 +23,6 @@ pub struct Mapping {
     pub permissions: String,
     /// Offset in the file.
     pub offset: u64,
-    /// Inode.
     pub inode: u64,
     /// Path, without the mark of a deleted file.
     pub path: Option<PathBuf>,

@@ -16,9 +16,7 @@ pub enum Event {
     },
     /// A PHP process forked.
     Fork {
-        /// Parent.
         parent: u32,
-        /// Child.
         child: u32,
     },
     /// A PHP process ended.

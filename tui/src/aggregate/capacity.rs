@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::notices::notice;
 use crate::{
-    model::{Bound, Group, Level, Notice, Pool, Process, Scoreboard, pool},
+    model::{Bound, Group, Level, Notice, Pool, Process, Scoreboard},
     words::units,
 };
 
@@ -36,7 +36,7 @@ pub(super) fn pools(
 }
 
 fn of_pool(board: &Scoreboard, processes: &[Process], groups: &[Group], room: &impl Fn(&Process) -> Room) -> Pool {
-    let is_worker = |process: &&Process| process.ppid == board.master && pool(&process.cmdline) == Some(&*board.name);
+    let is_worker = |process: &&Process| process.ppid == board.master && process.pool.as_deref() == Some(&*board.name);
     let workers: Vec<&Process> = processes.iter().filter(is_worker).collect();
     let mut private: Vec<u64> = workers.iter().filter_map(|worker| private(worker)).collect();
     private.sort_unstable();
@@ -129,6 +129,7 @@ mod tests {
             cmdline: "php-fpm: pool www".into(),
             user: "www-data".into(),
             group: 0,
+            pool: Some("www".into()),
             state: 'S',
             threads: 1,
             cpu_ratio: None,

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use self::{
     capacity::Room,
-    php::{PhpAggregate, PhpPart},
+    php::{PhpAggregate, PhpPart, Placed},
     processes::ProcessAggregate,
 };
 pub use self::{processes::Placement, sums::MAX_GROUPS};
@@ -63,14 +63,14 @@ impl Aggregate {
         notices.extend(notices::of_php(&php));
         let part = self.processes.update(&sample);
         notices.extend(notices::of_groups(part.without_room));
-        let group_of = |pid: u32| {
-            let place = part.processes.binary_search_by_key(&pid, |process| process.pid).ok()?;
-            Some(Arc::clone(&part.groups[part.processes[place].group].name))
+        let placed = |pid: u32| {
+            let process = &part.processes[part.processes.binary_search_by_key(&pid, |process| process.pid).ok()?];
+            Some(Placed { group: Arc::clone(&part.groups[process.group].name), pool: process.pool.clone() })
         };
         let mut php = match php {
             PhpReading::Sample(mut sample, interval_s) => {
                 self.pools = std::mem::take(&mut sample.pools);
-                self.php.update(*sample, interval_s, &group_of)
+                self.php.update(*sample, interval_s, &placed)
             }
             PhpReading::Late => PhpPart { php: Arc::new(between_answers(&self.known_php)), ..PhpPart::default() },
             PhpReading::Off | PhpReading::Starting | PhpReading::Ended => {

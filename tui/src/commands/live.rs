@@ -12,13 +12,9 @@ use tokio::sync::watch;
 use super::options;
 use crate::{
     app::Keymap,
-    collect::{
-        inspect,
-        php::{ExactRequest, Order},
-        proc,
-    },
+    collect::{inspect, php::Order, proc},
     config::{Environment, Settings},
-    model::ExactKind,
+    model::TraceOrder,
     rules::Rules,
     screen::{
         depth, stage,
@@ -26,7 +22,6 @@ use crate::{
     },
     session::Session,
     ui::theme,
-    view::TraceOrder,
 };
 
 /// Whether standard output is a terminal that can be drawn on.
@@ -63,10 +58,11 @@ pub fn screen(settings: &Settings, environment: &Environment) -> anyhow::Result<
 pub async fn run(settings: &Settings, rules: Arc<Rules>, screen: stage::Options) -> anyhow::Result<u8> {
     let (session, snapshots) = Session::start(&options::going_on(settings, rules))?;
     let orders = session.orders.clone();
+    let limits = options::limits(settings);
     let order = |what: TraceOrder| {
         // A collector that does not keep up has better things to do, and the screen shows that nothing began.
         if let Some(orders) = &orders {
-            let _ = orders.try_send(traced(what, settings));
+            let _ = orders.try_send(Order { what, limits });
         }
     };
     let (inspected, wanted) = watch::channel(None);
@@ -75,20 +71,4 @@ pub async fn run(settings: &Settings, rules: Arc<Rules>, screen: stage::Options)
     let end = terminal::run(screen, snapshots, order, inspections).await;
     session.stop().await;
     Ok(end?.code)
-}
-
-/// An order of the screen, with the limits of the settings.
-fn traced(what: TraceOrder, settings: &Settings) -> Order {
-    let request = |lines, pool| ExactRequest {
-        kind: if lines { ExactKind::Lines } else { ExactKind::Functions },
-        pool,
-        pid: None,
-        budget: settings.budget,
-        limit: settings.trace_limit,
-    };
-    match what {
-        TraceOrder::Price { lines, pool } => Order::Price(request(lines, pool)),
-        TraceOrder::Start { lines, pool } => Order::Start(request(lines, pool)),
-        TraceOrder::Stop => Order::Stop,
-    }
 }

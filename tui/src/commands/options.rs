@@ -8,6 +8,7 @@ use crate::{
         proc::{self, PssOptions},
     },
     config::Settings,
+    model::TraceLimits,
     rules::Rules,
     session,
 };
@@ -30,6 +31,11 @@ pub(super) fn once(settings: &Settings, rules: Arc<Rules>) -> session::Options {
 /// For what looks at the processes once, and at nothing else.
 pub(super) fn processes_once(settings: &Settings) -> proc::Options {
     processes(settings, PssOptions::ONCE)
+}
+
+/// How much of the machine tracing may take, and for how long.
+pub(super) fn limits(settings: &Settings) -> TraceLimits {
+    TraceLimits { budget: settings.budget, limit: settings.trace_limit }
 }
 
 fn processes(settings: &Settings, allowance: Duration) -> proc::Options {

@@ -16,10 +16,10 @@ use super::{
 };
 use crate::{
     cli::{Exact, SnapArgs},
-    collect::php::ExactRequest,
+    collect::php::Order,
     config::{MAX_INTERVAL, Settings},
     exit,
-    model::ExactKind,
+    model::{ExactKind, TraceLimits, TraceOrder, TraceRequest},
     rules::Rules,
     session,
 };
@@ -45,8 +45,8 @@ pub async fn run(settings: &Settings, rules: Arc<Rules>, arguments: SnapArgs) ->
     let mut hangup = signal(SignalKind::hangup())?;
     let mut options = options::once(settings, rules);
     if let (Some(php), Some(exact)) = (&mut options.php, arguments.exact) {
-        let (budget, limit) = (settings.budget, settings.trace_limit);
-        php.exact = Some(ExactRequest { kind: kind(exact), pool: None, pid: None, budget, limit });
+        let what = TraceOrder::Start(TraceRequest { kind: kind(exact), ..TraceRequest::default() });
+        php.exact = Some(Order { what, limits: options::limits(settings) });
     }
     let snapshot = tokio::select! {
         snapshot = session::once(&options, arguments.duration.unwrap_or(A_MOMENT)) => snapshot?,
@@ -74,12 +74,9 @@ async fn observe(settings: &Settings, rules: Arc<Rules>, arguments: &SnapArgs, o
     if let Some(php) = &mut options.php {
         php.programs = observed::programs(&program);
         php.root = Some(held.pid());
-        php.exact = arguments.exact.map(|exact| ExactRequest {
-            kind: kind(exact),
-            pool: None,
-            pid: Some(held.pid()),
-            budget: f64::INFINITY,
-            limit: NO_LIMIT,
+        php.exact = arguments.exact.map(|exact| Order {
+            what: TraceOrder::Start(TraceRequest { kind: kind(exact), pool: None, pid: Some(held.pid()) }),
+            limits: TraceLimits { budget: f64::INFINITY, limit: NO_LIMIT },
         });
     }
     let during = async |baseline: Instant| {

@@ -14,8 +14,7 @@ use super::{
 };
 use crate::{
     analysis::profile::{self, Basis, Scope},
-    model::{Function, Php},
-    view::HotTime,
+    model::{Function, HotTime, Php},
     words::{names, printable::truncate_start, tracing, units},
 };
 
@@ -43,8 +42,8 @@ pub(super) fn write(php: &Php, out: &mut impl Write) -> io::Result<()> {
             share(basis.ns(row.total)),
             units::duration_ns(row.own.samples * basis.sample_ns),
             units::duration_ns(row.own.wait_ns),
-            called(&function.class, &function.name),
-            path(&names::place_of(function)),
+            called(&function.key.class, &function.key.name),
+            path(&names::place_of(&function.key)),
         ]);
     }
     let (samples, waited) = (units::count(all.samples), units::duration_ns(all.wait_ns));
@@ -87,13 +86,8 @@ pub(super) fn write_traced(php: &Php, out: &mut impl Write) -> io::Result<()> {
         for function in traced.iter().take(rows) {
             let [calls, own, total] =
                 [function.calls, function.self_ns, function.total_ns].map(Option::unwrap_or_default);
-            columns.row(row(
-                calls,
-                own,
-                total,
-                called(&function.class, &function.name),
-                path(&names::place_of(function)),
-            ));
+            let name = called(&function.key.class, &function.key.name);
+            columns.row(row(calls, own, total, name, path(&names::place_of(&function.key))));
         }
         if traced.len() > rows {
             writeln!(out, "the {rows} with the most self time of {}", traced.len())?;

@@ -158,9 +158,9 @@ fn routes(php: &Php, out: &mut impl Write) -> io::Result<()> {
             or_dash(durations.p95, units::duration_ms),
             or_dash(durations.p99, units::duration_ms),
             or_dash(durations.max, units::duration_ms),
-            route.method.to_string(),
-            path(if route.route.is_empty() { &route.script } else { &route.route }),
-            name(&route.group),
+            route.key.method.to_string(),
+            path(if route.key.route.is_empty() { &route.key.script } else { &route.key.route }),
+            name(&route.key.group),
         ]);
     }
     let total: u64 = routes.iter().map(|route| route.requests).sum();
@@ -181,13 +181,13 @@ fn requests(php: &Php, out: &mut impl Write) -> io::Result<()> {
         Columns::new([("PID", Right), ("SINCE", Right), ("METHOD", Left), ("URI", Left), ("GROUP", Left)]);
     for request in running.iter().take(ROWS) {
         let route = php.routes.get(request.route);
-        let script = || route.map_or_else(String::new, |route| path(&route.script));
+        let script = || route.map_or_else(String::new, |route| path(&route.key.script));
         columns.row([
             request.pid.to_string(),
             units::duration_ms(request.duration_ms),
             request.method.to_string(),
             if request.uri.is_empty() { script() } else { truncate_end(&request.uri, PATH_COLUMNS).into_owned() },
-            route.map_or_else(String::new, |route| name(&route.group)),
+            route.map_or_else(String::new, |route| name(&route.key.group)),
         ]);
     }
     title(out, &format!("running requests ({}{})", running.len(), more(running.len().saturating_sub(ROWS))))?;

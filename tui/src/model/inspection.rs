@@ -5,14 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-/// One process for as long as it lives: a pid alone is given out again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ProcessKey {
-    /// Process id.
-    pub pid: u32,
-    /// Start time in clock ticks after boot; `None` where it is not known.
-    pub start_ticks: Option<u64>,
-}
+use super::ProcessKey;
 
 /// Which process is to be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,21 +2,32 @@
 //! It owns names, units and shapes; it collects nothing, computes no rate and imports nothing of ours.
 
 mod cgroup;
+mod grouping;
 mod inspection;
+mod keys;
+mod order;
 mod php;
 mod process;
+mod signal;
+mod span;
 
 pub use cgroup::Cgroup;
+pub use grouping::Grouping;
 pub use inspection::{
     CgroupLimit, CgroupLimits, Inspection, InspectionOrder, Limit, MappingKind, MappingSum, Mappings, OpenFiles,
-    ProcessKey, Reading, Unit, Unread,
+    Reading, Unit, Unread,
 };
+pub(crate) use keys::Numbers;
+pub use keys::{FunctionKey, ProblemKey, ProblemKind, ProcessKey, RouteKey};
+pub use order::{TraceLimits, TraceOrder, TraceRequest};
 pub use php::{
     Bound, CompiledFile, DurationSummary, Exact, ExactKind, ExactState, ExceptionCount, Function, FunctionKind,
     Histogram, LineCalls, Master, Php, PhpError, Pool, ProcessManager, Request, Route, Scoreboard, SeenBy, Stack,
     Target, Tier, TierState, TierStatus, Tiers, Worker, WorkerState,
 };
-pub use process::{Group, Memory, Process, PssUnknown, pool};
+pub use process::{Group, Memory, Process, PssUnknown, pool_of_title};
+pub use signal::{Chosen, Outcome, Signal, SignalOrder, SignalReport, SignalTarget, TargetProcess};
+pub use span::{HotTime, Window};
 
 use std::sync::Arc;
 

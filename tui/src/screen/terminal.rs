@@ -23,8 +23,7 @@ use super::{
 use crate::{
     app::{Command, KeymapError},
     exit,
-    model::{Inspection, InspectionOrder, Snapshot},
-    view::{SignalOrder, TraceOrder},
+    model::{Inspection, InspectionOrder, SignalOrder, Snapshot, TraceOrder},
 };
 
 /// Where a close look at a process is ordered, and where it comes from.

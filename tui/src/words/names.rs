@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::model::{Function, FunctionKind, Level, LineCalls, Route};
+use crate::model::{FunctionKey, FunctionKind, Level, LineCalls, Route};
 
 /// Where PHP's own functions are.
 pub const BUILT_IN: &str = "built-in";
@@ -15,7 +15,7 @@ pub fn called<'a>(class: &str, name: &'a str) -> Cow<'a, str> {
 }
 
 /// `class::name` of a function, or `{main}` of a file.
-pub fn function(function: &Function) -> Cow<'_, str> {
+pub fn function(function: &FunctionKey) -> Cow<'_, str> {
     called(&function.class, &function.name)
 }
 
@@ -29,7 +29,7 @@ pub fn place(file: &str, line: u32) -> Cow<'_, str> {
 }
 
 /// Where a function is: its [`place`], or [`BUILT_IN`].
-pub fn place_of(function: &Function) -> Cow<'_, str> {
+pub fn place_of(function: &FunctionKey) -> Cow<'_, str> {
     match function.kind {
         FunctionKind::Internal => Cow::Borrowed(BUILT_IN),
         _ => place(&function.file, function.line),
@@ -52,7 +52,7 @@ pub fn place_of_line(line: &LineCalls) -> Cow<'_, str> {
 
 /// Path of a route, or its script when it has none.
 pub fn route(route: &Route) -> &str {
-    if route.route.is_empty() { &route.script } else { &route.route }
+    if route.key.route.is_empty() { &route.key.script } else { &route.key.route }
 }
 
 /// How much a notice matters.

@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    collect::php::{FailureCount, FailureKind, FailureText, FunctionText, NamedStack, StackCount, Work},
-    model::{FunctionKind, SeenBy, Tier, TierStatus, Tiers, WorkerState},
+    collect::php::{FailureCount, FailureKind, FailureText, NamedStack, StackCount, Work},
+    model::{FunctionKey, FunctionKind, SeenBy, Tier, TierStatus, Tiers, WorkerState},
 };
 
 fn target() -> Target {
@@ -62,13 +62,17 @@ fn sample() -> PhpSample {
     }
 }
 
-fn www(pid: u32) -> Option<Arc<str>> {
-    (pid == 10).then(|| "php-fpm: www".into())
+fn www(pid: u32) -> Option<Placed> {
+    (pid == 10).then(|| placed("php-fpm: www", Some("www")))
+}
+
+fn placed(group: &str, pool: Option<&str>) -> Placed {
+    Placed { group: group.into(), pool: pool.map(Arc::from) }
 }
 
 #[test]
 fn requests_and_samples_of_one_route_meet() {
-    let main = FunctionText {
+    let main = FunctionKey {
         name: "{main}".into(),
         class: "".into(),
         file: "/srv/index.php".into(),
@@ -88,9 +92,12 @@ fn requests_and_samples_of_one_route_meet() {
     let part = PhpAggregate::default().update(sample, 2.0, &www);
     let php = &part.php;
     assert_eq!(php.routes.len(), 2);
-    assert_eq!((&*php.routes[0].route, &*php.routes[0].group, php.routes[0].requests), ("/post/:n", "php-fpm: www", 1));
+    assert_eq!(
+        (&*php.routes[0].key.route, &*php.routes[0].key.group, php.routes[0].requests),
+        ("/post/:n", "php-fpm: www", 1)
+    );
     assert_eq!((php.stacks[0].route, php.stacks[0].samples), (0, 4));
-    assert_eq!((&*php.routes[php.stacks[1].route].route, php.functions[0].self_samples), ("", 5));
+    assert_eq!((&*php.routes[php.stacks[1].route].key.route, php.functions[0].self_samples), ("", 5));
     assert_eq!((part.cost.probe_hits_per_s, part.cost.bpf_ratio), (Some(10.0), Some(0.000_25)));
 }
 
@@ -111,7 +118,7 @@ fn a_worker_that_lived_between_two_looks_is_in_its_pool() {
         ..sample()
     };
     let part = PhpAggregate::default().update(sample, 1.0, &www);
-    let groups: Vec<_> = part.php.routes.iter().map(|route| &*route.group).collect();
+    let groups: Vec<_> = part.php.routes.iter().map(|route| &*route.key.group).collect();
     assert_eq!(groups, ["php-fpm: www", "php-fpm: admin"]);
 }
 
@@ -119,9 +126,24 @@ fn a_worker_that_lived_between_two_looks_is_in_its_pool() {
 fn a_fresh_worker_is_not_counted_with_its_master() {
     let part =
         PhpAggregate::default().update(PhpSample { finished: vec![finished(10, "/", 1)], ..sample() }, 1.0, &|_| {
-            Some("php-fpm: master".into())
+            Some(placed("php-fpm: master", None))
         });
-    assert_eq!(&*part.php.routes[0].group, "php-fpm: www");
+    assert_eq!(&*part.php.routes[0].key.group, "php-fpm: www");
+}
+
+#[test]
+fn a_pool_is_not_taken_for_one_whose_name_contains_its_own() {
+    let sample = PhpSample { processes: vec![worker(10, "w", true)], finished: vec![finished(10, "/", 1)], ..sample() };
+    let part = PhpAggregate::default().update(sample, 1.0, &www);
+    assert_eq!(&*part.php.routes[0].key.group, "php-fpm: w");
+}
+
+#[test]
+fn a_pool_is_in_the_group_that_a_rule_names_whatever_its_name() {
+    let sample = PhpSample { finished: vec![finished(10, "/", 1)], ..sample() };
+    let part = PhpAggregate::default().update(sample, 1.0, &|_| Some(placed("shop", Some("www"))));
+    assert_eq!(&*part.php.routes[0].key.group, "shop");
+    assert_eq!(part.php.workers[0].group.as_deref(), Some("shop"));
 }
 
 #[test]

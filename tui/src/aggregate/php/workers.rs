@@ -1,9 +1,13 @@
 //! What each worker does and how much it has served since it is watched.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::Placed;
 use crate::{
     collect::php::{PhpSample, Sapi},
     model::{Tier, Worker, WorkerState},
@@ -35,7 +39,7 @@ impl Workers {
     }
 
     /// The workers that live. A command line script is no worker, nor is a master.
-    pub fn list(&self, sample: &PhpSample) -> Vec<Worker> {
+    pub fn list(&self, sample: &PhpSample, placed: &HashMap<u32, Placed>) -> Vec<Worker> {
         let running: HashMap<u32, u64> =
             sample.running.iter().map(|request| (request.pid, request.started_ns)).collect();
         let moment = |ns: u64| moment(sample, ns);
@@ -56,6 +60,7 @@ impl Workers {
             workers.push(Worker {
                 pid: process.pid,
                 pool: process.pool.clone().unwrap_or_else(|| process.sapi.name().into()),
+                group: placed.get(&process.pid).map(|placed| Arc::clone(&placed.group)),
                 state,
                 requests: served.map_or(0, |served| served.requests),
                 since,

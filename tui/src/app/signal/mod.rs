@@ -8,7 +8,8 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use super::{Action, App, Command};
 use crate::{
     exit,
-    view::{Overlay, Pane, Shown, Signal, SignalDialog, SignalOrder, SignalReport},
+    model::{Signal, SignalOrder, SignalReport},
+    view::{Overlay, Pane, Shown, SignalDialog},
 };
 
 /// Digits of the biggest number of a signal.

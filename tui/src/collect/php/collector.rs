@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tusktop_shared::stat;
 
 use super::{
-    CallSums, FinishedRequest, FunctionText, Now, Options, Order, PhpSample, Sapi, Work,
+    CallSums, FinishedRequest, Now, Options, Order, PhpSample, Sapi, Work,
     find::{discover::Mapped, family::Family, following::Following},
     kernel::{
         Kernel,
@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     collect::{Sample, Tick},
-    model::{self, Drops, Level, Notice},
+    model::{self, Drops, FunctionKey, Level, Notice, TraceOrder},
     system::heap,
 };
 
@@ -125,8 +125,8 @@ impl Collector {
         let found = collector.following.scan();
         collector.observe(found);
         heap::trim();
-        if let Some(request) = &options.exact {
-            collector.order(Order::Start(request.clone()));
+        if let Some(order) = &options.exact {
+            collector.order(order.clone());
         }
         (collector, ring)
     }
@@ -160,9 +160,9 @@ impl Collector {
     fn order(&mut self, order: Order) {
         // Whether a process can be traced is known of its master, which may be new.
         self.following.masters();
-        let pool = match &order {
-            Order::Price(request) | Order::Start(request) => request.pool.clone(),
-            Order::Stop => None,
+        let pool = match &order.what {
+            TraceOrder::Price(request) | TraceOrder::Start(request) => request.pool.clone(),
+            TraceOrder::Stop => None,
         };
         let candidates = self.following.candidates(pool.as_deref());
         if let Some(kernel) = &mut self.kernel {
@@ -294,7 +294,7 @@ impl Collector {
     }
 
     /// How exact tracing stands, and what it found.
-    fn calls(&mut self) -> (Option<model::Exact>, Vec<(Arc<FunctionText>, CallSums)>) {
+    fn calls(&mut self) -> (Option<model::Exact>, Vec<(Arc<FunctionKey>, CallSums)>) {
         let Some(kernel) = &mut self.kernel else { return (None, Vec::new()) };
         let sums = self.exact.take(kernel);
         let calls = sums.into_iter().map(|(key, sums)| (self.names.function(kernel, key), sums)).collect();

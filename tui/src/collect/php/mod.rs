@@ -23,13 +23,13 @@ pub use find::discover::Sapi;
 pub(crate) use find::installed::{installed, is_command_line};
 pub(crate) use find::runtime::VARIABLE;
 pub(crate) use kernel::{KernelError, Verified, verify};
-pub use tier::exact::{CallSums, ExactRequest, Order};
+pub use tier::exact::{CallSums, Order};
 pub use tier::problems::{CatchPlace, CompileCount, CompiledText, FailureCount, FailureKind, FailureText};
 pub use tier::requests::{FinishedRequest, RequestText};
-pub use tier::sampling::{FunctionText, NamedStack};
+pub use tier::sampling::NamedStack;
 
 use super::{Sample, Tick};
-use crate::model::{Drops, Exact, Notice, Scoreboard, Target};
+use crate::model::{Drops, Exact, FunctionKey, Notice, Scoreboard, Target};
 
 /// What the collector is asked for.
 #[derive(Debug, Clone, Default)]
@@ -41,7 +41,7 @@ pub struct Options {
     /// Only this process and its descendants count; what other PHP does is left out.
     pub root: Option<u32>,
     /// Exact tracing that begins at the start.
-    pub exact: Option<ExactRequest>,
+    pub exact: Option<Order>,
 }
 
 /// What the BPF programs saw since the last reading.
@@ -70,7 +70,7 @@ pub struct PhpSample {
     /// Exact tracing; `None` when it was never asked for.
     pub exact: Option<Exact>,
     /// What it found since the last reading.
-    pub calls: Vec<(Arc<FunctionText>, CallSums)>,
+    pub calls: Vec<(Arc<FunctionKey>, CallSums)>,
     /// What was lost.
     pub drops: Drops,
     /// Work of the BPF programs.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::FunctionKey;
+
 /// Where a function's code is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -21,16 +23,9 @@ pub enum FunctionKind {
 /// One PHP function, or the top-level code of a file (`{main}`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Function {
-    /// Name without the class.
-    pub name: Arc<str>,
-    /// Declaring class; empty for plain functions.
-    pub class: Arc<str>,
-    /// File; empty for internal functions.
-    pub file: Arc<str>,
-    /// Line where the function starts; 0 where there is none.
-    pub line: u32,
-    /// Where its code is.
-    pub kind: FunctionKind,
+    /// Which function it is; its fields are in the JSON of the function itself.
+    #[serde(flatten)]
+    pub key: Arc<FunctionKey>,
     /// Samples with this function on top.
     pub self_samples: u64,
     /// Samples with this function anywhere on the stack, each counted once.
@@ -48,6 +43,23 @@ pub struct Function {
     /// Exact calls by the binary logarithm of their duration in nanoseconds, without the empty end; `None` when not collected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub durations_log2: Option<Vec<u64>>,
+}
+
+impl Function {
+    /// A function that was seen in a stack, with nothing counted yet.
+    pub fn seen(key: Arc<FunctionKey>) -> Self {
+        Self {
+            key,
+            self_samples: 0,
+            total_samples: 0,
+            self_wait_ns: Some(0),
+            total_wait_ns: Some(0),
+            calls: None,
+            self_ns: None,
+            total_ns: None,
+            durations_log2: None,
+        }
+    }
 }
 
 /// One sampled stack of one route.

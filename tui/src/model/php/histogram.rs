@@ -30,6 +30,11 @@ impl Histogram {
         }
     }
 
+    /// What the buckets take in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.buckets.len() * size_of::<(u16, u64)>()
+    }
+
     /// Number of durations counted.
     pub fn count(&self) -> u64 {
         self.buckets.iter().map(|&(_, count)| count).sum()

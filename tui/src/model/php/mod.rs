@@ -34,6 +34,10 @@ pub struct Php {
     pub functions: Vec<Function>,
     /// Sampled stacks.
     pub stacks: Vec<Stack>,
+    /// Samples that no stack here has, because the stacks of a long time are too many and the rare ones are left out; 0 in
+    /// one interval.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub left_out_samples: u64,
     /// Routes seen, each with the requests that finished in the interval.
     pub routes: Vec<Route>,
     /// Requests: those that run now, and the slowest and newest that finished; bounded.
@@ -55,4 +59,44 @@ pub struct Php {
     /// Calls of built-in functions by line, and included files; `None` when not traced.
     #[serde(default)]
     pub lines: Option<Vec<LineCalls>>,
+}
+
+/// Serde asks by reference.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_none(samples: &u64) -> bool {
+    *samples == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::{FunctionKey, RouteKey};
+
+    #[test]
+    fn the_key_of_a_function_and_a_route_is_part_of_their_json() {
+        let key = FunctionKey {
+            name: "f".into(),
+            class: "".into(),
+            file: "/a.php".into(),
+            line: 3,
+            kind: FunctionKind::User,
+        };
+        let function = Function::seen(Arc::new(key));
+        let json = serde_json::to_string(&function).unwrap();
+        assert!(
+            json.starts_with(r#"{"name":"f","class":"","file":"/a.php","line":3,"kind":"user","self_samples":0"#),
+            "{json}"
+        );
+        assert_eq!(serde_json::from_str::<Function>(&json).unwrap(), function);
+        let key = RouteKey { route: "/".into(), script: "/i.php".into(), method: "GET".into(), group: "g".into() };
+        let route = Route::seen(Arc::new(key));
+        let json = serde_json::to_string(&route).unwrap();
+        assert!(
+            json.starts_with(r#"{"route":"/","script":"/i.php","method":"GET","group":"g","requests":0"#),
+            "{json}"
+        );
+        assert_eq!(serde_json::from_str::<Route>(&json).unwrap(), route);
+    }
 }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::{ProblemKey, ProblemKind};
+
 /// An exception class thrown at one place: the line where the exception was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExceptionCount {
@@ -59,6 +61,27 @@ pub struct CompiledFile {
     pub sapi: Arc<str>,
     /// Times compiled.
     pub count: u64,
+}
+
+impl ExceptionCount {
+    /// What makes it the same in another snapshot.
+    pub fn key(&self) -> ProblemKey {
+        ProblemKey { kind: ProblemKind::Exception, name: self.class.clone(), file: self.file.clone(), line: self.line }
+    }
+}
+
+impl PhpError {
+    /// What makes it the same in another snapshot.
+    pub fn key(&self) -> ProblemKey {
+        ProblemKey { kind: ProblemKind::Error, name: self.level.clone(), file: self.file.clone(), line: self.line }
+    }
+}
+
+impl CompiledFile {
+    /// What makes it the same in another snapshot.
+    pub fn key(&self) -> ProblemKey {
+        ProblemKey { kind: ProblemKind::Compile, name: self.sapi.clone(), file: self.file.clone(), line: 0 }
+    }
 }
 
 fn empty() -> Arc<str> {

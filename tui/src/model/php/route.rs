@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Histogram;
+use crate::model::RouteKey;
 
 /// Durations of a set of requests in milliseconds; `None` where there was no request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -22,14 +23,9 @@ pub struct DurationSummary {
 /// Requests that share a group, a script, a method and a folded path.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Route {
-    /// Folded path, such as `/post/:n`; empty for a command line script.
-    pub route: Arc<str>,
-    /// Script that PHP was started with; empty when unknown.
-    pub script: Arc<str>,
-    /// HTTP method; empty for a command line script.
-    pub method: Arc<str>,
-    /// Name of the process group that served it; empty when unknown.
-    pub group: Arc<str>,
+    /// Which route it is; its fields are in the JSON of the route itself.
+    #[serde(flatten)]
+    pub key: Arc<RouteKey>,
     /// Requests that finished.
     pub requests: u64,
     /// Those of them with a status of 500 or above.
@@ -45,4 +41,20 @@ pub struct Route {
     pub wait_ns: Option<u64>,
     /// Memory that the workers gained over these requests; `None` when not collected.
     pub rss_growth_bytes: Option<i64>,
+}
+
+impl Route {
+    /// A route that was seen, with no request counted yet.
+    pub fn seen(key: Arc<RouteKey>) -> Self {
+        Self {
+            key,
+            requests: 0,
+            errors: 0,
+            duration_ms: DurationSummary::default(),
+            histogram: Histogram::default(),
+            cpu_ns: None,
+            wait_ns: None,
+            rss_growth_bytes: None,
+        }
+    }
 }

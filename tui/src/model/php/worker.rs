@@ -24,6 +24,9 @@ pub struct Worker {
     pub pid: u32,
     /// php-fpm pool, or the server API where there is no pool.
     pub pool: Arc<str>,
+    /// Name of its process group by the rules; `None` when unknown.
+    #[serde(default)]
+    pub group: Option<Arc<str>>,
     /// What it does.
     pub state: WorkerState,
     /// Requests seen since we watch.

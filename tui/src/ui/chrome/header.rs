@@ -262,6 +262,11 @@ fn cost(screen: &Screen, snapshot: &Snapshot) -> Vec<Fact> {
     let drops = snapshot.drops.events + snapshot.drops.stacks + snapshot.drops.names + screen.lagged;
     let style = if drops > 0 { palette.warn } else { palette.text };
     facts.push(Fact::new(6, "drops ", palette.muted).and(units::count(drops), style));
+    let left_out = screen.php.left_out_samples;
+    if left_out > 0 {
+        let text = format!("{} samples of rare stacks left out", units::count(left_out));
+        facts.push(Fact::new(6, text, palette.warn));
+    }
     facts
 }
 

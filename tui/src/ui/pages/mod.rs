@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     analysis::profile,
-    model::{Php, Request},
-    view::{Detail, FunctionKey, Pane, Scene},
+    model::{FunctionKey, Php, Request},
+    view::{Detail, Pane, Scene},
     words::{names, units},
 };
 
@@ -28,9 +28,7 @@ pub fn draw(buffer: &mut Buffer, rect: Rect, pane: Pane, screen: &Screen, scene:
     let Some((detail, scroll)) = &screen.view.pane(pane).detail else { return };
     let (title, parts) = match detail {
         Detail::Process { key, .. } => (process::title(screen, *key), process::parts(screen, *key, rect.width)),
-        Detail::Function(key) => {
-            (format!("function {}", names::called(&key.class, &key.name)), vec![function(screen, key)])
-        }
+        Detail::Function(key) => (format!("function {}", names::function(key)), vec![function(screen, key)]),
         Detail::Problem(key) => {
             let facts = problem::facts(screen, key).into_iter();
             (format!("problem {}", key.name), vec![facts.map(|(label, value)| fact(label, value)).collect()])
@@ -82,15 +80,15 @@ fn request_facts(screen: &Screen, request: &Request) -> Vec<Line> {
     ];
     if let Some(route) = route {
         lines.push(fact("route", names::route(route)));
-        lines.push(fact("script", &*route.script));
-        lines.push(fact("group", &*route.group));
+        lines.push(fact("script", &*route.key.script));
+        lines.push(fact("group", &*route.key.group));
     }
     lines
 }
 
 /// What tracing says of a function.
 fn traced(php: &Php, key: &FunctionKey) -> Vec<Line> {
-    let function = php.functions.iter().find(|function| FunctionKey::of(function) == *key);
+    let function = php.functions.iter().find(|function| *function.key == *key);
     let Some((function, calls)) = function.and_then(|function| Some((function, function.calls?))) else {
         return Vec::new();
     };
@@ -123,12 +121,8 @@ fn function(screen: &Screen, key: &FunctionKey) -> Vec<Line> {
         let wait = units::duration_ns(time.wait_ns);
         format!("{}   {samples} samples on the CPU, {wait} waiting", share(basis.ns(time)))
     };
-    let place = match (&*key.file, key.line) {
-        ("", _) => names::BUILT_IN.to_owned(),
-        (file, line) => names::place(file, line).into_owned(),
-    };
     let mut lines = vec![
-        fact("file", place),
+        fact("file", names::place_of(key)),
         fact("time", hot::time_name(screen.view.hot_time)),
         fact("self", times(around.own)),
         fact("total", times(around.total)),
@@ -143,8 +137,8 @@ fn function(screen: &Screen, key: &FunctionKey) -> Vec<Line> {
         }
         for (index, samples) in list.iter().take(50) {
             let Some(function) = php.functions.get(*index) else { continue };
-            lines
-                .push(fact(&share(*samples), format!("{}   {}", names::function(function), names::place_of(function))));
+            let function = format!("{}   {}", names::function(&function.key), names::place_of(&function.key));
+            lines.push(fact(&share(*samples), function));
         }
     }
     if !around.routes.is_empty() {
@@ -152,7 +146,7 @@ fn function(screen: &Screen, key: &FunctionKey) -> Vec<Line> {
     }
     for (index, samples) in around.routes.iter().take(50) {
         let Some(route) = php.routes.get(*index) else { continue };
-        let name = format!("{} {}   {}", route.method, names::route(route), route.group);
+        let name = format!("{} {}   {}", route.key.method, names::route(route), route.key.group);
         lines.push(fact(&share(*samples), name));
     }
     lines

@@ -2,9 +2,8 @@
 
 use crate::{
     analysis::opcache,
-    model::{CompiledFile, ExceptionCount, PhpError},
+    model::{CompiledFile, ExceptionCount, PhpError, ProblemKey, ProblemKind},
     ui::frame::Screen,
-    view::{ProblemKey, ProblemKind},
     words::{names, units},
 };
 
@@ -19,7 +18,7 @@ pub fn facts(screen: &Screen, key: &ProblemKey) -> Vec<(&'static str, String)> {
     let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
     match key.kind {
         ProblemKind::Exception => {
-            let of = |e: &&ExceptionCount| ProblemKey::of_exception(e) == *key;
+            let of = |e: &&ExceptionCount| e.key() == *key;
             let Some(exception) = php.exceptions.iter().flatten().find(of) else { return gone };
             let uncaught = exception.uncaught;
             let caught = uncaught.map(|uncaught| exception.count.saturating_sub(uncaught));
@@ -37,7 +36,7 @@ pub fn facts(screen: &Screen, key: &ProblemKey) -> Vec<(&'static str, String)> {
             ]
         }
         ProblemKind::Error => {
-            let of = |e: &&PhpError| ProblemKey::of_error(e) == *key;
+            let of = |e: &&PhpError| e.key() == *key;
             let Some(error) = php.errors.iter().flatten().find(of) else { return gone };
             vec![
                 ("level", error.level.to_string()),
@@ -51,7 +50,7 @@ pub fn facts(screen: &Screen, key: &ProblemKey) -> Vec<(&'static str, String)> {
             ]
         }
         ProblemKind::Compile => {
-            let of = |file: &&CompiledFile| ProblemKey::of_compile(file) == *key;
+            let of = |file: &&CompiledFile| file.key() == *key;
             let Some(file) = php.compiles.iter().flatten().find(of) else { return gone };
             let meaning = opcache::meaning(php);
             vec![

@@ -125,7 +125,7 @@ fn worker(screen: &Screen, snapshot: &Snapshot, pid: u32) -> Vec<Line> {
     lines.push(fact("request", format!("{} {}", request.method, request.uri)));
     lines.push(fact("for", format!("{}, cpu {cpu}, waiting {wait}", units::duration_ms(request.duration_ms))));
     if let Some(route) = screen.php.routes.get(request.route) {
-        lines.push(fact("route", format!("{} in {}", names::route(route), route.script)));
+        lines.push(fact("route", format!("{} in {}", names::route(route), route.key.script)));
     }
     lines
 }

@@ -6,9 +6,9 @@ use ratatui::{buffer::Buffer, layout::Rect};
 
 use crate::{
     analysis::opcache,
-    model::{CompiledFile, ExceptionCount, PhpError, Tier},
+    model::{CompiledFile, ExceptionCount, PhpError, ProblemKey, ProblemKind, Tier},
     ui::{filter::Filter, frame::Screen, list, paint, panes::empty},
-    view::{Pane, ProblemKey, ProblemKind, Row, Scene, Sort},
+    view::{Pane, Row, Scene, Sort},
     words::{
         errors::{self, Severity},
         names, units,
@@ -164,7 +164,7 @@ fn is_uncaught(error: &PhpError) -> bool {
 fn of_exception(exception: &ExceptionCount) -> Problem<'_> {
     let uncaught = exception.uncaught.unwrap_or(0);
     Problem {
-        key: ProblemKey::of_exception(exception),
+        key: exception.key(),
         grade: if uncaught > 0 { Grade::Fatal } else { Grade::Failure },
         // One that was thrown just before this time may end in it.
         count: exception.count.max(uncaught),
@@ -180,7 +180,7 @@ fn of_exception(exception: &ExceptionCount) -> Problem<'_> {
 fn of_error(error: &PhpError) -> Problem<'_> {
     let silenced = error.silenced.unwrap_or(0);
     Problem {
-        key: ProblemKey::of_error(error),
+        key: error.key(),
         grade: match errors::severity(&error.level) {
             Severity::Fatal => Grade::Fatal,
             Severity::Failure if silenced < error.count => Grade::Failure,
@@ -198,7 +198,7 @@ fn of_error(error: &PhpError) -> Problem<'_> {
 
 fn of_compile(file: &CompiledFile, per_minute: f64) -> Problem<'_> {
     Problem {
-        key: ProblemKey::of_compile(file),
+        key: file.key(),
         grade: Grade::Compile,
         count: file.count,
         message: "",

@@ -9,7 +9,7 @@ use crate::{
     analysis::profile::{self, Scope},
     model::{Request, Route, Tier},
     ui::{filter::Filter, frame::Screen, list, paint, panes::empty},
-    view::{Pane, RouteKey, Row, Scene, Sort},
+    view::{Pane, Row, Scene, Sort},
     words::{names, units},
 };
 
@@ -36,7 +36,7 @@ pub fn draw_routes(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut
         return;
     }
     let seconds = screen.covered.as_secs_f64().max(0.001);
-    let rows = routes.iter().map(|route| Row::Route(RouteKey::of(route))).collect();
+    let rows = routes.iter().map(|route| Row::Route(route.key.clone())).collect();
     for (index, y, selected) in list::place(rows, Pane::Routes, area, screen, scene) {
         let route = routes[index];
         let cpu = route.cpu_ns.filter(|_| route.requests > 0).map(|ns| ns as f64 / 1e6 / route.requests as f64);
@@ -49,9 +49,9 @@ pub fn draw_routes(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut
             (11, 92, format!("cpu {:>7}", cpu.map_or_else(|| "-".to_owned(), units::duration_ms)), palette.muted),
             (7, 54, format!("err {:>3}", units::count(route.errors)), errors),
         ];
-        let chosen = screen.view.route.as_ref().is_some_and(|key| *key == RouteKey::of(route));
+        let chosen = screen.view.route.as_ref().is_some_and(|key| *key == route.key);
         let mark = if chosen { "▶" } else { " " };
-        let method = if route.method.is_empty() { "cli" } else { &route.method };
+        let method = if route.key.method.is_empty() { "cli" } else { &route.key.method };
         let parts = Row1 { mark, left: method, left_width: 5, name: names::route(route), values: &values };
         row(buffer, area, y, &parts, screen);
         if selected {
@@ -174,7 +174,7 @@ fn routes<'a>(screen: &Screen<'a>, scope: &Scope) -> Vec<&'a Route> {
         .iter()
         // Code outside of any known request has no name of its own; it shows in the hot list.
         .filter(|r| r.requests > 0 || !names::route(r).is_empty())
-        .filter(|r| scope.has(r) && filter.has(&[&r.route, &r.script, &r.method, &r.group]))
+        .filter(|r| scope.has(r) && filter.has(&[&r.key.route, &r.key.script, &r.key.method, &r.key.group]))
         .collect();
     let by = |a: Option<f64>, b: Option<f64>| b.unwrap_or(-1.0).total_cmp(&a.unwrap_or(-1.0));
     match pane.sort {

@@ -29,9 +29,9 @@ pub fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene)
         Some(Overlay::Notices { scroll }) => {
             window(buffer, area, "notices", notices(screen, area.width), *scroll, screen, scene);
         }
-        Some(Overlay::Trace { lines }) => {
+        Some(Overlay::Trace { kind }) => {
             let room = usize::from(area.width.saturating_sub(10)).max(10);
-            window(buffer, area, "exact tracing", trace::lines(screen, *lines, room), 0, screen, scene);
+            window(buffer, area, "exact tracing", trace::lines(screen, *kind, room), 0, screen, scene);
         }
         Some(Overlay::Signal(dialog)) => {
             let room = usize::from(area.width.saturating_sub(10)).max(10);

@@ -2,13 +2,13 @@
 
 use super::{Line, wrap};
 use crate::{
-    model::{Exact, ExactState, Tier, TierState},
+    model::{Exact, ExactKind, ExactState, Tier, TierState},
     ui::frame::Screen,
     words::{printable, tracing, units},
 };
 
 /// The lines of the window; `room` columns wide at most.
-pub fn lines(screen: &Screen, by_line: bool, room: usize) -> Vec<Line> {
+pub fn lines(screen: &Screen, kind: ExactKind, room: usize) -> Vec<Line> {
     let palette = screen.palette;
     let room = room.min(76);
     let mut lines: Vec<Line> = Vec::new();
@@ -16,7 +16,7 @@ pub fn lines(screen: &Screen, by_line: bool, room: usize) -> Vec<Line> {
         lines.extend(wrap(text, room).into_iter().map(|part| vec![(part, style)]));
     };
     say(
-        if by_line {
+        if kind == ExactKind::Lines {
             "Every call of a built-in function, by the line that it stands on, and every included file, with its time."
         } else {
             "Every call of a PHP function with its time: exact counts, self and total time, durations."

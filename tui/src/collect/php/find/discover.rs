@@ -17,12 +17,12 @@ use std::{
 use tusktop_shared::{URI_APACHE, URI_FASTCGI, URI_SAPI, sizes};
 
 use super::maps::{self, Mapping};
-use crate::collect::{
-    php::{
-        image::{Image, ImageError},
-        tier::requests::pool_of_title,
+use crate::{
+    collect::{
+        php::image::{Image, ImageError},
+        procfs::Procfs,
     },
-    procfs::Procfs,
+    model::pool_of_title,
 };
 
 /// Bytes of a command line that are read.
@@ -301,9 +301,9 @@ fn is_library(path: &Path) -> bool {
     })
 }
 
-/// Pool of a php-fpm worker by its title, such as `php-fpm: pool www`.
+/// Pool of a php-fpm worker by its title.
 pub fn pool(procfs: &Procfs, pid: u32) -> Option<Arc<str>> {
-    pool_of_title(&procfs.text(pid, "cmdline", COMMAND_LINE).ok()?)
+    pool_of_title(&procfs.text(pid, "cmdline", COMMAND_LINE).ok()?).map(Arc::from)
 }
 
 /// Script of a command line PHP: its first argument that is no option.

@@ -12,7 +12,7 @@ use crate::{
         list, paint,
         panes::{empty, hot},
     },
-    view::{FunctionKey, Pane, Row, Scene, Sort},
+    view::{Pane, Row, Scene, Sort},
     words::{names, tracing, units},
 };
 
@@ -114,9 +114,9 @@ fn rows<'a>(screen: &'a Screen<'a>) -> Vec<CallRow<'a>> {
             .iter()
             .filter_map(|function| {
                 Some(CallRow {
-                    row: Row::Function(FunctionKey::of(function)),
-                    name: names::function(function),
-                    place: names::place_of(function),
+                    row: Row::Function(function.key.clone()),
+                    name: names::function(&function.key),
+                    place: names::place_of(&function.key),
                     calls: function.calls.filter(|&calls| calls > 0)?,
                     self_ns: function.self_ns.unwrap_or(0),
                     total_ns: function.total_ns.unwrap_or(0),

@@ -9,9 +9,9 @@ use ratatui::{buffer::Buffer, layout::Rect};
 
 use crate::{
     analysis::profile::{self, Basis, Scope, Time},
-    model::Tier,
+    model::{HotTime, Tier},
     ui::{filter::Filter, frame::Screen, list, paint, panes::empty},
-    view::{FunctionKey, HotMode, HotTime, Pane, Row, Scene, Sort},
+    view::{HotMode, Pane, Row, Scene, Sort},
     words::{names, units},
 };
 
@@ -162,9 +162,9 @@ fn rows<'a>(screen: &'a Screen<'a>, scope: &Scope, basis: Basis) -> Vec<HotRow<'
             .into_iter()
             .filter_map(|hot| {
                 let function = &php.functions[hot.of];
-                let (name, place) = (names::function(function), names::place_of(function));
+                let (name, place) = (names::function(&function.key), names::place_of(&function.key));
                 filter.has(&[&name, &place]).then(|| HotRow {
-                    row: Row::Function(FunctionKey::of(function)),
+                    row: Row::Function(function.key.clone()),
                     name,
                     place,
                     own: hot.own,

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::{Exact, State, slot::Slot};
 use crate::{
     collect::php::kernel::Kernel,
-    model::{self, ExactState},
+    model::{self, ExactState, TraceLimits},
 };
 
 impl Exact {
@@ -33,6 +33,7 @@ impl Exact {
             State::Ended => (ExactState::Ended, None),
             State::Unavailable => (ExactState::Unavailable, None),
         };
+        let TraceLimits { budget, limit } = self.limits;
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as f64;
         let call_s = (self.hit.is_some() && self.calls > 0 || self.price.is_some()).then(|| self.call_s(kernel));
         let traced_now_ns: u64 = self.slots.iter().flatten().map(Slot::cpu_ns).sum();
@@ -46,7 +47,7 @@ impl Exact {
             pool: request.pool.clone(),
             candidates: self.workers.len() as u32,
             pids: self.pids(),
-            budget_ratio: request.budget.is_finite().then_some(request.budget),
+            budget_ratio: budget.is_finite().then_some(budget),
             spent_ratio: running
                 .filter(|time| !time.is_zero())
                 .map(|time| self.budget.spent_s() / time.as_secs_f64() / cpus),
@@ -55,7 +56,7 @@ impl Exact {
             slowdown: self.price.map(|price| price.slowdown()),
             traced_ratio,
             calls: self.calls,
-            left_ms: running.map(|time| request.limit.saturating_sub(time).as_millis() as u64),
+            left_ms: running.map(|time| limit.saturating_sub(time).as_millis() as u64),
         })
     }
 }

@@ -3,4 +3,4 @@
 mod reading;
 pub(super) mod sites;
 
-pub use reading::{FinishedRequest, RequestText, Requests, pool_of_title};
+pub use reading::{FinishedRequest, RequestText, Requests};

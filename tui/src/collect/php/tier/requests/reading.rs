@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use tusktop_shared::{Request, RequestEvent, URI_APACHE};
 
-use crate::collect::php::kernel::Kernel;
+use crate::{collect::php::kernel::Kernel, model::pool_of_title};
 
 /// Requests kept between two ticks; more are counted as dropped.
 const FINISHED: usize = 20_000;
@@ -141,18 +141,12 @@ impl RequestText {
             started_ns: request.started_ns,
             cpu_ns: request.cpu_ns,
             wait_ns: request.wait_ns,
-            pool: pool_of_title(&text(&request.title)),
+            pool: pool_of_title(&text(&request.title)).map(Arc::from),
             method: known(text(&request.method)),
             script: known(text(&request.script)),
             uri: known(uri),
         }
     }
-}
-
-/// Pool of a php-fpm worker by its title, such as `php-fpm: pool www`.
-pub fn pool_of_title(title: &str) -> Option<Arc<str>> {
-    let name = title.strip_prefix("php-fpm: pool ")?.trim_end_matches(['\0', ' ']);
-    (!name.is_empty()).then(|| name.into())
 }
 
 /// PHP writes "-" where it has nothing.
@@ -203,13 +197,6 @@ mod tests {
         assert_eq!((decoded.script.as_str(), decoded.method.as_str()), ("", "GET"));
         assert_eq!(decoded.uri, "/\u{fffd}\u{1b}[2J");
         assert_eq!(RequestText::decode(&request(&[b'a'; URI_BYTES], URI_FASTCGI)).uri.len(), URI_BYTES);
-    }
-
-    #[test]
-    fn a_pool_is_read_from_the_title_only() {
-        assert_eq!(pool_of_title("php-fpm: pool www\0\0\0").as_deref(), Some("www"));
-        assert_eq!(pool_of_title("php-fpm: master process (/etc/php/fpm.conf)"), None);
-        assert_eq!(pool_of_title("php-fpm: pool "), None);
     }
 
     #[test]

@@ -4,5 +4,5 @@ mod names;
 mod reading;
 pub(super) mod status;
 
-pub use names::{FunctionText, NamedStack, Names};
+pub use names::{NamedStack, Names};
 pub use reading::Stacks;

@@ -15,29 +15,14 @@ use crate::{
         Kernel,
         kept::{class, head, tail},
     },
-    model::FunctionKind,
+    model::{FunctionKey, FunctionKind},
 };
-
-/// Name and place of a function.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct FunctionText {
-    /// Name; `{main}` for the top-level code of a file, `?` when it could not be read.
-    pub name: Arc<str>,
-    /// Declaring class; empty for plain functions.
-    pub class: Arc<str>,
-    /// File; empty for internal functions.
-    pub file: Arc<str>,
-    /// Line where it starts, 0 when it has none.
-    pub line: u32,
-    /// Where its code is.
-    pub kind: FunctionKind,
-}
 
 /// A stack with names.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NamedStack {
-    /// Functions, leaf first. Equal functions are the same allocation.
-    pub frames: Vec<Arc<FunctionText>>,
+    /// Functions, leaf first. Equal functions are the same allocation, until the caches are emptied.
+    pub frames: Vec<Arc<FunctionKey>>,
     /// It was deeper than what is kept.
     pub truncated: bool,
 }
@@ -53,10 +38,10 @@ const OUTSIDE_NAME: &str = "(before or after PHP code)";
 /// Names that were read so far.
 #[derive(Debug)]
 pub struct Names {
-    functions: HashMap<u64, Arc<FunctionText>>,
-    texts: HashSet<Arc<FunctionText>>,
+    functions: HashMap<u64, Arc<FunctionKey>>,
+    texts: HashSet<Arc<FunctionKey>>,
     stacks: HashMap<u64, Arc<NamedStack>>,
-    unknown: Arc<FunctionText>,
+    unknown: Arc<FunctionKey>,
     not_walked: Arc<NamedStack>,
     outside: Arc<NamedStack>,
 }
@@ -66,7 +51,7 @@ impl Default for Names {
         let unknown = |name: &str| {
             let none: Arc<str> = "".into();
             let (name, class, file) = (name.into(), none.clone(), none);
-            Arc::new(FunctionText { name, class, file, line: 0, kind: FunctionKind::Unknown })
+            Arc::new(FunctionKey { name, class, file, line: 0, kind: FunctionKind::Unknown })
         };
         Self {
             functions: HashMap::new(),
@@ -113,7 +98,7 @@ impl Names {
     }
 
     /// The function of a key.
-    pub fn function(&mut self, kernel: &Kernel, key: u64) -> Arc<FunctionText> {
+    pub fn function(&mut self, kernel: &Kernel, key: u64) -> Arc<FunctionKey> {
         if let Some(function) = self.functions.get(&key) {
             return function.clone();
         }
@@ -127,7 +112,7 @@ impl Names {
     }
 }
 
-fn text(raw: &FunctionName) -> FunctionText {
+fn text(raw: &FunctionName) -> FunctionKey {
     let kind = match raw.kind {
         FUNCTION_INTERNAL => FunctionKind::Internal,
         FUNCTION_EVAL => FunctionKind::Eval,
@@ -140,7 +125,7 @@ fn text(raw: &FunctionName) -> FunctionText {
         (len, _) => head(&raw.function, len, FUNCTION_BYTES).into(),
     };
     let class = class(&raw.class, raw.class_len).into();
-    FunctionText { name, class, file: tail(&raw.file, raw.file_len).into(), line: raw.line, kind }
+    FunctionKey { name, class, file: tail(&raw.file, raw.file_len).into(), line: raw.line, kind }
 }
 
 #[cfg(test)]

@@ -431,7 +431,7 @@ fn samples_of_stacks_that_are_too_many_are_said_to_be_left_out() {
         frames: vec![i % 9, i / 9 % 9, i / 81],
         samples: 2,
         wait_ns: None,
-        truncated: i % 2 > 0,
+        truncated: !i.is_multiple_of(2),
     };
     let key = php.functions[0].key.clone();
     php.functions.resize_with(300, || Function::seen(key.clone()));

@@ -17,6 +17,7 @@ pub use self::{
     keymap::{Keymap, KeymapError},
 };
 use crate::{
+    exit,
     model::{ExactKind, HotTime, SignalOrder, TraceOrder, TraceRequest, Window},
     view::{HotMode, KeyHint, Overlay, Pane, Shown, Sort, TileColour, View, orders},
 };
@@ -39,7 +40,7 @@ pub enum Command {
     Trace(TraceOrder),
     /// Send a signal, and tell [`App::signalled`] what became of it.
     Signal(SignalOrder),
-    /// Leave with this exit code.
+    /// Leave with this exit code, of [`exit`].
     Leave(u8),
 }
 
@@ -203,8 +204,8 @@ impl App {
                 };
             }
             Action::Quit if view.overlay.is_some() => view.overlay = None,
-            Action::Quit => return Some(Command::Leave(0)),
-            Action::Interrupt => return Some(Command::Leave(130)),
+            Action::Quit => return Some(Command::Leave(exit::FINE)),
+            Action::Interrupt => return Some(Command::Leave(exit::INTERRUPTED)),
             Action::Suspend => return Some(Command::Suspend),
             Action::Redraw => return Some(Command::Redraw),
             Action::Mouse => {

@@ -13,9 +13,10 @@ use super::{
     functions, pools, problems,
 };
 use crate::{
-    model::{Group, Level, Php, Request, Snapshot, Target, Tier, TierState, TierStatus},
+    model::{Group, Php, Request, Snapshot, Target, Tier, TierState, TierStatus},
     words::{
         memory::{self, Measure},
+        names,
         printable::{printable, truncate_end, truncate_start},
         units,
     },
@@ -199,11 +200,7 @@ fn notices(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     }
     title(out, "notices")?;
     for notice in &snapshot.notices {
-        let level = match notice.level {
-            Level::Info => "info",
-            Level::Warning => "warning",
-            Level::Error => "error",
-        };
+        let level = names::level(notice.level);
         writeln!(out, "{level}: {}", printable(&notice.text))?;
         if !notice.hint.is_empty() {
             writeln!(out, "  {}", printable(&notice.hint))?;

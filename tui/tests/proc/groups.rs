@@ -8,10 +8,9 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use tusktop::{
     aggregate::{Aggregate, MAX_GROUPS, PhpReading},
-    cli::SettingArgs,
     collect::{Tick, proc::Sampler},
     commands::groups,
-    config::{self, Environment},
+    config::{self, Environment, SettingArgs},
     model::Snapshot,
     rules::{Rules, process_exporter},
 };

@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use crate::{
     collect::php::{FailureCount, FailureKind, FailureText, PhpSample},
     model::{CompiledFile, ExceptionCount, PhpError, Tier},
+    words::{errors, names},
 };
 
 /// Whether any image shows it.
@@ -39,7 +40,7 @@ pub fn exceptions(sample: &PhpSample) -> Option<Vec<ExceptionCount>> {
             FailureKind::Error => {}
         }
         if let Some(at) = &failure.caught_at {
-            place.caught_at = format!("{}:{}", at.file, at.line).into();
+            place.caught_at = names::place(&at.file, at.line).into();
         }
     }
     Some(most(places.into_values().collect(), |place| (place.count, &place.file, place.line)))
@@ -118,27 +119,11 @@ fn parse_error(what: &FailureText) -> bool {
     matches!(&*what.class, "ParseError" | "CompileError")
 }
 
-/// The level in words (Zend/zend_errors.h).
+/// The level in words.
 fn level(what: &FailureText) -> &'static str {
-    if what.kind == FailureKind::Uncaught && parse_error(what) {
-        return if &*what.class == "ParseError" { "parse" } else { "compile fatal" };
-    }
-    match what.level {
-        1 => "fatal",
-        2 => "warning",
-        4 => "parse",
-        8 => "notice",
-        16 => "core fatal",
-        32 => "core warning",
-        64 => "compile fatal",
-        128 => "compile warning",
-        256 => "user fatal",
-        512 => "user warning",
-        1024 => "user notice",
-        2048 => "strict",
-        4096 => "recoverable",
-        8192 => "deprecated",
-        16384 => "user deprecated",
-        _ => "error",
+    match &*what.class {
+        "ParseError" if what.kind == FailureKind::Uncaught => errors::PARSE,
+        "CompileError" if what.kind == FailureKind::Uncaught => errors::COMPILE_FATAL,
+        _ => errors::level(what.level),
     }
 }

@@ -20,9 +20,9 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 pub use find::discover::Sapi;
-pub use find::installed::{installed, is_command_line};
-pub use find::runtime::VARIABLE;
-pub use kernel::{KernelError, Verified, verify};
+pub(crate) use find::installed::{installed, is_command_line};
+pub(crate) use find::runtime::VARIABLE;
+pub(crate) use kernel::{KernelError, Verified, verify};
 pub use tier::exact::{CallSums, Order};
 pub use tier::problems::{CatchPlace, CompileCount, CompiledText, FailureCount, FailureKind, FailureText};
 pub use tier::requests::{FinishedRequest, RequestText};

@@ -11,16 +11,12 @@ use serde::Serialize;
 use super::system::{Check, PRIVILEGES, PROCESSES, State};
 use crate::{
     collect::php::PhpSample,
-    export,
+    exit, export,
     model::{Master, Notice, Target, Tier, TierState},
 };
 
 /// Version of the JSON layout: fields are added, not renamed.
 const SCHEMA: u32 = 1;
-/// Exit codes: some tiers are missing; nothing can be checked, of sysexits(3).
-const MISSING: u8 = 1;
-const UNAVAILABLE: u8 = 69;
-const NO_PERMISSION: u8 = 77;
 
 /// All findings.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -75,7 +71,6 @@ pub struct Program {
 /// What one tier shows of an image.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TierLine {
-    /// Name.
     pub name: &'static str,
     /// State, as in a snapshot.
     pub state: TierState,
@@ -151,10 +146,10 @@ impl Report {
         let complete = system.iter().all(|check| check.state != State::Missing) && php.iter().all(Program::works);
         let missing = |name| system.iter().any(|check| check.name == name && check.state == State::Missing);
         let code = match complete {
-            _ if system.is_empty() || missing(PROCESSES) => UNAVAILABLE,
-            _ if missing(PRIVILEGES) => NO_PERMISSION,
-            true => 0,
-            false => MISSING,
+            _ if system.is_empty() || missing(PROCESSES) => exit::NO_PROCFS,
+            _ if missing(PRIVILEGES) => exit::NO_PERMISSION,
+            true => exit::FINE,
+            false => exit::FAILED,
         };
         Self {
             schema: SCHEMA,
@@ -170,7 +165,7 @@ impl Report {
         }
     }
 
-    /// Exit code: 0 everything works, 1 something is missing, 69 nothing could be looked at, 77 no permission.
+    /// Exit code, of [`exit`]: fine when everything works, failed when something is missing.
     pub fn code(&self) -> u8 {
         self.code
     }

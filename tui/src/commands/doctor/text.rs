@@ -7,8 +7,11 @@ use super::{
     system::State,
 };
 use crate::{
-    model::{Level, Master, TierState},
-    words::printable::{pad, printable, width},
+    model::{Master, TierState},
+    words::{
+        names,
+        printable::{pad, printable, width},
+    },
 };
 
 const COLUMNS: usize = 80;
@@ -42,11 +45,7 @@ pub(super) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     }
     for notice in &report.notices {
         writeln!(out)?;
-        let level = match notice.level {
-            Level::Info => "info",
-            Level::Warning => "warning",
-            Level::Error => "error",
-        };
+        let level = names::level(notice.level);
         wrapped(out, 0, &format!("{level}: {}", notice.text))?;
         wrapped(out, 2, &notice.hint)?;
     }

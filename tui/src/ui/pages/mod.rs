@@ -18,7 +18,7 @@ use crate::{
     analysis::profile,
     model::{FunctionKey, Php, Request},
     view::{Detail, Pane, Scene},
-    words::units,
+    words::{names, units},
 };
 
 /// Draws the detail of a pane.
@@ -28,7 +28,7 @@ pub fn draw(buffer: &mut Buffer, rect: Rect, pane: Pane, screen: &Screen, scene:
     let Some((detail, scroll)) = &screen.view.pane(pane).detail else { return };
     let (title, parts) = match detail {
         Detail::Process { key, .. } => (process::title(screen, *key), process::parts(screen, *key, rect.width)),
-        Detail::Function(key) => (format!("function {}", hot::name(key)), vec![function(screen, key)]),
+        Detail::Function(key) => (format!("function {}", names::function(key)), vec![function(screen, key)]),
         Detail::Problem(key) => {
             let facts = problem::facts(screen, key).into_iter();
             (format!("problem {}", key.name), vec![facts.map(|(label, value)| fact(label, value)).collect()])
@@ -79,7 +79,7 @@ fn request_facts(screen: &Screen, request: &Request) -> Vec<Line> {
         fact("worker", request.pid.to_string()),
     ];
     if let Some(route) = route {
-        lines.push(fact("route", requests::route_name(route)));
+        lines.push(fact("route", names::route(route)));
         lines.push(fact("script", &*route.key.script));
         lines.push(fact("group", &*route.key.group));
     }
@@ -122,7 +122,7 @@ fn function(screen: &Screen, key: &FunctionKey) -> Vec<Line> {
         format!("{}   {samples} samples on the CPU, {wait} waiting", share(basis.ns(time)))
     };
     let mut lines = vec![
-        fact("file", hot::place(key)),
+        fact("file", names::place_of(key)),
         fact("time", hot::time_name(screen.view.hot_time)),
         fact("self", times(around.own)),
         fact("total", times(around.total)),
@@ -137,7 +137,8 @@ fn function(screen: &Screen, key: &FunctionKey) -> Vec<Line> {
         }
         for (index, samples) in list.iter().take(50) {
             let Some(function) = php.functions.get(*index) else { continue };
-            lines.push(fact(&share(*samples), format!("{}   {}", hot::name(&function.key), hot::place(&function.key))));
+            let function = format!("{}   {}", names::function(&function.key), names::place_of(&function.key));
+            lines.push(fact(&share(*samples), function));
         }
     }
     if !around.routes.is_empty() {
@@ -145,7 +146,7 @@ fn function(screen: &Screen, key: &FunctionKey) -> Vec<Line> {
     }
     for (index, samples) in around.routes.iter().take(50) {
         let Some(route) = php.routes.get(*index) else { continue };
-        let name = format!("{} {}   {}", route.key.method, requests::route_name(route), route.key.group);
+        let name = format!("{} {}   {}", route.key.method, names::route(route), route.key.group);
         lines.push(fact(&share(*samples), name));
     }
     lines

@@ -3,8 +3,8 @@
 use crate::{
     analysis::opcache,
     model::{CompiledFile, ExceptionCount, PhpError, ProblemKey, ProblemKind},
-    ui::{frame::Screen, panes::problems::place_of},
-    words::units,
+    ui::frame::Screen,
+    words::{names, units},
 };
 
 /// Everything about one problem, as labels and values.
@@ -27,7 +27,7 @@ pub fn facts(screen: &Screen, key: &ProblemKey) -> Vec<(&'static str, String)> {
                 ("class", exception.class.to_string()),
                 ("message", or_dash(&exception.message)),
                 ("", "of the first one; others may differ".to_owned()),
-                ("made at", place_of(key).into_owned()),
+                ("made at", names::place(&key.file, key.line).into_owned()),
                 ("thrown", per_minute(exception.count)),
                 ("caught", count(caught)),
                 ("uncaught", count(uncaught)),
@@ -42,7 +42,7 @@ pub fn facts(screen: &Screen, key: &ProblemKey) -> Vec<(&'static str, String)> {
                 ("level", error.level.to_string()),
                 ("message", or_dash(&error.message)),
                 ("", "of the first one; others may differ".to_owned()),
-                ("raised at", place_of(key).into_owned()),
+                ("raised at", names::place(&key.file, key.line).into_owned()),
                 ("raised", per_minute(error.count)),
                 ("silenced", error.silenced.map_or_else(|| "-".to_owned(), units::count)),
                 ("", "by @ or by error_reporting".to_owned()),

@@ -10,12 +10,9 @@ use crate::{
     model::{CgroupLimit, Inspection, Limit, Process, ProcessKey, Reading, Snapshot, Unit, Unread},
     ui::{
         frame::Screen,
-        panes::{
-            memory::{entries, target},
-            requests,
-        },
+        panes::memory::{entries, target},
     },
-    words::{memory, units},
+    words::{memory, names, units},
 };
 
 /// Width of a pane from which on the page has two columns.
@@ -128,7 +125,7 @@ fn worker(screen: &Screen, snapshot: &Snapshot, pid: u32) -> Vec<Line> {
     lines.push(fact("request", format!("{} {}", request.method, request.uri)));
     lines.push(fact("for", format!("{}, cpu {cpu}, waiting {wait}", units::duration_ms(request.duration_ms))));
     if let Some(route) = screen.php.routes.get(request.route) {
-        lines.push(fact("route", format!("{} in {}", requests::route_name(route), route.key.script)));
+        lines.push(fact("route", format!("{} in {}", names::route(route), route.key.script)));
     }
     lines
 }

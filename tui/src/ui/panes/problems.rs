@@ -1,6 +1,6 @@
 //! What went wrong: exceptions, errors and compiled files, the gravest and most frequent first.
 
-use std::{borrow::Cow, cmp::Reverse};
+use std::cmp::Reverse;
 
 use ratatui::{buffer::Buffer, layout::Rect};
 
@@ -9,7 +9,10 @@ use crate::{
     model::{CompiledFile, ExceptionCount, PhpError, ProblemKey, ProblemKind, Tier},
     ui::{filter::Filter, frame::Screen, list, paint, panes::empty},
     view::{Pane, Row, Scene, Sort},
-    words::units,
+    words::{
+        errors::{self, Severity},
+        names, units,
+    },
 };
 
 /// How grave a problem is; it decides its place and its colour.
@@ -105,7 +108,7 @@ fn row(buffer: &mut Buffer, area: Rect, y: u16, problem: &Problem, screen: &Scre
         x += room + u16::from(place > 0);
     }
     if place > 0 {
-        paint::put_tail(buffer, (x, y), place, &place_of(&problem.key), palette.muted);
+        paint::put_tail(buffer, (x, y), place, &names::place(&problem.key.file, problem.key.line), palette.muted);
     }
     if note > 0 {
         let style = if problem.grade == Grade::Fatal { palette.error } else { palette.muted };
@@ -116,15 +119,6 @@ fn row(buffer: &mut Buffer, area: Rect, y: u16, problem: &Problem, screen: &Scre
 /// Class without its namespace, or level: the detail has the whole.
 fn name_of<'a>(problem: &'a Problem, compile: bool) -> &'a str {
     if compile { "compiled" } else { problem.key.name.rsplit('\\').next().unwrap_or_default() }
-}
-
-/// `file:line` of a problem.
-pub fn place_of(key: &ProblemKey) -> Cow<'_, str> {
-    match (&*key.file, key.line) {
-        ("", _) => Cow::Borrowed("-"),
-        (file, 0) => Cow::Borrowed(file),
-        (file, line) => Cow::Owned(format!("{file}:{line}")),
-    }
 }
 
 fn problems<'a>(screen: &Screen<'a>) -> Vec<Problem<'a>> {
@@ -140,7 +134,13 @@ fn problems<'a>(screen: &Screen<'a>) -> Vec<Problem<'a>> {
         .chain(errors)
         .chain(compiles)
         .filter(|p| {
-            filter.has(&[&p.key.name, p.message, &place_of(&p.key), &p.note, name_of(p, p.grade == Grade::Compile)])
+            filter.has(&[
+                &p.key.name,
+                p.message,
+                &names::place(&p.key.file, p.key.line),
+                &p.note,
+                name_of(p, p.grade == Grade::Compile),
+            ])
         })
         .collect();
     match pane.sort {
@@ -158,7 +158,7 @@ fn problems<'a>(screen: &Screen<'a>) -> Vec<Problem<'a>> {
 }
 
 fn is_uncaught(error: &PhpError) -> bool {
-    &*error.level == "fatal" && error.message.starts_with("Uncaught ")
+    &*error.level == errors::FATAL && error.message.starts_with("Uncaught ")
 }
 
 fn of_exception(exception: &ExceptionCount) -> Problem<'_> {
@@ -181,12 +181,10 @@ fn of_error(error: &PhpError) -> Problem<'_> {
     let silenced = error.silenced.unwrap_or(0);
     Problem {
         key: error.key(),
-        grade: match &*error.level {
-            "fatal" | "parse" | "core fatal" | "compile fatal" | "user fatal" | "recoverable" => Grade::Fatal,
-            "warning" | "core warning" | "compile warning" | "user warning" | "error" if silenced < error.count => {
-                Grade::Failure
-            }
-            _ => Grade::Note,
+        grade: match errors::severity(&error.level) {
+            Severity::Fatal => Grade::Fatal,
+            Severity::Failure if silenced < error.count => Grade::Failure,
+            Severity::Failure | Severity::Note => Grade::Note,
         },
         count: error.count,
         message: &error.message,

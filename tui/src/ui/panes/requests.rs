@@ -10,13 +10,8 @@ use crate::{
     model::{Request, Route, Tier},
     ui::{filter::Filter, frame::Screen, list, paint, panes::empty},
     view::{Pane, Row, Scene, Sort},
-    words::units,
+    words::{names, units},
 };
-
-/// Path of a route, or its script when it has none.
-pub fn route_name(route: &Route) -> &str {
-    if route.key.route.is_empty() { &route.key.script } else { &route.key.route }
-}
 
 /// Draws the routes.
 pub fn draw_routes(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene) {
@@ -57,7 +52,7 @@ pub fn draw_routes(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut
         let chosen = screen.view.route.as_ref().is_some_and(|key| *key == route.key);
         let mark = if chosen { "▶" } else { " " };
         let method = if route.key.method.is_empty() { "cli" } else { &route.key.method };
-        let parts = Row1 { mark, left: method, left_width: 5, name: route_name(route), values: &values };
+        let parts = Row1 { mark, left: method, left_width: 5, name: names::route(route), values: &values };
         row(buffer, area, y, &parts, screen);
         if selected {
             list::mark(buffer, area, y, Pane::Routes, screen);
@@ -87,7 +82,7 @@ pub fn draw_requests(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &m
             (9, 84, since(request, screen), palette.muted),
         ];
         let name = if request.uri.is_empty() {
-            screen.php.routes.get(request.route).map_or("-", route_name).to_owned()
+            screen.php.routes.get(request.route).map_or("-", names::route).to_owned()
         } else {
             format!("{} {}", request.method, request.uri)
         };
@@ -178,7 +173,7 @@ fn routes<'a>(screen: &Screen<'a>, scope: &Scope) -> Vec<&'a Route> {
         .routes
         .iter()
         // Code outside of any known request has no name of its own; it shows in the hot list.
-        .filter(|r| r.requests > 0 || !route_name(r).is_empty())
+        .filter(|r| r.requests > 0 || !names::route(r).is_empty())
         .filter(|r| scope.has(r) && filter.has(&[&r.key.route, &r.key.script, &r.key.method, &r.key.group]))
         .collect();
     let by = |a: Option<f64>, b: Option<f64>| b.unwrap_or(-1.0).total_cmp(&a.unwrap_or(-1.0));
@@ -187,9 +182,10 @@ fn routes<'a>(screen: &Screen<'a>, scope: &Scope) -> Vec<&'a Route> {
         Some(Sort::Errors) => routes.sort_by_key(|route| Reverse((route.errors, route.requests))),
         Some(Sort::Cpu) => routes.sort_by_key(|route| Reverse(route.cpu_ns)),
         Some(Sort::Memory) => routes.sort_by_key(|route| Reverse(route.rss_growth_bytes)),
-        Some(Sort::Name) => routes.sort_by(|a, b| route_name(a).cmp(route_name(b))),
-        _ => routes
-            .sort_by(|a, b| by(a.duration_ms.p99, b.duration_ms.p99).then_with(|| route_name(a).cmp(route_name(b)))),
+        Some(Sort::Name) => routes.sort_by(|a, b| names::route(a).cmp(names::route(b))),
+        _ => routes.sort_by(|a, b| {
+            by(a.duration_ms.p99, b.duration_ms.p99).then_with(|| names::route(a).cmp(names::route(b)))
+        }),
     }
     if pane.inverted {
         routes.reverse();
@@ -202,7 +198,7 @@ fn requests<'a>(screen: &Screen<'a>, scope: &Scope) -> Vec<&'a Request> {
     let filter = Filter::new(&pane.filter);
     let mut requests = profile::requests(screen.php, scope);
     requests.retain(|request| {
-        let route = screen.php.routes.get(request.route).map_or("", route_name);
+        let route = screen.php.routes.get(request.route).map_or("", names::route);
         let status = request.status.unwrap_or(0);
         filter.has(&[&request.uri, &request.method, route])
             || filter.has_number(request.pid)

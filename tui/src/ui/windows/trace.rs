@@ -3,8 +3,8 @@
 use super::{Line, wrap};
 use crate::{
     model::{Exact, ExactKind, ExactState, Tier, TierState},
-    ui::{frame::Screen, panes::hot::calls},
-    words::{printable, units},
+    ui::frame::Screen,
+    words::{printable, tracing, units},
 };
 
 /// The lines of the window; `room` columns wide at most.
@@ -80,10 +80,10 @@ fn facts(screen: &Screen, exact: &Exact, room: usize) -> Vec<Line> {
             fact("spent", format!("about {} of all CPUs", units::percent(spent)));
         }
         fact("traced now", format!("{} processes", exact.pids.len()));
-        fact("traced so far", format!("{} calls   {}", units::count(exact.calls), calls::part(exact)));
+        fact("traced so far", format!("{} calls   {}", units::count(exact.calls), tracing::part(exact)));
     }
     if let Some(left) = exact.left_ms {
-        fact("ends in", format!("{} s", left.div_ceil(1000)));
+        fact("ends in", tracing::left_s(left));
     }
     if !exact.reason.is_empty() {
         lines.extend(wrap(&exact.reason, room).into_iter().map(|part| vec![(part, palette.warn)]));

@@ -1,11 +1,7 @@
 //! The processes that started PHP themselves: what they were started with, and what keeps them from being traced
 //! exactly. Reading their memory is `runtime`'s matter, what to type is `advice`'s.
 
-use std::{
-    fs::{self, File},
-    io::Read as _,
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use super::{
     advice::{self, Advice, Facts},
@@ -13,7 +9,7 @@ use super::{
     runtime::Runtime,
 };
 use crate::{
-    collect::{php::tier, proc::cgroup::Membership},
+    collect::{php::tier, proc::cgroup::Membership, procfs::Procfs},
     model::Master,
 };
 
@@ -21,23 +17,17 @@ use crate::{
 const LISTED: usize = 32;
 /// Bytes of a cgroup file that are read.
 const CGROUP: u64 = 64 << 10;
-
-/// Parent of a process.
-pub fn parent(pid: u32) -> Option<u32> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let stat = String::from_utf8_lossy(&stat);
-    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
-}
+/// Bytes of a name that are read; the kernel keeps 15.
+const COMM: u64 = 64;
 
 /// Reads what a master shows of itself; the second value says that it is only just starting.
-pub fn read(pid: u32, found: &Found, script: Option<&str>) -> (Master, bool) {
-    let runtime = Runtime::read(pid, &found.image, found.inode().unwrap_or(0));
-    let mut cgroup = Vec::new();
+pub fn read(procfs: &Procfs, pid: u32, found: &Found, script: Option<&str>) -> (Master, bool) {
+    let runtime = Runtime::read(procfs, pid, &found.image, found.inode().unwrap_or(0));
     // Without it the advice is for a program that somebody has started by hand.
-    let _ = File::open(format!("/proc/{pid}/cgroup")).and_then(|file| file.take(CGROUP).read_to_end(&mut cgroup));
+    let cgroup = procfs.bytes(pid, "cgroup", CGROUP).unwrap_or_default();
     let membership = Membership::parse(&cgroup);
-    let program = discover::executable(pid).unwrap_or_else(|_| found.path.clone());
-    let parent = parent(pid).and_then(|parent| fs::read_to_string(format!("/proc/{parent}/comm")).ok());
+    let program = discover::executable(procfs, pid).unwrap_or_else(|_| found.path.clone());
+    let parent = procfs.parent(pid).and_then(|parent| procfs.text(parent, "comm", COMM).ok());
     let Advice { reason, hint } = match tier::exact::status::traceable(&found.image) {
         Err(unusable) => unusable,
         Ok(()) => advice::exact(&Facts {
@@ -76,6 +66,10 @@ pub fn bound(masters: &mut Vec<Master>) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::{
+        php::{find::discover::Sapi, image::Image},
+        procfs::fake::Fake,
+    };
 
     #[test]
     fn a_list_of_masters_is_cut_and_says_how_many_it_lost() {
@@ -84,8 +78,16 @@ mod tests {
     }
 
     #[test]
-    fn the_parent_of_this_test_is_found() {
-        assert_eq!(parent(std::process::id()), Some(std::os::unix::process::parent_id()));
-        assert_eq!(parent(u32::MAX), None);
+    fn a_master_is_read_with_its_unit_and_the_shell_that_started_it() {
+        let fake = Fake::new();
+        fake.process(3, "bash", 1).process(7, "php-fpm8.2", 3);
+        fake.write(7, "cgroup", "0::/system.slice/php8.2-fpm.service\n").write(7, "environ", "HOME=/\0");
+        let file = std::fs::File::open(std::env::current_exe().unwrap()).unwrap();
+        let found = Found::new("/usr/sbin/php-fpm8.2".into(), file, Sapi::Fpm, Image::default());
+        let (master, starting) = read(&fake.procfs, 7, &found, None);
+        assert_eq!((master.pid, master.variable, master.unit.as_deref()), (7, Some(false), Some("php8.2-fpm.service")));
+        assert!(!starting && master.dtrace.is_none() && !master.reason.is_empty(), "{master:?}");
+        let (gone, _) = read(&fake.procfs, 8, &found, None);
+        assert_eq!((gone.unit, gone.variable, gone.opcache), (None, None, None));
     }
 }

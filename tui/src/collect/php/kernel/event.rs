@@ -15,12 +15,7 @@ pub enum Event {
         pid: u32,
     },
     /// A PHP process forked.
-    Fork {
-        /// Parent.
-        parent: u32,
-        /// Child.
-        child: u32,
-    },
+    Fork { parent: u32, child: u32 },
     /// A PHP process ended.
     Exit {
         /// Process.

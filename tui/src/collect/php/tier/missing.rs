@@ -1,7 +1,10 @@
 //! Why a tier does not show an image, in words that fit behind "not observed:", and what to do about it.
 
 use crate::{
-    collect::php::{image::sites::UnusableProbe, kernel::KernelError},
+    collect::php::{
+        image::{sites::UnusableProbe, versions},
+        kernel::KernelError,
+    },
     model::TierStatus,
 };
 
@@ -63,17 +66,21 @@ pub enum Missing {
 impl Missing {
     /// The status of a tier that is missing for this reason.
     pub fn status(&self) -> TierStatus {
-        TierStatus::unavailable(self).with_hint(self.hint().map(str::to_owned).into_iter().collect())
+        TierStatus::unavailable(self).with_hint(self.hint().into_iter().collect())
     }
 
     /// No path in it: whoever pastes a hint must not run what a hostile file is called.
-    fn hint(&self) -> Option<&'static str> {
+    fn hint(&self) -> Option<String> {
         match self {
-            Self::Programs | Self::Kernel(_) | Self::ThreadState => Some("tusktop doctor says what this kernel lacks"),
-            Self::Threads | Self::Globals | Self::Layout(_) | Self::Version => {
-                Some("stacks of PHP 7.0 to 8.5 can be read, of builds without ZTS")
+            Self::Programs | Self::Kernel(_) | Self::ThreadState => {
+                Some("tusktop doctor says what this kernel lacks".to_owned())
             }
-            Self::Requests => Some("`readelf -n` on that file shows whether it has probes of the provider php"),
+            Self::Threads | Self::Globals | Self::Layout(_) | Self::Version => {
+                Some(format!("stacks of PHP {} can be read, of builds without ZTS", versions::range()))
+            }
+            Self::Requests => {
+                Some("`readelf -n` on that file shows whether it has probes of the provider php".to_owned())
+            }
             Self::Architecture
             | Self::Unusable(_)
             | Self::Probe(_)

@@ -9,33 +9,14 @@ use ratatui::{buffer::Buffer, layout::Rect};
 
 use crate::{
     analysis::profile::{self, Basis, Scope, Time},
-    model::{FunctionKey, FunctionKind, HotTime, Tier},
+    model::{HotTime, Tier},
     ui::{filter::Filter, frame::Screen, list, paint, panes::empty},
     view::{HotMode, Pane, Row, Scene, Sort},
-    words::units,
+    words::{names, units},
 };
 
 /// Rows kept in the list; what is below is colder than anyone looks.
 pub const MAX_ROWS: usize = 1_000;
-
-/// `class::name` of a function, or `{main}` of a file.
-pub fn name(function: &FunctionKey) -> Cow<'_, str> {
-    if function.class.is_empty() {
-        Cow::Borrowed(&function.name)
-    } else {
-        Cow::Owned(format!("{}::{}", function.class, function.name))
-    }
-}
-
-/// Where a function is: `file:line`, or what it is when it has no file.
-pub fn place(function: &FunctionKey) -> Cow<'_, str> {
-    match function.kind {
-        FunctionKind::Internal => Cow::Borrowed("builtin"),
-        _ if function.file.is_empty() => Cow::Borrowed("-"),
-        _ if function.line == 0 => Cow::Borrowed(&function.file),
-        _ => Cow::Owned(format!("{}:{}", function.file, function.line)),
-    }
-}
 
 /// The scope in words.
 pub fn scope_name(scope: &Scope) -> String {
@@ -181,7 +162,7 @@ fn rows<'a>(screen: &'a Screen<'a>, scope: &Scope, basis: Basis) -> Vec<HotRow<'
             .into_iter()
             .filter_map(|hot| {
                 let function = &php.functions[hot.of];
-                let (name, place) = (name(&function.key), place(&function.key));
+                let (name, place) = (names::function(&function.key), names::place_of(&function.key));
                 filter.has(&[&name, &place]).then(|| HotRow {
                     row: Row::Function(function.key.clone()),
                     name,

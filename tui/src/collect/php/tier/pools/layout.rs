@@ -1,67 +1,22 @@
-//! Where php-fpm's scoreboard has its fields, and what a header says. Pure.
+//! What the header of a php-fpm scoreboard says, by the layouts of `versions`. Pure.
 //!
 //! What is read comes from another process and is not trusted: a header of fixed size, and it counts only where its numbers fit
 //! the mapping that it was found in.
 
 use crate::{
-    collect::php::find::maps::Mapping,
+    collect::php::{
+        find::maps::Mapping,
+        image::versions::{self, ScoreboardLayout},
+    },
     model::{ProcessManager, Scoreboard},
 };
 
-/// Size of an entry for one worker (`struct fpm_scoreboard_proc_s`) on 64-bit machines, PHP 7.4 to 8.4.
+/// Size of an entry for one worker (`struct fpm_scoreboard_proc_s`) on 64-bit machines, the same in all versions.
 const ENTRY: u64 = 1168;
 /// Bytes of the header that are read.
 pub const HEADER: usize = 144;
 /// Most workers of a pool that are believed; it bounds what a mapping is taken for a scoreboard.
 const MAX_CHILDREN: u32 = 65_536;
-
-/// Where the header of `struct fpm_scoreboard_s` (sapi/fpm/fpm/fpm_scoreboard.h) has its fields, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Layout {
-    pool: usize,
-    process_manager: usize,
-    idle: usize,
-    active: usize,
-    max_active: usize,
-    requests: usize,
-    max_children_reached: usize,
-    listen_queue: usize,
-    listen_queue_max: usize,
-    max_children: usize,
-    slow_requests: usize,
-    /// First entry of a worker: the end of the header.
-    entries: u64,
-}
-
-const BEFORE_8_4: Layout = Layout {
-    pool: 16,
-    process_manager: 48,
-    idle: 64,
-    active: 68,
-    max_active: 72,
-    requests: 80,
-    max_children_reached: 88,
-    listen_queue: 92,
-    listen_queue_max: 96,
-    max_children: 104,
-    slow_requests: 112,
-    entries: 128,
-};
-
-const SINCE_8_4: Layout = Layout {
-    pool: 28,
-    process_manager: 60,
-    idle: 72,
-    active: 76,
-    max_active: 80,
-    requests: 88,
-    max_children_reached: 96,
-    listen_queue: 100,
-    listen_queue_max: 104,
-    max_children: 112,
-    slow_requests: 120,
-    entries: 144,
-};
 
 /// Anonymous memory that is shared, as `fpm_shm_alloc` takes it, of a size that a scoreboard can have.
 pub fn may_be_scoreboard(mapping: &Mapping) -> bool {
@@ -72,10 +27,10 @@ pub fn may_be_scoreboard(mapping: &Mapping) -> bool {
 
 /// Reads a header by the layout that makes sense of it, which needs no version.
 pub fn parse(master: u32, header: &[u8; HEADER], mapped: u64) -> Option<Scoreboard> {
-    [BEFORE_8_4, SINCE_8_4].into_iter().find_map(|layout| layout.parse(master, header, mapped))
+    versions::scoreboards().find_map(|layout| layout.parse(master, header, mapped))
 }
 
-impl Layout {
+impl ScoreboardLayout {
     fn parse(self, master: u32, header: &[u8; HEADER], mapped: u64) -> Option<Scoreboard> {
         let number = |at: usize| Some(u32::from_le_bytes(header.get(at..at + 4)?.try_into().ok()?));
         let long = |at: usize| Some(u64::from_le_bytes(header.get(at..at + 8)?.try_into().ok()?));
@@ -127,7 +82,7 @@ mod tests {
 
     use super::*;
 
-    fn header(layout: Layout, name: &str, max_children: u32) -> [u8; HEADER] {
+    fn header(layout: ScoreboardLayout, name: &str, max_children: u32) -> [u8; HEADER] {
         let mut header = [0; HEADER];
         header[layout.pool..layout.pool + name.len()].copy_from_slice(name.as_bytes());
         let mut put = |at: usize, value: u32| header[at..at + 4].copy_from_slice(&value.to_le_bytes());
@@ -141,13 +96,13 @@ mod tests {
         header
     }
 
-    fn mapped(layout: Layout, max_children: u32) -> u64 {
+    fn mapped(layout: ScoreboardLayout, max_children: u32) -> u64 {
         (layout.entries + ENTRY * u64::from(max_children)).next_multiple_of(page_bytes())
     }
 
     #[test]
     fn both_layouts_are_told_apart_by_what_they_say() {
-        for layout in [BEFORE_8_4, SINCE_8_4] {
+        for layout in versions::scoreboards() {
             let pool = parse(7, &header(layout, "www", 40), mapped(layout, 40)).unwrap();
             assert_eq!((&*pool.name, pool.master, pool.max_children), ("www", 7, 40));
             assert_eq!((pool.idle, pool.active, pool.max_children_reached), (3, 2, 7));
@@ -158,14 +113,15 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_its_mapping_is_no_scoreboard() {
-        let good = header(BEFORE_8_4, "www", 40);
-        assert_eq!(parse(1, &good, mapped(BEFORE_8_4, 40) + page_bytes()), None);
-        assert_eq!(parse(1, &header(BEFORE_8_4, "w\x1b[2J", 40), mapped(BEFORE_8_4, 40)), None);
-        assert_eq!(parse(1, &header(BEFORE_8_4, "", 40), mapped(BEFORE_8_4, 40)), None);
-        assert_eq!(parse(1, &header(BEFORE_8_4, "www", 0), mapped(BEFORE_8_4, 0)), None);
+        let older = versions::scoreboards().next().unwrap();
+        let good = header(older, "www", 40);
+        assert_eq!(parse(1, &good, mapped(older, 40) + page_bytes()), None);
+        assert_eq!(parse(1, &header(older, "w\x1b[2J", 40), mapped(older, 40)), None);
+        assert_eq!(parse(1, &header(older, "", 40), mapped(older, 40)), None);
+        assert_eq!(parse(1, &header(older, "www", 0), mapped(older, 0)), None);
         let mut strange = good;
         strange[48] = 9;
-        assert_eq!(parse(1, &strange, mapped(BEFORE_8_4, 40)), None);
+        assert_eq!(parse(1, &strange, mapped(older, 40)), None);
     }
 
     proptest! {

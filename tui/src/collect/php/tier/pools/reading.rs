@@ -3,7 +3,10 @@
 use std::{collections::HashMap, fs::File, io, os::unix::fs::FileExt as _};
 
 use super::layout::{HEADER, may_be_scoreboard, parse};
-use crate::{collect::php::find::maps, model::Scoreboard};
+use crate::{
+    collect::{php::find::maps, procfs::Procfs},
+    model::Scoreboard,
+};
 
 /// Pools of one master.
 const MAX_POOLS: usize = 256;
@@ -14,6 +17,7 @@ const READINGS_PER_SEARCH: u32 = 30;
 #[derive(Debug, Default)]
 pub struct Scoreboards {
     masters: HashMap<u32, Boards>,
+    procfs: Procfs,
 }
 
 #[derive(Debug)]
@@ -42,7 +46,7 @@ impl Scoreboards {
                 Some(boards) => Boards { readings: boards.readings + 1, ..boards },
                 None => {
                     of_master.clear();
-                    let Ok(boards) = Boards::find(master) else { continue };
+                    let Ok(boards) = Boards::find(&self.procfs, master) else { continue };
                     if boards.read(master, &mut of_master).is_err() {
                         continue;
                     }
@@ -58,10 +62,10 @@ impl Scoreboards {
 
 impl Boards {
     /// Looks for scoreboards among the shared anonymous mappings of a master.
-    fn find(master: u32) -> io::Result<Self> {
-        let memory = File::open(format!("/proc/{master}/mem"))?;
+    fn find(procfs: &Procfs, master: u32) -> io::Result<Self> {
+        let memory = procfs.file(master, "mem")?;
         let mut found = Self { memory, boards: Vec::new(), readings: 0 };
-        for mapping in maps::of(master)?.iter().filter(|mapping| may_be_scoreboard(mapping)) {
+        for mapping in maps::of(procfs, master)?.iter().filter(|mapping| may_be_scoreboard(mapping)) {
             let board = Board { address: mapping.start, bytes: mapping.bytes() };
             if found.boards.len() < MAX_POOLS
                 && found.header(board).is_ok_and(|header| parse(master, &header, board.bytes).is_some())

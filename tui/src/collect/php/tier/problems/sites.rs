@@ -8,15 +8,16 @@ use tusktop_shared::{
 
 use crate::{
     collect::php::{
-        image::{Image, operand::Architecture, sites::ProbeSite, versions::Version},
+        image::{
+            Image,
+            operand::Architecture,
+            sites::ProbeSite,
+            versions::{V7_4, V8_0, V8_1, Version},
+        },
         tier::{Missing, TierSites},
     },
     model::SeenBy,
 };
-
-const V8_0: Version = Version { major: 8, minor: 0 };
-const V8_1: Version = Version { major: 8, minor: 1 };
-const V7_4: Version = Version { major: 7, minor: 4 };
 
 /// Where exceptions are thrown, and where those end that nobody caught.
 ///

@@ -7,7 +7,7 @@ use std::{
 
 use tusktop_shared::{
     FUNCTION_BYTES, FUNCTION_COMPILE, FUNCTION_EVAL, FUNCTION_INTERNAL, FunctionName, NO_FUNCTION, NOT_WALKED, OUTSIDE,
-    STACK_TRUNCATED,
+    STACK_TRUNCATED, sizes,
 };
 
 use crate::{
@@ -27,9 +27,9 @@ pub struct NamedStack {
     pub truncated: bool,
 }
 
-/// The caches start anew at these sizes, before the maps of the kernel are full (8 192 and 16 384).
-const STACKS: usize = 6_000;
-const NAMES: usize = 12_000;
+/// The caches start again at these sizes, before the maps of the kernel are full.
+const STACKS: usize = sizes::STACKS as usize / 4 * 3;
+const NAMES: usize = sizes::NAMES as usize / 4 * 3;
 
 /// What stands for the functions of waits that have none.
 const NOT_WALKED_NAME: &str = "(too many waits to tell apart)";

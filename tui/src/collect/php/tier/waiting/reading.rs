@@ -3,10 +3,10 @@
 
 use std::collections::HashMap;
 
-use tusktop_shared::{Count, CountKey, Wait};
+use tusktop_shared::{Count, CountKey, Wait, sizes};
 
-/// Threads whose wait was credited in part; there can be no more of them in the kernel's map.
-const LIMIT: usize = 8192;
+/// Threads whose wait was credited in part: what the kernel's map holds, and as many that come and go while it is read.
+const LIMIT: usize = 2 * sizes::WAITING as usize;
 
 /// A wait that was credited in part.
 #[derive(Debug, Clone, Copy)]

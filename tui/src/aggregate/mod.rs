@@ -7,6 +7,7 @@ mod notices;
 pub mod php;
 mod processes;
 mod sums;
+pub mod totals;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use self::{
     capacity::Room,
     php::{PhpAggregate, PhpPart, Placed},
     processes::ProcessAggregate,
+    totals::Totals,
 };
 pub use self::{processes::Placement, sums::MAX_GROUPS};
 use crate::{
@@ -48,6 +50,7 @@ pub struct Aggregate {
     /// The latest PHP part, for what holds between two answers.
     known_php: Arc<Php>,
     standing: Vec<Notice>,
+    totals: Totals,
 }
 
 impl Aggregate {
@@ -90,7 +93,7 @@ impl Aggregate {
         self.known_php = Arc::clone(&php.php);
         notices.extend(php.notices);
         notices.sort_by_key(|notice| std::cmp::Reverse(notice.level));
-        Snapshot {
+        let snapshot = Snapshot {
             schema: SCHEMA,
             at,
             interval_ms: part.interval_s.map_or(0, |seconds| (seconds * 1000.0).round() as u64),
@@ -109,11 +112,16 @@ impl Aggregate {
             drops: Drops { events: php.drops.events + sample.ended_lost, ..php.drops },
             cost: Cost { cpu_ratio: part.own_cpu_ratio, rss_bytes: part.own_rss_bytes, ..php.cost },
             notices,
-        }
+        };
+        self.totals.add(&snapshot);
+        snapshot
     }
-}
 
-impl Aggregate {
+    /// What was counted since the start.
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
     fn without_php(&mut self, state: PhpState) -> PhpPart {
         self.pools.clear();
         PhpPart { php: Arc::new(Php { state, ..Php::default() }), ..PhpPart::default() }

@@ -60,7 +60,7 @@ pub struct ProblemKey {
 }
 
 /// One process for as long as it lives: a pid alone is given out again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ProcessKey {
     /// Process id (thread group id).
     pub pid: u32,

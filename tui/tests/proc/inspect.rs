@@ -97,7 +97,7 @@ fn what_can_be_read_is_read() {
     assert_eq!((files.count, files.files, files.sockets, files.pipes, files.other), (5, 1, 1, 1, 2));
     assert_eq!((files.limit, files.complete), (Some(10), true));
     assert_eq!((seen.oom_score, seen.oom_score_adj, seen.switches), (Ok(666), Ok(-5), Ok((7, 3))));
-    assert_eq!((seen.nice, seen.policy), (Ok(-5), Ok("FIFO, real time")));
+    assert_eq!((seen.nice, seen.policy.as_deref()), (Ok(-5), Ok("FIFO, real time")));
     assert_eq!(seen.wchan, Ok(Some("ep_poll".into())));
     assert_eq!(seen.exe.as_deref(), Ok("/usr/sbin/x (deleted)"));
     assert_eq!(seen.arguments, Ok(("php-fpm: pool www".into(), false)));

@@ -83,7 +83,7 @@ pub fn worker(process: ProcessKey) -> Inspection {
         oom_score_adj: Ok(0),
         wchan: Ok(Some("skb_wait_for_more_packets".into())),
         nice: Ok(0),
-        policy: Ok("normal"),
+        policy: Ok("normal".into()),
         switches: Ok((5562, 1934)),
         exe: Ok("/usr/sbin/php-fpm8.2".into()),
         cwd: Ok("/".into()),

@@ -154,7 +154,7 @@ impl Reader {
             oom_score_adj: state::number(&folder, "oom_score_adj"),
             wchan: state::wchan(&folder, stat.state),
             nice: scheduling.map(|(nice, _)| nice),
-            policy: scheduling.map(|(_, policy)| policy),
+            policy: scheduling.map(|(_, policy)| policy.into()),
             switches: status.and_then(|text| state::switches(&text)),
             exe: folder.link("exe"),
             cwd: folder.link("cwd"),

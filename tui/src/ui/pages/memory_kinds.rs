@@ -87,7 +87,9 @@ fn table(mappings: &Mappings, width: usize) -> Vec<Line> {
     let mut kinds = mappings.kinds.clone();
     kinds.sort_by_key(|(kind, sum)| (Reverse((sum.pss, sum.rss, sum.size)), *kind));
     let all = mappings.total.pss.max(1) as f64;
-    lines.extend(kinds.iter().map(|(kind, sum)| row(kind.name(), sum, Some(sum.pss as f64 / all))));
+    lines.extend(
+        kinds.iter().map(|(kind, sum)| row(crate::words::inspection::mapping(*kind), sum, Some(sum.pss as f64 / all))),
+    );
     lines.push(row("all", &mappings.total, None));
     if mappings.biggest.iter().any(|(_, _, sum)| sum.pss > 0) {
         lines.push(muted(format!("{:>NUMBER$}{:>NUMBER$}  biggest with a name", "PSS", "private")));

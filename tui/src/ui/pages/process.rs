@@ -84,7 +84,7 @@ fn of_snapshot(screen: &Screen, snapshot: &Snapshot, process: &Process, inspecti
     let group = snapshot.groups.get(process.group);
     let cpu = process.cpu_ratio.map_or_else(|| "-".to_owned(), |cores| format!("{:.1} % of a core", cores * 100.0));
     let threads = format!("{} thread{}", process.threads, if process.threads == 1 { "" } else { "s" });
-    let scheduling = inspection.and_then(|inspection| Some((inspection.nice.ok()?, inspection.policy.ok()?)));
+    let scheduling = inspection.and_then(|inspection| Some((inspection.nice.ok()?, inspection.policy.as_ref().ok()?)));
     let scheduling = scheduling.map_or_else(String::new, |(nice, policy)| format!(", nice {nice}, {policy}"));
     let mut lines = vec![
         fact("user", format!("{}, parent {}", process.user, parent(snapshot, process))),
@@ -255,7 +255,7 @@ fn reading(label: &str, value: Reading<String>) -> Line {
 
 /// A dash, and why.
 pub fn dash(why: Unread) -> String {
-    format!("- ({why})")
+    format!("- ({})", crate::words::inspection::why_unread(why))
 }
 
 fn marked(label: &str, value: String, share: Option<f64>) -> Line {

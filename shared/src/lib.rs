@@ -7,6 +7,7 @@ mod failure;
 mod layout;
 mod operand;
 mod request;
+pub mod sizes;
 mod stack;
 mod task;
 

@@ -16,6 +16,7 @@ use crate::{
     call_frames::{end_frame, end_frames, end_stale, push, slot_of_frame},
     call_key::{fetch_arguments, fetch_stack_pointer, make_compile_key, make_key, recall, remember},
     call_regions::{hit, region_of_hit, turn_to_region},
+    globals::globals,
     maps::{IMAGES, PROCESSES, TRACED, add},
 };
 
@@ -137,10 +138,7 @@ fn find(traced: &mut Traced, slot: u32) -> Option<()> {
     let process = unsafe { &mut *process };
     // SAFETY: entries are written before they are used and not changed afterwards.
     let image = unsafe { IMAGES.get(process.image) }?;
-    if image.executor_globals == 0 {
-        return None;
-    }
-    traced.executor_globals = image.executor_globals.wrapping_add(process.bias);
+    traced.executor_globals = globals(image, process.bias)?;
     traced.current_execute_data = image.current_execute_data;
     traced.previous_execute_data = image.previous_execute_data;
     traced.filename = image.filename;

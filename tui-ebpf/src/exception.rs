@@ -8,6 +8,7 @@ use tusktop_shared::{
 
 use crate::{
     failure::{Found, LEVELS, count},
+    globals::globals,
     maps::{FAILURE_TEXTS, THROWN, add},
     php::{STRING_TEXT, fetch, pointer},
     stack::{NOT_COPIED, copy_tail},
@@ -126,11 +127,8 @@ fn try_caught(_context: &ProbeContext, site: &Site, image: &Image, bias: u64) ->
     }
     // SAFETY: an integer is copied.
     let key = *unsafe { THROWN.get(bpf_get_current_pid_tgid()) }?;
-    if image.executor_globals == 0 {
-        return None;
-    }
     // It is PHP code that catches, so the innermost frame is the one.
-    let globals = image.executor_globals.wrapping_add(bias);
+    let globals = globals(image, bias)?;
     let frame = pointer(globals.wrapping_add(u64::from(image.current_execute_data)));
     let instruction = pointer(frame.wrapping_add(FRAME_OPLINE));
     let mut line = 0;
@@ -157,10 +155,7 @@ fn try_caught(_context: &ProbeContext, site: &Site, image: &Image, bias: u64) ->
 /// File (a string) and line of the innermost PHP code that runs; both are left as they are when there is none.
 #[inline(always)]
 fn running(image: &Image, bias: u64, file: &mut u64, line: &mut u32) {
-    if image.executor_globals == 0 {
-        return;
-    }
-    let globals = image.executor_globals.wrapping_add(bias);
+    let Some(globals) = globals(image, bias) else { return };
     let mut frame = pointer(globals.wrapping_add(u64::from(image.current_execute_data)));
     let mut i = 0;
     while i < FRAMES {

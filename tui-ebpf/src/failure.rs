@@ -9,6 +9,7 @@ use aya_ebpf::{
 use tusktop_shared::{FAILURE_ERROR, Failure, Image, SCRIPT_BYTES, SITE_ERROR, Site, mix, stat};
 
 use crate::{
+    globals::globals,
     maps::{EMPTY_FAILURE, FAILURE_TEXTS, FAILURES, REQUESTS, add},
     php::{STRING_TEXT, Text, fetch, string_key},
     stack::{NOT_COPIED, copy_head, copy_tail},
@@ -71,8 +72,7 @@ fn try_error(context: &ProbeContext, site: &Site, image: &Image, bias: u64) -> O
         found.message = message;
         found.file = file;
         let mut reported = LEVELS;
-        if image.executor_globals != 0 {
-            let globals = image.executor_globals.wrapping_add(bias);
+        if let Some(globals) = globals(image, bias) {
             fetch(globals.wrapping_add(ERROR_REPORTING), &mut reported);
         }
         silenced = u64::from(reported & found.level == 0);

@@ -12,6 +12,7 @@ mod calls;
 mod compile;
 mod exception;
 mod failure;
+mod globals;
 mod maps;
 mod php;
 mod process;

@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use tusktop_shared::{
     CallKey, Calls, Compiled, Config, Count, CountKey, Failure, FunctionName, Image, Process, Request, Site, Stack,
-    TRACED_THREADS, Tally, Traced, Wait, stat,
+    TRACED_THREADS, Tally, Traced, Wait, sizes, stat,
 };
 
 use crate::{
@@ -24,15 +24,15 @@ pub static ACTIVE: Array<u32> = Array::with_max_entries(1, 0);
 
 /// Layouts of PHP images.
 #[map]
-pub static IMAGES: HashMap<u32, Image> = HashMap::with_max_entries(64, 0);
+pub static IMAGES: HashMap<u32, Image> = HashMap::with_max_entries(sizes::IMAGES, 0);
 
 /// Where programs are attached, by cookie.
 #[map]
-pub static SITES: HashMap<u32, Site> = HashMap::with_max_entries(512, 0);
+pub static SITES: HashMap<u32, Site> = HashMap::with_max_entries(sizes::SITES, 0);
 
 /// Processes that run PHP.
 #[map]
-pub static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(16384, 0);
+pub static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(sizes::PROCESSES, 0);
 
 /// What each CPU runs, when it is PHP.
 #[map]
@@ -44,11 +44,11 @@ pub static WALKS: PerCpuArray<Walks> = PerCpuArray::with_max_entries(1, 0);
 
 /// Threads that are blocked inside PHP code or a request, by pid << 32 | tid.
 #[map]
-pub static WAITING: HashMap<u64, Wait> = HashMap::with_max_entries(4096, 0);
+pub static WAITING: HashMap<u64, Wait> = HashMap::with_max_entries(sizes::WAITING, 0);
 
 /// Requests that run, by pid << 32 | tid.
 #[map]
-pub static REQUESTS: HashMap<u64, Request> = HashMap::with_max_entries(4096, 0);
+pub static REQUESTS: HashMap<u64, Request> = HashMap::with_max_entries(sizes::REQUESTS, 0);
 
 /// A request with nothing in it, to insert into `REQUESTS` and fill there; never written.
 #[map]
@@ -63,19 +63,19 @@ pub static MET: Array<Met> = Array::with_max_entries(MET_KEYS, 0);
 
 /// Names by key.
 #[map]
-pub static NAMES: HashMap<u64, FunctionName> = HashMap::with_max_entries(16384, 0);
+pub static NAMES: HashMap<u64, FunctionName> = HashMap::with_max_entries(sizes::NAMES, 0);
 
 /// Stacks by key.
 #[map]
-pub static STACKS: HashMap<u64, Stack> = HashMap::with_max_entries(8192, 0);
+pub static STACKS: HashMap<u64, Stack> = HashMap::with_max_entries(sizes::STACKS, 0);
 
 /// Samples and waits, written while `ACTIVE` is 0.
 #[map]
-pub static COUNTS_0: PerCpuHashMap<CountKey, Count> = PerCpuHashMap::with_max_entries(16384, 0);
+pub static COUNTS_0: PerCpuHashMap<CountKey, Count> = PerCpuHashMap::with_max_entries(sizes::COUNTS, 0);
 
 /// Samples and waits, written while `ACTIVE` is 1.
 #[map]
-pub static COUNTS_1: PerCpuHashMap<CountKey, Count> = PerCpuHashMap::with_max_entries(16384, 0);
+pub static COUNTS_1: PerCpuHashMap<CountKey, Count> = PerCpuHashMap::with_max_entries(sizes::COUNTS, 0);
 
 /// Threads whose calls are traced, by slot.
 #[map]
@@ -83,7 +83,7 @@ pub static TRACED: Array<Traced> = Array::with_max_entries(TRACED_THREADS as u32
 
 /// Sums of traced calls.
 #[map]
-pub static CALLS: HashMap<CallKey, Calls> = HashMap::with_max_entries(16384, 0);
+pub static CALLS: HashMap<CallKey, Calls> = HashMap::with_max_entries(sizes::CALLS, 0);
 
 /// No calls, to insert into `CALLS`; never written.
 #[map]
@@ -109,11 +109,11 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
 /// Exceptions and errors by key.
 #[map]
-pub static FAILURES: HashMap<u64, Tally> = HashMap::with_max_entries(2048, 0);
+pub static FAILURES: HashMap<u64, Tally> = HashMap::with_max_entries(sizes::FAILURES, 0);
 
 /// What the keys of `FAILURES` stand for.
 #[map]
-pub static FAILURE_TEXTS: HashMap<u64, Failure> = HashMap::with_max_entries(2048, 0);
+pub static FAILURE_TEXTS: HashMap<u64, Failure> = HashMap::with_max_entries(sizes::FAILURES, 0);
 
 /// A failure with nothing in it, to insert into `FAILURE_TEXTS` and fill there; never written.
 #[map]
@@ -121,15 +121,15 @@ pub static EMPTY_FAILURE: Array<Failure> = Array::with_max_entries(1, 0);
 
 /// Key of the exception that each thread threw last, by pid << 32 | tid. The oldest give way.
 #[map]
-pub static THROWN: LruHashMap<u64, u64> = LruHashMap::with_max_entries(4096, 0);
+pub static THROWN: LruHashMap<u64, u64> = LruHashMap::with_max_entries(sizes::THROWN, 0);
 
 /// Compiled files by key.
 #[map]
-pub static COMPILES: HashMap<u64, Tally> = HashMap::with_max_entries(8192, 0);
+pub static COMPILES: HashMap<u64, Tally> = HashMap::with_max_entries(sizes::COMPILES, 0);
 
 /// What the keys of `COMPILES` stand for.
 #[map]
-pub static COMPILE_TEXTS: HashMap<u64, Compiled> = HashMap::with_max_entries(8192, 0);
+pub static COMPILE_TEXTS: HashMap<u64, Compiled> = HashMap::with_max_entries(sizes::COMPILES, 0);
 
 /// A file without a path, to insert into `COMPILE_TEXTS` and fill there; never written.
 #[map]

@@ -8,6 +8,7 @@ use aya_ebpf::{
 use tusktop_shared::{Count, CountKey, Image, stat};
 
 use crate::{
+    globals::globals,
     maps::{ACTIVE, COUNTS_0, COUNTS_1, IMAGES, PROCESSES, REQUESTS, add},
     php::fetch,
     stack::capture,
@@ -22,12 +23,9 @@ pub fn sample(_context: PerfEventContext) -> u32 {
     let Some(process) = (unsafe { PROCESSES.get(pid) }) else { return 0 };
     // SAFETY: entries are written before they are used and not changed afterwards.
     let Some(image) = (unsafe { IMAGES.get(process.image) }) else { return 0 };
-    if image.executor_globals == 0 {
-        return 0;
-    }
+    let Some(globals) = globals(image, process.bias) else { return 0 };
     // SAFETY: a plain helper call.
     let began = unsafe { bpf_ktime_get_ns() };
-    let globals = image.executor_globals.wrapping_add(process.bias);
     let _ = try_sample(key, image, globals);
     add(stat::SAMPLE_RUNS, 1);
     // SAFETY: a plain helper call.

@@ -10,6 +10,7 @@ use aya_ebpf::{
 use tusktop_shared::{Config, Count, CountKey, NOT_WALKED, OUTSIDE, UNKNOWN_OFFSET, Wait, stat};
 
 use crate::{
+    globals::globals,
     maps::{IMAGES, ON_CPU, PROCESSES, REQUESTS, WAITING, WALKS, add},
     php::pointer,
     process::config,
@@ -99,8 +100,7 @@ fn leaves(context: &RawTracePointContext, config: &Config) -> Option<()> {
     // SAFETY: one aligned integer of the entry is read.
     let request = unsafe { REQUESTS.get(key) }.map_or(0, |request| request.started_ns);
     let mut leaf = 0;
-    if image.executor_globals != 0 {
-        let globals = image.executor_globals.wrapping_add(process.bias);
+    if let Some(globals) = globals(image, process.bias) {
         leaf = pointer(globals.wrapping_add(u64::from(image.current_execute_data)));
     }
     // Between requests there is nothing to wait for.

@@ -11,7 +11,7 @@ from statistics import median
 from dokuwiki import DokuWiki
 from throughput import WARM_UP, control_of_four, measured
 
-SCRIPT = Path(__file__).parent.parent / "tests/php/many_calls.php"
+SCRIPT = Path(__file__).parent.parent / "tests/php/scripts/many_calls.php"
 
 
 class Traced:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-SCRIPT = Path(__file__).parent.parent / "tests/php/call_rate.php"
+SCRIPT = Path(__file__).parent.parent / "tests/php/scripts/call_rate.php"
 SITES = "usdt:{exe}:php:function__{site}"
 #: Entry and return with nothing to do: what is left is the way into the kernel and back.
 EMPTY = f"{SITES.format(exe='{exe}', site='entry')} {{}} {SITES.format(exe='{exe}', site='return')} {{}}"

@@ -20,6 +20,13 @@ def plain(output):
     return re.sub(rb"\s", b"", ESCAPES.sub(b"", output))
 
 
+def cpu_seconds(pid):
+    """User and system time of all threads so far (proc_pid_stat(5), fields 14 and 15)."""
+    with open(f"/proc/{pid}/stat", "rb") as stat:
+        fields = stat.read().rpartition(b")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
 class Terminal:
     """`command` in a terminal of `columns` x `lines`. Use it in a `with`: the program is ended at the end of it."""
 
@@ -103,10 +110,7 @@ class Terminal:
         return self.exit_status is None
 
     def cpu_seconds(self):
-        """User and system time of all threads so far (proc_pid_stat(5), fields 14 and 15)."""
-        with open(f"/proc/{self.pid}/stat", "rb") as stat:
-            fields = stat.read().rpartition(b")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        return cpu_seconds(self.pid)
 
     def resident_bytes(self):
         with open(f"/proc/{self.pid}/statm", "rb") as statm:

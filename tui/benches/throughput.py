@@ -2,7 +2,8 @@
 
 from statistics import median
 
-from dokuwiki import POOL, DokuWiki
+from dokuwiki import DokuWiki
+from php_site import POOL
 from terminal import Terminal
 
 WARM_UP = 1  # seconds of load before each measured run

@@ -4,15 +4,17 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{self, Color};
+use crate::{
+    config::{SettingArgs, parse_duration},
+    exit,
+};
 
 /// Memory per process group and hot PHP code, live on one screen.
 ///
 /// Without a command it opens the live screen; when the output is no terminal, it prints one table.
-/// Sizes are in units of 1024 bytes. Exit codes: 0 fine, 1 failed, 2 wrong usage or configuration,
-/// 69 no procfs, 77 no permission, 130 and 143 ended by a signal; with `snap -- COMMAND` that of the command.
+/// Sizes are in units of 1024 bytes.
 #[derive(Debug, Parser)]
-#[command(name = "tusktop", version, disable_help_subcommand = true)]
+#[command(name = "tusktop", version, disable_help_subcommand = true, after_long_help = exit::SUMMARY)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -33,8 +35,7 @@ pub enum Command {
     /// Print one snapshot and exit; with a command, of the time that it runs.
     Snap(SnapArgs),
     /// Say what can be observed here, what not, why, and what to type.
-    ///
-    /// Exit codes: 0 all tiers work for every PHP that runs, 1 some are missing, 69 no procfs, 77 no permission.
+    #[command(after_long_help = exit::SUMMARY_OF_DOCTOR)]
     Doctor(DoctorArgs),
     /// List the groups of processes and the rules that made them, or say why a process is in its group.
     Groups(GroupsArgs),
@@ -47,11 +48,11 @@ pub enum Command {
 #[derive(Debug, Clone, Default, Args)]
 pub struct SnapArgs {
     /// Time to collect for, such as 500ms, 5s, 2m or a number of seconds [default: 1s, or as long as the command runs].
-    #[arg(short, long, value_parser = config::parse_duration)]
+    #[arg(short, long, value_parser = parse_duration)]
     pub duration: Option<Duration>,
     /// How to print it.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    pub format: Format,
+    #[arg(long, value_enum, default_value_t = SnapshotFormat::Table)]
+    pub format: SnapshotFormat,
     /// Trace calls: of PHP functions, or of built-in functions by line, and of included files.
     ///
     /// Within --budget and --trace-limit; with a command every call of it, whatever that costs. It needs PHP with USDT
@@ -93,8 +94,8 @@ pub struct GroupsArgs {
     #[arg(long, value_name = "PID")]
     pub explain: Option<u32>,
     /// How to print it.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    pub format: Format,
+    #[arg(long, value_enum, default_value_t = GroupsFormat::Table)]
+    pub format: GroupsFormat,
 }
 
 /// What to become.
@@ -107,7 +108,7 @@ pub struct BecomeArgs {
 
 /// How a snapshot is printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum SnapshotFormat {
     /// For people.
     #[default]
     Table,
@@ -115,48 +116,14 @@ pub enum Format {
     Json,
 }
 
-/// Settings that can also be in the configuration file.
-#[derive(Debug, Clone, Default, Args)]
-pub struct SettingArgs {
-    /// Configuration file instead of the usual ones.
-    #[arg(long, global = true, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Group processes by this configuration of process-exporter, then by the built-in rules.
-    #[arg(long, global = true, value_name = "FILE")]
-    pub process_exporter_config: Option<PathBuf>,
-    /// Time between two snapshots, such as 500ms, 2s or a number of seconds [default: 1s].
-    #[arg(short, long, global = true, value_parser = config::parse_duration)]
-    pub interval: Option<Duration>,
-    /// Stack samples per second and CPU, 1 to 1000; 0 takes none [default: 99].
-    #[arg(long, global = true, value_parser = clap::value_parser!(u32).range(0..=i64::from(config::MAX_HZ)))]
-    pub hz: Option<u32>,
-    /// Share of all CPUs that exact tracing may take [default: 2%].
-    #[arg(long, global = true, value_name = "SHARE", value_parser = config::parse_share)]
-    pub budget: Option<f64>,
-    /// Time after which exact tracing ends by itself [default: 1m].
-    #[arg(long, global = true, value_name = "TIME", value_parser = config::parse_duration)]
-    pub trace_limit: Option<Duration>,
-    /// Share of one core that reading PSS may take; 0 reads none [default: 1%].
-    #[arg(long, global = true, value_name = "SHARE", value_parser = config::parse_pss_budget)]
-    pub pss_budget: Option<f64>,
-    /// Theme: a name, see themes/ [default: chosen by the terminal].
-    #[arg(long, global = true, value_name = "NAME")]
-    pub theme: Option<String>,
-    /// Colours.
-    #[arg(long, global = true, value_enum)]
-    pub color: Option<Color>,
-    /// Draw with ASCII characters only.
-    #[arg(long, global = true)]
-    pub ascii: bool,
-    /// Leave the mouse to the terminal.
-    #[arg(long, global = true)]
-    pub no_mouse: bool,
-    /// Do not observe PHP.
-    #[arg(long, global = true)]
-    pub no_php: bool,
-    /// Send no signals, whatever is pressed.
-    #[arg(long, global = true)]
-    pub read_only: bool,
+/// How groups and rules are printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum GroupsFormat {
+    /// For people.
+    #[default]
+    Table,
+    /// One line of JSON with all that is known.
+    Json,
 }
 
 #[cfg(test)]
@@ -196,7 +163,7 @@ mod tests {
     fn everything_behind_two_dashes_belongs_to_the_command() {
         let cli = parse("tusktop snap --format json -- php -d a=b x.php --format table -- -o y").unwrap();
         let Some(Command::Snap(snap)) = cli.command else { panic!("it is snap") };
-        assert_eq!((snap.format, snap.output, snap.duration), (Format::Json, None, None));
+        assert_eq!((snap.format, snap.output, snap.duration), (SnapshotFormat::Json, None, None));
         assert_eq!(snap.command, ["php", "-d", "a=b", "x.php", "--format", "table", "--", "-o", "y"]);
         assert!(parse("tusktop snap php x.php").is_err(), "a command needs the dashes");
     }

@@ -10,13 +10,13 @@ use aya_ebpf::{
     maps::{Array, LruHashMap, PerCpuArray, RingBuf},
     programs::RawTracePointContext,
 };
-use tusktop_shared::{ARGUMENT_BYTES, ENDED_RING_BYTES, EndedProcess, FreedProcess, ProcessKey};
+use tusktop_shared::{ARGUMENT_BYTES, ENDED_RING_BYTES, EndedProcess, FreedProcess, ProcessKey, sizes};
 
 use crate::kernel::{fetch, long, offset, pointer, word};
 
 /// Processes that did an `exec`. Those that live long give way.
 #[map]
-static NOTED: LruHashMap<ProcessKey, EndedProcess> = LruHashMap::with_max_entries(4096, 0);
+static NOTED: LruHashMap<ProcessKey, EndedProcess> = LruHashMap::with_max_entries(sizes::NOTED, 0);
 
 /// A process of which nothing is known, to insert into `NOTED` and fill there; never written.
 #[map]

@@ -5,9 +5,8 @@
 
 use std::sync::Arc;
 
-use super::notices::notice;
 use crate::{
-    model::{Bound, Group, Level, Notice, Pool, Process, Scoreboard, pool},
+    model::{Bound, Group, Notice, Pool, Process, Scoreboard},
     words::units,
 };
 
@@ -36,7 +35,7 @@ pub(super) fn pools(
 }
 
 fn of_pool(board: &Scoreboard, processes: &[Process], groups: &[Group], room: &impl Fn(&Process) -> Room) -> Pool {
-    let is_worker = |process: &&Process| process.ppid == board.master && pool(&process.cmdline) == Some(&*board.name);
+    let is_worker = |process: &&Process| process.ppid == board.master && process.pool.as_deref() == Some(&*board.name);
     let workers: Vec<&Process> = processes.iter().filter(is_worker).collect();
     let mut private: Vec<u64> = workers.iter().filter_map(|worker| private(worker)).collect();
     private.sort_unstable();
@@ -79,17 +78,12 @@ pub(super) fn notices(pools: &[Pool]) -> impl Iterator<Item = Notice> {
     pools.iter().filter_map(|pool| {
         let (fits, each) = (pool.fits.filter(|&fits| fits < pool.board.max_children)?, pool.private_bytes?);
         let into = match pool.bound? {
-            Bound::Memory => "the memory of this machine",
+            Bound::Memory => "memory",
             Bound::Cgroup => "the limit of its cgroup",
+            Bound::Other => return None,
         };
-        let text = format!(
-            "pool {}: {} set, {fits} fit into {into}: a worker has {} for itself",
-            pool.board.name,
-            pool.board.max_children,
-            units::bytes(each),
-        );
-        let hint = format!("set pm.max_children to {} or less, or see why its workers are big: enter one", fits.max(1));
-        Some(notice(Level::Warning, text, &hint))
+        let board = &pool.board;
+        Some(Notice::pool_too_large(&board.name, board.max_children, fits, into, &units::bytes(each)))
     })
 }
 
@@ -129,6 +123,7 @@ mod tests {
             cmdline: "php-fpm: pool www".into(),
             user: "www-data".into(),
             group: 0,
+            pool: Some("www".into()),
             state: 'S',
             threads: 1,
             cpu_ratio: None,
@@ -153,7 +148,10 @@ mod tests {
         assert_eq!((pool.private_bytes, pool.shared_bytes), (Some(100 * MIB), Some(60 * MIB)));
         assert_eq!(pool.group.as_deref(), Some("php-fpm: www"));
         let notices: Vec<_> = notices(&[pool]).collect();
-        assert!(notices[0].text.contains("pool www: 40 set, 26 fit") && notices[0].hint.contains("to 26"));
+        assert!(
+            notices[0].text.contains("pool www: pm.max_children is 40, but only 26 workers fit")
+                && notices[0].hint.contains("to 26")
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod notices;
 pub mod php;
 mod processes;
 mod sums;
+pub mod totals;
 
 use std::sync::Arc;
 
@@ -14,13 +15,14 @@ use jiff::Timestamp;
 
 use self::{
     capacity::Room,
-    php::{PhpAggregate, PhpPart},
+    php::{PhpAggregate, PhpPart, Placed},
     processes::ProcessAggregate,
+    totals::Totals,
 };
 pub use self::{processes::Placement, sums::MAX_GROUPS};
 use crate::{
     collect::{php::PhpSample, proc::ProcessSample},
-    model::{Cost, Drops, Group, Notice, Php, Process, SCHEMA, Scoreboard, Snapshot, System},
+    model::{Cost, Drops, Group, Notice, Php, PhpState, Process, SCHEMA, Scoreboard, Snapshot, System},
     rules::Rules,
 };
 
@@ -48,6 +50,7 @@ pub struct Aggregate {
     /// The latest PHP part, for what holds between two answers.
     known_php: Arc<Php>,
     standing: Vec<Notice>,
+    totals: Totals,
 }
 
 impl Aggregate {
@@ -63,20 +66,19 @@ impl Aggregate {
         notices.extend(notices::of_php(&php));
         let part = self.processes.update(&sample);
         notices.extend(notices::of_groups(part.without_room));
-        let group_of = |pid: u32| {
-            let place = part.processes.binary_search_by_key(&pid, |process| process.pid).ok()?;
-            Some(Arc::clone(&part.groups[part.processes[place].group].name))
+        let placed = |pid: u32| {
+            let process = &part.processes[part.processes.binary_search_by_key(&pid, |process| process.pid).ok()?];
+            Some(Placed { group: Arc::clone(&part.groups[process.group].name), pool: process.pool.clone() })
         };
         let mut php = match php {
             PhpReading::Sample(mut sample, interval_s) => {
                 self.pools = std::mem::take(&mut sample.pools);
-                self.php.update(*sample, interval_s, &group_of)
+                self.php.update(*sample, interval_s, &placed)
             }
             PhpReading::Late => PhpPart { php: Arc::new(between_answers(&self.known_php)), ..PhpPart::default() },
-            PhpReading::Off | PhpReading::Starting | PhpReading::Ended => {
-                self.pools.clear();
-                PhpPart::default()
-            }
+            PhpReading::Off => self.without_php(PhpState::Off),
+            PhpReading::Starting => self.without_php(PhpState::Starting),
+            PhpReading::Ended => self.without_php(PhpState::Ended),
         };
         if !self.pools.is_empty() {
             let room = |worker: &Process| Room {
@@ -91,7 +93,7 @@ impl Aggregate {
         self.known_php = Arc::clone(&php.php);
         notices.extend(php.notices);
         notices.sort_by_key(|notice| std::cmp::Reverse(notice.level));
-        Snapshot {
+        let snapshot = Snapshot {
             schema: SCHEMA,
             at,
             interval_ms: part.interval_s.map_or(0, |seconds| (seconds * 1000.0).round() as u64),
@@ -110,7 +112,19 @@ impl Aggregate {
             drops: Drops { events: php.drops.events + sample.ended_lost, ..php.drops },
             cost: Cost { cpu_ratio: part.own_cpu_ratio, rss_bytes: part.own_rss_bytes, ..php.cost },
             notices,
-        }
+        };
+        self.totals.add(&snapshot);
+        snapshot
+    }
+
+    /// What was counted since the start.
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    fn without_php(&mut self, state: PhpState) -> PhpPart {
+        self.pools.clear();
+        PhpPart { php: Arc::new(Php { state, ..Php::default() }), ..PhpPart::default() }
     }
 }
 
@@ -120,7 +134,13 @@ pub fn place(sample: &ProcessSample, rules: Arc<Rules>) -> (Vec<Group>, Vec<Proc
     (part.groups, part.processes, part.placements)
 }
 
-/// Targets and workers still hold; counts belong to the interval that has not been read.
+/// Programs, workers and the state of exact tracing still hold; counts belong to the interval that has not been read.
 fn between_answers(known: &Php) -> Php {
-    Php { targets: known.targets.clone(), workers: known.workers.clone(), ..Php::default() }
+    Php {
+        state: PhpState::Late,
+        targets: known.targets.clone(),
+        workers: known.workers.clone(),
+        exact: known.exact.clone(),
+        ..Php::default()
+    }
 }

@@ -8,7 +8,8 @@ use std::{
 
 use jiff::Timestamp;
 
-use crate::model::Group;
+use super::regroup;
+use crate::model::{Group, Grouping, Snapshot};
 
 /// Seconds between points of the short span. Sparklines move only this often.
 const STEP_S: i64 = 5;
@@ -76,6 +77,39 @@ struct Track {
 }
 
 impl Histories {
+    /// The histories of some snapshots, which are in the order of time.
+    pub fn of<'a>(snapshots: impl IntoIterator<Item = &'a Arc<Snapshot>>, grouping: Grouping) -> Self {
+        let mut histories = Self::default();
+        for snapshot in snapshots {
+            histories.push_snapshot(snapshot, grouping);
+        }
+        histories
+    }
+
+    /// The histories as they were at a moment, as far back as they still go.
+    pub fn until(&self, moment: Timestamp) -> Self {
+        let before = |points: &VecDeque<Point>| points.iter().filter(|point| point.at <= moment).copied().collect();
+        let tracks = self.groups.iter().map(|(name, track)| {
+            let track = Track { short: before(&track.short), long: before(&track.long), cpu: (0.0, 0) };
+            (Arc::clone(name), track)
+        });
+        let groups: HashMap<_, _> = tracks.filter(|(_, track)| !track.short.is_empty()).collect();
+        let last = groups.values().filter_map(|track| Some(track.short.back()?.at)).max();
+        Self { groups, last: last.unwrap_or_default() }
+    }
+
+    /// Takes the groups of a snapshot. Groups other than those of the rules are only made where a point is due, so that the CPU
+    /// of a point is that of its snapshot.
+    pub(super) fn push_snapshot(&mut self, snapshot: &Snapshot, grouping: Grouping) {
+        match grouping {
+            Grouping::Rules => self.push(snapshot.at, &snapshot.groups),
+            _ if self.is_due(snapshot.at) => {
+                self.push(snapshot.at, &regroup::groups(&snapshot.processes, grouping).0);
+            }
+            _ => {}
+        }
+    }
+
     /// Whether a snapshot of this time begins another step.
     pub(super) fn is_due(&self, at: Timestamp) -> bool {
         step(at, STEP_S) != step(self.last, STEP_S)

@@ -4,5 +4,9 @@ pub mod history;
 pub mod opcache;
 pub mod profile;
 pub mod regroup;
+pub mod source;
 pub mod timeline;
 pub mod windows;
+
+#[cfg(test)]
+mod tests;

@@ -77,8 +77,8 @@ pub fn meaning(php: &Php) -> Option<Meaning> {
 /// the path it was asked for and PHP a compiled file by the path behind all links, so the ends of the paths are compared.
 fn share_of_requests(php: &Php, files: &[CompiledFile]) -> Option<f64> {
     let mut requests: HashMap<&str, u64> = HashMap::new();
-    for route in php.routes.iter().filter(|route| !route.method.is_empty()) {
-        *requests.entry(end(&route.script)).or_default() += route.requests;
+    for route in php.routes.iter().filter(|route| !route.key.method.is_empty()) {
+        *requests.entry(end(&route.key.script)).or_default() += route.requests;
     }
     let mut compiles: HashMap<&str, u64> = HashMap::new();
     for file in files {
@@ -102,22 +102,12 @@ fn plural(count: usize, one: &str, many: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{DurationSummary, Histogram, Route};
+    use crate::model::{Route, RouteKey};
 
     fn php(requests: u64, files: &[(&str, &str, u64)]) -> Php {
-        let route = Route {
-            route: "/".into(),
-            script: "/srv/index.php".into(),
-            method: "GET".into(),
-            group: "www".into(),
-            requests,
-            errors: 0,
-            duration_ms: DurationSummary::default(),
-            histogram: Histogram::default(),
-            cpu_ns: None,
-            wait_ns: None,
-            rss_growth_bytes: None,
-        };
+        let key =
+            RouteKey { route: "/".into(), script: "/srv/index.php".into(), method: "GET".into(), group: "www".into() };
+        let route = Route { requests, ..Route::seen(key.into()) };
         let file =
             |&(file, sapi, count): &(&str, &str, u64)| CompiledFile { file: file.into(), sapi: sapi.into(), count };
         Php { routes: vec![route], compiles: Some(files.iter().map(file).collect()), ..Php::default() }

@@ -3,10 +3,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use crate::{
-    model::{Php, Request, Route, Stack},
-    view::{FunctionKey, HotTime, RouteKey},
-};
+use crate::model::{FunctionKey, HotTime, Php, Request, Route, RouteKey, Stack, Tier};
 
 /// Which part of a profile counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,7 +14,7 @@ pub enum Scope {
     /// What the processes of a group did.
     Group(Arc<str>),
     /// What one route did.
-    Route(RouteKey),
+    Route(Arc<RouteKey>),
 }
 
 impl Scope {
@@ -25,8 +22,8 @@ impl Scope {
     pub fn has(&self, route: &Route) -> bool {
         match self {
             Self::All => true,
-            Self::Group(group) => route.group == *group,
-            Self::Route(key) => RouteKey::of(route) == *key,
+            Self::Group(group) => route.key.group == *group,
+            Self::Route(key) => route.key == *key,
         }
     }
 }
@@ -60,7 +57,7 @@ impl Basis {
     /// By how often a profile was sampled.
     pub fn of(php: &Php, time: HotTime) -> Self {
         // Without a rate there are no samples either.
-        let hz = php.targets.iter().filter_map(|target| target.tiers.sampling.hz).max().unwrap_or(1);
+        let hz = php.targets.iter().filter_map(|target| target.tiers[Tier::Sampling].hz).max().unwrap_or(1);
         Self { time, sample_ns: 1_000_000_000 / u64::from(hz.max(1)) }
     }
 
@@ -136,7 +133,7 @@ pub fn files(php: &Php, scope: &Scope, basis: Basis) -> Vec<Hot<Arc<str>>> {
     let none = (Time::default(), Time::default(), usize::MAX);
     for (number, stack) in in_scope(php, scope).enumerate() {
         let mut files =
-            stack.frames.iter().filter_map(|&f| php.functions.get(f)).map(|f| &f.file).filter(|f| !f.is_empty());
+            stack.frames.iter().filter_map(|&f| php.functions.get(f)).map(|f| &f.key.file).filter(|f| !f.is_empty());
         if let Some(file) = files.next() {
             times.entry(file).or_insert(none).0 += time_of(stack);
             for file in std::iter::once(file).chain(files) {
@@ -183,7 +180,7 @@ pub struct Around {
 
 /// Callers, callees and routes of a function within a scope. In a recursion the innermost callee and the outermost caller count.
 pub fn around(php: &Php, key: &FunctionKey, scope: &Scope, basis: Basis) -> Around {
-    let Some(wanted) = php.functions.iter().position(|function| FunctionKey::of(function) == *key) else {
+    let Some(wanted) = php.functions.iter().position(|function| *function.key == *key) else {
         return Around::default();
     };
     let mut around = Around::default();
@@ -231,37 +228,13 @@ mod tests {
     use crate::model::{Function, FunctionKind, Stack};
 
     fn function(name: &str, file: &str) -> Function {
-        Function {
-            name: name.into(),
-            class: "".into(),
-            file: file.into(),
-            line: 1,
-            kind: if file.is_empty() { FunctionKind::Internal } else { FunctionKind::User },
-            self_samples: 0,
-            total_samples: 0,
-            self_wait_ns: None,
-            total_wait_ns: None,
-            calls: None,
-            self_ns: None,
-            total_ns: None,
-            durations_log2: None,
-        }
+        let (name, class, file) = (name.into(), "".into(), file.into());
+        Function::seen(FunctionKey { name, class, file, line: 1, kind: FunctionKind::User }.into())
     }
 
     fn route(path: &str, group: &str) -> Route {
-        Route {
-            route: path.into(),
-            script: "".into(),
-            method: "GET".into(),
-            group: group.into(),
-            requests: 1,
-            errors: 0,
-            duration_ms: Default::default(),
-            histogram: Default::default(),
-            cpu_ns: None,
-            wait_ns: None,
-            rss_growth_bytes: None,
-        }
+        let key = RouteKey { route: path.into(), script: "".into(), method: "GET".into(), group: group.into() };
+        Route { requests: 1, ..Route::seen(key.into()) }
     }
 
     /// main calls f, f calls itself and sort (builtin); the second route is of another pool.
@@ -291,7 +264,7 @@ mod tests {
     fn a_function_that_waits_comes_before_one_that_computes_less() {
         let mut php = php();
         php.stacks[2].wait_ns = Some(1_000);
-        let scope = Scope::Route(RouteKey::of(&php.routes[1]));
+        let scope = Scope::Route(php.routes[1].key.clone());
         let waiting = &functions(&php, &scope, Basis { time: HotTime::Wait, sample_ns: 100 })[0];
         assert_eq!((waiting.of, waiting.own.wait_ns), (0, 1_000));
         php.functions[0].self_wait_ns = Some(1_000);
@@ -324,14 +297,14 @@ mod tests {
     #[test]
     fn around_a_function_are_its_callers_callees_and_routes() {
         let php = php();
-        let around = around(&php, &FunctionKey::of(&php.functions[1]), &Scope::All, BASIS);
+        let around = around(&php, &php.functions[1].key, &Scope::All, BASIS);
         assert_eq!((around.own, around.total), (cpu(3), cpu(9)));
         assert_eq!((around.callers, around.callees, around.routes), (vec![(0, 9)], vec![(2, 6)], vec![(0, 9)]));
     }
 
     #[test]
     fn a_route_narrows_to_itself() {
-        let scope = Scope::Route(RouteKey::of(&php().routes[1]));
+        let scope = Scope::Route(php().routes[1].key.clone());
         let hot = functions(&php(), &scope, BASIS);
         assert_eq!(hot, [Hot { of: 0, own: cpu(1), total: cpu(1) }]);
     }

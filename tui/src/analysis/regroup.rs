@@ -4,8 +4,8 @@
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use crate::{
-    model::{Group, Process, Snapshot, pool},
-    view::Grouping,
+    model::{Group, Grouping, Process, Snapshot},
+    rules::naming,
 };
 
 /// The snapshot with other groups. What PHP's lists say of groups stays by the rules.
@@ -50,10 +50,9 @@ fn name(process: &Process, grouping: Grouping) -> Cow<'_, str> {
     match grouping {
         // The groups by rules are those of the snapshot.
         Grouping::Rules => Cow::Borrowed(""),
-        Grouping::Pool => match (pool(&process.cmdline), &process.container) {
-            (None, _) => "no pool".into(),
-            (Some(pool), None) => format!("php-fpm: {pool}").into(),
-            (Some(pool), Some(container)) => format!("php-fpm: {pool} ({container})").into(),
+        Grouping::Pool => match &process.pool {
+            None => "no pool".into(),
+            Some(pool) => naming::of_pool(pool, process.container.as_deref()).into(),
         },
         Grouping::Unit => process.unit.as_deref().unwrap_or("no unit").into(),
         Grouping::Container => match &process.container {
@@ -69,7 +68,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::Memory;
+    use crate::model::{Memory, pool_of_title};
 
     fn process(pid: u32, rss_bytes: u64, cmdline: &str, unit: Option<&str>) -> Process {
         Process {
@@ -81,6 +80,7 @@ mod tests {
             cmdline: cmdline.into(),
             user: if pid.is_multiple_of(2) { "even" } else { "odd" }.into(),
             group: 0,
+            pool: pool_of_title(cmdline).map(Arc::from),
             state: 'S',
             threads: 2,
             cpu_ratio: (pid > 1).then_some(0.5),

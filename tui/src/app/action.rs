@@ -58,7 +58,6 @@ pub enum Action {
 /// One line of the table of actions.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
-    /// The action.
     pub action: Action,
     /// Its name in `[keys]` of the configuration.
     pub name: &'static str,

@@ -6,7 +6,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use thiserror::Error;
 
 use super::action::{ACTIONS, Action, by_name};
-use crate::view::KeyHint;
+use crate::{view::KeyHint, words::nearest::nearest};
 
 /// Why a `[keys]` table cannot be used.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -186,7 +186,7 @@ impl Keymap {
                 let action = by_name(name).ok_or_else(|| KeymapError::UnknownAction {
                     key: key.clone(),
                     action: name.clone(),
-                    near: nearest(name),
+                    near: nearest(name, ACTIONS.iter().map(|entry| entry.name)),
                 })?;
                 keymap.bindings.push((keys.clone(), action));
             }
@@ -254,26 +254,6 @@ fn spell(keys: &[Key]) -> String {
 
 fn name_of(action: Action) -> &'static str {
     super::action::entry_of(action).map_or("", |entry| entry.name)
-}
-
-/// The action whose name differs in the fewest letters (Levenshtein), if that is few.
-fn nearest(name: &str) -> Option<&'static str> {
-    let closest = ACTIONS.iter().map(|entry| (distance(name, entry.name), entry.name)).min()?;
-    (closest.0 <= 1 + name.len() / 3).then_some(closest.1)
-}
-
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, y) in b.chars().enumerate() {
-            let changed = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.chars().count()]
 }
 
 #[cfg(test)]

@@ -16,8 +16,10 @@ pub use self::{
     action::{ACTIONS, Action},
     keymap::{Keymap, KeymapError},
 };
-use crate::view::{
-    HotMode, HotTime, KeyHint, Overlay, Pane, Shown, SignalOrder, Sort, TileColour, TraceOrder, View, Window, orders,
+use crate::{
+    exit,
+    model::{ExactKind, HotTime, SignalOrder, TraceOrder, TraceRequest, Window},
+    view::{HotMode, KeyHint, Overlay, Pane, Shown, Sort, TileColour, View, orders},
 };
 
 /// Longest filter or search that can be typed.
@@ -38,7 +40,7 @@ pub enum Command {
     Trace(TraceOrder),
     /// Send a signal, and tell [`App::signalled`] what became of it.
     Signal(SignalOrder),
-    /// Leave with this exit code.
+    /// Leave with this exit code, of [`exit`].
     Leave(u8),
 }
 
@@ -175,8 +177,8 @@ impl App {
         if self.view.overlay == Some(Overlay::Sort) && self.chosen_sort(action) {
             return Some(Command::Draw);
         }
-        if let Some(Overlay::Trace { lines }) = self.view.overlay {
-            match self.trace(action, lines, shown) {
+        if let Some(Overlay::Trace { kind }) = self.view.overlay {
+            match self.trace(action, kind, shown) {
                 Some(command) => return Some(command),
                 None => self.view.overlay = None,
             }
@@ -188,10 +190,10 @@ impl App {
         let view = &mut self.view;
         match action {
             Action::Trace => {
-                let lines = false;
-                view.overlay = Some(Overlay::Trace { lines });
+                let kind = ExactKind::Functions;
+                view.overlay = Some(Overlay::Trace { kind });
                 if !shown.facts.tracing {
-                    return Some(Command::Trace(TraceOrder::Price { lines, pool: shown.facts.pool.clone() }));
+                    return Some(Command::Trace(TraceOrder::Price(request(kind, shown))));
                 }
             }
             Action::HotTime => {
@@ -202,8 +204,8 @@ impl App {
                 };
             }
             Action::Quit if view.overlay.is_some() => view.overlay = None,
-            Action::Quit => return Some(Command::Leave(0)),
-            Action::Interrupt => return Some(Command::Leave(130)),
+            Action::Quit => return Some(Command::Leave(exit::FINE)),
+            Action::Interrupt => return Some(Command::Leave(exit::INTERRUPTED)),
             Action::Suspend => return Some(Command::Suspend),
             Action::Redraw => return Some(Command::Redraw),
             Action::Mouse => {
@@ -276,8 +278,7 @@ impl App {
     }
 
     /// What a key does in the window about tracing; `None` when it closes the window.
-    fn trace(&mut self, action: Action, lines: bool, shown: &Shown) -> Option<Command> {
-        let pool = shown.facts.pool.clone();
+    fn trace(&mut self, action: Action, kind: ExactKind, shown: &Shown) -> Option<Command> {
         match action {
             Action::Enter if shown.facts.tracing => Some(Command::Trace(TraceOrder::Stop)),
             Action::Enter => {
@@ -285,11 +286,15 @@ impl App {
                 self.view.hot = HotMode::Calls;
                 self.view.focus.0 = Pane::Hot;
                 self.view.pane_mut(Pane::Hot).detail = None;
-                Some(Command::Trace(TraceOrder::Start { lines, pool }))
+                Some(Command::Trace(TraceOrder::Start(request(kind, shown))))
             }
             Action::NextPane | Action::PreviousPane | Action::Left | Action::Right if !shown.facts.tracing => {
-                self.view.overlay = Some(Overlay::Trace { lines: !lines });
-                Some(Command::Trace(TraceOrder::Price { lines: !lines, pool }))
+                let kind = match kind {
+                    ExactKind::Functions => ExactKind::Lines,
+                    ExactKind::Lines | ExactKind::Other => ExactKind::Functions,
+                };
+                self.view.overlay = Some(Overlay::Trace { kind });
+                Some(Command::Trace(TraceOrder::Price(request(kind, shown))))
             }
             Action::NextPane | Action::PreviousPane | Action::Left | Action::Right => Some(Command::Draw),
             _ => None,
@@ -321,6 +326,11 @@ impl App {
         pane.sort = Some(sort);
         pane.inverted = false;
     }
+}
+
+/// What would be traced of what is shown.
+fn request(kind: ExactKind, shown: &Shown) -> TraceRequest {
+    TraceRequest { kind, pool: shown.facts.pool.clone(), pid: None }
 }
 
 fn toggle(view: &mut View, overlay: Overlay) {

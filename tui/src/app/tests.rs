@@ -197,14 +197,12 @@ fn the_mouse_is_switched_by_the_terminal() {
 fn tracing_is_priced_before_it_begins_and_ended_by_the_same_key() {
     let (mut app, mut shown) =
         (app(), Shown { facts: Facts { pool: Some("www".into()), ..Facts::default() }, ..Shown::default() });
-    let pool = shown.facts.pool.clone();
-    let price = |lines| Some(Command::Trace(TraceOrder::Price { lines, pool: pool.clone() }));
-    assert_eq!(press(&mut app, &shown, "X"), price(false));
-    assert_eq!(press(&mut app, &shown, "⇥"), price(true));
-    assert_eq!(
-        press(&mut app, &shown, "⏎"),
-        Some(Command::Trace(TraceOrder::Start { lines: true, pool: pool.clone() }))
-    );
+    let request = |kind| TraceRequest { kind, pool: Some("www".into()), pid: None };
+    let price = |kind| Some(Command::Trace(TraceOrder::Price(request(kind))));
+    assert_eq!(press(&mut app, &shown, "X"), price(ExactKind::Functions));
+    assert_eq!(press(&mut app, &shown, "⇥"), price(ExactKind::Lines));
+    let start = Some(Command::Trace(TraceOrder::Start(request(ExactKind::Lines))));
+    assert_eq!(press(&mut app, &shown, "⏎"), start);
     assert_eq!((app.view.overlay.clone(), app.view.hot, app.view.focus.0), (None, HotMode::Calls, Pane::Hot));
     shown.facts.tracing = true;
     assert_eq!(press(&mut app, &shown, "X"), Some(Command::Draw), "no new price while it runs");

@@ -5,6 +5,7 @@ mod bpf;
 pub mod inspect;
 pub mod php;
 pub mod proc;
+pub(crate) mod procfs;
 pub mod tasks;
 
 use std::time::Instant;

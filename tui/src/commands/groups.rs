@@ -1,17 +1,25 @@
 //! `tusktop groups`: which groups there are, which rules made them, and why a process is in its group.
-//! It looks once; the rules are `aggregate::rules`, and how it is printed is `export`'s work.
+//! It looks once; the rules are `rules`, and how it is printed is `export`'s work.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    io::{self, Write as _},
+    sync::Arc,
+    time::Instant,
+};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::options;
 use crate::{
     aggregate::{self, Placement},
+    cli::{GroupsArgs, GroupsFormat},
     collect::{
         Tick,
         proc::{self, Details, ProcError, ProcessSample, Sampler},
     },
+    config::Settings,
+    exit, export,
     model::Group,
     rules::{Rule, Rules, Verdict},
 };
@@ -106,6 +114,23 @@ pub struct Trial {
     pub takes: bool,
     /// Why it does not; the conditions that hold where it does.
     pub reason: String,
+}
+
+/// Prints the groups and the rules that made them, or why one process is in its group.
+///
+/// # Errors
+/// [`GroupsError`], or standard output refuses.
+pub fn run(settings: &Settings, rules: &Arc<Rules>, arguments: GroupsArgs) -> anyhow::Result<u8> {
+    let sample = read(&options::processes_once(settings))?;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    match (arguments.explain, arguments.format) {
+        (None, GroupsFormat::Table) => export::write_groups(&report(&sample, rules), &mut out)?,
+        (None, GroupsFormat::Json) => export::write_line(&report(&sample, rules), &mut out)?,
+        (Some(pid), GroupsFormat::Table) => export::write_explanation(&explain(&sample, rules, pid)?, &mut out)?,
+        (Some(pid), GroupsFormat::Json) => export::write_line(&explain(&sample, rules, pid)?, &mut out)?,
+    }
+    out.flush()?;
+    Ok(exit::FINE)
 }
 
 /// Reads all processes once.

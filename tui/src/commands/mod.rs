@@ -1,6 +1,10 @@
-//! The subcommands: what each prints, and the command that `snap -- COMMAND` observes.
+//! The subcommands: what each does and prints, and the command that `snap -- COMMAND` observes.
 
 pub mod doctor;
+pub mod failure;
 pub mod groups;
+pub mod live;
 pub mod observed;
-pub mod output;
+mod options;
+mod output;
+pub mod snap;

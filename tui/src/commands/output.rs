@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    cli::{Format, SnapArgs},
+    cli::{SnapArgs, SnapshotFormat},
     export,
     model::Snapshot,
 };
@@ -61,7 +61,7 @@ impl Output {
     ///
     /// # Errors
     /// What is written to refuses, for example because its reader has left.
-    pub fn print(&self, snapshot: &Snapshot, format: Format) -> io::Result<()> {
+    pub fn print(&self, snapshot: &Snapshot, format: SnapshotFormat) -> io::Result<()> {
         match self {
             Self::Stdout => write(snapshot, format, io::stdout().lock()),
             Self::Stderr => write(snapshot, format, io::stderr().lock()),
@@ -70,11 +70,11 @@ impl Output {
     }
 }
 
-fn write(snapshot: &Snapshot, format: Format, out: impl io::Write) -> io::Result<()> {
+fn write(snapshot: &Snapshot, format: SnapshotFormat, out: impl io::Write) -> io::Result<()> {
     let mut out = io::BufWriter::new(out);
     match format {
-        Format::Table => export::write_table(snapshot, &mut out)?,
-        Format::Json => export::write_json(snapshot, &mut out)?,
+        SnapshotFormat::Table => export::write_table(snapshot, &mut out)?,
+        SnapshotFormat::Json => export::write_json(snapshot, &mut out)?,
     }
     out.flush()
 }

@@ -6,9 +6,10 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use toml::Spanned;
 
 use super::{
-    Color, ConfigError, KeySetting, MAX_HZ, nearest, parse_duration, parse_pss_budget, parse_read_limit, parse_share,
+    Color, ConfigError, KeySetting, MAX_HZ, parse_duration, parse_pss_budget, parse_read_limit, parse_share,
     rules::{self, GroupSettings},
 };
+use crate::words::nearest::nearest;
 
 /// What the file sets.
 #[derive(Debug, Default)]

@@ -1,6 +1,7 @@
 //! Settings: command line over environment over configuration file over defaults, merged in one place.
 //! The file is only ever read. Errors name file, line, key and what was probably meant.
 
+mod arguments;
 mod environment;
 mod file;
 mod rules;
@@ -16,9 +17,8 @@ use std::{
 use clap::ValueEnum;
 use serde::Deserialize;
 
-use crate::{cli::SettingArgs, ui::theme::ColorChoice};
-
 pub use self::{
+    arguments::SettingArgs,
     environment::Environment,
     rules::{GroupSettings, RuleSetting},
     values::{MAX_INTERVAL, MIN_INTERVAL, parse_duration, parse_pss_budget, parse_read_limit, parse_share},
@@ -152,19 +152,6 @@ pub enum Color {
     Truecolor,
 }
 
-impl From<Color> for ColorChoice {
-    fn from(color: Color) -> Self {
-        match color {
-            Color::Auto => Self::Auto,
-            Color::Always => Self::Always,
-            Color::Never => Self::Never,
-            Color::Ansi16 => Self::Sixteen,
-            Color::Ansi256 => Self::Indexed,
-            Color::Truecolor => Self::Truecolor,
-        }
-    }
-}
-
 /// The configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -242,13 +229,6 @@ fn merge(
         keys: content.keys,
         file,
     }
-}
-
-/// The entry of `known` that `typed` was probably meant to be.
-pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let distance = |candidate: &str| strsim::damerau_levenshtein(&typed.to_lowercase(), candidate);
-    let near = known.into_iter().map(|candidate| (distance(candidate), candidate)).min()?;
-    (near.0 <= (typed.chars().count() / 3).max(1)).then_some(near.1)
 }
 
 #[cfg(test)]

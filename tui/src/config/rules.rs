@@ -190,7 +190,7 @@ fn rule(setting: &RuleSetting, path: &Path) -> Result<Rule, ConfigError> {
 mod tests {
     use super::*;
     use crate::{
-        cli::SettingArgs,
+        config::SettingArgs,
         config::{Environment, load},
     };
 

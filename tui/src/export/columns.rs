@@ -16,14 +16,14 @@ pub(super) enum Align {
 /// A table with a title line above each column.
 #[derive(Debug)]
 pub(super) struct Columns<const N: usize> {
-    titles: [(&'static str, Align); N],
+    titles: [(String, Align); N],
     rows: Vec<[String; N]>,
 }
 
 impl<const N: usize> Columns<N> {
     /// A table without rows.
-    pub fn new(titles: [(&'static str, Align); N]) -> Self {
-        Self { titles, rows: Vec::new() }
+    pub fn new<T: Into<String>>(titles: [(T, Align); N]) -> Self {
+        Self { titles: titles.map(|(title, align)| (title.into(), align)), rows: Vec::new() }
     }
 
     /// Adds a row.
@@ -33,7 +33,7 @@ impl<const N: usize> Columns<N> {
 
     /// Writes all rows, two spaces between columns and none at the end of a line.
     pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        let titles = self.titles.map(|(title, _)| title.to_owned());
+        let titles = self.titles.clone().map(|(title, _)| title);
         let rows = || std::iter::once(&titles).chain(&self.rows);
         let widths: [usize; N] =
             std::array::from_fn(|column| rows().map(|row| width(&row[column])).max().unwrap_or_default());

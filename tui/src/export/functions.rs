@@ -14,9 +14,8 @@ use super::{
 };
 use crate::{
     analysis::profile::{self, Basis, Scope},
-    model::{Exact, ExactState, Function, FunctionKind, LineCalls, Php},
-    view::HotTime,
-    words::{printable::truncate_start, units},
+    model::{Function, HotTime, Php},
+    words::{names, printable::truncate_start, tracing, units},
 };
 
 /// Writes the functions in which time passed.
@@ -43,8 +42,8 @@ pub(super) fn write(php: &Php, out: &mut impl Write) -> io::Result<()> {
             share(basis.ns(row.total)),
             units::duration_ns(row.own.samples * basis.sample_ns),
             units::duration_ns(row.own.wait_ns),
-            called(&function.class, &function.name),
-            location(function),
+            called(&function.key.class, &function.key.name),
+            path(&names::place_of(&function.key)),
         ]);
     }
     let (samples, waited) = (units::count(all.samples), units::duration_ns(all.wait_ns));
@@ -56,7 +55,7 @@ pub(super) fn write(php: &Php, out: &mut impl Write) -> io::Result<()> {
 /// Writes what tracing found, and which part was traced.
 pub(super) fn write_traced(php: &Php, out: &mut impl Write) -> io::Result<()> {
     let Some(exact) = &php.exact else { return Ok(()) };
-    title(out, &format!("traced calls ({})", stands(exact)))?;
+    title(out, &format!("traced calls ({})", tracing::summary(exact)))?;
     let mut columns = Columns::new([
         ("CALLS", Right),
         ("SELF", Right),
@@ -71,7 +70,13 @@ pub(super) fn write_traced(php: &Php, out: &mut impl Write) -> io::Result<()> {
     };
     if let Some(lines) = &php.lines {
         for line in lines.iter().take(ROWS) {
-            columns.row(row(line.calls, line.self_ns, line.total_ns, line_name(line), line_place(line)));
+            columns.row(row(
+                line.calls,
+                line.self_ns,
+                line.total_ns,
+                truncate_start(&names::line(line), PATH_COLUMNS).into_owned(),
+                path(&names::place_of_line(line)),
+            ));
         }
     } else {
         let mut traced: Vec<&Function> = php.functions.iter().filter(|function| function.calls.is_some()).collect();
@@ -81,7 +86,8 @@ pub(super) fn write_traced(php: &Php, out: &mut impl Write) -> io::Result<()> {
         for function in traced.iter().take(rows) {
             let [calls, own, total] =
                 [function.calls, function.self_ns, function.total_ns].map(Option::unwrap_or_default);
-            columns.row(row(calls, own, total, called(&function.class, &function.name), location(function)));
+            let name = called(&function.key.class, &function.key.name);
+            columns.row(row(calls, own, total, name, path(&names::place_of(&function.key))));
         }
         if traced.len() > rows {
             writeln!(out, "the {rows} with the most self time of {}", traced.len())?;
@@ -90,57 +96,6 @@ pub(super) fn write_traced(php: &Php, out: &mut impl Write) -> io::Result<()> {
     columns.write(out)
 }
 
-/// Which part was traced, in words.
-fn stands(exact: &Exact) -> String {
-    let mut text = format!("{} calls", units::count(exact.calls));
-    match exact.traced_ratio {
-        Some(ratio) if ratio < 0.995 => {
-            text += &match ratio {
-                ..0.001 => ", less than 0.1 % of PHP's work; calls in all are about".to_owned(),
-                _ => format!(", about {} of PHP's work; calls in all are about", units::percent(ratio)),
-            };
-            let all = exact.calls as f64 / ratio.max(f64::MIN_POSITIVE);
-            text += &format!(" {}, an estimate", units::count(all as u64));
-        }
-        Some(_) => text += ", all of PHP's work",
-        None => {}
-    }
-    if let Some(call_ns) = exact.call_ns {
-        text += &format!("; {} a call", units::duration_ns(call_ns as u64));
-    }
-    if let (Some(spent), Some(budget)) = (exact.spent_ratio, exact.budget_ratio) {
-        text += &format!(", {} of all CPUs spent of {}", units::percent(spent), units::percent(budget));
-    }
-    match exact.state {
-        ExactState::Ended | ExactState::Unavailable => text += &format!("; {}", exact.reason),
-        ExactState::Counting => text += "; still counting calls to find the price",
-        ExactState::Priced | ExactState::Tracing => {}
-    }
-    text
-}
-
 fn called(class: &str, name: &str) -> String {
-    let name = if class.is_empty() { name.to_owned() } else { format!("{class}::{name}") };
-    truncate_start(&name, PATH_COLUMNS).into_owned()
-}
-
-fn location(function: &Function) -> String {
-    match function.kind {
-        FunctionKind::Internal => "(built in)".into(),
-        _ if function.file.is_empty() => "-".into(),
-        _ if function.line == 0 => path(&function.file),
-        _ => path(&format!("{}:{}", function.file, function.line)),
-    }
-}
-
-fn line_name(line: &LineCalls) -> String {
-    match &*line.name {
-        "{compile}" => "compile".to_owned(),
-        _ if line.included => "include".to_owned(),
-        _ => called(&line.class, &line.name),
-    }
-}
-
-fn line_place(line: &LineCalls) -> String {
-    if line.included { path(&line.file) } else { path(&format!("{}:{}", line.file, line.line)) }
+    truncate_start(&names::called(class, name), PATH_COLUMNS).into_owned()
 }

@@ -51,6 +51,7 @@ pub(super) fn write(php: &Php, out: &mut impl Write) -> io::Result<()> {
             or_dash(pool.bound, |bound| match bound {
                 Bound::Memory => "memory".to_owned(),
                 Bound::Cgroup => "cgroup".to_owned(),
+                Bound::Other => "?".to_owned(),
             }),
         ]);
     }

@@ -13,6 +13,7 @@ use crate::{
     analysis::opcache,
     model::Snapshot,
     words::{
+        names,
         printable::{printable, truncate_end, truncate_start},
         units,
     },
@@ -35,7 +36,7 @@ fn exceptions(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
             exception.uncaught.map_or_else(|| "-".to_owned(), units::count),
             truncate_start(&exception.class, NAME_COLUMNS).into_owned(),
             message(&exception.message),
-            place(&exception.file, exception.line),
+            path(&names::place(&exception.file, exception.line)),
         ]);
     }
     let thrown: u64 = exceptions.iter().map(|exception| exception.count).sum();
@@ -62,7 +63,7 @@ fn errors(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
             error.silenced.map_or_else(|| "-".to_owned(), units::count),
             error.level.to_string(),
             message(&error.message),
-            place(&error.file, error.line),
+            path(&names::place(&error.file, error.line)),
         ]);
     }
     let raised: u64 = errors.iter().map(|error| error.count).sum();
@@ -94,12 +95,4 @@ fn compiles(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
 
 fn message(text: &str) -> String {
     truncate_end(text, PATH_COLUMNS).into_owned()
-}
-
-fn place(file: &str, line: u32) -> String {
-    match (file, line) {
-        ("", _) => "-".to_owned(),
-        (file, 0) => path(file),
-        (file, line) => path(&format!("{file}:{line}")),
-    }
 }

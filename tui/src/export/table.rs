@@ -1,18 +1,22 @@
 //! The snapshot as plain tables for a person without a screen: machine, groups, PHP, notices.
 
-use std::io::{self, Write};
+use std::{
+    array,
+    io::{self, Write},
+};
 
 use super::{
     columns::{
-        Align::{Left, Right},
+        Align::{self, Left, Right},
         Columns,
     },
     functions, pools, problems,
 };
 use crate::{
-    model::{Group, Level, Php, ProbeTier, Request, Snapshot, Target, TierState},
+    model::{Group, Php, Request, Snapshot, Target, Tier, TierState, TierStatus},
     words::{
         memory::{self, Measure},
+        names,
         printable::{printable, truncate_end, truncate_start},
         units,
     },
@@ -109,34 +113,20 @@ fn targets(php: &Php, out: &mut impl Write) -> io::Result<()> {
     if php.targets.is_empty() {
         return Ok(());
     }
-    let mut columns = Columns::new([
-        ("PHP", Left),
-        ("VERSION", Left),
-        ("SAPI", Left),
-        ("PROCS", Right),
-        ("REQUESTS", Left),
-        ("SAMPLING", Left),
-        ("WAITING", Left),
-        ("EXACT", Left),
-        ("EXCEPTIONS", Left),
-        ("ERRORS", Left),
-        ("COMPILES", Left),
-    ]);
+    const FIXED: [(&str, Align); 4] = [("PHP", Left), ("VERSION", Left), ("SAPI", Left), ("PROCS", Right)];
+    const COLUMNS: usize = FIXED.len() + Tier::ALL.len();
+    let mut columns = Columns::<COLUMNS>::new(array::from_fn(|column| match FIXED.get(column) {
+        Some((title, align)) => ((*title).to_owned(), *align),
+        None => (Tier::ALL[column - FIXED.len()].name().to_ascii_uppercase(), Left),
+    }));
     for target in &php.targets {
         let Target { exe, version, sapi, pids, tiers, .. } = target;
-        columns.row([
-            path(exe),
-            or_dash(version.as_deref(), str::to_owned),
-            sapi.to_string(),
-            pids.len().to_string(),
-            tier(tiers.requests.state, &tiers.requests.reason),
-            tier(tiers.sampling.state, &tiers.sampling.reason),
-            seen(&tiers.waiting),
-            tier(tiers.exact.state, &tiers.exact.reason),
-            seen(&tiers.exceptions),
-            seen(&tiers.errors),
-            seen(&tiers.compiles),
-        ]);
+        let fixed: [String; FIXED.len()] =
+            [path(exe), or_dash(version.as_deref(), str::to_owned), sapi.to_string(), pids.len().to_string()];
+        columns.row(array::from_fn(|column| match fixed.get(column) {
+            Some(cell) => cell.clone(),
+            None => state(&tiers[Tier::ALL[column - FIXED.len()]]),
+        }));
     }
     title(out, "php")?;
     columns.write(out)
@@ -168,9 +158,9 @@ fn routes(php: &Php, out: &mut impl Write) -> io::Result<()> {
             or_dash(durations.p95, units::duration_ms),
             or_dash(durations.p99, units::duration_ms),
             or_dash(durations.max, units::duration_ms),
-            route.method.to_string(),
-            path(if route.route.is_empty() { &route.script } else { &route.route }),
-            name(&route.group),
+            route.key.method.to_string(),
+            path(if route.key.route.is_empty() { &route.key.script } else { &route.key.route }),
+            name(&route.key.group),
         ]);
     }
     let total: u64 = routes.iter().map(|route| route.requests).sum();
@@ -191,13 +181,13 @@ fn requests(php: &Php, out: &mut impl Write) -> io::Result<()> {
         Columns::new([("PID", Right), ("SINCE", Right), ("METHOD", Left), ("URI", Left), ("GROUP", Left)]);
     for request in running.iter().take(ROWS) {
         let route = php.routes.get(request.route);
-        let script = || route.map_or_else(String::new, |route| path(&route.script));
+        let script = || route.map_or_else(String::new, |route| path(&route.key.script));
         columns.row([
             request.pid.to_string(),
             units::duration_ms(request.duration_ms),
             request.method.to_string(),
             if request.uri.is_empty() { script() } else { truncate_end(&request.uri, PATH_COLUMNS).into_owned() },
-            route.map_or_else(String::new, |route| name(&route.group)),
+            route.map_or_else(String::new, |route| name(&route.key.group)),
         ]);
     }
     title(out, &format!("running requests ({}{})", running.len(), more(running.len().saturating_sub(ROWS))))?;
@@ -210,11 +200,7 @@ fn notices(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     }
     title(out, "notices")?;
     for notice in &snapshot.notices {
-        let level = match notice.level {
-            Level::Info => "info",
-            Level::Warning => "warning",
-            Level::Error => "error",
-        };
+        let level = names::level(notice.level);
         writeln!(out, "{level}: {}", printable(&notice.text))?;
         if !notice.hint.is_empty() {
             writeln!(out, "  {}", printable(&notice.hint))?;
@@ -244,20 +230,15 @@ pub(super) fn path(text: &str) -> String {
     truncate_start(text, PATH_COLUMNS).into_owned()
 }
 
-fn tier(state: TierState, reason: &str) -> String {
-    match state {
-        TierState::On => "on".into(),
-        TierState::Off => "off".into(),
-        TierState::Unavailable if reason.is_empty() => "no".into(),
-        // The whole of a long one stands in the notices.
-        TierState::Unavailable => name(&format!("no: {reason}")),
-    }
-}
-
-/// A tier that may be on and yet not show all.
-fn seen(probes: &ProbeTier) -> String {
-    match probes.state {
-        TierState::On if !probes.reason.is_empty() => format!("on: {}", probes.reason),
-        state => tier(state, &probes.reason),
+/// The state of a tier, which may be on and yet not show all.
+fn state(status: &TierStatus) -> String {
+    match (status.state, &*status.reason) {
+        (TierState::On, "") => "on".into(),
+        (TierState::On, limit) => format!("on: {limit}"),
+        (TierState::Off, _) => "off".into(),
+        (TierState::Other, _) => "?".into(),
+        (TierState::Unavailable, "") => "no".into(),
+        // The whole of a long one is in the notices.
+        (TierState::Unavailable, reason) => name(&format!("no: {reason}")),
     }
 }

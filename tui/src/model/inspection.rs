@@ -1,18 +1,12 @@
-//! What a close look at one process finds: memory by kind of mapping, limits, open files. It is read on demand and stands
-//! beside the snapshot, never in it.
+//! What a close look at one process finds: memory by kind of mapping, limits, open files. It is read on demand and is
+//! kept beside the snapshot, never in it.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// One process for as long as it lives: a pid alone is given out again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ProcessKey {
-    /// Process id.
-    pub pid: u32,
-    /// Start time in clock ticks after boot; `None` where it is not known.
-    pub start_ticks: Option<u64>,
-}
+use super::ProcessKey;
 
 /// Which process is to be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +18,8 @@ pub struct InspectionOrder {
 }
 
 /// Why something is not known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Unread {
     /// The kernel does not permit it.
     Refused,
@@ -35,32 +30,35 @@ pub enum Unread {
     /// It is not what the kernel documents.
     Malformed,
     /// Reading it would hold the process up for longer than is done unasked; the time that it takes, as far as known.
-    TooDear(Duration),
+    #[serde(rename = "too_expensive_ns", with = "nanoseconds")]
+    TooExpensive(Duration),
     /// The kernel could not; its error number.
     Failed(i32),
     /// It is outside of what can be seen from the namespaces that we are in.
     Elsewhere,
+    /// Something that this version does not know.
+    #[serde(other)]
+    Other,
 }
 
-impl fmt::Display for Unread {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused => f.write_str("not permitted: that needs root or CAP_SYS_PTRACE"),
-            Self::Absent => f.write_str("the kernel has nothing here"),
-            Self::Ended => f.write_str("the process ended first"),
-            Self::Malformed => f.write_str("it is not in the form that the kernel documents"),
-            Self::TooDear(time) => write!(f, "reading it takes {} ms or more", time.as_millis().max(1)),
-            Self::Failed(number) => write!(f, "{}", std::io::Error::from_raw_os_error(*number)),
-            Self::Elsewhere => f.write_str("outside of our namespaces"),
-        }
+/// A span of time as a number of nanoseconds, which its name says.
+mod nanoseconds {
+    use super::{Deserialize, Deserializer, Duration, Serializer};
+
+    pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_nanos)
     }
 }
 
-/// A value, or why it is not known.
+/// A value (`Ok` in JSON), or why it is not known (`Err`).
 pub type Reading<T> = Result<T, Unread>;
 
 /// A close look at one process.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Inspection {
     /// Which process; its start time is as it was read.
     pub process: ProcessKey,
@@ -71,10 +69,13 @@ pub struct Inspection {
     /// When its mappings were read.
     pub mappings_at: Timestamp,
     /// How long reading the mappings took, during which the process may have had to wait.
+    #[serde(rename = "mappings_cost_ns", with = "nanoseconds")]
     pub mappings_cost: Duration,
     /// How long reading the rest took.
+    #[serde(rename = "cost_ns", with = "nanoseconds")]
     pub cost: Duration,
     /// Time from this reading to the next.
+    #[serde(rename = "every_ns", with = "nanoseconds")]
     pub every: Duration,
     /// It has ended since: these are the last values.
     pub ended: bool,
@@ -95,7 +96,7 @@ pub struct Inspection {
     /// Nice value, -20 to 19.
     pub nice: Reading<i64>,
     /// Scheduling policy by name.
-    pub policy: Reading<&'static str>,
+    pub policy: Reading<Arc<str>>,
     /// Switches of the main thread that waited, and of those that it was made to.
     pub switches: Reading<(u64, u64)>,
     /// Program, as the kernel knows it; it says so when the file was deleted.
@@ -107,7 +108,8 @@ pub struct Inspection {
 }
 
 /// What a mapping is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum MappingKind {
     /// The heap of `brk`.
     Heap,
@@ -125,7 +127,8 @@ pub enum MappingKind {
     Opcache,
     /// Memory without a file that is shared: /dev/shm, memfd, System V, inherited.
     Shared,
-    /// What the kernel or a device maps: vdso, GPU buffers, rings.
+    /// What the kernel or a device maps: vdso, GPU buffers, rings; and what this version does not know.
+    #[serde(other)]
     Special,
 }
 
@@ -142,25 +145,10 @@ impl MappingKind {
         Self::Shared,
         Self::Special,
     ];
-
-    /// What it is called on the screen.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Heap => "heap",
-            Self::PhpHeap => "PHP heap",
-            Self::Anonymous => "anonymous",
-            Self::Stack => "stack",
-            Self::File => "code, libraries",
-            Self::SharedFile => "shared files",
-            Self::Opcache => "opcache",
-            Self::Shared => "shared memory",
-            Self::Special => "kernel, devices",
-        }
-    }
 }
 
 /// Sums over mappings, in bytes, named as in /proc/PID/smaps.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MappingSum {
     /// Number of mappings.
     pub count: u64,
@@ -189,7 +177,7 @@ impl MappingSum {
 }
 
 /// Memory by kind of mapping.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mappings {
     /// Kinds that there are, in the order of [`MappingKind::ALL`].
     pub kinds: Vec<(MappingKind, MappingSum)>,
@@ -200,7 +188,8 @@ pub struct Mappings {
 }
 
 /// What a limit counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// Bytes.
     Bytes,
@@ -213,7 +202,7 @@ pub enum Unit {
 }
 
 /// A limit of setrlimit(2).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limit {
     /// As the kernel names it, without `Max`: `open files`.
     pub name: Arc<str>,
@@ -226,7 +215,7 @@ pub struct Limit {
 }
 
 /// Open files.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenFiles {
     /// How many; at least so many when not `complete`.
     pub count: u64,
@@ -247,7 +236,7 @@ pub struct OpenFiles {
 }
 
 /// A limit of a control group, and how much of it is taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CgroupLimit {
     /// The limit.
     pub limit: u64,
@@ -259,7 +248,7 @@ pub struct CgroupLimit {
 
 /// What the control groups of a process allow. A limit is the one with the least room left, of the group itself or of one
 /// above it; `None` where there is none.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CgroupLimits {
     /// Path in the hierarchy that accounts memory.
     pub path: Arc<str>,
@@ -279,4 +268,33 @@ pub struct CgroupLimits {
     pub swap_max: Option<CgroupLimit>,
     /// Processes and threads.
     pub tasks_max: Option<CgroupLimit>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reading_of_any_kind_is_read_back_the_same() {
+        let unread = [
+            Unread::Refused,
+            Unread::Absent,
+            Unread::Ended,
+            Unread::Malformed,
+            Unread::TooExpensive(Duration::from_nanos(1_500_000)),
+            Unread::Failed(5),
+            Unread::Elsewhere,
+        ];
+        for why in unread {
+            let reading: Reading<Arc<str>> = Err(why);
+            let json = serde_json::to_string(&reading).unwrap();
+            assert_eq!(serde_json::from_str::<Reading<Arc<str>>>(&json).unwrap(), reading, "{json}");
+        }
+        assert_eq!(serde_json::to_string(&unread[4]).unwrap(), r#"{"too_expensive_ns":1500000}"#);
+        for kind in MappingKind::ALL {
+            let json = serde_json::to_string(&kind).unwrap();
+            assert_eq!(serde_json::from_str::<MappingKind>(&json).unwrap(), kind);
+        }
+        assert_eq!(serde_json::from_str::<MappingKind>(r#""from_the_future""#).unwrap(), MappingKind::Special);
+    }
 }

@@ -2,26 +2,36 @@
 //! It owns names, units and shapes; it collects nothing, computes no rate and imports nothing of ours.
 
 mod cgroup;
-mod exact;
-mod histogram;
+mod grouping;
 mod inspection;
+mod keys;
+mod notice;
+mod order;
 mod php;
-mod pool;
 mod process;
+mod read;
+mod signal;
+mod span;
 
 pub use cgroup::Cgroup;
-pub use exact::{Exact, ExactKind, ExactState, LineCalls};
-pub use histogram::Histogram;
+pub use grouping::Grouping;
 pub use inspection::{
     CgroupLimit, CgroupLimits, Inspection, InspectionOrder, Limit, MappingKind, MappingSum, Mappings, OpenFiles,
-    ProcessKey, Reading, Unit, Unread,
+    Reading, Unit, Unread,
 };
+pub(crate) use keys::Numbers;
+pub use keys::{FunctionKey, ProblemKey, ProblemKind, ProcessKey, RouteKey};
+pub use notice::{Level, Notice, NoticeKind};
+pub use order::{TraceLimits, TraceOrder, TraceRequest};
 pub use php::{
-    CompiledFile, DurationSummary, ExactTier, ExceptionCount, Function, FunctionKind, Master, Php, PhpError, ProbeTier,
-    Request, RequestsTier, Route, SamplingTier, Stack, Target, TierState, Tiers, Worker, WorkerState,
+    Bound, CompiledFile, DurationSummary, Exact, ExactKind, ExactState, ExceptionCount, Function, FunctionKind,
+    Histogram, LineCalls, Master, Php, PhpError, PhpState, Pool, ProcessManager, Request, Route, Scoreboard, SeenBy,
+    Stack, Target, Tier, TierState, TierStatus, Tiers, Worker, WorkerState,
 };
-pub use pool::{Bound, Pool, ProcessManager, Scoreboard};
-pub use process::{Group, Memory, Process, PssUnknown, pool};
+pub use process::{Group, Memory, Process, PssUnknown, pool_of_title};
+pub use read::SnapshotError;
+pub use signal::{Chosen, Outcome, Signal, SignalOrder, SignalReport, SignalTarget, TargetProcess};
+pub use span::{HotTime, Window};
 
 use std::sync::Arc;
 
@@ -128,27 +138,4 @@ pub struct Cost {
     pub probe_hits_per_s: Option<f64>,
     /// Resident memory of this program.
     pub rss_bytes: Option<u64>,
-}
-
-/// How much a [`Notice`] matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// Good to know: something is not measured.
-    Info,
-    /// A part of the screen is missing.
-    Warning,
-    /// Something failed that should work.
-    Error,
-}
-
-/// One thing that the user should know, with what to do about it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Notice {
-    /// How much it matters.
-    pub level: Level,
-    /// What is wrong, and where.
-    pub text: String,
-    /// What to type or change; empty where nothing helps.
-    pub hint: String,
 }

@@ -131,13 +131,17 @@ pub enum PssUnknown {
     /// Its turn has not come: reading it has a budget.
     Waiting,
     /// Reading it would hold up the process for longer than is allowed.
-    TooDear,
+    #[serde(alias = "too_dear")]
+    TooExpensive,
     /// The kernel does not permit it: another user's process, and no CAP_SYS_PTRACE.
     Refused,
     /// The kernel has no `smaps_rollup`, or none for this process.
     Unsupported,
     /// PSS is not read at all.
     Off,
+    /// Something that this version does not know.
+    #[serde(other)]
+    Other,
 }
 
 /// One process.
@@ -161,6 +165,9 @@ pub struct Process {
     pub user: Arc<str>,
     /// Index into [`super::Snapshot::groups`].
     pub group: usize,
+    /// php-fpm pool of a worker; `None` elsewhere, and in snapshots that do not have it.
+    #[serde(default)]
+    pub pool: Option<Arc<str>>,
     /// State letter of /proc/PID/stat.
     pub state: char,
     /// Number of threads.
@@ -181,7 +188,22 @@ pub struct Process {
     pub cgroup: Option<usize>,
 }
 
-/// The php-fpm pool that a worker's title names: php-fpm calls it `php-fpm: pool NAME`.
-pub fn pool(cmdline: &str) -> Option<&str> {
-    cmdline.strip_prefix("php-fpm: pool ").map(str::trim).filter(|pool| !pool.is_empty())
+/// The php-fpm pool that a worker's title names: php-fpm calls it `php-fpm: pool NAME`, filled up with NULs or spaces. It is
+/// for the collectors that read a title; everything else has the pool as a field.
+pub fn pool_of_title(title: &str) -> Option<&str> {
+    let name = title.strip_prefix("php-fpm: pool ")?.trim_matches(['\0', ' ']);
+    (!name.is_empty()).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_is_read_from_the_title_of_a_worker_only() {
+        assert_eq!(pool_of_title("php-fpm: pool www\0\0\0"), Some("www"));
+        assert_eq!(pool_of_title("php-fpm: pool www  "), Some("www"));
+        assert_eq!(pool_of_title("php-fpm: master process (/etc/php/fpm.conf)"), None);
+        assert_eq!(pool_of_title("php-fpm: pool "), None);
+    }
 }

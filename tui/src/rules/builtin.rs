@@ -1,6 +1,9 @@
 //! The rules that give a sensible map with no configuration at all, in the order in which they are tried.
 
-use super::Property::{self, Cmdline, Comm, Container, Exe, Kind, Unit};
+use super::{
+    Property::{self, Cmdline, Comm, Container, Exe, Kind, Pool, Unit},
+    naming,
+};
 
 /// Name, conditions (all must hold), name of the group.
 type Text = (&'static str, &'static [(Property, &'static str)], &'static str);
@@ -14,12 +17,8 @@ pub(super) const REST: Text = ("user", &[], "{user} processes");
 /// title yet carries its master's and moves when it is renamed.
 pub(super) const RULES: &[Text] = &[
     ("kernel", &[(Kind, "kernel")], "kernel threads"),
-    (
-        "php pool in a container",
-        &[(Cmdline, r"^php-fpm: pool (?P<pool>\S.*)$"), (Container, ".")],
-        "php-fpm: {pool} ({container})",
-    ),
-    ("php pool", &[(Cmdline, r"^php-fpm: pool (?P<pool>\S.*)$")], "php-fpm: {pool}"),
+    ("php pool in a container", &[(Pool, "."), (Container, ".")], naming::POOL_IN_CONTAINER),
+    ("php pool", &[(Pool, ".")], naming::POOL),
     ("php master", &[(Cmdline, r"^php-fpm: master process")], "php-fpm: master"),
     ("php master", &[(Comm, r"^php[0-9.]*-fpm|^php-fpm")], "php-fpm: master"),
     ("apache", &[(Comm, r"^(apache2|httpd|httpd-prefork|httpd-event|httpd-worker)$")], "apache"),
@@ -30,9 +29,9 @@ pub(super) const RULES: &[Text] = &[
             (Exe, r"^php[0-9.]*$"),
             (Cmdline, r"^\S+ (?:-[cdz] ?\S+ |-[fHnq]+ |-- )*(?:[^\s-]\S*/)?(?P<script>[^\s/-][^\s/]*)(?: |$)"),
         ],
-        "php: {script}",
+        naming::SCRIPT,
     ),
-    ("php cli", &[(Exe, r"^php[0-9.]*$")], "php cli"),
+    ("php cli", &[(Exe, r"^php[0-9.]*$")], naming::NO_SCRIPT),
     ("php cgi", &[(Comm, r"^(php[0-9.]*-cgi[0-9.]*|lsphp[0-9.]*)$")], "php cgi: {user}"),
     ("frankenphp", &[(Comm, r"^frankenphp$")], "frankenphp"),
     ("database", &[(Comm, r"^(mariadbd|mariadbd-safe|mysqld|mysqld_safe)$")], "{comm}"),

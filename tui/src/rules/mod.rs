@@ -3,6 +3,7 @@
 
 mod builtin;
 mod condition;
+pub(crate) mod naming;
 pub mod process_exporter;
 mod property;
 mod template;

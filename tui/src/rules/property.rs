@@ -1,6 +1,6 @@
 //! The properties of a process that rules look at and that group names are made of.
 
-use crate::{collect::proc::Details, model};
+use crate::collect::proc::Details;
 
 /// A property of a process that a rule can look at and a template can name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl Property {
                 let below = process.cgroups.iter().find(|path| path.len() > 1);
                 below.or_else(|| process.cgroups.first()).map(|path| &**path)
             }
-            Self::Pool => model::pool(&process.cmdline),
+            Self::Pool => process.pool.as_deref(),
             Self::Kind => process.kernel_thread.then_some("kernel"),
         }
     }

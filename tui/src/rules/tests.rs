@@ -10,6 +10,7 @@ pub(super) fn process(comm: &str, cmdline: &str) -> Details {
         comm: comm.into(),
         exe: cmdline.split(' ').next().unwrap_or_default().into(),
         cmdline: cmdline.into(),
+        pool: crate::model::pool_of_title(cmdline).map(Arc::from),
         user: "alice".into(),
         unit: None,
         container: None,
@@ -74,7 +75,7 @@ fn containers_units_and_the_kernel_have_their_groups() {
     assert_eq!(group(&unit("session-3.scope")).0, "alice processes");
     let contained = Details { container: Some("3f2a9c0d4e5b".into()), ..unit("docker.service") };
     assert_eq!(group(&contained).0, "container 3f2a9c0d4e5b");
-    let pool = Details { cmdline: "php-fpm: pool www".into(), ..contained };
+    let pool = Details { pool: Some("www".into()), cmdline: "php-fpm: pool www".into(), ..contained };
     assert_eq!(group(&pool).0, "php-fpm: www (3f2a9c0d4e5b)");
     let kernel = Details { kernel_thread: true, ..process("kthreadd", "") };
     assert_eq!(group(&kernel), ("kernel threads".to_owned(), "kernel".to_owned()));

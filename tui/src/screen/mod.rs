@@ -1,6 +1,7 @@
 //! The live screen on a terminal: the loop over keys and snapshots, raw mode, signals that the user sends.
 
-pub mod send_signal;
+pub(crate) mod depth;
+pub(crate) mod send_signal;
 pub mod stage;
 pub mod terminal;
-pub mod tty;
+pub(crate) mod tty;

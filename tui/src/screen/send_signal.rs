@@ -11,8 +11,7 @@ use rustix::{
 
 use crate::{
     collect::inspect::start_ticks,
-    model::ProcessKey,
-    view::{Outcome, Signal, SignalOrder, SignalReport},
+    model::{Outcome, ProcessKey, Signal, SignalOrder, SignalReport},
 };
 
 /// Sends it to all processes of the order. `proc` is where procfs is mounted.
@@ -70,7 +69,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::view::{Target, TargetProcess, TileKey};
+    use crate::model::{Chosen, SignalTarget, TargetProcess};
 
     const PROC: &str = "/proc";
 
@@ -84,10 +83,15 @@ mod tests {
     }
 
     fn order(keys: &[ProcessKey], signal: Signal) -> SignalOrder {
-        let process =
-            |&key| TargetProcess { key, comm: "sleep".into(), cmdline: "sleep 1000".into(), user: "root".into() };
+        let process = |&key| TargetProcess {
+            key,
+            comm: "sleep".into(),
+            cmdline: "sleep 1000".into(),
+            user: "root".into(),
+            pool: None,
+        };
         let processes = keys.iter().map(process).collect();
-        SignalOrder { target: Arc::new(Target { tile: TileKey::Group("sleep".into()), processes }), signal }
+        SignalOrder { target: Arc::new(SignalTarget { chosen: Chosen::Group("sleep".into()), processes }), signal }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use ratatui::buffer::Buffer;
 
 use crate::{
-    analysis::timeline::Timeline,
+    analysis::timeline::{Moment, Timeline},
     app::{App, Command, KeymapError},
     model::{Inspection, InspectionOrder, Snapshot},
     ui::{
@@ -23,7 +23,7 @@ use crate::{
 pub struct Options {
     /// Theme, see [`crate::ui::theme::load`].
     pub theme: Theme,
-    /// Colours, see [`crate::ui::theme::depth`].
+    /// Colours, see [`super::depth`].
     pub depth: ColorDepth,
     /// Only ASCII can be shown, see [`super::terminal::ascii_locale`].
     pub ascii: bool,
@@ -89,7 +89,14 @@ impl Stage {
 
     /// Takes an event from the terminal, and says what the terminal has to do.
     pub fn event(&mut self, event: &Event) -> Option<Command> {
-        self.app.update(event, &self.shown)
+        let command = self.app.update(event, &self.shown);
+        let frozen = self.timeline.moment() != Moment::Now;
+        match self.app.view.paused {
+            true if !frozen => self.timeline.freeze(),
+            false if frozen => self.timeline.go_to(Moment::Now),
+            _ => None,
+        };
+        command
     }
 
     /// Takes the next snapshot. True when there is something new to draw: a paused screen stays as it is and loses nothing.
@@ -118,7 +125,7 @@ impl Stage {
             php: &php,
             covered: self.timeline.covered(view.window),
             histories: self.timeline.histories(view.grouping),
-            exact: self.timeline.current().and_then(|snapshot| snapshot.php.exact.as_ref()),
+            exact: self.timeline.latest().and_then(|snapshot| snapshot.php.exact.as_ref()),
             inspection: self.inspection.as_deref(),
             palette: &self.palette,
             hints: &self.hints,

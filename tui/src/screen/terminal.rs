@@ -22,8 +22,8 @@ use super::{
 };
 use crate::{
     app::{Command, KeymapError},
-    model::{Inspection, InspectionOrder, Snapshot},
-    view::{SignalOrder, TraceOrder},
+    exit,
+    model::{Inspection, InspectionOrder, SignalOrder, Snapshot, TraceOrder},
 };
 
 /// Where a close look at a process is ordered, and where it comes from.
@@ -38,7 +38,7 @@ pub struct Inspections {
 /// Why the screen ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exit {
-    /// Exit code: 0, or 128 and the number of the signal.
+    /// Exit code, of [`exit`]: fine, or that of the signal.
     pub code: u8,
 }
 
@@ -153,10 +153,8 @@ fn send(stage: &mut Stage, order: &SignalOrder) {
     }
 }
 
-/// Exit code after SIGHUP.
-pub(super) const HANGUP: u8 = 129;
 /// The terminal is gone: nothing can be restored, and nobody reads a message.
-const HUNG_UP: Exit = Exit { code: HANGUP };
+const HUNG_UP: Exit = Exit { code: exit::HUNG_UP };
 
 /// The signals that end or stop us.
 struct Signals {
@@ -181,9 +179,9 @@ impl Signals {
     /// Waits for a signal and says what it asks for.
     async fn next(&mut self) -> Option<Command> {
         tokio::select! {
-            _ = self.hangup.recv() => Some(Command::Leave(HANGUP)),
-            _ = self.interrupt.recv() => Some(Command::Leave(130)),
-            _ = self.terminate.recv() => Some(Command::Leave(143)),
+            _ = self.hangup.recv() => Some(Command::Leave(exit::HUNG_UP)),
+            _ = self.interrupt.recv() => Some(Command::Leave(exit::INTERRUPTED)),
+            _ = self.terminate.recv() => Some(Command::Leave(exit::TERMINATED)),
             _ = self.stop.recv() => Some(Command::Suspend),
         }
     }

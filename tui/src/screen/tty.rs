@@ -169,7 +169,7 @@ pub fn watch_for_hangup(gone: Arc<Notify>) -> io::Result<()> {
         }
         gone.notify_one();
         thread::park_timeout(LEAVE_WITHIN);
-        std::process::exit(i32::from(crate::screen::terminal::HANGUP));
+        std::process::exit(i32::from(crate::exit::HUNG_UP));
     })?;
     Ok(())
 }

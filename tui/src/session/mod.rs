@@ -19,7 +19,7 @@ use crate::{
         Sample, Tick, php,
         proc::{self, ProcError, ProcessSample},
     },
-    model::{Level, Notice, Snapshot},
+    model::{Notice, Snapshot},
     rules::Rules,
     system::rights,
 };
@@ -153,11 +153,7 @@ impl Spine {
         let processes = proc::spawn(&options.proc, answers.clone())?;
         let missing = rights::missing_for_php();
         let unobserved = match &options.php {
-            None => Some(Notice {
-                level: Level::Info,
-                text: "PHP is not observed: it is switched off".into(),
-                hint: "leave out --no-php and `php = false`".into(),
-            }),
+            None => Some(Notice::php_off()),
             Some(_) => rights::notice(&missing),
         };
         let php = options.php.clone().filter(|_| missing.is_empty());

@@ -1,4 +1,4 @@
 //! Questions to the operating system about this very process: its rights, its heap.
 
 pub mod heap;
-pub mod rights;
+pub(crate) mod rights;

@@ -1,6 +1,6 @@
 //! What the kernel lets this process do, and the notice for a user who should know that something is missing.
 
-use crate::model::{Level, Notice};
+use crate::model::Notice;
 
 /// Numbers of capabilities in the kernel's `include/uapi/linux/capability.h`.
 const SYS_PTRACE: u32 = 19;
@@ -17,19 +17,7 @@ pub fn missing_for_php() -> Vec<&'static str> {
 
 /// The notice that PHP is not observed for want of rights; `None` when nothing is missing.
 pub fn notice(missing: &[&str]) -> Option<Notice> {
-    if missing.is_empty() {
-        return None;
-    }
-    let hint = if rustix::process::geteuid().is_root() {
-        "give the container these capabilities, or run tusktop on the host"
-    } else {
-        "sudo tusktop"
-    };
-    Some(Notice {
-        level: Level::Warning,
-        text: format!("PHP is not observed: that needs the rights of root (missing: {})", missing.join(", ")),
-        hint: hint.into(),
-    })
+    (!missing.is_empty()).then(|| Notice::php_not_permitted(missing, rustix::process::geteuid().is_root()))
 }
 
 fn missing(effective: u64) -> Vec<&'static str> {

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     analysis::profile::Scope,
-    model::{Exact, ExactState},
-    view::{Facts, Grouping, Pane, Row, Scene, TileKey, Window},
+    model::{Exact, ExactState, Grouping, Window},
+    view::{Facts, Pane, Row, Scene, TileKey},
 };
 
 /// An [`Input`] with what was found in it for all regions.
@@ -59,14 +59,11 @@ impl<'a> Screen<'a> {
     fn pool(&self) -> Option<Arc<str>> {
         let Scope::Group(group) = &self.scope else { return None };
         let snapshot = self.snapshot?;
-        let inside = |pid| {
-            snapshot
-                .processes
-                .iter()
-                .any(|p| p.pid == pid && snapshot.groups.get(p.group).is_some_and(|g| g.name == *group))
-        };
-        let pools = snapshot.php.workers.iter().filter(|worker| group.contains(&*worker.pool));
-        pools.into_iter().find(|worker| inside(worker.pid)).map(|worker| worker.pool.clone())
+        let group = snapshot.groups.iter().position(|known| known.name == *group)?;
+        let mut pools =
+            snapshot.processes.iter().filter(|process| process.group == group).filter_map(|p| p.pool.as_ref());
+        let pool = pools.next()?;
+        pools.all(|other| other == pool).then(|| pool.clone())
     }
 
     pub(super) fn window_name(&self) -> &'static str {
@@ -96,7 +93,7 @@ fn scope(input: &Input) -> Scope {
     match entries::zoomed_group(&input.view.zoom).or(selected) {
         Some(group) if input.view.grouping != Grouping::Rules => {
             // PHP's lists know groups by the rules; another grouping may have one of the same name.
-            let same = input.view.grouping == Grouping::Pool && input.php.routes.iter().any(|r| r.group == *group);
+            let same = input.view.grouping == Grouping::Pool && input.php.routes.iter().any(|r| r.key.group == *group);
             if same { Scope::Group(group.clone()) } else { Scope::All }
         }
         Some(group) if entries::serves_php(snapshot, group) => Scope::Group(group.clone()),

@@ -34,7 +34,7 @@ use self::{
     frame::Screen,
     panes::{
         hot,
-        memory::{chart, table, treemap},
+        memory::{chart, table, tiles},
         problems, requests,
     },
     theme::Palette,
@@ -125,7 +125,7 @@ fn draw_memory(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Sce
     let (rect, charts) = chart::split(rect, screen);
     match screen.view.table {
         true => table::draw_pane(buffer, rect, screen, scene),
-        false => treemap::draw(buffer, rect, screen, scene),
+        false => tiles::draw(buffer, rect, screen, scene),
     }
     if let Some(charts) = charts {
         chart::draw(buffer, charts, screen);

@@ -60,53 +60,6 @@ pub enum ColorDepth {
     Truecolor,
 }
 
-/// What `--color` and the configuration can ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ColorChoice {
-    /// Find out.
-    #[default]
-    Auto,
-    /// Colours, as many as the terminal is known to show, at least 16, whatever `NO_COLOR` says.
-    Always,
-    /// No colours.
-    Never,
-    /// 16 colours.
-    Sixteen,
-    /// 256 colours.
-    Indexed,
-    /// 24 bits.
-    Truecolor,
-}
-
-/// The depth by the first that decides: `flag` (`--color`), a `NO_COLOR` that is not empty, `config`, then COLORTERM and TERM.
-/// `lookup` reads an environment variable.
-pub fn depth(flag: ColorChoice, config: ColorChoice, lookup: impl Fn(&str) -> Option<String>) -> ColorDepth {
-    let fixed = |choice| match choice {
-        ColorChoice::Auto => None,
-        ColorChoice::Always => Some(detected(&lookup).max(ColorDepth::Sixteen)),
-        ColorChoice::Never => Some(ColorDepth::Mono),
-        ColorChoice::Sixteen => Some(ColorDepth::Sixteen),
-        ColorChoice::Indexed => Some(ColorDepth::Indexed),
-        ColorChoice::Truecolor => Some(ColorDepth::Truecolor),
-    };
-    let no_color = lookup("NO_COLOR").is_some_and(|value| !value.is_empty());
-    fixed(flag).or(no_color.then_some(ColorDepth::Mono)).or_else(|| fixed(config)).unwrap_or_else(|| detected(&lookup))
-}
-
-fn detected(lookup: &impl Fn(&str) -> Option<String>) -> ColorDepth {
-    let colorterm = lookup("COLORTERM").unwrap_or_default();
-    let term = lookup("TERM").unwrap_or_default();
-    if term == "dumb" {
-        ColorDepth::Mono
-    } else if matches!(colorterm.as_str(), "truecolor" | "24bit") || term.ends_with("-direct") {
-        ColorDepth::Truecolor
-    } else if term.contains("256color") {
-        ColorDepth::Indexed
-    } else {
-        ColorDepth::Sixteen
-    }
-}
-
 /// The built-in theme that suits a depth best.
 pub fn default_name(depth: ColorDepth) -> &'static str {
     match depth {
@@ -324,29 +277,12 @@ fn named(word: &str) -> Option<Color> {
 mod tests {
     use super::*;
 
-    fn env<'a>(pairs: &'a [(&'a str, &'a str)]) -> impl Fn(&str) -> Option<String> + 'a {
-        |name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
-    }
-
     #[test]
     fn every_built_in_theme_loads() {
         for name in names() {
             let theme = load(name, None).unwrap();
             assert!(!theme.heat.is_empty() && !theme.groups.is_empty(), "{name}");
         }
-    }
-
-    #[test]
-    fn the_depth_follows_flag_no_color_config_then_terminal() {
-        use ColorChoice::*;
-        let term = [("TERM", "xterm-256color"), ("NO_COLOR", "1"), ("COLORTERM", "truecolor")];
-        assert_eq!(depth(Sixteen, Auto, env(&term)), ColorDepth::Sixteen);
-        assert_eq!(depth(Auto, Truecolor, env(&term)), ColorDepth::Mono);
-        assert_eq!(depth(Always, Auto, env(&term)), ColorDepth::Truecolor);
-        assert_eq!(depth(Auto, Auto, env(&term[..1])), ColorDepth::Indexed);
-        assert_eq!(depth(Auto, Sixteen, env(&[("NO_COLOR", "")])), ColorDepth::Sixteen);
-        assert_eq!(depth(Auto, Auto, env(&[("TERM", "linux")])), ColorDepth::Sixteen);
-        assert_eq!(depth(Auto, Auto, env(&[("TERM", "xterm-direct")])), ColorDepth::Truecolor);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Scene, Target};
+use super::Scene;
+use crate::model::SignalTarget;
 
 /// What a key needs to know beside the places of things.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -10,7 +11,7 @@ pub struct Facts {
     /// The pool that the PHP lists are about, if it is one.
     pub pool: Option<Arc<str>>,
     /// What is selected in the memory pane, or what Enter would enter there, or the process whose page is open.
-    pub target: Option<Arc<Target>>,
+    pub target: Option<Arc<SignalTarget>>,
     /// The mappings of the process whose page is open were not read, or are old, because reading them takes long.
     pub askable: bool,
     /// Calls are being traced now, whatever moment is shown.

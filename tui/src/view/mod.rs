@@ -2,8 +2,7 @@
 //! zoomed and filtered ([`View`]), and where things ended up on the screen ([`Scene`]).
 
 mod facts;
-mod grouping;
-mod keys;
+mod row;
 mod scene;
 mod signal;
 mod sorting;
@@ -15,13 +14,14 @@ use jiff::Timestamp;
 
 pub use self::{
     facts::{Facts, Shown},
-    grouping::Grouping,
-    keys::{FunctionKey, ProblemKey, ProblemKind, RouteKey, Row, TileKey},
+    row::{Row, TileKey},
     scene::{KeyHint, List, Scene},
-    signal::{Outcome, Signal, SignalDialog, SignalOrder, SignalReport, Target, TargetProcess},
+    signal::SignalDialog,
     sorting::{Sort, orders},
 };
-use crate::model::{InspectionOrder, ProcessKey};
+use crate::model::{
+    ExactKind, FunctionKey, Grouping, HotTime, InspectionOrder, ProblemKey, ProcessKey, RouteKey, Window,
+};
 
 /// A part of the screen that can have the focus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,20 +43,6 @@ impl Pane {
     pub const ALL: [Self; 5] = [Self::Map, Self::Hot, Self::Routes, Self::Requests, Self::Problems];
 }
 
-/// The span of time that the PHP lists are about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Window {
-    /// The last interval.
-    Last,
-    /// Ten seconds.
-    #[default]
-    TenSeconds,
-    /// One minute.
-    Minute,
-    /// Everything since the start.
-    All,
-}
-
 /// What the hot list counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum HotMode {
@@ -67,18 +53,6 @@ pub enum HotMode {
     Files,
     /// Traced calls, by function or by line.
     Calls,
-}
-
-/// Which time of functions and files counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum HotTime {
-    /// On the CPU and waiting.
-    #[default]
-    Both,
-    /// On the CPU.
-    Cpu,
-    /// Waiting.
-    Wait,
 }
 
 /// What the colour of a tile says.
@@ -113,7 +87,7 @@ pub enum Detail {
         asked: u32,
     },
     /// Callers, callees and routes of a function.
-    Function(FunctionKey),
+    Function(Arc<FunctionKey>),
     /// An exception, an error or a compiled file.
     Problem(ProblemKey),
     /// A request.
@@ -146,8 +120,8 @@ pub enum Overlay {
     Signal(SignalDialog),
     /// Exact tracing: what it costs, how it stands.
     Trace {
-        /// Calls of built-in functions by line, instead of PHP functions.
-        lines: bool,
+        /// What would be traced.
+        kind: ExactKind,
     },
 }
 
@@ -190,7 +164,7 @@ pub struct View {
     /// The span of the PHP lists.
     pub window: Window,
     /// The PHP lists are about this route alone.
-    pub route: Option<RouteKey>,
+    pub route: Option<Arc<RouteKey>>,
     /// New snapshots are not shown.
     pub paused: bool,
     /// What the colour of tiles says.
@@ -231,25 +205,4 @@ impl View {
     pub fn pane_mut(&mut self, pane: Pane) -> &mut PaneView {
         &mut self.panes[pane as usize]
     }
-}
-
-/// What exact tracing is asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TraceOrder {
-    /// Say what it would cost.
-    Price {
-        /// Calls of built-in functions by line, instead of PHP functions.
-        lines: bool,
-        /// Only this pool.
-        pool: Option<Arc<str>>,
-    },
-    /// Begin.
-    Start {
-        /// As for the price.
-        lines: bool,
-        /// As for the price.
-        pool: Option<Arc<str>>,
-    },
-    /// End.
-    Stop,
 }

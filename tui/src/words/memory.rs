@@ -28,7 +28,7 @@ pub enum Measure {
 
 /// Reasons; of two that hold for as many processes the first is told.
 const REASONS: [PssUnknown; 5] =
-    [PssUnknown::Off, PssUnknown::Unsupported, PssUnknown::Refused, PssUnknown::TooDear, PssUnknown::Waiting];
+    [PssUnknown::Off, PssUnknown::Unsupported, PssUnknown::Refused, PssUnknown::TooExpensive, PssUnknown::Waiting];
 
 impl Measure {
     /// The measure of processes. Those without memory (kernel threads, zombies) say nothing about it.
@@ -93,10 +93,11 @@ pub fn size(bytes: Option<u64>, estimated: bool) -> String {
 pub fn why_unknown(why: PssUnknown) -> &'static str {
     match why {
         PssUnknown::Waiting => "not read yet",
-        PssUnknown::TooDear => "too dear to read",
+        PssUnknown::TooExpensive => "too expensive to read",
         PssUnknown::Refused => "not permitted",
         PssUnknown::Unsupported => "not supported by the kernel",
         PssUnknown::Off => "off",
+        PssUnknown::Other => "not known",
     }
 }
 

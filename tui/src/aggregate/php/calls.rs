@@ -13,8 +13,8 @@ const LINES: usize = 1_000;
 pub fn add(sample: &PhpSample, stacks: &mut Stacks) -> Option<Vec<LineCalls>> {
     let exact = sample.exact.as_ref()?;
     if exact.kind == ExactKind::Functions {
-        for (text, sums) in &sample.calls {
-            let index = stacks.function(text);
+        for (key, sums) in &sample.calls {
+            let index = stacks.function(key);
             let function = &mut stacks.functions[index];
             // Two keys may have one name: keys differ by user.
             function.calls = Some(function.calls.unwrap_or(0) + sums.calls);
@@ -27,12 +27,12 @@ pub fn add(sample: &PhpSample, stacks: &mut Stacks) -> Option<Vec<LineCalls>> {
     let mut lines: Vec<LineCalls> = sample
         .calls
         .iter()
-        .map(|(text, sums)| LineCalls {
-            name: text.name.clone(),
-            class: text.class.clone(),
-            file: text.file.clone(),
-            line: text.line,
-            included: text.kind != FunctionKind::Internal,
+        .map(|(key, sums)| LineCalls {
+            name: key.name.clone(),
+            class: key.class.clone(),
+            file: key.file.clone(),
+            line: key.line,
+            included: key.kind != FunctionKind::Internal,
             calls: sums.calls,
             self_ns: sums.self_ns,
             total_ns: sums.total_ns,

@@ -11,10 +11,15 @@ use std::{collections::HashMap, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 
-use self::{routes::Routes, stacks::Stacks, workers::Workers};
+use self::{
+    routes::{RouteKeys, Routes},
+    stacks::Stacks,
+    workers::Workers,
+};
 use crate::{
     collect::php::{FinishedRequest, Now, PhpProcess, PhpSample, RequestText, Sapi},
-    model::{Cost, Drops, Level, Notice, Php, Request, Target, TierState},
+    model::{Cost, Drops, Notice, Php, PhpState, Request, Target, TierState},
+    rules::naming,
 };
 
 /// Running requests that a snapshot names, and finished ones: half the slowest, half the newest.
@@ -34,26 +39,31 @@ pub struct PhpPart {
     pub notices: Vec<Notice>,
 }
 
-/// Keeps what outlives one interval: groups of ended processes and what each worker has served.
+/// Where a process is: its group by the rules, and its pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// Name of the group.
+    pub group: Arc<str>,
+    /// php-fpm pool by which it came there; `None` where it had none.
+    pub pool: Option<Arc<str>>,
+}
+
+/// Keeps what outlives one interval: places of ended processes, keys of routes and what each worker has served.
 #[derive(Debug, Default)]
 pub struct PhpAggregate {
-    groups: HashMap<u32, Arc<str>>,
+    placed: HashMap<u32, Placed>,
+    routes: RouteKeys,
     workers: Workers,
 }
 
 impl PhpAggregate {
     /// Makes the PHP part of the snapshot for an interval of `interval_s` seconds.
-    /// `group_of` names the group of a live process.
-    pub fn update(
-        &mut self,
-        sample: PhpSample,
-        interval_s: f64,
-        group_of: &dyn Fn(u32) -> Option<Arc<str>>,
-    ) -> PhpPart {
-        self.groups = self.groups(&sample, group_of);
+    /// `placed` says where a live process is.
+    pub fn update(&mut self, sample: PhpSample, interval_s: f64, placed: &dyn Fn(u32) -> Option<Placed>) -> PhpPart {
+        self.placed = self.place(&sample, placed);
         let unknown: Arc<str> = "".into();
-        let group = |pid: u32| self.groups.get(&pid).unwrap_or(&unknown);
-        let mut routes = Routes::default();
+        let group = |pid: u32| self.placed.get(&pid).map_or(&unknown, |placed| &placed.group);
+        let mut routes = Routes::new(&mut self.routes);
         let mut stacks = Stacks::default();
 
         let mut requests = Vec::new();
@@ -74,22 +84,27 @@ impl PhpAggregate {
         for count in &sample.stacks {
             let route = match &count.request {
                 Some(request) => routes.of_request(group(count.pid), request),
-                None => routes.of_script(group(count.pid), scripts.get(&count.pid).copied()),
+                None => routes.of_script(count.pid, group(count.pid), scripts.get(&count.pid).copied()),
             };
             stacks.add(route, &count.stack, count.samples, count.wait_ns);
         }
         let lines = calls::add(&sample, &mut stacks);
         requests.extend(notable(&mut finished).map(|(request, route)| ended(request, sample.now, route)));
+        let routes = routes.finish();
+        self.routes.forget_ended(&sample.running);
         self.workers.update(&sample);
         let mut php = Php {
+            interval_ms: (interval_s * 1000.0).round() as u64,
+            state: PhpState::Read,
             functions: stacks.functions,
             stacks: stacks.stacks,
-            routes: routes.finish(),
+            left_out_samples: 0,
+            routes,
             requests,
             exceptions: problems::exceptions(&sample),
             errors: problems::errors(&sample),
             compiles: problems::compiles(&sample),
-            workers: self.workers.list(&sample),
+            workers: self.workers.list(&sample, &self.placed),
             pools: Vec::new(),
             exact: sample.exact,
             lines,
@@ -116,19 +131,19 @@ impl PhpAggregate {
         }
     }
 
-    /// Names the group of every PHP process of the interval, those that have ended included.
-    fn groups(&self, sample: &PhpSample, group_of: &dyn Fn(u32) -> Option<Arc<str>>) -> HashMap<u32, Arc<str>> {
-        let mut groups = HashMap::with_capacity(sample.processes.len());
+    /// Finds the place of every PHP process of the interval, those that have ended included.
+    fn place(&self, sample: &PhpSample, placed: &dyn Fn(u32) -> Option<Placed>) -> HashMap<u32, Placed> {
+        let mut places = HashMap::with_capacity(sample.processes.len());
         let mut of_target: HashMap<(usize, Option<&str>), Arc<str>> = HashMap::new();
         let mut nameless: Vec<&PhpProcess> = Vec::new();
         for process in &sample.processes {
             // A worker that was just forked may still be counted with its master.
-            let fits = |group: &Arc<str>| process.pool.as_ref().is_none_or(|pool| group.contains(&**pool));
-            let live = process.alive.then(|| group_of(process.pid)).flatten();
-            match live.or_else(|| self.groups.get(&process.pid).cloned()).filter(fits) {
-                Some(group) => {
-                    of_target.insert((process.target, process.pool.as_deref()), group.clone());
-                    groups.insert(process.pid, group);
+            let fits = |placed: &Placed| process.pool.is_none() || placed.pool == process.pool;
+            let live = process.alive.then(|| placed(process.pid)).flatten();
+            match live.or_else(|| self.placed.get(&process.pid).cloned()).filter(fits) {
+                Some(placed) => {
+                    of_target.insert((process.target, process.pool.as_deref()), placed.group.clone());
+                    places.insert(process.pid, placed);
                 }
                 None => nameless.push(process),
             }
@@ -137,21 +152,13 @@ impl PhpAggregate {
         for process in nameless {
             let group = match (of_target.get(&(process.target, process.pool.as_deref())), &process.pool) {
                 (Some(group), _) => group.clone(),
-                (None, Some(pool)) => format!("php-fpm: {pool}").into(),
-                (None, None) if process.sapi == Sapi::Cli => of_script(process.script.as_deref()),
+                (None, Some(pool)) => naming::of_pool(pool, None).into(),
+                (None, None) if process.sapi == Sapi::Cli => naming::of_script(process.script.as_deref()),
                 (None, None) => continue,
             };
-            groups.insert(process.pid, group);
+            places.insert(process.pid, Placed { group, pool: process.pool.clone() });
         }
-        groups
-    }
-}
-
-/// The name that the built-in rules give to a command line PHP.
-fn of_script(script: Option<&str>) -> Arc<str> {
-    match script.and_then(|script| script.rsplit('/').next()) {
-        Some(name) => format!("php: {name}").into(),
-        None => "php cli".into(),
+        places
     }
 }
 
@@ -209,44 +216,18 @@ fn of_tiers(targets: &[Target], one_command: bool) -> Vec<Notice> {
     let mut notices = Vec::new();
     for target in targets.iter().filter(|target| !target.pids.is_empty()) {
         let name = format!("PHP {} ({}, {})", target.version.as_deref().unwrap_or("?"), target.sapi, target.exe);
-        let tiers = &target.tiers;
-        // No path in it: whoever pastes a hint must not run what a hostile file is called.
-        let probes = match target.probes.is_empty() && target.functions.is_empty() {
-            true => "`readelf -n` on that file shows whether it has probes of the provider php",
-            false => "tusktop doctor says what this kernel lacks",
-        };
-        let versions = "stacks of PHP 7.0 to 8.5 can be read, of builds without ZTS";
-        for (tier, state, reason, hint) in [
-            ("requests are", tiers.requests.state, &tiers.requests.reason, probes),
-            ("stacks are", tiers.sampling.state, &tiers.sampling.reason, versions),
-        ] {
-            if state == TierState::Unavailable {
-                let text = format!("{name}: {tier} not observed: {reason}");
-                notices.push(Notice { level: Level::Warning, text, hint: hint.to_owned() });
+        for (tier, status) in target.tiers.iter().filter(|(_, status)| status.state == TierState::Unavailable) {
+            if let Some(level) = tier.importance() {
+                notices.push(Notice::tier_unavailable(level, &name, tier.shows(), &status.reason, &status.hint));
             }
         }
-        notices.extend(problems::notices(&name, tiers));
     }
     let none = targets.iter().all(|target| target.pids.is_empty());
-    if none && one_command {
-        notices.push(Notice {
-            level: Level::Warning,
-            text: "the command ran no PHP that was seen".to_owned(),
-            hint: "PHP inside of a container or behind a server is not started by the command".to_owned(),
-        });
-    } else if none {
-        notices.push(Notice {
-            level: Level::Info,
-            text: "no PHP is running; it shows here as soon as it starts".to_owned(),
-            hint: String::new(),
-        });
-    } else {
-        notices.push(Notice {
-            level: Level::Info,
-            text: "memory growth is not collected".to_owned(),
-            hint: String::new(),
-        });
-    }
+    notices.push(match (none, one_command) {
+        (true, true) => Notice::command_without_php(),
+        (true, false) => Notice::no_php(),
+        (false, _) => Notice::growth_not_collected(),
+    });
     notices
 }
 

@@ -4,28 +4,18 @@ use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     collect::php::{FailureCount, FailureKind, FailureText, PhpSample},
-    model::{CompiledFile, ExceptionCount, Level, Notice, PhpError, ProbeTier, Target, TierState, Tiers},
+    model::{CompiledFile, ExceptionCount, PhpError, Tier},
+    words::{errors, names},
 };
 
 /// Whether any image shows it.
-fn on(sample: &PhpSample, tier: impl Fn(&Target) -> &ProbeTier) -> bool {
-    sample.targets.iter().any(|target| tier(target).state == TierState::On)
-}
-
-/// What is not seen of an image, and why.
-pub fn notices(name: &str, tiers: &Tiers) -> impl Iterator<Item = Notice> {
-    let tiers =
-        [("exceptions are", &tiers.exceptions), ("errors are", &tiers.errors), ("compiled files are", &tiers.compiles)];
-    tiers.into_iter().filter(|(_, tier)| tier.state == TierState::Unavailable).map(move |(what, tier)| Notice {
-        level: Level::Info,
-        text: format!("{name}: {what} not observed: {}", tier.reason),
-        hint: String::new(),
-    })
+fn on(sample: &PhpSample, tier: Tier) -> bool {
+    sample.targets.iter().any(|target| target.tiers.is_on(tier))
 }
 
 /// Exceptions by class and place; `None` when no image shows them.
 pub fn exceptions(sample: &PhpSample) -> Option<Vec<ExceptionCount>> {
-    if !on(sample, |target| &target.tiers.exceptions) {
+    if !on(sample, Tier::Exceptions) {
         return None;
     }
     let mut places: HashMap<(&str, &str, u32), ExceptionCount> = HashMap::new();
@@ -50,7 +40,7 @@ pub fn exceptions(sample: &PhpSample) -> Option<Vec<ExceptionCount>> {
             FailureKind::Error => {}
         }
         if let Some(at) = &failure.caught_at {
-            place.caught_at = format!("{}:{}", at.file, at.line).into();
+            place.caught_at = names::place(&at.file, at.line).into();
         }
     }
     Some(most(places.into_values().collect(), |place| (place.count, &place.file, place.line)))
@@ -58,7 +48,7 @@ pub fn exceptions(sample: &PhpSample) -> Option<Vec<ExceptionCount>> {
 
 /// Errors by level and place; `None` when no image shows them.
 pub fn errors(sample: &PhpSample) -> Option<Vec<PhpError>> {
-    if !on(sample, |target| &target.tiers.errors) {
+    if !on(sample, Tier::Errors) {
         return None;
     }
     let mut places: HashMap<(&str, &str, u32), PhpError> = HashMap::new();
@@ -82,7 +72,7 @@ pub fn errors(sample: &PhpSample) -> Option<Vec<PhpError>> {
 
 /// Compiled files by path and server API; `None` when no image shows them.
 pub fn compiles(sample: &PhpSample) -> Option<Vec<CompiledFile>> {
-    if !on(sample, |target| &target.tiers.compiles) {
+    if !on(sample, Tier::Compiles) {
         return None;
     }
     let nothing: Arc<str> = "".into();
@@ -129,27 +119,11 @@ fn parse_error(what: &FailureText) -> bool {
     matches!(&*what.class, "ParseError" | "CompileError")
 }
 
-/// The level in words (Zend/zend_errors.h).
+/// The level in words.
 fn level(what: &FailureText) -> &'static str {
-    if what.kind == FailureKind::Uncaught && parse_error(what) {
-        return if &*what.class == "ParseError" { "parse" } else { "compile fatal" };
-    }
-    match what.level {
-        1 => "fatal",
-        2 => "warning",
-        4 => "parse",
-        8 => "notice",
-        16 => "core fatal",
-        32 => "core warning",
-        64 => "compile fatal",
-        128 => "compile warning",
-        256 => "user fatal",
-        512 => "user warning",
-        1024 => "user notice",
-        2048 => "strict",
-        4096 => "recoverable",
-        8192 => "deprecated",
-        16384 => "user deprecated",
-        _ => "error",
+    match &*what.class {
+        "ParseError" if what.kind == FailureKind::Uncaught => errors::PARSE,
+        "CompileError" if what.kind == FailureKind::Uncaught => errors::COMPILE_FATAL,
+        _ => errors::level(what.level),
     }
 }

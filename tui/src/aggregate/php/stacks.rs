@@ -3,8 +3,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
-    collect::php::{FunctionText, NamedStack},
-    model::{Function, Stack},
+    collect::php::NamedStack,
+    model::{Function, FunctionKey, Numbers, Stack},
 };
 
 /// Collects the stacks of one interval.
@@ -14,7 +14,7 @@ pub struct Stacks {
     pub functions: Vec<Function>,
     /// Stacks seen so far, one for each route and list of frames.
     pub stacks: Vec<Stack>,
-    function_index: HashMap<Arc<FunctionText>, usize>,
+    numbers: Numbers<FunctionKey>,
     stack_index: HashMap<(usize, Vec<usize>, bool), usize>,
     /// Number of the stack that a function was last counted in, so that recursion counts once.
     counted_in: Vec<usize>,
@@ -26,8 +26,8 @@ impl Stacks {
     pub fn add(&mut self, route: usize, stack: &NamedStack, samples: u64, wait_ns: u64) {
         self.calls += 1;
         let mut frames = Vec::with_capacity(stack.frames.len());
-        for (depth, text) in stack.frames.iter().enumerate() {
-            let index = self.function(text);
+        for (depth, key) in stack.frames.iter().enumerate() {
+            let index = self.function(key);
             frames.push(index);
             let function = &mut self.functions[index];
             if depth == 0 {
@@ -53,28 +53,15 @@ impl Stacks {
     }
 
     /// The index of a function.
-    pub fn function(&mut self, text: &Arc<FunctionText>) -> usize {
-        if let Some(&index) = self.function_index.get(text) {
-            return index;
+    pub fn function(&mut self, key: &Arc<FunctionKey>) -> usize {
+        if let Some(index) = self.numbers.find(key) {
+            return index as usize;
         }
-        self.functions.push(Function {
-            name: text.name.clone(),
-            class: text.class.clone(),
-            file: text.file.clone(),
-            line: text.line,
-            kind: text.kind,
-            self_samples: 0,
-            total_samples: 0,
-            self_wait_ns: Some(0),
-            total_wait_ns: Some(0),
-            calls: None,
-            self_ns: None,
-            total_ns: None,
-            durations_log2: None,
-        });
+        let index = self.functions.len();
+        self.functions.push(Function::seen(Arc::clone(key)));
         self.counted_in.push(0);
-        self.function_index.insert(text.clone(), self.functions.len() - 1);
-        self.functions.len() - 1
+        self.numbers.insert(key, index as u32);
+        index
     }
 }
 
@@ -83,8 +70,8 @@ mod tests {
     use super::*;
     use crate::model::FunctionKind;
 
-    fn function(name: &str) -> Arc<FunctionText> {
-        Arc::new(FunctionText {
+    fn function(name: &str) -> Arc<FunctionKey> {
+        Arc::new(FunctionKey {
             name: name.into(),
             class: "".into(),
             file: "/a.php".into(),
@@ -102,7 +89,7 @@ mod tests {
         let mut stacks = Stacks::default();
         stacks.add(0, &stack(&["f", "f", "main"]), 3, 50);
         stacks.add(0, &stack(&["main"]), 2, 7);
-        let by_name = |name: &str| stacks.functions.iter().find(|f| &*f.name == name).unwrap();
+        let by_name = |name: &str| stacks.functions.iter().find(|f| &*f.key.name == name).unwrap();
         assert_eq!((by_name("f").self_samples, by_name("f").total_samples), (3, 3));
         assert_eq!((by_name("f").self_wait_ns, by_name("f").total_wait_ns), (Some(50), Some(50)));
         assert_eq!((by_name("main").self_wait_ns, by_name("main").total_wait_ns), (Some(7), Some(57)));

@@ -2,8 +2,14 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    collect::php::{FailureCount, FailureKind, FailureText, FunctionText, NamedStack, StackCount, Work},
-    model::{ExactTier, FunctionKind, ProbeTier, RequestsTier, SamplingTier, Tiers, WorkerState},
+    aggregate::{Aggregate, PhpReading},
+    collect::{
+        php::{FailureCount, FailureKind, FailureText, NamedStack, StackCount, Work},
+        proc::ProcessSample,
+    },
+    model::{
+        Exact, ExactKind, ExactState, FunctionKey, FunctionKind, Level, SeenBy, Tier, TierStatus, Tiers, WorkerState,
+    },
 };
 
 fn target() -> Target {
@@ -17,15 +23,11 @@ fn target() -> Target {
         functions: Vec::new(),
         masters_left_out: 0,
         pids: vec![10],
-        tiers: Tiers {
-            requests: RequestsTier { state: TierState::On, source: Some("usdt".into()), reason: String::new() },
-            sampling: SamplingTier { state: TierState::On, hz: Some(99), reason: String::new() },
-            waiting: ProbeTier::default(),
-            exact: ExactTier { state: TierState::Unavailable, reason: String::new(), hint: Vec::new() },
-            exceptions: ProbeTier::default(),
-            errors: ProbeTier::default(),
-            compiles: ProbeTier::default(),
-        },
+        tiers: Tiers::new(|tier| match tier {
+            Tier::Requests => TierStatus::on(SeenBy::Usdt),
+            Tier::Sampling => TierStatus { hz: Some(99), ..TierStatus::on(SeenBy::Timer) },
+            _ => TierStatus::default(),
+        }),
     }
 }
 
@@ -66,13 +68,17 @@ fn sample() -> PhpSample {
     }
 }
 
-fn www(pid: u32) -> Option<Arc<str>> {
-    (pid == 10).then(|| "php-fpm: www".into())
+fn www(pid: u32) -> Option<Placed> {
+    (pid == 10).then(|| placed("php-fpm: www", Some("www")))
+}
+
+fn placed(group: &str, pool: Option<&str>) -> Placed {
+    Placed { group: group.into(), pool: pool.map(Arc::from) }
 }
 
 #[test]
 fn requests_and_samples_of_one_route_meet() {
-    let main = FunctionText {
+    let main = FunctionKey {
         name: "{main}".into(),
         class: "".into(),
         file: "/srv/index.php".into(),
@@ -92,9 +98,12 @@ fn requests_and_samples_of_one_route_meet() {
     let part = PhpAggregate::default().update(sample, 2.0, &www);
     let php = &part.php;
     assert_eq!(php.routes.len(), 2);
-    assert_eq!((&*php.routes[0].route, &*php.routes[0].group, php.routes[0].requests), ("/post/:n", "php-fpm: www", 1));
+    assert_eq!(
+        (&*php.routes[0].key.route, &*php.routes[0].key.group, php.routes[0].requests),
+        ("/post/:n", "php-fpm: www", 1)
+    );
     assert_eq!((php.stacks[0].route, php.stacks[0].samples), (0, 4));
-    assert_eq!((&*php.routes[php.stacks[1].route].route, php.functions[0].self_samples), ("", 5));
+    assert_eq!((&*php.routes[php.stacks[1].route].key.route, php.functions[0].self_samples), ("", 5));
     assert_eq!((part.cost.probe_hits_per_s, part.cost.bpf_ratio), (Some(10.0), Some(0.000_25)));
 }
 
@@ -115,7 +124,7 @@ fn a_worker_that_lived_between_two_looks_is_in_its_pool() {
         ..sample()
     };
     let part = PhpAggregate::default().update(sample, 1.0, &www);
-    let groups: Vec<_> = part.php.routes.iter().map(|route| &*route.group).collect();
+    let groups: Vec<_> = part.php.routes.iter().map(|route| &*route.key.group).collect();
     assert_eq!(groups, ["php-fpm: www", "php-fpm: admin"]);
 }
 
@@ -123,9 +132,24 @@ fn a_worker_that_lived_between_two_looks_is_in_its_pool() {
 fn a_fresh_worker_is_not_counted_with_its_master() {
     let part =
         PhpAggregate::default().update(PhpSample { finished: vec![finished(10, "/", 1)], ..sample() }, 1.0, &|_| {
-            Some("php-fpm: master".into())
+            Some(placed("php-fpm: master", None))
         });
-    assert_eq!(&*part.php.routes[0].group, "php-fpm: www");
+    assert_eq!(&*part.php.routes[0].key.group, "php-fpm: www");
+}
+
+#[test]
+fn a_pool_is_not_taken_for_one_whose_name_contains_its_own() {
+    let sample = PhpSample { processes: vec![worker(10, "w", true)], finished: vec![finished(10, "/", 1)], ..sample() };
+    let part = PhpAggregate::default().update(sample, 1.0, &www);
+    assert_eq!(&*part.php.routes[0].key.group, "php-fpm: w");
+}
+
+#[test]
+fn a_pool_is_in_the_group_that_a_rule_names_whatever_its_name() {
+    let sample = PhpSample { finished: vec![finished(10, "/", 1)], ..sample() };
+    let part = PhpAggregate::default().update(sample, 1.0, &|_| Some(placed("shop", Some("www"))));
+    assert_eq!(&*part.php.routes[0].key.group, "shop");
+    assert_eq!(part.php.workers[0].group.as_deref(), Some("shop"));
 }
 
 #[test]
@@ -153,14 +177,23 @@ fn workers_that_ended_are_forgotten() {
 #[test]
 fn a_tier_that_does_not_work_is_a_notice_with_its_reason() {
     let mut target = target();
-    target.tiers.sampling = SamplingTier {
-        state: TierState::Unavailable,
-        hz: None,
-        reason: "the layout of PHP 9.0 is not known".to_owned(),
-    };
+    target.tiers[Tier::Sampling] = TierStatus::unavailable("the layout of PHP 9.0 is not known")
+        .with_hint(vec!["stacks of PHP 7.0 to 8.5 can be read".to_owned()]);
     let part = PhpAggregate::default().update(PhpSample { targets: vec![target], ..sample() }, 1.0, &www);
     let notice = part.notices.iter().find(|notice| notice.text.contains("PHP 9.0 is not known")).unwrap();
     assert!(notice.level == Level::Warning && notice.hint.contains("7.0 to 8.5"));
+}
+
+#[test]
+fn every_tier_that_matters_by_itself_gives_one_notice_where_it_is_unavailable() {
+    for tier in Tier::ALL {
+        let mut target = Target { tiers: Tiers::new(|_| TierStatus::on(SeenBy::Usdt)), ..target() };
+        target.tiers[tier] = TierStatus::unavailable("there is a reason");
+        let part = PhpAggregate::default().update(PhpSample { targets: vec![target], ..sample() }, 1.0, &www);
+        let told = part.notices.iter().filter(|notice| notice.text.contains("there is a reason"));
+        let told: Vec<_> = told.map(|notice| (notice.level, notice.text.contains(tier.shows()))).collect();
+        assert_eq!(told, tier.importance().map(|level| (level, true)).into_iter().collect::<Vec<_>>(), "{tier:?}");
+    }
 }
 
 #[test]
@@ -189,9 +222,9 @@ fn failure(kind: FailureKind, level: u32, class: &str, line: u32, count: u64, si
 /// A sample of an image whose failures are seen.
 fn failing(failures: Vec<FailureCount>) -> PhpSample {
     let mut sample = PhpSample { failures, ..sample() };
-    let on = ProbeTier { state: TierState::On, source: Some("symbol".into()), reason: String::new() };
-    let tiers = &mut sample.targets[0].tiers;
-    (tiers.exceptions, tiers.errors, tiers.compiles) = (on.clone(), on.clone(), on);
+    for tier in [Tier::Exceptions, Tier::Errors, Tier::Compiles] {
+        sample.targets[0].tiers[tier] = TierStatus::on(SeenBy::Symbol);
+    }
     sample
 }
 
@@ -235,4 +268,45 @@ fn what_no_image_shows_is_unknown_and_not_none() {
     assert_eq!((&php.exceptions, &php.errors, &php.compiles), (&None, &None, &None));
     let php = PhpAggregate::default().update(failing(Vec::new()), 1.0, &www).php;
     assert_eq!((&php.exceptions, &php.errors, &php.compiles), (&Some(vec![]), &Some(vec![]), &Some(vec![])));
+}
+
+#[test]
+fn counts_after_a_late_answer_belong_to_the_time_that_the_answer_covers() {
+    let late = |seconds| {
+        let mut aggregate = Aggregate::default();
+        aggregate.update(Timestamp::UNIX_EPOCH, ProcessSample::default(), PhpReading::Late);
+        let reading = PhpReading::Sample(Box::default(), seconds);
+        aggregate.update(Timestamp::UNIX_EPOCH, ProcessSample::default(), reading).php.interval_ms
+    };
+    assert_eq!((late(1.0), late(2.0)), (1000, 2000));
+}
+
+#[test]
+fn while_php_is_late_tracing_goes_on_and_lists_are_not_said_to_be_uncollected() {
+    let mut aggregate = Aggregate::default();
+    let mut update = |reading| aggregate.update(Timestamp::UNIX_EPOCH, ProcessSample::default(), reading).php;
+    assert_eq!(update(PhpReading::Starting).state, PhpState::Starting);
+    let traced = PhpSample { exact: Some(exact()), ..sample() };
+    assert_eq!(update(PhpReading::Sample(Box::new(traced), 1.0)).state, PhpState::Read);
+    let php = update(PhpReading::Late);
+    assert_eq!((php.state, php.interval_ms, &php.exact), (PhpState::Late, 0, &Some(exact())));
+}
+
+fn exact() -> Exact {
+    Exact {
+        state: ExactState::Tracing,
+        kind: ExactKind::Functions,
+        reason: String::new(),
+        pool: None,
+        candidates: 1,
+        pids: vec![7],
+        budget_ratio: None,
+        spent_ratio: None,
+        calls_per_cpu_s: None,
+        call_ns: None,
+        slowdown: None,
+        traced_ratio: None,
+        calls: 1,
+        left_ms: None,
+    }
 }

@@ -1,12 +1,16 @@
 //! What each worker does and how much it has served since it is watched.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::Placed;
 use crate::{
     collect::php::{PhpSample, Sapi},
-    model::{TierState, Worker, WorkerState},
+    model::{Tier, Worker, WorkerState},
 };
 
 /// Keeps a count for every live worker.
@@ -35,7 +39,7 @@ impl Workers {
     }
 
     /// The workers that live. A command line script is no worker, nor is a master.
-    pub fn list(&self, sample: &PhpSample) -> Vec<Worker> {
+    pub fn list(&self, sample: &PhpSample, placed: &HashMap<u32, Placed>) -> Vec<Worker> {
         let running: HashMap<u32, u64> =
             sample.running.iter().map(|request| (request.pid, request.started_ns)).collect();
         let moment = |ns: u64| moment(sample, ns);
@@ -47,8 +51,7 @@ impl Workers {
             if process.pool.is_none() && served.is_none() && started.is_none() {
                 continue;
             }
-            let observed =
-                sample.targets.get(process.target).is_some_and(|target| target.tiers.requests.state == TierState::On);
+            let observed = sample.targets.get(process.target).is_some_and(|target| target.tiers.is_on(Tier::Requests));
             let (state, since) = match started {
                 Some(&started) => (WorkerState::Running, moment(started)),
                 None if observed => (WorkerState::Idle, served.and_then(|served| moment(served.last_end_ns))),
@@ -57,6 +60,7 @@ impl Workers {
             workers.push(Worker {
                 pid: process.pid,
                 pool: process.pool.clone().unwrap_or_else(|| process.sapi.name().into()),
+                group: placed.get(&process.pid).map(|placed| Arc::clone(&placed.group)),
                 state,
                 requests: served.map_or(0, |served| served.requests),
                 since,

@@ -298,6 +298,7 @@ fn process(reading: &ProcessReading, cpu_ratio: Option<f64>) -> Process {
         cmdline: Arc::clone(&details.cmdline),
         user: Arc::clone(&details.user),
         group: usize::MAX,
+        pool: details.pool.clone(),
         state: reading.state,
         threads: reading.threads,
         cpu_ratio,

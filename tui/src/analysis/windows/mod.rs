@@ -1,22 +1,21 @@
 //! PHP profiles added up over time. Every function, route and stack gets a number once, so that adding is by number; a window is
 //! the sum of its intervals, and "all" is a sum that only grows. Bounded: rare stacks are forgotten and counted.
 
+mod interval;
 pub(crate) mod places;
 mod sum;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
+    hash::Hash,
     sync::Arc,
     time::Duration,
 };
 
 use jiff::Timestamp;
 
-use self::sum::Sum;
-use crate::{
-    model::{Function, FunctionKind, Php, Route},
-    view::{FunctionKey, RouteKey},
-};
+use self::{interval::Interval, sum::Sum};
+use crate::model::{FunctionKey, FunctionKind, Numbers, Php, RouteKey, Snapshot, Stack};
 
 /// Different stacks kept; when there are more, the rarest half is forgotten.
 pub const MAX_STACKS: usize = 20_000;
@@ -25,23 +24,26 @@ const MAX_NAMES: usize = 30_000;
 /// Longest window that is added up from its parts.
 const KEPT: Duration = Duration::from_secs(60);
 
-/// Numbers of everything seen, intervals of the last minute, and the sum over all time.
-#[derive(Debug, Default)]
+/// What the intervals of the last minute may take; the oldest are given up first, and [`Windows::covered`] says so.
+const MAX_BYTES: usize = 16 << 20;
+
+/// Numbers of everything seen, intervals of the last minute, and the sum over all time. A copy shares the intervals.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Windows {
     tables: Tables,
-    recent: VecDeque<Interval>,
+    recent: VecDeque<Arc<Interval>>,
+    recent_bytes: usize,
     all: Sum,
-    forgotten: u64,
     covered_ms: u64,
 }
 
 /// What the numbers stand for.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Tables {
-    function_ids: HashMap<FunctionKey, u32>,
-    functions: Vec<Function>,
-    route_ids: HashMap<RouteKey, u32>,
-    routes: Vec<Route>,
+    function_ids: Numbers<FunctionKey>,
+    functions: Vec<Arc<FunctionKey>>,
+    route_ids: Numbers<RouteKey>,
+    routes: Vec<Arc<RouteKey>>,
     stack_ids: HashMap<Path, u32>,
     stacks: Vec<Path>,
 }
@@ -50,35 +52,41 @@ struct Tables {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Path {
     route: u32,
-    frames: Box<[u32]>,
+    frames: Arc<[u32]>,
     truncated: bool,
 }
 
-/// One interval with the number of each entry of its lists.
-#[derive(Debug)]
-struct Interval {
-    at: Timestamp,
-    interval_ms: u64,
-    php: Arc<Php>,
-    functions: Vec<u32>,
-    routes: Vec<u32>,
-    stacks: Vec<u32>,
+/// The PHP part over some snapshots, which are in the order of time: everything in them is added up by what it is. What is not
+/// counted over time (images, workers, running requests) is that of the last.
+pub fn sum<'a>(snapshots: impl IntoIterator<Item = &'a Arc<Snapshot>>) -> Php {
+    let mut last = None;
+    let windows = Windows::of(snapshots.into_iter().inspect(|snapshot| last = Some(*snapshot)));
+    last.map_or_else(Php::default, |last| windows.all(&last.php))
 }
 
 impl Windows {
-    pub(super) fn push(&mut self, at: Timestamp, interval_ms: u64, php: &Arc<Php>) {
+    /// The windows that end with the last of some snapshots, which are in the order of time; `all` is the sum of all of them.
+    pub(super) fn of<'a>(snapshots: impl IntoIterator<Item = &'a Arc<Snapshot>>) -> Self {
+        let mut windows = Self::default();
+        for snapshot in snapshots {
+            windows.push(snapshot.at, &snapshot.php);
+        }
+        windows
+    }
+
+    pub(super) fn push(&mut self, at: Timestamp, php: &Php) {
         if self.tables.stacks.len() + php.stacks.len() > MAX_STACKS {
             self.forget_rare_stacks();
         }
-        let functions: Vec<u32> = php.functions.iter().map(|function| self.tables.function(function)).collect();
-        let routes: Vec<u32> = php.routes.iter().map(|route| self.tables.route(route)).collect();
-        let stacks = php.stacks.iter().map(|stack| self.tables.stack(stack, &functions, &routes)).collect();
-        let interval = Interval { at, interval_ms, php: php.clone(), functions, routes, stacks };
+        let interval = Interval::of(at, php, &mut self.tables);
         self.all.add(&interval);
-        self.covered_ms += interval_ms;
-        self.recent.push_back(interval);
-        while self.recent.front().is_some_and(|oldest| !within(oldest.at, at, KEPT)) {
-            self.recent.pop_front();
+        self.covered_ms += php.interval_ms;
+        self.recent_bytes += interval.bytes;
+        self.recent.push_back(Arc::new(interval));
+        while self.recent.len() > 1
+            && (self.recent_bytes > MAX_BYTES || self.recent.front().is_some_and(|oldest| !within(oldest.at, at, KEPT)))
+        {
+            self.recent_bytes -= self.recent.pop_front().map_or(0, |oldest| oldest.bytes);
         }
     }
 
@@ -89,12 +97,12 @@ impl Windows {
         for interval in self.recent.iter().filter(|interval| within(interval.at, last.at, span)) {
             sum.add(interval);
         }
-        sum.php(&self.tables, current)
+        Php { interval_ms: millis(self.covered(span)), ..sum.php(&self.tables, current) }
     }
 
     /// The sum over all time.
     pub(super) fn all(&self, current: &Php) -> Php {
-        self.all.php(&self.tables, current)
+        Php { interval_ms: self.covered_ms, ..self.all.php(&self.tables, current) }
     }
 
     pub(super) fn covered(&self, span: Duration) -> Duration {
@@ -107,13 +115,9 @@ impl Windows {
         Duration::from_millis(self.covered_ms)
     }
 
-    pub(super) fn forgotten_samples(&self) -> u64 {
-        self.forgotten
-    }
-
     /// Keeps the stacks of the last minute and the more frequent half of the others.
     fn forget_rare_stacks(&mut self) {
-        let fresh: HashSet<u32> = self.recent.iter().flat_map(|interval| interval.stacks.iter().copied()).collect();
+        let fresh: HashSet<u32> = self.recent.iter().flat_map(|interval| interval.stacks()).collect();
         let mut ids: Vec<u32> = (0..self.tables.stacks.len() as u32).collect();
         ids.sort_by_key(|&id| std::cmp::Reverse((fresh.contains(&id), self.all.stack_samples(id))));
         ids.truncate(MAX_STACKS / 2);
@@ -121,72 +125,77 @@ impl Windows {
         for (new, &old) in ids.iter().enumerate() {
             renumbered[old as usize] = new as u32;
         }
-        self.forgotten += self.all.renumber_stacks(&renumbered, ids.len());
+        self.all.renumber_stacks(&renumbered, ids.len());
         self.tables.stacks = ids.iter().map(|&old| self.tables.stacks[old as usize].clone()).collect();
         self.tables.stack_ids =
             self.tables.stacks.iter().enumerate().map(|(id, path)| (path.clone(), id as u32)).collect();
-        for id in self.recent.iter_mut().flat_map(|interval| &mut interval.stacks) {
-            *id = renumbered.get(*id as usize).copied().unwrap_or(u32::MAX);
+        for interval in &mut self.recent {
+            Arc::make_mut(interval).renumber_stacks(&renumbered);
         }
     }
 }
 
 impl Tables {
-    fn function(&mut self, function: &Function) -> u32 {
-        let key = FunctionKey::of(function);
-        if let Some(&id) = self.function_ids.get(&key) {
-            return id;
-        }
-        if self.functions.len() >= MAX_NAMES {
-            return MAX_NAMES as u32 - 1;
-        }
-        let mut function = function.clone();
-        if self.functions.len() + 1 == MAX_NAMES {
-            (function.name, function.class, function.file) = ("(more functions)".into(), "".into(), "".into());
-            function.kind = FunctionKind::Unknown;
-        }
-        let id = self.functions.len() as u32;
-        self.functions.push(function);
-        self.function_ids.insert(key, id);
-        id
+    fn function(&mut self, key: &Arc<FunctionKey>) -> u32 {
+        let more = || FunctionKey {
+            name: "(more functions)".into(),
+            class: "".into(),
+            file: "".into(),
+            line: 0,
+            kind: FunctionKind::Unknown,
+        };
+        number(&mut self.function_ids, &mut self.functions, key, more)
     }
 
-    fn route(&mut self, route: &Route) -> u32 {
-        let key = RouteKey::of(route);
-        if let Some(&id) = self.route_ids.get(&key) {
-            return id;
-        }
-        if self.routes.len() >= MAX_NAMES {
-            return MAX_NAMES as u32 - 1;
-        }
-        let mut route = Route { histogram: Default::default(), ..route.clone() };
-        if self.routes.len() + 1 == MAX_NAMES {
-            (route.route, route.script, route.method, route.group) =
-                ("(more routes)".into(), "".into(), "".into(), "".into());
-        }
-        let id = self.routes.len() as u32;
-        self.routes.push(route);
-        self.route_ids.insert(key, id);
-        id
+    fn route(&mut self, key: &Arc<RouteKey>) -> u32 {
+        let more =
+            || RouteKey { route: "(more routes)".into(), script: "".into(), method: "".into(), group: "".into() };
+        number(&mut self.route_ids, &mut self.routes, key, more)
     }
 
-    fn stack(&mut self, stack: &crate::model::Stack, functions: &[u32], routes: &[u32]) -> u32 {
-        let Some(&route) = routes.get(stack.route) else { return u32::MAX };
-        let frames: Option<Box<[u32]>> =
+    /// The number of a stack; `None` when there are too many, and for indexes that lead nowhere.
+    fn stack(&mut self, stack: &Stack, functions: &[u32], routes: &[u32]) -> Option<u32> {
+        let &route = routes.get(stack.route)?;
+        let frames: Option<Arc<[u32]>> =
             stack.frames.iter().map(|&function| functions.get(function).copied()).collect();
-        let Some(frames) = frames else { return u32::MAX };
-        let path = Path { route, frames, truncated: stack.truncated };
+        let path = Path { route, frames: frames?, truncated: stack.truncated };
         if let Some(&id) = self.stack_ids.get(&path) {
-            return id;
+            return Some(id);
         }
         if self.stacks.len() >= MAX_STACKS {
-            return u32::MAX;
+            return None;
         }
         let id = self.stacks.len() as u32;
         self.stacks.push(path.clone());
         self.stack_ids.insert(path, id);
-        id
+        Some(id)
     }
+}
+
+/// The number of a key. The last number is that of `more`, which stands for all keys beyond the bound.
+fn number<K: Eq + Hash>(
+    numbers: &mut Numbers<K>,
+    keys: &mut Vec<Arc<K>>,
+    key: &Arc<K>,
+    more: impl FnOnce() -> K,
+) -> u32 {
+    if let Some(number) = numbers.find(key) {
+        return number;
+    }
+    let number = keys.len().min(MAX_NAMES - 1);
+    if number + 1 < MAX_NAMES {
+        keys.push(Arc::clone(key));
+        numbers.insert(key, number as u32);
+    } else if keys.len() < MAX_NAMES {
+        let more = Arc::new(more());
+        numbers.insert(&more, number as u32);
+        keys.push(more);
+    }
+    number as u32
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Whether `at` is less than `span` before `last`. A snapshot from later than `last` (the clock was set back) is not.

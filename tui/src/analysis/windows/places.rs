@@ -2,10 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::{
-    model::{CompiledFile, ExceptionCount, PhpError},
-    view::ProblemKey,
-};
+use crate::model::{CompiledFile, ExceptionCount, PhpError, ProblemKey};
 
 /// Different places kept of each kind; what comes beyond is added up in one.
 const MAX_PLACES: usize = 2_000;
@@ -71,7 +68,7 @@ fn plus(a: Option<u64>, b: Option<u64>) -> Option<u64> {
 
 impl Place for ExceptionCount {
     fn key(&self) -> ProblemKey {
-        ProblemKey::of_exception(self)
+        self.key()
     }
 
     fn add(&mut self, other: &Self) {
@@ -105,7 +102,7 @@ impl Place for ExceptionCount {
 
 impl Place for PhpError {
     fn key(&self) -> ProblemKey {
-        ProblemKey::of_error(self)
+        self.key()
     }
 
     fn add(&mut self, other: &Self) {
@@ -124,7 +121,7 @@ impl Place for PhpError {
 
 impl Place for CompiledFile {
     fn key(&self) -> ProblemKey {
-        ProblemKey::of_compile(self)
+        self.key()
     }
 
     fn add(&mut self, other: &Self) {

@@ -3,12 +3,19 @@
 use std::{
     cmp::Reverse,
     collections::{HashMap, HashSet},
+    sync::Arc,
 };
 
 use jiff::Timestamp;
 
-use super::{Interval, Tables, places::Places};
-use crate::model::{CompiledFile, DurationSummary, ExceptionCount, LineCalls, Php, PhpError, Request, Route, Stack};
+use super::{
+    Tables,
+    interval::{Counts, Interval},
+    places::Places,
+};
+use crate::model::{
+    CompiledFile, DurationSummary, ExceptionCount, Function, LineCalls, Php, PhpError, Request, Route, Stack,
+};
 
 /// Finished requests kept: the slowest.
 const MAX_REQUESTS: usize = 200;
@@ -16,9 +23,10 @@ const MAX_REQUESTS: usize = 200;
 const MAX_PLACES: usize = 1_000;
 
 /// Counts by number.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Sum {
-    functions: Vec<Counts>,
+    /// `None` for functions that were not seen.
+    functions: Vec<Option<Counts>>,
     stacks: Vec<(u64, Option<u64>)>,
     routes: HashMap<u32, Route>,
     requests: Vec<Request>,
@@ -26,52 +34,42 @@ pub(super) struct Sum {
     errors: Places<PhpError>,
     compiles: Places<CompiledFile>,
     lines: Option<Vec<LineCalls>>,
-}
-
-#[derive(Debug, Clone, Default)]
-struct Counts {
-    seen: bool,
-    self_samples: u64,
-    total_samples: u64,
-    optional: [Option<u64>; 5],
-    durations_log2: Option<Vec<u64>>,
+    /// Samples of stacks that have no number.
+    left_out: u64,
 }
 
 impl Sum {
     pub(super) fn add(&mut self, interval: &Interval) {
-        let php = &interval.php;
-        for (function, &id) in php.functions.iter().zip(&interval.functions) {
-            let counts = slot(&mut self.functions, id);
-            counts.seen = true;
-            counts.self_samples += function.self_samples;
-            counts.total_samples += function.total_samples;
-            let values =
-                [function.self_wait_ns, function.total_wait_ns, function.calls, function.self_ns, function.total_ns];
-            for (sum, value) in counts.optional.iter_mut().zip(values) {
+        for (id, more) in &interval.functions {
+            let counts = slot(&mut self.functions, *id).get_or_insert_default();
+            counts.self_samples += more.self_samples;
+            counts.total_samples += more.total_samples;
+            for (sum, value) in counts.optional.iter_mut().zip(more.optional) {
                 *sum = plus(*sum, value);
             }
-            if let Some(durations) = &function.durations_log2 {
+            if let Some(durations) = &more.durations_log2 {
                 add_durations(counts.durations_log2.get_or_insert_default(), durations);
             }
         }
-        for (stack, &id) in php.stacks.iter().zip(&interval.stacks).filter(|(_, id)| **id != u32::MAX) {
-            let (samples, wait) = slot(&mut self.stacks, id);
+        self.left_out += interval.left_out;
+        for stack in &interval.stacks {
+            let (samples, wait) = slot(&mut self.stacks, stack.id);
             *samples += stack.samples;
             *wait = plus(*wait, stack.wait_ns);
         }
-        for (route, &id) in php.routes.iter().zip(&interval.routes) {
-            match self.routes.get_mut(&id) {
+        for (id, route) in &interval.routes {
+            match self.routes.get_mut(id) {
                 Some(sum) => add_route(sum, route),
                 None => {
-                    self.routes.insert(id, route.clone());
+                    self.routes.insert(*id, route.clone());
                 }
             }
         }
         self.add_requests(interval);
-        self.exceptions.add(php.exceptions.as_ref());
-        self.errors.add(php.errors.as_ref());
-        self.compiles.add(php.compiles.as_ref());
-        self.add_lines(php.lines.as_deref());
+        self.exceptions.add(interval.exceptions.as_ref());
+        self.errors.add(interval.errors.as_ref());
+        self.compiles.add(interval.compiles.as_ref());
+        self.add_lines(interval.lines.as_deref());
     }
 
     fn add_lines(&mut self, lines: Option<&[LineCalls]>) {
@@ -93,12 +91,11 @@ impl Sum {
         }
     }
 
-    /// Finished requests, each once, with the number of the route in place of its index.
+    /// Finished requests, each once.
     fn add_requests(&mut self, interval: &Interval) {
         let known: HashSet<(u32, Timestamp)> = self.requests.iter().map(|r| (r.pid, r.started_at)).collect();
-        let new = interval.php.requests.iter().filter(|r| r.finished && !known.contains(&(r.pid, r.started_at)));
-        self.requests
-            .extend(new.filter_map(|r| Some(Request { route: *interval.routes.get(r.route)? as usize, ..r.clone() })));
+        let new = interval.requests.iter().filter(|r| !known.contains(&(r.pid, r.started_at)));
+        self.requests.extend(new.cloned());
         if self.requests.len() > MAX_REQUESTS {
             self.requests.sort_by(|a, b| b.duration_ms.total_cmp(&a.duration_ms));
             self.requests.truncate(MAX_REQUESTS);
@@ -109,27 +106,25 @@ impl Sum {
         self.stacks.get(id as usize).map_or(0, |(samples, _)| *samples)
     }
 
-    /// Gives stacks their new numbers and says how many samples those had that have none.
-    pub(super) fn renumber_stacks(&mut self, renumbered: &[u32], kept: usize) -> u64 {
+    /// Gives stacks their new numbers; the samples of those that have none are counted as left out.
+    pub(super) fn renumber_stacks(&mut self, renumbered: &[u32], kept: usize) {
         let mut stacks = vec![(0, None); kept];
-        let mut forgotten = 0;
         for (old, counts) in self.stacks.iter().enumerate() {
             match stacks.get_mut(renumbered[old] as usize) {
                 Some(place) => *place = *counts,
-                None => forgotten += counts.0,
+                None => self.left_out += counts.0,
             }
         }
         self.stacks = stacks;
-        forgotten
     }
 
     /// The profile. What is not counted over time (images, workers, running requests) is that of `current`.
     pub(super) fn php(&self, tables: &Tables, current: &Php) -> Php {
         let mut places = vec![usize::MAX; tables.functions.len()];
         let mut functions = Vec::new();
-        for (id, counts) in self.functions.iter().enumerate().filter(|(_, counts)| counts.seen) {
+        for (id, counts) in self.functions.iter().enumerate().filter_map(|(id, counts)| Some((id, counts.as_ref()?))) {
             places[id] = functions.len();
-            let mut function = tables.functions[id].clone();
+            let mut function = Function::seen(Arc::clone(&tables.functions[id]));
             function.self_samples = counts.self_samples;
             function.total_samples = counts.total_samples;
             [function.self_wait_ns, function.total_wait_ns, function.calls, function.self_ns, function.total_ns] =
@@ -149,9 +144,13 @@ impl Sum {
             Some(Stack { route, frames, samples, wait_ns, truncated: path.truncated })
         });
         let mut php = Php {
+            // Whoever knows which intervals these are says how much time they cover.
+            interval_ms: 0,
+            state: current.state,
             targets: current.targets.clone(),
             functions,
             stacks: stacks.collect(),
+            left_out_samples: self.left_out,
             routes,
             requests: Vec::new(),
             exceptions: self.exceptions.list(),
@@ -168,8 +167,8 @@ impl Sum {
 
     fn requests(&self, tables: &Tables, current: &Php, places: &HashMap<usize, usize>) -> Vec<Request> {
         let running = current.requests.iter().filter(|request| !request.finished).filter_map(|request| {
-            let key = crate::view::RouteKey::of(current.routes.get(request.route)?);
-            Some((request, *tables.route_ids.get(&key)? as usize))
+            let key = &current.routes.get(request.route)?.key;
+            Some((request, tables.route_ids.known(key)? as usize))
         });
         let mut finished: Vec<(&Request, usize)> = self.requests.iter().map(|r| (r, r.route)).collect();
         finished.sort_by_key(|(request, _)| Reverse(request.duration_ms.to_bits()));

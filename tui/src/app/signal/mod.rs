@@ -6,7 +6,11 @@ use std::sync::Arc;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::{Action, App, Command};
-use crate::view::{Overlay, Pane, Shown, Signal, SignalDialog, SignalOrder, SignalReport};
+use crate::{
+    exit,
+    model::{Signal, SignalOrder, SignalReport},
+    view::{Overlay, Pane, Shown, SignalDialog},
+};
 
 /// Digits of the biggest number of a signal.
 const DIGITS: usize = 2;
@@ -58,7 +62,7 @@ impl App {
     pub(super) fn signal_action(&mut self, action: Action) -> Option<Command> {
         let Some(Overlay::Signal(dialog)) = &mut self.view.overlay else { return None };
         match (action, dialog) {
-            (Action::Interrupt, _) => return Some(Command::Leave(130)),
+            (Action::Interrupt, _) => return Some(Command::Leave(exit::INTERRUPTED)),
             (Action::Suspend, _) => return Some(Command::Suspend),
             (Action::Redraw, _) => return Some(Command::Redraw),
             (Action::Back | Action::Quit, _) => self.view.overlay = None,

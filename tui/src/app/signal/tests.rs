@@ -6,18 +6,19 @@ use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
 
 use super::*;
 use crate::{
-    model::ProcessKey,
-    view::{Facts, List, Outcome, Row, Target, TargetProcess, TileKey},
+    model::{Chosen, Outcome, ProcessKey, SignalTarget, TargetProcess},
+    view::{Facts, List, Row, TileKey},
 };
 
-fn target(pids: &[u32]) -> Arc<Target> {
+fn target(pids: &[u32]) -> Arc<SignalTarget> {
     let process = |&pid| TargetProcess {
         key: ProcessKey { pid, start_ticks: Some(u64::from(pid) * 10) },
         comm: "php-fpm".into(),
         cmdline: "php-fpm: pool www".into(),
         user: "www-data".into(),
+        pool: Some("www".into()),
     };
-    Arc::new(Target { tile: TileKey::Group("www".into()), processes: pids.iter().map(process).collect() })
+    Arc::new(SignalTarget { chosen: Chosen::Group("www".into()), processes: pids.iter().map(process).collect() })
 }
 
 /// A screen on which the group www is selected.

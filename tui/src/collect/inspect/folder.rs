@@ -1,25 +1,22 @@
-//! The /proc/PID of one process, held open: what is read through it is of that process or fails, also when the pid is in use
-//! again.
+//! The /proc/PID of one process, held open, and why a value of it is missing.
 
-use std::{io::Read, path::Path, sync::Arc};
+use std::sync::Arc;
 
-use rustix::{
-    fd::OwnedFd,
-    fs::{Mode, OFlags, open, openat, readlinkat},
-    io::Errno,
+use rustix::{fd::OwnedFd, fs::OFlags, io::Errno};
+
+use crate::{
+    collect::procfs::{self, Procfs},
+    model::{Reading, Unread},
 };
-
-use crate::model::{Reading, Unread};
 
 /// An open /proc/PID.
 #[derive(Debug)]
-pub(super) struct Folder(OwnedFd);
+pub(super) struct Folder(procfs::Folder);
 
 impl Folder {
     /// Opens the folder of a process; [`Unread::Ended`] when there is none.
-    pub fn open(root: &Path, pid: u32) -> Reading<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        match open(root.join(pid.to_string()), flags, Mode::empty()) {
+    pub fn open(procfs: &Procfs, pid: u32) -> Reading<Self> {
+        match procfs.process(pid) {
             Ok(folder) => Ok(Self(folder)),
             Err(Errno::NOENT) => Err(Unread::Ended),
             Err(errno) => Err(unread(errno)),
@@ -28,21 +25,17 @@ impl Folder {
 
     /// Opens a file of it, or with `OFlags::DIRECTORY` a folder.
     pub fn file(&self, name: &str, flags: OFlags) -> Reading<OwnedFd> {
-        openat(&self.0, name, OFlags::RDONLY | OFlags::CLOEXEC | flags, Mode::empty()).map_err(unread)
+        self.0.file(name, flags).map_err(unread)
     }
 
     /// Reads at most `most` bytes of a file.
     pub fn bytes(&self, name: &str, most: u64) -> Reading<Vec<u8>> {
-        let mut content = Vec::new();
-        let file = std::fs::File::from(self.file(name, OFlags::empty())?);
-        file.take(most).read_to_end(&mut content).map_err(|error| unread_io(&error))?;
-        Ok(content)
+        self.0.bytes(name, most).map_err(|error| unread_io(&error))
     }
 
     /// Where a link points to. Bytes that are not UTF-8 are replaced.
     pub fn link(&self, name: &str) -> Reading<Arc<str>> {
-        let target = readlinkat(&self.0, name, Vec::new()).map_err(unread)?;
-        Ok(target.to_string_lossy().into())
+        self.0.link(name).map_err(unread)
     }
 }
 

@@ -20,7 +20,7 @@ use rustix::fs::OFlags;
 use tokio::sync::watch;
 
 use self::{cgroup::Hierarchies, folder::Folder};
-use super::proc::stat::Stat;
+use super::{proc::stat::Stat, procfs::Procfs};
 use crate::model::{Inspection, InspectionOrder, Mappings, ProcessKey, Reading, Unread};
 
 /// Shortest time between two readings.
@@ -96,7 +96,7 @@ async fn run(
 /// Reads processes, one at a time.
 #[derive(Debug)]
 pub struct Reader {
-    root: PathBuf,
+    procfs: Procfs,
     hierarchies: Hierarchies,
     chunk: Vec<u8>,
 }
@@ -104,7 +104,7 @@ pub struct Reader {
 impl Reader {
     /// Reads below a proc root.
     pub fn new(root: PathBuf) -> Self {
-        Self { hierarchies: Hierarchies::read(&root), root, chunk: Vec::new() }
+        Self { hierarchies: Hierarchies::read(&root), procfs: Procfs::new(&root), chunk: Vec::new() }
     }
 
     /// Reads a process. What `before` knew stays where it is not read again: all of it when the process has ended, the mappings
@@ -121,7 +121,7 @@ impl Reader {
 
     fn look(&mut self, process: ProcessKey, before: Option<&Inspection>, asked: bool) -> Reading<Inspection> {
         let started = Instant::now();
-        let folder = Folder::open(&self.root, process.pid)?;
+        let folder = Folder::open(&self.procfs, process.pid)?;
         let text = folder.bytes("stat", state::STAT_BYTES)?;
         let stat = Stat::parse(&text, rustix::param::clock_ticks_per_second()).ok_or(Unread::Malformed)?;
         let start = before.and_then(|before| before.process.start_ticks).or(process.start_ticks);
@@ -154,7 +154,7 @@ impl Reader {
             oom_score_adj: state::number(&folder, "oom_score_adj"),
             wchan: state::wchan(&folder, stat.state),
             nice: scheduling.map(|(nice, _)| nice),
-            policy: scheduling.map(|(_, policy)| policy),
+            policy: scheduling.map(|(_, policy)| policy.into()),
             switches: status.and_then(|text| state::switches(&text)),
             exe: folder.link("exe"),
             cwd: folder.link("cwd"),
@@ -177,13 +177,13 @@ impl Reader {
         let pages = u32::try_from(rss_pages).unwrap_or(u32::MAX);
         let expected = known.map_or_else(|| PER_PAGE.saturating_mul(pages), |known| known.mappings_cost);
         let refused = before.and_then(|before| match before.mappings {
-            Err(Unread::TooDear(time)) => Some(time),
+            Err(Unread::TooExpensive(time)) => Some(time),
             _ => None,
         });
         let expected = refused.map_or(expected, |time| time.max(expected));
         let started = Instant::now();
         let mappings = if !asked && expected > DEAR {
-            Err(Unread::TooDear(expected))
+            Err(Unread::TooExpensive(expected))
         } else {
             let patience = if asked { PATIENCE } else { DEAR };
             let file = folder.file("smaps", OFlags::empty());

@@ -1,7 +1,6 @@
 //! Joins discovery, the kernel's maps and the names: one task that owns them all and answers ticks.
 
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -9,32 +8,31 @@ use std::{
 use aya::maps::{MapData, RingBuf};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::mpsc;
-use tusktop_shared::{CountKey, stat};
+use tusktop_shared::stat;
 
 use super::{
-    CallSums, FinishedRequest, FunctionText, Now, Options, Order, PhpSample, Sapi, StackCount, Work,
+    CallSums, FinishedRequest, Now, Options, Order, PhpSample, Sapi, Work,
     find::{discover::Mapped, family::Family, following::Following},
     kernel::{
         Kernel,
-        event::{Event, RequestText},
+        event::Event,
         ring::{self, Ring},
     },
-    tier::{ImageTiers, exact::Exact, pools::Scoreboards, problems::Failures, sampling::Names, waiting::Waits},
+    tier::{
+        ImageTiers,
+        exact::Exact,
+        pools::Scoreboards,
+        problems::{self, Failures},
+        requests::Requests,
+        sampling::{Names, Stacks},
+        waiting::Waits,
+    },
 };
 use crate::{
     collect::{Sample, Tick},
-    model::{self, Drops, Level, Notice},
+    model::{self, Drops, FunctionKey, Notice, TraceOrder},
     system::heap,
 };
-
-/// Requests kept between two ticks; more are counted as dropped events.
-const FINISHED: usize = 20_000;
-
-/// Stacks of requests kept between two ticks; samples of more are counted as dropped stacks.
-const STACKS: usize = 100_000;
-
-/// Exceptions between two readings, more than which it is no longer worth its price to see where they are caught.
-const CATCHES: u64 = 5_000;
 
 /// Longest time between two readings of the counts, so that their maps do not fill up under a long interval.
 const READING: Duration = Duration::from_secs(1);
@@ -91,14 +89,10 @@ struct Collector {
     exact: Exact,
     failures: Failures,
     scoreboards: Scoreboards,
-    finished: Vec<FinishedRequest>,
-    running: Vec<Arc<RequestText>>,
+    requests: Requests,
     waits: Waits,
-    /// Requests that samples may belong to, by pid and start.
-    recent: HashMap<(u32, u64), Arc<RequestText>>,
-    stacks: HashMap<CountKey, StackCount>,
-    /// Samples whose stack was not in the kernel's map, or for which there was no room.
-    lost: u64,
+    stacks: Stacks,
+    /// Records of the ring that were not understood, and processes that the kernel had no room for.
     dropped: u64,
     stats: [u64; stat::COUNT as usize],
 }
@@ -118,12 +112,9 @@ impl Collector {
             exact: Exact::new(Instant::now()),
             failures: Failures::default(),
             scoreboards: Scoreboards::default(),
-            finished: Vec::new(),
-            running: Vec::new(),
+            requests: Requests::default(),
             waits: Waits::default(),
-            recent: HashMap::new(),
-            stacks: HashMap::new(),
-            lost: 0,
+            stacks: Stacks::default(),
             dropped: 0,
             stats: [0; stat::COUNT as usize],
         };
@@ -134,8 +125,8 @@ impl Collector {
         let found = collector.following.scan();
         collector.observe(found);
         heap::trim();
-        if let Some(request) = &options.exact {
-            collector.order(Order::Start(request.clone()));
+        if let Some(order) = &options.exact {
+            collector.order(order.clone());
         }
         (collector, ring)
     }
@@ -144,11 +135,7 @@ impl Collector {
         match ring::watch(ring) {
             Ok(ring) => Some(ring),
             Err(error) => {
-                self.failure = Some(Notice {
-                    level: Level::Error,
-                    text: format!("events of the BPF programs cannot be waited for: {error}"),
-                    hint: String::new(),
-                });
+                self.failure = Some(Notice::events_unreadable(&error));
                 None
             }
         }
@@ -169,9 +156,9 @@ impl Collector {
     fn order(&mut self, order: Order) {
         // Whether a process can be traced is known of its master, which may be new.
         self.following.masters();
-        let pool = match &order {
-            Order::Price(request) | Order::Start(request) => request.pool.clone(),
-            Order::Stop => None,
+        let pool = match &order.what {
+            TraceOrder::Price(request) | TraceOrder::Start(request) => request.pool.clone(),
+            TraceOrder::Stop => None,
         };
         let candidates = self.following.candidates(pool.as_deref());
         if let Some(kernel) = &mut self.kernel {
@@ -193,7 +180,7 @@ impl Collector {
             let event = Event::decode(&record);
             drop(record);
             match event {
-                Some(Event::Request(request)) => self.request_ended(*request),
+                Some(Event::Request(request)) => self.request_ended(FinishedRequest::decode(&request)),
                 Some(Event::Exec { pid }) => {
                     if let Some(mapped) = self.following.exec(pid) {
                         self.observe([(pid, mapped)]);
@@ -217,14 +204,7 @@ impl Collector {
         if !self.following.counts(finished.request.pid) {
             return;
         }
-        if self.recent.len() < FINISHED {
-            self.recent.insert((finished.request.pid, finished.request.started_ns), finished.request.clone());
-        }
-        if self.finished.len() < FINISHED {
-            self.finished.push(finished);
-        } else {
-            self.dropped += 1;
-        }
+        self.requests.ended(finished);
     }
 
     /// Takes events and counts out of the kernel.
@@ -234,56 +214,29 @@ impl Collector {
     fn gather(&mut self, ring: Option<&mut Ring>) {
         let Some(kernel) = &mut self.kernel else { return };
         let turned = kernel.turn_counts();
-        self.running = kernel.requests().map(|request| Arc::new(RequestText::decode(&request))).collect();
+        self.requests.look(kernel);
         self.drain(ring);
-        // What has ended meanwhile runs no more, and its process may be gone.
-        let recent = &self.recent;
-        self.running.retain(|request| !recent.contains_key(&(request.pid, request.started_ns)));
-        for request in self.running.clone() {
-            self.following.request(&request);
-            if !self.following.counts(request.pid) {
-                continue;
-            }
-            self.recent.insert((request.pid, request.started_ns), request);
-        }
-        self.running.retain(|request| self.following.counts(request.pid));
+        let following = &mut self.following;
+        self.requests.settle(|request| {
+            following.request(request);
+            following.counts(request.pid)
+        });
         let Some(kernel) = &mut self.kernel else { return };
         match turned.and_then(|()| kernel.take_counts()) {
             Ok(mut counts) => {
                 self.waits.settle(&mut counts, kernel.waiting(), monotonic());
-                for (key, counted) in counts {
-                    if !self.following.counts(key.pid) {
-                        continue;
-                    }
-                    let room = self.stacks.len() < STACKS || self.stacks.contains_key(&key);
-                    let Some(stack) = self.names.stack(kernel, key.stack).filter(|_| room) else {
-                        self.lost += counted.samples + counted.waits;
-                        continue;
-                    };
-                    let count = self.stacks.entry(key).or_insert_with(|| StackCount {
-                        pid: key.pid,
-                        request: self.recent.get(&(key.pid, key.request)).cloned(),
-                        stack,
-                        samples: 0,
-                        wait_ns: 0,
-                    });
-                    count.samples += counted.samples;
-                    count.wait_ns += counted.wait_ns;
-                }
+                counts.retain(|(key, _)| self.following.counts(key.pid));
+                self.stacks.add(counts, &mut self.names, kernel, &self.requests);
             }
             Err(error) => {
-                self.failure = Some(Notice {
-                    level: Level::Error,
-                    text: format!("samples cannot be read: {error}"),
-                    hint: String::new(),
-                });
+                self.failure = Some(Notice::samples_unreadable(&error));
             }
         }
         self.names.make_room(kernel);
-        if self.failures.gather(&mut kernel.failures) > CATCHES {
+        if self.failures.gather(&mut kernel.failures) > problems::CATCHES {
             self.tiers.leave_catches();
         }
-        self.recent.clear();
+        self.requests.end_reading();
     }
 
     /// Makes the sample of the interval that ends now.
@@ -297,12 +250,13 @@ impl Collector {
         }
         let (exact, calls) = self.calls();
         let masters = self.following.masters();
+        let (finished, running) = self.requests.take();
         let mut sample = PhpSample {
             root: self.following.family.as_ref().map(Family::root),
             now: now(),
-            stacks: self.stacks.drain().map(|(_, count)| count).collect(),
-            finished: std::mem::take(&mut self.finished),
-            running: std::mem::take(&mut self.running),
+            stacks: self.stacks.take(),
+            finished,
+            running,
             targets: self.tiers.targets(&self.following.discovery.images, &processes, masters),
             processes,
             exact,
@@ -323,16 +277,12 @@ impl Collector {
             }
         }
         self.count(&mut sample);
-        sample.notices.extend(self.following.discovery.failures().map(|error| Notice {
-            level: Level::Warning,
-            text: format!("a program that may be PHP is not observed: {error}"),
-            hint: String::new(),
-        }));
+        sample.notices.extend(self.following.discovery.failures().map(|error| Notice::program_unread(error)));
         sample
     }
 
     /// How exact tracing stands, and what it found.
-    fn calls(&mut self) -> (Option<model::Exact>, Vec<(Arc<FunctionText>, CallSums)>) {
+    fn calls(&mut self) -> (Option<model::Exact>, Vec<(Arc<FunctionKey>, CallSums)>) {
         let Some(kernel) = &mut self.kernel else { return (None, Vec::new()) };
         let sums = self.exact.take(kernel);
         let calls = sums.into_iter().map(|(key, sums)| (self.names.function(kernel, key), sums)).collect();
@@ -347,13 +297,14 @@ impl Collector {
             events: since(stat::RING_FULL)
                 + since(stat::REQUESTS_FULL)
                 + since(stat::FAILURES_FULL)
+                + self.requests.take_dropped()
                 + std::mem::take(&mut self.dropped),
             stacks: since(stat::STACKS_FULL)
                 + since(stat::COUNTS_FULL)
                 + since(stat::CALLS_FULL)
                 + self.exact.lost()
                 + since(stat::SAMPLES_BROKEN)
-                + std::mem::take(&mut self.lost),
+                + self.stacks.take_lost(),
             names: since(stat::NAMES_FULL)
                 + since(stat::NAMES_UNREAD)
                 + since(stat::CALLS_UNREAD)

@@ -2,10 +2,10 @@
 //! It hands over raw counts by pid; groups and rates are `aggregate`'s work.
 //!
 //! ```text
-//!  /proc, ELF ── following, discover, maps, image, sites, notes, operand, offsets ─┐
-//!  memory ── masters, runtime, advice, scoreboard ─────────────────────────────────┤
-//!  BPF object ── tiers, kernel, attach, ../bpf ───────────────────────────────────┼── collector ── PhpSample
-//!  ring, maps ── ring, event, names, waits, family ────────────────────────────────┘
+//!  find/    /proc, memory: which processes run PHP, and what they were started with ─┐
+//!  image/   ELF: versions, layouts, probes and functions of a file ──────────────────┤
+//!  kernel/  the BPF programs, their maps and their ring ─────────────────────────────┼── collector ── PhpSample
+//!  tier/    a folder a tier: where it is attached, what it reads, whether it works ──┘
 //! ```
 
 mod collector;
@@ -20,16 +20,16 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 pub use find::discover::Sapi;
-pub use find::installed::{installed, is_command_line};
-pub use find::runtime::VARIABLE;
-pub use kernel::event::{FinishedRequest, RequestText};
-pub use kernel::{KernelError, Verified, verify};
-pub use tier::exact::{CallSums, ExactRequest, Order};
+pub(crate) use find::installed::{installed, is_command_line};
+pub(crate) use find::runtime::VARIABLE;
+pub(crate) use kernel::{KernelError, Verified, verify};
+pub use tier::exact::{CallSums, Order};
 pub use tier::problems::{CatchPlace, CompileCount, CompiledText, FailureCount, FailureKind, FailureText};
-pub use tier::sampling::{FunctionText, NamedStack};
+pub use tier::requests::{FinishedRequest, RequestText};
+pub use tier::sampling::NamedStack;
 
 use super::{Sample, Tick};
-use crate::model::{Drops, Exact, Notice, Scoreboard, Target};
+use crate::model::{Drops, Exact, FunctionKey, Notice, Scoreboard, Target};
 
 /// What the collector is asked for.
 #[derive(Debug, Clone, Default)]
@@ -41,7 +41,7 @@ pub struct Options {
     /// Only this process and its descendants count; what other PHP does is left out.
     pub root: Option<u32>,
     /// Exact tracing that begins at the start.
-    pub exact: Option<ExactRequest>,
+    pub exact: Option<Order>,
 }
 
 /// What the BPF programs saw since the last reading.
@@ -70,7 +70,7 @@ pub struct PhpSample {
     /// Exact tracing; `None` when it was never asked for.
     pub exact: Option<Exact>,
     /// What it found since the last reading.
-    pub calls: Vec<(Arc<FunctionText>, CallSums)>,
+    pub calls: Vec<(Arc<FunctionKey>, CallSums)>,
     /// What was lost.
     pub drops: Drops,
     /// Work of the BPF programs.

@@ -11,6 +11,7 @@ use super::{
     memory_cgroup::MemoryCgroup,
     stat::Stat,
 };
+use crate::model::pool_of_title;
 
 /// Bytes of a command line that are kept.
 pub const CMDLINE_BYTES: usize = 4096;
@@ -26,6 +27,8 @@ pub struct Details {
     pub exe: Arc<str>,
     /// Arguments joined by a space, cut at [`CMDLINE_BYTES`].
     pub cmdline: Arc<str>,
+    /// php-fpm pool that a worker's title names.
+    pub pool: Option<Arc<str>>,
     /// Name of the effective user, or the number where it has no name.
     pub user: Arc<str>,
     /// systemd unit.
@@ -51,6 +54,7 @@ impl Details {
             comm: text(stat.comm).into(),
             exe: Arc::clone(&empty),
             cmdline: empty,
+            pool: None,
             user: "?".into(),
             unit: None,
             container: None,
@@ -84,7 +88,9 @@ impl Details {
                 Arc::make_mut(details).exe = exe.into();
             }
             if !joined_equals(&details.cmdline, arguments) {
-                Arc::make_mut(details).cmdline = text(&joined(arguments)).into();
+                let details = Arc::make_mut(details);
+                details.cmdline = text(&joined(arguments)).into();
+                details.pool = pool_of_title(&details.cmdline).map(Arc::from);
             }
         }
         if let Some(bytes) = files.read(stat.pid, "cgroup") {

@@ -1,16 +1,17 @@
-//! Reads small files below a proc root into one reused buffer, by descriptors that are kept where possible.
-//! It knows paths and errors of reading; what the bytes mean is for the other files here.
+//! Reads small files of all processes into one reused buffer, by descriptors that are kept where possible. How one is opened is
+//! for `procfs`, what the bytes mean for the other files here.
 
 use std::{fmt::Write as _, mem::MaybeUninit, path::Path, sync::Arc};
 
 use rustix::{
     fd::{AsFd as _, OwnedFd},
-    fs::{AtFlags, Mode, OFlags, RawDir, SeekFrom},
+    fs::{OFlags, RawDir, SeekFrom},
     io::Errno,
     process::{Resource, getrlimit, setrlimit},
 };
 
 use super::{ProcError, details::CMDLINE_BYTES, users::Users};
+use crate::collect::procfs::{Folder, Procfs};
 
 /// Descriptors that are left for the rest of the program.
 const RESERVED_DESCRIPTORS: usize = 512;
@@ -29,7 +30,7 @@ pub(super) enum Unread {
 /// A proc root and the buffers to read it with.
 #[derive(Debug)]
 pub(super) struct Files {
-    root: OwnedFd,
+    root: Folder,
     directory: Box<[MaybeUninit<u8>]>,
     content: Box<[u8]>,
     path: String,
@@ -41,11 +42,10 @@ pub(super) struct Files {
 impl Files {
     /// Opens the root and raises the soft limit of open descriptors to the hard one.
     pub fn open(root: &Path, passwd: &Path) -> Result<Self, ProcError> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = rustix::fs::open(root, flags, Mode::empty())
-            .map_err(|errno| ProcError::Root { path: root.to_owned(), source: errno.into() })?;
+        let opened = Procfs::new(root).open();
+        let opened = opened.map_err(|errno| ProcError::Root { path: root.to_owned(), source: errno.into() })?;
         Ok(Self {
-            root: directory,
+            root: opened,
             directory: vec![MaybeUninit::uninit(); DIRECTORY_BYTES].into(),
             content: vec![0; CMDLINE_BYTES].into(),
             path: String::with_capacity(32),
@@ -119,13 +119,13 @@ impl Files {
     /// Whether there is still a process of this id.
     pub fn is_there(&mut self, pid: u32) -> bool {
         self.set_path(pid, "stat");
-        rustix::fs::statat(&self.root, self.path.as_str(), AtFlags::empty()).is_ok()
+        self.root.status(&self.path).is_ok()
     }
 
     /// The effective user of a process: the kernel makes it the owner of /proc/PID.
     pub fn user(&mut self, pid: u32) -> Option<Arc<str>> {
         self.set_path(pid, "");
-        let status = rustix::fs::statat(&self.root, self.path.as_str(), AtFlags::empty()).ok()?;
+        let status = self.root.status(&self.path).ok()?;
         Some(self.users.name(status.st_uid))
     }
 
@@ -141,8 +141,7 @@ impl Files {
 
     fn open_file(&mut self, pid: u32, name: &str) -> Result<OwnedFd, Errno> {
         self.set_path(pid, name);
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        rustix::fs::openat(&self.root, self.path.as_str(), flags, Mode::empty())
+        self.root.file(&self.path, OFlags::empty())
     }
 
     fn set_path(&mut self, pid: u32, name: &str) {

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use procfs::{CpuPressure, FromRead as _, IoPressure, LoadAverage, Meminfo, MemoryPressure};
-use sysinfo::{CpuRefreshKind, RefreshKind};
 
 use crate::model::{Host, Pressure};
 
@@ -46,13 +45,14 @@ pub(super) struct MachineReader {
 }
 
 impl MachineReader {
-    /// Asks sysinfo for what does not change.
+    /// Asks for what does not change: the names of uname(2), and the CPUs that are online.
     pub fn new(root: &Path, ticks_per_second: u64) -> Self {
-        let cpus = sysinfo::System::new_with_specifics(RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing()));
+        let system = rustix::system::uname();
+        let stat = std::fs::read_to_string(root.join("stat")).unwrap_or_default();
         let host = Host {
-            name: sysinfo::System::host_name().unwrap_or_default(),
-            kernel: sysinfo::System::kernel_version().unwrap_or_default(),
-            cpus: cpus.map_or(0, |system| u32::try_from(system.cpus().len()).unwrap_or(u32::MAX)),
+            name: system.nodename().to_string_lossy().into_owned(),
+            kernel: system.release().to_string_lossy().into_owned(),
+            cpus: u32::try_from(cpus(&stat)).unwrap_or(u32::MAX),
             memory_bytes: 0,
             uptime_s: 0,
         };
@@ -109,9 +109,22 @@ fn cpu_ticks(stat: &str) -> Option<CpuTicks> {
     Some(CpuTicks { busy: total - idle - io_wait, total })
 }
 
+/// Each CPU that is online has a line of its own, `cpu0`, behind the sum of all (proc_stat(5)).
+fn cpus(stat: &str) -> usize {
+    let numbered =
+        |line: &str| line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    stat.lines().skip(1).take_while(|line| numbered(line)).count()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_lines_with_numbers_are_the_cpus() {
+        assert_eq!(cpus("cpu  9 9\ncpu0 1 1\ncpu2 1 1\nintr 5 cpu7\n"), 2);
+        assert_eq!((cpus(""), cpus("cpu  9 9\n")), (0, 0));
+    }
 
     #[test]
     fn idle_and_io_wait_are_not_busy() {

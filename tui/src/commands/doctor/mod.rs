@@ -7,37 +7,51 @@ mod report;
 mod system;
 mod text;
 
-use std::time::{Duration, Instant};
+use std::{
+    io::{self, Write as _},
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use tokio::{sync::mpsc, time::timeout};
 
-pub use report::{Program, Report, Tier};
-pub use system::{Check, State};
-
+use self::report::Report;
 use crate::{
+    cli::DoctorArgs,
     collect::{
         Sample, Tick,
         php::{self, PhpSample},
     },
-    model::{Level, Notice},
+    config::Settings,
+    model::Notice,
 };
 
 /// How long the collector may take to find and attach PHP, and then to detach.
 const ATTACH_LIMIT: Duration = Duration::from_secs(30);
 const DETACH_LIMIT: Duration = Duration::from_secs(5);
 
+/// Looks at everything and prints the findings. The exit code is theirs.
+///
+/// # Errors
+/// Standard output refuses.
+pub async fn run(settings: &Settings, arguments: DoctorArgs) -> anyhow::Result<u8> {
+    let report = examine(settings.hz).await;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    if arguments.json {
+        report.write_json(&mut out)?;
+    } else {
+        report.write_text(&mut out)?;
+    }
+    out.flush()?;
+    Ok(report.code())
+}
+
 /// Looks at everything, with stacks sampled at `hz` as they would be.
-pub async fn examine(hz: u32) -> Report {
+async fn examine(hz: u32) -> Report {
     let system = tokio::task::spawn_blocking(system::examine).await.unwrap_or_default();
-    let sample = sample(hz).await.unwrap_or_else(|| PhpSample {
-        notices: vec![Notice {
-            level: Level::Error,
-            text: "the PHP collector does not answer".to_owned(),
-            hint: "please report this".to_owned(),
-        }],
-        ..PhpSample::default()
-    });
+    let sample = sample(hz)
+        .await
+        .unwrap_or_else(|| PhpSample { notices: vec![Notice::php_not_answering()], ..PhpSample::default() });
     Report::new(Timestamp::now(), system, sample)
 }
 

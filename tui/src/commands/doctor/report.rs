@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Write},
-    sync::Arc,
+    iter,
 };
 
 use jiff::Timestamp;
@@ -11,16 +11,12 @@ use serde::Serialize;
 use super::system::{Check, PRIVILEGES, PROCESSES, State};
 use crate::{
     collect::php::PhpSample,
-    export,
-    model::{Master, Notice, ProbeTier, Target, TierState},
+    exit, export,
+    model::{Master, Notice, Target, Tier, TierState},
 };
 
 /// Version of the JSON layout: fields are added, not renamed.
 const SCHEMA: u32 = 1;
-/// Exit codes: some tiers are missing; nothing can be checked, of sysexits(3).
-const MISSING: u8 = 1;
-const UNAVAILABLE: u8 = 69;
-const NO_PERMISSION: u8 = 77;
 
 /// All findings.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -65,17 +61,16 @@ pub struct Program {
     /// Processes that run it.
     pub processes: usize,
     /// What can be observed.
-    pub tiers: Vec<Tier>,
+    pub tiers: Vec<TierLine>,
     /// Processes that others were forked from.
     pub masters: Vec<Master>,
     /// Masters that are not in the list.
     pub masters_left_out: u32,
 }
 
-/// One way to observe PHP.
+/// What one tier shows of an image.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Tier {
-    /// Name.
+pub struct TierLine {
     pub name: &'static str,
     /// State, as in a snapshot.
     pub state: TierState,
@@ -85,48 +80,46 @@ pub struct Tier {
     pub how: String,
     /// Why it does not work, or not for all.
     pub reason: String,
+    /// It is off until somebody asks for it.
+    #[serde(skip)]
+    pub on_demand: bool,
 }
 
-impl Tier {
-    fn new(name: &'static str, state: TierState, how: String, reason: &str) -> Self {
-        Self { name, state, works: state != TierState::Unavailable, how, reason: reason.to_owned() }
-    }
-
-    /// The same, but missing while some process stands in its way.
-    fn and(self, works: bool) -> Self {
-        Self { works: self.works && works, ..self }
+impl TierLine {
+    /// What is on demand is missing while some process cannot be traced (`for_all` is false).
+    fn new(name: &'static str, tier: Tier, target: &Target, for_all: bool) -> Self {
+        let status = &target.tiers[tier];
+        Self {
+            name,
+            state: status.state,
+            works: status.state != TierState::Unavailable && (for_all || !tier.is_on_demand()),
+            how: status.how(),
+            reason: status.reason.clone(),
+            on_demand: tier.is_on_demand(),
+        }
     }
 }
 
-/// Every tier is one line here.
-fn tiers(target: &Target) -> Vec<Tier> {
-    let tiers = &target.tiers;
-    let variable = target.masters.iter().all(|master| master.dtrace == Some(true));
-    let by = |source: &Option<Arc<str>>| match source.as_deref() {
-        Some("usdt") => "by its USDT probes".to_owned(),
-        Some("sched_switch") => "at each switch of a CPU".to_owned(),
-        Some(_) => "by its exported functions".to_owned(),
-        None => String::new(),
+/// Memory, which always works, then a line for every tier; the exact tier has a second one for what it traces by line.
+fn lines(target: &Target) -> Vec<TierLine> {
+    let for_all = target.masters.iter().all(|master| master.dtrace == Some(true));
+    let memory = TierLine {
+        name: "memory",
+        state: TierState::On,
+        works: true,
+        how: String::new(),
+        reason: String::new(),
+        on_demand: false,
     };
-    let probes = |name, tier: &ProbeTier| Tier::new(name, tier.state, by(&tier.source), &tier.reason);
-    let hz = tiers.sampling.hz.map(|hz| format!("{hz} times per second and CPU"));
-    vec![
-        Tier::new("memory", TierState::On, String::new(), ""),
-        Tier::new("requests", tiers.requests.state, by(&tiers.requests.source), &tiers.requests.reason),
-        Tier::new("sampling", tiers.sampling.state, hz.unwrap_or_default(), &tiers.sampling.reason),
-        probes("waiting", &tiers.waiting),
-        probes("exceptions", &tiers.exceptions),
-        probes("errors", &tiers.errors),
-        probes("compiles", &tiers.compiles),
-        Tier::new("exact", tiers.exact.state, String::new(), &tiers.exact.reason).and(variable),
-        Tier::new("execute", tiers.exact.state, String::new(), &tiers.exact.reason).and(variable),
-    ]
+    let tiers = Tier::ALL.into_iter().map(|tier| TierLine::new(tier.name(), tier, target, for_all));
+    let by_line = TierLine::new("execute", Tier::Exact, target, for_all);
+    iter::once(memory).chain(tiers).chain([by_line]).collect()
 }
 
 impl Program {
     fn new(target: Target) -> Self {
         Self {
-            tiers: tiers(&target),
+            tiers: lines(&target),
             exe: target.exe.to_string(),
             version: target.version.as_deref().map(str::to_owned),
             sapi: target.sapi.to_string(),
@@ -153,10 +146,10 @@ impl Report {
         let complete = system.iter().all(|check| check.state != State::Missing) && php.iter().all(Program::works);
         let missing = |name| system.iter().any(|check| check.name == name && check.state == State::Missing);
         let code = match complete {
-            _ if system.is_empty() || missing(PROCESSES) => UNAVAILABLE,
-            _ if missing(PRIVILEGES) => NO_PERMISSION,
-            true => 0,
-            false => MISSING,
+            _ if system.is_empty() || missing(PROCESSES) => exit::NO_PROCFS,
+            _ if missing(PRIVILEGES) => exit::NO_PERMISSION,
+            true => exit::FINE,
+            false => exit::FAILED,
         };
         Self {
             schema: SCHEMA,
@@ -172,7 +165,7 @@ impl Report {
         }
     }
 
-    /// Exit code: 0 everything works, 1 something is missing, 69 nothing could be looked at, 77 no permission.
+    /// Exit code, of [`exit`]: fine when everything works, failed when something is missing.
     pub fn code(&self) -> u8 {
         self.code
     }
@@ -197,11 +190,7 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ExactTier, RequestsTier, SamplingTier, Tiers};
-
-    fn on(source: &str) -> ProbeTier {
-        ProbeTier { state: TierState::On, source: Some(source.into()), reason: String::new() }
-    }
+    use crate::model::{SeenBy, TierStatus, Tiers};
 
     fn target(pids: &[u32], masters: Vec<Master>) -> Target {
         Target {
@@ -214,15 +203,12 @@ mod tests {
             pids: pids.to_vec(),
             masters,
             masters_left_out: 0,
-            tiers: Tiers {
-                requests: RequestsTier { state: TierState::On, source: Some("usdt".into()), reason: String::new() },
-                sampling: SamplingTier { state: TierState::On, hz: Some(99), reason: String::new() },
-                waiting: on("sched_switch"),
-                exact: ExactTier { state: TierState::Off, reason: "on demand".into(), hint: Vec::new() },
-                exceptions: on("symbol"),
-                errors: on("symbol"),
-                compiles: on("symbol"),
-            },
+            tiers: Tiers::new(|tier| match tier {
+                Tier::Exact => TierStatus::off("on demand"),
+                Tier::Sampling => TierStatus { hz: Some(99), ..TierStatus::on(SeenBy::Timer) },
+                Tier::Waiting => TierStatus::on(SeenBy::SchedSwitch),
+                _ => TierStatus::on(SeenBy::Usdt),
+            }),
         }
     }
 
@@ -283,5 +269,19 @@ mod tests {
         assert_eq!(text.matches("restart it").count(), 1);
         assert!(text.contains("missing  exact") && text.contains("> do this") && text.contains("php-fpm·[2J"));
         assert!(text.lines().all(|line| line.chars().count() <= 80 && line == line.trim_end()));
+    }
+
+    #[test]
+    fn every_tier_has_a_line_and_is_missing_where_it_is_unavailable() {
+        for tier in Tier::ALL {
+            let mut target = target(&[1], vec![master(1, Some(true))]);
+            target.tiers[tier] = TierStatus::unavailable("the reason is here");
+            let report = report(vec![check("kernel", State::Ok)], vec![target]);
+            let line = report.php[0].tiers.iter().find(|line| line.name == tier.name()).unwrap();
+            assert!(!line.works && !report.complete, "{line:?}");
+            let text = text(&report);
+            let missing = format!("  missing  {:14}the reason is here\n", tier.name());
+            assert!(text.contains(&missing), "{missing:?} is not in {text}");
+        }
     }
 }

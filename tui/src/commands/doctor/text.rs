@@ -3,12 +3,15 @@
 use std::io::{self, Write};
 
 use super::{
-    report::{Program, Report, Tier},
+    report::{Program, Report, TierLine},
     system::State,
 };
 use crate::{
-    model::{Level, Master, TierState},
-    words::printable::{pad, printable, width},
+    model::{Master, TierState},
+    words::{
+        names,
+        printable::{pad, printable, width},
+    },
 };
 
 const COLUMNS: usize = 80;
@@ -42,11 +45,7 @@ pub(super) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     }
     for notice in &report.notices {
         writeln!(out)?;
-        let level = match notice.level {
-            Level::Info => "info",
-            Level::Warning => "warning",
-            Level::Error => "error",
-        };
+        let level = names::level(notice.level);
         wrapped(out, 0, &format!("{level}: {}", notice.text))?;
         wrapped(out, 2, &notice.hint)?;
     }
@@ -82,7 +81,7 @@ fn write_program(program: &Program, out: &mut impl Write) -> io::Result<()> {
     for tier in &program.tiers {
         let verdict = match tier.state {
             _ if !tier.works => "missing",
-            TierState::Off if tier.name == "sampling" => "off",
+            TierState::Off if !tier.on_demand => "off",
             _ => "ok",
         };
         line(out, verdict, tier.name, &found(tier))?;
@@ -96,7 +95,7 @@ fn write_program(program: &Program, out: &mut impl Write) -> io::Result<()> {
     write_hints(&program.masters, out)
 }
 
-fn found(tier: &Tier) -> String {
+fn found(tier: &TierLine) -> String {
     match (&*tier.how, &*tier.reason) {
         (how, "") => how.to_owned(),
         ("", reason) => reason.to_owned(),

@@ -19,9 +19,10 @@ use std::{
 
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_parent_process_death_signal, waitpid};
 
-pub use running::{Running, Signals};
+use running::Running;
+pub(super) use running::Signals;
 
-use crate::collect::php;
+use crate::{collect::php, exit};
 
 /// Why a command cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -58,8 +59,8 @@ impl CommandError {
     /// Exit code for it, as shells have it.
     pub fn code(&self) -> u8 {
         match self {
-            Self::NotFound { .. } => 127,
-            Self::NotExecutable { .. } | Self::Start { .. } => 126,
+            Self::NotFound { .. } => exit::NOT_FOUND,
+            Self::NotExecutable { .. } | Self::Start { .. } => exit::NOT_EXECUTABLE,
         }
     }
 }
@@ -68,7 +69,7 @@ impl CommandError {
 ///
 /// # Errors
 /// There is none, or it may not be run.
-pub fn resolve(program: &OsStr, path: Option<&OsStr>) -> Result<PathBuf, CommandError> {
+pub(super) fn resolve(program: &OsStr, path: Option<&OsStr>) -> Result<PathBuf, CommandError> {
     let typed = PathBuf::from(program);
     let searched = !program.as_bytes().contains(&b'/');
     let candidates: Vec<PathBuf> = match (searched, path) {
@@ -93,7 +94,7 @@ pub fn resolve(program: &OsStr, path: Option<&OsStr>) -> Result<PathBuf, Command
 
 /// Programs that may run PHP when `resolved` is run: itself, the interpreter that its first line names, and, since it may
 /// start PHP in turn (`sudo`, `env`, a shell script), every PHP of the command line that is installed.
-pub fn programs(resolved: &Path) -> Vec<PathBuf> {
+pub(super) fn programs(resolved: &Path) -> Vec<PathBuf> {
     let mut programs = vec![resolved.to_owned()];
     programs.extend(interpreter(resolved));
     programs.extend(php::installed().into_iter().filter(|path| php::is_command_line(path)));
@@ -111,7 +112,7 @@ fn interpreter(script: &Path) -> Option<PathBuf> {
 
 /// A command that waits to be let go. The kernel ends it when this program ends before that.
 #[derive(Debug)]
-pub struct Held {
+pub(super) struct Held {
     child: Child,
 }
 
@@ -165,9 +166,11 @@ pub fn become_command(command: &[OsString]) -> CommandError {
 }
 
 /// Exit code that tells how a command ended, as shells have it: its own, or 128 and the signal.
-pub fn code(status: ExitStatus) -> u8 {
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
-    u8::try_from(code).unwrap_or(1)
+pub(super) fn code(status: ExitStatus) -> u8 {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => u8::try_from(code).unwrap_or(exit::FAILED),
+        (None, signal) => signal.map_or(exit::FAILED, exit::by_signal),
+    }
 }
 
 #[cfg(test)]

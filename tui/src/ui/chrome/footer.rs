@@ -6,7 +6,7 @@ use crate::{
     model::{Level, Snapshot},
     ui::{frame::Screen, paint},
     view::Scene,
-    words::printable,
+    words::{names, printable},
 };
 
 /// Draws the bottom lines and says how many they are.
@@ -34,18 +34,20 @@ pub fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene)
         return 1;
     }
     let y = y - 1;
-    let (mark, style) = match notice.level {
-        Level::Error => ("error: ", palette.error),
-        Level::Warning => ("warning: ", palette.warn),
-        Level::Info => ("note: ", palette.muted),
+    let style = match notice.level {
+        Level::Error => palette.error,
+        Level::Warning => palette.warn,
+        Level::Info => palette.muted,
     };
+    let mark = format!("{}: ", names::level(notice.level));
     let more = match notices.len() {
         1 => String::new(),
         count => format!("   ! all {count}"),
     };
     let end = area.right().saturating_sub(1 + printable::width(&more) as u16);
     let mut x = area.x + 1;
-    for (part, style) in [(mark, style), (&*notice.text, palette.text), ("   ", style), (&*notice.hint, palette.title)]
+    for (part, style) in
+        [(&*mark, style), (&*notice.text, palette.text), ("   ", style), (&*notice.hint, palette.title)]
     {
         x = paint::put(buffer, (x, y), end.saturating_sub(x), part, style);
     }

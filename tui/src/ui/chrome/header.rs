@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
 use crate::{
-    model::{Histogram, Snapshot, TierState, WorkerState},
+    model::{Histogram, Snapshot, Tier, WorkerState},
     ui::{frame::Screen, paint},
     words::{printable, units},
 };
@@ -55,7 +55,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, wide: bool) -> u16
         line(buffer, area, area.y + 1, facts, cost(screen, snapshot));
     } else {
         // Why nothing of PHP is known, when that is known; else there is none.
-        let notice = snapshot.notices.iter().find(|notice| notice.text.contains("PHP"));
+        let notice = snapshot.notices.iter().find(|notice| notice.kind.is_why_no_php());
         let what = match notice {
             Some(notice) => format!("php   {}   {}", notice.text, notice.hint),
             None => "php   none is running; one that starts appears by itself".to_owned(),
@@ -202,7 +202,7 @@ fn php(screen: &Screen, snapshot: &Snapshot, wide: bool) -> Vec<Fact> {
         errors += route.errors;
     }
     let seconds = screen.covered.as_secs_f64();
-    let observed = php.targets.iter().any(|target| target.tiers.requests.state == TierState::On);
+    let observed = php.targets.iter().any(|target| target.tiers.is_on(Tier::Requests));
     if !observed || seconds <= 0.0 {
         facts.push(Fact::new(4, "requests -", palette.muted));
     } else {
@@ -250,8 +250,8 @@ fn problems(screen: &Screen, seconds: f64) -> Vec<Fact> {
 fn cost(screen: &Screen, snapshot: &Snapshot) -> Vec<Fact> {
     let palette = screen.palette;
     let mut facts = Vec::new();
-    let hz = snapshot.php.targets.iter().filter(|target| target.tiers.sampling.state == TierState::On);
-    if let Some(hz) = hz.filter_map(|target| target.tiers.sampling.hz).max() {
+    let hz = snapshot.php.targets.iter().filter(|target| target.tiers.is_on(Tier::Sampling));
+    if let Some(hz) = hz.filter_map(|target| target.tiers[Tier::Sampling].hz).max() {
         facts.push(Fact::new(8, "sampling ", palette.muted).and(format!("{hz} Hz"), palette.text));
     }
     let own = match (snapshot.cost.cpu_ratio, snapshot.cost.bpf_ratio) {
@@ -262,6 +262,11 @@ fn cost(screen: &Screen, snapshot: &Snapshot) -> Vec<Fact> {
     let drops = snapshot.drops.events + snapshot.drops.stacks + snapshot.drops.names + screen.lagged;
     let style = if drops > 0 { palette.warn } else { palette.text };
     facts.push(Fact::new(6, "drops ", palette.muted).and(units::count(drops), style));
+    let left_out = screen.php.left_out_samples;
+    if left_out > 0 {
+        let text = format!("{} samples of rare stacks left out", units::count(left_out));
+        facts.push(Fact::new(6, text, palette.warn));
+    }
     facts
 }
 

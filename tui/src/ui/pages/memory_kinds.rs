@@ -30,7 +30,7 @@ type Column = (&'static str, fn(&MappingSum) -> String);
 pub fn askable(inspection: &Inspection) -> bool {
     !inspection.ended
         && match &inspection.mappings {
-            Err(why) => matches!(why, Unread::TooDear(_)),
+            Err(why) => matches!(why, Unread::TooExpensive(_)),
             Ok(_) => age(inspection, inspection.at) >= OLD,
         }
 }
@@ -40,7 +40,7 @@ pub fn lines(inspection: &Inspection, now: Timestamp, width: u16) -> Vec<Line> {
     let mut title = heading("memory by kind");
     let mappings = match &inspection.mappings {
         Ok(mappings) => mappings,
-        Err(Unread::TooDear(time)) => {
+        Err(Unread::TooExpensive(time)) => {
             let long = format!("- (it takes about {}, and holds the process up)", units::duration_ms(ms(*time)));
             return vec![title, muted(long), muted("enter reads it once all the same".to_owned())];
         }
@@ -87,7 +87,9 @@ fn table(mappings: &Mappings, width: usize) -> Vec<Line> {
     let mut kinds = mappings.kinds.clone();
     kinds.sort_by_key(|(kind, sum)| (Reverse((sum.pss, sum.rss, sum.size)), *kind));
     let all = mappings.total.pss.max(1) as f64;
-    lines.extend(kinds.iter().map(|(kind, sum)| row(kind.name(), sum, Some(sum.pss as f64 / all))));
+    lines.extend(
+        kinds.iter().map(|(kind, sum)| row(crate::words::inspection::mapping(*kind), sum, Some(sum.pss as f64 / all))),
+    );
     lines.push(row("all", &mappings.total, None));
     if mappings.biggest.iter().any(|(_, _, sum)| sum.pss > 0) {
         lines.push(muted(format!("{:>NUMBER$}{:>NUMBER$}  biggest with a name", "PSS", "private")));

@@ -16,9 +16,9 @@ use super::{
 };
 use crate::{
     analysis::profile,
-    model::{Php, Request},
-    view::{Detail, FunctionKey, Pane, Scene},
-    words::units,
+    model::{FunctionKey, Php, Request},
+    view::{Detail, Pane, Scene},
+    words::{names, units},
 };
 
 /// Draws the detail of a pane.
@@ -28,7 +28,7 @@ pub fn draw(buffer: &mut Buffer, rect: Rect, pane: Pane, screen: &Screen, scene:
     let Some((detail, scroll)) = &screen.view.pane(pane).detail else { return };
     let (title, parts) = match detail {
         Detail::Process { key, .. } => (process::title(screen, *key), process::parts(screen, *key, rect.width)),
-        Detail::Function(key) => (format!("function {}", function_name(key)), vec![function(screen, key)]),
+        Detail::Function(key) => (format!("function {}", names::function(key)), vec![function(screen, key)]),
         Detail::Problem(key) => {
             let facts = problem::facts(screen, key).into_iter();
             (format!("problem {}", key.name), vec![facts.map(|(label, value)| fact(label, value)).collect()])
@@ -79,20 +79,16 @@ fn request_facts(screen: &Screen, request: &Request) -> Vec<Line> {
         fact("worker", request.pid.to_string()),
     ];
     if let Some(route) = route {
-        lines.push(fact("route", requests::route_name(route)));
-        lines.push(fact("script", &*route.script));
-        lines.push(fact("group", &*route.group));
+        lines.push(fact("route", names::route(route)));
+        lines.push(fact("script", &*route.key.script));
+        lines.push(fact("group", &*route.key.group));
     }
     lines
 }
 
-fn function_name(key: &FunctionKey) -> String {
-    if key.class.is_empty() { key.name.to_string() } else { format!("{}::{}", key.class, key.name) }
-}
-
 /// What tracing says of a function.
 fn traced(php: &Php, key: &FunctionKey) -> Vec<Line> {
-    let function = php.functions.iter().find(|function| FunctionKey::of(function) == *key);
+    let function = php.functions.iter().find(|function| *function.key == *key);
     let Some((function, calls)) = function.and_then(|function| Some((function, function.calls?))) else {
         return Vec::new();
     };
@@ -117,21 +113,16 @@ fn function(screen: &Screen, key: &FunctionKey) -> Vec<Line> {
     let scope = &screen.scope;
     let php = screen.php;
     let basis = profile::Basis::of(php, screen.view.hot_time);
-    let around = profile::around(php, key, &scope, basis);
-    let all = basis.ns(profile::time(php, &scope)).max(1) as f64;
+    let around = profile::around(php, key, scope, basis);
+    let all = basis.ns(profile::time(php, scope)).max(1) as f64;
     let share = |ns: u64| units::percent_column(ns as f64 / all);
     let times = |time: profile::Time| {
         let samples = units::count(time.samples);
         let wait = units::duration_ns(time.wait_ns);
         format!("{}   {samples} samples on the CPU, {wait} waiting", share(basis.ns(time)))
     };
-    let place = match (&*key.file, key.line) {
-        ("", _) => "builtin".to_owned(),
-        (file, 0) => file.to_owned(),
-        (file, line) => format!("{file}:{line}"),
-    };
     let mut lines = vec![
-        fact("file", place),
+        fact("file", names::place_of(key)),
         fact("time", hot::time_name(screen.view.hot_time)),
         fact("self", times(around.own)),
         fact("total", times(around.total)),
@@ -146,7 +137,8 @@ fn function(screen: &Screen, key: &FunctionKey) -> Vec<Line> {
         }
         for (index, samples) in list.iter().take(50) {
             let Some(function) = php.functions.get(*index) else { continue };
-            lines.push(fact(&share(*samples), format!("{}   {}", hot::name(function), hot::place(function))));
+            let function = format!("{}   {}", names::function(&function.key), names::place_of(&function.key));
+            lines.push(fact(&share(*samples), function));
         }
     }
     if !around.routes.is_empty() {
@@ -154,7 +146,7 @@ fn function(screen: &Screen, key: &FunctionKey) -> Vec<Line> {
     }
     for (index, samples) in around.routes.iter().take(50) {
         let Some(route) = php.routes.get(*index) else { continue };
-        let name = format!("{} {}   {}", route.method, requests::route_name(route), route.group);
+        let name = format!("{} {}   {}", route.key.method, names::route(route), route.key.group);
         lines.push(fact(&share(*samples), name));
     }
     lines

@@ -2,10 +2,9 @@
 
 use crate::{
     analysis::opcache,
-    model::{CompiledFile, ExceptionCount, PhpError},
-    ui::{frame::Screen, panes::problems::place_of},
-    view::{ProblemKey, ProblemKind},
-    words::units,
+    model::{CompiledFile, ExceptionCount, PhpError, ProblemKey, ProblemKind},
+    ui::frame::Screen,
+    words::{names, units},
 };
 
 /// Everything about one problem, as labels and values.
@@ -19,7 +18,7 @@ pub fn facts(screen: &Screen, key: &ProblemKey) -> Vec<(&'static str, String)> {
     let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
     match key.kind {
         ProblemKind::Exception => {
-            let of = |e: &&ExceptionCount| ProblemKey::of_exception(e) == *key;
+            let of = |e: &&ExceptionCount| e.key() == *key;
             let Some(exception) = php.exceptions.iter().flatten().find(of) else { return gone };
             let uncaught = exception.uncaught;
             let caught = uncaught.map(|uncaught| exception.count.saturating_sub(uncaught));
@@ -28,7 +27,7 @@ pub fn facts(screen: &Screen, key: &ProblemKey) -> Vec<(&'static str, String)> {
                 ("class", exception.class.to_string()),
                 ("message", or_dash(&exception.message)),
                 ("", "of the first one; others may differ".to_owned()),
-                ("made at", place_of(key).into_owned()),
+                ("made at", names::place(&key.file, key.line).into_owned()),
                 ("thrown", per_minute(exception.count)),
                 ("caught", count(caught)),
                 ("uncaught", count(uncaught)),
@@ -37,13 +36,13 @@ pub fn facts(screen: &Screen, key: &ProblemKey) -> Vec<(&'static str, String)> {
             ]
         }
         ProblemKind::Error => {
-            let of = |e: &&PhpError| ProblemKey::of_error(e) == *key;
+            let of = |e: &&PhpError| e.key() == *key;
             let Some(error) = php.errors.iter().flatten().find(of) else { return gone };
             vec![
                 ("level", error.level.to_string()),
                 ("message", or_dash(&error.message)),
                 ("", "of the first one; others may differ".to_owned()),
-                ("raised at", place_of(key).into_owned()),
+                ("raised at", names::place(&key.file, key.line).into_owned()),
                 ("raised", per_minute(error.count)),
                 ("silenced", error.silenced.map_or_else(|| "-".to_owned(), units::count)),
                 ("", "by @ or by error_reporting".to_owned()),
@@ -51,7 +50,7 @@ pub fn facts(screen: &Screen, key: &ProblemKey) -> Vec<(&'static str, String)> {
             ]
         }
         ProblemKind::Compile => {
-            let of = |file: &&CompiledFile| ProblemKey::of_compile(file) == *key;
+            let of = |file: &&CompiledFile| file.key() == *key;
             let Some(file) = php.compiles.iter().flatten().find(of) else { return gone };
             let meaning = opcache::meaning(php);
             vec![

@@ -10,12 +10,9 @@ use crate::{
     model::{CgroupLimit, Inspection, Limit, Process, ProcessKey, Reading, Snapshot, Unit, Unread},
     ui::{
         frame::Screen,
-        panes::{
-            memory::{entries, target},
-            requests,
-        },
+        panes::memory::{entries, target},
     },
-    words::{memory, units},
+    words::{memory, names, units},
 };
 
 /// Width of a pane from which on the page has two columns.
@@ -87,7 +84,7 @@ fn of_snapshot(screen: &Screen, snapshot: &Snapshot, process: &Process, inspecti
     let group = snapshot.groups.get(process.group);
     let cpu = process.cpu_ratio.map_or_else(|| "-".to_owned(), |cores| format!("{:.1} % of a core", cores * 100.0));
     let threads = format!("{} thread{}", process.threads, if process.threads == 1 { "" } else { "s" });
-    let scheduling = inspection.and_then(|inspection| Some((inspection.nice.ok()?, inspection.policy.ok()?)));
+    let scheduling = inspection.and_then(|inspection| Some((inspection.nice.ok()?, inspection.policy.as_ref().ok()?)));
     let scheduling = scheduling.map_or_else(String::new, |(nice, policy)| format!(", nice {nice}, {policy}"));
     let mut lines = vec![
         fact("user", format!("{}, parent {}", process.user, parent(snapshot, process))),
@@ -128,7 +125,7 @@ fn worker(screen: &Screen, snapshot: &Snapshot, pid: u32) -> Vec<Line> {
     lines.push(fact("request", format!("{} {}", request.method, request.uri)));
     lines.push(fact("for", format!("{}, cpu {cpu}, waiting {wait}", units::duration_ms(request.duration_ms))));
     if let Some(route) = screen.php.routes.get(request.route) {
-        lines.push(fact("route", format!("{} in {}", requests::route_name(route), route.script)));
+        lines.push(fact("route", format!("{} in {}", names::route(route), route.key.script)));
     }
     lines
 }
@@ -258,7 +255,7 @@ fn reading(label: &str, value: Reading<String>) -> Line {
 
 /// A dash, and why.
 pub fn dash(why: Unread) -> String {
-    format!("- ({why})")
+    format!("- ({})", crate::words::inspection::why_unread(why))
 }
 
 fn marked(label: &str, value: String, share: Option<f64>) -> Line {

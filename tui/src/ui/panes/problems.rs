@@ -1,15 +1,18 @@
 //! What went wrong: exceptions, errors and compiled files, the gravest and most frequent first.
 
-use std::{borrow::Cow, cmp::Reverse};
+use std::cmp::Reverse;
 
 use ratatui::{buffer::Buffer, layout::Rect};
 
 use crate::{
     analysis::opcache,
-    model::{CompiledFile, ExceptionCount, PhpError, TierState},
-    ui::{filter::Filter, frame::Screen, list, paint},
-    view::{Pane, ProblemKey, ProblemKind, Row, Scene, Sort},
-    words::units,
+    model::{CompiledFile, ExceptionCount, PhpError, ProblemKey, ProblemKind, Tier},
+    ui::{filter::Filter, frame::Screen, list, paint, panes::empty},
+    view::{Pane, Row, Scene, Sort},
+    words::{
+        errors::{self, Severity},
+        names, units,
+    },
 };
 
 /// How grave a problem is; it decides its place and its colour.
@@ -105,7 +108,7 @@ fn row(buffer: &mut Buffer, area: Rect, y: u16, problem: &Problem, screen: &Scre
         x += room + u16::from(place > 0);
     }
     if place > 0 {
-        paint::put_tail(buffer, (x, y), place, &place_of(&problem.key), palette.muted);
+        paint::put_tail(buffer, (x, y), place, &names::place(&problem.key.file, problem.key.line), palette.muted);
     }
     if note > 0 {
         let style = if problem.grade == Grade::Fatal { palette.error } else { palette.muted };
@@ -116,15 +119,6 @@ fn row(buffer: &mut Buffer, area: Rect, y: u16, problem: &Problem, screen: &Scre
 /// Class without its namespace, or level: the detail has the whole.
 fn name_of<'a>(problem: &'a Problem, compile: bool) -> &'a str {
     if compile { "compiled" } else { problem.key.name.rsplit('\\').next().unwrap_or_default() }
-}
-
-/// `file:line` of a problem.
-pub fn place_of(key: &ProblemKey) -> Cow<'_, str> {
-    match (&*key.file, key.line) {
-        ("", _) => Cow::Borrowed("-"),
-        (file, 0) => Cow::Borrowed(file),
-        (file, line) => Cow::Owned(format!("{file}:{line}")),
-    }
 }
 
 fn problems<'a>(screen: &Screen<'a>) -> Vec<Problem<'a>> {
@@ -140,7 +134,13 @@ fn problems<'a>(screen: &Screen<'a>) -> Vec<Problem<'a>> {
         .chain(errors)
         .chain(compiles)
         .filter(|p| {
-            filter.has(&[&p.key.name, p.message, &place_of(&p.key), &p.note, name_of(p, p.grade == Grade::Compile)])
+            filter.has(&[
+                &p.key.name,
+                p.message,
+                &names::place(&p.key.file, p.key.line),
+                &p.note,
+                name_of(p, p.grade == Grade::Compile),
+            ])
         })
         .collect();
     match pane.sort {
@@ -158,13 +158,13 @@ fn problems<'a>(screen: &Screen<'a>) -> Vec<Problem<'a>> {
 }
 
 fn is_uncaught(error: &PhpError) -> bool {
-    &*error.level == "fatal" && error.message.starts_with("Uncaught ")
+    &*error.level == errors::FATAL && error.message.starts_with("Uncaught ")
 }
 
 fn of_exception(exception: &ExceptionCount) -> Problem<'_> {
     let uncaught = exception.uncaught.unwrap_or(0);
     Problem {
-        key: ProblemKey::of_exception(exception),
+        key: exception.key(),
         grade: if uncaught > 0 { Grade::Fatal } else { Grade::Failure },
         // One that was thrown just before this time may end in it.
         count: exception.count.max(uncaught),
@@ -180,13 +180,11 @@ fn of_exception(exception: &ExceptionCount) -> Problem<'_> {
 fn of_error(error: &PhpError) -> Problem<'_> {
     let silenced = error.silenced.unwrap_or(0);
     Problem {
-        key: ProblemKey::of_error(error),
-        grade: match &*error.level {
-            "fatal" | "parse" | "core fatal" | "compile fatal" | "user fatal" | "recoverable" => Grade::Fatal,
-            "warning" | "core warning" | "compile warning" | "user warning" | "error" if silenced < error.count => {
-                Grade::Failure
-            }
-            _ => Grade::Note,
+        key: error.key(),
+        grade: match errors::severity(&error.level) {
+            Severity::Fatal => Grade::Fatal,
+            Severity::Failure if silenced < error.count => Grade::Failure,
+            Severity::Failure | Severity::Note => Grade::Note,
         },
         count: error.count,
         message: &error.message,
@@ -200,7 +198,7 @@ fn of_error(error: &PhpError) -> Problem<'_> {
 
 fn of_compile(file: &CompiledFile, per_minute: f64) -> Problem<'_> {
     Problem {
-        key: ProblemKey::of_compile(file),
+        key: file.key(),
         grade: Grade::Compile,
         count: file.count,
         message: "",
@@ -232,24 +230,8 @@ fn plural(count: u64, noun: &str) -> String {
 
 /// Why there is nothing to show, and what to type.
 fn why_empty<'a>(screen: &'a Screen) -> Vec<&'a str> {
-    let Some(snapshot) = screen.snapshot else { return vec!["waiting for PHP …"] };
-    if !screen.view.pane(Pane::Problems).filter.is_empty() {
-        return vec!["nothing matches the filter", "esc clears it"];
-    }
-    if !screen.has_php() {
-        return vec!["no PHP is running here", "one that starts appears by itself"];
-    }
-    for target in &snapshot.php.targets {
-        let tiers = &target.tiers;
-        for (tier, what) in [
-            (&tiers.exceptions, "exceptions are not seen"),
-            (&tiers.errors, "errors are not seen"),
-            (&tiers.compiles, "compiled files are not seen"),
-        ] {
-            if tier.state != TierState::On {
-                return vec![what, if tier.reason.is_empty() { "press ! for the reasons" } else { &tier.reason }];
-            }
-        }
-    }
-    vec!["no exception, error or compiled file in this time", "w widens it"]
+    let tiers = [Tier::Exceptions, Tier::Errors, Tier::Compiles];
+    empty::why(screen, Pane::Problems, &tiers, "waiting for PHP …", || {
+        vec!["no exception, error or compiled file in this time", "w widens it"]
+    })
 }

@@ -7,16 +7,11 @@ use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 use super::hot;
 use crate::{
     analysis::profile::{self, Scope},
-    model::{Request, Route, TierState},
-    ui::{filter::Filter, frame::Screen, list, paint},
-    view::{Pane, RouteKey, Row, Scene, Sort},
-    words::units,
+    model::{Request, Route, Tier},
+    ui::{filter::Filter, frame::Screen, list, paint, panes::empty},
+    view::{Pane, Row, Scene, Sort},
+    words::{names, units},
 };
-
-/// Path of a route, or its script when it has none.
-pub fn route_name(route: &Route) -> &str {
-    if route.route.is_empty() { &route.script } else { &route.route }
-}
 
 /// Draws the routes.
 pub fn draw_routes(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene) {
@@ -41,7 +36,7 @@ pub fn draw_routes(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut
         return;
     }
     let seconds = screen.covered.as_secs_f64().max(0.001);
-    let rows = routes.iter().map(|route| Row::Route(RouteKey::of(route))).collect();
+    let rows = routes.iter().map(|route| Row::Route(route.key.clone())).collect();
     for (index, y, selected) in list::place(rows, Pane::Routes, area, screen, scene) {
         let route = routes[index];
         let cpu = route.cpu_ns.filter(|_| route.requests > 0).map(|ns| ns as f64 / 1e6 / route.requests as f64);
@@ -54,10 +49,10 @@ pub fn draw_routes(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut
             (11, 92, format!("cpu {:>7}", cpu.map_or_else(|| "-".to_owned(), units::duration_ms)), palette.muted),
             (7, 54, format!("err {:>3}", units::count(route.errors)), errors),
         ];
-        let chosen = screen.view.route.as_ref().is_some_and(|key| *key == RouteKey::of(route));
+        let chosen = screen.view.route.as_ref().is_some_and(|key| *key == route.key);
         let mark = if chosen { "▶" } else { " " };
-        let method = if route.method.is_empty() { "cli" } else { &route.method };
-        let parts = Row1 { mark, left: method, left_width: 5, name: route_name(route), values: &values };
+        let method = if route.key.method.is_empty() { "cli" } else { &route.key.method };
+        let parts = Row1 { mark, left: method, left_width: 5, name: names::route(route), values: &values };
         row(buffer, area, y, &parts, screen);
         if selected {
             list::mark(buffer, area, y, Pane::Routes, screen);
@@ -87,7 +82,7 @@ pub fn draw_requests(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &m
             (9, 84, since(request, screen), palette.muted),
         ];
         let name = if request.uri.is_empty() {
-            screen.php.routes.get(request.route).map_or("-", route_name).to_owned()
+            screen.php.routes.get(request.route).map_or("-", names::route).to_owned()
         } else {
             format!("{} {}", request.method, request.uri)
         };
@@ -178,8 +173,8 @@ fn routes<'a>(screen: &Screen<'a>, scope: &Scope) -> Vec<&'a Route> {
         .routes
         .iter()
         // Code outside of any known request has no name of its own; it shows in the hot list.
-        .filter(|r| r.requests > 0 || !route_name(r).is_empty())
-        .filter(|r| scope.has(r) && filter.has(&[&r.route, &r.script, &r.method, &r.group]))
+        .filter(|r| r.requests > 0 || !names::route(r).is_empty())
+        .filter(|r| scope.has(r) && filter.has(&[&r.key.route, &r.key.script, &r.key.method, &r.key.group]))
         .collect();
     let by = |a: Option<f64>, b: Option<f64>| b.unwrap_or(-1.0).total_cmp(&a.unwrap_or(-1.0));
     match pane.sort {
@@ -187,9 +182,10 @@ fn routes<'a>(screen: &Screen<'a>, scope: &Scope) -> Vec<&'a Route> {
         Some(Sort::Errors) => routes.sort_by_key(|route| Reverse((route.errors, route.requests))),
         Some(Sort::Cpu) => routes.sort_by_key(|route| Reverse(route.cpu_ns)),
         Some(Sort::Memory) => routes.sort_by_key(|route| Reverse(route.rss_growth_bytes)),
-        Some(Sort::Name) => routes.sort_by(|a, b| route_name(a).cmp(route_name(b))),
-        _ => routes
-            .sort_by(|a, b| by(a.duration_ms.p99, b.duration_ms.p99).then_with(|| route_name(a).cmp(route_name(b)))),
+        Some(Sort::Name) => routes.sort_by(|a, b| names::route(a).cmp(names::route(b))),
+        _ => routes.sort_by(|a, b| {
+            by(a.duration_ms.p99, b.duration_ms.p99).then_with(|| names::route(a).cmp(names::route(b)))
+        }),
     }
     if pane.inverted {
         routes.reverse();
@@ -202,7 +198,7 @@ fn requests<'a>(screen: &Screen<'a>, scope: &Scope) -> Vec<&'a Request> {
     let filter = Filter::new(&pane.filter);
     let mut requests = profile::requests(screen.php, scope);
     requests.retain(|request| {
-        let route = screen.php.routes.get(request.route).map_or("", route_name);
+        let route = screen.php.routes.get(request.route).map_or("", names::route);
         let status = request.status.unwrap_or(0);
         filter.has(&[&request.uri, &request.method, route])
             || filter.has_number(request.pid)
@@ -223,20 +219,8 @@ fn requests<'a>(screen: &Screen<'a>, scope: &Scope) -> Vec<&'a Request> {
 }
 
 fn why_empty<'a>(screen: &'a Screen, pane: Pane, scope: &Scope) -> Vec<&'a str> {
-    let Some(snapshot) = screen.snapshot else { return vec!["waiting for the first requests …"] };
-    if !screen.view.pane(pane).filter.is_empty() {
-        return vec!["nothing matches the filter", "esc clears it"];
-    }
-    if !screen.has_php() {
-        return vec!["no PHP is running here", "one that starts appears by itself"];
-    }
-    let targets = &snapshot.php.targets;
-    if !targets.is_empty() && targets.iter().all(|target| target.tiers.requests.state != TierState::On) {
-        let reason = targets.iter().map(|t| &*t.tiers.requests.reason).find(|r| !r.is_empty());
-        return vec!["requests are not seen", reason.unwrap_or("press ! for the reasons")];
-    }
-    match scope {
+    empty::why(screen, pane, &[Tier::Requests], "waiting for the first requests …", || match scope {
         Scope::All => vec!["no request in this time", "w widens it"],
         _ => vec!["no request of this pool or route in this time", "w widens it, esc shows all pools"],
-    }
+    })
 }

@@ -14,7 +14,7 @@ use super::{frame::Screen, paint};
 use crate::{
     model::Level,
     view::{Overlay, Scene, orders},
-    words::printable,
+    words::{names, printable},
 };
 
 /// Draws the overlay, if there is one.
@@ -29,9 +29,9 @@ pub fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene)
         Some(Overlay::Notices { scroll }) => {
             window(buffer, area, "notices", notices(screen, area.width), *scroll, screen, scene);
         }
-        Some(Overlay::Trace { lines }) => {
+        Some(Overlay::Trace { kind }) => {
             let room = usize::from(area.width.saturating_sub(10)).max(10);
-            window(buffer, area, "exact tracing", trace::lines(screen, *lines, room), 0, screen, scene);
+            window(buffer, area, "exact tracing", trace::lines(screen, *kind, room), 0, screen, scene);
         }
         Some(Overlay::Signal(dialog)) => {
             let room = usize::from(area.width.saturating_sub(10)).max(10);
@@ -152,14 +152,14 @@ fn notices(screen: &Screen, width: u16) -> Vec<Line> {
     sorted.sort_by_key(|notice| std::cmp::Reverse(notice.level));
     let mut lines: Vec<Line> = Vec::new();
     for notice in sorted {
-        let (name, style) = match notice.level {
-            Level::Error => ("error: ", palette.error),
-            Level::Warning => ("warning: ", palette.warn),
-            Level::Info => ("note: ", palette.muted),
+        let style = match notice.level {
+            Level::Error => palette.error,
+            Level::Warning => palette.warn,
+            Level::Info => palette.muted,
         };
         for (index, part) in wrap(&notice.text, room).into_iter().enumerate() {
-            let name = if index == 0 { name } else { "  " };
-            lines.push(vec![(name.to_owned(), style), (part, palette.text)]);
+            let name = if index == 0 { format!("{}: ", names::level(notice.level)) } else { "  ".to_owned() };
+            lines.push(vec![(name, style), (part, palette.text)]);
         }
         for part in wrap(&notice.hint, room) {
             lines.push(vec![("  ".to_owned(), style), (part, palette.title)]);

@@ -4,8 +4,9 @@ use ratatui::style::Style;
 
 use super::{Line, wrap};
 use crate::{
+    model::{Chosen, Outcome, Signal, SignalReport, SignalTarget, TargetProcess},
     ui::frame::Screen,
-    view::{Outcome, Signal, SignalDialog, SignalReport, Target, TargetProcess, TileKey},
+    view::SignalDialog,
     words::printable,
 };
 
@@ -44,7 +45,7 @@ pub fn lines(screen: &Screen, dialog: &SignalDialog, room: usize, height: u16) -
 /// The target with how many of it are listed, the chosen signal with what was typed.
 fn choose(
     screen: &Screen,
-    (target, listed): (&Target, usize),
+    (target, listed): (&SignalTarget, usize),
     (signal, typed): (Signal, &str),
     room: usize,
 ) -> Vec<Line> {
@@ -83,7 +84,7 @@ fn choose(
     lines
 }
 
-fn whom(screen: &Screen, target: &Target) -> Line {
+fn whom(screen: &Screen, target: &SignalTarget) -> Line {
     let palette = screen.palette;
     let count = target.processes.len();
     let processes = if count == 1 { "1 process".to_owned() } else { format!("{count} processes") };
@@ -94,15 +95,15 @@ fn whom(screen: &Screen, target: &Target) -> Line {
         [user] => format!("of {}", printable::printable(user)),
         _ => format!("of {} users", users.len()),
     };
-    let name = match (&target.tile, &target.processes[..]) {
-        (TileKey::Group(name), _) => printable::printable(name).into_owned(),
-        (TileKey::Process(pid), [process]) => format!("{pid} {}", printable::printable(&process.comm)),
-        (TileKey::Process(pid), _) => pid.to_string(),
+    let name = match (&target.chosen, &target.processes[..]) {
+        (Chosen::Group(name), _) => printable::printable(name).into_owned(),
+        (Chosen::Process(pid), [process]) => format!("{pid} {}", printable::printable(&process.comm)),
+        (Chosen::Process(pid), _) => pid.to_string(),
     };
     vec![(name, palette.focus), (format!("   {processes} {users}"), palette.text)]
 }
 
-fn warnings(screen: &Screen, target: &Target) -> Vec<&'static str> {
+fn warnings(screen: &Screen, target: &SignalTarget) -> Vec<&'static str> {
     let has = |pid: u32| target.processes.iter().any(|process| process.key.pid == pid);
     let mut warnings = Vec::new();
     if has(1) {
@@ -143,13 +144,13 @@ fn choice(chosen: Signal, typed: &str, room: usize, screen: &Screen) -> Vec<Line
 }
 
 /// What a signal does, as far as it is known: in general, and to the masters and workers of php-fpm and nginx.
-fn notes(target: &Target, signal: Signal) -> Vec<&'static str> {
+fn notes(target: &SignalTarget, signal: Signal) -> Vec<&'static str> {
     let any = |is: fn(&TargetProcess) -> bool| target.processes.iter().any(is);
     let mut notes = Vec::new();
     if any(|process| process.cmdline.starts_with("php-fpm: master process")) {
         notes.push(fpm_master(signal));
     }
-    if any(|process| process.cmdline.starts_with("php-fpm: pool ")) {
+    if any(|process| process.pool.is_some()) {
         notes.push(fpm_worker(signal));
     }
     if any(|process| process.cmdline.starts_with("nginx: master process")) {
@@ -212,7 +213,7 @@ fn nginx_master(signal: Signal) -> &'static str {
     }
 }
 
-fn done(screen: &Screen, target: &Target, report: &SignalReport, room: usize) -> Vec<Line> {
+fn done(screen: &Screen, target: &SignalTarget, report: &SignalReport, room: usize) -> Vec<Line> {
     let palette = screen.palette;
     let good = report.outcomes.iter().all(|(_, outcome)| *outcome == Outcome::Sent);
     let mut lines = vec![whom(screen, target)];

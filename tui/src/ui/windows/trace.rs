@@ -2,13 +2,13 @@
 
 use super::{Line, wrap};
 use crate::{
-    model::{Exact, ExactState, TierState},
-    ui::{frame::Screen, panes::hot::calls},
-    words::{printable, units},
+    model::{Exact, ExactKind, ExactState, Tier, TierState},
+    ui::frame::Screen,
+    words::{printable, tracing, units},
 };
 
 /// The lines of the window; `room` columns wide at most.
-pub fn lines(screen: &Screen, by_line: bool, room: usize) -> Vec<Line> {
+pub fn lines(screen: &Screen, kind: ExactKind, room: usize) -> Vec<Line> {
     let palette = screen.palette;
     let room = room.min(76);
     let mut lines: Vec<Line> = Vec::new();
@@ -16,7 +16,7 @@ pub fn lines(screen: &Screen, by_line: bool, room: usize) -> Vec<Line> {
         lines.extend(wrap(text, room).into_iter().map(|part| vec![(part, style)]));
     };
     say(
-        if by_line {
+        if kind == ExactKind::Lines {
             "Every call of a built-in function, by the line that it stands on, and every included file, with its time."
         } else {
             "Every call of a PHP function with its time: exact counts, self and total time, durations."
@@ -31,7 +31,7 @@ pub fn lines(screen: &Screen, by_line: bool, room: usize) -> Vec<Line> {
     let Some(snapshot) = screen.snapshot else { return lines };
     let exact = screen.exact;
     let targets = &snapshot.php.targets;
-    let can = targets.iter().any(|target| target.tiers.exact.state != TierState::Unavailable);
+    let can = targets.iter().any(|target| target.tiers[Tier::Exact].state != TierState::Unavailable);
     let not_for_all = targets.iter().flat_map(|target| &target.masters).any(|master| master.dtrace != Some(true));
     lines.push(Vec::new());
     match exact {
@@ -80,10 +80,10 @@ fn facts(screen: &Screen, exact: &Exact, room: usize) -> Vec<Line> {
             fact("spent", format!("about {} of all CPUs", units::percent(spent)));
         }
         fact("traced now", format!("{} processes", exact.pids.len()));
-        fact("traced so far", format!("{} calls   {}", units::count(exact.calls), calls::part(exact)));
+        fact("traced so far", format!("{} calls   {}", units::count(exact.calls), tracing::part(exact)));
     }
     if let Some(left) = exact.left_ms {
-        fact("ends in", format!("{} s", left.div_ceil(1000)));
+        fact("ends in", tracing::left_s(left));
     }
     if !exact.reason.is_empty() {
         lines.extend(wrap(&exact.reason, room).into_iter().map(|part| vec![(part, palette.warn)]));
@@ -97,7 +97,7 @@ fn needs(screen: &Screen, room: usize) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     let Some(snapshot) = screen.snapshot else { return lines };
     for target in snapshot.php.targets.iter().filter(|target| !target.pids.is_empty()) {
-        let tier = &target.tiers.exact;
+        let tier = &target.tiers[Tier::Exact];
         if tier.reason.is_empty() {
             continue;
         }

@@ -20,6 +20,7 @@ fn details(pid: u32, comm: &str) -> Details {
         comm: comm.into(),
         exe: "".into(),
         cmdline: "".into(),
+        pool: None,
         user: "root".into(),
         unit: None,
         container: None,

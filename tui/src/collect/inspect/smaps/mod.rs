@@ -30,7 +30,7 @@ const BIGGEST: usize = 10;
 /// Reads all mappings.
 ///
 /// # Errors
-/// [`Unread::TooDear`] when it takes longer than `patience`, [`Unread::Absent`] without mappings, [`Unread::Malformed`] when
+/// [`Unread::TooExpensive`] when it takes longer than `patience`, [`Unread::Absent`] without mappings, [`Unread::Malformed`] when
 /// nothing in it is a mapping.
 pub(super) fn read(mut file: impl Read, patience: Duration, chunk: &mut Vec<u8>) -> Reading<Mappings> {
     let started = Instant::now();
@@ -44,7 +44,7 @@ pub(super) fn read(mut file: impl Read, patience: Duration, chunk: &mut Vec<u8>)
             Err(error) => return Err(unread_io(&error)),
         }
         if started.elapsed() > patience {
-            return Err(Unread::TooDear(started.elapsed()));
+            return Err(Unread::TooExpensive(started.elapsed()));
         }
     }
 }

@@ -109,7 +109,7 @@ fn without_mappings_it_says_why() {
 fn reading_stops_when_it_takes_too_long() {
     let text = mapping("[heap]", "rw-p", 0, [4, 4, 4, 4, 0]).repeat(1000);
     let stopped = read(text.as_bytes(), Duration::ZERO, &mut Vec::new());
-    assert!(matches!(stopped, Err(Unread::TooDear(_))), "{stopped:?}");
+    assert!(matches!(stopped, Err(Unread::TooExpensive(_))), "{stopped:?}");
 }
 
 #[test]

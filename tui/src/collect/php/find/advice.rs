@@ -23,7 +23,6 @@ pub struct Facts<'a> {
     pub unit: Option<&'a str>,
     /// The unit is one of a user's own systemd.
     pub of_user: bool,
-    /// Its container.
     pub container: Option<&'a str>,
     /// Name of its parent process, as the kernel has it.
     pub parent: &'a str,

@@ -14,13 +14,19 @@ use std::{
     sync::Arc,
 };
 
-use tusktop_shared::{URI_APACHE, URI_FASTCGI, URI_SAPI};
+use tusktop_shared::{URI_APACHE, URI_FASTCGI, URI_SAPI, sizes};
 
 use super::maps::{self, Mapping};
-use crate::collect::php::{
-    image::{Image, ImageError},
-    kernel::event::pool_of_title,
+use crate::{
+    collect::{
+        php::image::{Image, ImageError},
+        procfs::Procfs,
+    },
+    model::pool_of_title,
 };
+
+/// Bytes of a command line that are read.
+const COMMAND_LINE: u64 = 64 << 10;
 
 /// Server API of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +98,11 @@ pub struct Found {
 }
 
 impl Found {
+    #[cfg(test)]
+    pub fn new(path: PathBuf, file: File, sapi: Sapi, image: Image) -> Self {
+        Self { path, file, sapi, image }
+    }
+
     /// Its inode, by which mappings of it are known.
     pub fn inode(&self) -> Option<u64> {
         self.file.metadata().ok().map(|metadata| metadata.ino())
@@ -140,7 +151,7 @@ const HOSTS: [&str; 8] = ["apache2", "httpd", "frankenphp", "unitd", "uwsgi", "l
 const FILES: usize = 4096;
 
 /// Images that are observed, as many as the kernel's map has room for. Each keeps its file open.
-const IMAGES: usize = 64;
+const IMAGES: usize = sizes::IMAGES as usize;
 
 /// Files that could not be read of which a notice is given.
 const FAILURES: usize = 8;
@@ -161,6 +172,8 @@ pub enum Look {
 pub struct Discovery {
     /// Images found so far; they are never removed, so an index stays good.
     pub images: Vec<Found>,
+    /// Where processes are looked at.
+    pub procfs: Procfs,
     files: HashMap<FileId, Verdict>,
     failures: HashMap<PathBuf, ImageError>,
 }
@@ -196,19 +209,19 @@ impl Discovery {
     }
 
     fn try_look(&mut self, pid: u32) -> io::Result<Look> {
-        let handle = PathBuf::from(format!("/proc/{pid}/exe"));
+        let handle = self.procfs.path(pid, "exe");
         let id = FileId::of(&fs::metadata(&handle)?);
-        let executable = executable(pid)?;
+        let executable = executable(&self.procfs, pid)?;
         match self.verdict(id, &handle, &executable, &executable) {
             Verdict::Php(image) => {
-                let mapping = maps::of(pid)?.into_iter().find(|mapping| mapping.inode == id.inode);
+                let mapping = maps::of(&self.procfs, pid)?.into_iter().find(|mapping| mapping.inode == id.inode);
                 Ok(self.mapped(image, mapping))
             }
             Verdict::Plain => Ok(Look::Plain),
             Verdict::Host => {
-                for mapping in maps::of(pid)? {
+                for mapping in maps::of(&self.procfs, pid)? {
                     let Some(path) = mapping.path.clone().filter(|path| is_library(path)) else { continue };
-                    let handle = PathBuf::from(format!("/proc/{pid}/map_files/{}", mapping.range));
+                    let handle = self.procfs.path(pid, &format!("map_files/{}", mapping.range));
                     let Ok(metadata) = fs::metadata(&handle) else { continue };
                     if let Verdict::Php(image) = self.verdict(FileId::of(&metadata), &handle, &path, &executable) {
                         return Ok(self.mapped(image, Some(mapping)));
@@ -267,8 +280,8 @@ impl Discovery {
 }
 
 /// Path of the program that a process runs, without the kernel's mark of one that was deleted.
-pub fn executable(pid: u32) -> io::Result<PathBuf> {
-    let link = format!("/proc/{pid}/exe");
+pub fn executable(procfs: &Procfs, pid: u32) -> io::Result<PathBuf> {
+    let link = procfs.path(pid, "exe");
     let path = fs::read_link(&link)?;
     let deleted = fs::metadata(&link).is_ok_and(|metadata| metadata.nlink() == 0);
     let text = path.as_os_str().as_bytes();
@@ -288,15 +301,14 @@ fn is_library(path: &Path) -> bool {
     })
 }
 
-/// Pool of a php-fpm worker by its title, such as `php-fpm: pool www`.
-pub fn pool(pid: u32) -> Option<Arc<str>> {
-    let title = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    pool_of_title(&String::from_utf8_lossy(&title))
+/// Pool of a php-fpm worker by its title.
+pub fn pool(procfs: &Procfs, pid: u32) -> Option<Arc<str>> {
+    pool_of_title(&procfs.text(pid, "cmdline", COMMAND_LINE).ok()?).map(Arc::from)
 }
 
 /// Script of a command line PHP: its first argument that is no option.
-pub fn script(pid: u32) -> Option<String> {
-    let arguments = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+pub fn script(procfs: &Procfs, pid: u32) -> Option<String> {
+    let arguments = procfs.bytes(pid, "cmdline", COMMAND_LINE).ok()?;
     let mut arguments = arguments.split(|&byte| byte == 0).skip(1).map(String::from_utf8_lossy);
     loop {
         let argument = arguments.next()?;

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::masters;
+use crate::collect::procfs::Procfs;
 
 /// Members that are kept; of more it is not known whose they are.
 const MEMBERS: usize = 65_536;
@@ -44,8 +44,8 @@ impl Family {
     }
 
     /// Asks /proc for the ancestors of a process that is not known.
-    pub fn look(&mut self, pid: u32) {
-        self.climb(pid, masters::parent);
+    pub fn look(&mut self, procfs: &Procfs, pid: u32) {
+        self.climb(pid, |pid| procfs.parent(pid));
     }
 
     fn climb(&mut self, pid: u32, parent: impl Fn(u32) -> Option<u32>) {
@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn this_test_descends_from_its_parent() {
         let mut family = Family::of(std::os::unix::process::parent_id());
-        family.look(std::process::id());
+        family.look(&Procfs::default(), std::process::id());
         assert!(family.contains(std::process::id()));
     }
 }

@@ -1,7 +1,9 @@
 //! The PHP processes that are followed: found by a look at /proc or by an event, named by their pool, forgotten at their end.
 //! It asks `discover` what a process runs; telling the kernel is the collector's matter.
 
-use std::{collections::HashMap, fs, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
+
+use tusktop_shared::sizes;
 
 use super::{
     discover::{self, Discovery, Look, Mapped, Sapi},
@@ -9,12 +11,12 @@ use super::{
     masters,
 };
 use crate::{
-    collect::php::{PhpProcess, kernel::event::RequestText, tier::exact::Candidate},
+    collect::php::{PhpProcess, RequestText, tier::exact::Candidate},
     model::Master,
 };
 
 /// Processes that are followed.
-const PROCESSES: usize = 16_384;
+const PROCESSES: usize = sizes::PROCESSES as usize;
 /// Ticks for which a process that may load PHP is looked at again each time.
 const LOOKS: u8 = 20;
 /// Ticks between two looks later on, and between two checks that followed processes still live.
@@ -61,9 +63,8 @@ impl Following {
 
     /// Looks at every process that lives and is not followed yet, and returns those that run PHP.
     pub fn scan(&mut self) -> Vec<(u32, Mapped)> {
-        let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-        let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        let unknown: Vec<u32> = pids.filter(|pid| !self.processes.contains_key(pid)).collect();
+        let pids = self.discovery.procfs.pids();
+        let unknown: Vec<u32> = pids.into_iter().filter(|pid| !self.processes.contains_key(pid)).collect();
         unknown.into_iter().filter_map(|pid| Some((pid, self.look(pid)?))).collect()
     }
 
@@ -72,7 +73,7 @@ impl Following {
         match self.discovery.look(pid) {
             Look::Php(mapped) => {
                 self.hosts.remove(&pid);
-                self.add(pid, mapped.image, masters::parent(pid).unwrap_or(0), Some(mapped.bias));
+                self.add(pid, mapped.image, self.discovery.procfs.parent(pid).unwrap_or(0), Some(mapped.bias));
                 self.servers_found |= self.discovery.images[mapped.image].sapi != Sapi::Cli;
                 return Some(mapped);
             }
@@ -92,13 +93,13 @@ impl Following {
     pub fn tick(&mut self) -> Vec<(u32, Mapped)> {
         self.ticks = self.ticks.wrapping_add(1);
         if self.ticks.is_multiple_of(SWEEP) {
-            self.processes.retain(|pid, _| fs::metadata(format!("/proc/{pid}")).is_ok());
+            self.processes.retain(|pid, _| self.discovery.procfs.is_there(*pid));
         }
         let mut found = if std::mem::take(&mut self.servers_found) { self.scan() } else { Vec::new() };
         self.servers_found = false;
         for (&pid, followed) in &mut self.processes {
             if followed.pool.is_none() && self.discovery.images[followed.image].sapi == Sapi::Fpm {
-                followed.pool = discover::pool(pid);
+                followed.pool = discover::pool(&self.discovery.procfs, pid);
             }
         }
         let sweep = self.ticks.is_multiple_of(SWEEP);
@@ -130,7 +131,7 @@ impl Following {
             return;
         }
         if let Some(family) = &mut self.family {
-            family.look(request.pid);
+            family.look(&self.discovery.procfs, request.pid);
         }
         if !self.processes.contains_key(&request.pid) && self.look(request.pid).is_none() {
             self.add(request.pid, image, 0, None);
@@ -143,7 +144,7 @@ impl Following {
     /// A process runs something else now; if that is PHP, it is followed.
     pub fn exec(&mut self, pid: u32) -> Option<Mapped> {
         if let Some(family) = &mut self.family {
-            family.look(pid);
+            family.look(&self.discovery.procfs, pid);
         }
         self.end(pid);
         self.look(pid)
@@ -199,7 +200,7 @@ impl Following {
             let Some(followed) = self.processes.get_mut(&pid) else { continue };
             if followed.readings > 0 {
                 let image = &self.discovery.images[followed.image];
-                let (master, starting) = masters::read(pid, image, followed.script.as_deref());
+                let (master, starting) = masters::read(&self.discovery.procfs, pid, image, followed.script.as_deref());
                 followed.readings = (followed.readings - 1).min(if starting { u8::MAX } else { READINGS });
                 followed.master = Some(master);
             }
@@ -242,7 +243,8 @@ impl Following {
             return;
         }
         let sapi = self.discovery.images[image].sapi;
-        let script = (sapi == Sapi::Cli).then(|| discover::script(pid)).flatten().map(Arc::from);
+        let script =
+            (sapi == Sapi::Cli).then(|| discover::script(&self.discovery.procfs, pid)).flatten().map(Arc::from);
         let followed = Followed { image, parent, bias, master: None, readings: STARTING, pool: None, script };
         self.processes.insert(pid, followed);
     }

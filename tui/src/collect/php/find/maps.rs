@@ -1,10 +1,11 @@
 //! The file mappings of a process, from /proc/PID/maps (proc_pid_maps(5)). What they mean is for others to say.
 
 use std::{
-    fs::File,
-    io::{self, Read as _},
+    io,
     path::{Path, PathBuf},
 };
+
+use crate::collect::procfs::Procfs;
 
 /// Bytes of the file that are read: a process may have 65 530 mappings with paths of any length, PHP has hundreds.
 const LIMIT: u64 = 8 << 20;
@@ -22,7 +23,6 @@ pub struct Mapping {
     pub permissions: String,
     /// Offset in the file.
     pub offset: u64,
-    /// Inode.
     pub inode: u64,
     /// Path, without the mark of a deleted file.
     pub path: Option<PathBuf>,
@@ -57,10 +57,8 @@ impl Mapping {
 ///
 /// # Errors
 /// The process is gone, or belongs to another user.
-pub fn of(pid: u32) -> io::Result<Vec<Mapping>> {
-    let mut text = Vec::new();
-    File::open(format!("/proc/{pid}/maps"))?.take(LIMIT).read_to_end(&mut text)?;
-    Ok(String::from_utf8_lossy(&text).lines().filter_map(Mapping::parse).collect())
+pub fn of(procfs: &Procfs, pid: u32) -> io::Result<Vec<Mapping>> {
+    Ok(procfs.text(pid, "maps", LIMIT)?.lines().filter_map(Mapping::parse).collect())
 }
 
 #[cfg(test)]
@@ -68,6 +66,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::collect::procfs::fake::Fake;
 
     #[test]
     fn a_line_is_read_with_deleted_files_and_spaces() {
@@ -84,8 +83,26 @@ mod tests {
     #[test]
     fn the_mappings_of_this_test_hold_its_own_file() {
         let exe = std::env::current_exe().unwrap();
-        let mappings = of(std::process::id()).unwrap();
+        let procfs = Procfs::default();
+        let mappings = of(&procfs, std::process::id()).unwrap();
         assert!(mappings.iter().any(|mapping| mapping.path.as_deref() == Some(&exe) && mapping.permissions == "r-xp"));
-        assert_eq!(of(u32::MAX).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(of(&procfs, u32::MAX).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn only_files_and_memory_that_is_kept_as_one_are_mappings_and_other_lines_are_passed_over() {
+        let fake = Fake::new();
+        fake.write(
+            7,
+            "maps",
+            "55d0c0a00000-55d0c0c00000 r-xp 00200000 fe:01 42  /usr/sbin/php-fpm8.2\n\
+             7f0000000000-7f0000800000 rw-s 00000000 00:01 7   /dev/zero (deleted)\n\
+             7f0000900000-7f0000a00000 rw-p 00000000 00:00 0 \n\
+             7ffc10000000-7ffc20000000 rw-p 00000000 00:00 0   [stack]\n\
+             \u{fffd} no mapping\n",
+        );
+        let mappings = of(&fake.procfs, 7).unwrap();
+        let found: Vec<_> = mappings.iter().map(|m| (m.inode, m.bytes(), m.is_shared_anonymous())).collect();
+        assert_eq!(found, [(42, 0x20_0000, false), (7, 0x80_0000, true)]);
     }
 }

@@ -3,14 +3,10 @@
 //!
 //! The process is not trusted: of its memory 9 bytes are read, of its files a bounded part.
 
-use std::{
-    fs::File,
-    io::{self, Read as _},
-    os::unix::fs::FileExt as _,
-};
+use std::{io, os::unix::fs::FileExt as _};
 
 use super::maps;
-use crate::collect::php::image::Image;
+use crate::collect::{php::image::Image, procfs::Procfs};
 
 /// The variable that makes PHP fire its function, execute and compile probes (`zend_startup` in Zend/zend.c).
 pub const VARIABLE: &str = "USE_ZEND_DTRACE";
@@ -40,15 +36,15 @@ pub struct Runtime {
 
 impl Runtime {
     /// Reads what `pid` shows now, which runs `image` from the file with this inode.
-    pub fn read(pid: u32, image: &Image, inode: u64) -> Self {
-        let mut runtime = Self { variable: environment(pid), ..Self::default() };
-        let mappings = maps::of(pid);
+    pub fn read(procfs: &Procfs, pid: u32, image: &Image, inode: u64) -> Self {
+        let mut runtime = Self { variable: environment(procfs, pid), ..Self::default() };
+        let mappings = maps::of(procfs, pid);
         // Never a bias from before: Apache loads its modules twice, and each time to another address.
         let bias = mappings.as_ref().ok().and_then(|mappings| {
             let mapping = mappings.iter().find(|mapping| mapping.inode == inode)?;
             image.bias(mapping.start, mapping.offset)
         });
-        match dtrace(pid, image, bias) {
+        match dtrace(procfs, pid, image, bias) {
             Ok(Dtrace::Known(enabled)) => runtime.dtrace = Some(enabled),
             Ok(Dtrace::Starting) => {
                 runtime.starting = true;
@@ -78,10 +74,10 @@ enum Dtrace {
     NotBuilt,
 }
 
-fn dtrace(pid: u32, image: &Image, bias: Option<u64>) -> io::Result<Dtrace> {
+fn dtrace(procfs: &Procfs, pid: u32, image: &Image, bias: Option<u64>) -> io::Result<Dtrace> {
     let Some(enabled) = image.dtrace_enabled else { return Ok(Dtrace::NotBuilt) };
     let bias = bias.ok_or_else(not_mapped)?;
-    let memory = File::open(format!("/proc/{pid}/mem"))?;
+    let memory = procfs.file(pid, "mem")?;
     // The byte is 0 before the engine has looked at its environment, too; right after that it sets this pointer.
     if let Some(execute_ex) = image.execute_ex {
         let mut pointer = [0; 8];
@@ -95,10 +91,8 @@ fn dtrace(pid: u32, image: &Image, bias: Option<u64>) -> io::Result<Dtrace> {
     Ok(Dtrace::Known(byte[0] != 0))
 }
 
-fn environment(pid: u32) -> Option<bool> {
-    let mut bytes = Vec::new();
-    File::open(format!("/proc/{pid}/environ")).ok()?.take(ENVIRONMENT).read_to_end(&mut bytes).ok()?;
-    variable(&bytes)
+fn environment(procfs: &Procfs, pid: u32) -> Option<bool> {
+    variable(&procfs.bytes(pid, "environ", ENVIRONMENT).ok()?)
 }
 
 fn variable(environment: &[u8]) -> Option<bool> {
@@ -117,7 +111,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::collect::php::image::sites::{Segment, Segments};
+    use crate::collect::{
+        php::image::sites::{Segment, Segments},
+        procfs::fake::Fake,
+    };
 
     #[test]
     fn the_variable_is_found_by_its_whole_name_and_an_overwritten_environment_is_unknown() {
@@ -130,28 +127,55 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_has_a_reason() {
+        let procfs = Procfs::default();
         let mut child = Command::new("sleep").arg("60").env(VARIABLE, "1").stdout(Stdio::null()).spawn().unwrap();
         let inode = std::fs::metadata("/usr/bin/sleep").unwrap().ino();
         // The child may still be a copy of this test, or on its way to be `sleep`: its environment comes last.
-        while !maps::of(child.id()).unwrap().iter().any(|mapping| mapping.inode == inode)
-            || environment(child.id()).is_none()
+        while !maps::of(&procfs, child.id()).unwrap().iter().any(|mapping| mapping.inode == inode)
+            || environment(&procfs, child.id()).is_none()
         {
             std::thread::yield_now();
         }
         let mut image =
             Image { segments: Segments::new([Segment { address: 0, offset: 0, size: 1 << 40 }]), ..Image::default() };
-        let built_without = Runtime::read(child.id(), &image, inode);
+        let built_without = Runtime::read(&procfs, child.id(), &image, inode);
         assert!(built_without.dtrace.is_none() && built_without.unknown.contains("no zend_dtrace_enabled"));
         image.dtrace_enabled = Some(1 << 39);
-        let unreadable = Runtime::read(child.id(), &image, inode);
-        let not_loaded = Runtime::read(child.id(), &image, u64::MAX);
+        let unreadable = Runtime::read(&procfs, child.id(), &image, inode);
+        let not_loaded = Runtime::read(&procfs, child.id(), &image, u64::MAX);
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(unreadable.dtrace.is_none() && unreadable.unknown.contains("cannot be read"), "{unreadable:?}");
         assert_eq!((unreadable.variable, unreadable.opcache, unreadable.jit), (Some(true), Some(false), Some(false)));
         assert!(not_loaded.unknown.contains("not loaded PHP"));
-        let gone = Runtime::read(u32::MAX, &image, inode);
+        let gone = Runtime::read(&procfs, u32::MAX, &image, inode);
         assert_eq!((gone.dtrace, gone.variable, gone.opcache, gone.jit), (None, None, None, None));
         assert!(!gone.unknown.is_empty());
+    }
+
+    #[test]
+    fn a_process_shows_its_variable_its_probes_and_opcache() {
+        let fake = Fake::new();
+        let mut memory = vec![0; 64];
+        memory[16] = 1;
+        memory[24] = 1;
+        fake.write(7, "environ", "HOME=/\0USE_ZEND_DTRACE=1\0").write(7, "mem", &memory);
+        let maps = "0-40 r-xp 00000000 fe:01 42 /usr/sbin/php-fpm\n7f0000000000-7f0008000000 rw-s 00000000 00:01 7 /dev/zero\n";
+        fake.write(7, "maps", format!("{maps}7f1000000000-7f1000800000 rwxs 00000000 00:01 8 /dev/zero (deleted)\n"));
+        let mut image = Image {
+            segments: Segments::new([Segment { address: 0, offset: 0, size: 0x40 }]),
+            dtrace_enabled: Some(16),
+            execute_ex: Some(24),
+            ..Image::default()
+        };
+        let runtime = Runtime::read(&fake.procfs, 7, &image, 42);
+        assert_eq!((runtime.dtrace, runtime.variable), (Some(true), Some(true)), "{runtime:?}");
+        assert_eq!((runtime.opcache, runtime.jit, runtime.starting), (Some(true), Some(true), false));
+        image.execute_ex = Some(40);
+        let starting = Runtime::read(&fake.procfs, 7, &image, 42);
+        assert!(starting.starting && starting.dtrace.is_none() && starting.unknown.contains("just been started"));
+        fake.write(7, "maps", maps);
+        let interpreted = Runtime::read(&fake.procfs, 7, &image, 42);
+        assert_eq!((interpreted.opcache, interpreted.jit), (Some(true), Some(false)));
     }
 }

@@ -7,7 +7,7 @@ use tusktop_shared::{ARGUMENTS, Operand};
 
 use super::{
     notes::Note,
-    operand::{self, Architecture},
+    operand::{self, Architecture, OperandError},
 };
 
 /// A place in the file where a program can be attached.
@@ -23,43 +23,38 @@ pub struct ProbeSite {
     pub arguments: [Operand; ARGUMENTS],
 }
 
-/// What something is seen by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    /// Statically defined probes.
-    Usdt,
-    /// Exported functions.
-    Symbol,
+/// Why a USDT probe cannot be attached to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("probe {probe}: {reason}")]
+pub struct UnusableProbe {
+    /// Its name, such as `request__startup`.
+    pub probe: String,
+    /// What is wrong with one of its sites.
+    pub reason: SiteError,
 }
 
-impl Source {
-    /// Name as the snapshot has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Usdt => "usdt",
-            Self::Symbol => "symbol",
-        }
-    }
-}
-
-/// The sites that show requests.
-#[derive(Debug, Clone)]
-pub struct RequestSites {
-    /// What they are.
-    pub source: Source,
-    /// Starts.
-    pub startup: Vec<ProbeSite>,
-    /// Ends.
-    pub shutdown: Vec<ProbeSite>,
+/// Why a site of a probe cannot be attached to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SiteError {
+    /// The registers of its arguments are not known.
+    #[error("this CPU architecture is not supported")]
+    Architecture,
+    /// No segment holds its address.
+    #[error("its address lies outside the file")]
+    Address,
+    /// No segment holds the address of its semaphore.
+    #[error("its semaphore lies outside the file")]
+    Semaphore,
+    /// An argument is written in a way that is not known.
+    #[error(transparent)]
+    Argument(#[from] OperandError),
 }
 
 /// All sites of an image.
 #[derive(Debug, Clone, Default)]
 pub struct Sites {
-    probes: HashMap<String, Vec<Result<ProbeSite, String>>>,
+    probes: HashMap<String, Vec<Result<ProbeSite, UnusableProbe>>>,
     functions: HashMap<&'static str, ProbeSite>,
-    /// `sapi_globals` can be read: a plain function has no arguments that say what the request is.
-    sapi_globals: bool,
 }
 
 impl Sites {
@@ -67,21 +62,22 @@ impl Sites {
     pub fn new(notes: &[Note], shift: u64, symbols: &HashMap<&'static str, u64>, segments: &Segments) -> Self {
         let mut probes: HashMap<String, Vec<_>> = HashMap::new();
         for note in notes {
-            let site = usdt(note, shift, segments).map_err(|reason| format!("probe {}: {reason}", note.probe));
+            let site =
+                usdt(note, shift, segments).map_err(|reason| UnusableProbe { probe: note.probe.clone(), reason });
             probes.entry(note.probe.clone()).or_default().push(site);
         }
         let functions = symbols.iter().filter_map(|(&name, &address)| {
             let offset = segments.file_offset(address)?;
             Some((name, ProbeSite { address, offset, semaphore: 0, arguments: Default::default() }))
         });
-        Self { probes, functions: functions.collect(), sapi_globals: symbols.contains_key("sapi_globals") }
+        Self { probes, functions: functions.collect() }
     }
 
     /// All sites of a USDT probe such as `function__entry`; empty when the image has none.
     ///
     /// # Errors
     /// A site that cannot be attached to, and why: the others alone would give wrong numbers.
-    pub fn probe(&self, name: &str) -> Result<Vec<ProbeSite>, String> {
+    pub fn probe(&self, name: &str) -> Result<Vec<ProbeSite>, UnusableProbe> {
         self.probes.get(name).into_iter().flatten().cloned().collect()
     }
 
@@ -103,44 +99,17 @@ impl Sites {
     pub fn function(&self, name: &str) -> Option<&ProbeSite> {
         self.functions.get(name)
     }
-
-    /// Where requests start and end.
-    ///
-    /// # Errors
-    /// Why they cannot be seen.
-    pub fn requests(&self) -> Result<RequestSites, String> {
-        let probes = self.probe("request__startup").and_then(|startup| Ok((startup, self.probe("request__shutdown")?)));
-        let reason = match probes {
-            Ok((startup, shutdown)) if !startup.is_empty() && !shutdown.is_empty() => {
-                return Ok(RequestSites { source: Source::Usdt, startup, shutdown });
-            }
-            Ok(_) => {
-                "it has neither USDT probes nor the functions php_request_startup and php_request_shutdown".to_owned()
-            }
-            Err(reason) => reason,
-        };
-        match (self.function("php_request_startup"), self.function("php_request_shutdown")) {
-            (Some(startup), Some(shutdown)) if self.sapi_globals => Ok(RequestSites {
-                source: Source::Symbol,
-                startup: vec![startup.clone()],
-                shutdown: vec![shutdown.clone()],
-            }),
-            _ => Err(reason),
-        }
-    }
 }
 
-fn usdt(note: &Note, shift: u64, segments: &Segments) -> Result<ProbeSite, String> {
-    let architecture = Architecture::current().ok_or("this CPU architecture is not supported")?;
+fn usdt(note: &Note, shift: u64, segments: &Segments) -> Result<ProbeSite, SiteError> {
+    let architecture = Architecture::current().ok_or(SiteError::Architecture)?;
     let address = note.location.wrapping_add(shift);
-    let offset = segments.file_offset(address).ok_or("its address lies outside the file")?;
+    let offset = segments.file_offset(address).ok_or(SiteError::Address)?;
     let semaphore = match note.semaphore {
         0 => 0,
-        semaphore => {
-            segments.file_offset(semaphore.wrapping_add(shift)).ok_or("its semaphore lies outside the file")?
-        }
+        semaphore => segments.file_offset(semaphore.wrapping_add(shift)).ok_or(SiteError::Semaphore)?,
     };
-    let parsed = operand::parse(architecture, &note.arguments).map_err(|error| error.to_string())?;
+    let parsed = operand::parse(architecture, &note.arguments)?;
     let mut arguments = [Operand::default(); ARGUMENTS];
     for (slot, operand) in arguments.iter_mut().zip(parsed) {
         *slot = operand;
@@ -224,19 +193,10 @@ mod tests {
     fn one_site_that_is_not_understood_makes_the_whole_probe_unusable() {
         let notes = [note("error", 0x10, "8@%rax"), note("error", 0x20, "8@???"), note("request__startup", 0x9000, "")];
         let sites = Sites::new(&notes, 0, &HashMap::new(), &segments());
-        assert!(sites.probe("error").unwrap_err().starts_with("probe error: "));
-        assert!(sites.probe("request__startup").unwrap_err().contains("outside the file"));
-        assert!(sites.requests().is_err() && sites.has_probes());
+        assert!(sites.probe("error").unwrap_err().to_string().starts_with("probe error: "));
+        let outside = sites.probe("request__startup").unwrap_err();
+        assert!(outside.reason == SiteError::Address && outside.to_string().contains("outside the file"));
+        assert!(sites.has_probes());
         assert_eq!(sites.probe("function__entry"), Ok(Vec::new()));
-    }
-
-    #[test]
-    fn requests_are_seen_by_functions_where_there_are_no_probes() {
-        let symbols =
-            HashMap::from([("php_request_startup", 0x10), ("php_request_shutdown", 0x20), ("sapi_globals", 1)]);
-        let sites = Sites::new(&[], 0, &symbols, &segments());
-        assert_eq!(sites.requests().unwrap().source, Source::Symbol);
-        let symbols = HashMap::from([("php_request_startup", 0x10), ("php_request_shutdown", 0x20)]);
-        assert!(Sites::new(&[], 0, &symbols, &segments()).requests().unwrap_err().contains("neither"));
     }
 }

@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use aya::{EbpfError, maps::MapError, programs::ProgramError};
 
 use super::attach::AttachError;
-use crate::model::{Level, Notice};
+use crate::model::Notice;
 
 /// Why the programs do not run.
 #[derive(Debug, thiserror::Error)]
@@ -49,9 +49,6 @@ pub enum KernelError {
         /// Reason.
         source: io::Error,
     },
-    /// Probes of an image that cannot be attached to.
-    #[error("{0}")]
-    Sites(String),
     /// A probe was refused.
     #[error(transparent)]
     Attach(#[from] AttachError),
@@ -67,7 +64,7 @@ impl KernelError {
             }
             _ => "Linux 5.15 or newer with uprobes, BPF and BTF is needed",
         };
-        Notice { level: Level::Warning, text: format!("PHP is not observed: {self}"), hint: hint.to_owned() }
+        Notice::programs_refused(self, hint)
     }
 }
 

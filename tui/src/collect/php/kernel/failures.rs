@@ -1,14 +1,10 @@
 //! The maps of exceptions, errors and compiled files: tallies by key, and what the keys stand for.
 
 use aya::{Ebpf, maps::HashMap as BpfHashMap, maps::MapData};
-use tusktop_shared::{Compiled, Failure, Tally};
+use tusktop_shared::{Compiled, Failure, Tally, sizes};
 
 use super::KernelError;
 use crate::collect::bpf::wire::{Plain, Wire};
-
-/// Room of the maps; the programs have the same numbers.
-const FAILURES: usize = 2048;
-const COMPILES: usize = 8192;
 
 /// Tallies and the texts of their keys.
 pub struct Tallies<T: Plain> {
@@ -55,8 +51,8 @@ impl FailureMaps {
     /// Takes the maps out of the object.
     pub fn take(ebpf: &mut Ebpf) -> Result<Self, KernelError> {
         Ok(Self {
-            failures: Tallies::take(ebpf, "FAILURES", "FAILURE_TEXTS", FAILURES)?,
-            compiles: Tallies::take(ebpf, "COMPILES", "COMPILE_TEXTS", COMPILES)?,
+            failures: Tallies::take(ebpf, "FAILURES", "FAILURE_TEXTS", sizes::FAILURES as usize)?,
+            compiles: Tallies::take(ebpf, "COMPILES", "COMPILE_TEXTS", sizes::COMPILES as usize)?,
         })
     }
 }

@@ -21,7 +21,8 @@ use aya::{
     util::online_cpus,
 };
 use tusktop_shared::{
-    self as shared, Config, Count, CountKey, FunctionName, Process, Request, Stack, UNKNOWN_OFFSET, Wait, call, stat,
+    self as shared, Config, Count, CountKey, FunctionName, Process, Request, Stack, UNKNOWN_OFFSET, Wait, call, sizes,
+    stat,
 };
 
 use self::{
@@ -43,9 +44,6 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_
 
 /// `BPF_EXIST` (include/uapi/linux/bpf.h): only an entry that is there is replaced.
 const EXISTING: u64 = 2;
-
-/// Size of the map of running requests.
-const REQUESTS: usize = 4096;
 
 type Hash<K, V> = BpfHashMap<MapData, K, Wire<V>>;
 type Counts = PerCpuHashMap<MapData, Wire<CountKey>, Wire<Count>>;
@@ -289,12 +287,12 @@ impl Kernel {
     /// Requests that run now.
     pub fn requests(&self) -> impl Iterator<Item = Request> {
         // An entry that goes away makes the kernel begin anew; the bound ends that on a busy server.
-        self.requests.iter().take(2 * REQUESTS).flatten().map(|(_, request)| request.0)
+        self.requests.iter().take(2 * sizes::REQUESTS as usize).flatten().map(|(_, request)| request.0)
     }
 
     /// Threads that are blocked now, by pid << 32 | tid.
     pub fn waiting(&self) -> impl Iterator<Item = (u64, Wait)> {
-        self.waiting.iter().take(2 * REQUESTS).flatten().map(|(key, wait)| (key, wait.0))
+        self.waiting.iter().take(2 * sizes::WAITING as usize).flatten().map(|(key, wait)| (key, wait.0))
     }
 
     /// One counter, of all CPUs.

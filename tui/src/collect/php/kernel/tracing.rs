@@ -1,16 +1,13 @@
 //! The maps of the exact tier: threads that are traced, and the sums of their calls.
 
 use aya::maps::{Array, HashMap as BpfHashMap, MapData};
-use tusktop_shared::{Argument, CallKey, Calls, Operand, Traced};
+use tusktop_shared::{Argument, CallKey, Calls, Operand, Traced, sizes};
 
 use super::KernelError;
 use crate::collect::{
     bpf::wire::{self, Wire},
     php::image::operand::Architecture,
 };
-
-/// Entries of the map of sums.
-const SUMS: usize = 16_384;
 
 /// What is traced in a slot.
 #[derive(Debug, Clone, Copy)]
@@ -68,7 +65,7 @@ impl Tracing {
 
     /// The sums of all calls since the slots were prepared.
     pub fn sums(&self) -> impl Iterator<Item = (CallKey, Calls)> {
-        self.sums.iter().take(2 * SUMS).flatten().map(|(key, calls)| (key.0, calls.0))
+        self.sums.iter().take(2 * sizes::CALLS as usize).flatten().map(|(key, calls)| (key.0, calls.0))
     }
 
     /// Forgets the sums of a slot.

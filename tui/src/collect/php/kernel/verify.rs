@@ -13,7 +13,6 @@ use super::{
 /// What the kernel says of one program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
-    /// Name.
     pub name: String,
     /// Why it is refused; `None` when it is accepted.
     pub refused: Option<String>,

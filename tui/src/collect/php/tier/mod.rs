@@ -1,68 +1,74 @@
-//! Which tiers work for which image, and why the others do not.
+//! The ways to observe PHP, a folder each: where its probes are attached (`sites`), what its maps say (`reading`) and whether
+//! it works for an image (`status`). [`ImageTiers`] attaches what [`sites`] lists and knows the state of every tier.
 
 pub(crate) mod exact;
+mod missing;
 pub(crate) mod pools;
 pub(crate) mod problems;
+pub(crate) mod requests;
 pub(crate) mod sampling;
 pub(crate) mod waiting;
 
 use std::sync::Arc;
 
-use tusktop_shared::{SITE_SHUTDOWN, SITE_STARTUP};
+pub use missing::Missing;
 
-use self::problems::sites::{self, FailureSites};
 use super::{
     PhpProcess,
     find::{discover::Found, masters},
-    image::{Image, sites::RequestSites},
+    image::{Image, sites::ProbeSite},
     kernel::{Kernel, KernelError, Target as AttachTarget, attach::Attachment},
 };
-use crate::model::{Master, ProbeTier, RequestsTier, SamplingTier, Target, TierState, Tiers};
+use crate::model::{Master, SeenBy, Target, Tier, TierStatus, Tiers};
 
-const LEFT: &str = "there were so many that where they are caught is no longer followed";
 /// Names of probes that are listed; PHP has eleven, a hostile file as many as it likes.
 const PROBES: usize = 32;
-const NOT_LOADED: &str = "the BPF programs are not loaded";
-const NO_STATE: &str = "this kernel's type information does not say whether a thread waits";
+
+/// Where one tier is attached in an image, for as long as the collector runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TierSites {
+    /// What they are.
+    pub seen_by: SeenBy,
+    /// Program to attach.
+    pub program: &'static str,
+    /// Sites, each with its kind (`tusktop_shared::SITE_*`), in the order in which they are attached.
+    pub sites: Vec<(u32, ProbeSite)>,
+    /// What these sites do not show; empty when they show all.
+    pub limit: &'static str,
+}
+
+/// Where a tier is attached in an image; `None` for one that needs no probes, or only on demand.
+fn sites(tier: Tier, image: &Image) -> Option<Result<TierSites, Missing>> {
+    match tier {
+        Tier::Requests => Some(requests::sites::of(image)),
+        Tier::Exceptions => Some(problems::sites::exceptions(image)),
+        Tier::Errors => Some(problems::sites::errors(image)),
+        Tier::Compiles => Some(problems::sites::compiles(image)),
+        Tier::Sampling | Tier::Waiting | Tier::Exact => None,
+    }
+}
 
 /// State of the tiers of all images.
 #[derive(Debug)]
 pub struct ImageTiers {
-    /// Why waits are not seen of any image.
-    waiting: Result<(), &'static str>,
-    sampling: SamplingTier,
-    requests: Vec<RequestsTier>,
-    failures: Vec<FailureTiers>,
+    /// Of this machine, whatever the image.
+    sampling: TierStatus,
+    waiting: TierStatus,
+    /// By image: the status of the tiers that have sites.
+    attached: Vec<Tiers>,
     /// What is attached for as long as the collector runs.
     attachments: Vec<Attachment>,
-    /// What shows where exceptions are caught; `None` when that became too dear.
+    /// What shows where exceptions are caught; `None` when that became too expensive.
     catches: Option<Vec<Attachment>>,
 }
 
 impl ImageTiers {
     /// Starts sampling, where the programs are loaded and `hz` is not 0.
     pub fn start(kernel: Option<&mut Kernel>, hz: u32) -> Self {
-        let unavailable = |reason| SamplingTier { state: TierState::Unavailable, hz: None, reason };
-        let waiting = match &kernel {
-            None => Err(NOT_LOADED),
-            Some(kernel) if kernel.knows_waits => Ok(()),
-            Some(_) => Err(NO_STATE),
-        };
-        let sampling = match kernel {
-            _ if hz == 0 => {
-                SamplingTier { state: TierState::Off, hz: None, reason: "switched off by --hz 0".to_owned() }
-            }
-            None => unavailable(NOT_LOADED.to_owned()),
-            Some(kernel) => match kernel.sample(hz) {
-                Ok(()) => SamplingTier { state: TierState::On, hz: Some(hz), reason: String::new() },
-                Err(error) => unavailable(error.to_string()),
-            },
-        };
         Self {
-            waiting,
-            sampling,
-            requests: Vec::new(),
-            failures: Vec::new(),
+            waiting: waiting::status::start(kernel.as_deref()),
+            sampling: sampling::status::start(kernel, hz),
+            attached: Vec::new(),
             attachments: Vec::new(),
             catches: Some(Vec::new()),
         }
@@ -70,34 +76,57 @@ impl ImageTiers {
 
     /// Attaches the images that were found since the last call.
     pub fn attach(&mut self, mut kernel: Option<&mut Kernel>, images: &[Found]) {
-        for (id, found) in images.iter().enumerate().skip(self.requests.len()) {
+        for (id, found) in images.iter().enumerate().skip(self.attached.len()) {
             let id = id as u32;
-            let unavailable = |reason| RequestsTier { state: TierState::Unavailable, source: None, reason };
-            let tier = match (kernel.as_deref_mut(), found.image.sites.requests()) {
-                (None, _) => unavailable(NOT_LOADED.to_owned()),
-                (Some(kernel), requests) => {
-                    // Sampling needs the layout also where no request can be seen.
-                    let added = kernel.add_image(id, &found.image, found.sapi.uri_source());
-                    match (added, requests) {
-                        (Err(error), _) => unavailable(error.to_string()),
-                        (Ok(()), Err(reason)) => unavailable(reason),
-                        (Ok(()), Ok(sites)) => match attach_requests(kernel, id, found, &sites) {
-                            Ok(attached) => {
-                                self.attachments.extend(attached);
-                                RequestsTier {
-                                    state: TierState::On,
-                                    source: Some(sites.source.name().into()),
-                                    reason: String::new(),
-                                }
-                            }
-                            Err(error) => unavailable(error.to_string()),
-                        },
-                    }
+            let mut tiers = Tiers::default();
+            // Sampling needs the layout also where nothing can be attached; of the others, only requests cannot do without.
+            let added = kernel.as_deref_mut().map(|kernel| kernel.add_image(id, &found.image, found.sapi.uri_source()));
+            let mut unknown = added.and_then(Result::err);
+            for tier in Tier::ALL {
+                let Some(sites) = sites(tier, &found.image) else { continue };
+                let attached = match unknown.take_if(|_| tier == Tier::Requests) {
+                    Some(error) => Err(error.into()),
+                    None => self.attach_sites(kernel.as_deref_mut(), id, found, sites),
+                };
+                tiers[tier] = attached.unwrap_or_else(|missing| missing.status());
+            }
+            if let Some(kernel) = kernel.as_deref_mut() {
+                self.attach_catches(kernel, id, found);
+            }
+            self.attached.push(tiers);
+        }
+    }
+
+    fn attach_sites(
+        &mut self,
+        kernel: Option<&mut Kernel>,
+        image: u32,
+        found: &Found,
+        sites: Result<TierSites, Missing>,
+    ) -> Result<TierStatus, Missing> {
+        let kernel = kernel.ok_or(Missing::Programs)?;
+        let sites = sites?;
+        self.attachments.extend(attach(kernel, image, found, &sites)?);
+        Ok(TierStatus::on(sites.seen_by).limited(sites.limit))
+    }
+
+    /// Attaches what shows where exceptions are caught. It only adds to them: without it all counts are what they are.
+    fn attach_catches(&mut self, kernel: &mut Kernel, image: u32, found: &Found) {
+        if let (Some(sites), Some(catches)) = (problems::sites::catches(&found.image), &mut self.catches)
+            && let Ok(attached) = attach(kernel, image, found, &sites)
+        {
+            catches.extend(attached);
+        }
+    }
+
+    /// Detaches what shows where exceptions are caught: a site that throws all the time shall not pay for that too.
+    pub fn leave_catches(&mut self) {
+        if self.catches.take().is_some_and(|catches| !catches.is_empty()) {
+            for tiers in &mut self.attached {
+                if tiers.is_on(Tier::Exceptions) && tiers[Tier::Exceptions].reason.is_empty() {
+                    problems::LEFT.clone_into(&mut tiers[Tier::Exceptions].reason);
                 }
-            };
-            self.requests.push(tier);
-            let failures = self.attach_failures(kernel.as_deref_mut(), id, found);
-            self.failures.push(failures);
+            }
         }
     }
 
@@ -109,10 +138,10 @@ impl ImageTiers {
         }
         images
             .iter()
-            .zip(self.requests.iter().zip(&self.failures))
+            .zip(&self.attached)
             .zip(of_image)
             .enumerate()
-            .map(|(id, ((found, (requests, failures)), mut masters))| {
+            .map(|(id, ((found, attached), mut masters))| {
                 let (probes, functions) = found.image.sites.names();
                 Target {
                     exe: found.path.to_string_lossy().into(),
@@ -122,15 +151,7 @@ impl ImageTiers {
                     probes: probes.into_iter().take(PROBES).map(Arc::from).collect(),
                     functions: functions.into_iter().map(Arc::from).collect(),
                     pids: processes.iter().filter(|p| p.alive && p.target == id).map(|p| p.pid).collect(),
-                    tiers: Tiers {
-                        requests: requests.clone(),
-                        sampling: self.sampling_of(&found.image),
-                        waiting: self.waiting_of(&found.image),
-                        exact: masters::exact(&found.image, &masters),
-                        exceptions: failures.exceptions.clone(),
-                        errors: failures.errors.clone(),
-                        compiles: failures.compiles.clone(),
-                    },
+                    tiers: self.tiers(attached, &found.image, &masters),
                     masters_left_out: masters::bound(&mut masters),
                     masters,
                 }
@@ -138,113 +159,18 @@ impl ImageTiers {
             .collect()
     }
 
-    /// Detaches what shows where exceptions are caught: a site that throws all the time shall not pay for that too.
-    pub fn leave_catches(&mut self) {
-        if self.catches.take().is_some_and(|catches| !catches.is_empty()) {
-            for tiers in &mut self.failures {
-                if tiers.exceptions.state == TierState::On && tiers.exceptions.reason.is_empty() {
-                    LEFT.clone_into(&mut tiers.exceptions.reason);
-                }
-            }
-        }
-    }
-
-    /// Attaches what shows exceptions, errors and compiled files.
-    fn attach_failures(&mut self, mut kernel: Option<&mut Kernel>, id: u32, found: &Found) -> FailureTiers {
-        let image = &found.image;
-        if let (Some(kernel), Some(sites), Some(catches)) =
-            (kernel.as_deref_mut(), sites::catches(image), &mut self.catches)
-        {
-            // It only adds where an exception was caught; without it all counts are what they are.
-            if let Ok(attached) = attach_sites(kernel, id, found, &sites) {
-                catches.extend(attached);
-            }
-        }
-        let mut tier = |sites: Result<FailureSites, String>| {
-            let unavailable = |reason| ProbeTier { state: TierState::Unavailable, source: None, reason };
-            match (kernel.as_deref_mut(), sites) {
-                (None, _) => unavailable(NOT_LOADED.to_owned()),
-                (_, Err(reason)) => unavailable(reason),
-                (Some(kernel), Ok(sites)) => match attach_sites(kernel, id, found, &sites) {
-                    Err(error) => unavailable(error.to_string()),
-                    Ok(attached) => {
-                        self.attachments.extend(attached);
-                        let (source, reason) = (Some(sites.source.name().into()), sites.limit.to_owned());
-                        ProbeTier { state: TierState::On, source, reason }
-                    }
-                },
-            }
-        };
-        FailureTiers {
-            exceptions: tier(sites::exceptions(image)),
-            errors: tier(sites::errors(image)),
-            compiles: tier(sites::compiles(image)),
-        }
-    }
-
-    fn sampling_of(&self, image: &Image) -> SamplingTier {
-        match unreadable(image) {
-            Some(reason) if self.sampling.state == TierState::On => {
-                SamplingTier { state: TierState::Unavailable, hz: None, reason }
-            }
-            _ => self.sampling.clone(),
-        }
-    }
-
-    fn waiting_of(&self, image: &Image) -> ProbeTier {
-        let unavailable = |reason| ProbeTier { state: TierState::Unavailable, source: None, reason };
-        match (self.waiting, unreadable(image)) {
-            (Err(reason), _) => unavailable(reason.to_owned()),
-            (Ok(()), Some(reason)) => unavailable(reason),
-            (Ok(()), None) => {
-                ProbeTier { state: TierState::On, source: Some("sched_switch".into()), reason: String::new() }
-            }
-        }
+    fn tiers(&self, attached: &Tiers, image: &Image, masters: &[Master]) -> Tiers {
+        Tiers::new(|tier| match tier {
+            Tier::Requests | Tier::Exceptions | Tier::Errors | Tier::Compiles => attached[tier].clone(),
+            Tier::Sampling => sampling::status::of(&self.sampling, image),
+            // A wait counts for the stack that it began in.
+            Tier::Waiting => sampling::status::of(&self.waiting, image),
+            Tier::Exact => exact::status::of(image, masters),
+        })
     }
 }
 
-/// State of the tiers of one image that show what went wrong.
-#[derive(Debug)]
-struct FailureTiers {
-    exceptions: ProbeTier,
-    errors: ProbeTier,
-    compiles: ProbeTier,
-}
-
-fn attach_sites(
-    kernel: &mut Kernel,
-    image: u32,
-    found: &Found,
-    sites: &FailureSites,
-) -> Result<Vec<Attachment>, KernelError> {
+fn attach(kernel: &mut Kernel, image: u32, found: &Found, sites: &TierSites) -> Result<Vec<Attachment>, KernelError> {
     let places: Vec<_> = sites.sites.iter().map(|(kind, site)| (*kind, site)).collect();
     kernel.attach(sites.program, AttachTarget { image, path: &found.handle(), pid: None }, &places)
-}
-
-/// Why stacks of an image cannot be walked; `None` when they can.
-fn unreadable(image: &Image) -> Option<String> {
-    if image.zts {
-        Some("it is built for threads (ZTS), whose stacks this version does not read".to_owned())
-    } else if image.executor_globals.is_none() {
-        Some("it does not export executor_globals".to_owned())
-    } else if image.offsets.is_none() {
-        Some(match &image.version {
-            Some(version) => format!("the layout of PHP {version} is not known"),
-            None => "its PHP version was not found in the file".to_owned(),
-        })
-    } else {
-        None
-    }
-}
-
-fn attach_requests(
-    kernel: &mut Kernel,
-    image: u32,
-    found: &Found,
-    sites: &RequestSites,
-) -> Result<Vec<Attachment>, KernelError> {
-    // The end first: a start that is seen always has its end seen.
-    let ends = sites.shutdown.iter().map(|site| (SITE_SHUTDOWN, site));
-    let sites: Vec<_> = ends.chain(sites.startup.iter().map(|site| (SITE_STARTUP, site))).collect();
-    kernel.attach("request", AttachTarget { image, path: &found.handle(), pid: None }, &sites)
 }

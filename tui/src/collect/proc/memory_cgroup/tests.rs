@@ -46,6 +46,7 @@ fn details(path: &str, version: u8) -> Arc<Details> {
         comm: "x".into(),
         exe: "x".into(),
         cmdline: "x".into(),
+        pool: None,
         user: "root".into(),
         unit: None,
         container: None,

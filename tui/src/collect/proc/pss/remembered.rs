@@ -91,7 +91,7 @@ impl Remembered {
             (Some((rollup, at)), _) => Pss::Known(rollup, Some(now.saturating_duration_since(at))),
             (None, Some(Outcome::Refused)) => Pss::Unknown(PssUnknown::Refused),
             (None, Some(Outcome::Unsupported)) => Pss::Unknown(PssUnknown::Unsupported),
-            (None, _) if self.too_dear => Pss::Unknown(PssUnknown::TooDear),
+            (None, _) if self.too_dear => Pss::Unknown(PssUnknown::TooExpensive),
             (None, _) => Pss::Unknown(PssUnknown::Waiting),
         }
     }

@@ -6,13 +6,16 @@ use std::{iter::Peekable, sync::Arc, time::Duration, vec::Drain};
 use tusktop_shared::{EndedProcess, ProcessRecord};
 
 use super::{Pass, Sampler, Tracked};
-use crate::collect::{
-    proc::{
-        Details, EndedReading, LastSight, ProcessSample,
-        details::{command_line, text},
-        stat::{PF_KTHREAD, Stat},
+use crate::{
+    collect::{
+        proc::{
+            Details, EndedReading, LastSight, ProcessSample,
+            details::{command_line, text},
+            stat::{PF_KTHREAD, Stat},
+        },
+        tasks::{End, Tasks, TasksError},
     },
-    tasks::{End, Tasks, TasksError},
+    model::pool_of_title,
 };
 
 /// Passes after which /proc is listed to see whether it shows what the iterator does not.
@@ -235,6 +238,7 @@ impl Sampler {
             pid: ended.pid,
             comm: text(until_nul(&ended.comm)).into(),
             exe,
+            pool: pool_of_title(&cmdline).map(Arc::from),
             cmdline,
             user: self.files.user_name(ended.user),
             unit: None,

@@ -5,10 +5,15 @@ use std::{borrow::Cow, cmp::Reverse, sync::Arc};
 use ratatui::{buffer::Buffer, layout::Rect};
 
 use crate::{
-    model::{Exact, ExactKind, ExactState, LineCalls},
-    ui::{filter::Filter, frame::Screen, list, paint, panes::hot},
-    view::{FunctionKey, Pane, Row, Scene, Sort},
-    words::units,
+    model::{Exact, ExactKind, ExactState, LineCalls, Tier},
+    ui::{
+        filter::Filter,
+        frame::Screen,
+        list, paint,
+        panes::{empty, hot},
+    },
+    view::{Pane, Row, Scene, Sort},
+    words::{names, tracing, units},
 };
 
 struct CallRow<'a> {
@@ -30,7 +35,7 @@ pub fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene)
         _ => "traced calls",
     };
     let pool = exact.and_then(|exact| exact.pool.as_deref()).unwrap_or("all pools");
-    let (state, part) = (exact.map(state).unwrap_or_default(), exact.map(part).unwrap_or_default());
+    let (state, part) = (exact.map(tracing::state).unwrap_or_default(), exact.map(tracing::part).unwrap_or_default());
     let filter = list::filter_title(Pane::Hot, screen);
     let style = if focused { palette.focus } else { palette.title };
     let parts = [
@@ -98,28 +103,6 @@ fn amount(number: f64) -> String {
     if number < 10.0 { format!("{number:.1}") } else { units::count(number as u64) }
 }
 
-/// Which part was traced, in words.
-pub fn part(exact: &Exact) -> String {
-    match exact.traced_ratio {
-        Some(ratio) if ratio < 0.001 => "less than 0.1 % of PHP's work".to_owned(),
-        Some(ratio) if ratio < 0.995 => format!("{} of PHP's work", units::percent(ratio)),
-        Some(_) => "all of PHP's work".to_owned(),
-        None => String::new(),
-    }
-}
-
-fn state(exact: &Exact) -> String {
-    match exact.state {
-        ExactState::Tracing => match exact.left_ms {
-            Some(left) => format!("{} s left", left.div_ceil(1000)),
-            None => "tracing".to_owned(),
-        },
-        ExactState::Counting => "counting calls".to_owned(),
-        ExactState::Priced => "not begun".to_owned(),
-        ExactState::Ended | ExactState::Unavailable => format!("ended: {}", exact.reason),
-    }
-}
-
 fn rows<'a>(screen: &'a Screen<'a>) -> Vec<CallRow<'a>> {
     let pane = screen.view.pane(Pane::Hot);
     let filter = Filter::new(&pane.filter);
@@ -131,9 +114,9 @@ fn rows<'a>(screen: &'a Screen<'a>) -> Vec<CallRow<'a>> {
             .iter()
             .filter_map(|function| {
                 Some(CallRow {
-                    row: Row::Function(FunctionKey::of(function)),
-                    name: hot::name(function),
-                    place: hot::place(function),
+                    row: Row::Function(function.key.clone()),
+                    name: names::function(&function.key),
+                    place: names::place_of(&function.key),
                     calls: function.calls.filter(|&calls| calls > 0)?,
                     self_ns: function.self_ns.unwrap_or(0),
                     total_ns: function.total_ns.unwrap_or(0),
@@ -156,20 +139,10 @@ fn rows<'a>(screen: &'a Screen<'a>) -> Vec<CallRow<'a>> {
 }
 
 fn line(line: &LineCalls) -> CallRow<'_> {
-    let name = match (line.included, line.class.is_empty()) {
-        (true, _) if &*line.name == "{compile}" => Cow::Borrowed("compile"),
-        (true, _) => Cow::Borrowed("include"),
-        (false, true) => Cow::Borrowed(&*line.name),
-        (false, false) => Cow::Owned(format!("{}::{}", line.class, line.name)),
-    };
     CallRow {
         row: Row::Line { file: Arc::clone(&line.file), line: line.line, name: Arc::clone(&line.name) },
-        name,
-        place: if line.included {
-            Cow::Borrowed(&*line.file)
-        } else {
-            Cow::Owned(format!("{}:{}", line.file, line.line))
-        },
+        name: names::line(line),
+        place: names::place_of_line(line),
         calls: line.calls,
         self_ns: line.self_ns,
         total_ns: line.total_ns,
@@ -178,15 +151,17 @@ fn line(line: &LineCalls) -> CallRow<'_> {
 
 fn why_empty<'a>(screen: &'a Screen, exact: Option<&'a Exact>) -> Vec<&'a str> {
     if !screen.view.pane(Pane::Hot).filter.is_empty() {
-        return vec!["nothing matches the filter", "esc clears it"];
+        return empty::FILTERED.to_vec();
     }
     match exact {
-        None => vec!["no calls are traced", "X says what tracing them would cost, and begins it"],
+        None => vec![Tier::Exact.unseen(), "X says what tracing them would cost, and begins it"],
         Some(exact) => match exact.state {
             ExactState::Unavailable | ExactState::Ended => vec![&exact.reason, "X begins anew"],
             ExactState::Tracing => vec!["waiting for the first calls …"],
             ExactState::Counting => vec!["counting calls …"],
-            ExactState::Priced => vec!["no calls are traced", "X says what tracing them would cost, and begins it"],
+            ExactState::Priced | ExactState::Other => {
+                vec![Tier::Exact.unseen(), "X says what tracing them would cost, and begins it"]
+            }
         },
     }
 }

@@ -9,33 +9,14 @@ use ratatui::{buffer::Buffer, layout::Rect};
 
 use crate::{
     analysis::profile::{self, Basis, Scope, Time},
-    model::{Function, FunctionKind, TierState},
-    ui::{filter::Filter, frame::Screen, list, paint},
-    view::{FunctionKey, HotMode, HotTime, Pane, Row, Scene, Sort},
-    words::units,
+    model::{HotTime, Tier},
+    ui::{filter::Filter, frame::Screen, list, paint, panes::empty},
+    view::{HotMode, Pane, Row, Scene, Sort},
+    words::{names, units},
 };
 
 /// Rows kept in the list; what is below is colder than anyone looks.
 pub const MAX_ROWS: usize = 1_000;
-
-/// `class::name` of a function, or `{main}` of a file.
-pub fn name(function: &Function) -> Cow<'_, str> {
-    if function.class.is_empty() {
-        Cow::Borrowed(&function.name)
-    } else {
-        Cow::Owned(format!("{}::{}", function.class, function.name))
-    }
-}
-
-/// Where a function is: `file:line`, or what it is when it has no file.
-pub fn place(function: &Function) -> Cow<'_, str> {
-    match function.kind {
-        FunctionKind::Internal => Cow::Borrowed("builtin"),
-        _ if function.file.is_empty() => Cow::Borrowed("-"),
-        _ if function.line == 0 => Cow::Borrowed(&function.file),
-        _ => Cow::Owned(format!("{}:{}", function.file, function.line)),
-    }
-}
 
 /// The scope in words.
 pub fn scope_name(scope: &Scope) -> String {
@@ -73,7 +54,7 @@ pub fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene)
         (_, false) => "",
         (_, true) => "inverted",
     };
-    let (of, filter) = (scope_name(&scope), list::filter_title(Pane::Hot, screen));
+    let (of, filter) = (scope_name(scope), list::filter_title(Pane::Hot, screen));
     let style = if focused { palette.focus } else { palette.title };
     let parts = [
         (title, style),
@@ -85,12 +66,12 @@ pub fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene)
     ];
     let area = paint::pane(buffer, rect, &parts, focused, palette);
     let basis = Basis::of(screen.php, screen.view.hot_time);
-    let rows = rows(screen, &scope, basis);
+    let rows = rows(screen, scope, basis);
     if rows.is_empty() {
-        list::empty(buffer, area, &why_empty(screen, &scope), screen);
+        list::empty(buffer, area, &why_empty(screen, scope), screen);
         return;
     }
-    let all = basis.ns(profile::time(screen.php, &scope)).max(1) as f64;
+    let all = basis.ns(profile::time(screen.php, scope)).max(1) as f64;
     let columns = Columns::of(area.width, mode);
     let keys = rows.iter().map(|hot| hot.row.clone()).collect();
     for (index, y, selected) in list::place(keys, Pane::Hot, area, screen, scene) {
@@ -181,9 +162,9 @@ fn rows<'a>(screen: &'a Screen<'a>, scope: &Scope, basis: Basis) -> Vec<HotRow<'
             .into_iter()
             .filter_map(|hot| {
                 let function = &php.functions[hot.of];
-                let (name, place) = (name(function), place(function));
+                let (name, place) = (names::function(&function.key), names::place_of(&function.key));
                 filter.has(&[&name, &place]).then(|| HotRow {
-                    row: Row::Function(FunctionKey::of(function)),
+                    row: Row::Function(function.key.clone()),
                     name,
                     place,
                     own: hot.own,
@@ -207,23 +188,12 @@ fn rows<'a>(screen: &'a Screen<'a>, scope: &Scope, basis: Basis) -> Vec<HotRow<'
 
 /// Why there is nothing to show, and what to type.
 fn why_empty<'a>(screen: &'a Screen, scope: &Scope) -> Vec<&'a str> {
-    let Some(snapshot) = screen.snapshot else { return vec!["waiting for the first samples …"] };
-    if !screen.view.pane(Pane::Hot).filter.is_empty() {
-        return vec!["nothing matches the filter", "esc clears it"];
-    }
-    if !screen.has_php() {
-        return vec!["no PHP is running here", "one that starts appears by itself"];
-    }
-    let targets = &snapshot.php.targets;
-    if !targets.is_empty() && targets.iter().all(|target| target.tiers.sampling.state != TierState::On) {
-        let reason = targets.iter().map(|t| &*t.tiers.sampling.reason).find(|r| !r.is_empty());
-        return vec!["PHP is not sampled", reason.unwrap_or("press ! for the reasons")];
-    }
-    match scope {
+    let tier = if screen.view.hot_time == HotTime::Wait { Tier::Waiting } else { Tier::Sampling };
+    empty::why(screen, Pane::Hot, &[tier], "waiting for the first samples …", || match scope {
         _ if screen.view.hot_time == HotTime::Wait => {
             vec!["PHP waited for nothing in this time", "v shows its CPU time"]
         }
         Scope::All => vec!["PHP did nothing in this time", "w widens it"],
         _ => vec!["this pool or route did nothing in this time", "w widens it, esc shows all pools"],
-    }
+    })
 }

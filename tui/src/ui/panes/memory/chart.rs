@@ -6,8 +6,9 @@ use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 use super::{entries, pool};
 use crate::{
     analysis::timeline::{Point, Span},
+    model::Window,
     ui::{frame::Screen, paint},
-    view::{Pane, Window},
+    view::Pane,
     words::{printable, units},
 };
 

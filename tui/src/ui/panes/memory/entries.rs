@@ -216,7 +216,7 @@ pub fn running_request(snapshot: &Snapshot, pid: u32) -> Option<&Request> {
 
 /// Whether a group has PHP workers.
 pub fn serves_php(snapshot: &Snapshot, group: &str) -> bool {
-    snapshot.php.routes.iter().any(|route| *route.group == *group)
+    snapshot.php.routes.iter().any(|route| *route.key.group == *group)
         || snapshot.php.workers.iter().any(|worker| {
             let at = snapshot.processes.binary_search_by_key(&worker.pid, |process| process.pid);
             let index = at.ok().map(|at| snapshot.processes[at].group);

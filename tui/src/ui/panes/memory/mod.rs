@@ -5,4 +5,4 @@ pub(crate) mod entries;
 pub(crate) mod pool;
 pub(crate) mod table;
 pub(crate) mod target;
-pub(crate) mod treemap;
+pub(crate) mod tiles;

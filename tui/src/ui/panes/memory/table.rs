@@ -2,7 +2,7 @@
 
 use ratatui::{buffer::Buffer, layout::Rect};
 
-use super::{entries, treemap};
+use super::{entries, tiles};
 use crate::{
     ui::{frame::Screen, list, paint},
     view::{Pane, Row, Scene},
@@ -48,9 +48,9 @@ pub fn draw_pane(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut S
     let palette = screen.palette;
     let style = if focused { palette.focus } else { palette.title };
     let entries = &screen.entries;
-    let (name, measure) = treemap::titles(screen, entries);
+    let (name, measure) = tiles::titles(screen, entries);
     let filter = list::filter_title(Pane::Map, screen);
-    let (cgroup, cgroup_style) = treemap::cgroup_title(entries, palette);
+    let (cgroup, cgroup_style) = tiles::cgroup_title(entries, palette);
     let parts = [(&*name, style), (&*filter, palette.warn), (&*measure, palette.muted), (&*cgroup, cgroup_style)];
     let area = paint::pane(buffer, rect, &parts, focused, palette);
     draw_rows(buffer, area, screen, scene);
@@ -69,7 +69,7 @@ fn draw_rows(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene
     let palette = screen.palette;
     let entries = &screen.entries;
     if entries.list.is_empty() {
-        list::empty(buffer, area, &treemap::why_empty(screen, entries), screen);
+        list::empty(buffer, area, &tiles::why_empty(screen, entries), screen);
         return;
     }
     let pane = screen.view.pane(Pane::Map);
@@ -85,8 +85,8 @@ fn draw_rows(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene
         let cpu = entry.cpu.map_or_else(|| "-".to_owned(), |cores| format!("{:.0} %", cores * 100.0));
         let last = match entry.process {
             Some(process) => process.user.to_string(),
-            None => match treemap::growth(entry) {
-                growth if growth.is_empty() => treemap::ended(entry, screen),
+            None => match tiles::growth(entry) {
+                growth if growth.is_empty() => tiles::ended(entry, screen),
                 growth => growth,
             },
         };

@@ -3,34 +3,36 @@
 use std::sync::Arc;
 
 use crate::{
-    model::{Process, ProcessKey, Snapshot},
+    model::{Chosen, Process, ProcessKey, SignalTarget, Snapshot, TargetProcess},
     ui::frame::Screen,
-    view::{List, Pane, Row, Target, TargetProcess, TileKey},
+    view::{List, Pane, Row, TileKey},
 };
 
 /// The target on a screen whose memory pane has these rows.
-pub fn target(screen: &Screen, list: &List) -> Option<Arc<Target>> {
+pub fn target(screen: &Screen, list: &List) -> Option<Arc<SignalTarget>> {
     let snapshot = screen.snapshot?;
     if let Some(order) = screen.view.inspected() {
-        let tile = TileKey::Process(order.process.pid);
+        let chosen = Chosen::Process(order.process.pid);
         let processes = process(snapshot, order.process).map(of).into_iter().collect();
-        return Some(Arc::new(Target { tile, processes }));
+        return Some(Arc::new(SignalTarget { chosen, processes }));
     }
     let row = screen.view.pane(Pane::Map).selected.as_ref().or(list.rows.first())?;
     let Row::Tile(tile) = row else { return None };
     if !list.rows.contains(row) {
         return None;
     }
-    let processes: Vec<TargetProcess> = match tile {
+    let (chosen, processes) = match tile {
         TileKey::Process(pid) => {
-            process(snapshot, ProcessKey { pid: *pid, start_ticks: None }).map(of).into_iter().collect()
+            let process = process(snapshot, ProcessKey { pid: *pid, start_ticks: None });
+            (Chosen::Process(*pid), process.map(of).into_iter().collect())
         }
         TileKey::Group(name) => {
             let group = snapshot.groups.iter().position(|group| group.name == *name)?;
-            snapshot.processes.iter().filter(|process| process.group == group).map(of).collect()
+            let processes = snapshot.processes.iter().filter(|process| process.group == group).map(of);
+            (Chosen::Group(name.clone()), processes.collect())
         }
     };
-    Some(Arc::new(Target { tile: tile.clone(), processes }))
+    Some(Arc::new(SignalTarget { chosen, processes }))
 }
 
 /// A process of the snapshot, if it is still the same one.
@@ -47,5 +49,6 @@ fn of(process: &Process) -> TargetProcess {
         comm: process.comm.clone(),
         cmdline: process.cmdline.clone(),
         user: process.user.clone(),
+        pool: process.pool.clone(),
     }
 }

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use tusktop_shared::{call, stat};
 
 use super::{Exact, NOBODY, State, price::Price, workers};
-use crate::collect::php::{find::discover::Found, kernel::Kernel};
+use crate::collect::{
+    php::{find::discover::Found, kernel::Kernel},
+    procfs::Procfs,
+};
 
 /// How long calls are counted of one worker, and of how many at most until some are seen.
 const COUNT: Duration = Duration::from_millis(100);
@@ -35,10 +38,10 @@ impl Exact {
         let calls = kernel.stat(stat::CALLS) - self.seen_calls;
         self.slots[0] = None;
         if let Some(candidate) = counted {
-            let cpu = workers::cpu_time(candidate.pid).saturating_sub(candidate.active_ns);
+            let cpu = workers::cpu_time(&Procfs::default(), candidate.pid).saturating_sub(candidate.active_ns);
             let hit_s = self.hit.unwrap_or_default().as_secs_f64();
             // What one that has ended used meanwhile is not known.
-            if workers::cpu_time(candidate.pid) == 0 {
+            if workers::cpu_time(&Procfs::default(), candidate.pid) == 0 {
                 self.missed.ended += 1;
             } else if calls >= ENOUGH_CALLS || (workers >= COUNTED_WORKERS && calls > 0) {
                 let price = Price::of(calls, Duration::from_nanos(cpu), hit_s, self.call_s(kernel));

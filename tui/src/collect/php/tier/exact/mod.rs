@@ -8,9 +8,10 @@ mod counting;
 mod orders;
 mod part;
 mod price;
+mod progress;
 mod sites;
 mod slot;
-mod status;
+pub(in crate::collect::php) mod status;
 mod sums;
 mod workers;
 
@@ -23,15 +24,15 @@ use rustix::time::{ClockId, clock_gettime};
 use tusktop_shared::{TRACED_THREADS, stat};
 
 use self::{budget::Budget, counting::Missed, part::Part, price::Price, slot::Slot, sums::Sums, workers::Workers};
-pub use self::{
-    orders::{ExactRequest, Order},
-    sums::CallSums,
-    workers::Candidate,
-};
-use crate::collect::php::{
-    collector::monotonic,
-    find::discover::Found,
-    kernel::{Kernel, KernelError},
+pub use self::{orders::Order, sums::CallSums, workers::Candidate};
+use crate::{
+    collect::php::{
+        collector::monotonic,
+        find::discover::Found,
+        kernel::{Kernel, KernelError},
+        tier::Missing,
+    },
+    model::{TraceLimits, TraceOrder, TraceRequest},
 };
 
 /// Why nothing is traced where nothing can be.
@@ -54,7 +55,8 @@ enum State {
 /// The state of exact tracing.
 #[derive(Debug)]
 pub struct Exact {
-    request: Option<ExactRequest>,
+    request: Option<TraceRequest>,
+    limits: TraceLimits,
     state: State,
     reason: String,
     workers: Workers,
@@ -79,6 +81,7 @@ impl Exact {
     pub fn new(now: Instant) -> Self {
         Self {
             request: None,
+            limits: TraceLimits { budget: 0.0, limit: Duration::ZERO },
             state: State::Idle,
             reason: String::new(),
             workers: Workers::default(),
@@ -99,26 +102,30 @@ impl Exact {
     /// Follows an order. A question about the price never ends what runs: whoever asks may not have seen yet that it runs.
     pub fn order(&mut self, order: Order, kernel: &mut Kernel, images: &[Found], candidates: Vec<Candidate>) {
         let now = Instant::now();
-        if matches!(order, Order::Price(_))
+        if matches!(order.what, TraceOrder::Price(_))
             && matches!(self.state, State::Tracing { .. } | State::Counting { then_trace: true, .. })
         {
             return;
         }
         self.detach_all(kernel);
-        match order {
-            Order::Stop => {
+        if order.what != TraceOrder::Stop {
+            let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+            (self.budget, self.limits) = (Budget::new(order.limits.budget, cpus), order.limits);
+        }
+        match order.what {
+            TraceOrder::Stop => {
                 if self.state != State::Idle {
                     self.end("it was stopped".to_owned());
                 }
             }
-            Order::Price(request) => self.begin(request, false, kernel, images, candidates, now),
-            Order::Start(request) => self.begin(request, true, kernel, images, candidates, now),
+            TraceOrder::Price(request) => self.begin(request, false, kernel, images, candidates, now),
+            TraceOrder::Start(request) => self.begin(request, true, kernel, images, candidates, now),
         }
     }
 
     fn begin(
         &mut self,
-        request: ExactRequest,
+        request: TraceRequest,
         trace: bool,
         kernel: &mut Kernel,
         images: &[Found],
@@ -126,8 +133,6 @@ impl Exact {
         now: Instant,
     ) {
         let same = self.request.as_ref().is_some_and(|old| (old.kind, &old.pool) == (request.kind, &request.pool));
-        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        self.budget = Budget::new(request.budget, cpus);
         self.reason = String::new();
         (self.calls, self.missed, self.looked) = (0, Missed::default(), now);
         self.part.begin(monotonic());
@@ -213,8 +218,8 @@ impl Exact {
     ) {
         self.account(kernel, now);
         let Some(request) = &self.request else { return };
-        if now - since >= request.limit {
-            let reason = format!("its limit of {} s is reached", request.limit.as_secs());
+        if now - since >= self.limits.limit {
+            let reason = format!("its limit of {} s is reached", self.limits.limit.as_secs());
             self.detach_all(kernel);
             self.end(reason);
             return;
@@ -316,7 +321,7 @@ impl Exact {
                 self.slots[number] = Some(slot);
             }
             // It has ended meanwhile.
-            Err(KernelError::Attach(error)) if error.is_gone() => self.missed.ended += 1,
+            Err(Missing::Kernel(KernelError::Attach(error))) if error.is_gone() => self.missed.ended += 1,
             Err(error) => {
                 self.detach_all(kernel);
                 self.refuse(error.to_string());

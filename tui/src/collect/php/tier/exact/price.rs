@@ -7,10 +7,13 @@ use std::{
 
 use tusktop_shared::call;
 
-use crate::collect::php::{
-    find::maps,
-    image::sites::ProbeSite,
-    kernel::{Kernel, KernelError, Target},
+use crate::collect::{
+    php::{
+        find::maps,
+        image::sites::ProbeSite,
+        kernel::{Kernel, KernelError, Target},
+    },
+    procfs::Procfs,
 };
 
 /// Hits that are timed, in rounds of which the fastest counts: what is slower was interrupted.
@@ -56,7 +59,7 @@ pub fn hit(kernel: &mut Kernel) -> Result<Duration, KernelError> {
 
 /// Offset in this program's file of an address in it.
 fn offset_of(address: u64) -> Option<u64> {
-    let mappings = maps::of(std::process::id()).ok()?;
+    let mappings = maps::of(&Procfs::default(), std::process::id()).ok()?;
     let mapping = mappings.iter().find(|mapping| (mapping.start..mapping.end).contains(&address))?;
     Some(mapping.offset + (address - mapping.start))
 }

@@ -3,20 +3,26 @@
 use tusktop_shared::call;
 
 use crate::{
-    collect::php::image::sites::{ProbeSite, Sites},
+    collect::php::{
+        image::sites::{ProbeSite, Sites},
+        tier::Missing,
+    },
     model::ExactKind,
 };
 
 /// The sites of a kind of tracing, each with its kind. The returns come first: an entry that is seen has its return seen.
-pub fn of(sites: &Sites, kind: ExactKind) -> Result<Vec<(u32, ProbeSite)>, String> {
-    let some = |name: &str| match sites.probe(name) {
-        Ok(found) if found.is_empty() => Err(format!("it has no probe {name}")),
-        found => found,
+///
+/// # Errors
+/// A probe that the image does not have, or that cannot be attached to.
+pub fn of(sites: &Sites, kind: ExactKind) -> Result<Vec<(u32, ProbeSite)>, Missing> {
+    let some = |name| match sites.probe(name)? {
+        none if none.is_empty() => Err(Missing::Probe(name)),
+        found => Ok(found),
     };
     let entries = some("function__entry")?;
     let mut numbered: Vec<(u32, ProbeSite)> = Vec::new();
     match kind {
-        ExactKind::Functions => {
+        ExactKind::Functions | ExactKind::Other => {
             numbered.extend(some("function__return")?.into_iter().map(|site| (call::RETURN, site)));
             numbered.extend(entries.into_iter().map(|site| (call::FUNCTION, site)));
         }

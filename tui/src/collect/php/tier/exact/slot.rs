@@ -10,11 +10,15 @@ use super::{
     workers::{self, Candidate},
 };
 use crate::{
-    collect::php::{
-        collector::monotonic,
-        find::discover::Found,
-        image::operand::Architecture,
-        kernel::{Kernel, KernelError, Subject, Target, attach::Attachment},
+    collect::{
+        php::{
+            collector::monotonic,
+            find::discover::Found,
+            image::operand::Architecture,
+            kernel::{Kernel, Subject, Target, attach::Attachment},
+            tier::Missing,
+        },
+        procfs::Procfs,
     },
     model::ExactKind,
 };
@@ -42,9 +46,9 @@ impl Slot {
         mut candidate: Candidate,
         now: Instant,
         only: Option<u32>,
-    ) -> Result<Self, KernelError> {
-        let architecture = Architecture::current().ok_or(KernelError::Architecture)?;
-        let sites = sites::of(&found.image.sites, kind).map_err(KernelError::Sites)?;
+    ) -> Result<Self, Missing> {
+        let architecture = Architecture::current().ok_or(Missing::Architecture)?;
+        let sites = sites::of(&found.image.sites, kind)?;
         let entry = sites.iter().find(|(kind, _)| matches!(*kind, call::FUNCTION | call::COMPILE));
         let arguments = entry.map(|(_, site)| &site.arguments);
         let remembers = found.image.offsets.is_some_and(|offsets| offsets.tells_traits);
@@ -54,13 +58,13 @@ impl Slot {
         let path = found.handle();
         let target = Target { image: candidate.image as u32, path: &path, pid: Some(candidate.pid) };
         let attachments = kernel.attach_calls(target, &sites)?;
-        candidate.active_ns = workers::cpu_time(candidate.pid);
+        candidate.active_ns = workers::cpu_time(&Procfs::default(), candidate.pid);
         Ok(Self { candidate, since: now, attachments })
     }
 
     /// CPU time that the process has used since it is traced, in nanoseconds.
     pub fn cpu_ns(&self) -> u64 {
-        workers::cpu_time(self.candidate.pid).saturating_sub(self.candidate.active_ns)
+        workers::cpu_time(&Procfs::default(), self.candidate.pid).saturating_sub(self.candidate.active_ns)
     }
 
     /// Detaches the probes and hands over what is left in the maps.

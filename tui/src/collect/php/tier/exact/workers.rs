@@ -1,9 +1,13 @@
 //! The processes that can be traced: whose turn it is, and how much CPU time they use.
 
-use std::{collections::HashMap, fs};
+use std::collections::HashMap;
+
+use crate::collect::procfs::Procfs;
 
 /// Processes whose CPU time is followed.
 const FOLLOWED: usize = 256;
+/// Bytes of the file that are read: three numbers.
+const SCHEDSTAT: u64 = 64;
 
 /// A process whose calls can be traced.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +23,7 @@ pub struct Candidate {
 /// Whose turn it is.
 #[derive(Debug, Default)]
 pub struct Workers {
+    procfs: Procfs,
     candidates: Vec<Candidate>,
     /// Pid of the last that had its turn.
     last: u32,
@@ -53,7 +58,7 @@ impl Workers {
 
     fn follow(&mut self) {
         for candidate in self.candidates.iter().take(FOLLOWED) {
-            let now = cpu_time(candidate.pid);
+            let now = cpu_time(&self.procfs, candidate.pid);
             let (_, last) = self.cpu.entry(candidate.pid).or_insert((now, now));
             *last = now.max(*last);
         }
@@ -73,7 +78,7 @@ impl Workers {
         let (before, after) = self.candidates.split_at_mut(start);
         let mut first = None;
         for candidate in after.iter_mut().chain(before).filter(free) {
-            let now = cpu_time(candidate.pid);
+            let now = cpu_time(&self.procfs, candidate.pid);
             let busy = now > candidate.active_ns;
             candidate.active_ns = now;
             if busy {
@@ -105,7 +110,7 @@ impl Workers {
 
     /// CPU time of a process; of one that has ended, what was last seen of it.
     pub fn cpu_time(&self, pid: u32) -> u64 {
-        cpu_time(pid).max(self.cpu.get(&pid).map_or(0, |(_, last)| *last))
+        cpu_time(&self.procfs, pid).max(self.cpu.get(&pid).map_or(0, |(_, last)| *last))
     }
 
     /// A process used so much CPU time while it was traced.
@@ -127,8 +132,8 @@ impl Workers {
 }
 
 /// CPU time of a process's main thread in nanoseconds, 0 when it has ended (Documentation/scheduler/sched-stats.rst).
-pub fn cpu_time(pid: u32) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
+pub fn cpu_time(procfs: &Procfs, pid: u32) -> u64 {
+    let text = procfs.text(pid, "schedstat", SCHEDSTAT).unwrap_or_default();
     text.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0)
 }
 

@@ -1,40 +1,29 @@
 //! Which sites of an image show exceptions, errors and compiled files: exported functions where they give more than the
-//! USDT probes, else the probes. Attaching is `tiers`' matter.
+//! USDT probes, else the probes.
 
 use tusktop_shared::{
     ARGUMENTS, Operand, SITE_CATCH, SITE_COMPILE, SITE_COMPILE_PATH, SITE_COMPILE_TEXT, SITE_ERROR, SITE_ERROR_TEXT,
     SITE_THROWN, SITE_THROWN_CLASS, SITE_THROWN_VALUE, SITE_UNCAUGHT,
 };
 
-use crate::collect::php::image::{
-    Image,
-    operand::Architecture,
-    sites::{ProbeSite, Source},
-    versions::Version,
+use crate::{
+    collect::php::{
+        image::{
+            Image,
+            operand::Architecture,
+            sites::ProbeSite,
+            versions::{V7_4, V8_0, V8_1, Version},
+        },
+        tier::{Missing, TierSites},
+    },
+    model::SeenBy,
 };
-
-/// Sites of one tier, each with its kind, and the program for them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FailureSites {
-    /// What they are.
-    pub source: Source,
-    /// Program to attach.
-    pub program: &'static str,
-    /// Sites.
-    pub sites: Vec<(u32, ProbeSite)>,
-    /// What these sites do not show; empty when they show all.
-    pub limit: &'static str,
-}
-
-const V8_0: Version = Version { major: 8, minor: 0 };
-const V8_1: Version = Version { major: 8, minor: 1 };
-const V7_4: Version = Version { major: 7, minor: 4 };
 
 /// Where exceptions are thrown, and where those end that nobody caught.
 ///
 /// # Errors
 /// Why they cannot be seen.
-pub fn exceptions(image: &Image) -> Result<FailureSites, String> {
+pub fn exceptions(image: &Image) -> Result<TierSites, Missing> {
     // An exception has its fields at the same places in all versions that are known, with threads or without.
     if let (Some(version), Some(thrown)) = (known(image), image.sites.function("zend_throw_exception_internal")) {
         let kind = if version < V8_0 { SITE_THROWN_VALUE } else { SITE_THROWN };
@@ -48,7 +37,7 @@ pub fn exceptions(image: &Image) -> Result<FailureSites, String> {
         if let Some(uncaught) = uncaught {
             sites.push((SITE_UNCAUGHT, with_arguments(uncaught, &[0, 1])?));
         }
-        return Ok(FailureSites { source: Source::Symbol, program: "exception", sites, limit });
+        return Ok(TierSites { seen_by: SeenBy::Symbol, program: "exception", sites, limit });
     }
     let thrown = image.sites.probe("exception__thrown")?;
     if thrown.is_empty() {
@@ -59,22 +48,22 @@ pub fn exceptions(image: &Image) -> Result<FailureSites, String> {
         sites.push((SITE_UNCAUGHT, with_arguments(uncaught, &[0, 1])?));
     }
     let limit = "only classes are known: the function zend_throw_exception_internal would give messages";
-    Ok(FailureSites { source: Source::Usdt, program: "exception", sites, limit })
+    Ok(TierSites { seen_by: SeenBy::Usdt, program: "exception", sites, limit })
 }
 
 /// Where a `catch` looks at an exception; nothing when there is no such probe, or when the place cannot be read.
-pub fn catches(image: &Image) -> Option<FailureSites> {
+pub fn catches(image: &Image) -> Option<TierSites> {
     let readable = !image.zts && image.offsets.is_some() && image.executor_globals.is_some();
     let sites = image.sites.probe("exception__caught").ok().filter(|sites| readable && !sites.is_empty())?;
     let sites = sites.into_iter().map(|site| (SITE_CATCH, site)).collect();
-    Some(FailureSites { source: Source::Usdt, program: "caught", sites, limit: "" })
+    Some(TierSites { seen_by: SeenBy::Usdt, program: "caught", sites, limit: "" })
 }
 
 /// Where errors are raised.
 ///
 /// # Errors
 /// Why they cannot be seen.
-pub fn errors(image: &Image) -> Result<FailureSites, String> {
+pub fn errors(image: &Image) -> Result<TierSites, Missing> {
     let version = known(image);
     if let (Some(version), Some(raised)) = (version, image.sites.function("zend_error_zstr_at"))
         && version >= V8_1
@@ -82,22 +71,20 @@ pub fn errors(image: &Image) -> Result<FailureSites, String> {
         // Message, file, line, level, in the order of the probe, which has no level.
         let sites = vec![(SITE_ERROR, with_arguments(raised, &[3, 1, 2, 0])?)];
         let limit = if image.zts { "silenced errors are not told apart in a build for threads (ZTS)" } else { "" };
-        return Ok(FailureSites { source: Source::Symbol, program: "error", sites, limit });
+        return Ok(TierSites { seen_by: SeenBy::Symbol, program: "error", sites, limit });
     }
     let raised = image.sites.probe("error")?;
     match version {
         _ if raised.is_empty() => Err(missing(image, "zend_error_zstr_at (PHP 8.1 or newer)", "error")),
         // From 8.0 on the probe hangs on a list that PHP empties again while it starts (8.0 to 8.2), or fires only with
         // USE_ZEND_DTRACE=1: nothing seen would not mean that nothing happened.
-        Some(version) if version < V8_0 => Ok(FailureSites {
-            source: Source::Usdt,
+        Some(version) if version < V8_0 => Ok(TierSites {
+            seen_by: SeenBy::Usdt,
             program: "error",
             sites: raised.into_iter().map(|site| (SITE_ERROR_TEXT, site)).collect(),
             limit: "levels are not known, and silenced errors are not told apart",
         }),
-        _ => Err("it has the probe error, which does not fire reliably in PHP 8, \
-                  and not the function zend_error_zstr_at (PHP 8.1 or newer)"
-            .to_owned()),
+        _ => Err(Missing::Unreliable),
     }
 }
 
@@ -105,13 +92,13 @@ pub fn errors(image: &Image) -> Result<FailureSites, String> {
 ///
 /// # Errors
 /// Why they cannot be seen.
-pub fn compiles(image: &Image) -> Result<FailureSites, String> {
+pub fn compiles(image: &Image) -> Result<TierSites, Missing> {
     if let (Some(version), Some(compile)) = (known(image), image.sites.function("compile_file"))
         && version >= V7_4
     {
         let kind = if version >= V8_1 { SITE_COMPILE } else { SITE_COMPILE_TEXT };
         let sites = vec![(kind, with_arguments(compile, &[0])?)];
-        return Ok(FailureSites { source: Source::Symbol, program: "compile", sites, limit: "" });
+        return Ok(TierSites { seen_by: SeenBy::Symbol, program: "compile", sites, limit: "" });
     }
     let compile = image.sites.probe("compile__file__return")?;
     if compile.is_empty() {
@@ -119,7 +106,7 @@ pub fn compiles(image: &Image) -> Result<FailureSites, String> {
     }
     let sites = compile.into_iter().map(|site| (SITE_COMPILE_PATH, site)).collect();
     let limit = "only processes that were started with USE_ZEND_DTRACE=1 are seen";
-    Ok(FailureSites { source: Source::Usdt, program: "compile", sites, limit })
+    Ok(TierSites { seen_by: SeenBy::Usdt, program: "compile", sites, limit })
 }
 
 /// The version, when its structures are known.
@@ -127,16 +114,16 @@ fn known(image: &Image) -> Option<Version> {
     image.version.as_deref().and_then(Version::parse).filter(|_| image.offsets.is_some())
 }
 
-fn missing(image: &Image, function: &str, probe: &str) -> String {
-    if known(image).is_none() {
-        return format!("the layout of its PHP version is not known, and it has no USDT probe {probe}");
+fn missing(image: &Image, function: &'static str, probe: &'static str) -> Missing {
+    match known(image) {
+        None => Missing::LayoutAndProbe(probe),
+        Some(_) => Missing::Sites { function, probe },
     }
-    format!("it has neither the function {function} nor the USDT probe {probe}")
 }
 
 /// A plain function with the registers of its arguments, in the order given.
-fn with_arguments(site: &ProbeSite, order: &[usize]) -> Result<ProbeSite, String> {
-    let architecture = Architecture::current().ok_or("this CPU architecture is not supported")?;
+fn with_arguments(site: &ProbeSite, order: &[usize]) -> Result<ProbeSite, Missing> {
+    let architecture = Architecture::current().ok_or(Missing::Architecture)?;
     let mut arguments = [Operand::default(); ARGUMENTS];
     for (slot, &number) in arguments.iter_mut().zip(order) {
         *slot = architecture.function_argument(number);
@@ -176,9 +163,9 @@ mod tests {
         }
     }
 
-    fn kinds(sites: Result<FailureSites, String>) -> (Source, Vec<u32>) {
+    fn kinds(sites: Result<TierSites, Missing>) -> (SeenBy, Vec<u32>) {
         let sites = sites.unwrap();
-        (sites.source, sites.sites.iter().map(|(kind, _)| *kind).collect())
+        (sites.seen_by, sites.sites.iter().map(|(kind, _)| *kind).collect())
     }
 
     const FUNCTIONS: [&str; 4] =
@@ -188,20 +175,20 @@ mod tests {
     #[test]
     fn functions_are_preferred_because_they_say_more() {
         let image = image("8.2.36", &FUNCTIONS, &PROBES);
-        assert_eq!(kinds(exceptions(&image)), (Source::Symbol, vec![SITE_THROWN, SITE_UNCAUGHT]));
-        assert_eq!(kinds(errors(&image)), (Source::Symbol, vec![SITE_ERROR]));
-        assert_eq!(kinds(compiles(&image)), (Source::Symbol, vec![SITE_COMPILE]));
+        assert_eq!(kinds(exceptions(&image)), (SeenBy::Symbol, vec![SITE_THROWN, SITE_UNCAUGHT]));
+        assert_eq!(kinds(errors(&image)), (SeenBy::Symbol, vec![SITE_ERROR]));
+        assert_eq!(kinds(compiles(&image)), (SeenBy::Symbol, vec![SITE_COMPILE]));
         assert!(catches(&image).is_some() && errors(&image).unwrap().limit.is_empty());
     }
 
     #[test]
     fn an_unknown_version_is_seen_by_its_probes_or_not_at_all() {
         let with = image("9.1.0", &FUNCTIONS, &PROBES);
-        assert_eq!(kinds(exceptions(&with)), (Source::Usdt, vec![SITE_THROWN_CLASS]));
-        assert_eq!(kinds(compiles(&with)), (Source::Usdt, vec![SITE_COMPILE_PATH]));
+        assert_eq!(kinds(exceptions(&with)), (SeenBy::Usdt, vec![SITE_THROWN_CLASS]));
+        assert_eq!(kinds(compiles(&with)), (SeenBy::Usdt, vec![SITE_COMPILE_PATH]));
         assert!(catches(&with).is_none());
         let without = image("9.1.0", &FUNCTIONS, &[]);
-        assert!(exceptions(&without).unwrap_err().contains("version is not known"));
+        assert!(exceptions(&without).unwrap_err().to_string().contains("version is not known"));
         assert!(errors(&without).is_err() && compiles(&without).is_err());
     }
 
@@ -209,10 +196,10 @@ mod tests {
     fn each_version_is_read_in_its_own_way() {
         let old = image("7.4.33", &FUNCTIONS, &PROBES);
         assert_eq!(kinds(exceptions(&old)).1, [SITE_THROWN_VALUE, SITE_UNCAUGHT]);
-        assert_eq!(kinds(errors(&old)), (Source::Usdt, vec![SITE_ERROR_TEXT]));
+        assert_eq!(kinds(errors(&old)), (SeenBy::Usdt, vec![SITE_ERROR_TEXT]));
         assert_eq!(kinds(compiles(&old)).1, [SITE_COMPILE_TEXT]);
-        assert_eq!(kinds(compiles(&image("7.3.1", &FUNCTIONS, &PROBES))).0, Source::Usdt);
-        assert!(errors(&image("8.0.30", &[], &PROBES)).unwrap_err().contains("not fire reliably"));
+        assert_eq!(kinds(compiles(&image("7.3.1", &FUNCTIONS, &PROBES))).0, SeenBy::Usdt);
+        assert!(errors(&image("8.0.30", &[], &PROBES)).unwrap_err().to_string().contains("not fire reliably"));
     }
 
     #[test]

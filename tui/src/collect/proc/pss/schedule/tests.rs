@@ -118,7 +118,7 @@ fn a_process_that_would_take_too_long_is_not_read_and_says_so() {
     for _ in 0..20_000 {
         machine.wait(second()).pass();
     }
-    assert_eq!(machine.pss(0), Pss::Unknown(PssUnknown::TooDear));
+    assert_eq!(machine.pss(0), Pss::Unknown(PssUnknown::TooExpensive));
     assert!(machine.dearest <= Duration::from_millis(20), "{:?}", machine.dearest);
     assert!(machine.age(3).is_some(), "what a page really costs was learned from the smaller ones");
     machine.processes[0].0 = 500 * MIB;
@@ -135,14 +135,18 @@ fn a_value_is_kept_for_a_while_when_its_process_becomes_too_dear() {
     assert!(machine.wait(second() * 60).pass().is_empty());
     assert_eq!(machine.age(0), Some(second() * 60), "it is old, and says how old");
     machine.wait(second() * 600).pass();
-    assert_eq!(machine.pss(0), Pss::Unknown(PssUnknown::TooDear));
+    assert_eq!(machine.pss(0), Pss::Unknown(PssUnknown::TooExpensive));
 
     let mut machine = Machine::new(PssOptions::default(), [1100 * MIB]);
     machine.schedule.ns_per_page = 60.0;
     machine.pass();
     machine.processes[0].0 = 2000 * MIB;
     machine.wait(second()).pass();
-    assert_eq!(machine.pss(0), Pss::Unknown(PssUnknown::TooDear), "a value of half its size says nothing any more");
+    assert_eq!(
+        machine.pss(0),
+        Pss::Unknown(PssUnknown::TooExpensive),
+        "a value of half its size says nothing any more"
+    );
 }
 
 #[test]

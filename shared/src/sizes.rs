@@ -1,0 +1,28 @@
+//! Entries of the BPF maps, for the programs that fill them and for user space, which bounds by them what it reads and keeps.
+
+/// PHP images that are known at a time.
+pub const IMAGES: u32 = 64;
+/// Places that programs are attached to.
+pub const SITES: u32 = 512;
+/// Processes that run PHP.
+pub const PROCESSES: u32 = 16_384;
+/// Threads that are blocked.
+pub const WAITING: u32 = 4096;
+/// Requests that run.
+pub const REQUESTS: u32 = 4096;
+/// Names of functions.
+pub const NAMES: u32 = 16_384;
+/// Stacks.
+pub const STACKS: u32 = 8192;
+/// Stacks in requests, in each of two maps.
+pub const COUNTS: u32 = 16_384;
+/// Functions and lines whose calls are traced.
+pub const CALLS: u32 = 16_384;
+/// Exceptions and errors.
+pub const FAILURES: u32 = 2048;
+/// Compiled files.
+pub const COMPILES: u32 = 8192;
+/// Threads that have thrown.
+pub const THROWN: u32 = 4096;
+/// Processes that the task programs have noted before their end.
+pub const NOTED: u32 = 4096;

@@ -1,0 +1,92 @@
+//! Why a tier does not show an image, in words that fit behind "not observed:", and what to do about it.
+
+use crate::{
+    collect::php::{
+        image::{sites::UnusableProbe, versions},
+        kernel::KernelError,
+    },
+    model::TierStatus,
+};
+
+/// Why a tier does not show an image.
+#[derive(Debug, thiserror::Error)]
+pub enum Missing {
+    /// No program runs; a notice says why.
+    #[error("the BPF programs are not loaded")]
+    Programs,
+    /// The kernel refuses a program or a probe.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// BTF has no `task_struct.__state`.
+    #[error("this kernel's type information does not say whether a thread waits")]
+    ThreadState,
+    /// The registers of arguments are not known.
+    #[error("this CPU architecture is not supported")]
+    Architecture,
+    /// A thread's stack is found in another way.
+    #[error("it is built for threads (ZTS), whose stacks this version does not read")]
+    Threads,
+    /// Where stacks begin is not known.
+    #[error("it does not export executor_globals")]
+    Globals,
+    /// A version that is newer than this program, or very old.
+    #[error("the layout of PHP {0} is not known")]
+    Layout(String),
+    /// Neither a note nor a text in the file tells the version.
+    #[error("its PHP version was not found in the file")]
+    Version,
+    /// A probe is there but cannot be attached to.
+    #[error(transparent)]
+    Unusable(#[from] UnusableProbe),
+    /// A probe that nothing can replace.
+    #[error("it has no probe {0}")]
+    Probe(&'static str),
+    /// Nothing shows where requests start and end.
+    #[error("it has neither USDT probes nor the functions php_request_startup and php_request_shutdown")]
+    Requests,
+    /// Neither of two ways to see something.
+    #[error("it has neither the function {function} nor the USDT probe {probe}")]
+    Sites {
+        /// Exported function, with the versions that it helps in.
+        function: &'static str,
+        /// USDT probe.
+        probe: &'static str,
+    },
+    /// A function would only help where the layout of structures is known.
+    #[error("the layout of its PHP version is not known, and it has no USDT probe {0}")]
+    LayoutAndProbe(&'static str),
+    /// Nothing seen would not mean that nothing happened.
+    #[error(
+        "it has the probe error, which does not fire reliably in PHP 8, \
+         and not the function zend_error_zstr_at (PHP 8.1 or newer)"
+    )]
+    Unreliable,
+}
+
+impl Missing {
+    /// The status of a tier that is missing for this reason.
+    pub fn status(&self) -> TierStatus {
+        TierStatus::unavailable(self).with_hint(self.hint().into_iter().collect())
+    }
+
+    /// No path in it: whoever pastes a hint must not run what a hostile file is called.
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Programs | Self::Kernel(_) | Self::ThreadState => {
+                Some("tusktop doctor says what this kernel lacks".to_owned())
+            }
+            Self::Threads | Self::Globals | Self::Layout(_) | Self::Version => {
+                Some(format!("stacks of PHP {} can be read, of builds without ZTS", versions::range()))
+            }
+            Self::Requests => {
+                Some("`readelf -n` on that file shows whether it has probes of the provider php".to_owned())
+            }
+            Self::Architecture
+            | Self::Unusable(_)
+            | Self::Probe(_)
+            | Self::Sites { .. }
+            | Self::LayoutAndProbe(_)
+            | Self::Unreliable => None,
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Reads the scoreboards of masters: their mappings are found once, and their headers read at each tick.
+
+use std::{collections::HashMap, fs::File, io, os::unix::fs::FileExt as _};
+
+use super::layout::{HEADER, may_be_scoreboard, parse};
+use crate::{
+    collect::{php::find::maps, procfs::Procfs},
+    model::Scoreboard,
+};
+
+/// Pools of one master.
+const MAX_POOLS: usize = 256;
+/// Readings after which the mappings of a master are looked through again, in case it has reloaded.
+const READINGS_PER_SEARCH: u32 = 30;
+
+/// The scoreboards of all masters, found once and read at each tick.
+#[derive(Debug, Default)]
+pub struct Scoreboards {
+    masters: HashMap<u32, Boards>,
+    procfs: Procfs,
+}
+
+#[derive(Debug)]
+struct Boards {
+    memory: File,
+    boards: Vec<Board>,
+    readings: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Board {
+    address: u64,
+    bytes: u64,
+}
+
+impl Scoreboards {
+    /// Reads the pools of these masters and forgets all others. A master whose memory cannot be read has none.
+    pub fn read(&mut self, masters: impl Iterator<Item = u32>) -> Vec<Scoreboard> {
+        let mut known = std::mem::take(&mut self.masters);
+        let mut pools = Vec::new();
+        for master in masters {
+            let mut of_master = Vec::new();
+            let kept = known.remove(&master).filter(|boards| boards.readings < READINGS_PER_SEARCH);
+            let kept = kept.filter(|boards| boards.read(master, &mut of_master).is_ok());
+            let boards = match kept {
+                Some(boards) => Boards { readings: boards.readings + 1, ..boards },
+                None => {
+                    of_master.clear();
+                    let Ok(boards) = Boards::find(&self.procfs, master) else { continue };
+                    if boards.read(master, &mut of_master).is_err() {
+                        continue;
+                    }
+                    boards
+                }
+            };
+            pools.append(&mut of_master);
+            self.masters.insert(master, boards);
+        }
+        pools
+    }
+}
+
+impl Boards {
+    /// Looks for scoreboards among the shared anonymous mappings of a master.
+    fn find(procfs: &Procfs, master: u32) -> io::Result<Self> {
+        let memory = procfs.file(master, "mem")?;
+        let mut found = Self { memory, boards: Vec::new(), readings: 0 };
+        for mapping in maps::of(procfs, master)?.iter().filter(|mapping| may_be_scoreboard(mapping)) {
+            let board = Board { address: mapping.start, bytes: mapping.bytes() };
+            if found.boards.len() < MAX_POOLS
+                && found.header(board).is_ok_and(|header| parse(master, &header, board.bytes).is_some())
+            {
+                found.boards.push(board);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Reads all; fails when one of them is none any more.
+    fn read(&self, master: u32, pools: &mut Vec<Scoreboard>) -> io::Result<()> {
+        for &board in &self.boards {
+            let header = self.header(board)?;
+            pools.push(parse(master, &header, board.bytes).ok_or(io::ErrorKind::InvalidData)?);
+        }
+        Ok(())
+    }
+
+    fn header(&self, board: Board) -> io::Result<[u8; HEADER]> {
+        let mut header = [0; HEADER];
+        self.memory.read_exact_at(&mut header, board.address)?;
+        Ok(header)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_without_scoreboards_and_one_that_is_gone_have_no_pools() {
+        let mut boards = Scoreboards::default();
+        assert!(boards.read([std::process::id(), u32::MAX].into_iter()).is_empty());
+    }
+}

@@ -1,0 +1,6 @@
+//! The requests tier: each request by its start and its end.
+
+mod reading;
+pub(super) mod sites;
+
+pub use reading::{FinishedRequest, RequestText, Requests};

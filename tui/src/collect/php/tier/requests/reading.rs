@@ -1,0 +1,222 @@
+//! Requests as text, those that run and those that ended between two ticks. They come from our own programs, but the texts in
+//! them come from other processes.
+
+use std::{collections::HashMap, sync::Arc};
+
+use tusktop_shared::{Request, RequestEvent, URI_APACHE};
+
+use crate::{collect::php::kernel::Kernel, model::pool_of_title};
+
+/// Requests kept between two ticks; more are counted as dropped.
+const FINISHED: usize = 20_000;
+
+/// A request as text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestText {
+    /// Process.
+    pub pid: u32,
+    /// Image.
+    pub image: u32,
+    /// `CLOCK_MONOTONIC` at its start.
+    pub started_ns: u64,
+    /// CPU time of its thread at its start; 0 when not known.
+    pub cpu_ns: u64,
+    /// Time that its thread was blocked since then, waits that have ended.
+    pub wait_ns: u64,
+    /// php-fpm pool of the process; `None` elsewhere.
+    pub pool: Option<Arc<str>>,
+    /// HTTP method; empty on the command line.
+    pub method: String,
+    /// Script; empty when unknown.
+    pub script: String,
+    /// URI as the browser sent it; empty on the command line.
+    pub uri: String,
+}
+
+/// A request that ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FinishedRequest {
+    /// What was known at its start.
+    pub request: Arc<RequestText>,
+    /// HTTP status; `None` when there is none.
+    pub status: Option<u16>,
+    /// Duration.
+    pub duration_ns: u64,
+    /// CPU time of its thread; `None` when not known.
+    pub cpu_ns: Option<u64>,
+    /// Its process ended inside it.
+    pub aborted: bool,
+}
+
+/// The requests of an interval.
+#[derive(Debug, Default)]
+pub struct Requests {
+    finished: Vec<FinishedRequest>,
+    running: Vec<Arc<RequestText>>,
+    /// Those that samples may belong to, by pid and start.
+    recent: HashMap<(u32, u64), Arc<RequestText>>,
+    dropped: u64,
+}
+
+impl Requests {
+    /// A request has ended.
+    pub fn ended(&mut self, finished: FinishedRequest) {
+        if self.recent.len() < FINISHED {
+            self.recent.insert((finished.request.pid, finished.request.started_ns), finished.request.clone());
+        }
+        if self.finished.len() < FINISHED {
+            self.finished.push(finished);
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    /// Reads which requests run. Some of them may end before the ring is read, so [`Self::settle`] follows.
+    pub fn look(&mut self, kernel: &Kernel) {
+        self.running = kernel.requests().map(|request| Arc::new(RequestText::decode(&request))).collect();
+    }
+
+    /// Keeps those that still run, because their end was not in the ring, and that count.
+    pub fn settle(&mut self, mut counts: impl FnMut(&RequestText) -> bool) {
+        let recent = &mut self.recent;
+        self.running.retain(|request| {
+            let key = (request.pid, request.started_ns);
+            // What has ended meanwhile runs no more, and its process may be gone.
+            let runs = !recent.contains_key(&key) && counts(request);
+            if runs {
+                recent.insert(key, request.clone());
+            }
+            runs
+        });
+    }
+
+    /// The request of a process that started then, if it ran since the last reading.
+    pub fn of(&self, pid: u32, started_ns: u64) -> Option<Arc<RequestText>> {
+        self.recent.get(&(pid, started_ns)).cloned()
+    }
+
+    /// Ends a reading: no sample of it is left that could belong to a request.
+    pub fn end_reading(&mut self) {
+        self.recent.clear();
+    }
+
+    /// The requests that ended since the last call, and those that ran at the last look.
+    pub fn take(&mut self) -> (Vec<FinishedRequest>, Vec<Arc<RequestText>>) {
+        (std::mem::take(&mut self.finished), std::mem::take(&mut self.running))
+    }
+
+    /// Requests for which there was no room, since the last call.
+    pub fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
+    }
+}
+
+impl FinishedRequest {
+    /// Turns the event of a request that ended into text.
+    pub fn decode(event: &RequestEvent) -> Self {
+        let request = RequestText::decode(&event.request);
+        Self {
+            status: u16::try_from(event.status).ok().filter(|status| (100..1000).contains(status)),
+            duration_ns: event.ended_ns.saturating_sub(request.started_ns),
+            cpu_ns: event.cpu_ns.checked_sub(request.cpu_ns).filter(|_| request.cpu_ns != 0),
+            aborted: event.aborted != 0,
+            request: Arc::new(request),
+        }
+    }
+}
+
+impl RequestText {
+    /// Turns a request of the kernel's map into text.
+    pub fn decode(request: &Request) -> Self {
+        let line = text(&request.uri);
+        let uri = if request.uri_source == URI_APACHE {
+            // The whole request line: "GET /a?b HTTP/1.1".
+            line.split(' ').nth(1).unwrap_or_default().to_owned()
+        } else {
+            line
+        };
+        Self {
+            pid: request.pid,
+            image: request.image,
+            started_ns: request.started_ns,
+            cpu_ns: request.cpu_ns,
+            wait_ns: request.wait_ns,
+            pool: pool_of_title(&text(&request.title)).map(Arc::from),
+            method: known(text(&request.method)),
+            script: known(text(&request.script)),
+            uri: known(uri),
+        }
+    }
+}
+
+/// PHP writes "-" where it has nothing.
+fn known(text: String) -> String {
+    if text == "-" { String::new() } else { text }
+}
+
+fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tusktop_shared::{METHOD_BYTES, SCRIPT_BYTES, TITLE_BYTES, URI_BYTES, URI_FASTCGI};
+
+    fn request(uri: &[u8], uri_source: u32) -> Request {
+        let mut request = Request {
+            started_ns: 5,
+            cpu_ns: 3,
+            wait_ns: 0,
+            pid: 42,
+            image: 1,
+            uri_source,
+            reserved: 0,
+            method: [0; METHOD_BYTES],
+            title: [0; TITLE_BYTES],
+            script: [0; SCRIPT_BYTES],
+            uri: [0; URI_BYTES],
+        };
+        request.method[..3].copy_from_slice(b"GET");
+        request.script[0] = b'-';
+        request.uri[..uri.len()].copy_from_slice(uri);
+        request
+    }
+
+    #[test]
+    fn apache_gives_the_whole_request_line() {
+        assert_eq!(RequestText::decode(&request(b"GET /a?b=1 HTTP/1.1", URI_APACHE)).uri, "/a?b=1");
+        assert_eq!(RequestText::decode(&request(b"GET", URI_APACHE)).uri, "");
+        assert_eq!(RequestText::decode(&request(b"/a b", URI_FASTCGI)).uri, "/a b");
+    }
+
+    #[test]
+    fn a_dash_is_nothing_and_bytes_that_are_not_text_are_replaced() {
+        let decoded = RequestText::decode(&request(b"/\xff\x1b[2J", URI_FASTCGI));
+        assert_eq!((decoded.script.as_str(), decoded.method.as_str()), ("", "GET"));
+        assert_eq!(decoded.uri, "/\u{fffd}\u{1b}[2J");
+        assert_eq!(RequestText::decode(&request(&[b'a'; URI_BYTES], URI_FASTCGI)).uri.len(), URI_BYTES);
+    }
+
+    #[test]
+    fn a_request_that_ends_while_both_lists_are_read_is_in_one_of_them() {
+        let running = |started_ns| Arc::new(RequestText { started_ns, ..RequestText::decode(&request(b"/", 0)) });
+        let ended = |request: &Arc<RequestText>| FinishedRequest {
+            request: request.clone(),
+            status: Some(200),
+            duration_ns: 1,
+            cpu_ns: None,
+            aborted: false,
+        };
+        let (first, second, other) = (running(1), running(2), running(3));
+        let mut requests = Requests { running: vec![first.clone(), second.clone(), other], ..Requests::default() };
+        requests.ended(ended(&first));
+        requests.settle(|request| request.started_ns != 3);
+        assert_eq!((requests.of(42, 1), requests.of(42, 2)), (Some(first.clone()), Some(second.clone())));
+        assert_eq!(requests.of(42, 3), None, "it does not count");
+        requests.end_reading();
+        assert_eq!(requests.of(42, 1), None);
+        assert_eq!(requests.take(), (vec![ended(&first)], vec![second]));
+    }
+}

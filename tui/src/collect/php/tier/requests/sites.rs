@@ -1,0 +1,92 @@
+//! Where requests start and end: USDT probes where the image has them, else exported functions.
+
+use tusktop_shared::{SITE_SHUTDOWN, SITE_STARTUP};
+
+use crate::{
+    collect::php::{
+        image::{Image, sites::ProbeSite},
+        tier::{Missing, TierSites},
+    },
+    model::SeenBy,
+};
+
+/// Where requests start and end.
+///
+/// # Errors
+/// Why they cannot be seen.
+pub fn of(image: &Image) -> Result<TierSites, Missing> {
+    let probe = |name| image.sites.probe(name);
+    let probes = probe("request__startup").and_then(|startup| Ok((startup, probe("request__shutdown")?)));
+    let missing = match probes {
+        Ok((startup, shutdown)) if !startup.is_empty() && !shutdown.is_empty() => {
+            return Ok(sites(SeenBy::Usdt, startup, shutdown));
+        }
+        Ok(_) => Missing::Requests,
+        Err(unusable) => unusable.into(),
+    };
+    let function = |name| image.sites.function(name).cloned();
+    match (function("php_request_startup"), function("php_request_shutdown")) {
+        // A plain function has no arguments that say what the request is.
+        (Some(startup), Some(shutdown)) if image.sapi_globals.is_some() => {
+            Ok(sites(SeenBy::Symbol, vec![startup], vec![shutdown]))
+        }
+        _ => Err(missing),
+    }
+}
+
+fn sites(seen_by: SeenBy, startup: Vec<ProbeSite>, shutdown: Vec<ProbeSite>) -> TierSites {
+    // The end first: a start that is seen always has its end seen.
+    let ends = shutdown.into_iter().map(|site| (SITE_SHUTDOWN, site));
+    let sites = ends.chain(startup.into_iter().map(|site| (SITE_STARTUP, site))).collect();
+    TierSites { seen_by, program: "request", sites, limit: "" }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::collect::php::image::{
+        notes::Note,
+        sites::{Segment, Segments, Sites},
+    };
+
+    fn image(notes: &[Note], symbols: &[&'static str]) -> Image {
+        let segments = Segments::new([Segment { address: 0, offset: 0, size: 0x1000 }]);
+        let symbols: HashMap<_, _> = symbols.iter().map(|name| (*name, 0x10)).collect();
+        let sapi_globals = symbols.get("sapi_globals").copied();
+        Image { sites: Sites::new(notes, 0, &symbols, &segments), sapi_globals, ..Image::default() }
+    }
+
+    fn note(probe: &str, arguments: &str) -> Note {
+        Note {
+            provider: "php".to_owned(),
+            probe: probe.to_owned(),
+            location: 0x20,
+            base: 0,
+            semaphore: 0,
+            arguments: arguments.to_owned(),
+        }
+    }
+
+    #[test]
+    fn requests_are_seen_by_functions_where_there_are_no_probes() {
+        let symbols = ["php_request_startup", "php_request_shutdown", "sapi_globals"];
+        assert_eq!(of(&image(&[], &symbols)).unwrap().seen_by, SeenBy::Symbol);
+        let without = of(&image(&[], &symbols[..2])).unwrap_err();
+        assert!(matches!(without, Missing::Requests) && without.to_string().contains("neither"));
+    }
+
+    #[test]
+    fn a_probe_that_is_not_understood_is_the_reason_where_no_function_takes_its_place() {
+        let notes = [note("request__startup", "8@???"), note("request__shutdown", "")];
+        assert!(of(&image(&notes, &[])).unwrap_err().to_string().starts_with("probe request__startup: "));
+    }
+
+    #[test]
+    fn the_end_of_a_request_is_attached_before_its_start() {
+        let sites = of(&image(&[note("request__startup", ""), note("request__shutdown", "")], &[])).unwrap();
+        let kinds: Vec<_> = sites.sites.iter().map(|(kind, _)| *kind).collect();
+        assert_eq!((sites.seen_by, kinds), (SeenBy::Usdt, vec![SITE_SHUTDOWN, SITE_STARTUP]));
+    }
+}

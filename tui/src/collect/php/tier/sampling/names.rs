@@ -1,0 +1,177 @@
+//! Turns keys of stacks into names. What was read once is kept; the kernel is asked for new keys only.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use tusktop_shared::{
+    FUNCTION_BYTES, FUNCTION_COMPILE, FUNCTION_EVAL, FUNCTION_INTERNAL, FunctionName, NO_FUNCTION, NOT_WALKED, OUTSIDE,
+    STACK_TRUNCATED, sizes,
+};
+
+use crate::{
+    collect::php::kernel::{
+        Kernel,
+        kept::{class, head, tail},
+    },
+    model::{FunctionKey, FunctionKind},
+};
+
+/// A stack with names.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NamedStack {
+    /// Functions, leaf first. Equal functions are the same allocation, until the caches are emptied.
+    pub frames: Vec<Arc<FunctionKey>>,
+    /// It was deeper than what is kept.
+    pub truncated: bool,
+}
+
+/// The caches start again at these sizes, before the maps of the kernel are full.
+const STACKS: usize = sizes::STACKS as usize / 4 * 3;
+const NAMES: usize = sizes::NAMES as usize / 4 * 3;
+
+/// What stands for the functions of waits that have none.
+const NOT_WALKED_NAME: &str = "(too many waits to tell apart)";
+const OUTSIDE_NAME: &str = "(before or after PHP code)";
+
+/// Names that were read so far.
+#[derive(Debug)]
+pub struct Names {
+    functions: HashMap<u64, Arc<FunctionKey>>,
+    texts: HashSet<Arc<FunctionKey>>,
+    stacks: HashMap<u64, Arc<NamedStack>>,
+    unknown: Arc<FunctionKey>,
+    not_walked: Arc<NamedStack>,
+    outside: Arc<NamedStack>,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        let unknown = |name: &str| {
+            let none: Arc<str> = "".into();
+            let (name, class, file) = (name.into(), none.clone(), none);
+            Arc::new(FunctionKey { name, class, file, line: 0, kind: FunctionKind::Unknown })
+        };
+        Self {
+            functions: HashMap::new(),
+            texts: HashSet::new(),
+            stacks: HashMap::new(),
+            unknown: unknown("?"),
+            not_walked: Arc::new(NamedStack { frames: vec![unknown(NOT_WALKED_NAME)], truncated: false }),
+            outside: Arc::new(NamedStack { frames: vec![unknown(OUTSIDE_NAME)], truncated: false }),
+        }
+    }
+}
+
+impl Names {
+    /// The stack of a key; `None` when the kernel had no room for it.
+    pub fn stack(&mut self, kernel: &Kernel, key: u64) -> Option<Arc<NamedStack>> {
+        if key == NOT_WALKED {
+            return Some(self.not_walked.clone());
+        }
+        if key == OUTSIDE {
+            return Some(self.outside.clone());
+        }
+        if let Some(stack) = self.stacks.get(&key) {
+            return Some(stack.clone());
+        }
+        let raw = kernel.stack(key)?;
+        let frames = raw.frames.iter().take(raw.depth as usize).filter(|&&frame| frame != NO_FUNCTION);
+        let frames: Vec<_> = frames.map(|&frame| self.function(kernel, frame)).collect();
+        let complete = frames.iter().all(|frame| !Arc::ptr_eq(frame, &self.unknown));
+        let stack = Arc::new(NamedStack { frames, truncated: raw.flags & STACK_TRUNCATED != 0 });
+        if complete {
+            self.stacks.insert(key, stack.clone());
+        }
+        Some(stack)
+    }
+
+    /// Starts anew when the kernel's maps are about to be full.
+    pub fn make_room(&mut self, kernel: &mut Kernel) {
+        if self.stacks.len() > STACKS || self.functions.len() > NAMES {
+            kernel.forget_names();
+            self.functions.clear();
+            self.texts.clear();
+            self.stacks.clear();
+        }
+    }
+
+    /// The function of a key.
+    pub fn function(&mut self, kernel: &Kernel, key: u64) -> Arc<FunctionKey> {
+        if let Some(function) = self.functions.get(&key) {
+            return function.clone();
+        }
+        let Some(raw) = kernel.name(key) else { return self.unknown.clone() };
+        // Keys differ by user; equal texts are kept once.
+        let text = text(&raw);
+        let function = self.texts.get(&text).cloned().unwrap_or_else(|| Arc::new(text));
+        self.texts.insert(function.clone());
+        self.functions.insert(key, function.clone());
+        function
+    }
+}
+
+fn text(raw: &FunctionName) -> FunctionKey {
+    let kind = match raw.kind {
+        FUNCTION_INTERNAL => FunctionKind::Internal,
+        FUNCTION_EVAL => FunctionKind::Eval,
+        _ => FunctionKind::User,
+    };
+    let name = match (raw.function_len, kind) {
+        (0, _) if raw.kind == FUNCTION_COMPILE => "{compile}".into(),
+        (0, FunctionKind::Eval) => "{eval}".into(),
+        (0, _) => "{main}".into(),
+        (len, _) => head(&raw.function, len, FUNCTION_BYTES).into(),
+    };
+    let class = class(&raw.class, raw.class_len).into();
+    FunctionKey { name, class, file: tail(&raw.file, raw.file_len).into(), line: raw.line, kind }
+}
+
+#[cfg(test)]
+mod tests {
+    use tusktop_shared::{CLASS_BYTES, FILE_BYTES};
+
+    use super::*;
+
+    fn raw(function: &[u8], class: &[u8], file: &[u8], kind: u32) -> FunctionName {
+        let mut raw = FunctionName {
+            kind,
+            line: 7,
+            function_len: function.len() as u32,
+            class_len: class.len() as u32,
+            file_len: file.len() as u32,
+            reserved: 0,
+            function: [0; FUNCTION_BYTES],
+            class: [0; CLASS_BYTES],
+            file: [0; FILE_BYTES],
+        };
+        let kept = function.len().min(FUNCTION_BYTES);
+        raw.function[..kept].copy_from_slice(&function[..kept]);
+        raw.class[..class.len()].copy_from_slice(class);
+        let kept = file.len().min(FILE_BYTES);
+        raw.file[..kept].copy_from_slice(&file[file.len() - kept..]);
+        raw
+    }
+
+    #[test]
+    fn top_level_code_and_anonymous_classes_have_names() {
+        assert_eq!(&*text(&raw(b"", b"", b"/a.php", 2)).name, "{main}");
+        assert_eq!(&*text(&raw(b"", b"", b"/a.php", FUNCTION_EVAL)).name, "{eval}");
+        assert_eq!(&*text(&raw(b"f", b"class@anonymous\0/a.php:3$0", b"/a.php", 2)).class, "class@anonymous");
+    }
+
+    #[test]
+    fn long_names_keep_their_head_and_long_paths_their_tail() {
+        let long = text(&raw(&[b'f'; 10_000], b"", &[b"/x/".repeat(200), b"end.php".to_vec()].concat(), 2));
+        assert!(long.name.starts_with("fff") && long.name.ends_with('…'));
+        assert!(long.file.starts_with('…') && long.file.ends_with("end.php"));
+    }
+
+    #[test]
+    fn lengths_that_lie_do_not_panic() {
+        let mut name = raw(b"f", b"c", b"/a.php", 2);
+        (name.function_len, name.class_len, name.file_len) = (u32::MAX, u32::MAX, u32::MAX);
+        let _ = text(&name);
+    }
+}

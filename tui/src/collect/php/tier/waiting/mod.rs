@@ -1,0 +1,6 @@
+//! The waiting tier: how long threads are blocked, by the switches of the scheduler.
+
+mod reading;
+pub(super) mod status;
+
+pub use reading::Waits;

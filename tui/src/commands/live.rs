@@ -1,0 +1,74 @@
+//! `tusktop live`: the screen, and the orders that come from it.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, IsTerminal as _},
+    sync::Arc,
+};
+
+use jiff::tz::TimeZone;
+use tokio::sync::watch;
+
+use super::options;
+use crate::{
+    app::Keymap,
+    collect::{inspect, php::Order, proc},
+    config::{Environment, Settings},
+    model::TraceOrder,
+    rules::Rules,
+    screen::{
+        depth, stage,
+        terminal::{self, Inspections},
+    },
+    session::Session,
+    ui::theme,
+};
+
+/// Whether standard output is a terminal that can be drawn on.
+pub fn can_draw() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// What the settings make of the screen.
+///
+/// # Errors
+/// The theme cannot be used, or `[keys]` binds a key in a way that does not work.
+pub fn screen(settings: &Settings, environment: &Environment) -> anyhow::Result<stage::Options> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let depth = depth::depth(settings.color, variable);
+    let name = settings.theme.as_deref().unwrap_or_else(|| theme::default_name(depth));
+    let keys: BTreeMap<_, _> =
+        settings.keys.iter().map(|binding| (binding.key.clone(), binding.action.clone())).collect();
+    Keymap::new(&keys).map_err(|error| settings.key_error(error.key(), &error))?;
+    Ok(stage::Options {
+        theme: theme::load(name, environment.config_folder().as_deref())?,
+        depth,
+        ascii: settings.ascii || terminal::ascii_locale(variable),
+        mouse: settings.mouse,
+        keys,
+        time_zone: TimeZone::system(),
+        read_only: settings.read_only(),
+    })
+}
+
+/// Opens the screen; it ends when the user leaves, a signal comes or the terminal goes away.
+///
+/// # Errors
+/// Processes cannot be read at all, or the terminal cannot be set up.
+pub async fn run(settings: &Settings, rules: Arc<Rules>, screen: stage::Options) -> anyhow::Result<u8> {
+    let (session, snapshots) = Session::start(&options::going_on(settings, rules))?;
+    let orders = session.orders.clone();
+    let limits = options::limits(settings);
+    let order = |what: TraceOrder| {
+        // A collector that does not keep up has better things to do, and the screen shows that nothing began.
+        if let Some(orders) = &orders {
+            let _ = orders.try_send(Order { what, limits });
+        }
+    };
+    let (inspected, wanted) = watch::channel(None);
+    let readings = inspect::spawn(proc::Options::default().root, wanted);
+    let inspections = Inspections { orders: inspected, readings };
+    let end = terminal::run(screen, snapshots, order, inspections).await;
+    session.stop().await;
+    Ok(end?.code)
+}

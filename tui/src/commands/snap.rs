@@ -1,0 +1,96 @@
+//! `tusktop snap`: one snapshot, of a moment or of the time that a command runs.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::Instant,
+};
+
+use super::{
+    failure,
+    observed::{self, Held, Signals},
+    options,
+    output::Output,
+};
+use crate::{
+    cli::{Exact, SnapArgs},
+    collect::php::Order,
+    config::{MAX_INTERVAL, Settings},
+    exit,
+    model::{ExactKind, TraceLimits, TraceOrder, TraceRequest},
+    rules::Rules,
+    session,
+};
+
+/// How long a snapshot is collected for when nothing else is said.
+const A_MOMENT: Duration = Duration::from_secs(1);
+/// More than any command takes: a day.
+const NO_LIMIT: Duration = MAX_INTERVAL.saturating_mul(24);
+const SAMPLER_STOPPED: &str = "the process sampler has stopped";
+
+/// Collects and prints one snapshot.
+///
+/// # Errors
+/// Processes cannot be read at all, the command cannot be run, or the output cannot be written.
+pub async fn run(settings: &Settings, rules: Arc<Rules>, arguments: SnapArgs) -> anyhow::Result<u8> {
+    // Before anything runs: what is measured for an hour must not be lost to a misspelt folder.
+    let out = Output::open(&arguments)?;
+    if !arguments.command.is_empty() {
+        return observe(settings, rules, &arguments, &out).await;
+    }
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut options = options::once(settings, rules);
+    if let (Some(php), Some(exact)) = (&mut options.php, arguments.exact) {
+        let what = TraceOrder::Start(TraceRequest { kind: kind(exact), ..TraceRequest::default() });
+        php.exact = Some(Order { what, limits: options::limits(settings) });
+    }
+    let snapshot = tokio::select! {
+        snapshot = session::once(&options, arguments.duration.unwrap_or(A_MOMENT)) => snapshot?,
+        _ = interrupt.recv() => return Ok(exit::INTERRUPTED),
+        _ = terminate.recv() => return Ok(exit::TERMINATED),
+        _ = hangup.recv() => return Ok(exit::HUNG_UP),
+    };
+    out.print(&snapshot.context(SAMPLER_STOPPED)?, arguments.format)?;
+    Ok(exit::FINE)
+}
+
+fn kind(exact: Exact) -> ExactKind {
+    match exact {
+        Exact::Functions => ExactKind::Functions,
+        Exact::Lines => ExactKind::Lines,
+    }
+}
+
+/// Runs a command and prints what was seen of it. Its exit code is passed on, also when that cannot be printed.
+async fn observe(settings: &Settings, rules: Arc<Rules>, arguments: &SnapArgs, out: &Output) -> anyhow::Result<u8> {
+    let program = observed::resolve(&arguments.command[0], std::env::var_os("PATH").as_deref())?;
+    let held = Held::start(&arguments.command)?;
+    let signals = Signals::take()?;
+    let mut options = options::once(settings, rules);
+    if let Some(php) = &mut options.php {
+        php.programs = observed::programs(&program);
+        php.root = Some(held.pid());
+        php.exact = arguments.exact.map(|exact| Order {
+            what: TraceOrder::Start(TraceRequest { kind: kind(exact), pool: None, pid: Some(held.pid()) }),
+            limits: TraceLimits { budget: f64::INFINITY, limit: NO_LIMIT },
+        });
+    }
+    let during = async |baseline: Instant| {
+        let mut running = held.release(signals);
+        running.wait_until(arguments.duration.map(|duration| baseline + duration)).await;
+        running
+    };
+    let (running, snapshot) = session::observe(&options, during).await?;
+    let status = running.end().await?;
+    let printed = snapshot.context(SAMPLER_STOPPED).and_then(|snapshot| Ok(out.print(&snapshot, arguments.format)?));
+    if let Err(error) = printed
+        && !failure::is_broken_pipe(&error)
+    {
+        failure::say(&error);
+    }
+    Ok(observed::code(status))
+}

@@ -1,0 +1,303 @@
+//! Notices: what the user should know, each with its kind, its words and what to do about it. All kinds and texts are here, so that
+//! one can be found by what it is, and recordings can be compared by it.
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// How much a [`Notice`] matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Good to know: something is not measured.
+    Info,
+    /// A part of the screen is missing.
+    Warning,
+    /// Something failed that should work.
+    Error,
+}
+
+/// What a [`Notice`] is about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the constructor of each notice says what it is about")]
+pub enum NoticeKind {
+    SamplerFailed,
+    ProcessesRefused,
+    ProcessesHidden,
+    ProcessesMalformed,
+    MeminfoUnreadable,
+    ShortLivedUncounted,
+    SwapUnread,
+    PssRefused,
+    PssTooExpensive,
+    PssUnsupported,
+    CgroupsLeftOut,
+    GroupsLeftOut,
+    PhpOff,
+    PhpNotPermitted,
+    PhpStarting,
+    PhpLate,
+    PhpEnded,
+    PhpNotAnswering,
+    ProgramsRefused,
+    EventsUnreadable,
+    SamplesUnreadable,
+    ProgramUnread,
+    TierUnavailable,
+    NoPhp,
+    CommandWithoutPhp,
+    GrowthNotCollected,
+    PoolTooLarge,
+    /// One that this version does not know: its text says what it is about.
+    #[default]
+    #[serde(other)]
+    Other,
+}
+
+impl NoticeKind {
+    /// Whether it says why nothing is known about PHP as a whole.
+    pub fn is_why_no_php(self) -> bool {
+        matches!(
+            self,
+            Self::PhpOff
+                | Self::PhpNotPermitted
+                | Self::PhpStarting
+                | Self::PhpLate
+                | Self::PhpEnded
+                | Self::PhpNotAnswering
+                | Self::ProgramsRefused
+                | Self::NoPhp
+                | Self::CommandWithoutPhp
+        )
+    }
+}
+
+/// One thing that the user should know, with what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// How much it matters; one that this version does not know is taken for a warning.
+    #[serde(deserialize_with = "level")]
+    pub level: Level,
+    /// What it is about.
+    #[serde(default)]
+    pub kind: NoticeKind,
+    /// What is wrong, and where.
+    pub text: String,
+    /// What to type or change; empty where nothing helps.
+    pub hint: String,
+}
+
+const AS_ROOT: &str = "run as root; see the mount option hidepid in proc(5)";
+
+/// The processes of the machine.
+impl Notice {
+    /// A pass over /proc failed.
+    pub fn sampler_failed(error: &dyn std::error::Error) -> Self {
+        Self::new(Level::Error, NoticeKind::SamplerFailed, error.to_string(), "")
+    }
+
+    /// Processes whose files the kernel does not let us read.
+    pub fn processes_refused(count: u32) -> Self {
+        let text = format!("{} cannot be read and are missing from all sums", processes(count));
+        Self::new(Level::Warning, NoticeKind::ProcessesRefused, text, AS_ROOT)
+    }
+
+    /// /proc is mounted so that it hides processes of others.
+    pub fn processes_hidden() -> Self {
+        let text = "processes of other users are hidden and missing from all sums";
+        Self::new(Level::Warning, NoticeKind::ProcessesHidden, text, AS_ROOT)
+    }
+
+    /// Processes whose stat file is not in the form that is documented.
+    pub fn processes_malformed(count: u32) -> Self {
+        let text = format!("{} with a stat file that proc_pid_stat(5) does not explain", processes(count));
+        Self::new(Level::Warning, NoticeKind::ProcessesMalformed, text, "")
+    }
+
+    /// Memory of the machine is not known.
+    pub fn meminfo_unreadable() -> Self {
+        let text = "/proc/meminfo cannot be read: memory of the machine is unknown";
+        Self::new(Level::Warning, NoticeKind::MeminfoUnreadable, text, "")
+    }
+
+    /// Processes that live between two snapshots are not seen.
+    pub fn short_lived_uncounted(why: &str) -> Self {
+        let text = format!("processes that start and end between two snapshots are not counted: {why}");
+        Self::new(Level::Info, NoticeKind::ShortLivedUncounted, text, "tusktop doctor says what is missing")
+    }
+
+    /// Processes whose swap is not known.
+    pub fn swap_unread(count: u32) -> Self {
+        Self::new(Level::Info, NoticeKind::SwapUnread, format!("swap of {} could not be read", processes(count)), "")
+    }
+
+    /// Processes whose PSS the kernel does not tell us.
+    pub fn pss_refused(count: u32) -> Self {
+        let text = format!("PSS of {} is not permitted; RSS counts instead", processes(count));
+        let hint = "run as root, or with CAP_SYS_PTRACE; a process with more capabilities than tusktop stays closed";
+        Self::new(Level::Info, NoticeKind::PssRefused, text, hint)
+    }
+
+    /// Processes whose PSS would hold them up for too long; `comm`, `pid` and `rss` are those of the biggest.
+    pub fn pss_too_expensive(count: u32, comm: &str, pid: u32, rss: &str) -> Self {
+        let text = format!(
+            "PSS of {} is too expensive to read, of {comm} ({pid}) with an RSS of {rss} for one; RSS counts instead",
+            processes(count),
+        );
+        let hint = "pss_read_limit in the configuration allows more; it holds them up meanwhile";
+        Self::new(Level::Info, NoticeKind::PssTooExpensive, text, hint)
+    }
+
+    /// Processes for which the kernel has no PSS.
+    pub fn pss_unsupported(count: u32) -> Self {
+        let text = format!("PSS of {} cannot be read; RSS counts instead", processes(count));
+        let hint = "smaps_rollup needs Linux 4.14 or newer, and CONFIG_PROC_PAGE_MONITOR";
+        Self::new(Level::Info, NoticeKind::PssUnsupported, text, hint)
+    }
+
+    /// Control groups beyond the `most` that are read, which `count` processes are in.
+    pub fn cgroups_left_out(count: u32, most: usize) -> Self {
+        let text = format!("the cgroups of {} are not read: at most {most} are", processes(count));
+        Self::new(Level::Info, NoticeKind::CgroupsLeftOut, text, "")
+    }
+
+    /// Groups beyond the `most` that are kept, which `count` processes are in.
+    pub fn groups_left_out(count: u32, most: usize) -> Self {
+        let text = format!("{} are in `more groups`: at most {most} groups are kept", processes(count));
+        let hint = "give groups names without a pid, a time or a whole command line; `tusktop groups` shows the rules";
+        Self::new(Level::Warning, NoticeKind::GroupsLeftOut, text, hint)
+    }
+
+    /// A pool that may start more workers than fit: `set` and `fit` workers, `into` what, `each` with so much of its own.
+    pub fn pool_too_large(pool: &str, set: u32, fit: u32, into: &str, each: &str) -> Self {
+        let text = format!(
+            "pool {pool}: pm.max_children is {set}, but only {fit} workers fit in {into} ({each} private each)"
+        );
+        let hint = format!("set pm.max_children to {} or less, or see why its workers are big: enter one", fit.max(1));
+        Self::new(Level::Warning, NoticeKind::PoolTooLarge, text, hint)
+    }
+}
+
+/// PHP as a whole.
+impl Notice {
+    /// The user switched it off.
+    pub fn php_off() -> Self {
+        let text = "PHP is not observed: it is switched off";
+        Self::new(Level::Info, NoticeKind::PhpOff, text, "leave out --no-php and `php = false`")
+    }
+
+    /// Rights are missing, those of `capabilities`.
+    pub fn php_not_permitted(capabilities: &[&str], is_root: bool) -> Self {
+        let text = format!(
+            "PHP is not observed: this needs root, or CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE (missing: {})",
+            capabilities.join(", ")
+        );
+        let hint =
+            if is_root { "give the container these capabilities, or run tusktop on the host" } else { "sudo tusktop" };
+        Self::new(Level::Warning, NoticeKind::PhpNotPermitted, text, hint)
+    }
+
+    /// It is being looked for.
+    pub fn php_starting() -> Self {
+        Self::new(Level::Info, NoticeKind::PhpStarting, "looking for PHP and attaching to it", "")
+    }
+
+    /// The collector did not answer in time.
+    pub fn php_late() -> Self {
+        let text = "PHP was not read in time; its counts come with a later snapshot";
+        Self::new(Level::Info, NoticeKind::PhpLate, text, "a longer --interval helps if this stays")
+    }
+
+    /// The collector has ended.
+    pub fn php_ended() -> Self {
+        let text = "the PHP collector has stopped: nothing about PHP is known";
+        Self::new(Level::Error, NoticeKind::PhpEnded, text, "restart tusktop")
+    }
+
+    /// The collector does not answer at all.
+    pub fn php_not_answering() -> Self {
+        let text = "the PHP collector does not answer";
+        Self::new(Level::Error, NoticeKind::PhpNotAnswering, text, "please report this")
+    }
+
+    /// The kernel refuses the BPF programs.
+    pub fn programs_refused(error: &dyn std::error::Error, hint: &str) -> Self {
+        let text = format!("PHP is not observed: {error}");
+        Self::new(Level::Warning, NoticeKind::ProgramsRefused, text, hint)
+    }
+
+    /// Requests that end are not seen.
+    pub fn events_unreadable(error: &dyn std::error::Error) -> Self {
+        let text = format!("events of the BPF programs cannot be waited for: {error}");
+        Self::new(Level::Error, NoticeKind::EventsUnreadable, text, "")
+    }
+
+    /// Samples and waits are lost.
+    pub fn samples_unreadable(error: &dyn std::error::Error) -> Self {
+        Self::new(Level::Error, NoticeKind::SamplesUnreadable, format!("samples cannot be read: {error}"), "")
+    }
+
+    /// A file that may be PHP cannot be read.
+    pub fn program_unread(error: &dyn std::error::Error) -> Self {
+        let text = format!("a program that may be PHP is not observed: {error}");
+        Self::new(Level::Warning, NoticeKind::ProgramUnread, text, "")
+    }
+
+    /// Something is not seen of a program: `shows` of it, in the plural.
+    pub fn tier_unavailable(level: Level, program: &str, shows: &str, reason: &str, hint: &[String]) -> Self {
+        let text = format!("{program}: {shows} are not observed: {reason}");
+        Self::new(level, NoticeKind::TierUnavailable, text, hint.join("; "))
+    }
+
+    /// None is running.
+    pub fn no_php() -> Self {
+        Self::new(Level::Info, NoticeKind::NoPhp, "no PHP is running; it shows here as soon as it starts", "")
+    }
+
+    /// The command that was observed ran none.
+    pub fn command_without_php() -> Self {
+        let text = "the command ran no PHP that was seen";
+        let hint = "PHP inside a container or behind a server is not started by the command";
+        Self::new(Level::Warning, NoticeKind::CommandWithoutPhp, text, hint)
+    }
+
+    /// How requests make memory grow is not measured.
+    pub fn growth_not_collected() -> Self {
+        Self::new(Level::Info, NoticeKind::GrowthNotCollected, "memory growth is not collected", "")
+    }
+
+    fn new(level: Level, kind: NoticeKind, text: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { level, kind, text: text.into(), hint: hint.into() }
+    }
+}
+
+fn level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Level, D::Error> {
+    Ok(match &*String::deserialize(deserializer)? {
+        "info" => Level::Info,
+        "error" => Level::Error,
+        _ => Level::Warning,
+    })
+}
+
+fn processes(count: u32) -> String {
+    if count == 1 { "1 process".into() } else { format!("{count} processes") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notice_of_another_version_keeps_its_text_and_one_without_a_kind_is_read() {
+        for json in [
+            r#"{"level":"warning","kind":"from_the_future","text":"a","hint":"b","more":[1]}"#,
+            r#"{"level":"warning","text":"a","hint":"b"}"#,
+        ] {
+            let notice: Notice = serde_json::from_str(json).unwrap();
+            assert_eq!((notice.level, notice.kind), (Level::Warning, NoticeKind::Other));
+            assert_eq!((&*notice.text, &*notice.hint), ("a", "b"));
+        }
+        let json = serde_json::to_string(&Notice::php_late()).unwrap();
+        assert!(json.contains(r#""kind":"php_late""#), "{json}");
+        assert_eq!(serde_json::from_str::<Notice>(&json).unwrap(), Notice::php_late());
+    }
+}

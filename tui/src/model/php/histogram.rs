@@ -1,0 +1,110 @@
+//! A histogram of durations that can be merged and recorded: log-linear buckets, 2^(1/16) apart.
+//! It owns bucket arithmetic and percentiles; what is counted is the caller's matter.
+
+use serde::{Deserialize, Serialize};
+
+/// Buckets per octave: a bucket's edges are 4.4 % apart, so a percentile is off by at most 2.2 %.
+const PER_OCTAVE: f64 = 16.0;
+/// Highest bucket: 2^40 us is twelve days.
+const LAST: u16 = 640;
+
+/// Counts of durations in buckets. Bucket `i` holds durations near `2^(i/16)` microseconds.
+///
+/// In JSON it is a list of `[bucket, count]` pairs, ascending, without empty buckets.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Histogram {
+    buckets: Vec<(u16, u64)>,
+}
+
+impl Histogram {
+    /// Counts one duration in nanoseconds.
+    pub fn record(&mut self, duration_ns: u64) {
+        self.add(bucket(duration_ns), 1);
+    }
+
+    /// Adds all counts of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        for &(bucket, count) in &other.buckets {
+            self.add(bucket, count);
+        }
+    }
+
+    /// What the buckets take in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.buckets.len() * size_of::<(u16, u64)>()
+    }
+
+    /// Number of durations counted.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().map(|&(_, count)| count).sum()
+    }
+
+    /// The duration in milliseconds below which `quantile` (0 to 1) of all lie, by nearest rank; `None` when empty.
+    pub fn quantile_ms(&self, quantile: f64) -> Option<f64> {
+        let total = self.count();
+        if total == 0 {
+            return None;
+        }
+        let rank = ((quantile.clamp(0.0, 1.0) * total as f64).ceil() as u64).max(1);
+        let mut seen = 0;
+        self.buckets
+            .iter()
+            .find(|&&(_, count)| {
+                seen += count;
+                seen >= rank
+            })
+            .map(|&(bucket, _)| (f64::from(bucket) / PER_OCTAVE).exp2() / 1000.0)
+    }
+
+    fn add(&mut self, bucket: u16, count: u64) {
+        let bucket = bucket.min(LAST);
+        match self.buckets.binary_search_by_key(&bucket, |&(b, _)| b) {
+            Ok(i) => self.buckets[i].1 = self.buckets[i].1.saturating_add(count),
+            Err(i) => self.buckets.insert(i, (bucket, count)),
+        }
+    }
+}
+
+fn bucket(duration_ns: u64) -> u16 {
+    let microseconds = (duration_ns as f64 / 1000.0).max(1.0);
+    (microseconds.log2() * PER_OCTAVE).round() as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_within_the_bucket_error() {
+        let mut histogram = Histogram::default();
+        for ms in 1..=1000_u64 {
+            histogram.record(ms * 1_000_000);
+        }
+        for (quantile, expected) in [(0.5, 500.0), (0.95, 950.0), (0.99, 990.0)] {
+            let got = histogram.quantile_ms(quantile).unwrap();
+            assert!((got / expected - 1.0).abs() < 0.03, "{quantile}: {got}");
+        }
+    }
+
+    #[test]
+    fn merging_equals_recording_everything_in_one() {
+        let (mut a, mut b, mut both) = (Histogram::default(), Histogram::default(), Histogram::default());
+        for ns in [1_u64, 900, 1_000, 5_000_000, u64::MAX] {
+            a.record(ns);
+            both.record(ns);
+        }
+        for ns in [7_000_000_u64, 5_000_000] {
+            b.record(ns);
+            both.record(ns);
+        }
+        a.merge(&b);
+        assert_eq!(a, both);
+        assert_eq!(a.count(), 7);
+    }
+
+    #[test]
+    fn an_empty_histogram_has_no_quantile() {
+        assert_eq!(Histogram::default().quantile_ms(0.99), None);
+    }
+}

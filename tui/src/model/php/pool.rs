@@ -1,0 +1,94 @@
+//! A php-fpm pool: what it is set to, how full it is, what its workers take and how many of them would fit.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// How php-fpm starts the workers of a pool (`pm`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProcessManager {
+    /// All at the start.
+    Static,
+    /// As many as are needed, with some to spare.
+    Dynamic,
+    /// Each when a request comes.
+    OnDemand,
+    /// Something that this version does not know.
+    #[serde(other)]
+    Other,
+}
+
+impl ProcessManager {
+    /// The word in php-fpm's configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Static => "static",
+            Self::Dynamic => "dynamic",
+            Self::OnDemand => "ondemand",
+            Self::Other => "?",
+        }
+    }
+}
+
+/// What bounds the number of workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bound {
+    /// Memory of the machine.
+    Memory,
+    /// The limit of the cgroup that the workers are in.
+    Cgroup,
+    /// Something that this version does not know.
+    #[serde(other)]
+    Other,
+}
+
+/// What php-fpm itself keeps of a pool: its scoreboard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scoreboard {
+    /// Name of the pool.
+    pub name: Arc<str>,
+    /// The php-fpm master; two masters may have pools of one name.
+    pub master: u32,
+    /// How workers are started.
+    pub process_manager: ProcessManager,
+    /// `pm.max_children`: how many workers there may be.
+    pub max_children: u32,
+    /// Workers that serve a request, as the master counts them once a second.
+    pub active: u32,
+    /// Workers that wait for one.
+    pub idle: u32,
+    /// Most that served one at the same time, since php-fpm started.
+    pub max_active: u32,
+    /// How often the pool was full while more were wanted, since php-fpm started.
+    pub max_children_reached: u32,
+    /// Requests since php-fpm started.
+    pub requests: u64,
+    /// Requests longer than `request_slowlog_timeout`, since php-fpm started.
+    pub slow_requests: u64,
+    /// Connections that wait to be taken. 0 on a unix socket, where the kernel does not say.
+    pub listen_queue: u32,
+    /// The most that ever waited.
+    pub listen_queue_max: u32,
+}
+
+/// One php-fpm pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    /// What php-fpm says of it.
+    #[serde(flatten)]
+    pub board: Scoreboard,
+    /// Group of the workers; `None` while there are none.
+    pub group: Option<Arc<str>>,
+    /// How many workers there are.
+    pub workers: u32,
+    /// What a worker has for itself (USS and swap): 95 of 100 have less. `None` while that is known of fewer than half.
+    pub private_bytes: Option<u64>,
+    /// What they share, which is there only once: the most that one of them shares with others.
+    pub shared_bytes: Option<u64>,
+    /// How many workers of that size would fit beside all else that runs; `None` while it is unknown.
+    pub fits: Option<u32>,
+    /// What bounds `fits`.
+    pub bound: Option<Bound>,
+}

@@ -1,0 +1,134 @@
+//! Reads a snapshot back from its JSON: the schema is checked, fields and words of other versions are taken as they come.
+
+use serde::Deserialize;
+
+use super::{SCHEMA, Snapshot};
+
+/// Bytes of one snapshot: one with 100 000 processes has about 40 MB.
+const LONGEST: usize = 256 << 20;
+
+/// Why a snapshot could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// It is made by a newer version, whose layout is another one.
+    #[error("this snapshot has schema {0}, and this tusktop reads up to {SCHEMA}: use a newer tusktop")]
+    Newer(u32),
+    /// It is JSON, but not of a snapshot.
+    #[error("this is no snapshot of tusktop: it has no \"schema\"")]
+    Other,
+    /// It is longer than any snapshot.
+    #[error("this has {0} bytes, more than any snapshot; it is not read")]
+    TooLong(usize),
+    /// It is no JSON, or a snapshot with a part that cannot be understood.
+    #[error("this snapshot cannot be read: {0}")]
+    Malformed(#[from] serde_json::Error),
+}
+
+/// What is looked at before the rest.
+#[derive(Deserialize)]
+struct Head {
+    schema: Option<u32>,
+}
+
+impl Snapshot {
+    /// Reads the JSON of a snapshot. Fields that this version does not know are left out; words that it does not know become
+    /// `Other`; what an older version did not write gets the value that says so.
+    ///
+    /// # Errors
+    /// [`SnapshotError`]: no snapshot, a newer one, or a broken one.
+    pub fn read(json: &[u8]) -> Result<Self, SnapshotError> {
+        if json.len() > LONGEST {
+            return Err(SnapshotError::TooLong(json.len()));
+        }
+        match serde_json::from_slice::<Head>(json)?.schema {
+            None => return Err(SnapshotError::Other),
+            Some(schema) if schema > SCHEMA => return Err(SnapshotError::Newer(schema)),
+            Some(_) => {}
+        }
+        let mut snapshot: Self = serde_json::from_slice(json)?;
+        if snapshot.php.interval_ms == 0 && snapshot.php.state == super::PhpState::Read {
+            // Older versions had one interval for both.
+            let php = std::sync::Arc::make_mut(&mut snapshot.php);
+            php.interval_ms = snapshot.interval_ms;
+        }
+        Ok(snapshot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{ExactState, Level, NoticeKind, PssUnknown, Tier, TierState};
+
+    /// A snapshot as version 0.1 wrote it. It is never written again.
+    const FROZEN: &str = include_str!("../../tests/fixtures/schema1.json");
+
+    #[test]
+    fn the_frozen_snapshot_of_schema_1_opens_with_all_that_is_in_it() {
+        let snapshot = Snapshot::read(FROZEN.as_bytes()).unwrap();
+        assert_eq!((snapshot.schema, &*snapshot.host.name, snapshot.interval_ms), (1, "web01", 1000));
+        assert_eq!(snapshot.php.interval_ms, 1000, "it had one interval for all");
+        let www = snapshot.groups.iter().find(|group| &*group.name == "php-fpm: www").unwrap();
+        assert!(www.processes > 1 && www.footprint_bytes.is_some() && www.cpu_ratio.is_some());
+        let too_expensive = snapshot.processes.iter().filter(|p| p.pss_unknown == Some(PssUnknown::TooExpensive));
+        assert_eq!(too_expensive.count(), 1, "`too_dear` was the word for it");
+        let target = &snapshot.php.targets[0];
+        assert_eq!(target.tiers[Tier::Requests].state, TierState::On);
+        assert!(target.tiers[Tier::Requests].seen_by.is_some(), "`source` was the name of it");
+        assert_eq!(snapshot.php.exact.as_ref().unwrap().state, ExactState::Tracing);
+        assert!(snapshot.php.functions.iter().any(|function| function.calls.is_some()));
+        assert!(!snapshot.php.routes.is_empty() && !snapshot.php.stacks.is_empty() && !snapshot.php.pools.is_empty());
+        assert!(snapshot.php.exceptions.as_ref().is_some_and(|list| !list.is_empty()));
+        assert!(snapshot.notices.iter().all(|n| n.kind == NoticeKind::Other && n.level >= Level::Info));
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_the_same() {
+        let snapshot = Snapshot::read(FROZEN.as_bytes()).unwrap();
+        let json = serde_json::to_vec(&snapshot).unwrap();
+        assert_eq!(Snapshot::read(&json).unwrap(), snapshot);
+    }
+
+    /// The frozen snapshot with another text in place of one.
+    fn changed(from: &str, to: &str) -> Result<Snapshot, SnapshotError> {
+        assert!(FROZEN.contains(from), "{from}");
+        Snapshot::read(FROZEN.replacen(from, to, 1).as_bytes())
+    }
+
+    #[test]
+    fn fields_and_words_of_a_later_version_are_taken_as_they_come() {
+        let snapshot = changed("\"schema\": 1,", "\"schema\": 1, \"from_the_future\": {\"a\": [1, null]},").unwrap();
+        assert_eq!(&*snapshot.host.name, "web01");
+        let snapshot = changed("\"state\": \"tracing\"", "\"state\": \"resting\"").unwrap();
+        assert_eq!(snapshot.php.exact.as_ref().unwrap().state, ExactState::Other);
+        let snapshot = changed("\"too_dear\"", "\"too_far\"").unwrap();
+        assert!(snapshot.processes.iter().any(|process| process.pss_unknown == Some(PssUnknown::Other)));
+    }
+
+    #[test]
+    fn what_is_no_snapshot_gives_a_message_and_not_a_panic() {
+        let error = changed("\"schema\": 1,", "\"schema\": 2,").unwrap_err();
+        assert!(matches!(error, SnapshotError::Newer(2)) && error.to_string().contains("newer tusktop"), "{error}");
+        for json in ["", "{", "[]", "null", "{\"schema\": 1}", "{\"schema\": -1}", "{\"schema\": 99999999999}"] {
+            assert!(matches!(Snapshot::read(json.as_bytes()), Err(SnapshotError::Malformed(_))), "{json}");
+        }
+        assert!(matches!(Snapshot::read(b"{}"), Err(SnapshotError::Other)));
+        let deep = format!("{{\"schema\": 1, \"x\": {}", "[".repeat(1_000_000));
+        assert!(matches!(Snapshot::read(deep.as_bytes()), Err(SnapshotError::Malformed(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn no_change_of_its_bytes_makes_reading_panic(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8), cut in any::<prop::sample::Index>()) {
+            let mut json = FROZEN.as_bytes().to_vec();
+            for (at, byte) in changes {
+                let at = at.index(json.len());
+                json[at] = byte;
+            }
+            json.truncate(cut.index(2 * FROZEN.len()).min(json.len()));
+            let _ = Snapshot::read(&json);
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! What the built-in rules call the groups of PHP: those of a php-fpm pool and of a script on the command line. Whoever must
+//! name such a group without a rule (a process that has ended, a grouping by pool) takes the name from here.
+
+use std::sync::Arc;
+
+/// The group of a pool, as a template.
+pub(super) const POOL: &str = "php-fpm: {pool}";
+/// The group of a pool in a container, as a template.
+pub(super) const POOL_IN_CONTAINER: &str = "php-fpm: {pool} ({container})";
+/// The group of a script, as a template.
+pub(super) const SCRIPT: &str = "php: {script}";
+/// The group of PHP on the command line that runs no script.
+pub(super) const NO_SCRIPT: &str = "php cli";
+
+/// The group of a php-fpm pool.
+pub fn of_pool(pool: &str, container: Option<&str>) -> String {
+    match container {
+        Some(container) => format!("php-fpm: {pool} ({container})"),
+        None => format!("php-fpm: {pool}"),
+    }
+}
+
+/// The group of PHP on the command line, by the path of its script.
+pub fn of_script(script: Option<&str>) -> Arc<str> {
+    match script.and_then(|script| script.rsplit('/').next()) {
+        Some(name) => format!("php: {name}").into(),
+        None => NO_SCRIPT.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_that_the_templates_make() {
+        let filled = |template: &str| template.replace("{pool}", "www").replace("{container}", "3f2a");
+        assert_eq!(of_pool("www", None), filled(POOL));
+        assert_eq!(of_pool("www", Some("3f2a")), filled(POOL_IN_CONTAINER));
+        assert_eq!(*of_script(Some("/srv/bin/jobs.php")), *SCRIPT.replace("{script}", "jobs.php"));
+        assert_eq!(*of_script(None), *NO_SCRIPT);
+    }
+}

@@ -1,0 +1,49 @@
+//! Rows of lists and tiles, by what they are and never by their number in a list.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::model::{FunctionKey, ProblemKey, RouteKey};
+
+/// A row of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Row {
+    /// A function.
+    Function(Arc<FunctionKey>),
+    /// A file.
+    File(Arc<str>),
+    /// A route.
+    Route(Arc<RouteKey>),
+    /// A request.
+    Request {
+        /// Worker.
+        pid: u32,
+        /// Start.
+        started_at: Timestamp,
+    },
+    /// An exception, an error or a compiled file.
+    Problem(ProblemKey),
+    /// A tile or its row in the table.
+    Tile(TileKey),
+    /// The tile of the merged rest.
+    Rest,
+    /// A line that calls a built-in function, or an included file.
+    Line {
+        /// File.
+        file: Arc<str>,
+        /// Line.
+        line: u32,
+        /// Function that is called.
+        name: Arc<str>,
+    },
+}
+
+/// What a tile stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum TileKey {
+    /// A process group.
+    Group(Arc<str>),
+    /// A process.
+    Process(u32),
+}

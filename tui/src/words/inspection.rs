@@ -1,0 +1,32 @@
+//! What a close look at a process found, in words: kinds of mappings, and why something was not read.
+
+use crate::model::{MappingKind, Unread};
+
+/// Why something is not known, as a half sentence.
+pub fn why_unread(why: Unread) -> String {
+    match why {
+        Unread::Refused => "not permitted: this needs root or CAP_SYS_PTRACE".to_owned(),
+        Unread::Absent => "the kernel has nothing here".to_owned(),
+        Unread::Ended => "the process ended first".to_owned(),
+        Unread::Malformed => "it is not in the form that the kernel documents".to_owned(),
+        Unread::TooExpensive(time) => format!("reading it takes {} ms or more", time.as_millis().max(1)),
+        Unread::Failed(number) => std::io::Error::from_raw_os_error(number).to_string(),
+        Unread::Elsewhere => "outside of our namespaces".to_owned(),
+        Unread::Other => "not known".to_owned(),
+    }
+}
+
+/// What a kind of mapping is called.
+pub fn mapping(kind: MappingKind) -> &'static str {
+    match kind {
+        MappingKind::Heap => "heap",
+        MappingKind::PhpHeap => "PHP heap",
+        MappingKind::Anonymous => "anonymous",
+        MappingKind::Stack => "stack",
+        MappingKind::File => "code, libraries",
+        MappingKind::SharedFile => "shared files",
+        MappingKind::Opcache => "opcache",
+        MappingKind::Shared => "shared memory",
+        MappingKind::Special => "kernel, devices",
+    }
+}

@@ -1,0 +1,248 @@
+//! PHP and tusktop come and go: what starts later is seen, and nothing stays attached.
+
+use std::{
+    collections::BTreeSet,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use crate::servers::{FpmOptions, PATIENCE, PhpCli, PhpFpm, alone, copies, wait_until};
+use crate::watch::Watch;
+use aya::programs::loaded_programs;
+use tusktop::model;
+
+/// What we load. Every attached probe and timer holds its program.
+const PROGRAMS: [&str; 6] = ["fork", "exec", "exit", "switch", "request", "sample"];
+
+/// Ids of the programs in the kernel that have our names; another tusktop may have some, too.
+fn programs() -> BTreeSet<u32> {
+    loaded_programs()
+        .flatten()
+        .filter(|program| program.name_as_str().is_some_and(|name| PROGRAMS.contains(&name)))
+        .map(|program| program.id())
+        .collect()
+}
+
+/// Waits until all programs are loaded that were not there `before`, and returns them.
+fn loaded_since(before: &BTreeSet<u32>) -> BTreeSet<u32> {
+    let new = || programs().difference(before).copied().collect::<BTreeSet<_>>();
+    wait_until(PATIENCE, || "tusktop loads its programs".to_owned(), || new().len() == PROGRAMS.len());
+    new()
+}
+
+fn assert_gone(programs_of_ours: &BTreeSet<u32>) {
+    wait_until(
+        PATIENCE,
+        || format!("{:?} are still in the kernel", programs_of_ours),
+        || programs().is_disjoint(programs_of_ours),
+    );
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn a_php_fpm_started_later_is_seen_and_one_restarted_is_seen_again() {
+    let _alone = alone();
+    let mut watch = Watch::start(0, Path::new("/"));
+    let mut fpm = PhpFpm::start(FpmOptions::default());
+    let seen = |watch: &Watch, uri: &str| watch.finished.iter().any(|finished| finished.request.uri == uri);
+    let followed = |watch: &Watch, family: &[u32]| {
+        let target = watch.last.targets.iter().find(|target| &*target.sapi == "fpm");
+        target.is_some_and(|target| family.iter().all(|pid| target.pids.contains(pid)))
+    };
+    let family = |fpm: &PhpFpm| fpm.family().iter().map(|process| process.pid).collect::<Vec<_>>();
+    watch.until("the new php-fpm is followed, master and workers", |watch| followed(watch, &family(&fpm)));
+    fpm.get("www", "/post/1");
+    watch.until("its first request is seen", |watch| seen(watch, "/post/1"));
+    fpm.restart();
+    fpm.get("www", "/post/2");
+    watch.until("it is seen after a restart", |watch| seen(watch, "/post/2"));
+    fpm.reload();
+    fpm.get("www", "/post/3");
+    watch.until("it is seen after a reload", |watch| seen(watch, "/post/3"));
+    let family = family(&fpm);
+    watch.until("its processes are followed", |watch| followed(watch, &family));
+    fpm.stop();
+    watch.until("its processes are forgotten", |watch| {
+        watch.last.targets.iter().all(|target| target.pids.iter().all(|pid| !family.contains(pid)))
+    });
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn a_replaced_binary_is_watched_in_its_old_and_its_new_form() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let binary = folder.path().join("php-fpm");
+    let options = FpmOptions::default();
+    std::fs::copy(&options.binary, &binary).unwrap();
+    let old = PhpFpm::start(FpmOptions { binary: binary.clone(), ..options.clone() });
+    // As a package manager does: another file takes the name, and the running processes keep the old one.
+    let next = folder.path().join("php-fpm.new");
+    std::fs::copy(&options.binary, &next).unwrap();
+    std::fs::rename(&next, &binary).unwrap();
+    let mut watch = Watch::start(0, Path::new("/"));
+    let new = PhpFpm::start(FpmOptions { binary, ..options });
+    let workers = [old.workers("www"), new.workers("www")].concat();
+    watch.until("both are followed", |watch| {
+        let targets = &watch.last.targets;
+        workers.iter().all(|pid| targets.iter().any(|target| target.pids.contains(pid)))
+    });
+    for _ in 0..5 {
+        old.get("www", "/post/old");
+        new.get("www", "/post/new");
+    }
+    watch.until("both are seen", |watch| {
+        let count = |uri: &str| watch.finished.iter().filter(|finished| finished.request.uri == uri).count();
+        (count("/post/old"), count("/post/new")) == (5, 5)
+    });
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn a_build_without_usdt_is_watched_through_its_functions() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let options = FpmOptions::default();
+    let binary = folder.path().join("php-fpm");
+    copies::without_probes(&options.binary, &binary);
+    let fpm = PhpFpm::start(FpmOptions { binary, ..options });
+    let worker = fpm.workers("www");
+    let mut watch = Watch::start(997, fpm.site().path());
+    for (uri, status) in [("/post/7?x=1", 200), ("/status/404", 404), ("/throw", 500), ("/burn?ms=300", 200)] {
+        assert_eq!(fpm.get("www", uri).status, status);
+    }
+    watch.until("all requests are seen", |watch| watch.finished.len() == 4);
+    let target = watch.last.targets.iter().find(|target| target.pids.contains(&worker[0])).unwrap();
+    assert_eq!(target.tiers[model::Tier::Requests].seen_by, Some(model::SeenBy::Symbol));
+    let seen: Vec<_> =
+        watch.finished.iter().map(|f| (f.request.uri.as_str(), f.status, f.request.method.as_str())).collect();
+    assert_eq!(seen[0], ("/post/7?x=1", Some(200), "GET"));
+    assert_eq!((seen[1].1, seen[2].1), (Some(404), Some(500)));
+    let script = fpm.site().page("index.php");
+    assert!(watch.finished.iter().all(|finished| finished.request.script == script.to_str().unwrap()));
+    let burned: u64 = worker.iter().filter_map(|&pid| watch.self_samples(pid).get("burn").copied()).sum();
+    assert!(burned > 100, "{burned} samples of burn()");
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn two_paths_of_one_file_count_once() {
+    let _alone = alone();
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let options = FpmOptions::default();
+    let (first, second) = (folder.path().join("php-fpm-a"), folder.path().join("php-fpm-b"));
+    std::fs::copy(&options.binary, &first).unwrap();
+    std::fs::hard_link(&first, &second).unwrap();
+    let a = PhpFpm::start(FpmOptions { binary: first, ..options.clone() });
+    let b = PhpFpm::start(FpmOptions { binary: second, ..options });
+    let mut watch = Watch::start(0, Path::new("/"));
+    a.get("www", "/post/1");
+    b.get("www", "/post/2");
+    let pids: Vec<_> = [a.workers("www"), b.workers("www")].concat();
+    let seen = |watch: &Watch| watch.finished.iter().filter(|finished| pids.contains(&finished.request.pid)).count();
+    watch.until("both are seen", |watch| seen(watch) >= 2);
+    watch.read();
+    assert_eq!(seen(&watch), 2);
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn a_pid_that_becomes_another_program_is_no_longer_php() {
+    let _alone = alone();
+    let script = PhpCli::start_traceable("becomes.php", &["/bin/sh", "-c", "echo became; while :; do :; done"]);
+    let pid = script.pid();
+    let mut watch = Watch::start(997, script.page("").as_path());
+    watch.until("it is sampled as PHP", |watch| watch.self_samples(pid).get("busy").is_some_and(|&n| n > 20));
+    script.go();
+    wait_until(PATIENCE, || "it has become a shell".to_owned(), || script.output().contains("became"));
+    watch.until("it is forgotten", |watch| watch.last.processes.iter().all(|process| process.pid != pid));
+    let samples: u64 = watch.stacks_of(pid).map(|count| count.samples).sum();
+    let cpu = || {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
+        text.split(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    let began = cpu();
+    watch.until("the shell has used 200 ms of CPU time", |_| cpu() > began + 200_000_000);
+    assert_eq!(watch.stacks_of(pid).map(|count| count.samples).sum::<u64>(), samples);
+    assert!(watch.last.running.iter().all(|request| request.pid != pid));
+    assert!(watch.last.targets.iter().all(|target| !target.pids.contains(&pid)));
+    assert_eq!(watch.dropped, 0);
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn nothing_stays_attached_when_the_collector_ends() {
+    let _alone = alone();
+    let _fpm = PhpFpm::start(FpmOptions::default());
+    let before = programs();
+    let watch = Watch::start(99, Path::new("/"));
+    let ours = loaded_since(&before);
+    watch.stop();
+    assert_gone(&ours);
+}
+
+/// `tusktop snap` that runs for long; its child is killed when the test ends.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn nothing_stays_attached_after_a_kill() {
+    let _alone = alone();
+    let fpm = PhpFpm::start(FpmOptions::default());
+    let before = programs();
+    let mut tusktop = Running(
+        Command::new(env!("CARGO_BIN_EXE_tusktop")).args(["snap", "-d", "60s"]).stdout(Stdio::null()).spawn().unwrap(),
+    );
+    let ours = loaded_since(&before);
+    tusktop.0.kill().unwrap();
+    tusktop.0.wait().unwrap();
+    assert_gone(&ours);
+    assert_eq!(fpm.get("www", "/post/1").status, 200, "PHP goes on");
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn a_snapshot_of_the_command_line_holds_the_requests_and_the_hot_function() {
+    let _alone = alone();
+    let fpm = PhpFpm::start(FpmOptions::default());
+    let before = programs();
+    let mut tusktop = Command::new(env!("CARGO_BIN_EXE_tusktop"))
+        .args(["snap", "-d", "3s", "--format", "json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    loaded_since(&before);
+    let mut line = String::new();
+    let output = tusktop.stdout.take().unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                fpm.get("www", "/burn?ms=20");
+            }
+        });
+        BufReader::new(output).read_line(&mut line).unwrap();
+        done.store(true, Ordering::Relaxed);
+        load.join().unwrap();
+    });
+    assert!(tusktop.wait().unwrap().success());
+    let snapshot: model::Snapshot = serde_json::from_str(&line).unwrap();
+    let group = snapshot.groups.iter().find(|group| &*group.name == "php-fpm: www").expect("the pool is a group");
+    assert!(group.processes >= 2);
+    let route = snapshot.php.routes.iter().find(|route| &*route.key.route == "/burn").expect("the route is there");
+    assert_eq!((&*route.key.group, &*route.key.method), ("php-fpm: www", "GET"));
+    let hottest = snapshot.php.functions.iter().max_by_key(|function| function.self_samples).unwrap();
+    assert_eq!(&*hottest.key.name, "burn");
+    let workers = snapshot.php.workers.iter().filter(|worker| fpm.workers("www").contains(&worker.pid));
+    let served = workers.map(|worker| worker.requests).sum::<u64>();
+    assert!(route.requests >= 5 && served >= route.requests, "{served} of {}", route.requests);
+}

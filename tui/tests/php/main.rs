@@ -1,0 +1,24 @@
+//! Real PHP on real servers, observed by the real kernel. One test at a time has the machine: see [`servers::alone`].
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
+
+mod loaded;
+mod servers;
+mod watch;
+
+mod calls;
+mod command;
+mod command_calls;
+mod doctor;
+mod failures;
+mod hostile;
+mod images;
+mod lifecycle;
+mod mounts;
+mod pools;
+mod pricing;
+mod requests;
+mod restarts;
+mod samples;
+mod tracing;
+mod truth;
+mod waits;

@@ -1,0 +1,16 @@
+//! Drawn screens: snapshots and keys in, cells or lines out. Nothing of the machine is read.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
+
+mod inspection;
+mod measured;
+mod snapshot;
+mod stage;
+
+mod export;
+mod history;
+mod memory;
+mod problems;
+mod process;
+mod trace;
+mod treemap_steadiness;
+mod whole;

@@ -34,6 +34,10 @@ pub struct Config {
     pub task_cpu_time: u32,
     /// Offset of `task_struct.mm`.
     pub task_memory: u32,
+    /// Offset of `task_struct.signal`.
+    pub task_signal: u32,
+    /// Offset of `signal_struct.live`, the number of threads that have not ended.
+    pub signal_live: u32,
     /// Offset of `mm_struct.arg_start`.
     pub memory_arguments: u32,
     /// Offset of the instruction pointer in the saved registers.
@@ -89,7 +93,7 @@ pub struct Site {
     pub arguments: [Operand; ARGUMENTS],
 }
 
-const _: () = assert!(size_of::<Config>() == 28);
+const _: () = assert!(size_of::<Config>() == 36);
 const _: () = assert!(size_of::<Image>() == 40);
 const _: () = assert!(size_of::<Process>() == 16);
 const _: () = assert!(size_of::<Site>() == 16 + ARGUMENTS * size_of::<Operand>());

@@ -6,8 +6,8 @@ pub const IMAGES: u32 = 64;
 pub const SITES: u32 = 512;
 /// Processes that run PHP.
 pub const PROCESSES: u32 = 16_384;
-/// Threads that are blocked.
-pub const WAITING: u32 = 4096;
+/// Threads of PHP that have blocked.
+pub const WAITING: u32 = 16_384;
 /// Requests that run.
 pub const REQUESTS: u32 = 4096;
 /// Names of functions.

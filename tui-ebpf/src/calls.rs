@@ -136,8 +136,7 @@ fn find(traced: &mut Traced, slot: u32) -> Option<()> {
     let process = PROCESSES.get_ptr_mut(traced.pid)?;
     // SAFETY: the entry is of this process, which is in this program now; its integers are read and written one by one.
     let process = unsafe { &mut *process };
-    // SAFETY: entries are written before they are used and not changed afterwards.
-    let image = unsafe { IMAGES.get(process.image) }?;
+    let image = IMAGES.get(process.image)?;
     traced.executor_globals = globals(image, process.bias)?;
     traced.current_execute_data = image.current_execute_data;
     traced.previous_execute_data = image.previous_execute_data;

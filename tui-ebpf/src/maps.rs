@@ -24,7 +24,7 @@ pub static ACTIVE: Array<u32> = Array::with_max_entries(1, 0);
 
 /// Layouts of PHP images.
 #[map]
-pub static IMAGES: HashMap<u32, Image> = HashMap::with_max_entries(sizes::IMAGES, 0);
+pub static IMAGES: Array<Image> = Array::with_max_entries(sizes::IMAGES, 0);
 
 /// Where programs are attached, by cookie.
 #[map]
@@ -42,7 +42,8 @@ pub static ON_CPU: PerCpuArray<OnCpu> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static WALKS: PerCpuArray<Walks> = PerCpuArray::with_max_entries(1, 0);
 
-/// Threads that are blocked inside PHP code or a request, by pid << 32 | tid.
+/// Threads that have blocked inside PHP code or a request, by pid << 32 | tid, each with its last wait: an entry stays until its
+/// thread ends, since to write into one is much cheaper than to insert and remove it.
 #[map]
 pub static WAITING: HashMap<u64, Wait> = HashMap::with_max_entries(sizes::WAITING, 0);
 

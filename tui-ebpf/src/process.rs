@@ -79,28 +79,56 @@ pub fn exec(context: RawTracePointContext) -> i32 {
     let _ = PROCESSES.remove(pid);
     let _ = REQUESTS.remove(bpf_get_current_pid_tgid());
     let _ = WAITING.remove(bpf_get_current_pid_tgid());
+    // A thread that is not the first gets the number of the process by this (kernel: de_thread); its entries have its old one.
+    let old: u32 = context.arg(1);
+    let old = u64::from(pid) << 32 | u64::from(old);
+    let _ = REQUESTS.remove(old);
+    let _ = WAITING.remove(old);
     // Requests that wait in the ring without a wake-up would keep the kernel from one for this, too.
     emit(EVENT_EXEC, pid, 0, BPF_RB_FORCE_WAKEUP);
     0
 }
 
 /// A thread ended; with its last thread the process.
+///
+/// What belongs to the thread goes with it, whatever is known of its process: otherwise threads that end in an unusual order
+/// would fill the maps for good.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn exit(context: RawTracePointContext) -> i32 {
     let pid = context.tgid();
-    // SAFETY: the entry may be replaced while it is read; it is plain integers.
-    let Some(process) = (unsafe { PROCESSES.get(pid) }) else { return 0 };
     request::abort();
     let _ = WAITING.remove(bpf_get_current_pid_tgid());
-    if pid == context.pid() {
-        if process.traced != 0 {
-            // SAFETY: a plain helper call.
-            calls::note_end(process.traced - 1, unsafe { bpf_ktime_get_ns() });
-        }
-        let _ = PROCESSES.remove(pid);
-        emit(EVENT_EXIT, pid, 0, 0);
+    // SAFETY: the entry may be replaced while it is read; it is plain integers.
+    let Some(process) = (unsafe { PROCESSES.get(pid) }) else { return 0 };
+    if !is_last() {
+        return 0;
     }
+    if process.traced != 0 {
+        // SAFETY: a plain helper call.
+        calls::note_end(process.traced - 1, unsafe { bpf_ktime_get_ns() });
+    }
+    let _ = PROCESSES.remove(pid);
+    emit(EVENT_EXIT, pid, 0, 0);
     0
+}
+
+/// Whether no thread of the current process is left but this one, which ends. Where the kernel does not say where it counts
+/// them, the first thread stands for all.
+#[inline(always)]
+fn is_last() -> bool {
+    let known = config().filter(|config| config.task_signal != UNKNOWN_OFFSET && config.signal_live != UNKNOWN_OFFSET);
+    let Some(config) = known else {
+        let key = bpf_get_current_pid_tgid();
+        return key as u32 == (key >> 32) as u32;
+    };
+    // SAFETY: checked reads at offsets that the kernel's own type information gave. The kernel counts down before it comes here
+    // (kernel/exit.c, do_exit).
+    unsafe {
+        let task = bpf_get_current_task() as *const u8;
+        let signal = bpf_probe_read_kernel(task.add(config.task_signal as usize).cast::<u64>()).unwrap_or(0);
+        let live = signal.wrapping_add(u64::from(config.signal_live));
+        bpf_probe_read_kernel(live as *const u32).unwrap_or(0) == 0
+    }
 }
 
 #[inline(always)]

@@ -45,8 +45,7 @@ fn try_request(context: &ProbeContext, now: u64) -> Option<()> {
     let cookie = unsafe { bpf_get_attach_cookie(context.as_ptr()) } as u32;
     // SAFETY: entries of both maps are written before the site is attached and not changed afterwards.
     let site = unsafe { SITES.get(cookie) }?;
-    // SAFETY: as above.
-    let image = unsafe { IMAGES.get(site.image) }?;
+    let image = IMAGES.get(site.image)?;
     let config = config()?;
     let bias = register(context, config.instruction_pointer)?.wrapping_sub(site.address);
     let key = bpf_get_current_pid_tgid();

@@ -21,8 +21,7 @@ pub fn sample(_context: PerfEventContext) -> u32 {
     let pid = (key >> 32) as u32;
     // SAFETY: the entry may be replaced while it is read; it is plain integers.
     let Some(process) = (unsafe { PROCESSES.get(pid) }) else { return 0 };
-    // SAFETY: entries are written before they are used and not changed afterwards.
-    let Some(image) = (unsafe { IMAGES.get(process.image) }) else { return 0 };
+    let Some(image) = IMAGES.get(process.image) else { return 0 };
     let Some(globals) = globals(image, process.bias) else { return 0 };
     // SAFETY: a plain helper call.
     let began = unsafe { bpf_ktime_get_ns() };

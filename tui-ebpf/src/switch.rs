@@ -7,7 +7,7 @@ use aya_ebpf::{
     macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
-use tusktop_shared::{Config, Count, CountKey, NOT_WALKED, OUTSIDE, UNKNOWN_OFFSET, Wait, stat};
+use tusktop_shared::{Config, Count, CountKey, NOT_WALKED, OUTSIDE, Request, UNKNOWN_OFFSET, Wait, stat};
 
 use crate::{
     globals::globals,
@@ -90,15 +90,18 @@ fn leaves(context: &RawTracePointContext, config: &Config) -> Option<()> {
     let process = unsafe { PROCESSES.get(pid) }?;
     let preempted: u64 = context.arg(0);
     let task: u64 = context.arg(1);
-    settle(config, task);
+    let key = bpf_get_current_pid_tgid();
+    let request = REQUESTS.get_ptr_mut(key);
+    if let Some(request) = request {
+        // SAFETY: the entry belongs to this thread alone.
+        settle(config, task, unsafe { &mut *request });
+    }
     if preempted & 1 != 0 || config.task_state == UNKNOWN_OFFSET || field::<u32>(task, config.task_state) == 0 {
         return None;
     }
-    // SAFETY: entries are written before they are used and not changed afterwards.
-    let image = unsafe { IMAGES.get(process.image) }?;
-    let key = bpf_get_current_pid_tgid();
-    // SAFETY: one aligned integer of the entry is read.
-    let request = unsafe { REQUESTS.get(key) }.map_or(0, |request| request.started_ns);
+    let image = IMAGES.get(process.image)?;
+    // SAFETY: as above.
+    let request = request.map_or(0, |request| unsafe { (*request).started_ns });
     let mut leaf = 0;
     if let Some(globals) = globals(image, process.bias) {
         leaf = pointer(globals.wrapping_add(u64::from(image.current_execute_data)));
@@ -130,7 +133,15 @@ fn leaves(context: &RawTracePointContext, config: &Config) -> Option<()> {
         }
     }
     let wait = Wait { since_ns: now, request, stack };
-    if WAITING.insert(key, wait, 0).is_err() {
+    if let Some(place) = WAITING.get_ptr_mut(key) {
+        // SAFETY: the entry belongs to this thread alone. User space may read it meanwhile: the start, without which it is no
+        // wait, comes last.
+        unsafe {
+            (&raw mut (*place).request).write_volatile(wait.request);
+            (&raw mut (*place).stack).write_volatile(wait.stack);
+            (&raw mut (*place).since_ns).write_volatile(wait.since_ns);
+        }
+    } else if WAITING.insert(key, wait, 0).is_err() {
         add(stat::REQUESTS_FULL, 1);
     }
     Some(())
@@ -142,19 +153,16 @@ fn leaves(context: &RawTracePointContext, config: &Config) -> Option<()> {
 /// by which [`cpu_time`] tells what came since the last switch, runs on. The time of this stay on the CPU is counted by the
 /// clock, as it is when the request also ends in it. Otherwise more would be taken for used before the request than at its end.
 #[inline(always)]
-fn settle(config: &Config, task: u64) {
+fn settle(config: &Config, task: u64, request: &mut Request) {
     let Some(on_cpu) = ON_CPU.get(0) else { return };
-    let Some(request) = REQUESTS.get_ptr_mut(bpf_get_current_pid_tgid()) else { return };
-    // SAFETY: the entry belongs to this thread alone.
-    unsafe {
-        if on_cpu.task != task || (*request).started_ns < on_cpu.since_ns || (*request).cpu_ns == 0 {
-            return;
-        }
-        let by_clock = on_cpu.cpu_ns + (bpf_ktime_get_ns() - on_cpu.since_ns);
-        let taken = by_clock.saturating_sub(cpu_time_of(config, task));
-        // 0 would say that it is not known.
-        (*request).cpu_ns = (*request).cpu_ns.saturating_sub(taken).max(1);
+    if on_cpu.task != task || request.started_ns < on_cpu.since_ns || request.cpu_ns == 0 {
+        return;
     }
+    // SAFETY: a plain helper call.
+    let by_clock = on_cpu.cpu_ns + (unsafe { bpf_ktime_get_ns() } - on_cpu.since_ns);
+    let taken = by_clock.saturating_sub(cpu_time_of(config, task));
+    // 0 would say that it is not known.
+    request.cpu_ns = request.cpu_ns.saturating_sub(taken).max(1);
 }
 
 /// A thread comes onto the CPU: its wait is over, and its CPU time is as exact as it ever is.
@@ -174,9 +182,14 @@ fn comes(context: &RawTracePointContext, config: &Config) -> Option<()> {
         return None;
     }
     let key = u64::from(pid) << 32 | u64::from(field::<u32>(task, config.task_pid));
+    let place = WAITING.get_ptr_mut(key)?;
     // SAFETY: the entry was written when this thread left the CPU, and nothing else writes it.
-    let wait = unsafe { WAITING.get(key) }.copied()?;
-    let _ = WAITING.remove(key);
+    let wait = unsafe { *place };
+    if wait.since_ns == 0 {
+        return None;
+    }
+    // SAFETY: as above.
+    unsafe { (*place).since_ns = 0 };
     let wait_ns = now.saturating_sub(wait.since_ns);
     if let Some(request) = REQUESTS.get_ptr_mut(key) {
         // SAFETY: the entry belongs to this thread alone, which does not run yet.

@@ -97,8 +97,7 @@ pub fn measured(context: &ProbeContext, work: impl FnOnce(&ProbeContext, &Site, 
     let cookie = unsafe { bpf_get_attach_cookie(context.as_ptr()) } as u32;
     // SAFETY: entries of both maps are written before the site is attached and not changed afterwards.
     if let Some(site) = unsafe { SITES.get(cookie) }
-        // SAFETY: as above.
-        && let Some(image) = unsafe { IMAGES.get(site.image) }
+        && let Some(image) = IMAGES.get(site.image)
         && let Some(config) = config()
     {
         let address = quick_register(context, config.instruction_pointer);

@@ -17,6 +17,8 @@ pub fn kernel_layout(architecture: Architecture) -> Config {
         task_state: offset("task_struct", "__state"),
         task_cpu_time: offset("task_struct", "se.sum_exec_runtime"),
         task_memory: offset("task_struct", "mm"),
+        task_signal: offset("task_struct", "signal"),
+        signal_live: offset("signal_struct", "live"),
         memory_arguments: offset("mm_struct", "arg_start"),
         instruction_pointer: architecture.instruction_pointer(),
     }

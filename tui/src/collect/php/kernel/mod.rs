@@ -62,7 +62,7 @@ pub struct Kernel {
     pub knows_waits: bool,
     active: Array<MapData, u32>,
     writing: u32,
-    images: Hash<u32, shared::Image>,
+    images: Array<MapData, Wire<shared::Image>>,
     processes: Hash<u32, Process>,
     requests: Hash<u64, Request>,
     waiting: Hash<u64, Wait>,
@@ -170,7 +170,7 @@ impl Kernel {
             fastcgi_environment: known.map_or(0, |offsets| offsets.fastcgi_environment),
             uri_source,
         };
-        self.images.insert(id, Wire(layout), 0).map_err(|source| KernelError::Map { name: "IMAGES", source })
+        self.images.set(id, Wire(layout), 0).map_err(|source| KernelError::Map { name: "IMAGES", source })
     }
 
     /// Tells the programs that a process runs an image. One that they met before keeps what they noted of it.
@@ -292,7 +292,9 @@ impl Kernel {
 
     /// Threads that are blocked now, by pid << 32 | tid.
     pub fn waiting(&self) -> impl Iterator<Item = (u64, Wait)> {
-        self.waiting.iter().take(2 * sizes::WAITING as usize).flatten().map(|(key, wait)| (key, wait.0))
+        let entries = self.waiting.iter().take(2 * sizes::WAITING as usize).flatten();
+        // 0 is what remains of a wait that is over.
+        entries.map(|(key, wait)| (key, wait.0)).filter(|(_, wait)| wait.since_ns != 0)
     }
 
     /// One counter, of all CPUs.

@@ -56,7 +56,7 @@ pub struct Image {
     pub current_execute_data: u32,
     /// `zend_execute_data.prev_execute_data`.
     pub previous_execute_data: u32,
-    /// `zend_op_array.filename`; `.line_start` stands behind it in every version.
+    /// `zend_op_array.filename`; `.line_start` follows it in every version.
     pub filename: u32,
     /// `sapi_globals.sapi_headers.http_response_code`.
     pub response_code: u32,

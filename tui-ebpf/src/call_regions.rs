@@ -8,7 +8,7 @@ use crate::call_frames::slot_of_frame;
 /// Distance that a stack pointer may have from those seen on the same stack. Stacks of fibers are 2 MiB apart.
 const NEAR: u64 = 256 << 10;
 
-/// A value of the hit, read anew: see [`tusktop_shared::Hit`].
+/// A value of the hit, read again: see [`tusktop_shared::Hit`].
 macro_rules! hit {
     ($traced:expr, $field:ident) => {
         // SAFETY: a reference to an integer of the map.

@@ -186,7 +186,7 @@ pub fn note_end(slot: u32, now: u64) {
     }
 }
 
-/// Ends all open calls of a process that replaces its image; where the next one has its globals is found out anew.
+/// Ends all open calls of a process that replaces its image; where the next one has its globals is found out again.
 #[inline(always)]
 pub fn forget_image(slot: u32, now: u64) {
     end_all(slot, now);

@@ -53,7 +53,7 @@ fn try_compile(context: &ProbeContext, site: &Site, _image: &Image, _bias: u64) 
         return Some(());
     }
     if keep(site.image, key, path, name) && !begin(&COMPILES, key, 0) {
-        // User space finds texts by their tallies: one without would stay for ever.
+        // User space finds texts by their tallies: one without would stay forever.
         let _ = COMPILE_TEXTS.remove(key);
     }
     Some(())
@@ -68,7 +68,7 @@ fn keep(image: u32, key: u64, path: u64, name: u64) -> bool {
         Room::Full => return false,
     }
     let Some(entry) = COMPILE_TEXTS.get_ptr_mut(key) else { return false };
-    // SAFETY: the entry was made by this program, and nobody else writes it before it is complete.
+    // SAFETY: the entry was made by this program, and nothing else writes it before it is complete.
     let entry = unsafe { &mut *entry };
     entry.image = image;
     entry.file_len = if path != 0 { copy_tail(path, &mut entry.file) } else { plain(&mut entry.file, name) };

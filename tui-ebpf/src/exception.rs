@@ -1,4 +1,4 @@
-//! Exceptions: thrown, looked at by a `catch`, or caught by nobody.
+//! Exceptions: thrown, looked at by a `catch`, or not caught.
 
 use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::uprobe, programs::ProbeContext};
 use tusktop_shared::{
@@ -40,7 +40,7 @@ const USER_FUNCTION: u8 = 2;
 /// Frames that are looked at for the innermost PHP code: built-in functions that call each other.
 const FRAMES: usize = 8;
 
-/// An exception is thrown, or nobody caught it, by the kind of the site.
+/// An exception is thrown, or was not caught, by the kind of the site.
 #[uprobe]
 pub fn exception(context: ProbeContext) -> u32 {
     measured(&context, try_exception);

@@ -107,7 +107,7 @@ pub fn count(found: &Found, silenced: u64) -> u64 {
     if begin(&FAILURES, key, silenced) {
         return key;
     }
-    // User space finds texts by their tallies: one without would stay for ever.
+    // User space finds texts by their tallies: one without would stay forever.
     let _ = FAILURE_TEXTS.remove(key);
     0
 }
@@ -121,7 +121,7 @@ fn keep(found: &Found, key: u64) -> bool {
         Room::Full => return false,
     }
     let Some(entry) = FAILURE_TEXTS.get_ptr_mut(key) else { return false };
-    // SAFETY: the entry was made by this program, and nobody else writes it before it is complete.
+    // SAFETY: the entry was made by this program, and nothing else writes it before it is complete.
     let entry = unsafe { &mut *entry };
     entry.kind = found.kind;
     entry.level = found.level;

@@ -1,4 +1,4 @@
-//! Walks the PHP stack of the process that stands still, and keeps stacks and names by content.
+//! Walks the PHP stack of the process while it is stopped, and keeps stacks and names by content.
 //!
 //! Frames are keyed by content (the engine's own string hashes), never by address. In the steady state a walk reads a few
 //! pages of the process and looks keys up: PHP's frames lie side by side, so many are read at once, and the key of a function is
@@ -63,7 +63,7 @@ const WINDOW_WORDS: usize = 512;
 const WINDOW_BYTES: u64 = 8 * WINDOW_WORDS as u64;
 const FRAME_BYTES: u64 = 8 * FRAME_WORDS as u64;
 
-/// Words of `zend_execute_data` up to `prev_execute_data`, wherever it stands in 7.0 to 8.5, and the one of `.func`.
+/// Words of `zend_execute_data` up to `prev_execute_data`, wherever it is in 7.0 to 8.5, and the one of `.func`.
 pub const FRAME_WORDS: usize = 8;
 pub const FRAME_FUNCTION: usize = 3;
 

@@ -32,12 +32,12 @@ pub struct Cli {
 pub enum Command {
     /// Open the live screen (the default).
     Live,
-    /// Print one snapshot and exit; with a command, of the time that it runs.
+    /// Print one snapshot and exit; with a command, one of the time that it runs.
     Snap(SnapArgs),
-    /// Say what can be observed here, what not, why, and what to type.
+    /// Check what can be observed here and how to fix what cannot.
     #[command(after_long_help = exit::SUMMARY_OF_DOCTOR)]
     Doctor(DoctorArgs),
-    /// List the groups of processes and the rules that made them, or say why a process is in its group.
+    /// List the process groups and the rules that made them, or say why a process is in its group.
     Groups(GroupsArgs),
     /// Wait for SIGCONT, then become a command.
     #[command(hide = true)]
@@ -59,10 +59,10 @@ pub struct SnapArgs {
     /// probes that was started with USE_ZEND_DTRACE=1, which is set for the command; `tusktop doctor` says what is missing.
     #[arg(long, value_enum, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "functions")]
     pub exact: Option<Exact>,
-    /// Write it to this file [default: standard output; with a command, standard error].
+    /// Write to this file [default: standard output; with a command, standard error].
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Run this command and observe it, and what it starts, from the first PHP opcode to its end.
+    /// Run this command and observe it and its children, from the first PHP opcode to the end.
     ///
     /// USE_ZEND_DTRACE=1 is set for it, unless the variable is set already. Its input, output and exit code are its
     /// own. With --duration the observation ends earlier than the command, if that takes longer.

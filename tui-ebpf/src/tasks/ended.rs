@@ -86,7 +86,7 @@ pub fn task_exit(context: RawTracePointContext) -> i32 {
 
 /// The last of a thread is let go, some milliseconds after its parent was told: `sched_process_free(task)`. By then the sum
 /// of a process includes its first thread, which is the last to be released, and all the work of ending: since Linux 6.16
-/// `sched_process_exit` comes before memory is given back, which can be dearer than all that a short process did.
+/// `sched_process_exit` comes before memory is given back, which can cost more than all that a short process did.
 #[raw_tracepoint(tracepoint = "sched_process_free")]
 pub fn task_free(context: RawTracePointContext) -> i32 {
     let task: *const u8 = context.arg(0);

@@ -85,7 +85,7 @@ impl Aggregate {
                 machine: sample.machine.memory_available_bytes,
                 cgroup: worker.cgroup.and_then(|index| sample.cgroups.get(index)?.memory_available_bytes),
             };
-            // Nobody else has it yet, so nothing is copied.
+            // Nothing else has it yet, so nothing is copied.
             let php = Arc::make_mut(&mut php.php);
             php.pools = capacity::pools(&self.pools, &part.processes, &part.groups, room);
             notices.extend(capacity::notices(&php.pools));

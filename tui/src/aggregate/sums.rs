@@ -1,4 +1,4 @@
-//! Groups of one snapshot: names are interned, sums are made anew at every tick.
+//! Groups of one snapshot: names are interned, sums are made again at every tick.
 
 use std::{collections::HashMap, sync::Arc};
 

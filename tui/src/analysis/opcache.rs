@@ -39,7 +39,7 @@ pub fn meaning(php: &Php) -> Option<Meaning> {
     let files = php.compiles.as_ref().filter(|files| !files.is_empty())?;
     if let Some(share) = share_of_requests(php, files).filter(|share| *share >= NEARLY_ALL) {
         let text = format!(
-            "{} requests in 10 compile their own script anew: opcache is missing, off or of no use to these files",
+            "{} in 10 requests recompile their script: opcache is missing, disabled or not caching these files",
             (share * 10.0).round().min(10.0)
         );
         return Some(Meaning { text, hint: OFF });
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn a_script_that_each_request_compiles_means_no_opcache() {
         let text = text(&php(20, &[("/srv/index.php", "fpm", 20), ("/srv/lib.php", "fpm", 20)]));
-        assert!(text.starts_with("10 requests in 10") && text.contains("opcache is missing"), "{text}");
+        assert!(text.starts_with("10 in 10 requests") && text.contains("opcache is missing"), "{text}");
         assert!(super::meaning(&php(20, &[("/srv/index.php", "fpm", 20)])).unwrap().hint.contains("opcache.enable"));
     }
 

@@ -37,7 +37,7 @@ pub enum KeymapError {
         /// The other spelling.
         other: String,
     },
-    /// The key starts the other, or the other way round, so one of them could never be typed.
+    /// The key starts the other, or reverse order, so one of them could never be typed.
     #[error("[keys] {key:?} ({action}) cannot be told from the start of {other:?} ({other_action})")]
     Prefix {
         /// The shorter.

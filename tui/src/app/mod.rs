@@ -30,7 +30,7 @@ const MAX_FILTER: usize = 200;
 pub enum Command {
     /// Draw.
     Draw,
-    /// Draw every cell anew.
+    /// Draw every cell again.
     Redraw,
     /// Capture the mouse, or stop it.
     CaptureMouse(bool),

@@ -45,7 +45,7 @@ pub struct SettingArgs {
     /// Do not observe PHP.
     #[arg(long, global = true)]
     pub no_php: bool,
-    /// Send no signals, whatever is pressed.
+    /// Never send signals.
     #[arg(long, global = true)]
     pub read_only: bool,
 }

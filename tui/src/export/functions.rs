@@ -60,7 +60,7 @@ pub(super) fn write_traced(php: &Php, out: &mut impl Write) -> io::Result<()> {
         ("CALLS", Right),
         ("SELF", Right),
         ("TOTAL", Right),
-        ("A CALL", Right),
+        ("PER CALL", Right),
         ("FUNCTION", Left),
         ("WHERE", Left),
     ]);

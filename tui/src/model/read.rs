@@ -73,7 +73,7 @@ mod tests {
         let www = snapshot.groups.iter().find(|group| &*group.name == "php-fpm: www").unwrap();
         assert!(www.processes > 1 && www.footprint_bytes.is_some() && www.cpu_ratio.is_some());
         let too_expensive = snapshot.processes.iter().filter(|p| p.pss_unknown == Some(PssUnknown::TooExpensive));
-        assert_eq!(too_expensive.count(), 1, "`too_dear` was the word for it");
+        assert_eq!(too_expensive.count(), 1, "`too_expensive` was the word for it");
         let target = &snapshot.php.targets[0];
         assert_eq!(target.tiers[Tier::Requests].state, TierState::On);
         assert!(target.tiers[Tier::Requests].seen_by.is_some(), "`source` was the name of it");

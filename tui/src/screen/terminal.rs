@@ -153,7 +153,7 @@ fn send(stage: &mut Stage, order: &SignalOrder) {
     }
 }
 
-/// The terminal is gone: nothing can be restored, and nobody reads a message.
+/// The terminal is gone: nothing can be restored, and a message would not be read.
 const HUNG_UP: Exit = Exit { code: exit::HUNG_UP };
 
 /// The signals that end or stop us.

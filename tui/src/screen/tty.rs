@@ -33,7 +33,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use tokio::sync::Notify;
 
 /// How long the program has to leave after the terminal went away. Reading from a terminal that is gone can keep the reader
-/// busy for ever, and a leftover process must not stay.
+/// busy without end, and a leftover process must not stay.
 const LEAVE_WITHIN: Duration = Duration::from_secs(3);
 
 /// A terminal that is ours until this is dropped.

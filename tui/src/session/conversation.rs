@@ -7,7 +7,7 @@ use crate::{
     collect::{Tick, php::PhpSample},
 };
 
-/// Where the conversation with the PHP collector stands.
+/// How far the conversation with the PHP collector is.
 #[derive(Default)]
 pub(super) struct Conversation {
     ticks: Option<mpsc::Sender<Tick>>,

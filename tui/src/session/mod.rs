@@ -129,7 +129,7 @@ async fn live(
             snapshot = spine.round(patience) => snapshot,
         };
         let Some(snapshot) = snapshot else { break };
-        // Nobody listens any more: the session is about to be stopped.
+        // There is no listener any more: the session is about to be stopped.
         let _ = snapshots.send(Arc::new(snapshot));
         if std::mem::take(&mut first) {
             ticker.reset_after(SOON.min(interval));
@@ -214,7 +214,7 @@ impl Spine {
         }
     }
 
-    /// Ends the collectors: they stop when nobody can ask them, and then nobody can answer.
+    /// Ends the collectors: they stop when they can no longer be asked, and then there is nothing to answer.
     async fn end(self) {
         let Self { processes, php, mut samples, .. } = self;
         drop((processes, php));

@@ -113,7 +113,7 @@ pub fn pane(buffer: &mut Buffer, rect: Rect, title: &[(&str, Style)], focused: b
 }
 
 /// Writes a title into the top line of a frame, parts three columns apart. What there is no room for is left out, the last first:
-/// so a filter, without which nobody would know that something is hidden, comes right behind the name.
+/// so a filter, without which it would not be seen that something is hidden, comes right behind the name.
 pub fn titled(buffer: &mut Buffer, rect: Rect, title: &[(&str, Style)]) {
     if rect.width < 6 || rect.height == 0 {
         return;

@@ -118,7 +118,7 @@ pub enum Overlay {
     Sort,
     /// A signal to processes.
     Signal(SignalDialog),
-    /// Exact tracing: what it costs, how it stands.
+    /// Exact tracing: what it costs, how far it is.
     Trace {
         /// What would be traced.
         kind: ExactKind,

@@ -60,19 +60,19 @@ pub fn orders(view: &View, pane: Pane) -> &'static [(Sort, &'static str)] {
         ],
         Pane::Hot => &[(Sort::Cpu, "by self time"), (Sort::Time, "by total time"), (Sort::Name, "by name")],
         Pane::Routes => &[
-            (Sort::Time, "by the slowest of a hundred"),
+            (Sort::Time, "by p99"),
             (Sort::Cpu, "by CPU"),
             (Sort::Rate, "by frequency"),
             (Sort::Errors, "by errors"),
-            (Sort::Memory, "by memory that stays behind"),
+            (Sort::Memory, "by memory growth"),
             (Sort::Name, "by name"),
         ],
         Pane::Requests => &[
-            (Sort::Time, "running first, then the slowest"),
+            (Sort::Time, "running, then slowest"),
             (Sort::Cpu, "by CPU"),
             (Sort::Errors, "by status"),
             (Sort::Name, "by name"),
         ],
-        Pane::Problems => &[(Sort::Errors, "the worst first"), (Sort::Rate, "by frequency"), (Sort::Name, "by name")],
+        Pane::Problems => &[(Sort::Errors, "most severe first"), (Sort::Rate, "by frequency"), (Sort::Name, "by name")],
     }
 }

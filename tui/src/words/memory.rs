@@ -5,7 +5,7 @@ use std::fmt;
 use super::units;
 use crate::model::{Cgroup, Group, Memory, Process, PssUnknown};
 
-/// Stands before a size that is RSS, wholly or in part, beside others that are PSS.
+/// Is put before a size that is RSS, wholly or in part, beside others that are PSS.
 pub const ESTIMATED: char = '~';
 /// Share of its limit from which a cgroup is nearly full.
 const NEARLY_FULL: f64 = 0.9;

@@ -361,7 +361,7 @@ fn a_command_that_cannot_run_is_said_before_anything_runs() {
     let output = tusktop().args(["snap", "-o", "/nonexistent/report", "--", "touch"]).arg(&made).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("cannot write /nonexistent/report") && !made.exists(), "{}", stderr(&output));
-    assert_eq!(run(&["snap", "php", "x.php"]).status.code(), Some(2), "a command stands behind two dashes");
+    assert_eq!(run(&["snap", "php", "x.php"]).status.code(), Some(2), "a command comes after two dashes");
 }
 
 #[test]

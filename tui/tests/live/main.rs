@@ -1,5 +1,5 @@
 //! Real processes that a test knows all about, on the real kernel: beside a real process-exporter, beside the kernel's task
-//! iterator, in namespaces, and with names that nobody should trust.
+//! iterator, in namespaces, and with names that must not be trusted.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 
 mod cast;

@@ -25,7 +25,7 @@ use tusktop::{
     rules::{Rules, process_exporter},
 };
 
-/// The resident size of a process that sleeps does not change; the kernel may still count it anew in batches of 32 pages
+/// The resident size of a process that sleeps does not change; the kernel may still count it again in batches of 32 pages
 /// a CPU (`percpu_counter`, `lib/percpu_counter.c`), and take away pages of a file under pressure.
 const RSS_PAGES: u64 = 32;
 /// What a test of CPU time burns at least.
@@ -270,7 +270,7 @@ fn pss_of_groups_is_its_proportional_memory() {
         Duration::from_secs(30),
         || "the PSS of all processes is known".to_owned(),
         || {
-            // All of it is read anew, between two scrapes.
+            // All of it is read again, between two scrapes.
             let before = exporter.scrape();
             let mut sampler = Sampler::with(&options, Timestamp::now()).unwrap();
             let mut aggregate = Aggregate::new(Vec::new(), rules(&yaml, true));

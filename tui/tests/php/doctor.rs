@@ -199,7 +199,7 @@ fn a_tool_that_is_attached_without_the_semaphore_is_named_as_the_reason() {
     let program: &mut aya::programs::UProbe = ebpf.program_mut("request").unwrap().try_into().unwrap();
     program.load().unwrap();
     let offset = copies::site(&options.binary, "request__startup");
-    // Before it runs, so that nobody who observes this machine is there first.
+    // Before it runs, so that another observer of this machine is not there first.
     program.attach(offset, &options.binary, aya::programs::uprobe::UProbeScope::AllProcesses).unwrap();
     let fpm = PhpFpm::start(options);
     let (report, code) = report();

@@ -1,4 +1,4 @@
-//! Names that nobody should trust, in samples and in traced calls: they are cut, harmless, and counted like any other.
+//! Names that must not be trusted, in samples and in traced calls: they are cut, harmless, and counted like any other.
 
 use std::{
     ffi::OsStr,

@@ -43,7 +43,7 @@ impl Before {
         for id in new {
             let map = Map::HashMap(MapData::from_id(id).unwrap());
             let map: HashMap<MapData, u64, [u8; V]> = map.try_into().unwrap();
-            // An entry that goes away makes the kernel begin anew.
+            // An entry that goes away makes the kernel start over.
             keys.extend(map.keys().take(10_000).flatten());
         }
         keys

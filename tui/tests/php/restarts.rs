@@ -1,4 +1,4 @@
-//! Servers that load their configuration anew: all tiers go on with the new workers as with the old ones.
+//! Servers that reload their configuration: all tiers go on with the new workers as with the old ones.
 
 use std::collections::BTreeSet;
 

@@ -165,10 +165,10 @@ fn what_would_take_too_long_is_not_read_unasked() {
     // Once it is known that it is cheap after all, it is read without being asked for.
     let again = reader.inspect(key, Some(&asked), false);
     assert!(again.mappings_at > asked.mappings_at);
-    // And when the last reading was dear, its values stay, and so does their age.
-    let dear = Inspection { mappings_cost: Duration::from_secs(1), ..asked.clone() };
-    let kept = reader.inspect(key, Some(&dear), false);
-    assert_eq!((kept.mappings_at, kept.mappings == dear.mappings), (dear.mappings_at, true));
+    // And when the last reading was expensive, its values stay, and so does their age.
+    let expensive = Inspection { mappings_cost: Duration::from_secs(1), ..asked.clone() };
+    let kept = reader.inspect(key, Some(&expensive), false);
+    assert_eq!((kept.mappings_at, kept.mappings == expensive.mappings), (expensive.mappings_at, true));
 }
 
 #[test]

@@ -213,7 +213,7 @@ fn what_would_take_too_long_is_not_read_and_its_rss_counts() {
     for second in 0..100 {
         let snapshot = clock.at(second * 100);
         assert_eq!((unknown(&snapshot, 5), unknown(&snapshot, 6)), (Some(PssUnknown::TooExpensive), None));
-        assert!(notice(&snapshot, "PSS of 1 process is too dear").is_some_and(|text| text.contains("(5)")));
+        assert!(notice(&snapshot, "PSS of 1 process is too expensive").is_some_and(|text| text.contains("(5)")));
         let group = &snapshot.groups[0];
         let rss = process(&snapshot, 5).memory.rss_bytes.unwrap();
         assert_eq!((group.memory.pss_bytes, group.footprint_bytes), (None, Some(rss + (3 << 10))));

@@ -8,7 +8,7 @@ use tusktop::{
 };
 
 fn busy() -> Snapshot {
-    serde_json::from_str(include_str!("../fixtures/web01.json")).unwrap()
+    Snapshot::read(include_bytes!("../fixtures/web01.json")).unwrap()
 }
 
 fn table(snapshot: &Snapshot) -> String {

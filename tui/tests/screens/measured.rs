@@ -2,7 +2,7 @@
 
 use tusktop::model::{Cgroup, Group, PssUnknown, Snapshot};
 
-/// PHP workers share two thirds, others a tenth; the database would be too dear to read. One cgroup is nearly full.
+/// PHP workers share two thirds, others a tenth; the database would be too expensive to read. One cgroup is nearly full.
 pub fn measured(mut snapshot: Snapshot) -> Snapshot {
     let cgroup = |path: &str, used: u64, limit: Option<u64>| Cgroup {
         path: path.into(),
@@ -35,7 +35,7 @@ pub fn measured(mut snapshot: Snapshot) -> Snapshot {
     snapshot
 }
 
-/// Makes the sums of groups anew.
+/// Makes the sums of groups again.
 pub fn regroup(snapshot: &mut Snapshot) {
     for (index, group) in snapshot.groups.iter_mut().enumerate() {
         let cpu_ratio = group.cpu_ratio;

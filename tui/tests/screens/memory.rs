@@ -70,7 +70,7 @@ fn the_title_says_which_measure_it_is_and_why_not_pss() {
         (PssUnknown::Off, "RSS (PSS: off) 4.3 GiB"),
         (PssUnknown::Refused, "RSS (PSS: not permitted)"),
         (PssUnknown::Waiting, "RSS (PSS: not read yet)"),
-        (PssUnknown::TooExpensive, "RSS (PSS: too dear to read)"),
+        (PssUnknown::TooExpensive, "RSS (PSS: too expensive to read)"),
         (PssUnknown::Unsupported, "RSS (PSS: not supported by the kernel)"),
     ] {
         let text = Stage::showing(without_pss(why), 200, 50).text();
@@ -108,7 +108,7 @@ fn the_area_is_the_footprint_and_what_is_rss_is_marked() {
 fn a_process_shows_its_parts_with_their_age_or_why_they_are_unknown() {
     let mut stage = Stage::showing(measured(web01()), 150, 60).keys("t/mariadb<enter><enter>");
     stage.press("<enter>");
-    for line in ["RSS 1.2 GiB   PSS and USS - (too dear to read)", "no limit   /system.slice"] {
+    for line in ["RSS 1.2 GiB   PSS and USS - (too expensive to read)", "no limit   /system.slice"] {
         assert!(stage.text().contains(line), "{line}\n{}", stage.text());
     }
     let mut stage = Stage::showing(measured(web01()), 150, 60).keys("t/redis<enter><enter>");

@@ -312,7 +312,7 @@ fn processes_of_a_group_are_ordered_by_pid_user_cpu_and_back() {
         stage.press(key);
         assert_eq!(rows(&stage), expected.map(TileKey::Process), "{key}\n{}", stage.text());
         stage.press("I");
-        assert_eq!(rows(&stage).last(), Some(&TileKey::Process(expected[0])), "{key} the other way round");
+        assert_eq!(rows(&stage).last(), Some(&TileKey::Process(expected[0])), "{key} reverse order");
     }
     assert!(stage.line_with("  102  ").contains(" a"), "the user is a column: {}", stage.text());
 }

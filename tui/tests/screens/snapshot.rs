@@ -10,7 +10,7 @@ use tusktop::model::{
 
 /// A server with a shop on php-fpm, its database and the usual daemons.
 pub fn web01() -> Snapshot {
-    let snapshot = serde_json::from_str(include_str!("../fixtures/web01.json"));
+    let snapshot = Snapshot::read(include_bytes!("../fixtures/web01.json"));
     let mut snapshot: Snapshot = snapshot.expect("the fixture is a snapshot of this schema");
     // It was written before processes had their pool.
     for process in &mut snapshot.processes {

@@ -104,7 +104,7 @@ fn silenced(failure: &FailureCount, sample: &PhpSample) -> bool {
     failure.what.level != 0 && target.is_some_and(|target| !target.zts)
 }
 
-/// What PHP itself writes of an exception that nobody caught.
+/// What PHP itself writes of an uncaught exception.
 fn message(what: &FailureText) -> Arc<str> {
     match what.kind {
         FailureKind::Uncaught if !parse_error(what) => {

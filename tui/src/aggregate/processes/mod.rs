@@ -106,7 +106,7 @@ impl ProcessAggregate {
             return self.enter(&name, rule);
         }
         match before {
-            // Whom it follows was decided when it was new: its parent may have ended since.
+            // Which one it follows was decided when it was new: its parent may have ended since.
             Some(place @ Place::In { placement: Placement { follows: Some(_), .. }, .. }) => place,
             _ if self.rules.any_children() => Place::Open,
             _ => self.enter_built_in(details),

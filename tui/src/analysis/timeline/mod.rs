@@ -1,5 +1,5 @@
 //! Snapshots in time, seen from one moment: the snapshot of that moment, what the PHP lists say over a window that ends with it,
-//! and how each group's memory went until then. The moment is now, or it stands still while snapshots go on coming.
+//! and how each group's memory went until then. The moment is now, or it is fixed while snapshots go on coming.
 //! Time is what the snapshots say, never a clock.
 
 use std::{sync::Arc, time::Duration};

@@ -37,7 +37,7 @@ impl App {
         match event.code {
             KeyCode::Char(c) if !(event.modifiers - KeyModifiers::SHIFT).is_empty() || !c.is_ascii() => false,
             KeyCode::Char(digit @ '0'..='9') => {
-                // `1`, then `5`: 1 and 15. A digit too many starts anew.
+                // `1`, then `5`: 1 and 15. A digit too many starts over.
                 if typed.len() >= DIGITS {
                     typed.clear();
                 }

@@ -13,7 +13,7 @@ const BPF_ITER_CREATE: libc::c_int = 33;
 const BPF_TRACE_ITER: u32 = 28;
 const BPF_PERF_EVENT: u32 = 41;
 
-/// `union bpf_attr` for BPF_LINK_CREATE. The last field is the cookie of a perf event; it stands where an iterator may
+/// `union bpf_attr` for BPF_LINK_CREATE. The last field is the cookie of a perf event; it is where an iterator may
 /// have parameters, of which 0 says that there are none.
 #[repr(C)]
 struct LinkCreateAttr {
@@ -77,6 +77,6 @@ pub unsafe fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel has just returned this descriptor, as the caller promises, and nobody else owns it.
+    // SAFETY: the kernel has just returned this descriptor, as the caller promises, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(result as i32) })
 }

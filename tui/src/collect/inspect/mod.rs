@@ -28,7 +28,7 @@ const EVERY: Duration = Duration::from_secs(2);
 /// A reading is followed by this many times its cost without one.
 const REST: u32 = 100;
 /// Longest time that reading the mappings may take unasked: a process that maps or frees memory has to wait for it.
-const DEAR: Duration = Duration::from_millis(100);
+const EXPENSIVE: Duration = Duration::from_millis(100);
 /// Longest time that it may take when it was asked for.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Time that a resident page takes, where this process has not been read yet. Measured: 40 to 70 ns; more where pages are
@@ -182,10 +182,10 @@ impl Reader {
         });
         let expected = refused.map_or(expected, |time| time.max(expected));
         let started = Instant::now();
-        let mappings = if !asked && expected > DEAR {
+        let mappings = if !asked && expected > EXPENSIVE {
             Err(Unread::TooExpensive(expected))
         } else {
-            let patience = if asked { PATIENCE } else { DEAR };
+            let patience = if asked { PATIENCE } else { EXPENSIVE };
             let file = folder.file("smaps", OFlags::empty());
             file.and_then(|file| smaps::read(std::fs::File::from(file), patience, &mut self.chunk))
         };

@@ -72,7 +72,7 @@ pub async fn run(
     }
 }
 
-/// Waits for a moment; for ever when there is none.
+/// Waits for a moment; forever when there is none.
 async fn until(moment: Option<Instant>) {
     match moment {
         Some(moment) => tokio::time::sleep_until(moment.into()).await,
@@ -281,7 +281,7 @@ impl Collector {
         sample
     }
 
-    /// How exact tracing stands, and what it found.
+    /// How far exact tracing is, and what it found.
     fn calls(&mut self) -> (Option<model::Exact>, Vec<(Arc<FunctionKey>, CallSums)>) {
         let Some(kernel) = &mut self.kernel else { return (None, Vec::new()) };
         let sums = self.exact.take(kernel);

@@ -186,7 +186,7 @@ impl Default for Options {
 pub fn spawn(options: &Options, samples: mpsc::Sender<Sample>) -> Result<mpsc::Sender<Tick>, ProcError> {
     let mut sampler = Sampler::with(options, Timestamp::now())?;
     let (ticks, mut asked) = mpsc::channel::<Tick>(1);
-    // The first passes are read from /proc: nobody waits for the programs.
+    // The first passes are read from /proc: nothing waits for the programs.
     let (wanted, permitted) = (options.kernel, rights::missing_for_php().is_empty());
     let mut loading = if wanted && permitted { Some(load()?) } else { None };
     let run = move || {
@@ -212,7 +212,7 @@ pub fn spawn(options: &Options, samples: mpsc::Sender<Sample>) -> Result<mpsc::S
 /// Loads the kernel's iterator on a thread of its own, which takes a good part of a second.
 fn load() -> Result<std::sync::mpsc::Receiver<Result<Tasks, TasksError>>, ProcError> {
     let (done, loading) = std::sync::mpsc::sync_channel(1);
-    // Nobody may wait for it any more.
+    // It may not be waited for any more.
     let run = move || drop(done.send(Tasks::load()));
     std::thread::Builder::new().name("tasks".into()).spawn(run).map_err(|source| ProcError::Thread { source })?;
     Ok(loading)

@@ -57,7 +57,7 @@ fn summary(report: &Report) -> &'static str {
     match (report.complete, report.running) {
         (true, true) => "Everything works for every PHP that runs.",
         (true, false) => "Everything that can be told without a running PHP works.",
-        (false, _) => "Something is missing; what to do about it stands with it. Memory is shown in any case.",
+        (false, _) => "Something is missing; what to do about it is beside it. Memory is shown in any case.",
     }
 }
 

@@ -157,7 +157,7 @@ impl Held {
 /// that fails.
 pub fn become_command(command: &[OsString]) -> CommandError {
     let program = PathBuf::from(command.first().cloned().unwrap_or_default());
-    // A held command that nobody can let go would stay for ever.
+    // A held command that cannot be let go would stay forever.
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
     let _ = kill_process(getpid(), Signal::STOP);
     let _ = set_parent_process_death_signal(None);

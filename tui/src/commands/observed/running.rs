@@ -63,7 +63,7 @@ impl Running {
 
     /// Waits for its end, at most until `deadline`; signals are passed on meanwhile.
     pub async fn wait_until(&mut self, deadline: Option<Instant>) {
-        // A year is for ever here, and far from what overflows.
+        // A year is without end here, and far from what overflows.
         let far = Instant::now() + Duration::from_secs(365 * 24 * 3600);
         while self.ended.is_none() {
             tokio::select! {
@@ -91,7 +91,7 @@ impl Running {
     fn pass_on(&self, signal: Signal) {
         let typed = matches!(signal, Signal::INT | Signal::QUIT) && shares_keyboard();
         if !typed {
-            // It is waited for in another thread, which may have just seen its end: then nobody is there to be told.
+            // It is waited for in another thread, which may have just seen its end: then there is nothing left to be told.
             let _ = kill_process(self.pid, signal);
         }
     }

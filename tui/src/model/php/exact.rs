@@ -11,14 +11,14 @@ pub enum ExactKind {
     /// Every call of a function that is written in PHP.
     #[default]
     Functions,
-    /// Every call of a built-in function, by the line that it stands on, and every included file.
+    /// Every call of a built-in function, by the line of the call, and every included file.
     Lines,
     /// Something that this version does not know.
     #[serde(other)]
     Other,
 }
 
-/// Where exact tracing stands.
+/// How far exact tracing is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ExactState {

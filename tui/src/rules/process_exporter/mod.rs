@@ -132,7 +132,7 @@ fn load(text: &str) -> Result<Option<MarkedYaml<'_>>, ImportError> {
     Ok(loader.into_documents().into_iter().next())
 }
 
-/// A text and where it stands.
+/// A text and where it is.
 struct Written {
     text: String,
     marker: Marker,

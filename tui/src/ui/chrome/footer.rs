@@ -25,7 +25,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene)
     }
     let notices = screen.snapshot.map_or(&[][..], |snapshot| &snapshot.notices);
     let Some(notice) = notices.iter().max_by_key(|notice| notice.level) else { return 1 };
-    // What is merely good to know does not take a line for ever; `!` has it.
+    // What is merely good to know does not take a line all the time; `!` has it.
     let observed = |snapshot: &Snapshot| snapshot.php.targets.iter().any(|target| !target.pids.is_empty());
     if notice.level == Level::Info && screen.snapshot.is_some_and(observed) {
         return 1;

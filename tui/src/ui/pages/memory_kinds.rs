@@ -20,13 +20,13 @@ const NAME: usize = 16;
 const NUMBER: usize = 10;
 /// Columns of the bars.
 const BAR: u16 = 12;
-/// A reading that is older than this says how it is made anew.
+/// A reading that is older than this says how it is made again.
 const OLD: Duration = Duration::from_secs(10);
 
 /// Name of a column and what it shows of a sum.
 type Column = (&'static str, fn(&MappingSum) -> String);
 
-/// Whether reading the mappings has to be asked for: it was too dear to be done unasked.
+/// Whether reading the mappings has to be asked for: it was too expensive to be done unasked.
 pub fn askable(inspection: &Inspection) -> bool {
     !inspection.ended
         && match &inspection.mappings {

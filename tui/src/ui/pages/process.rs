@@ -95,7 +95,7 @@ fn of_snapshot(screen: &Screen, snapshot: &Snapshot, process: &Process, inspecti
     ];
     if let Some(inspection) = inspection {
         let switches = inspection.switches.map(|(waited, made)| {
-            format!("{} waited, {} made to, by its main thread", units::count(waited), units::count(made))
+            format!("{} voluntary, {} involuntary (main thread)", units::count(waited), units::count(made))
         });
         lines.push(reading("switches", switches));
     }
@@ -290,7 +290,7 @@ fn state(state: char, inspection: Option<&Inspection>) -> String {
         'R' => "running",
         'S' => "sleeping",
         'D' => "waiting for a device (uninterruptible)",
-        'Z' => "ended, not collected by its parent",
+        'Z' => "zombie (not yet reaped)",
         'T' => "stopped",
         't' => "stopped by a tracer",
         'I' => "idle",

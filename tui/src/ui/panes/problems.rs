@@ -127,7 +127,7 @@ fn problems<'a>(screen: &Screen<'a>) -> Vec<Problem<'a>> {
     let filter = Filter::new(&pane.filter);
     let per_minute = 60.0 / screen.covered.as_secs_f64().max(0.001);
     let exceptions = php.exceptions.iter().flatten().map(of_exception);
-    // What nobody caught is there as an exception; the error that PHP makes of it would be the same row again.
+    // What was not caught is there as an exception; the error that PHP makes of it would be the same row again.
     let errors = php.errors.iter().flatten().filter(|error| !is_uncaught(error)).map(of_error);
     let compiles = php.compiles.iter().flatten().map(|file| of_compile(file, per_minute));
     let mut problems: Vec<Problem> = exceptions

@@ -140,7 +140,7 @@ fn sorts(screen: &Screen) -> Vec<Line> {
     };
     let mut lines: Vec<Line> =
         orders.iter().map(|(sort, text)| line(sort.action(), text, Some(*sort) == now)).collect();
-    lines.push(line("invert", "the other way round", state.inverted));
+    lines.push(line("invert", "reverse order", state.inverted));
     lines
 }
 

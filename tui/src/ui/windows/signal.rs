@@ -1,4 +1,4 @@
-//! The window about a signal: to whom it goes, which it is, what it does to a server that is known, and what became of it.
+//! The window about a signal: where it goes, which it is, what it does to a server that is known, and what became of it.
 
 use ratatui::style::Style;
 
@@ -50,7 +50,7 @@ fn choose(
     room: usize,
 ) -> Vec<Line> {
     let palette = screen.palette;
-    let mut lines = vec![whom(screen, target)];
+    let mut lines = vec![recipient(screen, target)];
     for process in target.processes.iter().take(listed) {
         let title = if process.cmdline.is_empty() { &process.comm } else { &process.cmdline };
         let title = printable::printable(title);
@@ -84,7 +84,7 @@ fn choose(
     lines
 }
 
-fn whom(screen: &Screen, target: &SignalTarget) -> Line {
+fn recipient(screen: &Screen, target: &SignalTarget) -> Line {
     let palette = screen.palette;
     let count = target.processes.len();
     let processes = if count == 1 { "1 process".to_owned() } else { format!("{count} processes") };
@@ -165,14 +165,14 @@ fn notes(target: &SignalTarget, signal: Signal) -> Vec<&'static str> {
 
 fn general(signal: Signal) -> &'static str {
     match signal {
-        Signal::Term => "asks to end",
-        Signal::Hup => "many daemons read their configuration anew; what does not expect it ends",
-        Signal::Int => "asks to end, as ctrl+c does",
-        Signal::Quit => "asks to end; what does not expect it ends with a core dump",
-        Signal::Kill => "ends at once: nothing is saved, and nothing can be done about it",
-        Signal::Usr1 | Signal::Usr2 => "what it means is the program's choice; what does not expect it ends",
-        Signal::Stop => "stops until CONT",
-        Signal::Cont => "goes on after STOP",
+        Signal::Term => "terminate gracefully",
+        Signal::Hup => "many daemons reload their configuration; terminates programs that do not handle it",
+        Signal::Int => "terminate, as ctrl+c does",
+        Signal::Quit => "terminate; programs that do not handle it leave a core dump",
+        Signal::Kill => "ends at once: nothing is saved, and it cannot be handled",
+        Signal::Usr1 | Signal::Usr2 => "its meaning is up to the program; terminates programs that do not handle it",
+        Signal::Stop => "stop until CONT",
+        Signal::Cont => "resume after STOP",
     }
 }
 
@@ -184,7 +184,7 @@ fn fpm_master(signal: Signal) -> &'static str {
         Signal::Quit => {
             "php-fpm master: graceful stop; running requests have process_control_timeout (0 unless set) to end"
         }
-        Signal::Usr1 => "php-fpm master: opens its log files anew",
+        Signal::Usr1 => "php-fpm master: reopens its log files",
         Signal::Usr2 => {
             "php-fpm master: graceful reload; running requests have process_control_timeout (0 unless set) to end"
         }
@@ -206,8 +206,8 @@ fn nginx_master(signal: Signal) -> &'static str {
     match signal {
         Signal::Term | Signal::Int => "nginx master: ends at once",
         Signal::Quit => "nginx master: ends when the requests are done",
-        Signal::Hup => "nginx master: reads its configuration anew; workers end when their requests are done",
-        Signal::Usr1 => "nginx master: opens its log files anew",
+        Signal::Hup => "nginx master: reloads its configuration; workers end when their requests are done",
+        Signal::Usr1 => "nginx master: reopens its log files",
         Signal::Usr2 => "nginx master: starts a new program beside this one",
         Signal::Kill | Signal::Stop | Signal::Cont => general(signal),
     }
@@ -216,7 +216,7 @@ fn nginx_master(signal: Signal) -> &'static str {
 fn done(screen: &Screen, target: &SignalTarget, report: &SignalReport, room: usize) -> Vec<Line> {
     let palette = screen.palette;
     let good = report.outcomes.iter().all(|(_, outcome)| *outcome == Outcome::Sent);
-    let mut lines = vec![whom(screen, target)];
+    let mut lines = vec![recipient(screen, target)];
     lines.extend(sentence(&report.sentence(), room, if good { palette.text } else { palette.warn }));
     let others: Vec<_> = report.outcomes.iter().filter(|(_, outcome)| *outcome != Outcome::Sent).collect();
     for (pid, outcome) in others.iter().take(OUTCOMES).filter(|_| report.outcomes.len() > 1) {

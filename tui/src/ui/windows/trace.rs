@@ -1,4 +1,4 @@
-//! The window about exact tracing: what it would cost here, how it stands, what it needs, and the keys.
+//! The window about exact tracing: what it would cost here, how far it is, what it needs, and the keys.
 
 use super::{Line, wrap};
 use crate::{
@@ -17,7 +17,7 @@ pub fn lines(screen: &Screen, kind: ExactKind, room: usize) -> Vec<Line> {
     };
     say(
         if kind == ExactKind::Lines {
-            "Every call of a built-in function, by the line that it stands on, and every included file, with its time."
+            "Every call of a built-in function, by the line of the call, and every included file, with its time."
         } else {
             "Every call of a PHP function with its time: exact counts, self and total time, durations."
         },
@@ -59,10 +59,10 @@ fn facts(screen: &Screen, exact: &Exact, room: usize) -> Vec<Line> {
     let mut fact = |label: &str, value: String| {
         lines.push(vec![(printable::pad(label, 18), palette.muted), (value, palette.title)]);
     };
-    let whom = exact.pool.as_deref().map_or_else(|| "all pools".to_owned(), |pool| format!("pool {pool}"));
-    fact("whom", format!("{whom}, {} processes can be traced", exact.candidates));
+    let scope = exact.pool.as_deref().map_or_else(|| "all pools".to_owned(), |pool| format!("pool {pool}"));
+    fact("scope", format!("{scope}, {} processes can be traced", exact.candidates));
     if let (Some(calls), Some(cost)) = (exact.calls_per_cpu_s, exact.call_ns) {
-        fact("calls", format!("{} in a second of PHP's CPU time", units::count(calls as u64)));
+        fact("calls", format!("{} per CPU second of PHP", units::count(calls as u64)));
         fact("price", format!("{} a call", units::duration_ns(cost as u64)));
     }
     if exact.state == ExactState::Counting {

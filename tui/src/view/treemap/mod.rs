@@ -190,7 +190,7 @@ fn keep<K: Clone + Eq + Hash>(
     let noticeable = shares(&weights)
         .zip(&previous.shares)
         .any(|(now, then)| (now - then).abs() > then.max(f64::MIN_POSITIVE) * NOTICEABLE);
-    // A tile of the smallest size may fall below it by rounding alone; that is no reason to lay everything out anew.
+    // A tile of the smallest size may fall below it by rounding alone; that is no reason to lay everything out again.
     let rects = place(&weights, &previous.strips, area, min, Some(&edges)).or((!noticeable).then_some(edges))?;
     let tiles: Vec<Tile<K>> =
         previous.tiles.iter().zip(rects).map(|(tile, rect)| Tile { key: tile.key.clone(), rect }).collect();

@@ -102,7 +102,7 @@ function errors(): void
     restore_error_handler();
 }
 
-/** Texts that nobody should trust. */
+/** Texts that must not be trusted. */
 function hostile(): void
 {
     attempt(fn () => throw new \Exception(str_repeat('long ', 2000))); //@long

@@ -2,7 +2,7 @@
 
 declare(strict_types=1);
 
-// Names that nobody should trust: each function of such a name uses CPU time and calls step() five times. On the command
+// Names that must not be trusted: each function of such a name uses CPU time and calls step() five times. On the command
 // line it begins when the file named by its first argument is there; with another argument it goes on for so many ms.
 
 require_once __DIR__ . '/work.php';

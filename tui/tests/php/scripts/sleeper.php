@@ -2,7 +2,7 @@
 
 declare(strict_types=1);
 
-// Sleeps a little, for ever, below as many frames as its argument says: most of its time is waiting.
+// Sleeps a little, again and again, below as many frames as its argument says: most of its time is waiting.
 
 function descend(int $depth): void
 {

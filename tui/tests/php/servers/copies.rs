@@ -23,7 +23,7 @@ pub fn without_probes(from: &Path, to: &Path) {
     });
 }
 
-/// Gives a probe arguments that nobody understands.
+/// Gives a probe arguments that are not understood.
 pub fn with_strange_arguments(bytes: &mut [u8], probe: &str) {
     for at in notes(bytes, probe) {
         let arguments = at + b"php\0".len() + probe.len() + 1;

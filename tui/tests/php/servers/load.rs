@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Runs `during` while so many clients send `request` after `request`. One that fails is sent anew: the worker that it was
+/// Runs `during` while so many clients send `request` after `request`. One that fails is sent again: the worker that it was
 /// sent to may have been killed.
 pub fn under_load<T>(clients: usize, request: impl Fn() + Sync, during: impl FnOnce() -> T) -> T {
     let done = AtomicBool::new(false);

@@ -154,7 +154,7 @@ impl PhpFpm {
         self.send(pool, &Request::get(uri))
     }
 
-    /// Tells the master to load its configuration anew (the same pid, new workers) and waits until it is ready.
+    /// Tells the master to reload its configuration (the same pid, new workers) and waits until it is ready.
     pub fn reload(&mut self) {
         let times = self.readies();
         self.daemon.signal(Signal::USR2);

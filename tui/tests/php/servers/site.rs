@@ -67,7 +67,7 @@ impl Site {
         if extension_dir.join("opcache.so").exists() && opcache {
             text.push_str("zend_extension = opcache\n");
         }
-        // A file younger than file_update_protection would be compiled anew by each request.
+        // A file younger than file_update_protection would be compiled again by each request.
         text.push_str(&format!("opcache.enable = {}\nopcache.file_update_protection = 0\n", u8::from(opcache)));
         for (key, value) in lines {
             text.push_str(&format!("{key} = {value}\n"));

@@ -110,7 +110,7 @@ impl ProcessAggregate {
             };
             let member = self.place_unseen(&last.details, parent.map(|parent| (last.ppid, parent)));
             self.keep_ended(reading, last.ppid, &member, interval.at);
-            // Of one that was there from the start and never met, nobody knows when it used its CPU.
+            // Of one that was there from the start and never met, it is not known when it used its CPU.
             let born_since = interval.first_ticks.is_some_and(|first| reading.start_ticks >= first);
             self.groups.add_used(member.group, ratio(born_since.then_some(reading.cpu)));
             self.groups.add_ended(member.group);

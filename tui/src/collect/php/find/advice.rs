@@ -76,7 +76,7 @@ const SIDE_EFFECTS: [&str; 3] = [
 fn steps(facts: &Facts<'_>) -> Vec<String> {
     if facts.container.is_some_and(is_engine_id) {
         return vec![
-            format!("start the container anew: docker run -e {VARIABLE}=1 ..."),
+            format!("start the container again: docker run -e {VARIABLE}=1 ..."),
             format!("or, in a compose file, `environment: [{VARIABLE}=1]` and"),
             "docker compose up -d (a restart keeps the old environment)".to_owned(),
         ];
@@ -116,7 +116,7 @@ fn steps(facts: &Facts<'_>) -> Vec<String> {
             let script = facts.script.and_then(plain_path).unwrap_or("script.php");
             let name = name.unwrap_or("php");
             vec![
-                format!("start it anew: {VARIABLE}=1 {name} {script} ..."),
+                format!("start it again: {VARIABLE}=1 {name} {script} ..."),
                 format!("or observe one run from its start: tusktop snap -- {name} {script} ..."),
             ]
         }

@@ -147,7 +147,7 @@ enum Verdict {
 
 /// Programs that load PHP as a library.
 const HOSTS: [&str; 8] = ["apache2", "httpd", "frankenphp", "unitd", "uwsgi", "lsphp", "caddy", "php"];
-/// Executables and libraries that are remembered; more make it start anew.
+/// Executables and libraries that are remembered; more make it start over.
 const FILES: usize = 4096;
 
 /// Images that are observed, as many as the kernel's map has room for. Each keeps its file open.

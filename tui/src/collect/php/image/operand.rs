@@ -71,7 +71,7 @@ impl Architecture {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("argument {text:?} of a probe is not understood")]
 pub struct OperandError {
-    /// The argument as it stands in the note.
+    /// The argument as it is in the note.
     pub text: String,
 }
 

@@ -36,7 +36,7 @@ pub struct Offsets {
     pub current_execute_data: u32,
     /// `zend_execute_data.prev_execute_data`.
     pub previous_execute_data: u32,
-    /// `zend_op_array.filename`; `.line_start` stands 8 bytes behind it in every version.
+    /// `zend_op_array.filename`; `.line_start` is 8 bytes behind it in every version.
     pub filename: u32,
     /// `sapi_globals_struct.sapi_headers.http_response_code`.
     pub response_code: u32,

@@ -28,7 +28,7 @@ pub enum AttachError {
     /// Another tool attached the same site in another way.
     #[error(
         "another tool is attached to the same place ({offset:#x}) without its semaphore; \
-         end it, `bpftool perf` or `bpftool link` shows which it is, then start tusktop anew"
+         end it, `bpftool perf` or `bpftool link` shows which it is, then restart tusktop"
     )]
     Conflict {
         /// File.
@@ -111,7 +111,7 @@ struct PerfEventAttr {
     config2: u64,
 }
 
-/// The semaphore's offset stands in the upper half of `config` (kernel/trace/trace_event_perf.c, `PERF_UPROBE_REF_CTR_OFFSET_SHIFT`).
+/// The semaphore's offset is in the upper half of `config` (kernel/trace/trace_event_perf.c, `PERF_UPROBE_REF_CTR_OFFSET_SHIFT`).
 const SEMAPHORE_SHIFT: u32 = 32;
 const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
 

@@ -68,7 +68,7 @@ impl KernelError {
     }
 }
 
-/// The verifier's log has thousands of lines; its verdict stands near the end.
+/// The verifier's log has thousands of lines; its verdict is near the end.
 pub(super) fn concise(error: &ProgramError) -> String {
     let ProgramError::LoadError { io_error, verifier_log } = error else { return error.to_string() };
     let log = verifier_log.to_string();

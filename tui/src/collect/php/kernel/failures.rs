@@ -22,7 +22,7 @@ where
         Ok(Self { tallies: map::<Tally>(ebpf, tallies)?, texts: map::<T>(ebpf, texts)?, room })
     }
 
-    /// All tallies. Bounded: an entry that goes away makes the kernel begin anew.
+    /// All tallies. Bounded: an entry that goes away makes the kernel start over.
     pub fn iter(&self) -> impl Iterator<Item = (u64, Tally)> {
         self.tallies.iter().take(2 * self.room).flatten().map(|(key, tally)| (key, tally.0))
     }

@@ -25,7 +25,7 @@ pub fn tail(bytes: &[u8; FILE_BYTES], len: u32) -> String {
     if len > FILE_BYTES { format!("…{text}") } else { text.into_owned() }
 }
 
-/// The name of a class. That of an anonymous class goes on behind a NUL with the place where it stands.
+/// The name of a class. That of an anonymous class goes on behind a NUL with the place where it is.
 pub fn class(bytes: &[u8; CLASS_BYTES], len: u32) -> String {
     let text = head(bytes, len, CLASS_BYTES);
     text.split('\0').next().unwrap_or_default().to_owned()

@@ -58,7 +58,7 @@ pub struct Kernel {
     pub failures: FailureMaps,
     /// The programs hold on to it by its descriptor until they are loaded.
     _config: Array<MapData, Wire<Config>>,
-    /// The kernel's type information says where a thread's state is: without it nobody knows which threads wait.
+    /// The kernel's type information says where a thread's state is: without it, it is not known which threads wait.
     pub knows_waits: bool,
     active: Array<MapData, u32>,
     writing: u32,
@@ -286,7 +286,7 @@ impl Kernel {
 
     /// Requests that run now.
     pub fn requests(&self) -> impl Iterator<Item = Request> {
-        // An entry that goes away makes the kernel begin anew; the bound ends that on a busy server.
+        // An entry that goes away makes the kernel start over; the bound ends that on a busy server.
         self.requests.iter().take(2 * sizes::REQUESTS as usize).flatten().map(|(_, request)| request.0)
     }
 

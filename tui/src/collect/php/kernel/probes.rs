@@ -20,7 +20,7 @@ use super::{
 };
 use crate::collect::{bpf::wire::Wire, php::image::sites::ProbeSite};
 
-/// Whom to attach to.
+/// What to attach to.
 #[derive(Debug, Clone, Copy)]
 pub struct Target<'a> {
     /// Number of the image.

@@ -18,7 +18,7 @@ pub fn watch(ring: RingBuf<MapData>) -> io::Result<Ring> {
     unsafe { AsyncFd::register(ring) }.map_err(|error| error.into_parts().1)
 }
 
-/// Waits until the kernel says that the ring should be read; for ever when there is none.
+/// Waits until the kernel says that the ring should be read; forever when there is none.
 ///
 /// # Errors
 /// The runtime is shutting down.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::rollup::Rollup;
 use crate::model::PssUnknown;
 
-/// Age up to which a value is shown although reading it again is too dear.
+/// Age up to which a value is shown although reading it again is too expensive.
 const KEPT: Duration = Duration::from_secs(600);
 /// A value is dropped earlier when RSS has changed by more than this part since.
 const KEPT_CHANGE: u64 = 4;
@@ -39,7 +39,7 @@ pub(in crate::collect::proc) enum Outcome {
     Gone,
     /// The kernel does not permit it.
     Refused,
-    /// There is no such file, or nobody understands it.
+    /// There is no such file, or it is not understood.
     Unsupported,
 }
 

@@ -156,7 +156,7 @@ fn why_empty<'a>(screen: &'a Screen, exact: Option<&'a Exact>) -> Vec<&'a str> {
     match exact {
         None => vec![Tier::Exact.unseen(), "X says what tracing them would cost, and begins it"],
         Some(exact) => match exact.state {
-            ExactState::Unavailable | ExactState::Ended => vec![&exact.reason, "X begins anew"],
+            ExactState::Unavailable | ExactState::Ended => vec![&exact.reason, "X starts it again"],
             ExactState::Tracing => vec!["waiting for the first calls …"],
             ExactState::Counting => vec!["counting calls …"],
             ExactState::Priced | ExactState::Other => {

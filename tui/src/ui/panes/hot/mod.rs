@@ -193,7 +193,7 @@ fn why_empty<'a>(screen: &'a Screen, scope: &Scope) -> Vec<&'a str> {
         _ if screen.view.hot_time == HotTime::Wait => {
             vec!["PHP waited for nothing in this time", "v shows its CPU time"]
         }
-        Scope::All => vec!["PHP did nothing in this time", "w widens it"],
-        _ => vec!["this pool or route did nothing in this time", "w widens it, esc shows all pools"],
+        Scope::All => vec!["no PHP activity in this window", "press w for a longer one"],
+        _ => vec!["no activity of this pool or route in this window", "w: a longer one, esc: all pools"],
     })
 }

@@ -343,7 +343,7 @@ fn cpu(entry: &Entry) -> String {
     entry.cpu.map_or_else(String::new, |cores| format!("cpu {:.0} %", cores * 100.0))
 }
 
-/// How many short-lived processes the group had; nothing where there were none, or nobody knows.
+/// How many short-lived processes the group had; nothing where there were none, or where it is not known.
 pub fn ended(entry: &Entry, screen: &Screen) -> String {
     let group = screen.snapshot.and_then(|snapshot| snapshot.groups.get(entry.group));
     let ended = group.and_then(|group| group.ended).filter(|&ended| ended > 0);

@@ -45,7 +45,7 @@ impl Budget {
         self.rate.is_finite() && self.left_s <= 0.0
     }
 
-    /// Time until nothing is left when tracing takes `load` CPUs; `None` when it can go on for ever.
+    /// Time until nothing is left when tracing takes `load` CPUs; `None` when it can go on without end.
     pub fn lasts(&self, load: f64) -> Option<Duration> {
         let loss = load - self.rate;
         (loss > 0.0).then(|| Duration::from_secs_f64((self.left_s.max(0.0) / loss).min(3600.0)))
@@ -59,7 +59,7 @@ impl Budget {
         Duration::from_secs_f64(((self.rate * SAVED.as_secs_f64() - self.left_s) / self.rate).clamp(0.0, 3600.0))
     }
 
-    /// How many workers can be traced at once for ever, each taking `share` of a CPU.
+    /// How many workers can be traced at once without end, each taking `share` of a CPU.
     pub fn affords(&self, share: f64) -> usize {
         if share <= 0.0 || self.rate.is_infinite() { usize::MAX } else { (self.rate / share) as usize }
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tusktop_shared::{call, stat};
 
-use super::{Exact, NOBODY, State, price::Price, workers};
+use super::{Exact, NONE_TRACEABLE, State, price::Price, workers};
 use crate::collect::{
     php::{find::discover::Found, kernel::Kernel},
     procfs::Procfs,
@@ -55,7 +55,7 @@ impl Exact {
         if workers >= COUNTED_WORKERS {
             let seconds = COUNTED_WORKERS / 10;
             self.refuse(match self.missed {
-                Missed { absent, .. } if absent > COUNTED_WORKERS / 2 => NOBODY.to_owned(),
+                Missed { absent, .. } if absent > COUNTED_WORKERS / 2 => NONE_TRACEABLE.to_owned(),
                 Missed { ended: 0, .. } => {
                     format!("no PHP function was called in {seconds} s: there is nothing to trace")
                 }

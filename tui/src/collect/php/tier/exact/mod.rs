@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// Why nothing is traced where nothing can be.
-const NOBODY: &str = "no process that could be traced runs here";
+const NONE_TRACEABLE: &str = "no process that could be traced runs here";
 /// Longest time that a worker is traced while others wait for their turn.
 const TURN: Duration = Duration::from_secs(1);
 /// Shortest and longest time between two looks at what was spent.
@@ -151,7 +151,7 @@ impl Exact {
             let candidate = self.workers.of(pid).unwrap_or(Candidate { pid, image: 0, active_ns: 0 });
             self.attach(kernel, images, candidate, now);
         } else if self.workers.is_empty() {
-            self.refuse(NOBODY.to_owned());
+            self.refuse(NONE_TRACEABLE.to_owned());
         } else if trace && self.price.is_some() {
             self.state = State::Tracing { since: now };
             self.workers.start();

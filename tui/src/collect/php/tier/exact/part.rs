@@ -26,7 +26,7 @@ pub struct Part {
 }
 
 impl Part {
-    /// Begins anew.
+    /// Starts over.
     pub fn begin(&mut self, now_ns: u64) {
         *self = Self { began_ns: now_ns, ..Self::default() };
     }

@@ -132,7 +132,7 @@ mod tests {
         assert_eq!(sums.take()[&1], CallSums { calls: 1, self_ns: 2, total_ns: 4, ..CallSums::default() });
         sums.forget(0);
         sums.read([(key(1, 0), calls(2, 1, 1))]);
-        assert_eq!(sums.take()[&1].calls, 2, "the slot began anew");
+        assert_eq!(sums.take()[&1].calls, 2, "the slot started over");
     }
 
     fn frame(key: u64, started_ns: u64, child_ns: u64, below: u32) -> CallFrame {

@@ -19,7 +19,7 @@ use crate::{
     model::SeenBy,
 };
 
-/// Where exceptions are thrown, and where those end that nobody caught.
+/// Where exceptions are thrown, and where uncaught ones end.
 ///
 /// # Errors
 /// Why they cannot be seen.
@@ -32,7 +32,7 @@ pub fn exceptions(image: &Image) -> Result<TierSites, Missing> {
         let limit = if uncaught.is_some() {
             ""
         } else {
-            "what nobody caught is not known: zend_exception_error is not exported"
+            "uncaught exceptions are not seen: zend_exception_error is not exported"
         };
         if let Some(uncaught) = uncaught {
             sites.push((SITE_UNCAUGHT, with_arguments(uncaught, &[0, 1])?));

@@ -87,7 +87,7 @@ impl Names {
         Some(stack)
     }
 
-    /// Starts anew when the kernel's maps are about to be full.
+    /// Starts over when the kernel's maps are about to be full.
     pub fn make_room(&mut self, kernel: &mut Kernel) {
         if self.stacks.len() > STACKS || self.functions.len() > NAMES {
             kernel.forget_names();

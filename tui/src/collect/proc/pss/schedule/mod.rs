@@ -17,7 +17,7 @@ const SHARE_OF_ONE: f64 = 0.25;
 const REST: Duration = Duration::from_secs(5);
 /// Rest of a process that could not be read, for example because that is not permitted.
 const REST_OF_FAILED: Duration = Duration::from_secs(60);
-/// After this time the cost of a process that was too dear is doubted: a host that takes the CPU away makes one reading dear.
+/// After this time the cost of a process that was too expensive is doubted: a host that takes the CPU away makes one reading expensive.
 const DOUBT: Duration = Duration::from_secs(600);
 /// A change of RSS that ends the rest: one page in this many, and at least [`LEAST_CHANGE`].
 const CHANGE: u64 = 16;
@@ -29,7 +29,7 @@ const AGEING_S: f64 = 60.0;
 const BASE_BYTES: f64 = (16 << 20) as f64;
 /// Most time that one pass reads, so that the snapshot does not have to wait for a slow process.
 const PASS: Duration = Duration::from_millis(250);
-/// A process that was too dear is read again when it costs this part of the limit, so that it does not change to and fro.
+/// A process that was too expensive is read again when it costs this part of the limit, so that it does not change to and fro.
 const AGAIN: f64 = 0.8;
 
 const PAGE: u64 = 4096;
@@ -83,7 +83,7 @@ impl Schedule {
         self.elapsed = Duration::ZERO;
     }
 
-    /// Queues the process at `place` when it is its time, and finds out whether it is too dear.
+    /// Queues the process at `place` when it is its time, and finds out whether it is too expensive.
     pub fn offer(&mut self, place: usize, process: &mut Remembered, rss_bytes: u64, now: Instant) {
         process.seen_at.get_or_insert(now);
         process.too_dear = self.is_too_dear(process, rss_bytes, now);
@@ -109,7 +109,7 @@ impl Schedule {
         self.elapsed += attempt.cost.elapsed;
         if matches!(attempt.outcome, Outcome::Read(_)) && attempt.rss_bytes >= TELLING_BYTES {
             let measured = nanoseconds(attempt.cost.cpu) / (attempt.rss_bytes / PAGE) as f64;
-            // Dear pages are believed at once, cheap ones when there are more of them.
+            // Expensive pages are believed at once, cheap ones when there are more of them.
             let learned =
                 if measured > self.ns_per_page { measured } else { (3.0 * self.ns_per_page + measured) / 4.0 };
             self.ns_per_page = learned.max(LEAST_NS_PER_PAGE);

@@ -18,7 +18,7 @@ struct Machine {
     start: Instant,
     now: Instant,
     spent: Duration,
-    dearest: Duration,
+    costliest: Duration,
     outcome: Outcome,
 }
 
@@ -32,7 +32,7 @@ impl Machine {
             start,
             now: start,
             spent: Duration::ZERO,
-            dearest: Duration::ZERO,
+            costliest: Duration::ZERO,
             outcome: Outcome::Read(Rollup::default()),
         }
     }
@@ -52,7 +52,7 @@ impl Machine {
             self.schedule.pay(&attempt);
             process.keep(attempt);
             self.spent += cpu;
-            self.dearest = self.dearest.max(cpu);
+            self.costliest = self.costliest.max(cpu);
             read.push(place);
         }
         read
@@ -119,7 +119,7 @@ fn a_process_that_would_take_too_long_is_not_read_and_says_so() {
         machine.wait(second()).pass();
     }
     assert_eq!(machine.pss(0), Pss::Unknown(PssUnknown::TooExpensive));
-    assert!(machine.dearest <= Duration::from_millis(20), "{:?}", machine.dearest);
+    assert!(machine.costliest <= Duration::from_millis(20), "{:?}", machine.costliest);
     assert!(machine.age(3).is_some(), "what a page really costs was learned from the smaller ones");
     machine.processes[0].0 = 500 * MIB;
     machine.wait(second()).pass();
@@ -216,7 +216,7 @@ proptest! {
             machine.processes[place].0 = size * MIB;
             machine.wait(Duration::from_millis(wait_ms)).pass();
             let earned = (machine.now - machine.start).mul_f64(budget);
-            prop_assert!(machine.spent <= options.allowance + earned + machine.dearest);
+            prop_assert!(machine.spent <= options.allowance + earned + machine.costliest);
         }
     }
 

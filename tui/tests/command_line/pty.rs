@@ -47,8 +47,10 @@ struct Sleeper(std::process::Child);
 
 impl Sleeper {
     fn start() -> Self {
-        let mut command = std::process::Command::new("sleep");
-        Self(command.arg("1000").stdout(std::process::Stdio::null()).spawn().expect("sleep is there"))
+        // A job in the background of a script, as these tests may be one, and all that it starts ignore SIGINT.
+        let mut command = std::process::Command::new("env");
+        command.args(["--default-signal", "sleep", "1000"]);
+        Self(command.stdout(std::process::Stdio::null()).spawn().expect("sleep is there"))
     }
 }
 

@@ -151,6 +151,7 @@ fn a_command_that_becomes_another_program_is_traced_in_every_form_that_is_php() 
 #[test]
 #[ignore = "needs root and PHP"]
 fn a_budget_that_is_none_is_refused_before_anything_runs() {
+    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let ran = folder.path().join("ran");
     for budget in ["0%", "-1%", "101%", "2", "two%", "%", "nan%", "inf%", "1e999%", ""] {

@@ -8,35 +8,26 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use crate::servers::{FpmOptions, PATIENCE, PhpCli, PhpFpm, alone, copies, wait_until};
+use crate::loaded::{held_by, programs};
+use crate::servers::{FpmOptions, PATIENCE, PhpCli, PhpFpm, Pool, alone, copies, wait_until};
 use crate::watch::Watch;
-use aya::programs::loaded_programs;
 use tusktop::model;
 
 /// What we load. Every attached probe and timer holds its program.
 const PROGRAMS: [&str; 6] = ["fork", "exec", "exit", "switch", "request", "sample"];
 
-/// Ids of the programs in the kernel that have our names; another tusktop may have some, too.
-fn programs() -> BTreeSet<u32> {
-    loaded_programs()
-        .flatten()
-        .filter(|program| program.name_as_str().is_some_and(|name| PROGRAMS.contains(&name)))
-        .map(|program| program.id())
-        .collect()
-}
-
-/// Waits until all programs are loaded that were not there `before`, and returns them.
-fn loaded_since(before: &BTreeSet<u32>) -> BTreeSet<u32> {
-    let new = || programs().difference(before).copied().collect::<BTreeSet<_>>();
-    wait_until(PATIENCE, || "tusktop loads its programs".to_owned(), || new().len() == PROGRAMS.len());
-    new()
+/// Waits until a process holds a program of each of our names, and returns them; another tusktop may have some, too.
+fn loaded_by(pid: u32) -> BTreeSet<u32> {
+    let its = || &programs(|name| PROGRAMS.contains(&name)) & &held_by(pid).programs;
+    wait_until(PATIENCE, || "tusktop loads its programs".to_owned(), || its().len() == PROGRAMS.len());
+    its()
 }
 
 fn assert_gone(programs_of_ours: &BTreeSet<u32>) {
     wait_until(
         PATIENCE,
         || format!("{:?} are still in the kernel", programs_of_ours),
-        || programs().is_disjoint(programs_of_ours),
+        || programs(|_| true).is_disjoint(programs_of_ours),
     );
 }
 
@@ -46,10 +37,16 @@ fn a_php_fpm_started_later_is_seen_and_one_restarted_is_seen_again() {
     let _alone = alone();
     let mut watch = Watch::start(0, Path::new("/"));
     let mut fpm = PhpFpm::start(FpmOptions::default());
-    let seen = |watch: &Watch, uri: &str| watch.finished.iter().any(|finished| finished.request.uri == uri);
+    let page = fpm.site().page("index.php");
+    let seen = |watch: &Watch, uri: &str| {
+        watch.finished.iter().any(|finished| finished.request.uri == uri && Path::new(&finished.request.script) == page)
+    };
     let followed = |watch: &Watch, family: &[u32]| {
-        let target = watch.last.targets.iter().find(|target| &*target.sapi == "fpm");
-        target.is_some_and(|target| family.iter().all(|pid| target.pids.contains(pid)))
+        watch
+            .last
+            .targets
+            .iter()
+            .any(|target| &*target.sapi == "fpm" && family.iter().all(|pid| target.pids.contains(pid)))
     };
     let family = |fpm: &PhpFpm| fpm.family().iter().map(|process| process.pid).collect::<Vec<_>>();
     watch.until("the new php-fpm is followed, master and workers", |watch| followed(watch, &family(&fpm)));
@@ -94,7 +91,10 @@ fn a_replaced_binary_is_watched_in_its_old_and_its_new_form() {
         new.get("www", "/post/new");
     }
     watch.until("both are seen", |watch| {
-        let count = |uri: &str| watch.finished.iter().filter(|finished| finished.request.uri == uri).count();
+        let count = |uri: &str| {
+            let finished = watch.finished.iter().filter(|finished| workers.contains(&finished.request.pid));
+            finished.filter(|finished| finished.request.uri == uri).count()
+        };
         (count("/post/old"), count("/post/new")) == (5, 5)
     });
 }
@@ -176,9 +176,8 @@ fn a_pid_that_becomes_another_program_is_no_longer_php() {
 fn nothing_stays_attached_when_the_collector_ends() {
     let _alone = alone();
     let _fpm = PhpFpm::start(FpmOptions::default());
-    let before = programs();
     let watch = Watch::start(99, Path::new("/"));
-    let ours = loaded_since(&before);
+    let ours = loaded_by(std::process::id());
     watch.stop();
     assert_gone(&ours);
 }
@@ -198,11 +197,10 @@ impl Drop for Running {
 fn nothing_stays_attached_after_a_kill() {
     let _alone = alone();
     let fpm = PhpFpm::start(FpmOptions::default());
-    let before = programs();
     let mut tusktop = Running(
         Command::new(env!("CARGO_BIN_EXE_tusktop")).args(["snap", "-d", "60s"]).stdout(Stdio::null()).spawn().unwrap(),
     );
-    let ours = loaded_since(&before);
+    let ours = loaded_by(tusktop.0.id());
     tusktop.0.kill().unwrap();
     tusktop.0.wait().unwrap();
     assert_gone(&ours);
@@ -213,21 +211,22 @@ fn nothing_stays_attached_after_a_kill() {
 #[ignore = "needs root and PHP"]
 fn a_snapshot_of_the_command_line_holds_the_requests_and_the_hot_function() {
     let _alone = alone();
-    let fpm = PhpFpm::start(FpmOptions::default());
-    let before = programs();
+    // No other server on the machine has a pool of this name.
+    const POOL: &str = "snapped";
+    let fpm = PhpFpm::start(FpmOptions { pools: vec![Pool::new(POOL, 2)], ..FpmOptions::default() });
     let mut tusktop = Command::new(env!("CARGO_BIN_EXE_tusktop"))
         .args(["snap", "-d", "3s", "--format", "json"])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    loaded_since(&before);
+    loaded_by(tusktop.id());
     let mut line = String::new();
     let output = tusktop.stdout.take().unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let load = scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
-                fpm.get("www", "/burn?ms=20");
+                fpm.get(POOL, "/burn?ms=20");
             }
         });
         BufReader::new(output).read_line(&mut line).unwrap();
@@ -235,14 +234,19 @@ fn a_snapshot_of_the_command_line_holds_the_requests_and_the_hot_function() {
         load.join().unwrap();
     });
     assert!(tusktop.wait().unwrap().success());
-    let snapshot: model::Snapshot = serde_json::from_str(&line).unwrap();
-    let group = snapshot.groups.iter().find(|group| &*group.name == "php-fpm: www").expect("the pool is a group");
-    assert!(group.processes >= 2);
-    let route = snapshot.php.routes.iter().find(|route| &*route.key.route == "/burn").expect("the route is there");
-    assert_eq!((&*route.key.group, &*route.key.method), ("php-fpm: www", "GET"));
-    let hottest = snapshot.php.functions.iter().max_by_key(|function| function.self_samples).unwrap();
+    let snapshot = model::Snapshot::read(line.as_bytes()).unwrap();
+    let name = format!("php-fpm: {POOL}");
+    let group = snapshot.groups.iter().find(|group| *group.name == *name).expect("the pool is a group");
+    assert_eq!(group.processes, 2);
+    let mut routes = snapshot.php.routes.iter().filter(|route| *route.key.group == *name);
+    let route = routes.find(|route| &*route.key.route == "/burn").expect("the route is there");
+    assert_eq!(&*route.key.method, "GET");
+    // Other PHP on the machine may be hotter.
+    let site = fpm.site().path().to_str().unwrap();
+    let functions = snapshot.php.functions.iter().filter(|function| function.key.file.starts_with(site));
+    let hottest = functions.max_by_key(|function| function.self_samples).unwrap();
     assert_eq!(&*hottest.key.name, "burn");
-    let workers = snapshot.php.workers.iter().filter(|worker| fpm.workers("www").contains(&worker.pid));
+    let workers = snapshot.php.workers.iter().filter(|worker| fpm.workers(POOL).contains(&worker.pid));
     let served = workers.map(|worker| worker.requests).sum::<u64>();
     assert!(route.requests >= 5 && served >= route.requests, "{served} of {}", route.requests);
 }

@@ -97,7 +97,8 @@ fn every_request_to_mod_php_is_seen_also_after_a_graceful_restart() {
     let mut watch = Watch::start(0, apache.site().path());
     let sent = send_pages(10, |request| apache.send(request));
     watch.until("all requests are seen", |watch| watch.requests() == sent);
-    let target = watch.last.targets.iter().find(|target| &*target.sapi == "apache").unwrap();
+    let target = watch.last.targets.iter().find(|target| target.pids.contains(&apache.pid())).unwrap();
+    assert_eq!(&*target.sapi, "apache");
     assert!(target.exe.contains("libphp") && target.version.is_some());
 
     apache.restart();
@@ -118,11 +119,12 @@ fn the_built_in_server_and_scripts_are_seen() {
     watch.stop();
 
     let mut watch = Watch::start(0, Path::new("/"));
-    assert!(PhpCli::run("spend.php", &["50"]).status.success());
-    watch.until("the script is seen", |watch| {
-        watch.finished.iter().any(|finished| finished.request.script.ends_with("spend.php"))
-    });
-    let script = watch.finished.iter().find(|finished| finished.request.script.ends_with("spend.php")).unwrap();
+    let script = PhpCli::start("spend.php", &["50"]);
+    let pid = script.pid();
+    watch.until("the script is seen", |watch| watch.finished.iter().any(|finished| finished.request.pid == pid));
+    assert_eq!(script.output(), "done\n");
+    let script = watch.finished.iter().find(|finished| finished.request.pid == pid).unwrap();
+    assert!(script.request.script.ends_with("spend.php"));
     assert_eq!((script.request.uri.as_str(), script.request.method.as_str()), ("", ""));
     assert!(script.duration_ns >= 50_000_000, "it used 50 ms: {} ns", script.duration_ns);
 }

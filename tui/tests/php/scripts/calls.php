@@ -159,15 +159,19 @@ function everything(int $rounds): void
 }
 
 $spent = 0;
+// Nanoseconds that this process could have run but had no CPU (Documentation/scheduler/sched-stats.rst).
+$queued = 0;
 if (($argv[2] ?? '') === 'fatal') {
     register_shutdown_function('leaf');
 }
-register_shutdown_function(static function () use (&$spent): void {
-    echo "spent $spent ns\n";
+register_shutdown_function(static function () use (&$spent, &$queued): void {
+    $queued = (int) explode(' ', file_get_contents('/proc/self/schedstat'))[1] - $queued;
+    echo "spent $spent ns\nqueued $queued ns\n";
 });
 while (!file_exists($argv[1])) {
     usleep(2000);
 }
+$queued = (int) explode(' ', file_get_contents('/proc/self/schedstat'))[1];
 switch ($argv[2] ?? 'everything') {
     case 'everything':
         everything(10);

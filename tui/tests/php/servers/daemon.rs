@@ -155,6 +155,23 @@ impl Daemon {
         self.ended.is_none() && matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Waits for the process to end by itself, at most `patience`.
+    pub fn wait(&mut self, patience: Duration) -> ExitStatus {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.ended {
+                return status;
+            }
+            self.ended = self.child.try_wait().expect("the child is ours");
+            assert!(
+                self.ended.is_some() || Instant::now() < deadline,
+                "still there after {patience:?}\n{}",
+                self.log()
+            );
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     /// Asks the process to end, waits for it and for all that it has started, and kills what does not go. Returns the
     /// processes that had to be killed.
     pub fn stop(&mut self) -> Vec<Process> {

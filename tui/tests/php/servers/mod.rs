@@ -42,7 +42,8 @@ pub use site::Site;
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Holds the machine for one test: tests that count events or shares of CPU time must not run beside each other, in
-/// this binary or in another. Keep the value until the end of the test.
+/// this program or in another. Nor may one start a process while another copies a program: until its exec the process
+/// holds the copy open for writing, and a file that is written cannot be run. Keep the value until the end of the test.
 #[must_use = "the next test starts as soon as this is dropped"]
 pub fn alone() -> File {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("php-servers.lock");

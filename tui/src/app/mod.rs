@@ -7,7 +7,10 @@ mod mouse;
 mod navigate;
 mod signal;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
@@ -21,6 +24,10 @@ use crate::{
     model::{ExactKind, HotTime, SignalOrder, TraceOrder, TraceRequest, Window},
     view::{HotMode, KeyHint, Overlay, Pane, Shown, Sort, TileColour, View, orders},
 };
+
+/// Time without any event after which a key can confirm a signal: what is typed without looking, or pasted into a terminal that
+/// does not say so, comes faster.
+const CALM: Duration = Duration::from_millis(300);
 
 /// Longest filter or search that can be typed.
 const MAX_FILTER: usize = 200;
@@ -51,13 +58,16 @@ pub struct App {
     pub view: View,
     keymap: Keymap,
     pending: Vec<Key>,
+    last_event: Option<Instant>,
+    /// Some time went by between the event before and this one: somebody had time to read.
+    calm: bool,
 }
 
 impl App {
     /// The first state. `keys` are changes to the key map.
     pub fn new(keys: &BTreeMap<String, String>, mouse: bool) -> Result<Self, KeymapError> {
         let view = View { mouse, ..View::default() };
-        Ok(Self { view, keymap: Keymap::new(keys)?, pending: Vec::new() })
+        Ok(Self { view, keymap: Keymap::new(keys)?, pending: Vec::new(), last_event: None, calm: false })
     }
 
     /// What the footer and the help say.
@@ -65,8 +75,10 @@ impl App {
         self.keymap.hints()
     }
 
-    /// Takes one event from the terminal. `shown` is the last drawing. `None` when nothing changed.
-    pub fn update(&mut self, event: &Event, shown: &Shown) -> Option<Command> {
+    /// Takes one event from the terminal, which came at `now`. `shown` is the last drawing. `None` when nothing changed.
+    pub fn update(&mut self, event: &Event, shown: &Shown, now: Instant) -> Option<Command> {
+        self.calm = self.last_event.is_some_and(|last| now.saturating_duration_since(last) >= CALM);
+        self.last_event = Some(now);
         match event {
             Event::Key(key) if key.kind != KeyEventKind::Release => self.key(key, shown),
             Event::Mouse(mouse) => self.mouse(mouse, shown),
@@ -172,7 +184,7 @@ impl App {
 
     pub(crate) fn act(&mut self, action: Action, shown: &Shown) -> Option<Command> {
         if matches!(self.view.overlay, Some(Overlay::Signal(_))) {
-            return self.signal_action(action);
+            return self.signal_action(action, self.calm);
         }
         if self.view.overlay == Some(Overlay::Sort) && self.chosen_sort(action) {
             return Some(Command::Draw);

@@ -1,6 +1,10 @@
 //! Claims about the state: what keys change, with scenes made by hand.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
 use ratatui::layout::Rect;
@@ -10,6 +14,12 @@ use crate::{
     model::ProcessKey,
     view::{Detail, Facts, List, Row, TileKey, Zoom},
 };
+
+/// A moment that is later by a second each time: whoever presses these keys takes his time.
+pub(super) fn calmly() -> Instant {
+    static SECONDS: AtomicU64 = AtomicU64::new(0);
+    Instant::now() + Duration::from_secs(SECONDS.fetch_add(1, Ordering::Relaxed))
+}
 
 fn app() -> App {
     App::new(&BTreeMap::new(), false).unwrap()
@@ -32,7 +42,7 @@ fn press(app: &mut App, shown: &Shown, keys: &str) -> Option<Command> {
             '⇥' => KeyCode::Tab,
             c => KeyCode::Char(c),
         };
-        last = app.update(&Event::Key(KeyEvent::new(code, KeyModifiers::NONE)), shown);
+        last = app.update(&Event::Key(KeyEvent::new(code, KeyModifiers::NONE)), shown, calmly());
     }
     last
 }
@@ -62,9 +72,9 @@ fn a_page_is_what_is_visible_but_one() {
     let (mut app, shown) = (app(), shown_with_rows(Pane::Hot, 50));
     press(&mut app, &shown, "2j");
     let ctrl = |c| Event::Key(KeyEvent::new(KeyCode::Char(c), KeyModifiers::CONTROL));
-    app.update(&ctrl('f'), &shown);
+    app.update(&ctrl('f'), &shown, calmly());
     assert_eq!(selected(&app, Pane::Hot), Some(9));
-    app.update(&ctrl('u'), &shown);
+    app.update(&ctrl('u'), &shown, calmly());
     assert_eq!(selected(&app, Pane::Hot), Some(5));
 }
 
@@ -107,14 +117,14 @@ fn escape_while_typing_clears_the_filter() {
 fn a_filter_has_a_bound() {
     let (mut app, shown) = (app(), Shown::default());
     press(&mut app, &shown, "/");
-    app.update(&Event::Paste("x".repeat(10_000)), &shown);
+    app.update(&Event::Paste("x".repeat(10_000)), &shown, calmly());
     assert_eq!(app.view.pane(Pane::Map).filter.len(), MAX_FILTER);
 }
 
 #[test]
 fn a_paste_without_a_filter_does_nothing() {
     let (mut app, shown) = (app(), Shown::default());
-    assert_eq!(app.update(&Event::Paste("q".into()), &shown), None);
+    assert_eq!(app.update(&Event::Paste("q".into()), &shown, calmly()), None);
 }
 
 #[test]
@@ -159,7 +169,7 @@ fn q_closes_an_overlay_first_and_ctrl_c_always_leaves() {
     assert_eq!(press(&mut app, &shown, "q"), Some(Command::Draw));
     press(&mut app, &shown, "?filter");
     let ctrl_c = Event::Key(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL));
-    assert_eq!(app.update(&ctrl_c, &shown), Some(Command::Leave(130)));
+    assert_eq!(app.update(&ctrl_c, &shown, calmly()), Some(Command::Leave(130)));
 }
 
 #[test]

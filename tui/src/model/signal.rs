@@ -119,6 +119,15 @@ pub struct SignalTarget {
     pub chosen: Chosen,
     /// Its processes, in order of pid.
     pub processes: Vec<TargetProcess>,
+    /// tusktop itself is among them, or a process that it runs in: its shell, its terminal.
+    pub has_us: bool,
+}
+
+impl SignalTarget {
+    /// Whether a mistake would cost much: then a signal has to be confirmed twice.
+    pub fn is_delicate(&self) -> bool {
+        self.has_us || self.processes.len() > 1 || self.processes.iter().any(|process| process.key.pid == 1)
+    }
 }
 
 /// A signal for processes.

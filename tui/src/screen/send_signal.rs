@@ -91,7 +91,10 @@ mod tests {
             pool: None,
         };
         let processes = keys.iter().map(process).collect();
-        SignalOrder { target: Arc::new(SignalTarget { chosen: Chosen::Group("sleep".into()), processes }), signal }
+        SignalOrder {
+            target: Arc::new(SignalTarget { chosen: Chosen::Group("sleep".into()), processes, has_us: false }),
+            signal,
+        }
     }
 
     #[test]

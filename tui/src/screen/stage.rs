@@ -1,7 +1,7 @@
 //! The screen without a terminal: snapshots and events go in, cells and commands come out. It joins the state (`app`), the
 //! snapshots in time (`analysis`) and the drawing (`ui`). A terminal feeds it, and so does whatever else has events and snapshots.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use crossterm::event::Event;
 use jiff::tz::TimeZone;
@@ -87,9 +87,9 @@ impl Stage {
         self.app.view.inspected()
     }
 
-    /// Takes an event from the terminal, and says what the terminal has to do.
-    pub fn event(&mut self, event: &Event) -> Option<Command> {
-        let command = self.app.update(event, &self.shown);
+    /// Takes an event from the terminal, which came at `now`, and says what the terminal has to do.
+    pub fn event(&mut self, event: &Event, now: Instant) -> Option<Command> {
+        let command = self.app.update(event, &self.shown, now);
         let frozen = self.timeline.moment() != Moment::Now;
         match self.app.view.paused {
             true if !frozen => self.timeline.freeze(),

@@ -1,7 +1,7 @@
 //! The live screen on a terminal: one loop over keys, snapshots and signals that feeds a [`Stage`] and shows what it draws. It owns
 //! the order of things and the ways to leave; the terminal itself is `tty`'s, what is drawn and what keys mean is the stage's.
 
-use std::{io, path::Path, sync::Arc};
+use std::{io, path::Path, sync::Arc, time::Instant};
 
 use crossterm::event::EventStream;
 use futures_util::StreamExt;
@@ -93,7 +93,7 @@ pub async fn run(
             () = gone.notified() => return Ok(HUNG_UP),
             Some(command) = signals.next() => Some(command),
             event = events.next() => match event {
-                Some(Ok(event)) => stage.event(&event),
+                Some(Ok(event)) => stage.event(&event, Instant::now()),
                 // The terminal is gone.
                 Some(Err(_)) | None => return Ok(HUNG_UP),
             },

@@ -15,7 +15,7 @@ use std::{
 
 use crossterm::{
     cursor::{Hide, Show},
-    event::{DisableMouseCapture, EnableMouseCapture},
+    event::{DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture},
     execute, queue,
     style::ResetColor,
     terminal::{
@@ -97,7 +97,8 @@ impl Drop for Tty {
 fn enter(mouse: bool) -> io::Result<()> {
     enable_raw_mode()?;
     let mut out = io::stdout().lock();
-    queue!(out, EnterAlternateScreen, Hide)?;
+    // A paste comes as one event then, and not as keys that act.
+    queue!(out, EnterAlternateScreen, EnableBracketedPaste, Hide)?;
     if mouse {
         queue!(out, EnableMouseCapture)?;
     }
@@ -108,7 +109,15 @@ fn enter(mouse: bool) -> io::Result<()> {
 fn give_back(taken: &AtomicBool) {
     if taken.swap(false, Ordering::SeqCst) {
         let mut out = io::stdout().lock();
-        let _ = execute!(out, EndSynchronizedUpdate, DisableMouseCapture, ResetColor, LeaveAlternateScreen, Show);
+        let _ = execute!(
+            out,
+            EndSynchronizedUpdate,
+            DisableMouseCapture,
+            DisableBracketedPaste,
+            ResetColor,
+            LeaveAlternateScreen,
+            Show
+        );
         let _ = disable_raw_mode();
     }
 }

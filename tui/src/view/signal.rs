@@ -19,6 +19,8 @@ pub enum SignalDialog {
         signal: Signal,
         /// Digits of a number that is being typed.
         typed: String,
+        /// It was confirmed once, of two times.
+        asked: bool,
     },
     /// It was sent, or not.
     Done {

@@ -96,13 +96,28 @@ fn a_process_is_looked_at_closely_and_gets_a_signal() {
     });
     terminal.press("xI");
     terminal.wait_for("the window", |screen| screen.contents().contains("enter sends SIGINT (2)"));
-    terminal.press("\r");
-    terminal.wait_for("its result", |screen| screen.contents().contains(&format!("sent INT to {pid}")));
+    let sent = format!("sent INT to {pid}");
+    terminal.press_until("\r", "its result", |screen| screen.contents().contains(&sent));
     assert_eq!(child.0.wait().expect("it ends").signal(), Some(2));
     terminal.wait_for("its end", |screen| screen.contents().contains("this process has ended"));
     terminal.press("q");
     terminal.wait_for("the page", |screen| !screen.contents().contains("sent INT"));
     terminal.press("q");
+    terminal.ends_with(0);
+}
+
+#[test]
+fn a_paste_is_text_and_never_keys() {
+    let mut child = Sleeper::start();
+    let mut terminal = Terminal::tusktop(120, 40);
+    select(&mut terminal, child.0.id());
+    assert!(terminal.screen.screen().bracketed_paste(), "the terminal is asked to mark what is pasted");
+    // As a terminal marks it: the text would select, open the window, send, and leave.
+    terminal.press("\x1b[200~x\r\rq\x1b[201~");
+    terminal.press("?");
+    terminal.wait_for("the help", |screen| screen.contents().contains("type to search"));
+    assert!(child.0.try_wait().expect("it can be waited for").is_none(), "it still runs");
+    terminal.press("\x1bq");
     terminal.ends_with(0);
 }
 

@@ -84,6 +84,22 @@ impl Terminal {
         }
     }
 
+    /// Presses a key again and again until the screen is as wanted: one that comes too fast after another may not count.
+    pub fn press_until(&mut self, key: &str, what: &str, wanted: impl Fn(&vt100::Screen) -> bool) {
+        let end = Instant::now() + DEADLINE;
+        while !wanted(self.screen.screen()) {
+            assert!(Instant::now() < end, "no {what} in\n{}", self.screen.screen().contents());
+            self.press(key);
+            let patience = Instant::now() + Duration::from_secs(1);
+            while let Ok(chunk) = self.output.recv_timeout(patience.saturating_duration_since(Instant::now())) {
+                self.screen.process(&chunk);
+                if wanted(self.screen.screen()) {
+                    return;
+                }
+            }
+        }
+    }
+
     pub fn press(&mut self, keys: &str) {
         self.input.write_all(keys.as_bytes()).expect("the terminal takes keys");
     }
@@ -141,6 +157,7 @@ impl Terminal {
         let screen = self.screen.screen();
         assert!(!screen.alternate_screen(), "the screen from before is back");
         assert!(!screen.hide_cursor(), "the cursor is back");
+        assert!(!screen.bracketed_paste(), "a paste is keys again");
         assert_eq!(screen.mouse_protocol_mode(), vt100::MouseProtocolMode::None, "the mouse is free");
         assert!(screen.contents().starts_with(BEFORE), "{}", screen.contents());
         let before = &self.modes_before;

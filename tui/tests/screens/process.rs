@@ -213,7 +213,7 @@ fn a_big_group_lists_some_and_counts_the_rest() {
 
 #[test]
 fn what_became_of_a_signal_is_said_for_each_that_did_not_get_it() {
-    let mut stage = Stage::showing(identified(), 120, 40).keys("lx<enter>");
+    let mut stage = Stage::showing(identified(), 120, 40).keys("lx<enter><enter>");
     let Some(Command::Signal(order)) = stage.commands.last().cloned() else { panic!("it is sent") };
     let pids: Vec<u32> = order.target.processes.iter().map(|process| process.key.pid).collect();
     let outcome = |at| match at {

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     ops::{Deref, DerefMut},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
@@ -21,6 +22,8 @@ pub struct Stage {
     stage: stage::Stage,
     pub buffer: Buffer,
     pub commands: Vec<Command>,
+    /// When the last event came: whoever presses keys here takes his time.
+    pub now: Instant,
 }
 
 impl Deref for Stage {
@@ -52,7 +55,12 @@ impl Stage {
         let mut stage = stage::Stage::new(&options).expect("the default keys are good");
         // Fixtures have processes of any pid; none of them is this test.
         stage.app.view.own_pid = 0;
-        let mut stage = Self { stage, buffer: Buffer::empty(Rect::new(0, 0, width, height)), commands: Vec::new() };
+        let mut stage = Self {
+            stage,
+            buffer: Buffer::empty(Rect::new(0, 0, width, height)),
+            commands: Vec::new(),
+            now: Instant::now(),
+        };
         stage.draw();
         stage
     }
@@ -115,7 +123,8 @@ impl Stage {
 
     /// One event.
     pub fn event(&mut self, event: &Event) {
-        if let Some(command) = self.stage.event(event) {
+        self.now += Duration::from_secs(1);
+        if let Some(command) = self.stage.event(event, self.now) {
             self.commands.push(command);
         }
         self.draw();

@@ -25,15 +25,19 @@ impl App {
         view.overlay = Some(Overlay::Signal(match (&view.read_only, target) {
             (Some(why), _) => SignalDialog::Off(why.clone()),
             (None, None) => SignalDialog::Nothing,
-            (None, Some(target)) => SignalDialog::Choose { target, signal: Signal::default(), typed: String::new() },
+            (None, Some(target)) => {
+                SignalDialog::Choose { target, signal: Signal::default(), typed: String::new(), asked: false }
+            }
         }));
     }
 
     /// A capital or a digit in the open window chooses. False for any other key.
     pub(super) fn signal_key(&mut self, event: &KeyEvent) -> bool {
-        let Some(Overlay::Signal(SignalDialog::Choose { signal, typed, .. })) = &mut self.view.overlay else {
+        let Some(Overlay::Signal(SignalDialog::Choose { signal, typed, asked, .. })) = &mut self.view.overlay else {
             return false;
         };
+        // What was confirmed was another choice.
+        *asked &= event.code == KeyCode::Enter;
         match event.code {
             KeyCode::Char(c) if !(event.modifiers - KeyModifiers::SHIFT).is_empty() || !c.is_ascii() => false,
             KeyCode::Char(digit @ '0'..='9') => {
@@ -59,7 +63,7 @@ impl App {
     }
 
     /// What an action does while the window is open.
-    pub(super) fn signal_action(&mut self, action: Action) -> Option<Command> {
+    pub(super) fn signal_action(&mut self, action: Action, calm: bool) -> Option<Command> {
         let Some(Overlay::Signal(dialog)) = &mut self.view.overlay else { return None };
         match (action, dialog) {
             (Action::Interrupt, _) => return Some(Command::Leave(exit::INTERRUPTED)),
@@ -74,10 +78,14 @@ impl App {
                 *signal = signal.step(true);
                 typed.clear();
             }
-            (Action::Enter, SignalDialog::Choose { target, signal, typed }) => {
+            (Action::Enter, SignalDialog::Choose { .. }) if !calm => return None,
+            (Action::Enter, SignalDialog::Choose { target, signal, typed, asked }) => {
                 // A number that is no signal here chose none: what is sent is what was typed, or nothing.
                 if !typed.is_empty() && typed.parse().ok().and_then(Signal::by_number) != Some(*signal) {
                     return None;
+                }
+                if target.is_delicate() && !std::mem::replace(asked, true) {
+                    return Some(Command::Draw);
                 }
                 return Some(Command::Signal(SignalOrder { target: target.clone(), signal: *signal }));
             }

@@ -1,10 +1,11 @@
 //! Claims about the window of a signal.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
 
 use super::*;
+use crate::app::tests::calmly;
 use crate::{
     model::{Chosen, Outcome, ProcessKey, SignalTarget, TargetProcess},
     view::{Facts, List, Row, TileKey},
@@ -18,7 +19,11 @@ fn target(pids: &[u32]) -> Arc<SignalTarget> {
         user: "www-data".into(),
         pool: Some("www".into()),
     };
-    Arc::new(SignalTarget { chosen: Chosen::Group("www".into()), processes: pids.iter().map(process).collect() })
+    Arc::new(SignalTarget {
+        chosen: Chosen::Group("www".into()),
+        processes: pids.iter().map(process).collect(),
+        has_us: false,
+    })
 }
 
 /// A screen on which the group www is selected.
@@ -42,7 +47,7 @@ fn press(app: &mut App, shown: &Shown, keys: &str) -> Option<Command> {
             '⑨' => KeyCode::F(9),
             c => KeyCode::Char(c),
         };
-        last = app.update(&Event::Key(KeyEvent::new(code, KeyModifiers::NONE)), shown);
+        last = app.update(&Event::Key(KeyEvent::new(code, KeyModifiers::NONE)), shown, calmly());
     }
     last
 }
@@ -62,7 +67,7 @@ fn enter_sends_term_to_those_that_were_there_when_the_window_opened() {
         // Workers come and go meanwhile.
         shown.facts.target = Some(target(&[8, 9, 10]));
         let order = SignalOrder { target: target(&[7, 8]), signal: Signal::Term };
-        assert_eq!(press(&mut app, &shown, "⏎"), Some(Command::Signal(order)));
+        assert_eq!(press(&mut app, &shown, "⏎⏎"), Some(Command::Signal(order)));
     }
 }
 
@@ -117,7 +122,7 @@ fn no_other_key_acts_while_it_is_open() {
         assert_eq!(app.view, before, "{key}");
     }
     let ctrl_c = Event::Key(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL));
-    assert_eq!(app.update(&ctrl_c, &shown), Some(Command::Leave(130)), "but leaving is always possible");
+    assert_eq!(app.update(&ctrl_c, &shown, calmly()), Some(Command::Leave(130)), "but leaving is always possible");
 }
 
 #[test]
@@ -156,7 +161,7 @@ fn without_a_selection_in_the_memory_pane_there_is_nobody_to_send_it_to() {
 #[test]
 fn what_became_of_it_is_shown_until_a_key_closes_it() {
     let (mut app, shown) = stage(&[7, 8]);
-    let Some(Command::Signal(order)) = press(&mut app, &shown, "x⏎") else { panic!("it is sent") };
+    let Some(Command::Signal(order)) = press(&mut app, &shown, "x⏎⏎") else { panic!("it is sent") };
     let outcomes = vec![(7, Outcome::Sent), (8, Outcome::Ended)];
     assert_eq!(app.signalled(&order, SignalReport { signal: Signal::Term, outcomes }), Command::Draw);
     let Some(Overlay::Signal(SignalDialog::Done { report, .. })) = &app.view.overlay else { panic!("it is shown") };
@@ -177,4 +182,51 @@ fn sentences_count_every_outcome() {
         report(&[Outcome::Sent, Outcome::Refused, Outcome::Failed(11), Outcome::Unidentified]),
         "sent KILL to 1 of 4; 1 not permitted; 1 of unknown start time; 1 failed"
     );
+}
+
+/// One process, on a screen where its window is open.
+fn open_on(target: SignalTarget) -> (App, Shown) {
+    let (mut app, mut shown) = stage(&[7]);
+    shown.facts.target = Some(Arc::new(target));
+    press(&mut app, &shown, "x");
+    (app, shown)
+}
+
+#[test]
+fn a_signal_that_would_cost_much_is_confirmed_twice_and_another_choice_asks_again() {
+    let one = SignalTarget { has_us: false, ..(*target(&[7])).clone() };
+    for delicate in [(*target(&[7, 8])).clone(), (*target(&[1])).clone(), SignalTarget { has_us: true, ..one.clone() }]
+    {
+        let (mut app, shown) = open_on(delicate);
+        assert_eq!(press(&mut app, &shown, "⏎"), Some(Command::Draw));
+        assert_eq!(press(&mut app, &shown, "K"), Some(Command::Draw));
+        assert_eq!(press(&mut app, &shown, "⏎"), Some(Command::Draw), "KILL was not confirmed yet");
+        assert!(matches!(press(&mut app, &shown, "⏎"), Some(Command::Signal(order)) if order.signal == Signal::Kill));
+    }
+    let (mut app, shown) = open_on(one);
+    assert!(matches!(press(&mut app, &shown, "⏎"), Some(Command::Signal(_))));
+}
+
+#[test]
+fn keys_that_come_faster_than_anyone_reads_send_nothing() {
+    let (mut app, shown) = stage(&[7]);
+    let begun = calmly();
+    let key = |code| Event::Key(KeyEvent::new(code, KeyModifiers::NONE));
+    let mut commands = Vec::new();
+    for (nth, code) in [KeyCode::Char('x'), KeyCode::Enter, KeyCode::Enter, KeyCode::Enter].into_iter().enumerate() {
+        commands.push(app.update(&key(code), &shown, begun + Duration::from_millis(5 * nth as u64)));
+    }
+    assert!(!commands.iter().flatten().any(|command| matches!(command, Command::Signal(_))), "{commands:?}");
+    let later = begun + Duration::from_secs(1);
+    assert!(matches!(app.update(&key(KeyCode::Enter), &shown, later), Some(Command::Signal(_))));
+}
+
+#[test]
+fn a_paste_sends_nothing() {
+    let (mut app, shown) = stage(&[7]);
+    for text in ["x\n", "\n", "x\r\r\rq"] {
+        assert_eq!(app.update(&Event::Paste(text.into()), &shown, calmly()), None, "{text:?}");
+    }
+    press(&mut app, &shown, "x");
+    assert_eq!(app.update(&Event::Paste("\n".into()), &shown, calmly()), None);
 }

@@ -34,9 +34,9 @@ pub fn lines(screen: &Screen, dialog: &SignalDialog, room: usize, height: u16) -
             lines.extend(sentence("esc closes", room, palette.muted));
             lines
         }
-        SignalDialog::Choose { target, signal, typed } => {
+        SignalDialog::Choose { target, signal, typed, asked } => {
             let listed = usize::from(height).saturating_sub(BESIDE).clamp(1, LISTED);
-            choose(screen, (target, listed), (*signal, typed), room)
+            choose(screen, (target, listed), (*signal, typed, *asked), room)
         }
         SignalDialog::Done { target, report } => done(screen, target, report, room),
     }
@@ -46,7 +46,7 @@ pub fn lines(screen: &Screen, dialog: &SignalDialog, room: usize, height: u16) -
 fn choose(
     screen: &Screen,
     (target, listed): (&SignalTarget, usize),
-    (signal, typed): (Signal, &str),
+    (signal, typed, asked): (Signal, &str, bool),
     room: usize,
 ) -> Vec<Line> {
     let palette = screen.palette;
@@ -78,9 +78,13 @@ fn choose(
     let keys = if unknown {
         format!("{typed} is none of them; esc leaves")
     } else {
-        format!("enter sends {signal}; esc leaves; left and right, capitals or numbers choose")
+        match (asked, target.processes.len()) {
+            (false, _) => format!("enter sends {signal}; esc leaves; left and right, capitals or numbers choose"),
+            (true, 1) => format!("really send {signal} to this process? enter once more; esc leaves"),
+            (true, count) => format!("really send {signal} to {count} processes? enter once more; esc leaves"),
+        }
     };
-    lines.extend(sentence(&keys, room, if unknown { palette.warn } else { palette.title }));
+    lines.extend(sentence(&keys, room, if unknown || asked { palette.warn } else { palette.title }));
     lines
 }
 
@@ -111,6 +115,8 @@ fn warnings(screen: &Screen, target: &SignalTarget) -> Vec<&'static str> {
     }
     if has(screen.view.own_pid) {
         warnings.push("tusktop itself is among them");
+    } else if target.has_us {
+        warnings.push("tusktop runs in one of them: its shell or terminal");
     }
     if target.processes.iter().any(|process| process.key.start_ticks.is_none()) {
         warnings.push("when they started is not known, so that they cannot be told from others with their pids: nothing will be sent");

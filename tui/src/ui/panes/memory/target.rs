@@ -8,13 +8,16 @@ use crate::{
     view::{List, Pane, Row, TileKey},
 };
 
+/// Ancestors that are followed from our own process.
+const ANCESTORS: usize = 64;
+
 /// The target on a screen whose memory pane has these rows.
 pub fn target(screen: &Screen, list: &List) -> Option<Arc<SignalTarget>> {
     let snapshot = screen.snapshot?;
     if let Some(order) = screen.view.inspected() {
         let chosen = Chosen::Process(order.process.pid);
         let processes = process(snapshot, order.process).map(of).into_iter().collect();
-        return Some(Arc::new(SignalTarget { chosen, processes }));
+        return Some(Arc::new(with_us(screen, snapshot, chosen, processes)));
     }
     let row = screen.view.pane(Pane::Map).selected.as_ref().or(list.rows.first())?;
     let Row::Tile(tile) = row else { return None };
@@ -32,7 +35,21 @@ pub fn target(screen: &Screen, list: &List) -> Option<Arc<SignalTarget>> {
             (Chosen::Group(name.clone()), processes.collect())
         }
     };
-    Some(Arc::new(SignalTarget { chosen, processes }))
+    Some(Arc::new(with_us(screen, snapshot, chosen, processes)))
+}
+
+fn with_us(screen: &Screen, snapshot: &Snapshot, chosen: Chosen, processes: Vec<TargetProcess>) -> SignalTarget {
+    let mut pid = screen.view.own_pid;
+    let mut has_us = false;
+    // Up to the first process, which is no terminal of ours. The bound ends a circle, which a torn reading may have.
+    for _ in 0..ANCESTORS {
+        if pid <= 1 {
+            break;
+        }
+        has_us |= processes.iter().any(|process| process.key.pid == pid);
+        pid = process(snapshot, ProcessKey { pid, start_ticks: None }).map_or(0, |process| process.ppid);
+    }
+    SignalTarget { chosen, processes, has_us }
 }
 
 /// A process of the snapshot, if it is still the same one.

@@ -117,7 +117,9 @@ fn a_paste_is_text_and_never_keys() {
     terminal.press("?");
     terminal.wait_for("the help", |screen| screen.contents().contains("type to search"));
     assert!(child.0.try_wait().expect("it can be waited for").is_none(), "it still runs");
-    terminal.press("\x1bq");
+    terminal.press("q");
+    terminal.wait_for("the page", |screen| !screen.contents().contains("type to search"));
+    terminal.press("q");
     terminal.ends_with(0);
 }
 

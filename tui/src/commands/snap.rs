@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     cli::{Exact, SnapArgs},
-    collect::php::Order,
+    collect::php::{Order, moves_code},
     config::{MAX_INTERVAL, Settings},
     exit,
     model::{ExactKind, TraceLimits, TraceOrder, TraceRequest},
@@ -74,6 +74,7 @@ async fn observe(settings: &Settings, rules: Arc<Rules>, arguments: &SnapArgs, o
     if let Some(php) = &mut options.php {
         php.programs = observed::programs(&program);
         php.root = Some(held.pid());
+        php.moves_code = moves_code(&arguments.command);
         php.exact = arguments.exact.map(|exact| Order {
             what: TraceOrder::Start(TraceRequest { kind: kind(exact), pool: None, pid: Some(held.pid()) }),
             limits: TraceLimits { budget: f64::INFINITY, limit: NO_LIMIT },

@@ -14,6 +14,7 @@ mod hostile;
 mod images;
 mod lifecycle;
 mod mounts;
+mod moving_code;
 mod pools;
 mod pricing;
 mod requests;

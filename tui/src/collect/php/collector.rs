@@ -1,18 +1,22 @@
 //! Joins discovery, the kernel's maps and the names: one task that owns them all and answers ticks.
 
 use std::{
+    path::Path,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use aya::maps::{MapData, RingBuf};
-use rustix::time::{ClockId, clock_gettime};
+use rustix::{
+    process::{Pid, Signal, kill_process},
+    time::{ClockId, clock_gettime},
+};
 use tokio::sync::mpsc;
 use tusktop_shared::stat;
 
 use super::{
     CallSums, FinishedRequest, Now, Options, Order, PhpSample, Sapi, Work,
-    find::{discover::Mapped, family::Family, following::Following},
+    find::{discover::Mapped, family::Family, following::Following, moves},
     kernel::{
         Kernel,
         event::Event,
@@ -118,6 +122,7 @@ impl Collector {
             dropped: 0,
             stats: [0; stat::COUNT as usize],
         };
+        collector.following.discovery.moves = options.moves_code || moves::is_configured(Path::new("/"));
         collector.following.family = options.root.map(Family::of);
         for program in &options.programs {
             collector.following.discovery.program(program);
@@ -152,6 +157,19 @@ impl Collector {
         }
     }
 
+    /// A process has just been started. Where it will move its code, the traps in it have to go before: the kernel needs longer
+    /// for that than PHP to start, so this one start is held up.
+    fn started(&mut self, pid: u32, mapped: Mapped) {
+        let moves = self.following.discovery.images[mapped.image].moves && self.tiers.has_traps(mapped.image);
+        let process = Pid::from_raw(pid.cast_signed()).filter(|_| moves);
+        let held = process.filter(|&process| kill_process(process, Signal::STOP).is_ok());
+        self.observe([(pid, mapped)]);
+        if let Some(process) = held {
+            // It may have been killed meanwhile.
+            let _ = kill_process(process, Signal::CONT);
+        }
+    }
+
     /// Begins or ends exact tracing.
     fn order(&mut self, order: Order) {
         // Whether a process can be traced is known of its master, which may be new.
@@ -183,7 +201,7 @@ impl Collector {
                 Some(Event::Request(request)) => self.request_ended(FinishedRequest::decode(&request)),
                 Some(Event::Exec { pid }) => {
                     if let Some(mapped) = self.following.exec(pid) {
-                        self.observe([(pid, mapped)]);
+                        self.started(pid, mapped);
                     }
                 }
                 Some(Event::Fork { parent, child }) => self.following.fork(parent, child),

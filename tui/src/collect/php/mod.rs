@@ -14,7 +14,7 @@ mod image;
 mod kernel;
 mod tier;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{ffi::OsString, path::PathBuf, sync::Arc};
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
@@ -40,6 +40,8 @@ pub struct Options {
     pub programs: Vec<PathBuf>,
     /// Only this process and its descendants count; what other PHP does is left out.
     pub root: Option<u32>,
+    /// The command that is observed moves its code, see `find/moves`: nothing may be attached to it.
+    pub moves_code: bool,
     /// Exact tracing that begins at the start.
     pub exact: Option<Order>,
 }
@@ -164,4 +166,9 @@ pub fn spawn(options: Options, samples: mpsc::Sender<Sample>) -> Handle {
     let (orders, ordered) = mpsc::channel(ORDERS);
     tokio::spawn(collector::run(options, asked, ordered, samples));
     Handle { ticks, orders }
+}
+
+/// Whether a command switches on that PHP moves its code, in its own arguments or in those of a PHP that a shell in it starts.
+pub fn moves_code(command: &[OsString]) -> bool {
+    command.iter().any(|argument| find::moves::is_on(&argument.to_string_lossy()))
 }

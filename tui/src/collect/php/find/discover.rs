@@ -8,7 +8,10 @@ use std::{
     io,
     os::{
         fd::AsRawFd,
-        unix::{ffi::OsStrExt, fs::MetadataExt},
+        unix::{
+            ffi::OsStrExt,
+            fs::{MetadataExt, OpenOptionsExt},
+        },
     },
     path::{Path, PathBuf},
     sync::Arc,
@@ -16,7 +19,10 @@ use std::{
 
 use tusktop_shared::{URI_APACHE, URI_FASTCGI, URI_SAPI, sizes};
 
-use super::maps::{self, Mapping};
+use super::{
+    maps::{self, Mapping},
+    moves,
+};
 use crate::{
     collect::{
         php::image::{Image, ImageError},
@@ -95,12 +101,14 @@ pub struct Found {
     pub sapi: Sapi,
     /// What the file says.
     pub image: Image,
+    /// Some process of it moves its code, see [`super::moves`]: no trap may be set in it. Once true, it stays so.
+    pub moves: bool,
 }
 
 impl Found {
     #[cfg(test)]
     pub fn new(path: PathBuf, file: File, sapi: Sapi, image: Image) -> Self {
-        Self { path, file, sapi, image }
+        Self { path, file, sapi, image, moves: false }
     }
 
     /// Its inode, by which mappings of it are known.
@@ -174,6 +182,8 @@ pub struct Discovery {
     pub images: Vec<Found>,
     /// Where processes are looked at.
     pub procfs: Procfs,
+    /// PHP here is set to move its code: that holds for all images that are found.
+    pub moves: bool,
     files: HashMap<FileId, Verdict>,
     failures: HashMap<PathBuf, ImageError>,
 }
@@ -215,7 +225,7 @@ impl Discovery {
         match self.verdict(id, &handle, &executable, &executable) {
             Verdict::Php(image) => {
                 let mapping = maps::of(&self.procfs, pid)?.into_iter().find(|mapping| mapping.inode == id.inode);
-                Ok(self.mapped(image, mapping))
+                Ok(self.mapped(pid, image, mapping))
             }
             Verdict::Plain => Ok(Look::Plain),
             Verdict::Host => {
@@ -224,7 +234,7 @@ impl Discovery {
                     let handle = self.procfs.path(pid, &format!("map_files/{}", mapping.range));
                     let Ok(metadata) = fs::metadata(&handle) else { continue };
                     if let Verdict::Php(image) = self.verdict(FileId::of(&metadata), &handle, &path, &executable) {
-                        return Ok(self.mapped(image, Some(mapping)));
+                        return Ok(self.mapped(pid, image, Some(mapping)));
                     }
                 }
                 Ok(Look::Host)
@@ -232,9 +242,11 @@ impl Discovery {
         }
     }
 
-    fn mapped(&self, image: usize, mapping: Option<Mapping>) -> Look {
+    fn mapped(&mut self, pid: u32, image: usize, mapping: Option<Mapping>) -> Look {
+        let found = &mut self.images[image];
+        found.moves |= moves::is_moving(&self.procfs, pid);
         mapping
-            .and_then(|mapping| self.images[image].image.bias(mapping.start, mapping.offset))
+            .and_then(|mapping| found.image.bias(mapping.start, mapping.offset))
             .map_or(Look::Plain, |bias| Look::Php(Mapped { image, bias }))
     }
 
@@ -242,18 +254,31 @@ impl Discovery {
         if let Some(&verdict) = self.files.get(&id) {
             return verdict;
         }
-        let file = match File::open(handle) {
+        // Neither a FIFO nor a device, which a stranger may have put there, holds us up or does anything when it is opened.
+        let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(handle);
+        let file = match opened {
             Ok(file) => file,
             // The process has ended; the next one that runs this file tells what it is.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Verdict::Plain,
             Err(source) => return self.failed(id, path, ImageError::Open { path: path.to_owned(), source }),
+        };
+        // What counts is what was opened: the process may have become another program meanwhile.
+        let id = match file.metadata() {
+            Ok(metadata) if metadata.is_file() => FileId::of(&metadata),
+            _ => return Verdict::Plain,
         };
         let verdict = match Image::read(&file, path) {
             Ok(Some(_)) if self.images.len() >= IMAGES => {
                 return self.failed(id, path, ImageError::TooMany { path: path.to_owned() });
             }
             Ok(Some(image)) => {
-                self.images.push(Found { path: path.to_owned(), file, sapi: Sapi::of(path, executable), image });
+                self.images.push(Found {
+                    path: path.to_owned(),
+                    file,
+                    sapi: Sapi::of(path, executable),
+                    image,
+                    moves: self.moves,
+                });
                 Verdict::Php(self.images.len() - 1)
             }
             Ok(None) if is_host(path) => Verdict::Host,

@@ -215,7 +215,12 @@ impl Following {
         for (&pid, followed) in &self.processes {
             let sapi = self.discovery.images[followed.image].sapi;
             let starts_others = followed.master.is_some() && matches!(sapi, Sapi::Fpm | Sapi::Apache);
-            if !starts_others && self.is_traceable(followed) && (pool.is_none() || followed.pool.as_deref() == pool) {
+            let moves = self.discovery.images[followed.image].moves;
+            if !starts_others
+                && !moves
+                && self.is_traceable(followed)
+                && (pool.is_none() || followed.pool.as_deref() == pool)
+            {
                 candidates.push(Candidate { pid, image: followed.image, active_ns: 0 });
             }
         }

@@ -7,4 +7,5 @@ pub(crate) mod following;
 pub(crate) mod installed;
 pub(crate) mod maps;
 pub(crate) mod masters;
+pub(crate) mod moves;
 pub(crate) mod runtime;

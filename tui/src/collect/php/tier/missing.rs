@@ -61,7 +61,13 @@ pub enum Missing {
          and not the function zend_error_zstr_at (PHP 8.1 or newer)"
     )]
     Unreliable,
+    /// A trap would end its processes.
+    #[error("opcache.huge_code_pages is on: PHP moves its code, and a probe in it would end the process")]
+    MovingCode,
 }
+
+/// What to type where PHP moves its code.
+const STAY: &str = "set opcache.huge_code_pages=0 and restart PHP";
 
 impl Missing {
     /// The status of a tier that is missing for this reason.
@@ -78,6 +84,7 @@ impl Missing {
             Self::Threads | Self::Globals | Self::Layout(_) | Self::Version => {
                 Some(format!("stacks of PHP {} can be read, of builds without ZTS", versions::range()))
             }
+            Self::MovingCode => Some(STAY.to_owned()),
             Self::Requests => {
                 Some("`readelf -n` on that file shows whether it has probes of the provider php".to_owned())
             }

@@ -56,10 +56,10 @@ pub struct ImageTiers {
     waiting: TierStatus,
     /// By image: the status of the tiers that have sites.
     attached: Vec<Tiers>,
-    /// What is attached for as long as the collector runs.
-    attachments: Vec<Attachment>,
-    /// What shows where exceptions are caught; `None` when that became too expensive.
-    catches: Option<Vec<Attachment>>,
+    /// By image: what is attached for as long as the collector runs.
+    attachments: Vec<Vec<Attachment>>,
+    /// By image, what shows where exceptions are caught; `None` when that became too expensive.
+    catches: Option<Vec<(u32, Attachment)>>,
 }
 
 impl ImageTiers {
@@ -74,11 +74,13 @@ impl ImageTiers {
         }
     }
 
-    /// Attaches the images that were found since the last call.
+    /// Attaches the images that were found since the last call, and leaves those of which it became known that they move their code.
     pub fn attach(&mut self, mut kernel: Option<&mut Kernel>, images: &[Found]) {
+        self.leave_moving(images);
         for (id, found) in images.iter().enumerate().skip(self.attached.len()) {
             let id = id as u32;
             let mut tiers = Tiers::default();
+            self.attachments.push(Vec::new());
             // Sampling needs the layout also where nothing can be attached; of the others, only requests cannot do without.
             let added = kernel.as_deref_mut().map(|kernel| kernel.add_image(id, &found.image, found.sapi.uri_source()));
             let mut unknown = added.and_then(Result::err);
@@ -90,7 +92,7 @@ impl ImageTiers {
                 };
                 tiers[tier] = attached.unwrap_or_else(|missing| missing.status());
             }
-            if let Some(kernel) = kernel.as_deref_mut() {
+            if let Some(kernel) = kernel.as_deref_mut().filter(|_| !found.moves) {
                 self.attach_catches(kernel, id, found);
             }
             self.attached.push(tiers);
@@ -106,7 +108,10 @@ impl ImageTiers {
     ) -> Result<TierStatus, Missing> {
         let kernel = kernel.ok_or(Missing::Programs)?;
         let sites = sites?;
-        self.attachments.extend(attach(kernel, image, found, &sites)?);
+        if found.moves {
+            return Err(Missing::MovingCode);
+        }
+        self.attachments[image as usize].extend(attach(kernel, image, found, &sites)?);
         Ok(TierStatus::on(sites.seen_by).limited(sites.limit))
     }
 
@@ -115,8 +120,40 @@ impl ImageTiers {
         if let (Some(sites), Some(catches)) = (problems::sites::catches(&found.image), &mut self.catches)
             && let Ok(attached) = attach(kernel, image, found, &sites)
         {
-            catches.extend(attached);
+            catches.extend(attached.into_iter().map(|attachment| (image, attachment)));
         }
+    }
+
+    /// Whether anything is attached to an image.
+    pub fn has_traps(&self, image: usize) -> bool {
+        let caught = self.catches.iter().flatten().any(|(of, _)| *of as usize == image);
+        caught || self.attachments.get(image).is_some_and(|attachments| !attachments.is_empty())
+    }
+
+    /// Detaches images whose code moves. All at once: a process of theirs may have just been started.
+    fn leave_moving(&mut self, images: &[Found]) {
+        let mut left = Vec::new();
+        for (id, attachments) in self.attachments.iter_mut().enumerate().filter(|(id, _)| images[*id].moves) {
+            let of_image = |(image, _): &mut (u32, Attachment)| *image as usize == id;
+            let caught = self.catches.iter_mut().flat_map(|catches| catches.extract_if(.., of_image));
+            let detached: Vec<_> = attachments.drain(..).chain(caught.map(|(_, attachment)| attachment)).collect();
+            if detached.is_empty() {
+                continue;
+            }
+            left.extend(detached);
+            let tiers = &mut self.attached[id];
+            for tier in Tier::ALL {
+                if tiers.is_on(tier) {
+                    tiers[tier] = Missing::MovingCode.status();
+                }
+            }
+        }
+        // Each takes the kernel some time, of which the least is spent on the trap itself.
+        std::thread::scope(|scope| {
+            for attachment in left {
+                scope.spawn(move || drop(attachment));
+            }
+        });
     }
 
     /// Detaches what shows where exceptions are caught: a site that throws all the time shall not pay for that too.

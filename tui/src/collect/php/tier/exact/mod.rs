@@ -313,7 +313,11 @@ impl Exact {
     ) {
         let (Some(found), Some(request)) = (images.get(candidate.image), &self.request) else { return };
         let began = thread_time();
-        match Slot::attach(kernel, found, request.kind, number as u32, candidate, now, only) {
+        let attached = match found.moves {
+            true => Err(Missing::MovingCode),
+            false => Slot::attach(kernel, found, request.kind, number as u32, candidate, now, only),
+        };
+        match attached {
             Ok(slot) => {
                 if only.is_none() {
                     self.part.open(slot.candidate.pid, monotonic());

@@ -1,8 +1,8 @@
 //! Walks the PHP stack of the process while it is stopped, and keeps stacks and names by content.
 //!
-//! Frames are keyed by content (the engine's own string hashes), never by address. In the steady state a walk reads a few
-//! pages of the process and looks keys up: PHP's frames lie side by side, so many are read at once, and the key of a function is
-//! remembered for as long as the request lasts. Names and stacks are copied when their key is new.
+//! Frames are keyed by content (the engine's own string hashes), never by address. In the steady state
+//! a walk reads the head of each frame and looks a key up: the key of a function is remembered for as long as the request
+//! lasts. Names and stacks are copied when their key is new.
 
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
@@ -24,9 +24,9 @@ pub struct Scratch {
     functions: [u64; MAX_FRAMES],
     name: FunctionName,
     text: Text,
+    frame: [u64; FRAME_WORDS],
     function: [u64; FUNCTION_ROOM],
     walk: Walk,
-    window: [u64; WINDOW_WORDS],
 }
 
 /// What a walk carries from frame to frame. It lives in the map, not in registers: there its values are unknown to
@@ -36,8 +36,6 @@ struct Walk {
     hash: u64,
     frame: u64,
     depth: u64,
-    /// Address of the first word in `window`.
-    window: u64,
     /// What the keys of this walk are remembered by, 0 when they are not.
     owner: u64,
     /// Of the function whose key is made.
@@ -57,11 +55,6 @@ pub struct Met {
     /// The key.
     key: u64,
 }
-
-/// Words of the process that are read at once: a page, which is a dozen frames.
-const WINDOW_WORDS: usize = 512;
-const WINDOW_BYTES: u64 = 8 * WINDOW_WORDS as u64;
-const FRAME_BYTES: u64 = 8 * FRAME_WORDS as u64;
 
 /// Words of `zend_execute_data` up to `prev_execute_data`, wherever it is in 7.0 to 8.5, and the one of `.func`.
 pub const FRAME_WORDS: usize = 8;
@@ -98,7 +91,6 @@ fn walk(scratch: &mut Scratch, image: &Image, leaf: u64, request: u64) -> u64 {
     let user = bpf_get_current_uid_gid() as u32;
     scratch.walk.hash = u64::from(user);
     scratch.walk.frame = leaf;
-    scratch.walk.window = 0;
     // Without a request nothing says when the memory of a function becomes that of another one.
     scratch.walk.owner = if request == 0 { 0 } else { mix(request, bpf_get_current_pid_tgid()) | 1 };
     let depth = collect(scratch, image) as u64;
@@ -148,39 +140,16 @@ fn collect(scratch: &mut Scratch, image: &Image) -> usize {
         if scratch.walk.frame == 0 {
             break;
         }
-        let Some(word) = frame_at(scratch) else {
+        if !fetch(scratch.walk.frame, &mut scratch.frame) {
             add(stat::SAMPLES_BROKEN, 1);
             break;
-        };
-        let word = kept(&mut scratch.walk.key, word as u64) as usize;
+        }
         let previous = (image.previous_execute_data >> 3) as usize & (FRAME_WORDS - 1);
-        scratch.walk.frame = scratch.window[(word + previous) & (WINDOW_WORDS - 1)];
-        scratch.functions[i & (MAX_FRAMES - 1)] = scratch.window[(word + FRAME_FUNCTION) & (WINDOW_WORDS - 1)];
+        scratch.walk.frame = scratch.frame[previous];
+        scratch.functions[i & (MAX_FRAMES - 1)] = scratch.frame[FRAME_FUNCTION];
         i += 1;
     }
     i
-}
-
-/// Index in the window of the frame that is next; `None` when it cannot be read.
-///
-/// The frames of callers lie below, since PHP's own stack grows upwards: the page that ends with this frame has them.
-#[inline(always)]
-fn frame_at(scratch: &mut Scratch) -> Option<usize> {
-    let frame = scratch.walk.frame;
-    let inside = frame.wrapping_sub(scratch.walk.window);
-    if scratch.walk.window != 0 && inside <= WINDOW_BYTES - FRAME_BYTES {
-        return Some((inside >> 3) as usize);
-    }
-    let first = frame.wrapping_add(FRAME_BYTES).wrapping_sub(WINDOW_BYTES);
-    if fetch(first, &mut scratch.window) {
-        scratch.walk.window = first;
-        return Some(WINDOW_WORDS - FRAME_WORDS);
-    }
-    // Nothing may lie below: then the frame alone is read.
-    scratch.walk.window = 0;
-    // SAFETY: the first words of the array are an array of their own.
-    let words = unsafe { &mut *scratch.window.as_mut_ptr().cast::<[u64; FRAME_WORDS]>() };
-    fetch(frame, words).then_some(0)
 }
 
 /// Bits of `zend_function.fn_flags` of functions that live in an object which may be freed within a request, in any of the

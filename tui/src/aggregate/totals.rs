@@ -55,7 +55,7 @@ impl Sum for u64 {
     }
 }
 
-/// Totals by key: at most [`MOST`], and the rest in one sum, so that all of them together are exact.
+/// Totals by key: a thousand at most, and the rest in one sum, so that all of them together are exact.
 #[derive(Debug, Clone)]
 pub struct ByKey<K, T> {
     entries: HashMap<K, T>,

@@ -23,7 +23,7 @@ use crate::{
 pub struct Options {
     /// Theme, see [`crate::ui::theme::load`].
     pub theme: Theme,
-    /// Colours, see [`super::depth`].
+    /// How many colours the terminal has.
     pub depth: ColorDepth,
     /// Only ASCII can be shown, see [`super::terminal::ascii_locale`].
     pub ascii: bool,

@@ -1,4 +1,4 @@
-//! Drawing: [`draw`] turns a [`Screen`] into cells and says in a [`Scene`] where everything is. It is pure: the same screen gives
+//! Drawing: [`draw`] turns an [`Input`] into cells and says in a [`Scene`] where everything is. It is pure: the same input gives
 //! the same cells. It knows no collector, no channel and no clock.
 //!
 //! ```text

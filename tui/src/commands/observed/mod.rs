@@ -153,7 +153,7 @@ impl Held {
     }
 }
 
-/// The part of [`Held::start`] in the new process: stops, and becomes the command when it is continued. Returns only when
+/// The part of `Held::start` in the new process: stops, and becomes the command when it is continued. Returns only when
 /// that fails.
 pub fn become_command(command: &[OsString]) -> CommandError {
     let program = PathBuf::from(command.first().cloned().unwrap_or_default());

@@ -66,9 +66,9 @@ impl Function {
 /// One sampled stack of one route.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stack {
-    /// Index into [`Php::routes`].
+    /// Index into [`super::Php::routes`].
     pub route: usize,
-    /// Indexes into [`Php::functions`], leaf first.
+    /// Indexes into [`super::Php::functions`], leaf first.
     pub frames: Vec<usize>,
     /// Samples taken on the CPU.
     pub samples: u64,

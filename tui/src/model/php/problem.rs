@@ -56,7 +56,7 @@ pub struct PhpError {
 pub struct CompiledFile {
     /// File; as it was written in the code where its path is not known.
     pub file: Arc<str>,
-    /// Server API that compiled it, as in [`Target::sapi`].
+    /// Server API that compiled it, as in [`super::Target::sapi`].
     #[serde(default = "empty")]
     pub sapi: Arc<str>,
     /// Times compiled.

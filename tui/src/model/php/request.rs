@@ -27,6 +27,6 @@ pub struct Request {
     pub wait_ms: Option<f64>,
     /// It has ended.
     pub finished: bool,
-    /// Index into [`Php::routes`].
+    /// Index into [`super::Php::routes`].
     pub route: usize,
 }

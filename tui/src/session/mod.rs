@@ -31,7 +31,7 @@ const SOON: Duration = Duration::from_millis(250);
 /// Longest time that a live snapshot waits for PHP, however long the interval is.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a single snapshot waits for the PHP collector to find and attach.
-const ATTACH_LIMIT: Duration = Duration::from_secs(15);
+const ATTACH_LIMIT: Duration = Duration::from_secs(30);
 /// How long the end waits for the collectors to detach.
 const DETACH_LIMIT: Duration = Duration::from_secs(5);
 

@@ -185,11 +185,15 @@ impl Exact {
         match self.state {
             State::Idle | State::Priced | State::Ended | State::Unavailable => None,
             State::Counting { until, .. } => Some(until),
-            State::Tracing { .. } if self.attached() == 0 => Some(self.looked + self.budget.filled_in().max(LOOK.0)),
-            State::Tracing { .. } => {
-                let load = self.price.map_or(0.0, |price| price.share()) * self.attached() as f64;
-                let lasts = self.budget.lasts(load).unwrap_or(LOOK.1);
-                Some(self.looked + lasts.clamp(LOOK.0, LOOK.1))
+            State::Tracing { since } => {
+                let next = if self.attached() == 0 {
+                    self.budget.filled_in().max(LOOK.0)
+                } else {
+                    let load = self.price.map_or(0.0, |price| price.share()) * self.attached() as f64;
+                    self.budget.lasts(load).unwrap_or(LOOK.1).clamp(LOOK.0, LOOK.1)
+                };
+                // A budget that is overdrawn by far must not put off the end.
+                Some((self.looked + next).min((since + self.limits.limit).max(self.looked + LOOK.0)))
             }
         }
     }

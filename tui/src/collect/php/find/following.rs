@@ -73,7 +73,9 @@ impl Following {
         match self.discovery.look(pid) {
             Look::Php(mapped) => {
                 self.hosts.remove(&pid);
-                self.add(pid, mapped.image, self.discovery.procfs.parent(pid).unwrap_or(0), Some(mapped.bias));
+                let parent = self.discovery.procfs.parent(pid).unwrap_or(0);
+                self.compare(parent, mapped);
+                self.add(pid, mapped.image, parent, Some(mapped.bias));
                 self.servers_found |= self.discovery.images[mapped.image].sapi != Sapi::Cli;
                 return Some(mapped);
             }
@@ -86,6 +88,37 @@ impl Following {
             }
         }
         None
+    }
+
+    /// Looks at a parent again that seems to have its child's image elsewhere: Apache loads its modules twice, each time to
+    /// another address, and workers that it forks before the kernel is told to follow it are found by a look of their own.
+    fn compare(&mut self, parent: u32, child: Mapped) {
+        let elsewhere = self
+            .processes
+            .get(&parent)
+            .is_some_and(|known| known.image == child.image && known.bias.is_some_and(|bias| bias != child.bias));
+        if elsewhere && matches!(self.discovery.look(parent), Look::Php(now) if now == child) {
+            self.moved(parent, child.bias);
+        }
+    }
+
+    /// A process has its image elsewhere now, and with it those that are only known to have it where it had it.
+    fn moved(&mut self, pid: u32, bias: u64) {
+        let Some(known) = self.processes.get(&pid) else { return };
+        let (image, before) = (known.image, known.bias);
+        for (&other, followed) in &mut self.processes {
+            let forked = followed.parent == pid && (followed.image, followed.bias) == (image, before);
+            if other == pid || forked {
+                followed.bias = Some(bias);
+            }
+        }
+    }
+
+    /// Whether a process has started PHP itself: its parent, if that runs PHP, did not fork it.
+    fn is_master(&self, followed: &Followed) -> bool {
+        let parent = self.processes.get(&followed.parent);
+        followed.bias.is_some()
+            && parent.is_none_or(|parent| (parent.image, parent.bias) != (followed.image, followed.bias))
     }
 
     /// Looks again, once a tick, at programs that may have loaded PHP by now; names new workers; now and then forgets
@@ -183,15 +216,10 @@ impl Following {
     /// The masters that live, each with its image, in order of pid. Each is read when it is new and shortly after, not
     /// at every tick: what it was started with does not change.
     pub fn masters(&mut self) -> Vec<(usize, Master)> {
-        let is_master = |followed: &Followed| {
-            let parent = self.processes.get(&followed.parent);
-            followed.bias.is_some()
-                && parent.is_none_or(|parent| (parent.image, parent.bias) != (followed.image, followed.bias))
-        };
         let mut pids: Vec<u32> = self
             .processes
             .iter()
-            .filter(|(pid, followed)| self.counts(**pid) && is_master(followed))
+            .filter(|(pid, followed)| self.counts(**pid) && self.is_master(followed))
             .map(|(&pid, _)| pid)
             .collect();
         pids.sort_unstable();
@@ -252,5 +280,36 @@ impl Following {
             (sapi == Sapi::Cli).then(|| discover::script(&self.discovery.procfs, pid)).flatten().map(Arc::from);
         let followed = Followed { image, parent, bias, master: None, readings: STARTING, pool: None, script };
         self.processes.insert(pid, followed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn followed(parent: u32, bias: u64) -> Followed {
+        Followed { image: 0, parent, bias: Some(bias), master: None, readings: 0, pool: None, script: None }
+    }
+
+    #[test]
+    fn workers_are_no_masters_when_their_parent_has_loaded_its_module_to_another_address() {
+        let mut following = Following::default();
+        // Apache as it was first seen, a worker whose fork was told, one that was found by a look, and PHP that a worker ran.
+        let processes = [
+            (10, followed(1, 0x1000)),
+            (11, followed(10, 0x1000)),
+            (12, followed(10, 0x2000)),
+            (13, followed(11, 0x3000)),
+        ];
+        following.processes.extend(processes);
+        let masters = |following: &Following| {
+            let mut pids: Vec<u32> =
+                following.processes.iter().filter(|(_, one)| following.is_master(one)).map(|(&pid, _)| pid).collect();
+            pids.sort_unstable();
+            pids
+        };
+        assert_eq!(masters(&following), [10, 12, 13]);
+        following.moved(10, 0x2000);
+        assert_eq!(masters(&following), [10, 13]);
     }
 }

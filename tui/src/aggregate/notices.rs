@@ -15,6 +15,10 @@ pub(super) fn of_processes(sample: &ProcessSample) -> Vec<Notice> {
         sample.error.as_ref().map(|error| Notice::sampler_failed(error)),
         some(sample.refused).map(Notice::processes_refused),
         sample.hidden.then(Notice::processes_hidden),
+        sample
+            .unanswered_first
+            .as_ref()
+            .map(|(pid, comm)| Notice::processes_not_answering(sample.unanswered, comm, *pid)),
         some(sample.malformed).map(Notice::processes_malformed),
         sample.machine.swap_used_bytes.is_none().then(Notice::meminfo_unreadable),
         sample.ended_unknown.as_deref().map(Notice::short_lived_uncounted),

@@ -4,20 +4,15 @@
 use std::{
     io::{self, Write as _},
     sync::Arc,
-    time::Instant,
 };
 
-use jiff::Timestamp;
 use serde::Serialize;
 
 use super::options;
 use crate::{
     aggregate::{self, Placement},
     cli::{GroupsArgs, GroupsFormat},
-    collect::{
-        Tick,
-        proc::{self, Details, ProcError, ProcessSample, Sampler},
-    },
+    collect::proc::{self, Details, ProcError, ProcessSample},
     config::Settings,
     exit, export,
     model::Group,
@@ -121,7 +116,7 @@ pub struct Trial {
 /// # Errors
 /// [`GroupsError`], or standard output refuses.
 pub fn run(settings: &Settings, rules: &Arc<Rules>, arguments: GroupsArgs) -> anyhow::Result<u8> {
-    let sample = read(&options::processes_once(settings))?;
+    let sample = proc::once(&options::processes_once(settings))?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     match (arguments.explain, arguments.format) {
         (None, GroupsFormat::Table) => export::write_groups(&report(&sample, rules), &mut out)?,
@@ -131,19 +126,6 @@ pub fn run(settings: &Settings, rules: &Arc<Rules>, arguments: GroupsArgs) -> an
     }
     out.flush()?;
     Ok(exit::FINE)
-}
-
-/// Reads all processes once.
-///
-/// # Errors
-/// [`ProcError`] when processes cannot be read at all.
-pub fn read(options: &proc::Options) -> Result<ProcessSample, ProcError> {
-    let mut sampler = Sampler::with(options, Timestamp::now())?;
-    let mut sample = sampler.pass(Tick { at: Instant::now() });
-    match sample.error.take() {
-        Some(error) => Err(error),
-        None => Ok(sample),
-    }
 }
 
 /// Groups what was read.

@@ -24,6 +24,7 @@ pub enum NoticeKind {
     ProcessesRefused,
     ProcessesHidden,
     ProcessesMalformed,
+    ProcessesNotAnswering,
     MeminfoUnreadable,
     ShortLivedUncounted,
     SwapUnread,
@@ -111,6 +112,14 @@ impl Notice {
     pub fn processes_malformed(count: u32) -> Self {
         let text = format!("{} with a stat file that proc_pid_stat(5) does not explain", processes(count));
         Self::new(Level::Warning, NoticeKind::ProcessesMalformed, text, "")
+    }
+
+    /// Processes whose files the kernel does not answer in time; `comm` and `pid` are those of one.
+    pub fn processes_not_answering(count: u32, comm: &str, pid: u32) -> Self {
+        let text =
+            format!("{} not answering, {comm} ({pid}) for one: command line and PSS are unknown", processes(count));
+        let hint = "its memory is locked, or a file system that it uses does not answer: see its state and its mounts";
+        Self::new(Level::Warning, NoticeKind::ProcessesNotAnswering, text, hint)
     }
 
     /// Memory of the machine is not known.

@@ -137,6 +137,8 @@ pub enum PssUnknown {
     Refused,
     /// The kernel has no `smaps_rollup`, or none for this process.
     Unsupported,
+    /// The process did not answer in time when it was read, so it is left alone.
+    NotAnswering,
     /// PSS is not read at all.
     Off,
     /// Something that this version does not know.

@@ -27,8 +27,14 @@ pub enum Measure {
 }
 
 /// Reasons; of two that hold for as many processes the first is told.
-const REASONS: [PssUnknown; 5] =
-    [PssUnknown::Off, PssUnknown::Unsupported, PssUnknown::Refused, PssUnknown::TooExpensive, PssUnknown::Waiting];
+const REASONS: [PssUnknown; 6] = [
+    PssUnknown::Off,
+    PssUnknown::Unsupported,
+    PssUnknown::Refused,
+    PssUnknown::NotAnswering,
+    PssUnknown::TooExpensive,
+    PssUnknown::Waiting,
+];
 
 impl Measure {
     /// The measure of processes. Those without memory (kernel threads, zombies) say nothing about it.
@@ -96,6 +102,7 @@ pub fn why_unknown(why: PssUnknown) -> &'static str {
         PssUnknown::TooExpensive => "too expensive to read",
         PssUnknown::Refused => "not permitted",
         PssUnknown::Unsupported => "not supported by the kernel",
+        PssUnknown::NotAnswering => "does not answer",
         PssUnknown::Off => "off",
         PssUnknown::Other => "not known",
     }

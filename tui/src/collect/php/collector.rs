@@ -41,20 +41,21 @@ use crate::{
 /// Longest time between two readings of the counts, so that their maps do not fill up under a long interval.
 const READING: Duration = Duration::from_secs(1);
 
-/// Runs until the ticks end.
+/// Events that are handled at once, before it is looked whether a tick is due: some milliseconds.
+const EVENTS_AT_ONCE: usize = 4_096;
+
+/// Runs until the ticks end. Nearly all that it does is a system call that may block, so it is alone on its thread.
 pub async fn run(
     options: Options,
     mut ticks: mpsc::Receiver<Tick>,
     mut orders: mpsc::Receiver<Order>,
     samples: mpsc::Sender<Sample>,
 ) {
-    // Loading takes a moment (the kernel verifies the programs), and it must not hold up the other tasks.
-    let Ok((mut collector, ring)) = tokio::task::spawn_blocking(move || Collector::start(&options)).await else {
-        return;
-    };
+    let (mut collector, ring) = Collector::start(&options);
     let mut ring = ring.and_then(|ring| collector.watch(ring));
     let mut reading = tokio::time::interval(READING);
     reading.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut more = false;
     loop {
         tokio::select! {
             biased;
@@ -71,7 +72,9 @@ pub async fn run(
             Some(order) = orders.recv() => collector.order(order),
             () = until(collector.exact.due()) => collector.trace(),
             _ = reading.tick() => collector.gather(ring.as_mut()),
-            Ok(()) = ring::readable(&mut ring) => collector.drain(ring.as_mut()),
+            Ok(()) = async { if more { Ok(()) } else { ring::readable(&mut ring).await } } => {
+                more = collector.drain(ring.as_mut());
+            }
         }
     }
 }
@@ -191,10 +194,11 @@ impl Collector {
         self.exact.step(kernel, &following.discovery.images, || following.candidates(pool.as_deref()));
     }
 
-    /// Handles all events that wait in the ring.
-    fn drain(&mut self, ring: Option<&mut Ring>) {
-        let Some(ring) = ring.map(Ring::get_mut) else { return };
-        while let Some(record) = ring.next() {
+    /// Handles events that wait in the ring; true when there may be more than were handled.
+    fn drain(&mut self, ring: Option<&mut Ring>) -> bool {
+        let Some(ring) = ring.map(Ring::get_mut) else { return false };
+        for _ in 0..EVENTS_AT_ONCE {
+            let Some(record) = ring.next() else { return false };
             let event = Event::decode(&record);
             drop(record);
             match event {
@@ -214,6 +218,7 @@ impl Collector {
                 None => self.dropped += 1,
             }
         }
+        true
     }
 
     fn request_ended(&mut self, finished: FinishedRequest) {

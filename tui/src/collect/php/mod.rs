@@ -159,12 +159,18 @@ pub struct Handle {
 /// Orders that may wait.
 const ORDERS: usize = 8;
 
-/// Starts the collector on the current tokio runtime. It answers every tick with one [`Sample::Php`]
-/// and ends, with everything detached, when the sender of ticks is dropped.
+/// Starts the collector on a thread of its own. It answers every tick with one [`Sample::Php`]
+/// and ends, with everything detached, when the sender of ticks is dropped. Where no thread can be started it ends at once.
 pub fn spawn(options: Options, samples: mpsc::Sender<Sample>) -> Handle {
     let (ticks, asked) = mpsc::channel::<Tick>(1);
     let (orders, ordered) = mpsc::channel(ORDERS);
-    tokio::spawn(collector::run(options, asked, ordered, samples));
+    let run = move || {
+        // Without a runtime the ticks are dropped, which says that it has ended.
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+        runtime.block_on(collector::run(options, asked, ordered, samples));
+    };
+    // Dropped with the closure, the ticks say that it has ended.
+    let _ = std::thread::Builder::new().name("php".into()).spawn(run);
     Handle { ticks, orders }
 }
 

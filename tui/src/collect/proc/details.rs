@@ -46,8 +46,8 @@ pub struct Details {
 }
 
 impl Details {
-    /// Reads everything of a process seen for the first time.
-    pub(super) fn read(files: &mut Files, stat: &Stat, started_at: Option<Timestamp>) -> Arc<Self> {
+    /// Reads everything of a process seen for the first time; one that does not answer has its name and its user.
+    pub(super) fn read(files: &mut Files, stat: &Stat, started_at: Option<Timestamp>, answers: bool) -> Arc<Self> {
         let empty: Arc<str> = "".into();
         let mut details = Arc::new(Self {
             pid: stat.pid,
@@ -63,12 +63,12 @@ impl Details {
             kernel_thread: stat.kernel_thread,
             started_at,
         });
-        Self::refresh(&mut details, files, stat);
+        Self::refresh(&mut details, files, stat, answers);
         details
     }
 
     /// Reads everything again. What cannot be read (a zombie's command line, a process that just ended) stays as it was.
-    pub(super) fn refresh(details: &mut Arc<Self>, files: &mut Files, stat: &Stat) {
+    pub(super) fn refresh(details: &mut Arc<Self>, files: &mut Files, stat: &Stat, answers: bool) {
         let comm = text(stat.comm);
         if *details.comm != *comm {
             Arc::make_mut(details).comm = comm.into();
@@ -78,7 +78,7 @@ impl Details {
         {
             Arc::make_mut(details).user = user;
         }
-        if stat.kernel_thread || stat.state == 'Z' {
+        if stat.kernel_thread || stat.state == 'Z' || !answers {
             return;
         }
         if let Some(bytes) = files.read(stat.pid, "cmdline") {

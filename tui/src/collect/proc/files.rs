@@ -124,9 +124,19 @@ impl Files {
 
     /// The effective user of a process: the kernel makes it the owner of /proc/PID.
     pub fn user(&mut self, pid: u32) -> Option<Arc<str>> {
+        let uid = self.uid(pid)?;
+        Some(self.users.name(uid))
+    }
+
+    /// The same as a number.
+    pub fn uid(&mut self, pid: u32) -> Option<u32> {
         self.set_path(pid, "");
-        let status = self.root.status(&self.path).ok()?;
-        Some(self.users.name(status.st_uid))
+        self.root.status(&self.path).ok().map(|status| status.st_uid)
+    }
+
+    /// Keeps no descriptors from now on.
+    pub fn keep_none(&mut self) {
+        self.keep = 0;
     }
 
     /// The name of a user, or the number where it has no name.

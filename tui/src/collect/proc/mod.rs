@@ -12,6 +12,7 @@ mod pss;
 mod sampler;
 pub(in crate::collect) mod stat;
 mod users;
+mod watchdog;
 
 use std::{
     path::PathBuf,
@@ -19,10 +20,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 pub(in crate::collect) use self::pss::kibibytes;
+use self::watchdog::Watched;
 pub use self::{
     details::{CMDLINE_BYTES, Details},
     machine::{CpuTicks, Machine},
@@ -30,11 +31,8 @@ pub use self::{
     pss::{Pss, PssOptions, Rollup},
     sampler::Sampler,
 };
-use super::{
-    Sample, Tick,
-    tasks::{Tasks, TasksError},
-};
-use crate::{model::Cgroup, system::rights};
+use super::{Sample, Tick};
+use crate::model::Cgroup;
 
 /// The sampler cannot read the proc root at all. A single unreadable process is no error.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +89,10 @@ pub struct ProcessSample {
     pub vanished: u32,
     /// Processes that the kernel did not let us read.
     pub refused: u32,
+    /// Processes that do not answer, whose command line and memory are therefore not read; the first is named.
+    pub unanswered: u32,
+    /// Pid and name of one of them.
+    pub unanswered_first: Option<(u32, Arc<str>)>,
     /// Processes whose `stat` is not what proc_pid_stat(5) says.
     pub malformed: u32,
     /// The listing lacks process 1, which every proc root has: it hides the processes of other users (`hidepid`).
@@ -178,28 +180,17 @@ impl Default for Options {
     }
 }
 
-/// Starts the sampler on a thread of its own: a pass blocks for milliseconds. It answers every tick with one
+/// Starts the sampler on threads of its own: a pass blocks for milliseconds, and longer where a process does not answer. It answers every tick with one
 /// [`Sample::Processes`] and ends when the returned sender is dropped.
 ///
 /// # Errors
 /// [`ProcError`] when the root cannot be opened or no thread can be started.
 pub fn spawn(options: &Options, samples: mpsc::Sender<Sample>) -> Result<mpsc::Sender<Tick>, ProcError> {
-    let mut sampler = Sampler::with(options, Timestamp::now())?;
+    let mut watched = Watched::start(options)?;
     let (ticks, mut asked) = mpsc::channel::<Tick>(1);
-    // The first passes are read from /proc: nothing waits for the programs.
-    let (wanted, permitted) = (options.kernel, rights::missing_for_php().is_empty());
-    let mut loading = if wanted && permitted { Some(load()?) } else { None };
     let run = move || {
-        let mut unknown = (wanted && !permitted).then(|| Arc::from("that needs the rights of root"));
         while let Some(tick) = asked.blocking_recv() {
-            if let Some(loaded) = loading.as_ref().and_then(|loading| loading.try_recv().ok()) {
-                loading = None;
-                let used = loaded.and_then(|tasks| sampler.use_kernel(tasks));
-                unknown = used.err().map(|error| Arc::from(error.to_string()));
-            }
-            let mut sample = sampler.pass(tick);
-            unknown = sample.ended_unknown.take().or(unknown);
-            sample.ended_unknown.clone_from(&unknown);
+            let Some(sample) = watched.pass(tick) else { return };
             if samples.blocking_send(Sample::Processes(Box::new(sample))).is_err() {
                 return;
             }
@@ -209,11 +200,15 @@ pub fn spawn(options: &Options, samples: mpsc::Sender<Sample>) -> Result<mpsc::S
     Ok(ticks)
 }
 
-/// Loads the kernel's iterator on a thread of its own, which takes a good part of a second.
-fn load() -> Result<std::sync::mpsc::Receiver<Result<Tasks, TasksError>>, ProcError> {
-    let (done, loading) = std::sync::mpsc::sync_channel(1);
-    // It may not be waited for any more.
-    let run = move || drop(done.send(Tasks::load()));
-    std::thread::Builder::new().name("tasks".into()).spawn(run).map_err(|source| ProcError::Thread { source })?;
-    Ok(loading)
+/// Reads all processes once.
+///
+/// # Errors
+/// The root cannot be opened or listed, or no thread can be started.
+pub fn once(options: &Options) -> Result<ProcessSample, ProcError> {
+    let sample = Watched::start(options)?.pass(Tick { at: Instant::now() });
+    let mut sample = sample.ok_or_else(|| ProcError::Thread { source: std::io::Error::other("it has ended") })?;
+    match sample.error.take() {
+        Some(error) => Err(error),
+        None => Ok(sample),
+    }
 }

@@ -17,8 +17,9 @@ use super::{
     memory_cgroup::{CgroupReader, Seat},
     pss::{PssOptions, PssReader, Remembered},
     stat::Stat,
+    watchdog::{LeftOut, Progress},
 };
-use crate::collect::Tick;
+use crate::{collect::Tick, model::PssUnknown};
 
 /// Passes after first sight at which the details of a young process are read again: workers set their title, their user
 /// and their cgroup shortly after the fork.
@@ -52,6 +53,9 @@ pub struct Sampler {
     pss: PssReader,
     cgroups: CgroupReader,
     kernel: Option<ByKernel>,
+    /// What is being read, for the thread that waits for it.
+    progress: Arc<Progress>,
+    left_out: Arc<LeftOut>,
 }
 
 /// One process between two passes.
@@ -68,6 +72,8 @@ struct Tracked {
     swap_bytes: Option<u64>,
     pss: Remembered,
     seat: Seat,
+    /// It does not answer: nothing but its stat file is read.
+    left_out: bool,
 }
 
 /// What the whole pass knows.
@@ -111,7 +117,25 @@ impl Sampler {
             pss: PssReader::new(options.pss),
             cgroups: CgroupReader::new(root),
             kernel: None,
+            progress: Arc::default(),
+            left_out: Arc::default(),
         })
+    }
+
+    /// One that goes on where another does not come back. It keeps no descriptors: the other has them still.
+    pub(super) fn replacing(options: &Options, now: Timestamp) -> Result<Self, ProcError> {
+        let mut sampler = Self::with(options, now)?;
+        sampler.files.keep_none();
+        Ok(sampler)
+    }
+
+    pub(super) fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
+    /// Reads no more than the stat file of these from now on.
+    pub(super) fn leave_out(&mut self, left_out: Arc<LeftOut>) {
+        self.left_out = left_out;
     }
 
     /// Reads everything once.
@@ -154,6 +178,8 @@ impl Sampler {
         }
         self.join_kernel(&mut sample);
         self.read_pss(tick.at, &mut sample.processes);
+        self.progress.machine();
+        self.count_unanswered(&mut sample);
         self.cgroups.begin();
         for (tracked, reading) in self.next.iter_mut().zip(&mut sample.processes) {
             reading.cgroup = self.cgroups.place(&mut tracked.seat, &reading.details);
@@ -179,7 +205,16 @@ impl Sampler {
         pass: Pass,
         sample: &mut ProcessSample,
     ) -> bool {
-        let tracked = self.tracked_before(pid, ended);
+        let mut tracked = self.tracked_before(pid, ended);
+        if self.left_out.silent(pid) {
+            if let Some(tracked) = &mut tracked {
+                self.files.release(&mut tracked.descriptor);
+            }
+            sample.unanswered += 1;
+            sample.unanswered_first = Some((pid, "?".into()));
+            return true;
+        }
+        self.progress.stat(pid);
         match self.read(pid, tracked, pass) {
             Ok((tracked, reading)) => {
                 sample.processes.push(reading);
@@ -207,18 +242,28 @@ impl Sampler {
     fn read_pss(&mut self, now: Instant, readings: &mut [ProcessReading]) {
         self.pss.begin(now);
         for (place, (tracked, reading)) in self.next.iter_mut().zip(&*readings).enumerate() {
-            if !reading.is_without_memory() {
+            if !reading.is_without_memory() && !tracked.left_out {
                 self.pss.offer(place, &mut tracked.pss, reading.rss_bytes, now);
             }
         }
         while let Some(place) = self.pss.next() {
-            let ProcessReading { pid, rss_bytes, .. } = readings[place];
+            let ProcessReading { pid, start_ticks, rss_bytes, .. } = readings[place];
+            self.progress.files(pid, start_ticks);
             self.pss.read(&mut self.files, pid, &mut self.next[place].pss, rss_bytes, now);
         }
         for (tracked, reading) in self.next.iter().zip(readings) {
             if !reading.is_without_memory() {
-                reading.pss = self.pss.pss(&tracked.pss, now);
+                let unread = Pss::Unknown(PssUnknown::NotAnswering);
+                reading.pss = if tracked.left_out { unread } else { self.pss.pss(&tracked.pss, now) };
             }
+        }
+    }
+
+    fn count_unanswered(&self, sample: &mut ProcessSample) {
+        let mut left_out = self.next.iter().filter(|tracked| tracked.left_out);
+        if let Some(first) = left_out.next() {
+            sample.unanswered_first = Some((first.pid, Arc::clone(&first.details.comm)));
+            sample.unanswered += 1 + u32::try_from(left_out.count()).unwrap_or(u32::MAX - 1);
         }
     }
 
@@ -259,9 +304,11 @@ impl Sampler {
         let stat = Stat { comm: steady_comm(&stat), ..stat };
         // The same pid with another start time is another process.
         let tracked = tracked.filter(|tracked| tracked.start_ticks == stat.start_ticks);
+        self.progress.files(stat.pid, stat.start_ticks);
+        let left_out = self.left_out.has(stat.pid, stat.start_ticks, || self.files.uid(stat.pid));
         let tracked = match tracked {
-            Some(tracked) => Tracked { descriptor, ..self.seen_again(tracked, &stat, pass) },
-            None => Tracked { descriptor, ..self.first_sight(&stat, pass) },
+            Some(tracked) => Tracked { descriptor, left_out, ..self.seen_again(tracked, &stat, pass, left_out) },
+            None => Tracked { descriptor, left_out, ..self.first_sight(&stat, pass, left_out) },
         };
         let reading = ProcessReading {
             pid: stat.pid,
@@ -285,24 +332,25 @@ impl Sampler {
         self.booted_at?.checked_add(since_boot.ok()?).ok()
     }
 
-    fn first_sight(&mut self, stat: &Stat, pass: Pass) -> Tracked {
+    fn first_sight(&mut self, stat: &Stat, pass: Pass, left_out: bool) -> Tracked {
         let started_at = self.started_at(stat.start_ticks);
         let age_ticks = pass.uptime_ticks.map(|uptime| uptime.saturating_sub(stat.start_ticks));
         Tracked {
             pid: stat.pid,
             start_ticks: stat.start_ticks,
             descriptor: None,
-            details: Details::read(&mut self.files, stat, started_at),
+            details: Details::read(&mut self.files, stat, started_at, !left_out),
             comm: stat.comm.to_vec(),
             passes: 0,
             young: age_ticks.is_none_or(|age| age < YOUNG_S * self.ticks_per_second),
-            swap_bytes: self.swap(stat, pass),
+            swap_bytes: self.swap(stat, pass, left_out),
             pss: Remembered::default(),
             seat: Seat::default(),
+            left_out,
         }
     }
 
-    fn seen_again(&mut self, mut tracked: Tracked, stat: &Stat, pass: Pass) -> Tracked {
+    fn seen_again(&mut self, mut tracked: Tracked, stat: &Stat, pass: Pass, left_out: bool) -> Tracked {
         let place = self.next.len();
         tracked.passes = tracked.passes.saturating_add(1);
         let renamed = tracked.comm != stat.comm;
@@ -311,22 +359,30 @@ impl Sampler {
             tracked.comm.extend_from_slice(stat.comm);
         }
         let late = tracked.young && LATE_CHANGES.contains(&tracked.passes);
+        // What was left out and answers again was never read.
+        let late = late || tracked.left_out != left_out;
+        if left_out && !renamed {
+            return tracked;
+        }
         if renamed || late || (place >= pass.details_due.0 && place < pass.details_due.1) {
-            Details::refresh(&mut tracked.details, &mut self.files, stat);
+            Details::refresh(&mut tracked.details, &mut self.files, stat, !left_out);
         }
         if pass.no_swap || stat.swap_bytes.is_some() || (place >= pass.swap_due.0 && place < pass.swap_due.1) {
-            tracked.swap_bytes = self.swap(stat, pass);
+            tracked.swap_bytes = self.swap(stat, pass, left_out);
         }
         tracked
     }
 
     /// Swapped-out bytes; `None` when they cannot be read.
-    fn swap(&mut self, stat: &Stat, pass: Pass) -> Option<u64> {
+    fn swap(&mut self, stat: &Stat, pass: Pass, left_out: bool) -> Option<u64> {
         if pass.no_swap || stat.kernel_thread || stat.state == 'Z' {
             return Some(0);
         }
         if stat.swap_bytes.is_some() {
             return stat.swap_bytes;
+        }
+        if left_out {
+            return None;
         }
         let status = self.files.read(stat.pid, "status")?;
         let line = status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"VmSwap:"))?;

@@ -1,0 +1,279 @@
+//! Sees to it that no process can stop the sampler: a read of /proc/PID waits for as long as another thread holds the lock of that
+//! process's memory, or a file system behind it does not answer. A thread that waits cannot be ended, so it is left behind, and
+//! another sampler goes on without that process. What a pass reads is for `sampler`.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+
+use super::{Options, ProcError, ProcessSample, Sampler};
+use crate::{
+    collect::{
+        Tick,
+        tasks::{Tasks, TasksError},
+    },
+    system::rights,
+};
+
+/// Time between two looks at what the sampler does. One process may take two of them: after the machine was asleep the first look
+/// comes too early.
+const LOOK: Duration = Duration::from_millis(400);
+/// Processes of one user that may be waited for. After that all others of that user are left out, too: each costs a second.
+const PER_USER: usize = 4;
+/// The same for root, who has more processes and no reason to do it on purpose.
+const OF_ROOT: usize = 16;
+/// Threads that may be left behind. After that no process is read by more than its stat file.
+const LEFT_BEHIND: usize = 64;
+
+/// A process as it is known while its first file is read: only then is its start time known, which makes the pid mean one process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reading {
+    pub pid: u32,
+    /// `None` while not even its stat file has been read.
+    pub start_ticks: Option<u64>,
+    /// `None` where it was not asked for.
+    pub uid: Option<u32>,
+}
+
+/// Who is not read by more than the stat file, because that took too long.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct LeftOut {
+    processes: Vec<Reading>,
+    users: Vec<u32>,
+    all: bool,
+}
+
+impl LeftOut {
+    /// The stat file of this process does not answer.
+    pub fn silent(&self, pid: u32) -> bool {
+        self.processes.iter().any(|process| process.pid == pid && process.start_ticks.is_none())
+    }
+
+    /// The other files of this process are not to be read. `uid` is asked only where it matters.
+    pub fn has(&self, pid: u32, start_ticks: u64, uid: impl FnOnce() -> Option<u32>) -> bool {
+        self.all
+            || self.processes.iter().any(|process| process.pid == pid && process.start_ticks == Some(start_ticks))
+            || (!self.users.is_empty() && uid().is_some_and(|uid| self.users.contains(&uid)))
+    }
+
+    fn of(processes: Vec<Reading>) -> Self {
+        let mut users: Vec<u32> = processes.iter().filter_map(|process| process.uid).collect();
+        users.sort_unstable();
+        let allowed = |uid| if uid == 0 { OF_ROOT } else { PER_USER };
+        let users =
+            users.chunk_by(|a, b| a == b).filter(|all| all.len() >= allowed(all[0])).map(|all| all[0]).collect();
+        Self { all: processes.len() >= LEFT_BEHIND, users, processes }
+    }
+}
+
+/// What the sampler reads at the moment, for the thread that waits for it.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// Goes up with every process.
+    count: AtomicU64,
+    pid: AtomicU32,
+    /// One more than the start time; 0 while it is not known.
+    start_ticks: AtomicU64,
+}
+
+impl Progress {
+    /// The stat file of a process is about to be read.
+    pub fn stat(&self, pid: u32) {
+        self.begin(pid, 0);
+    }
+
+    /// Other files of a process are about to be read.
+    pub fn files(&self, pid: u32, start_ticks: u64) {
+        self.begin(pid, start_ticks.saturating_add(1));
+    }
+
+    /// What is read now belongs to no process.
+    pub fn machine(&self) {
+        self.begin(0, 0);
+    }
+
+    fn begin(&self, pid: u32, start_ticks: u64) {
+        self.pid.store(pid, Ordering::Relaxed);
+        self.start_ticks.store(start_ticks, Ordering::Relaxed);
+        // Whoever sees the new count sees the process that it stands at.
+        self.count.fetch_add(1, Ordering::Release);
+    }
+
+    fn seen(&self) -> (u64, Option<Reading>) {
+        let count = self.count.load(Ordering::Acquire);
+        let (pid, start) = (self.pid.load(Ordering::Relaxed), self.start_ticks.load(Ordering::Relaxed));
+        (count, (pid != 0).then(|| Reading { pid, start_ticks: start.checked_sub(1), uid: None }))
+    }
+}
+
+/// A thread with a sampler.
+#[derive(Debug)]
+struct Worker {
+    passes: SyncSender<(Tick, Arc<LeftOut>)>,
+    samples: Receiver<ProcessSample>,
+    progress: Arc<Progress>,
+    /// Says that the thread has ended, which a thread that was left behind does when the process answers after all.
+    ended: Receiver<()>,
+}
+
+impl Worker {
+    fn start(sampler: Sampler, kernel: bool) -> Result<Self, ProcError> {
+        let (passes, asked) = sync_channel::<(Tick, Arc<LeftOut>)>(1);
+        let (answers, samples) = sync_channel(1);
+        let (alive, ended) = channel();
+        let progress = Arc::clone(sampler.progress());
+        // The first passes are read from /proc: nothing waits for the programs.
+        let permitted = rights::missing_for_php().is_empty();
+        let loading = if kernel && permitted { Some(load()?) } else { None };
+        let unknown = (kernel && !permitted).then(|| Arc::from("that needs the rights of root"));
+        let run = move || {
+            pass_by_pass(sampler, loading, unknown, &asked, &answers);
+            drop(alive);
+        };
+        thread(run)?;
+        Ok(Self { passes, samples, progress, ended })
+    }
+
+    /// One pass. `Err` holds the process that it waits for.
+    fn pass(&self, tick: Tick, left_out: &Arc<LeftOut>) -> Result<Option<ProcessSample>, Reading> {
+        if self.passes.send((tick, Arc::clone(left_out))).is_err() {
+            return Ok(None);
+        }
+        let (mut seen, mut looks) = (self.progress.seen(), 0);
+        loop {
+            match self.samples.recv_timeout(LOOK) {
+                Ok(sample) => return Ok(Some(sample)),
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let now = self.progress.seen();
+            looks = if now == seen { looks + 1 } else { 0 };
+            seen = now;
+            if let (2.., Some(process)) = (looks, seen.1) {
+                return Err(process);
+            }
+        }
+    }
+
+    /// It was left behind and has ended since.
+    fn has_ended(&self) -> bool {
+        self.ended.try_recv().is_err_and(|error| error == std::sync::mpsc::TryRecvError::Disconnected)
+    }
+}
+
+/// Reads passes, and goes on without processes that do not answer.
+#[derive(Debug)]
+pub(super) struct Watched {
+    options: Options,
+    worker: Worker,
+    left_behind: Vec<(Reading, Worker)>,
+    left_out: Arc<LeftOut>,
+}
+
+impl Watched {
+    /// Starts the first sampler.
+    ///
+    /// # Errors
+    /// The root cannot be opened, or no thread can be started.
+    pub fn start(options: &Options) -> Result<Self, ProcError> {
+        let worker = Worker::start(Sampler::with(options, Timestamp::now())?, options.kernel)?;
+        Ok(Self { options: options.clone(), worker, left_behind: Vec::new(), left_out: Arc::default() })
+    }
+
+    /// One pass. `None` when the sampler has ended, or no other can be started.
+    pub fn pass(&mut self, tick: Tick) -> Option<ProcessSample> {
+        let waiting = self.left_behind.len();
+        self.left_behind.retain(|(_, worker)| !worker.has_ended());
+        if self.left_behind.len() != waiting {
+            self.judge();
+        }
+        loop {
+            match self.worker.pass(tick, &self.left_out) {
+                Ok(sample) => return sample,
+                Err(process) => self.leave(process)?,
+            }
+        }
+    }
+
+    fn leave(&mut self, process: Reading) -> Option<()> {
+        let process = Reading { uid: user(&self.options, process.pid), ..process };
+        let sampler = Sampler::replacing(&self.options, Timestamp::now()).ok()?;
+        let worker = Worker::start(sampler, self.options.kernel).ok()?;
+        self.left_behind.push((process, std::mem::replace(&mut self.worker, worker)));
+        self.judge();
+        Some(())
+    }
+
+    fn judge(&mut self) {
+        self.left_out = Arc::new(LeftOut::of(self.left_behind.iter().map(|(process, _)| *process).collect()));
+    }
+}
+
+/// The owner of /proc/PID.
+fn user(options: &Options, pid: u32) -> Option<u32> {
+    rustix::fs::stat(options.root.join(pid.to_string())).ok().map(|status| status.st_uid)
+}
+
+fn pass_by_pass(
+    mut sampler: Sampler,
+    mut loading: Option<Receiver<Result<Tasks, TasksError>>>,
+    mut unknown: Option<Arc<str>>,
+    asked: &Receiver<(Tick, Arc<LeftOut>)>,
+    answers: &SyncSender<ProcessSample>,
+) {
+    while let Ok((tick, left_out)) = asked.recv() {
+        if let Some(loaded) = loading.as_ref().and_then(|loading| loading.try_recv().ok()) {
+            loading = None;
+            let used = loaded.and_then(|tasks| sampler.use_kernel(tasks));
+            unknown = used.err().map(|error| Arc::from(error.to_string()));
+        }
+        sampler.leave_out(left_out);
+        let mut sample = sampler.pass(tick);
+        unknown = sample.ended_unknown.take().or(unknown);
+        sample.ended_unknown.clone_from(&unknown);
+        if answers.send(sample).is_err() {
+            return;
+        }
+    }
+}
+
+/// Loads the kernel's iterator on a thread of its own, which takes a good part of a second.
+fn load() -> Result<Receiver<Result<Tasks, TasksError>>, ProcError> {
+    let (done, loading): (Sender<_>, _) = channel();
+    // It may not be waited for any more.
+    thread(move || drop(done.send(Tasks::load())))?;
+    Ok(loading)
+}
+
+fn thread(run: impl FnOnce() + Send + 'static) -> Result<(), ProcError> {
+    thread::Builder::new().name("proc".into()).spawn(run).map(drop).map_err(|source| ProcError::Thread { source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(pid: u32, uid: u32) -> Reading {
+        Reading { pid, start_ticks: Some(u64::from(pid)), uid: Some(uid) }
+    }
+
+    #[test]
+    fn a_user_with_many_silent_processes_is_left_out_and_others_are_not() {
+        let some = LeftOut::of((1..=3).map(|pid| reading(pid, 1000)).collect());
+        assert!(some.has(2, 2, || None) && !some.has(2, 3, || None) && !some.has(9, 9, || Some(1000)));
+        let many = LeftOut::of((1..=4).map(|pid| reading(pid, 1000)).chain([reading(7, 33), reading(8, 0)]).collect());
+        assert!(many.has(9, 9, || Some(1000)) && !many.has(9, 9, || Some(33)) && !many.has(9, 9, || Some(0)));
+        let all = LeftOut::of((1..=64).map(|pid| reading(pid, pid)).collect());
+        assert!(all.has(999, 9, || None));
+        let silent = LeftOut::of(vec![Reading { start_ticks: None, ..reading(5, 0) }]);
+        assert!(silent.silent(5) && !silent.has(5, 5, || None) && !silent.silent(6));
+    }
+}

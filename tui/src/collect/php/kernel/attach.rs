@@ -76,7 +76,24 @@ pub struct Place<'a> {
 #[derive(Debug)]
 pub struct Attachment {
     _link: OwnedFd,
-    _event: OwnedFd,
+    /// The perf event that the link belongs to; `None` for a link that holds its places itself.
+    _event: Option<OwnedFd>,
+}
+
+impl Attachment {
+    /// All places of a link.
+    pub fn of_link(link: OwnedFd) -> Self {
+        Self { _link: link, _event: None }
+    }
+}
+
+/// Detaches all together: most of what each takes is waiting in the kernel.
+pub fn detach(attachments: impl IntoIterator<Item = Attachment>) {
+    std::thread::scope(|scope| {
+        for attachment in attachments {
+            scope.spawn(move || drop(attachment));
+        }
+    });
 }
 
 /// The kernel's number for uprobe events.
@@ -148,5 +165,5 @@ pub fn attach(uprobe: UprobeType, program: BorrowedFd<'_>, place: Place<'_>) -> 
     let event = event.map_err(|source| failed("perf_event_open", source))?;
     let link = link::perf_event(program, event.as_fd(), place.cookie)
         .map_err(|source| failed("BPF_LINK_CREATE (Linux 5.15 or newer)", source))?;
-    Ok(Attachment { _link: link, _event: event })
+    Ok(Attachment { _link: link, _event: Some(event) })
 }

@@ -6,6 +6,7 @@ pub(crate) mod event;
 mod failures;
 pub(crate) mod kept;
 mod layout;
+mod multi;
 mod probes;
 pub(crate) mod ring;
 mod tracing;
@@ -29,6 +30,7 @@ use self::{
     attach::{Attachment, UprobeType},
     error::permission,
     layout::kernel_layout,
+    multi::MultiPrograms,
     probes::Probes,
 };
 use super::image::{Image, operand::Architecture, sites::ProbeSite};
@@ -107,10 +109,11 @@ impl Kernel {
                 .and_then(|()| program.attach(tracepoint))
                 .map_err(|source| KernelError::Program { name, source })?;
         }
+        let multi = MultiPrograms::link(OBJECT, &ebpf);
         let ring = map!(ebpf, "EVENTS");
         let kernel = Self {
             failures: FailureMaps::take(&mut ebpf)?,
-            probes: Probes::new(uprobe, map!(ebpf, "SITES")),
+            probes: Probes::new(uprobe, multi, map!(ebpf, "SITES")),
             tracing: Tracing::new(map!(ebpf, "TRACED"), map!(ebpf, "CALLS"), map!(ebpf, "GENERATION")),
             _config: config,
             knows_waits: layout.task_state != UNKNOWN_OFFSET,

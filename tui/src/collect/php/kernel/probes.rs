@@ -16,6 +16,7 @@ use tusktop_shared::Site;
 use super::{
     KernelError,
     attach::{self, Attachment, Place, UprobeType},
+    multi::{self, MultiPlace, MultiPrograms},
     program,
 };
 use crate::collect::{bpf::wire::Wire, php::image::sites::ProbeSite};
@@ -34,6 +35,8 @@ pub struct Target<'a> {
 /// Programs for probes, loaded when they are first needed, and the sites that they are attached to.
 pub struct Probes {
     uprobe: UprobeType,
+    /// `None` where the kernel has no links for several places.
+    multi: Option<MultiPrograms>,
     programs: HashMap<&'static str, OwnedFd>,
     sites: BpfHashMap<MapData, u32, Wire<Site>>,
     cookies: HashMap<(u32, u32, u64), u32>,
@@ -41,8 +44,8 @@ pub struct Probes {
 
 impl Probes {
     /// Nothing is attached yet.
-    pub fn new(uprobe: UprobeType, sites: BpfHashMap<MapData, u32, Wire<Site>>) -> Self {
-        Self { uprobe, programs: HashMap::new(), sites, cookies: HashMap::new() }
+    pub fn new(uprobe: UprobeType, multi: Option<MultiPrograms>, sites: BpfHashMap<MapData, u32, Wire<Site>>) -> Self {
+        Self { uprobe, multi, programs: HashMap::new(), sites, cookies: HashMap::new() }
     }
 
     /// Attaches `program` to sites, each with its kind.
@@ -68,6 +71,9 @@ impl Probes {
         target: Target<'_>,
         sites: &[(u64, &ProbeSite)],
     ) -> Result<Vec<Attachment>, KernelError> {
+        if let Some(attached) = self.attach_at_once(program, target, sites) {
+            return Ok(vec![attached]);
+        }
         if !self.programs.contains_key(program) {
             self.programs.insert(program, load(ebpf, program)?);
         }
@@ -78,6 +84,28 @@ impl Probes {
             attachments.push(attach::attach(self.uprobe, self.programs[program].as_fd(), place)?);
         }
         Ok(attachments)
+    }
+
+    /// One link for all sites. `None` where that does not work: then each is attached by itself, which also says what is wrong.
+    ///
+    /// For one process it is not tried: before Linux 6.10 such a link is for one thread (46ba0e49b642, "bpf: fix
+    /// multi-uprobe PID filtering logic").
+    fn attach_at_once(
+        &mut self,
+        program: &'static str,
+        target: Target<'_>,
+        sites: &[(u64, &ProbeSite)],
+    ) -> Option<Attachment> {
+        let multi = self.multi.as_mut().filter(|_| target.pid.is_none() && !sites.is_empty())?;
+        let Ok(program) = multi.program(program) else {
+            self.multi = None;
+            return None;
+        };
+        let places: Vec<_> = sites
+            .iter()
+            .map(|(cookie, site)| MultiPlace { offset: site.offset, semaphore: site.semaphore, cookie: *cookie })
+            .collect();
+        multi::attach(program, target.path, &places).ok().map(Attachment::of_link)
     }
 
     /// The number of a site; one that was attached before keeps its number.

@@ -17,7 +17,10 @@ use super::{
     PhpProcess,
     find::{discover::Found, masters},
     image::{Image, sites::ProbeSite},
-    kernel::{Kernel, KernelError, Target as AttachTarget, attach::Attachment},
+    kernel::{
+        Kernel, KernelError, Target as AttachTarget,
+        attach::{self, Attachment},
+    },
 };
 use crate::model::{Master, SeenBy, Target, Tier, TierStatus, Tiers};
 
@@ -148,12 +151,7 @@ impl ImageTiers {
                 }
             }
         }
-        // Each takes the kernel some time, of which the least is spent on the trap itself.
-        std::thread::scope(|scope| {
-            for attachment in left {
-                scope.spawn(move || drop(attachment));
-            }
-        });
+        attach::detach(left);
     }
 
     /// Detaches what shows where exceptions are caught: a site that throws all the time shall not pay for that too.
@@ -204,6 +202,13 @@ impl ImageTiers {
             Tier::Waiting => sampling::status::of(&self.waiting, image),
             Tier::Exact => exact::status::of(image, masters),
         })
+    }
+}
+
+impl Drop for ImageTiers {
+    fn drop(&mut self) {
+        let caught = self.catches.take().into_iter().flatten().map(|(_, attachment)| attachment);
+        attach::detach(self.attachments.drain(..).flatten().chain(caught));
     }
 }
 

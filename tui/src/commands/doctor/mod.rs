@@ -48,10 +48,10 @@ pub async fn run(settings: &Settings, arguments: DoctorArgs) -> anyhow::Result<u
 
 /// Looks at everything, with stacks sampled at `hz` as they would be.
 async fn examine(hz: u32) -> Report {
-    let system = tokio::task::spawn_blocking(system::examine).await.unwrap_or_default();
-    let sample = sample(hz)
-        .await
-        .unwrap_or_else(|| PhpSample { notices: vec![Notice::php_not_answering()], ..PhpSample::default() });
+    let (system, sample) = tokio::join!(tokio::task::spawn_blocking(system::examine), sample(hz));
+    let system = system.unwrap_or_default();
+    let sample =
+        sample.unwrap_or_else(|| PhpSample { notices: vec![Notice::php_not_answering()], ..PhpSample::default() });
     Report::new(Timestamp::now(), system, sample)
 }
 

@@ -94,6 +94,8 @@ impl Kernel {
         let architecture = Architecture::current().ok_or(KernelError::Architecture)?;
         let uprobe = UprobeType::read()?;
         let mut ebpf = Ebpf::load(OBJECT).map_err(permission)?;
+        // Before any map is taken out of it.
+        let multi = MultiPrograms::link(OBJECT, &ebpf);
         let mut config: Array<MapData, Wire<Config>> = map!(ebpf, "CONFIG");
         let layout = kernel_layout(architecture);
         config.set(0, Wire(layout), 0).map_err(|source| KernelError::Map { name: "CONFIG", source })?;
@@ -109,7 +111,6 @@ impl Kernel {
                 .and_then(|()| program.attach(tracepoint))
                 .map_err(|source| KernelError::Program { name, source })?;
         }
-        let multi = MultiPrograms::link(OBJECT, &ebpf);
         let ring = map!(ebpf, "EVENTS");
         let kernel = Self {
             failures: FailureMaps::take(&mut ebpf)?,

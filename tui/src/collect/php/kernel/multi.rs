@@ -93,8 +93,10 @@ impl MultiPrograms {
             ebpf.maps().filter_map(|(name, map)| Some((name, data(map)?.fd().as_fd().as_raw_fd()))).collect();
         let text = object.functions.keys().map(|(section, _)| *section).collect();
         let maps = object.maps.clone();
-        let linked = maps.iter().filter_map(|(name, map)| Some((&**name, *descriptors.get(&**name)?, map)));
-        object.relocate_maps(linked, &text).ok()?;
+        // A map that is left out here would be taken for another one of its section.
+        let linked: Option<Vec<_>> =
+            maps.iter().map(|(name, map)| Some((&**name, *descriptors.get(&**name)?, map))).collect();
+        object.relocate_maps(linked?.into_iter(), &text).ok()?;
         object.relocate_calls(&text).ok()?;
         Some(Self { object, programs: HashMap::new() })
     }
@@ -155,7 +157,7 @@ fn load(object: &Object, name: &str) -> io::Result<OwnedFd> {
     unsafe { link::owned(libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &raw const attr, size_of::<ProgramLoadAttr>())) }
 }
 
-/// The kinds of maps that the object has.
+/// Maps of the kinds that the object has.
 fn data(map: &Map) -> Option<&MapData> {
     match map {
         Map::Array(data)

@@ -65,18 +65,18 @@ pub struct App {
 
 impl App {
     /// The first state. `keys` are changes to the key map.
-    pub fn new(keys: &BTreeMap<String, String>, mouse: bool) -> Result<Self, KeymapError> {
+    pub(crate) fn new(keys: &BTreeMap<String, String>, mouse: bool) -> Result<Self, KeymapError> {
         let view = View { mouse, ..View::default() };
         Ok(Self { view, keymap: Keymap::new(keys)?, pending: Vec::new(), last_event: None, calm: false })
     }
 
     /// What the footer and the help say.
-    pub fn hints(&self) -> Vec<KeyHint> {
+    pub(crate) fn hints(&self) -> Vec<KeyHint> {
         self.keymap.hints()
     }
 
     /// Takes one event from the terminal, which came at `now`. `shown` is the last drawing. `None` when nothing changed.
-    pub fn update(&mut self, event: &Event, shown: &Shown, now: Instant) -> Option<Command> {
+    pub(crate) fn update(&mut self, event: &Event, shown: &Shown, now: Instant) -> Option<Command> {
         self.calm = self.last_event.is_some_and(|last| now.saturating_duration_since(last) >= CALM);
         self.last_event = Some(now);
         match event {

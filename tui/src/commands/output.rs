@@ -16,21 +16,21 @@ use crate::{
 /// A file that cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {}: {source}", .path.display())]
-pub struct OutputError {
+pub(crate) struct OutputError {
     path: PathBuf,
     source: io::Error,
 }
 
 impl OutputError {
     /// The user may not write there.
-    pub fn is_permission(&self) -> bool {
+    pub(crate) fn is_permission(&self) -> bool {
         self.source.kind() == io::ErrorKind::PermissionDenied
     }
 }
 
 /// Where to print.
 #[derive(Debug)]
-pub enum Output {
+pub(crate) enum Output {
     /// Standard output.
     Stdout,
     /// Standard error: standard output is the command's.
@@ -44,7 +44,7 @@ impl Output {
     ///
     /// # Errors
     /// The file cannot be opened.
-    pub fn open(arguments: &SnapArgs) -> Result<Self, OutputError> {
+    pub(crate) fn open(arguments: &SnapArgs) -> Result<Self, OutputError> {
         match &arguments.output {
             Some(path) => Self::file(path),
             None if arguments.command.is_empty() => Ok(Self::Stdout),
@@ -61,7 +61,7 @@ impl Output {
     ///
     /// # Errors
     /// What is written to refuses, for example because its reader has left.
-    pub fn print(&self, snapshot: &Snapshot, format: SnapshotFormat) -> io::Result<()> {
+    pub(crate) fn print(&self, snapshot: &Snapshot, format: SnapshotFormat) -> io::Result<()> {
         match self {
             Self::Stdout => write(snapshot, format, io::stdout().lock()),
             Self::Stderr => write(snapshot, format, io::stderr().lock()),

@@ -22,12 +22,12 @@ pub(super) struct Columns<const N: usize> {
 
 impl<const N: usize> Columns<N> {
     /// A table without rows.
-    pub fn new<T: Into<String>>(titles: [(T, Align); N]) -> Self {
+    pub(crate) fn new<T: Into<String>>(titles: [(T, Align); N]) -> Self {
         Self { titles: titles.map(|(title, align)| (title.into(), align)), rows: Vec::new() }
     }
 
     /// Adds a row.
-    pub fn row(&mut self, cells: [String; N]) {
+    pub(crate) fn row(&mut self, cells: [String; N]) {
         self.rows.push(cells.map(|cell| printable(&cell).into_owned()));
     }
 

@@ -83,7 +83,7 @@ impl Stage {
     }
 
     /// The process whose page is open, which is to be looked at closely.
-    pub fn inspected(&self) -> Option<InspectionOrder> {
+    pub(crate) fn inspected(&self) -> Option<InspectionOrder> {
         self.app.view.inspected()
     }
 
@@ -110,7 +110,7 @@ impl Stage {
     }
 
     /// Counts snapshots that came too fast to be taken.
-    pub fn miss(&mut self, snapshots: u64) {
+    pub(crate) fn miss(&mut self, snapshots: u64) {
         self.missed += snapshots;
     }
 

@@ -37,7 +37,7 @@ const DETACH_LIMIT: Duration = Duration::from_secs(5);
 
 /// What is collected, and how often.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub(crate) struct Options {
     /// Time between snapshots.
     pub interval: Duration,
     /// What the PHP collector is asked for; `None` leaves it out.
@@ -50,7 +50,7 @@ pub struct Options {
 
 /// Running collectors. Dropping it ends them; [`Session::stop`] also waits until they have detached.
 #[derive(Debug)]
-pub struct Session {
+pub(crate) struct Session {
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
     /// Takes orders for exact tracing; `None` when PHP is not observed.
@@ -62,7 +62,7 @@ impl Session {
     ///
     /// # Errors
     /// [`ProcError`] when processes cannot be read at all.
-    pub fn start(options: &Options) -> Result<(Self, broadcast::Receiver<Arc<Snapshot>>), ProcError> {
+    pub(crate) fn start(options: &Options) -> Result<(Self, broadcast::Receiver<Arc<Snapshot>>), ProcError> {
         let spine = Spine::new(options)?;
         let (snapshots, receiver) = broadcast::channel(BACKLOG);
         let (stop, stopped) = oneshot::channel();
@@ -72,7 +72,7 @@ impl Session {
     }
 
     /// Ends the collectors and waits until they have detached.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         drop(self.stop);
         // The task can only fail by a panic, which has been reported by then.
         let _ = self.task.await;
@@ -80,7 +80,7 @@ impl Session {
 }
 
 /// What was collected once. The collectors are still attached, so that it can be printed before they are not.
-pub struct Observed<T> {
+pub(crate) struct Observed<T> {
     /// What the caller did meanwhile.
     pub during: T,
     /// The snapshot of that time; `None` when the sampler has ended.
@@ -90,7 +90,7 @@ pub struct Observed<T> {
 
 impl<T> Observed<T> {
     /// Ends the collectors and waits until they have detached.
-    pub async fn end(self) -> T {
+    pub(crate) async fn end(self) -> T {
         self.spine.end().await;
         self.during
     }
@@ -100,7 +100,7 @@ impl<T> Observed<T> {
 ///
 /// # Errors
 /// [`ProcError`] when processes cannot be read at all.
-pub async fn once(options: &Options, duration: Duration) -> Result<Observed<()>, ProcError> {
+pub(crate) async fn once(options: &Options, duration: Duration) -> Result<Observed<()>, ProcError> {
     observe(options, async |baseline: Instant| tokio::time::sleep_until(baseline + duration).await).await
 }
 
@@ -108,7 +108,10 @@ pub async fn once(options: &Options, duration: Duration) -> Result<Observed<()>,
 ///
 /// # Errors
 /// [`ProcError`] when processes cannot be read at all; then `during` has not run.
-pub async fn observe<T>(options: &Options, during: impl AsyncFnOnce(Instant) -> T) -> Result<Observed<T>, ProcError> {
+pub(crate) async fn observe<T>(
+    options: &Options,
+    during: impl AsyncFnOnce(Instant) -> T,
+) -> Result<Observed<T>, ProcError> {
     let mut spine = Spine::new(options)?;
     spine.attach(ATTACH_LIMIT).await;
     let baseline = Instant::now();

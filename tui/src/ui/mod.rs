@@ -47,7 +47,7 @@ use crate::{
 
 /// Everything that a drawing depends on.
 #[derive(Debug, Clone, Copy)]
-pub struct Input<'a> {
+pub(crate) struct Input<'a> {
     /// What is shown and how.
     pub view: &'a View,
     /// The snapshot; `None` until the first came.
@@ -77,7 +77,7 @@ pub struct Input<'a> {
 }
 
 /// Draws a screen into all of `buffer` and says where everything is.
-pub fn draw(buffer: &mut Buffer, input: &Input) -> Shown {
+pub(crate) fn draw(buffer: &mut Buffer, input: &Input) -> Shown {
     let area = buffer.area;
     let screen = &Screen::of(input);
     let mut scene = Scene { area, ..Scene::default() };

@@ -40,7 +40,7 @@ pub enum Pane {
 
 impl Pane {
     /// All panes in the order of Tab and of the keys 1 to 5.
-    pub const ALL: [Self; 5] = [Self::Map, Self::Hot, Self::Routes, Self::Requests, Self::Problems];
+    pub(crate) const ALL: [Self; 5] = [Self::Map, Self::Hot, Self::Routes, Self::Requests, Self::Problems];
 }
 
 /// What the hot list counts.

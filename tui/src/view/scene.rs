@@ -53,7 +53,7 @@ pub struct Scene {
 
 impl Scene {
     /// Place of a pane, if it is visible.
-    pub fn pane(&self, pane: Pane) -> Option<Rect> {
+    pub(crate) fn pane(&self, pane: Pane) -> Option<Rect> {
         self.panes.iter().find(|(p, _)| *p == pane).map(|(_, rect)| *rect)
     }
 }

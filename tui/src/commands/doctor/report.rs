@@ -20,7 +20,7 @@ const SCHEMA: u32 = 1;
 
 /// All findings.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// Version of the layout.
     pub schema: u32,
     /// When it was made.
@@ -45,7 +45,7 @@ pub struct Report {
 
 /// A PHP image with what works for it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Program {
+pub(crate) struct Program {
     /// Path.
     pub exe: String,
     /// PHP version; `None` when it was not found in the image.
@@ -70,7 +70,7 @@ pub struct Program {
 
 /// What one tier shows of an image.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct TierLine {
+pub(crate) struct TierLine {
     pub name: &'static str,
     /// State, as in a snapshot.
     pub state: TierState,
@@ -139,7 +139,7 @@ impl Program {
 
 impl Report {
     /// Judges what was found.
-    pub fn new(at: Timestamp, system: Vec<Check>, sample: PhpSample) -> Self {
+    pub(crate) fn new(at: Timestamp, system: Vec<Check>, sample: PhpSample) -> Self {
         let running = sample.targets.iter().any(|target| !target.pids.is_empty());
         let php: Vec<_> =
             sample.targets.into_iter().filter(|target| !running || !target.pids.is_empty()).map(Program::new).collect();
@@ -166,7 +166,7 @@ impl Report {
     }
 
     /// Exit code, of [`exit`]: fine when everything works, failed when something is missing.
-    pub fn code(&self) -> u8 {
+    pub(crate) fn code(&self) -> u8 {
         self.code
     }
 
@@ -174,7 +174,7 @@ impl Report {
     ///
     /// # Errors
     /// What `out` answers.
-    pub fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
+    pub(crate) fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
         export::write_line(self, out)
     }
 
@@ -182,7 +182,7 @@ impl Report {
     ///
     /// # Errors
     /// What `out` answers.
-    pub fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
+    pub(crate) fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
         super::text::write(self, out)
     }
 }

@@ -27,7 +27,7 @@ pub(super) const PROCESSES: &str = "processes";
 /// How a finding turned out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub(crate) enum State {
     /// As it should be.
     Ok,
     /// Something is seen less well.
@@ -38,7 +38,7 @@ pub enum State {
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Check {
+pub(crate) struct Check {
     /// What.
     pub name: &'static str,
     /// How it turned out.
@@ -60,7 +60,7 @@ impl Check {
 }
 
 /// Looks at everything.
-pub fn examine() -> Vec<Check> {
+pub(crate) fn examine() -> Vec<Check> {
     let read = |path: &str| fs::read_to_string(path).ok();
     let release = read("/proc/sys/kernel/osrelease").unwrap_or_default();
     vec![

@@ -34,7 +34,7 @@ struct GoneProcess {
 
 impl Gone {
     /// Keeps a process.
-    pub fn keep(&mut self, process: Previous, group: &Arc<str>, now: Option<Instant>) {
+    pub(crate) fn keep(&mut self, process: Previous, group: &Arc<str>, now: Option<Instant>) {
         if let Some(since) = now.filter(|_| self.0.len() < MAX_GONE) {
             self.0.insert((process.pid, process.start_ticks), GoneProcess { process, group: Arc::clone(group), since });
         }

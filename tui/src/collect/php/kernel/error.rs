@@ -56,7 +56,7 @@ pub enum KernelError {
 
 impl KernelError {
     /// What is said of PHP when the programs do not run, and what to type.
-    pub fn notice(&self) -> Notice {
+    pub(crate) fn notice(&self) -> Notice {
         let hint = match self {
             _ if !rustix::process::geteuid().is_root() => "run it as root: sudo tusktop",
             Self::Permission { .. } => {

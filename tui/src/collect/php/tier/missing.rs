@@ -71,7 +71,7 @@ const STAY: &str = "set opcache.huge_code_pages=0 and restart PHP";
 
 impl Missing {
     /// The status of a tier that is missing for this reason.
-    pub fn status(&self) -> TierStatus {
+    pub(crate) fn status(&self) -> TierStatus {
         TierStatus::unavailable(self).with_hint(self.hint().into_iter().collect())
     }
 

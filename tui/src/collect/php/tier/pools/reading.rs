@@ -35,7 +35,7 @@ struct Board {
 
 impl Scoreboards {
     /// Reads the pools of these masters and forgets all others. A master whose memory cannot be read has none.
-    pub fn read(&mut self, masters: impl Iterator<Item = u32>) -> Vec<Scoreboard> {
+    pub(crate) fn read(&mut self, masters: impl Iterator<Item = u32>) -> Vec<Scoreboard> {
         let mut known = std::mem::take(&mut self.masters);
         let mut pools = Vec::new();
         for master in masters {

@@ -26,15 +26,14 @@ const MAX_GROUPS: usize = 512;
 
 /// Histories of groups by name.
 #[derive(Debug, Clone, Default)]
-pub struct Histories {
+pub(crate) struct Histories {
     groups: HashMap<Arc<str>, Track>,
     last: Timestamp,
 }
 
 /// A group at one time.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Point {
-    /// When.
+pub(crate) struct Point {
     pub at: Timestamp,
     /// Sum of RSS.
     pub rss_bytes: Option<u64>,
@@ -50,7 +49,7 @@ pub struct Point {
 
 /// How far back points go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Span {
+pub(crate) enum Span {
     /// Five seconds apart.
     TenMinutes,
     /// A minute apart.
@@ -59,7 +58,7 @@ pub enum Span {
 
 /// What the memory of a group or of its mean process is measured by, in an order of how much it says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Measure {
+pub(crate) enum Measure {
     /// Proportional set size.
     Pss,
     /// Unique set size.

@@ -147,11 +147,9 @@ impl fmt::Display for Key {
 /// What a sequence of keys means so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Meaning {
-    /// An action.
     Action(Action),
     /// The start of a longer sequence.
     Unfinished,
-    /// Nothing.
     None,
 }
 

@@ -1,4 +1,4 @@
-//! The state of the screen and the only place that changes it: [`App::update`] takes an event and the scene as drawn, changes
+//! The state of the screen and the only place that changes it: `App::update` takes an event and the scene as drawn, changes
 //! the [`View`], and says what the terminal has to do. It draws nothing and reads no clock.
 
 mod action;

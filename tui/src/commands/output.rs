@@ -31,7 +31,6 @@ impl OutputError {
 /// Where to print.
 #[derive(Debug)]
 pub(crate) enum Output {
-    /// Standard output.
     Stdout,
     /// Standard error: standard output is the command's.
     Stderr,

@@ -7,9 +7,7 @@ use crate::words::printable::{pad, pad_left, printable, width};
 /// On which side a column is flush.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Align {
-    /// Text.
     Left,
-    /// Numbers.
     Right,
 }
 
@@ -32,7 +30,7 @@ impl<const N: usize> Columns<N> {
     }
 
     /// Writes all rows, two spaces between columns and none at the end of a line.
-    pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
+    pub(crate) fn write(&self, out: &mut impl Write) -> io::Result<()> {
         let titles = self.titles.clone().map(|(title, _)| title);
         let rows = || std::iter::once(&titles).chain(&self.rows);
         let widths: [usize; N] =

@@ -49,7 +49,6 @@ pub(crate) enum Origin {
     BuiltIn,
     /// In a file.
     File {
-        /// Its path.
         file: Arc<str>,
         /// The line, from 1.
         line: usize,
@@ -134,7 +133,6 @@ impl Rule {
         Self { children, ..self }
     }
 
-    /// Its name.
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
     }
@@ -232,7 +230,7 @@ impl Rules {
         Self { rules, own: first }
     }
 
-    /// All rules in their order; [`RuleId`] is the place.
+    /// All rules in their order; `RuleId` is the place.
     pub fn all(&self) -> &[Rule] {
         &self.rules
     }

@@ -25,7 +25,7 @@ pub struct Options {
     pub theme: Theme,
     /// How many colours the terminal has.
     pub depth: ColorDepth,
-    /// Only ASCII can be shown, see [`super::terminal::ascii_locale`].
+    /// Only ASCII can be shown, see `terminal::ascii_locale`.
     pub ascii: bool,
     /// Capture the mouse from the start.
     pub mouse: bool,

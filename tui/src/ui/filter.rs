@@ -12,7 +12,6 @@ pub(crate) enum About {
     User,
     /// The name of a group or a process.
     Name,
-    /// A pid.
     Pid,
 }
 

@@ -1,4 +1,4 @@
-//! Drawing: [`draw`] turns an [`Input`] into cells and says in a [`Scene`] where everything is. It is pure: the same input gives
+//! Drawing: `draw` turns an `Input` into cells and says in a [`Scene`] where everything is. It is pure: the same input gives
 //! the same cells. It knows no collector, no channel and no clock.
 //!
 //! ```text
@@ -62,7 +62,6 @@ pub(crate) struct Input<'a> {
     pub exact: Option<&'a Exact>,
     /// The last close look at the process whose detail is open.
     pub inspection: Option<&'a Inspection>,
-    /// Styles.
     pub palette: &'a Palette,
     /// Keys for the footer and the help.
     pub hints: &'a [KeyHint],

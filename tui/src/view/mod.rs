@@ -145,7 +145,7 @@ pub struct PaneView {
 pub struct View {
     /// The pane that keys act on.
     pub focus: Focus,
-    /// State of the panes, in the order of [`Pane::ALL`].
+    /// State of the panes, in the order of `Pane::ALL`.
     pub panes: [PaneView; Pane::ALL.len()],
     /// What lies over the panes.
     pub overlay: Option<Overlay>,

@@ -54,7 +54,6 @@ impl RouteKeys {
     }
 }
 
-/// Collects routes.
 #[derive(Debug)]
 pub(crate) struct Routes<'a> {
     keys: &'a mut RouteKeys,

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-pub use super::history::{Histories, Point, Span};
+pub(crate) use super::history::{Histories, Point, Span};
 use super::{regroup, source::Ring, windows::Windows};
 use crate::model::{Grouping, Php, Snapshot, Window};
 

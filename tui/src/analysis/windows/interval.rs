@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use super::Tables;
 use crate::model::{CompiledFile, ExceptionCount, Function, LineCalls, Php, PhpError, Request, Route};
 
-/// One interval.
 #[derive(Debug, Clone)]
 pub(super) struct Interval {
     pub at: Timestamp,

@@ -18,7 +18,7 @@ use self::{interval::Interval, sum::Sum};
 use crate::model::{FunctionKey, FunctionKind, Numbers, Php, RouteKey, Snapshot, Stack};
 
 /// Different stacks kept; when there are more, the rarest half is forgotten.
-pub const MAX_STACKS: usize = 20_000;
+pub(crate) const MAX_STACKS: usize = 20_000;
 /// Different functions and routes kept; more are counted as one.
 const MAX_NAMES: usize = 30_000;
 /// Longest window that is added up from its parts.

@@ -99,7 +99,7 @@ pub(crate) enum End<'a> {
 }
 
 impl Tasks {
-    /// Loads the programs; from now on processes that end are noted, where [`Self::ends`] says so.
+    /// Loads the programs; from now on processes that end are noted, where `Self::ends` says so.
     ///
     /// # Errors
     /// The kernel refuses the iterator, by rights or by features.

@@ -18,7 +18,6 @@ use crate::{
 /// Version of the JSON layout: fields are added, not renamed.
 const SCHEMA: u32 = 1;
 
-/// All findings.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Report {
     /// Version of the layout.
@@ -27,15 +26,12 @@ pub(crate) struct Report {
     pub at: Timestamp,
     /// Version of this program.
     pub tusktop: &'static str,
-    /// Host name.
     pub host: String,
     /// Everything works for every PHP in the list.
     pub complete: bool,
     /// Some PHP runs; if not, the list is of programs that are installed.
     pub running: bool,
-    /// The machine.
     pub system: Vec<Check>,
-    /// PHP images.
     pub php: Vec<Program>,
     /// What else the collector has to say.
     pub notices: Vec<Notice>,
@@ -46,11 +42,9 @@ pub(crate) struct Report {
 /// A PHP image with what works for it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Program {
-    /// Path.
     pub exe: String,
     /// PHP version; `None` when it was not found in the image.
     pub version: Option<String>,
-    /// Server API.
     pub sapi: String,
     /// Built for threads.
     pub zts: bool,

@@ -39,7 +39,6 @@ pub(crate) enum State {
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Check {
-    /// What.
     pub name: &'static str,
     /// How it turned out.
     pub state: State,

@@ -142,7 +142,6 @@ impl Held {
         }
     }
 
-    /// Its process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -27,7 +27,6 @@ pub(crate) enum Kind {
 pub(crate) struct Line {
     /// Label, heading or row.
     pub label: String,
-    /// Value.
     pub value: String,
     /// What it is.
     pub kind: Kind,
@@ -38,7 +37,6 @@ pub(crate) fn fact(label: &str, value: impl Into<String>) -> Line {
     Line { label: label.to_owned(), value: value.into(), kind: Kind::Fact }
 }
 
-/// A heading.
 pub(crate) fn heading(label: &str) -> Line {
     Line { label: label.to_owned(), value: String::new(), kind: Kind::Heading }
 }

@@ -28,7 +28,6 @@ enum Grade {
     Compile,
 }
 
-/// One row.
 struct Problem<'a> {
     key: ProblemKey,
     grade: Grade,

@@ -65,7 +65,6 @@ struct Member {
 
 /// What all processes that ended are seen against.
 pub(super) struct Interval {
-    /// Now.
     pub at: Option<Instant>,
     /// Length; `None` for the first sample.
     pub seconds: Option<f64>,

@@ -11,7 +11,6 @@ use super::{discover::Sapi, runtime::VARIABLE};
 /// What is known of a process that was started as PHP or loads it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Facts<'a> {
-    /// Server API.
     pub sapi: Sapi,
     /// The program that it runs, which for a library is not the image.
     pub program: &'a Path,

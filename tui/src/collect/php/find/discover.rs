@@ -97,7 +97,6 @@ pub(crate) struct Found {
     /// The open file: probes are attached through it, even when it was replaced, lives in a container, or the process
     /// that it was found by has ended.
     file: File,
-    /// Server API.
     pub sapi: Sapi,
     /// What the file says.
     pub image: Image,
@@ -127,7 +126,6 @@ impl Found {
 pub(crate) struct Mapped {
     /// Index into [`Discovery::images`].
     pub image: usize,
-    /// Load bias.
     pub bias: u64,
 }
 

@@ -15,7 +15,6 @@ const LIMIT: u64 = 8 << 20;
 pub(crate) struct Mapping {
     /// `START-END` as the kernel writes it, the name of the entry in /proc/PID/map_files.
     pub range: String,
-    /// First address.
     pub start: u64,
     /// First address behind it.
     pub end: u64,

@@ -25,26 +25,13 @@ use self::{
 pub(crate) enum ImageError {
     /// The file cannot be opened.
     #[error("cannot open {path}: {source}; run as root to see the programs of other users")]
-    Open {
-        /// File.
-        path: PathBuf,
-        /// Reason.
-        source: io::Error,
-    },
+    Open { path: PathBuf, source: io::Error },
     /// There are more PHP images than the maps have room for.
     #[error("{path} is left out: there are more different PHP programs on this machine than can be observed")]
-    TooMany {
-        /// File.
-        path: PathBuf,
-    },
+    TooMany { path: PathBuf },
     /// The file is no ELF file that we understand.
     #[error("{path} cannot be read as an ELF file: {source}")]
-    Elf {
-        /// File.
-        path: PathBuf,
-        /// Reason.
-        source: ElfError,
-    },
+    Elf { path: PathBuf, source: ElfError },
 }
 
 /// A PHP image.

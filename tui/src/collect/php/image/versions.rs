@@ -8,9 +8,7 @@ use std::fmt;
 /// A PHP version without its patch level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Version {
-    /// Major number.
     pub major: u32,
-    /// Minor number.
     pub minor: u32,
 }
 
@@ -109,7 +107,6 @@ pub(crate) struct ScoreboardLayout {
     pub listen_queue: usize,
     /// Most of them at a time.
     pub listen_queue_max: usize,
-    /// Most workers.
     pub max_children: usize,
     /// Requests that took longer than `request_slowlog_timeout`.
     pub slow_requests: usize,

@@ -31,7 +31,6 @@ pub(crate) enum AttachError {
          end it, `bpftool perf` or `bpftool link` shows which it is, then restart tusktop"
     )]
     Conflict {
-        /// File.
         path: PathBuf,
         /// Offset in it.
         offset: u64,
@@ -39,13 +38,10 @@ pub(crate) enum AttachError {
     /// The kernel refused.
     #[error("{call} for {path} at {offset:#x}: {source}")]
     Kernel {
-        /// System call.
         call: &'static str,
-        /// File.
         path: PathBuf,
         /// Offset in it.
         offset: u64,
-        /// Reason.
         source: io::Error,
     },
 }

@@ -10,17 +10,11 @@ pub(crate) enum Event {
     /// A request ended.
     Request(Box<RequestEvent>),
     /// A process replaced its image.
-    Exec {
-        /// Process.
-        pid: u32,
-    },
+    Exec { pid: u32 },
     /// A PHP process forked.
     Fork { parent: u32, child: u32 },
     /// A PHP process ended.
-    Exit {
-        /// Process.
-        pid: u32,
-    },
+    Exit { pid: u32 },
 }
 
 impl Event {

@@ -7,7 +7,7 @@ use super::KernelError;
 use crate::collect::bpf::wire::{Plain, Wire};
 
 /// Tallies and the texts of their keys.
-pub struct Tallies<T: Plain> {
+pub(crate) struct Tallies<T: Plain> {
     tallies: BpfHashMap<MapData, u64, Wire<Tally>>,
     texts: BpfHashMap<MapData, u64, Wire<T>>,
     /// Most entries that fit.
@@ -40,10 +40,9 @@ where
 }
 
 /// The maps of all kinds of failures.
-pub struct FailureMaps {
+pub(crate) struct FailureMaps {
     /// Exceptions and errors.
     pub failures: Tallies<Failure>,
-    /// Compiled files.
     pub compiles: Tallies<Compiled>,
 }
 

@@ -36,11 +36,11 @@ use self::{
 use super::image::{Image, operand::Architecture, sites::ProbeSite};
 use crate::collect::bpf::wire::Wire;
 
-pub use error::KernelError;
-pub use failures::{FailureMaps, Tallies};
-pub use probes::Target;
-pub use tracing::{Subject, Tracing};
-pub use verify::{Verified, verify};
+pub(crate) use error::KernelError;
+pub(crate) use failures::{FailureMaps, Tallies};
+pub(crate) use probes::Target;
+pub(crate) use tracing::{Subject, Tracing};
+pub(crate) use verify::{Verified, verify};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/tusktop.bpf.o"));
 

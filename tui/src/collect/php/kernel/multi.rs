@@ -23,7 +23,7 @@ use aya_obj::Object;
 
 use crate::collect::bpf::link;
 
-/// include/uapi/linux/bpf.h.
+/// Numbers of include/uapi/linux/bpf.h.
 const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_PROG_TYPE_KPROBE: u32 = 2;

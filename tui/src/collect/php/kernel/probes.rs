@@ -23,7 +23,7 @@ use crate::collect::{bpf::wire::Wire, php::image::sites::ProbeSite};
 
 /// What to attach to.
 #[derive(Debug, Clone, Copy)]
-pub struct Target<'a> {
+pub(crate) struct Target<'a> {
     /// Number of the image.
     pub image: u32,
     /// A path by which the kernel finds the file.

@@ -11,8 +11,7 @@ use crate::collect::{
 
 /// What is traced in a slot.
 #[derive(Debug, Clone, Copy)]
-pub struct Subject<'a> {
-    /// Process.
+pub(crate) struct Subject<'a> {
     pub pid: u32,
     /// Of the saved registers.
     pub architecture: Architecture,
@@ -23,7 +22,7 @@ pub struct Subject<'a> {
 }
 
 /// Slots of traced threads, and sums.
-pub struct Tracing {
+pub(crate) struct Tracing {
     traced: Array<MapData, Wire<Traced>>,
     sums: BpfHashMap<MapData, Wire<CallKey>, Wire<Calls>>,
     generations: Array<MapData, u32>,

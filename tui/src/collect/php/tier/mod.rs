@@ -11,7 +11,7 @@ pub(crate) mod waiting;
 
 use std::sync::Arc;
 
-pub use missing::Missing;
+pub(crate) use missing::Missing;
 
 use super::{
     PhpProcess,

@@ -25,7 +25,6 @@ const SPANS: [(u32, &str); 7] = [
 /// Seconds that the points of the short span reach back.
 const SHORT_S: u32 = 600;
 
-/// One chart.
 struct Chart {
     name: String,
     value: String,

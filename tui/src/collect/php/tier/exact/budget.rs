@@ -27,7 +27,6 @@ impl Budget {
         self.left_s = (self.left_s + self.rate * time.as_secs_f64()).min(most);
     }
 
-    /// Pays.
     pub(crate) fn pay(&mut self, cost_s: f64) {
         self.spent_s += cost_s;
         if self.rate.is_finite() {

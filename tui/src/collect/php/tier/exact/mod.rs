@@ -23,8 +23,9 @@ use std::{
 use rustix::time::{ClockId, clock_gettime};
 use tusktop_shared::{TRACED_THREADS, stat};
 
+pub(crate) use self::workers::Candidate;
 use self::{budget::Budget, counting::Missed, part::Part, price::Price, slot::Slot, sums::Sums, workers::Workers};
-pub use self::{orders::Order, sums::CallSums, workers::Candidate};
+pub use self::{orders::Order, sums::CallSums};
 use crate::{
     collect::php::{
         collector::monotonic,

@@ -26,7 +26,6 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// Starts over.
     pub(crate) fn begin(&mut self, now_ns: u64) {
         *self = Self { began_ns: now_ns, ..Self::default() };
     }

@@ -11,8 +11,7 @@ const SCHEDSTAT: u64 = 64;
 
 /// A process whose calls can be traced.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Candidate {
-    /// Process.
+pub(crate) struct Candidate {
     pub pid: u32,
     /// Number of its image.
     pub image: usize,

@@ -15,7 +15,7 @@ const READINGS_PER_SEARCH: u32 = 30;
 
 /// The scoreboards of all masters, found once and read at each tick.
 #[derive(Debug, Default)]
-pub struct Scoreboards {
+pub(crate) struct Scoreboards {
     masters: HashMap<u32, Boards>,
     procfs: Procfs,
 }

@@ -3,7 +3,8 @@
 mod reading;
 pub(super) mod sites;
 
-pub use reading::{CatchPlace, CompileCount, CompiledText, FailureCount, FailureKind, FailureText, Failures};
+pub(crate) use reading::Failures;
+pub use reading::{CatchPlace, CompileCount, CompiledText, FailureCount, FailureKind, FailureText};
 
 /// Exceptions between two readings, more than which it is no longer worth its price to see where they are caught.
 pub(crate) const CATCHES: u64 = 5_000;

@@ -90,7 +90,7 @@ pub struct CompileCount {
 
 /// What was counted since the last reading that took it.
 #[derive(Debug, Default)]
-pub struct Failures {
+pub(crate) struct Failures {
     failures: Known<FailureText>,
     compiles: Known<CompiledText>,
     /// All exceptions that the kernel had counted at the last reading.

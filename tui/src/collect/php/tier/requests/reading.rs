@@ -50,7 +50,7 @@ pub struct FinishedRequest {
 
 /// The requests of an interval.
 #[derive(Debug, Default)]
-pub struct Requests {
+pub(crate) struct Requests {
     finished: Vec<FinishedRequest>,
     running: Vec<Arc<RequestText>>,
     /// Those that samples may belong to, by pid and start.

@@ -37,7 +37,7 @@ const OUTSIDE_NAME: &str = "(before or after PHP code)";
 
 /// Names that were read so far.
 #[derive(Debug)]
-pub struct Names {
+pub(crate) struct Names {
     functions: HashMap<u64, Arc<FunctionKey>>,
     texts: HashSet<Arc<FunctionKey>>,
     stacks: HashMap<u64, Arc<NamedStack>>,

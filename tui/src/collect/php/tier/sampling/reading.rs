@@ -12,7 +12,7 @@ const STACKS: usize = 100_000;
 
 /// What was counted since it was last taken.
 #[derive(Debug, Default)]
-pub struct Stacks {
+pub(crate) struct Stacks {
     stacks: HashMap<CountKey, StackCount>,
     /// Samples whose stack was not in the kernel's map, or for which there was no room.
     lost: u64,

@@ -17,7 +17,7 @@ struct Credit {
 
 /// What was credited in advance, and is taken off what the programs add later.
 #[derive(Debug, Default)]
-pub struct Waits {
+pub(crate) struct Waits {
     lasting: HashMap<u64, Credit>,
     advanced: HashMap<CountKey, u64>,
 }

@@ -4,7 +4,7 @@
 use std::{fs, path::Path};
 
 use rustix::{
-    fd::OwnedFd,
+    fd::{AsFd as _, OwnedFd},
     io::Errno,
     process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal},
 };
@@ -12,6 +12,7 @@ use rustix::{
 use crate::{
     collect::inspect::start_ticks,
     model::{Outcome, ProcessKey, Signal, SignalOrder, SignalReport},
+    system::pid_namespace::pid_of,
 };
 
 /// Sends it to all processes of the order. `proc` is where procfs is mounted.
@@ -31,6 +32,12 @@ fn open(proc: &Path, process: ProcessKey) -> Result<OwnedFd, Outcome> {
     let expected = process.start_ticks.ok_or(Outcome::Unidentified)?;
     let pid = i32::try_from(process.pid).ok().and_then(Pid::from_raw).ok_or(Outcome::Ended)?;
     let descriptor = pidfd_open(pid, PidfdFlags::empty()).map_err(outcome)?;
+    // In another pid namespace than that of /proc the same number is another process.
+    match pid_of(proc, descriptor.as_fd()) {
+        Some(number) if number == i64::from(process.pid) => {}
+        Some(-1) => return Err(Outcome::Ended),
+        _ => return Err(Outcome::Unidentified),
+    }
     let stat = fs::read(proc.join(process.pid.to_string()).join("stat"));
     let stat = stat.map_err(|error| Errno::from_io_error(&error).map_or(Outcome::Unidentified, outcome))?;
     if start_ticks(&stat) == Some(expected) { Ok(descriptor) } else { Err(Outcome::Ended) }

@@ -136,6 +136,18 @@ mod tests {
     }
 
     #[test]
+    fn where_the_number_is_not_known_to_proc_nothing_is_sent() {
+        let mut child = child();
+        let key = key(child.id());
+        let folder = tempfile::tempdir().unwrap();
+        let report = send(folder.path(), &order(&[key], Signal::Kill));
+        assert_eq!(report.outcomes, [(key.pid, Outcome::Unidentified)]);
+        assert!(child.try_wait().unwrap().is_none(), "it still runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
     fn those_that_ended_are_counted_and_the_others_get_it() {
         let (mut ended, mut one, mut other) = (child(), child(), child());
         let keys = [key(ended.id()), key(one.id()), key(other.id())];
@@ -151,7 +163,9 @@ mod tests {
     #[test]
     fn a_start_time_that_cannot_be_read_sends_nothing() {
         let mut child = child();
+        // A /proc that knows the descriptor, and no such process.
         let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/proc/self", folder.path().join("self")).unwrap();
         let report = send(folder.path(), &order(&[key(child.id())], Signal::Kill));
         assert_eq!(report.sentence(), format!("KILL was not sent to {}: had ended", child.id()));
         assert!(child.try_wait().unwrap().is_none(), "it still runs");

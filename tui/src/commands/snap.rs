@@ -38,7 +38,7 @@ pub async fn run(settings: &Settings, rules: Arc<Rules>, arguments: SnapArgs) ->
     // Before anything runs: what is measured for an hour must not be lost to a misspelt folder.
     let out = Output::open(&arguments)?;
     if !arguments.command.is_empty() {
-        return observe(settings, rules, &arguments, &out).await;
+        return observe(settings, rules, &arguments, out).await;
     }
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -66,7 +66,7 @@ fn kind(exact: Exact) -> ExactKind {
 }
 
 /// Runs a command and prints what was seen of it. Its exit code is passed on, also when that cannot be printed.
-async fn observe(settings: &Settings, rules: Arc<Rules>, arguments: &SnapArgs, out: &Output) -> anyhow::Result<u8> {
+async fn observe(settings: &Settings, rules: Arc<Rules>, arguments: &SnapArgs, out: Output) -> anyhow::Result<u8> {
     let program = observed::resolve(&arguments.command[0], std::env::var_os("PATH").as_deref())?;
     let held = Held::start(&arguments.command)?;
     let signals = Signals::take()?;
@@ -87,7 +87,7 @@ async fn observe(settings: &Settings, rules: Arc<Rules>, arguments: &SnapArgs, o
     };
     let (running, snapshot) = session::observe(&options, during).await?;
     let status = running.end().await?;
-    let printed = snapshot.context(SAMPLER_STOPPED).and_then(|snapshot| Ok(out.print(&snapshot, arguments.format)?));
+    let printed = snapshot.context(SAMPLER_STOPPED).and_then(|snapshot| out.print(&snapshot, arguments.format));
     if let Err(error) = printed
         && !failure::is_broken_pipe(&error)
     {

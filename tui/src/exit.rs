@@ -3,34 +3,32 @@
 /// All went well, or the reader of the output left.
 pub const FINE: u8 = 0;
 /// It failed; for `doctor`: something cannot be observed.
-pub const FAILED: u8 = 1;
+pub(crate) const FAILED: u8 = 1;
 /// Wrong usage or configuration, as clap has it.
-pub const USAGE: u8 = 2;
-/// A condition of `diff --fail-on` holds.
-pub const CONDITION: u8 = 3;
+pub(crate) const USAGE: u8 = 2;
 /// There is no procfs: `EX_UNAVAILABLE` of sysexits(3).
-pub const NO_PROCFS: u8 = 69;
+pub(crate) const NO_PROCFS: u8 = 69;
 /// The rights are missing: `EX_NOPERM` of sysexits(3).
-pub const NO_PERMISSION: u8 = 77;
+pub(crate) const NO_PERMISSION: u8 = 77;
 /// The command of `snap` is there and cannot be run, as shells have it.
-pub const NOT_EXECUTABLE: u8 = 126;
+pub(crate) const NOT_EXECUTABLE: u8 = 126;
 /// The command of `snap` is not there, as shells have it.
-pub const NOT_FOUND: u8 = 127;
+pub(crate) const NOT_FOUND: u8 = 127;
 /// Ended by ^C, also where the terminal hands it over as a key.
-pub const INTERRUPTED: u8 = by_signal(libc::SIGINT);
+pub(crate) const INTERRUPTED: u8 = by_signal(libc::SIGINT);
 /// Ended by SIGTERM.
-pub const TERMINATED: u8 = by_signal(libc::SIGTERM);
+pub(crate) const TERMINATED: u8 = by_signal(libc::SIGTERM);
 /// The terminal went away.
-pub const HUNG_UP: u8 = by_signal(libc::SIGHUP);
+pub(crate) const HUNG_UP: u8 = by_signal(libc::SIGHUP);
 
 /// For the help.
-pub const SUMMARY: &str = "Exit codes: 0 fine, 1 failed, 2 wrong usage or configuration, 69 no procfs, 77 no permission, 130 and 143 ended by a signal; with `snap -- COMMAND` that of the command.";
+pub(crate) const SUMMARY: &str = "Exit codes: 0 fine, 1 failed, 2 wrong usage or configuration, 69 no procfs, 77 no permission, 130 and 143 ended by a signal; with `snap -- COMMAND` that of the command.";
 /// For the help of `doctor`.
-pub const SUMMARY_OF_DOCTOR: &str =
+pub(crate) const SUMMARY_OF_DOCTOR: &str =
     "Exit codes: 0 all tiers work for every PHP that runs, 1 some are missing, 69 no procfs, 77 no permission.";
 
 /// The shell's way to say that a signal ended a program: 128 and its number.
-pub const fn by_signal(number: i32) -> u8 {
+pub(crate) const fn by_signal(number: i32) -> u8 {
     match number {
         1..=127 => 128 + number as u8,
         _ => FAILED,

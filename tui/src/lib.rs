@@ -1,5 +1,7 @@
 //! tusktop: memory per process group and hot PHP code, live on one screen.
 
+#![warn(unreachable_pub)]
+
 pub mod aggregate;
 pub mod analysis;
 pub mod app;

@@ -14,13 +14,13 @@ pub(super) struct CpuBase {
 
 impl CpuBase {
     /// The base after a first reading.
-    pub fn new(cpu: Duration) -> Self {
+    pub(crate) fn new(cpu: Duration) -> Self {
         Self { cpu: Some(cpu), lower: false }
     }
 
     /// What was used between the readings, and the base for the next. `base` is what that is compared with, and `most` what
     /// all CPUs could do in between.
-    pub fn advance(self, cpu: Duration, base: Duration, most: Option<Duration>) -> (Option<Duration>, Self) {
+    pub(crate) fn advance(self, cpu: Duration, base: Duration, most: Option<Duration>) -> (Option<Duration>, Self) {
         let Some(before) = self.cpu else { return (None, Self::new(base)) };
         if cpu < before && !self.lower {
             // It comes back with the next reading, and must not count once more then.
@@ -34,7 +34,7 @@ impl CpuBase {
     }
 
     /// What a process used since the last reading until it ended.
-    pub fn until_end(self, cpu: Duration) -> Option<Duration> {
+    pub(crate) fn until_end(self, cpu: Duration) -> Option<Duration> {
         Some(cpu.saturating_sub(self.cpu?))
     }
 }

@@ -7,7 +7,7 @@ mod notices;
 pub mod php;
 mod processes;
 mod sums;
-pub mod totals;
+pub(crate) mod totals;
 
 use std::sync::Arc;
 

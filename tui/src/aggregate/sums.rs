@@ -22,7 +22,7 @@ pub(super) struct Groups {
 
 impl Groups {
     /// Finds or makes a group.
-    pub fn assign(&mut self, name: &str, rule: &Arc<str>) -> GroupId {
+    pub(crate) fn assign(&mut self, name: &str, rule: &Arc<str>) -> GroupId {
         if let Some(&id) = self.by_name.get(name) {
             return id;
         }
@@ -47,27 +47,27 @@ impl Groups {
     }
 
     /// The name of a group.
-    pub fn name(&self, id: GroupId) -> &Arc<str> {
+    pub(crate) fn name(&self, id: GroupId) -> &Arc<str> {
         &self.slots[id].name
     }
 
     /// Adds a process to the sums of its group.
-    pub fn add(&mut self, id: GroupId, process: &Process) {
+    pub(crate) fn add(&mut self, id: GroupId, process: &Process) {
         self.slots[id].add(process);
     }
 
     /// Counts a process that is new since the sample before.
-    pub fn add_started(&mut self, id: GroupId) {
+    pub(crate) fn add_started(&mut self, id: GroupId) {
         *self.slots[id].started.get_or_insert(0) += 1;
     }
 
     /// Counts a process that ended.
-    pub fn add_ended(&mut self, id: GroupId) {
+    pub(crate) fn add_ended(&mut self, id: GroupId) {
         *self.slots[id].ended.get_or_insert(0) += 1;
     }
 
     /// Adds CPU in cores that is not that of a process in the sums.
-    pub fn add_used(&mut self, id: GroupId, cpu_ratio: Option<f64>) {
+    pub(crate) fn add_used(&mut self, id: GroupId, cpu_ratio: Option<f64>) {
         let group = &mut self.slots[id];
         if let Some(ratio) = cpu_ratio {
             group.cpu_ratio = Some(group.cpu_ratio.unwrap_or(0.0) + ratio);
@@ -77,7 +77,7 @@ impl Groups {
     /// Ends the tick: the groups, biggest memory first and then by name, and the place of each [`GroupId`] among them.
     /// Groups that neither have processes nor had some that ended are forgotten. `counted` says whether all that started
     /// and ended is known.
-    pub fn finish(&mut self, counted: bool) -> (Vec<Group>, Vec<usize>) {
+    pub(crate) fn finish(&mut self, counted: bool) -> (Vec<Group>, Vec<usize>) {
         for slot in &mut self.slots {
             slot.started = counted.then(|| slot.started.unwrap_or(0));
             slot.ended = counted.then(|| slot.ended.unwrap_or(0));

@@ -11,7 +11,6 @@ const MOST: usize = 1_000;
 /// Requests that finished.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RequestTotals {
-    /// How many.
     pub requests: u64,
     /// Those of them with a status of 500 or above.
     pub errors: u64,

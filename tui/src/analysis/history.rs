@@ -26,15 +26,14 @@ const MAX_GROUPS: usize = 512;
 
 /// Histories of groups by name.
 #[derive(Debug, Clone, Default)]
-pub struct Histories {
+pub(crate) struct Histories {
     groups: HashMap<Arc<str>, Track>,
     last: Timestamp,
 }
 
 /// A group at one time.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Point {
-    /// When.
+pub(crate) struct Point {
     pub at: Timestamp,
     /// Sum of RSS.
     pub rss_bytes: Option<u64>,
@@ -50,7 +49,7 @@ pub struct Point {
 
 /// How far back points go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Span {
+pub(crate) enum Span {
     /// Five seconds apart.
     TenMinutes,
     /// A minute apart.
@@ -59,7 +58,7 @@ pub enum Span {
 
 /// What the memory of a group or of its mean process is measured by, in an order of how much it says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Measure {
+pub(crate) enum Measure {
     /// Proportional set size.
     Pss,
     /// Unique set size.
@@ -78,7 +77,8 @@ struct Track {
 
 impl Histories {
     /// The histories of some snapshots, which are in the order of time.
-    pub fn of<'a>(snapshots: impl IntoIterator<Item = &'a Arc<Snapshot>>, grouping: Grouping) -> Self {
+    #[cfg_attr(not(test), expect(dead_code, reason = "a recording is the first to ask for any span"))]
+    pub(crate) fn of<'a>(snapshots: impl IntoIterator<Item = &'a Arc<Snapshot>>, grouping: Grouping) -> Self {
         let mut histories = Self::default();
         for snapshot in snapshots {
             histories.push_snapshot(snapshot, grouping);
@@ -87,7 +87,7 @@ impl Histories {
     }
 
     /// The histories as they were at a moment, as far back as they still go.
-    pub fn until(&self, moment: Timestamp) -> Self {
+    pub(crate) fn until(&self, moment: Timestamp) -> Self {
         let before = |points: &VecDeque<Point>| points.iter().filter(|point| point.at <= moment).copied().collect();
         let tracks = self.groups.iter().map(|(name, track)| {
             let track = Track { short: before(&track.short), long: before(&track.long), cpu: (0.0, 0) };
@@ -151,7 +151,7 @@ impl Histories {
     }
 
     /// Points of a group, oldest first.
-    pub fn points(&self, group: &str, span: Span) -> impl Iterator<Item = &Point> {
+    pub(crate) fn points(&self, group: &str, span: Span) -> impl Iterator<Item = &Point> {
         let track = self.groups.get(group);
         let points = track.map(|track| match span {
             Span::TenMinutes => &track.short,
@@ -161,13 +161,13 @@ impl Histories {
     }
 
     /// What the group's memory is measured by: PSS where it is known at the end and for most of the time.
-    pub fn measure(&self, group: &str) -> Measure {
+    pub(crate) fn measure(&self, group: &str) -> Measure {
         self.known(group, Measure::Pss)
     }
 
     /// What the memory of the group's mean process is measured by: what it has for itself where that is known. PSS would
     /// fall whenever another process shares the same pages.
-    pub fn process_measure(&self, group: &str) -> Measure {
+    pub(crate) fn process_measure(&self, group: &str) -> Measure {
         self.known(group, Measure::Uss)
     }
 
@@ -182,13 +182,13 @@ impl Histories {
     }
 
     /// Growth of the group's memory in bytes per minute over the last minute; `None` until a quarter of a minute is known.
-    pub fn growth_per_minute(&self, group: &str) -> Option<f64> {
+    pub(crate) fn growth_per_minute(&self, group: &str) -> Option<f64> {
         let measure = self.measure(group);
         self.trend(group, |point| Some(point.memory(measure)? as f64))
     }
 
     /// Growth of the group's mean process in bytes per minute, as [`Histories::growth_per_minute`].
-    pub fn process_growth_per_minute(&self, group: &str) -> Option<f64> {
+    pub(crate) fn process_growth_per_minute(&self, group: &str) -> Option<f64> {
         let measure = self.process_measure(group);
         self.trend(group, |point| point.per_process(measure))
     }
@@ -205,7 +205,7 @@ impl Histories {
     }
 
     /// The group's memory at most `points` steps back, oldest first.
-    pub fn recent(&self, group: &str, points: usize) -> impl Iterator<Item = u64> {
+    pub(crate) fn recent(&self, group: &str, points: usize) -> impl Iterator<Item = u64> {
         let measure = self.measure(group);
         let known = self.groups.get(group).map_or(0, |track| track.short.len());
         let recent = self.points(group, Span::TenMinutes).skip(known.saturating_sub(points));
@@ -215,7 +215,7 @@ impl Histories {
 
 impl Point {
     /// Memory of the group by a measure.
-    pub fn memory(&self, measure: Measure) -> Option<u64> {
+    pub(crate) fn memory(&self, measure: Measure) -> Option<u64> {
         match measure {
             Measure::Pss => self.pss_bytes,
             Measure::Uss => self.uss_bytes,
@@ -224,14 +224,14 @@ impl Point {
     }
 
     /// Memory of the mean process in bytes.
-    pub fn per_process(&self, measure: Measure) -> Option<f64> {
+    pub(crate) fn per_process(&self, measure: Measure) -> Option<f64> {
         (self.processes > 0).then_some(self.memory(measure)? as f64 / f64::from(self.processes))
     }
 }
 
 impl Measure {
     /// Its usual name.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Pss => "PSS",
             Self::Uss => "USS",

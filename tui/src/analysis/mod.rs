@@ -1,12 +1,12 @@
 //! What snapshots say over time: windows, histories, hot functions, what compiled files mean. Pure functions of snapshots.
 
-pub mod history;
+pub(crate) mod history;
 pub mod opcache;
-pub mod profile;
-pub mod regroup;
-pub mod source;
-pub mod timeline;
-pub mod windows;
+pub(crate) mod profile;
+pub(crate) mod regroup;
+pub(crate) mod source;
+pub(crate) mod timeline;
+pub(crate) mod windows;
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use crate::model::{FunctionKey, HotTime, Php, Request, Route, RouteKey, Stack, T
 
 /// Which part of a profile counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Scope {
+pub(crate) enum Scope {
     /// All of it.
     #[default]
     All,
@@ -19,7 +19,7 @@ pub enum Scope {
 
 impl Scope {
     /// Whether a route counts.
-    pub fn has(&self, route: &Route) -> bool {
+    pub(crate) fn has(&self, route: &Route) -> bool {
         match self {
             Self::All => true,
             Self::Group(group) => route.key.group == *group,
@@ -30,7 +30,7 @@ impl Scope {
 
 /// CPU time as samples, and waiting time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Time {
+pub(crate) struct Time {
     /// Samples on the CPU.
     pub samples: u64,
     /// Time blocked, in nanoseconds.
@@ -46,7 +46,7 @@ impl std::ops::AddAssign for Time {
 
 /// Which times count, and what a sample is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Basis {
+pub(crate) struct Basis {
     /// CPU time, waiting time or both.
     pub time: HotTime,
     /// Time from one sample to the next, in nanoseconds.
@@ -55,14 +55,14 @@ pub struct Basis {
 
 impl Basis {
     /// By how often a profile was sampled.
-    pub fn of(php: &Php, time: HotTime) -> Self {
+    pub(crate) fn of(php: &Php, time: HotTime) -> Self {
         // Without a rate there are no samples either.
         let hz = php.targets.iter().filter_map(|target| target.tiers[Tier::Sampling].hz).max().unwrap_or(1);
         Self { time, sample_ns: 1_000_000_000 / u64::from(hz.max(1)) }
     }
 
     /// The time that counts, in nanoseconds.
-    pub fn ns(&self, time: Time) -> u64 {
+    pub(crate) fn ns(&self, time: Time) -> u64 {
         let cpu = time.samples.saturating_mul(self.sample_ns);
         match self.time {
             HotTime::Both => cpu.saturating_add(time.wait_ns),
@@ -72,14 +72,14 @@ impl Basis {
     }
 
     /// Whether most of a time is waiting.
-    pub fn waits(&self, time: Time) -> bool {
+    pub(crate) fn waits(&self, time: Time) -> bool {
         time.wait_ns > time.samples.saturating_mul(self.sample_ns)
     }
 }
 
 /// Time of one function (by index) or one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hot<T> {
+pub(crate) struct Hot<T> {
     /// What it is.
     pub of: T,
     /// Time with it on top.
@@ -89,7 +89,7 @@ pub struct Hot<T> {
 }
 
 /// Time of all stacks in the scope.
-pub fn time(php: &Php, scope: &Scope) -> Time {
+pub(crate) fn time(php: &Php, scope: &Scope) -> Time {
     let mut all = Time::default();
     in_scope(php, scope).for_each(|stack| all += time_of(stack));
     all
@@ -100,7 +100,7 @@ fn time_of(stack: &Stack) -> Time {
 }
 
 /// Functions (indexes into [`Php::functions`]) with time in the scope, most self time first.
-pub fn functions(php: &Php, scope: &Scope, basis: Basis) -> Vec<Hot<usize>> {
+pub(crate) fn functions(php: &Php, scope: &Scope, basis: Basis) -> Vec<Hot<usize>> {
     let mut times = vec![(Time::default(), Time::default()); php.functions.len()];
     if *scope == Scope::All {
         for (time, function) in times.iter_mut().zip(&php.functions) {
@@ -128,7 +128,7 @@ pub fn functions(php: &Php, scope: &Scope, basis: Basis) -> Vec<Hot<usize>> {
 }
 
 /// Files with time in the scope, most self time first. Builtin functions count for the file that called them.
-pub fn files(php: &Php, scope: &Scope, basis: Basis) -> Vec<Hot<Arc<str>>> {
+pub(crate) fn files(php: &Php, scope: &Scope, basis: Basis) -> Vec<Hot<Arc<str>>> {
     let mut times: HashMap<&Arc<str>, (Time, Time, usize)> = HashMap::new();
     let none = (Time::default(), Time::default(), usize::MAX);
     for (number, stack) in in_scope(php, scope).enumerate() {
@@ -165,7 +165,7 @@ fn in_scope<'a>(php: &'a Php, scope: &'a Scope) -> impl Iterator<Item = &'a Stac
 /// What is around a function: time that counts, in nanoseconds, by function index (callers and callees) and by route index,
 /// most first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Around {
+pub(crate) struct Around {
     /// Time with the function on top.
     pub own: Time,
     /// Time with the function on the stack.
@@ -179,7 +179,7 @@ pub struct Around {
 }
 
 /// Callers, callees and routes of a function within a scope. In a recursion the innermost callee and the outermost caller count.
-pub fn around(php: &Php, key: &FunctionKey, scope: &Scope, basis: Basis) -> Around {
+pub(crate) fn around(php: &Php, key: &FunctionKey, scope: &Scope, basis: Basis) -> Around {
     let Some(wanted) = php.functions.iter().position(|function| *function.key == *key) else {
         return Around::default();
     };
@@ -212,7 +212,7 @@ fn most(times: HashMap<usize, u64>) -> Vec<(usize, u64)> {
 }
 
 /// Requests in the scope: those that run first, longest first, then the finished, slowest first.
-pub fn requests<'a>(php: &'a Php, scope: &Scope) -> Vec<&'a Request> {
+pub(crate) fn requests<'a>(php: &'a Php, scope: &Scope) -> Vec<&'a Request> {
     let counts = |request: &&Request| match scope {
         Scope::All => true,
         scope => php.routes.get(request.route).is_some_and(|route| scope.has(route)),

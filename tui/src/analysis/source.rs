@@ -17,14 +17,14 @@ const MAX_BYTES: usize = 8 << 20;
 
 /// The last snapshots, in the order of their time. The latest is always among them.
 #[derive(Debug, Default)]
-pub struct Ring {
+pub(crate) struct Ring {
     snapshots: VecDeque<(Arc<Snapshot>, usize)>,
     bytes: usize,
 }
 
 impl Ring {
     /// Takes the next snapshot. Where the clock was set back, what would be later than it is given up.
-    pub fn push(&mut self, snapshot: Arc<Snapshot>) {
+    pub(crate) fn push(&mut self, snapshot: Arc<Snapshot>) {
         while self.snapshots.back().is_some_and(|(last, _)| last.at >= snapshot.at) {
             self.bytes -= self.snapshots.pop_back().map_or(0, |(_, bytes)| bytes);
         }
@@ -42,23 +42,23 @@ impl Ring {
     }
 
     /// The times of the first and the latest snapshot; `None` while there is none.
-    pub fn span(&self) -> Option<(Timestamp, Timestamp)> {
+    pub(crate) fn span(&self) -> Option<(Timestamp, Timestamp)> {
         Some((self.snapshots.front()?.0.at, self.latest()?.at))
     }
 
     /// The latest snapshot.
-    pub fn latest(&self) -> Option<&Arc<Snapshot>> {
+    pub(crate) fn latest(&self) -> Option<&Arc<Snapshot>> {
         self.snapshots.back().map(|(snapshot, _)| snapshot)
     }
 
     /// The last snapshot that is not later than a moment; `None` where the ring begins after it.
-    pub fn at(&self, moment: Timestamp) -> Option<&Arc<Snapshot>> {
+    pub(crate) fn at(&self, moment: Timestamp) -> Option<&Arc<Snapshot>> {
         let later = self.snapshots.partition_point(|(snapshot, _)| snapshot.at <= moment);
         self.snapshots.get(later.checked_sub(1)?).map(|(snapshot, _)| snapshot)
     }
 
     /// The snapshots later than `after` and not later than `until`, the oldest first.
-    pub fn within(&self, after: Timestamp, until: Timestamp) -> impl Iterator<Item = &Arc<Snapshot>> {
+    pub(crate) fn within(&self, after: Timestamp, until: Timestamp) -> impl Iterator<Item = &Arc<Snapshot>> {
         let from = self.snapshots.partition_point(|(snapshot, _)| snapshot.at <= after);
         let to = self.snapshots.partition_point(|(snapshot, _)| snapshot.at <= until);
         self.snapshots.range(from..to.max(from)).map(|(snapshot, _)| snapshot)

@@ -164,11 +164,11 @@ pub const ACTIONS: [Entry; 48] = [
 ];
 
 /// The entry of an action.
-pub fn entry_of(action: Action) -> Option<&'static Entry> {
+pub(crate) fn entry_of(action: Action) -> Option<&'static Entry> {
     ACTIONS.iter().find(|entry| entry.action == action)
 }
 
 /// The action of a name.
-pub fn by_name(name: &str) -> Option<Action> {
+pub(crate) fn by_name(name: &str) -> Option<Action> {
     ACTIONS.iter().find(|entry| entry.name == name).map(|entry| entry.action)
 }

@@ -53,7 +53,7 @@ pub enum KeymapError {
 
 impl KeymapError {
     /// The key as it is written in the configuration.
-    pub fn key(&self) -> &str {
+    pub(crate) fn key(&self) -> &str {
         match self {
             Self::UnknownAction { key, .. }
             | Self::UnknownKey { key }
@@ -69,14 +69,14 @@ fn suggestion(name: &Option<&'static str>) -> String {
 
 /// One key press.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd)]
-pub struct Key {
+pub(crate) struct Key {
     code: KeyCode,
     modifiers: KeyModifiers,
 }
 
 impl Key {
     /// The key of an event. Shift is part of a character already.
-    pub fn of(event: &KeyEvent) -> Self {
+    pub(crate) fn of(event: &KeyEvent) -> Self {
         let mut modifiers = event.modifiers & (KeyModifiers::CONTROL | KeyModifiers::ALT | KeyModifiers::SHIFT);
         if matches!(event.code, KeyCode::Char(_) | KeyCode::BackTab) {
             modifiers -= KeyModifiers::SHIFT;
@@ -146,12 +146,10 @@ impl fmt::Display for Key {
 
 /// What a sequence of keys means so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Meaning {
-    /// An action.
+pub(crate) enum Meaning {
     Action(Action),
     /// The start of a longer sequence.
     Unfinished,
-    /// Nothing.
     None,
 }
 
@@ -173,7 +171,7 @@ impl Default for Keymap {
 
 impl Keymap {
     /// The defaults with `overrides` (key to action name) on top. The action `none` frees a key.
-    pub fn new(overrides: &BTreeMap<String, String>) -> Result<Self, KeymapError> {
+    pub(crate) fn new(overrides: &BTreeMap<String, String>) -> Result<Self, KeymapError> {
         let mut keymap = Self::default();
         let mut given: Vec<(Vec<Key>, &String)> = Vec::new();
         for (key, name) in overrides {
@@ -211,7 +209,7 @@ impl Keymap {
     }
 
     /// What `keys`, typed in turn, mean.
-    pub fn meaning(&self, keys: &[Key]) -> Meaning {
+    pub(crate) fn meaning(&self, keys: &[Key]) -> Meaning {
         for (bound, action) in &self.bindings {
             if bound == keys {
                 return Meaning::Action(*action);
@@ -224,7 +222,7 @@ impl Keymap {
     }
 
     /// What the footer and the help say, in the order of the table of actions.
-    pub fn hints(&self) -> Vec<KeyHint> {
+    pub(crate) fn hints(&self) -> Vec<KeyHint> {
         ACTIONS
             .iter()
             .filter_map(|entry| {

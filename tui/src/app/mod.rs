@@ -1,4 +1,4 @@
-//! The state of the screen and the only place that changes it: [`App::update`] takes an event and the scene as drawn, changes
+//! The state of the screen and the only place that changes it: `App::update` takes an event and the scene as drawn, changes
 //! the [`View`], and says what the terminal has to do. It draws nothing and reads no clock.
 
 mod action;
@@ -67,7 +67,7 @@ pub struct App {
 
 impl App {
     /// The first state. `keys` are changes to the key map.
-    pub fn new(keys: &BTreeMap<String, String>, mouse: bool) -> Result<Self, KeymapError> {
+    pub(crate) fn new(keys: &BTreeMap<String, String>, mouse: bool) -> Result<Self, KeymapError> {
         let view = View { mouse, ..View::default() };
         Ok(Self {
             view,
@@ -80,12 +80,12 @@ impl App {
     }
 
     /// What the footer and the help say.
-    pub fn hints(&self) -> Vec<KeyHint> {
+    pub(crate) fn hints(&self) -> Vec<KeyHint> {
         self.keymap.hints()
     }
 
     /// Takes one event from the terminal, which came at `now`. `shown` is the last drawing. `None` when nothing changed.
-    pub fn update(&mut self, event: &Event, shown: &Shown, now: Instant) -> Option<Command> {
+    pub(crate) fn update(&mut self, event: &Event, shown: &Shown, now: Instant) -> Option<Command> {
         let calm = |since: Option<Instant>| since.is_some_and(|since| now.saturating_duration_since(since) >= CALM);
         self.calm = calm(self.last_event) && calm(self.asked_at);
         self.last_event = Some(now);

@@ -33,22 +33,22 @@ impl Default for Procfs {
 }
 
 impl Procfs {
-    pub fn new(root: &Path) -> Self {
+    pub(crate) fn new(root: &Path) -> Self {
         Self { root: root.into() }
     }
 
     /// Opens the root itself, to read many processes one after the other; names in it begin with the pid.
-    pub fn open(&self) -> Result<Folder, Errno> {
+    pub(crate) fn open(&self) -> Result<Folder, Errno> {
         Folder::open(&self.root)
     }
 
     /// Opens the folder of a process.
-    pub fn process(&self, pid: u32) -> Result<Folder, Errno> {
+    pub(crate) fn process(&self, pid: u32) -> Result<Folder, Errno> {
         Folder::open(&self.path(pid, ""))
     }
 
     /// Path of a file of a process, for the kernel, which opens it itself.
-    pub fn path(&self, pid: u32, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, pid: u32, name: &str) -> PathBuf {
         let mut path = self.root.join(pid.to_string());
         if !name.is_empty() {
             path.push(name);
@@ -57,33 +57,33 @@ impl Procfs {
     }
 
     /// Opens a file of a process.
-    pub fn file(&self, pid: u32, name: &str) -> io::Result<File> {
+    pub(crate) fn file(&self, pid: u32, name: &str) -> io::Result<File> {
         File::open(self.path(pid, name))
     }
 
     /// Reads at most `most` bytes of a file of a process.
-    pub fn bytes(&self, pid: u32, name: &str, most: u64) -> io::Result<Vec<u8>> {
+    pub(crate) fn bytes(&self, pid: u32, name: &str, most: u64) -> io::Result<Vec<u8>> {
         bounded(self.file(pid, name)?, most)
     }
 
     /// Reads at most `most` bytes of a file of a process. Bytes that are not UTF-8 are replaced.
-    pub fn text(&self, pid: u32, name: &str, most: u64) -> io::Result<String> {
+    pub(crate) fn text(&self, pid: u32, name: &str, most: u64) -> io::Result<String> {
         Ok(String::from_utf8_lossy(&self.bytes(pid, name, most)?).into_owned())
     }
 
     /// Parent of a process.
-    pub fn parent(&self, pid: u32) -> Option<u32> {
+    pub(crate) fn parent(&self, pid: u32) -> Option<u32> {
         let line = self.bytes(pid, "stat", STAT_BYTES).ok()?;
         Stat::parse(&line, rustix::param::clock_ticks_per_second()).map(|stat| stat.ppid)
     }
 
     /// Whether there is a process of this id.
-    pub fn is_there(&self, pid: u32) -> bool {
+    pub(crate) fn is_there(&self, pid: u32) -> bool {
         self.path(pid, "").exists()
     }
 
     /// The ids of all processes, in no order; none where the root cannot be listed.
-    pub fn pids(&self) -> Vec<u32> {
+    pub(crate) fn pids(&self) -> Vec<u32> {
         let Ok(entries) = std::fs::read_dir(&self.root) else { return Vec::new() };
         entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
     }
@@ -101,22 +101,22 @@ impl Folder {
     }
 
     /// Opens a file in it, or with `OFlags::DIRECTORY` a folder. It does not allocate for names of ordinary length.
-    pub fn file(&self, name: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+    pub(crate) fn file(&self, name: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
         openat(&self.0, name, OFlags::RDONLY | OFlags::CLOEXEC | flags, Mode::empty())
     }
 
     /// Reads at most `most` bytes of a file.
-    pub fn bytes(&self, name: &str, most: u64) -> io::Result<Vec<u8>> {
+    pub(crate) fn bytes(&self, name: &str, most: u64) -> io::Result<Vec<u8>> {
         bounded(self.file(name, OFlags::empty())?.into(), most)
     }
 
     /// Where a link points to. Bytes that are not UTF-8 are replaced.
-    pub fn link(&self, name: &str) -> Result<Arc<str>, Errno> {
+    pub(crate) fn link(&self, name: &str) -> Result<Arc<str>, Errno> {
         readlinkat(&self.0, name, Vec::new()).map(|target| target.to_string_lossy().into())
     }
 
     /// Owner and the like of what is there.
-    pub fn status(&self, name: &str) -> Result<Status, Errno> {
+    pub(crate) fn status(&self, name: &str) -> Result<Status, Errno> {
         statat(&self.0, name, AtFlags::empty())
     }
 }
@@ -149,20 +149,20 @@ pub(crate) mod fake {
     }
 
     impl Fake {
-        pub fn new() -> Self {
+        pub(crate) fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
             Self { procfs: Procfs::new(folder.path()), folder }
         }
 
         /// Writes a file of a process.
-        pub fn write(&self, pid: u32, name: &str, content: impl AsRef<[u8]>) -> &Self {
+        pub(crate) fn write(&self, pid: u32, name: &str, content: impl AsRef<[u8]>) -> &Self {
             fs::create_dir_all(self.folder.path().join(pid.to_string())).unwrap();
             fs::write(self.procfs.path(pid, name), content).unwrap();
             self
         }
 
         /// Makes a process with a name and a parent.
-        pub fn process(&self, pid: u32, comm: &str, parent: u32) -> &Self {
+        pub(crate) fn process(&self, pid: u32, comm: &str, parent: u32) -> &Self {
             let numbers = "0 0 0 -1 0 0 0 0 0 70 30 0 0 20 0 1 0 123456 1000000 2048";
             self.write(pid, "stat", format!("{pid} ({comm}) S {parent} {numbers}\n"));
             self.write(pid, "comm", format!("{comm}\n"))

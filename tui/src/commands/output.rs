@@ -14,8 +14,7 @@ use crate::{
 
 /// Where to print.
 #[derive(Debug)]
-pub enum Output {
-    /// Standard output.
+pub(crate) enum Output {
     Stdout,
     /// Standard error: standard output is the command's.
     Stderr,
@@ -30,7 +29,7 @@ impl Output {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn open(arguments: &SnapArgs) -> Result<Self, NewFileError> {
+    pub(crate) fn open(arguments: &SnapArgs) -> Result<Self, NewFileError> {
         match &arguments.output {
             Some(path) if path.as_os_str() == OsStr::new("-") => Ok(Self::Stdout),
             Some(path) if path.as_os_str() == OsStr::new("/dev/null") => Ok(Self::Nowhere),
@@ -44,7 +43,7 @@ impl Output {
     ///
     /// # Errors
     /// What is written to refuses, for example because its reader has left.
-    pub fn print(self, snapshot: &Snapshot, format: SnapshotFormat) -> anyhow::Result<()> {
+    pub(crate) fn print(self, snapshot: &Snapshot, format: SnapshotFormat) -> anyhow::Result<()> {
         match self {
             Self::Stdout => write(snapshot, format, io::stdout().lock())?,
             Self::Stderr => write(snapshot, format, io::stderr().lock())?,

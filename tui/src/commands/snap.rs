@@ -19,7 +19,7 @@ use crate::{
     collect::php::{Order, moves_code},
     config::{MAX_INTERVAL, Settings},
     exit,
-    model::{ExactKind, TraceLimits, TraceOrder, TraceRequest},
+    model::{ExactKind, Snapshot, TraceLimits, TraceOrder, TraceRequest},
     rules::Rules,
     session,
 };
@@ -48,14 +48,25 @@ pub async fn run(settings: &Settings, rules: Arc<Rules>, arguments: SnapArgs) ->
         let what = TraceOrder::Start(TraceRequest { kind: kind(exact), ..TraceRequest::default() });
         php.exact = Some(Order { what, limits: options::limits(settings) });
     }
-    let snapshot = tokio::select! {
-        snapshot = session::once(&options, arguments.duration.unwrap_or(A_MOMENT)) => snapshot?,
+    let mut observed = tokio::select! {
+        observed = session::once(&options, arguments.duration.unwrap_or(A_MOMENT)) => observed?,
         _ = interrupt.recv() => return Ok(exit::INTERRUPTED),
         _ = terminate.recv() => return Ok(exit::TERMINATED),
         _ = hangup.recv() => return Ok(exit::HUNG_UP),
     };
-    out.print(&snapshot.context(SAMPLER_STOPPED)?, arguments.format)?;
+    let printed = print(out, observed.snapshot.take(), &arguments);
+    tokio::select! {
+        () = observed.end() => {}
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+    printed?;
     Ok(exit::FINE)
+}
+
+fn print(out: Output, snapshot: Option<Snapshot>, arguments: &SnapArgs) -> anyhow::Result<()> {
+    out.print(&snapshot.context(SAMPLER_STOPPED)?, arguments.format)
 }
 
 fn kind(exact: Exact) -> ExactKind {
@@ -85,9 +96,11 @@ async fn observe(settings: &Settings, rules: Arc<Rules>, arguments: &SnapArgs, o
         running.wait_until(arguments.duration.map(|duration| baseline + duration)).await;
         running
     };
-    let (running, snapshot) = session::observe(&options, during).await?;
-    let status = running.end().await?;
-    let printed = snapshot.context(SAMPLER_STOPPED).and_then(|snapshot| out.print(&snapshot, arguments.format));
+    let mut observed = session::observe(&options, during).await?;
+    let snapshot = observed.snapshot.take();
+    // It may go on for long after what was asked for: then nothing is attached to it any more.
+    let status = observed.end().await.end().await?;
+    let printed = print(out, snapshot, arguments);
     if let Err(error) = printed
         && !failure::is_broken_pipe(&error)
     {

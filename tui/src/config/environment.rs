@@ -35,7 +35,7 @@ impl Environment {
     }
 
     /// The user's folder for the configuration and for themes.
-    pub fn config_folder(&self) -> Option<PathBuf> {
+    pub(crate) fn config_folder(&self) -> Option<PathBuf> {
         let home = || self.home.as_ref().map(|home| Path::new(home).join(".config"));
         self.config_home.as_ref().map(PathBuf::from).or_else(home).map(|folder| folder.join("tusktop"))
     }

@@ -25,7 +25,7 @@ pub use self::{
 };
 
 /// Most stack samples per second and CPU.
-pub const MAX_HZ: u32 = 1000;
+pub(crate) const MAX_HZ: u32 = 1000;
 
 /// A file with all settings at their defaults, for `--default-config`.
 pub const DEFAULT_FILE: &str = include_str!("default.toml");
@@ -98,7 +98,7 @@ pub enum ReadOnly {
 
 impl Settings {
     /// What turned signals off, in words; `None` where they can be sent.
-    pub fn read_only(&self) -> Option<Arc<str>> {
+    pub(crate) fn read_only(&self) -> Option<Arc<str>> {
         Some(match self.read_only? {
             ReadOnly::Argument => "--read-only".into(),
             ReadOnly::File => {
@@ -109,7 +109,7 @@ impl Settings {
     }
 
     /// The error that `[keys]` binds `key` in a way that does not work.
-    pub fn key_error(&self, key: &str, problem: &dyn std::fmt::Display) -> ConfigError {
+    pub(crate) fn key_error(&self, key: &str, problem: &dyn std::fmt::Display) -> ConfigError {
         let line = self.keys.iter().find(|binding| binding.key == key).map_or(1, |binding| binding.line);
         ConfigError::Content { path: self.file.clone().unwrap_or_default(), line, message: problem.to_string() }
     }
@@ -177,7 +177,7 @@ pub enum ConfigError {
 
 impl ConfigError {
     /// The file is there, but must not be read.
-    pub fn is_permission(&self) -> bool {
+    pub(crate) fn is_permission(&self) -> bool {
         matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
     }
 }

@@ -7,9 +7,7 @@ use crate::words::printable::{pad, pad_left, printable, width};
 /// On which side a column is flush.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Align {
-    /// Text.
     Left,
-    /// Numbers.
     Right,
 }
 
@@ -22,17 +20,17 @@ pub(super) struct Columns<const N: usize> {
 
 impl<const N: usize> Columns<N> {
     /// A table without rows.
-    pub fn new<T: Into<String>>(titles: [(T, Align); N]) -> Self {
+    pub(crate) fn new<T: Into<String>>(titles: [(T, Align); N]) -> Self {
         Self { titles: titles.map(|(title, align)| (title.into(), align)), rows: Vec::new() }
     }
 
     /// Adds a row.
-    pub fn row(&mut self, cells: [String; N]) {
+    pub(crate) fn row(&mut self, cells: [String; N]) {
         self.rows.push(cells.map(|cell| printable(&cell).into_owned()));
     }
 
     /// Writes all rows, two spaces between columns and none at the end of a line.
-    pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
+    pub(crate) fn write(&self, out: &mut impl Write) -> io::Result<()> {
         let titles = self.titles.clone().map(|(title, _)| title);
         let rows = || std::iter::once(&titles).chain(&self.rows);
         let widths: [usize; N] =

@@ -88,7 +88,7 @@ impl<K> Default for Numbers<K> {
 
 impl<K: Eq + std::hash::Hash> Numbers<K> {
     /// The number of a value, if it has one.
-    pub fn find(&mut self, value: &Arc<K>) -> Option<u32> {
+    pub(crate) fn find(&mut self, value: &Arc<K>) -> Option<u32> {
         let address = Arc::as_ptr(value).addr();
         if let Some((_, number)) = self.by_address.get(&address) {
             return Some(*number);
@@ -99,13 +99,13 @@ impl<K: Eq + std::hash::Hash> Numbers<K> {
     }
 
     /// The number of a value, if it has one, without remembering where it is.
-    pub fn known(&self, value: &Arc<K>) -> Option<u32> {
+    pub(crate) fn known(&self, value: &Arc<K>) -> Option<u32> {
         let address = Arc::as_ptr(value).addr();
         self.by_address.get(&address).map(|(_, number)| *number).or_else(|| self.by_content.get(value).copied())
     }
 
     /// Gives a value a number; further ones may get the same.
-    pub fn insert(&mut self, value: &Arc<K>, number: u32) {
+    pub(crate) fn insert(&mut self, value: &Arc<K>, number: u32) {
         self.by_content.insert(Arc::clone(value), number);
         self.remember(value, number);
     }

@@ -43,25 +43,25 @@ pub(super) struct Captured<'p> {
 
 impl Condition {
     /// The property matches `pattern`, which may match anywhere in it.
-    pub fn pattern(property: Property, pattern: Regex) -> Self {
+    pub(crate) fn pattern(property: Property, pattern: Regex) -> Self {
         Self { property, test: Test::Pattern(pattern) }
     }
 
     /// The property is one of `texts`, where a star stands for any characters.
-    pub fn one_of(property: Property, texts: impl IntoIterator<Item = String>) -> Self {
+    pub(crate) fn one_of(property: Property, texts: impl IntoIterator<Item = String>) -> Self {
         let text = |written: String| Text { glob: written.contains('*').then(|| glob(&written)), written };
         Self { property, test: Test::OneOf(texts.into_iter().map(text).collect()) }
     }
 
     /// The property is one of `texts` as they are.
-    pub fn exactly(property: Property, texts: impl IntoIterator<Item = String>) -> Self {
+    pub(crate) fn exactly(property: Property, texts: impl IntoIterator<Item = String>) -> Self {
         let text = |written| Text { written, glob: None };
         Self { property, test: Test::OneOf(texts.into_iter().map(text).collect()) }
     }
 
     /// The `exe` of process-exporter: names are compared with the last part of the first argument; of paths with the same
     /// last part, and of a path and that name, the last one counts.
-    pub fn program(names: impl IntoIterator<Item = String>) -> Self {
+    pub(crate) fn program(names: impl IntoIterator<Item = String>) -> Self {
         let by_name = names.into_iter().map(|name| match name.contains('/') {
             true => (base(&name).to_owned(), Some(name)),
             false => (name, None),

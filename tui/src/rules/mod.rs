@@ -44,12 +44,11 @@ pub enum RuleError {
 
 /// Where a rule was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// In tusktop itself.
     BuiltIn,
     /// In a file.
     File {
-        /// Its path.
         file: Arc<str>,
         /// The line, from 1.
         line: usize,
@@ -58,7 +57,7 @@ pub enum Origin {
 
 impl Origin {
     /// The name of a rule that has none: the name of its file without folders, and the line.
-    pub fn short(file: &str, line: usize) -> Arc<str> {
+    pub(crate) fn short(file: &str, line: usize) -> Arc<str> {
         format!("{}:{line}", file.rsplit('/').next().unwrap_or_default()).into()
     }
 }
@@ -92,7 +91,7 @@ enum GroupName {
 
 /// What a rule says of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// It belongs to this group.
     Takes(String),
     /// It does not belong here: the first condition that does not hold, in words.
@@ -117,7 +116,12 @@ impl Rule {
     ///
     /// # Errors
     /// [`RuleError`] for an unknown name in braces.
-    pub fn with(name: Arc<str>, origin: Origin, conditions: Vec<Condition>, template: &str) -> Result<Self, RuleError> {
+    pub(crate) fn with(
+        name: Arc<str>,
+        origin: Origin,
+        conditions: Vec<Condition>,
+        template: &str,
+    ) -> Result<Self, RuleError> {
         let template = Template::parse(template, &conditions)
             .map_err(|name| RuleError::Template { name, known: Property::names().collect::<Vec<_>>().join(", ") })?;
         Ok(Self { name, origin, conditions, group_name: GroupName::Braces(template), children: false })
@@ -129,18 +133,17 @@ impl Rule {
         Self { children, ..self }
     }
 
-    /// Its name.
-    pub fn name(&self) -> &Arc<str> {
+    pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
     }
 
     /// Where it was written.
-    pub fn origin(&self) -> &Origin {
+    pub(crate) fn origin(&self) -> &Origin {
         &self.origin
     }
 
     /// Whether children follow into its group.
-    pub fn has_children(&self) -> bool {
+    pub(crate) fn has_children(&self) -> bool {
         self.children
     }
 
@@ -153,7 +156,7 @@ impl Rule {
     }
 
     /// Its conditions in words.
-    pub fn conditions(&self) -> Vec<String> {
+    pub(crate) fn conditions(&self) -> Vec<String> {
         self.conditions.iter().map(Condition::describe).collect()
     }
 
@@ -182,7 +185,7 @@ impl Rule {
     }
 
     /// As the decision goes, with the reason.
-    pub fn explain(&self, process: &Details) -> Verdict {
+    pub(crate) fn explain(&self, process: &Details) -> Verdict {
         let mut captured: Vec<Captured> = Vec::new();
         for condition in &self.conditions {
             match condition.check(process) {
@@ -198,7 +201,7 @@ impl Rule {
 }
 
 /// Number of a rule in [`Rules`].
-pub type RuleId = usize;
+pub(crate) type RuleId = usize;
 
 /// Rules in the order in which they are tried.
 #[derive(Debug)]
@@ -227,7 +230,7 @@ impl Rules {
         Self { rules, own: first }
     }
 
-    /// All rules in their order; [`RuleId`] is the place.
+    /// All rules in their order; `RuleId` is the place.
     pub fn all(&self) -> &[Rule] {
         &self.rules
     }
@@ -238,24 +241,25 @@ impl Rules {
     }
 
     /// Whether any rule lets children follow.
-    pub fn any_children(&self) -> bool {
+    pub(crate) fn any_children(&self) -> bool {
         self.rules[..self.own].iter().any(|rule| rule.children)
     }
 
     /// The group by the user's rules, and the rule.
-    pub fn own_group(&self, process: &Details) -> Option<(String, RuleId)> {
+    pub(crate) fn own_group(&self, process: &Details) -> Option<(String, RuleId)> {
         first(&self.rules[..self.own], process)
     }
 
     /// The group by the built-in rules, and the rule.
-    pub fn built_in_group(&self, process: &Details) -> (String, RuleId) {
+    pub(crate) fn built_in_group(&self, process: &Details) -> (String, RuleId) {
         let found = first(&self.rules[self.own..], process).map(|(group, place)| (group, self.own + place));
         // Only a user without a name could get so far.
         found.unwrap_or_else(|| ("other processes".into(), self.rules.len() - 1))
     }
 
     /// The group of a process by itself, and the rule.
-    pub fn group(&self, process: &Details) -> (String, RuleId) {
+    #[cfg(test)]
+    fn group(&self, process: &Details) -> (String, RuleId) {
         self.own_group(process).unwrap_or_else(|| self.built_in_group(process))
     }
 }

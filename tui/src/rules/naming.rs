@@ -13,7 +13,7 @@ pub(super) const SCRIPT: &str = "php: {script}";
 pub(super) const NO_SCRIPT: &str = "php cli";
 
 /// The group of a php-fpm pool.
-pub fn of_pool(pool: &str, container: Option<&str>) -> String {
+pub(crate) fn of_pool(pool: &str, container: Option<&str>) -> String {
     match container {
         Some(container) => format!("php-fpm: {pool} ({container})"),
         None => format!("php-fpm: {pool}"),
@@ -21,7 +21,7 @@ pub fn of_pool(pool: &str, container: Option<&str>) -> String {
 }
 
 /// The group of PHP on the command line, by the path of its script.
-pub fn of_script(script: Option<&str>) -> Arc<str> {
+pub(crate) fn of_script(script: Option<&str>) -> Arc<str> {
     match script.and_then(|script| script.rsplit('/').next()) {
         Some(name) => format!("php: {name}").into(),
         None => NO_SCRIPT.into(),

@@ -28,7 +28,7 @@ impl Template {
     ///
     /// # Errors
     /// What is between braces and is neither.
-    pub fn parse(written: &str, conditions: &[Condition]) -> Result<Self, String> {
+    pub(crate) fn parse(written: &str, conditions: &[Condition]) -> Result<Self, String> {
         let patterns = || conditions.iter().filter_map(Condition::regex);
         let mut parts = Vec::new();
         let mut text = String::new();
@@ -62,7 +62,7 @@ impl Template {
     }
 
     /// The name as it was written.
-    pub fn written(&self) -> &str {
+    pub(crate) fn written(&self) -> &str {
         &self.written
     }
 
@@ -70,7 +70,7 @@ impl Template {
     ///
     /// # Errors
     /// The part that is not known of this process.
-    pub fn name(&self, process: &Details, captured: &[Captured]) -> Result<String, String> {
+    pub(crate) fn name(&self, process: &Details, captured: &[Captured]) -> Result<String, String> {
         let mut name = String::new();
         for part in &self.parts {
             let value = match part {

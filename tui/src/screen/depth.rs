@@ -3,7 +3,7 @@
 use crate::{config::Color, ui::theme::ColorDepth};
 
 /// The depth for a setting, in which `NO_COLOR` has had its say. `lookup` reads an environment variable.
-pub fn depth(color: Color, lookup: impl Fn(&str) -> Option<String>) -> ColorDepth {
+pub(crate) fn depth(color: Color, lookup: impl Fn(&str) -> Option<String>) -> ColorDepth {
     match color {
         Color::Auto => detected(lookup),
         Color::Always => detected(lookup).max(ColorDepth::Sixteen),

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Sends it to all processes of the order. `proc` is where procfs is mounted.
-pub fn send(proc: &Path, order: &SignalOrder) -> SignalReport {
+pub(crate) fn send(proc: &Path, order: &SignalOrder) -> SignalReport {
     let processes = order.target.processes.iter();
     let outcomes = processes.map(|process| (process.key.pid, send_to(proc, process.key, order.signal)));
     SignalReport { signal: order.signal, outcomes: outcomes.collect() }

@@ -25,7 +25,7 @@ pub struct Options {
     pub theme: Theme,
     /// How many colours the terminal has.
     pub depth: ColorDepth,
-    /// Only ASCII can be shown, see [`super::terminal::ascii_locale`].
+    /// Only ASCII can be shown, see `terminal::ascii_locale`.
     pub ascii: bool,
     /// Capture the mouse from the start.
     pub mouse: bool,
@@ -83,7 +83,7 @@ impl Stage {
     }
 
     /// The process whose page is open, which is to be looked at closely.
-    pub fn inspected(&self) -> Option<InspectionOrder> {
+    pub(crate) fn inspected(&self) -> Option<InspectionOrder> {
         self.app.view.inspected()
     }
 
@@ -110,7 +110,7 @@ impl Stage {
     }
 
     /// Counts snapshots that came too fast to be taken.
-    pub fn miss(&mut self, snapshots: u64) {
+    pub(crate) fn miss(&mut self, snapshots: u64) {
         self.missed += snapshots;
     }
 

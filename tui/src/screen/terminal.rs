@@ -61,7 +61,7 @@ pub enum TerminalError {
 
 /// Whether the locale says that the terminal cannot show UTF-8. `lookup` reads an environment variable.
 /// The first of LC_ALL, LC_CTYPE and LANG that is set and not empty decides; with none of them it is the C locale.
-pub fn ascii_locale(lookup: impl Fn(&str) -> Option<String>) -> bool {
+pub(crate) fn ascii_locale(lookup: impl Fn(&str) -> Option<String>) -> bool {
     let locale =
         ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(|name| lookup(name).filter(|value| !value.is_empty()));
     let locale = locale.unwrap_or_default().to_ascii_lowercase();

@@ -37,14 +37,14 @@ use tokio::sync::Notify;
 const LEAVE_WITHIN: Duration = Duration::from_secs(3);
 
 /// A terminal that is ours until this is dropped.
-pub struct Tty {
+pub(crate) struct Tty {
     terminal: Terminal<CrosstermBackend<FrameWriter>>,
     taken: Arc<AtomicBool>,
 }
 
 impl Tty {
     /// Takes the terminal. `panicked` is told when any thread panics; the terminal is given back before the message.
-    pub fn take(mouse: bool, panicked: Arc<Notify>) -> io::Result<Self> {
+    pub(crate) fn take(mouse: bool, panicked: Arc<Notify>) -> io::Result<Self> {
         let taken = Arc::new(AtomicBool::new(true));
         give_back_on_panic(taken.clone(), panicked);
         let writer = FrameWriter { frame: Vec::with_capacity(16 * 1024), taken: taken.clone() };
@@ -57,7 +57,7 @@ impl Tty {
     }
 
     /// Draws one frame; `everything` also what did not change.
-    pub fn draw<T>(&mut self, everything: bool, draw: impl FnOnce(&mut Buffer) -> T) -> io::Result<T> {
+    pub(crate) fn draw<T>(&mut self, everything: bool, draw: impl FnOnce(&mut Buffer) -> T) -> io::Result<T> {
         if everything {
             self.clear()?;
         }
@@ -67,12 +67,12 @@ impl Tty {
     }
 
     /// Starts or stops capturing the mouse.
-    pub fn capture_mouse(&mut self, on: bool) -> io::Result<()> {
+    pub(crate) fn capture_mouse(&mut self, on: bool) -> io::Result<()> {
         if on { execute!(io::stdout(), EnableMouseCapture) } else { execute!(io::stdout(), DisableMouseCapture) }
     }
 
     /// Gives the terminal back, stops the process group as Ctrl-Z does outside raw mode, and takes the terminal again after.
-    pub fn suspend(&mut self, mouse: bool) -> io::Result<()> {
+    pub(crate) fn suspend(&mut self, mouse: bool) -> io::Result<()> {
         give_back(&self.taken);
         // The whole group: `sudo` or `make` in front of us must stop too, or the shell would not come back.
         rustix::process::kill_current_process_group(rustix::process::Signal::STOP)?;
@@ -162,7 +162,7 @@ impl Write for FrameWriter {
 }
 
 /// Tells `gone` when the other end of the terminal was closed, and ends the program if it does not leave by itself then.
-pub fn watch_for_hangup(gone: Arc<Notify>) -> io::Result<()> {
+pub(crate) fn watch_for_hangup(gone: Arc<Notify>) -> io::Result<()> {
     // The one that keys are read from.
     let stdin = rustix::stdio::stdin();
     let tty = if stdin.is_terminal() { stdin.try_clone_to_owned()? } else { File::open("/dev/tty")?.into() };

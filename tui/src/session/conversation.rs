@@ -22,22 +22,22 @@ pub(super) struct Conversation {
 
 impl Conversation {
     /// With the collector that `ticks` ask; without one PHP is off.
-    pub fn with(ticks: Option<mpsc::Sender<Tick>>) -> Self {
+    pub(crate) fn with(ticks: Option<mpsc::Sender<Tick>>) -> Self {
         Self { ticks, ..Self::default() }
     }
 
     /// An answer is due.
-    pub fn is_waiting(&self) -> bool {
+    pub(crate) fn is_waiting(&self) -> bool {
         self.asked_at.is_some()
     }
 
     /// It has answered before, so it has attached.
-    pub fn is_attached(&self) -> bool {
+    pub(crate) fn is_attached(&self) -> bool {
         self.since.is_some()
     }
 
     /// Asks for a reading, unless one is due or waits to be used.
-    pub fn ask(&mut self, at: Instant) {
+    pub(crate) fn ask(&mut self, at: Instant) {
         let Some(ticks) = &self.ticks else { return };
         if ticks.is_closed() {
             *self = Self { ended: true, answer: self.answer.take(), ..Self::default() };
@@ -48,7 +48,7 @@ impl Conversation {
     }
 
     /// Keeps an answer for the next [`Conversation::reading`].
-    pub fn take(&mut self, sample: Box<PhpSample>) {
+    pub(crate) fn take(&mut self, sample: Box<PhpSample>) {
         let Some(asked_at) = self.asked_at.take() else { return };
         // Before its first answer it attaches; it has counted since some moment in that time.
         let until = if self.since.is_some() { asked_at } else { Instant::now() };
@@ -57,7 +57,7 @@ impl Conversation {
     }
 
     /// What there is to say about the interval that ends now.
-    pub fn reading(&mut self) -> PhpReading {
+    pub(crate) fn reading(&mut self) -> PhpReading {
         match self.answer.take() {
             Some((sample, interval_s)) => PhpReading::Sample(sample, interval_s),
             None if self.ended => PhpReading::Ended,

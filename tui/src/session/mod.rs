@@ -37,7 +37,7 @@ const DETACH_LIMIT: Duration = Duration::from_secs(5);
 
 /// What is collected, and how often.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub(crate) struct Options {
     /// Time between snapshots.
     pub interval: Duration,
     /// What the PHP collector is asked for; `None` leaves it out.
@@ -50,7 +50,7 @@ pub struct Options {
 
 /// Running collectors. Dropping it ends them; [`Session::stop`] also waits until they have detached.
 #[derive(Debug)]
-pub struct Session {
+pub(crate) struct Session {
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
     /// Takes orders for exact tracing; `None` when PHP is not observed.
@@ -62,7 +62,7 @@ impl Session {
     ///
     /// # Errors
     /// [`ProcError`] when processes cannot be read at all.
-    pub fn start(options: &Options) -> Result<(Self, broadcast::Receiver<Arc<Snapshot>>), ProcError> {
+    pub(crate) fn start(options: &Options) -> Result<(Self, broadcast::Receiver<Arc<Snapshot>>), ProcError> {
         let spine = Spine::new(options)?;
         let (snapshots, receiver) = broadcast::channel(BACKLOG);
         let (stop, stopped) = oneshot::channel();
@@ -72,39 +72,53 @@ impl Session {
     }
 
     /// Ends the collectors and waits until they have detached.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         drop(self.stop);
         // The task can only fail by a panic, which has been reported by then.
         let _ = self.task.await;
     }
 }
 
-/// Collects for `duration` and gives the one snapshot of that time. It counts from the moment PHP is attached.
-///
-/// # Errors
-/// [`ProcError`] when processes cannot be read at all. `Ok(None)` when the sampler has ended.
-pub async fn once(options: &Options, duration: Duration) -> Result<Option<Snapshot>, ProcError> {
-    let during = async |baseline: Instant| tokio::time::sleep_until(baseline + duration).await;
-    Ok(observe(options, during).await?.1)
+/// What was collected once. The collectors are still attached, so that it can be printed before they are not.
+pub(crate) struct Observed<T> {
+    /// What the caller did meanwhile.
+    pub during: T,
+    /// The snapshot of that time; `None` when the sampler has ended.
+    pub snapshot: Option<Snapshot>,
+    spine: Spine,
 }
 
-/// Collects while `during` runs, which begins when PHP is attached and is told when that was. Gives what it returns, and
-/// the one snapshot of that time; `None` when the sampler has ended.
+impl<T> Observed<T> {
+    /// Ends the collectors and waits until they have detached.
+    pub(crate) async fn end(self) -> T {
+        self.spine.end().await;
+        self.during
+    }
+}
+
+/// Collects for `duration`, which counts from the moment PHP is attached.
+///
+/// # Errors
+/// [`ProcError`] when processes cannot be read at all.
+pub(crate) async fn once(options: &Options, duration: Duration) -> Result<Observed<()>, ProcError> {
+    observe(options, async |baseline: Instant| tokio::time::sleep_until(baseline + duration).await).await
+}
+
+/// Collects while `during` runs, which begins when PHP is attached and is told when that was.
 ///
 /// # Errors
 /// [`ProcError`] when processes cannot be read at all; then `during` has not run.
-pub async fn observe<T>(
+pub(crate) async fn observe<T>(
     options: &Options,
     during: impl AsyncFnOnce(Instant) -> T,
-) -> Result<(T, Option<Snapshot>), ProcError> {
+) -> Result<Observed<T>, ProcError> {
     let mut spine = Spine::new(options)?;
     spine.attach(ATTACH_LIMIT).await;
     let baseline = Instant::now();
     let begun = spine.round(Duration::ZERO).await.is_some();
-    let result = during(baseline).await;
+    let during = during(baseline).await;
     let snapshot = if begun { spine.round(ATTACH_LIMIT).await } else { None };
-    spine.end().await;
-    Ok((result, snapshot))
+    Ok(Observed { during, snapshot, spine })
 }
 
 async fn live(
@@ -276,10 +290,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_single_snapshot_covers_its_duration() {
-        let snapshot =
-            once(&options(Duration::from_secs(1), false), Duration::from_millis(300)).await.unwrap().unwrap();
+        let observed = once(&options(Duration::from_secs(1), false), Duration::from_millis(300)).await.unwrap();
+        let snapshot = observed.snapshot.as_ref().unwrap();
         assert_eq!(snapshot.interval_ms, 300);
         assert!(snapshot.cost.cpu_ratio.is_some());
+        observed.end().await;
     }
 
     #[tokio::test]

@@ -19,7 +19,7 @@ pub fn share() {
 }
 
 /// Hands free memory back to the kernel.
-pub fn trim() {
+pub(crate) fn trim() {
     #[cfg(target_env = "gnu")]
     // SAFETY: it touches nothing but memory that is free, under the allocator's own lock.
     unsafe {

@@ -1,6 +1,5 @@
-//! Questions to the operating system about this very process: its rights, its heap, its
-//! namespace of pids; and its dealings
-//! with files that others can touch.
+//! Questions to the operating system about this very process: its rights, its heap, its namespace of pids; and the file that it
+//! writes.
 
 pub mod heap;
 pub mod new_file;

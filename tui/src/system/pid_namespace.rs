@@ -14,7 +14,7 @@ const FIRST: u64 = 0xEFFF_FFFC;
 
 /// Whose numbers are in /proc.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PidNamespace {
+pub(crate) enum PidNamespace {
     /// Ours, and we are in the first namespace: they are the kernel's own.
     First,
     /// Ours, and we are in another: the kernel has other numbers for the same processes.
@@ -27,7 +27,7 @@ pub enum PidNamespace {
 
 impl PidNamespace {
     /// Asks the procfs that is mounted at `proc`.
-    pub fn read(proc: &Path) -> Self {
+    pub(crate) fn read(proc: &Path) -> Self {
         let own = fs::read_link(proc.join("self")).ok();
         let own = own.as_deref().and_then(|pid| pid.to_str());
         let namespace = fs::read_link(proc.join("self/ns/pid")).ok();
@@ -48,12 +48,12 @@ impl PidNamespace {
     }
 
     /// Whether what the kernel's programs report can be joined with /proc. Where it is not known, it is tried.
-    pub fn is_the_kernels(self) -> bool {
+    pub(crate) fn is_the_kernels(self) -> bool {
         matches!(self, Self::First | Self::Unknown)
     }
 
     /// The notice that PHP is not observed here; `None` where it can be.
-    pub fn notice(self) -> Option<Notice> {
+    pub(crate) fn notice(self) -> Option<Notice> {
         match self {
             Self::First | Self::Unknown => None,
             Self::Inner => Some(Notice::inner_pid_namespace()),
@@ -62,7 +62,7 @@ impl PidNamespace {
     }
 
     /// Why no signal can be sent from here; `None` where one can. A pid of /proc must mean the same process for the kernel.
-    pub fn without_signals(self) -> Option<&'static str> {
+    pub(crate) fn without_signals(self) -> Option<&'static str> {
         (self == Self::Foreign).then_some("/proc of another pid namespace")
     }
 }

@@ -9,14 +9,14 @@ const PERFMON: u32 = 38;
 const BPF: u32 = 39;
 
 /// Names of the capabilities that observing PHP needs and this process lacks; empty when it can be tried.
-pub fn missing_for_php() -> Vec<&'static str> {
+pub(crate) fn missing_for_php() -> Vec<&'static str> {
     // Without its own status file nothing is known; the attempt itself will tell.
     let Ok(status) = procfs::process::Process::myself().and_then(|this| this.status()) else { return Vec::new() };
     missing(status.capeff)
 }
 
 /// The notice that PHP is not observed for want of rights; `None` when nothing is missing.
-pub fn notice(missing: &[&str]) -> Option<Notice> {
+pub(crate) fn notice(missing: &[&str]) -> Option<Notice> {
     (!missing.is_empty()).then(|| Notice::php_not_permitted(missing, rustix::process::geteuid().is_root()))
 }
 

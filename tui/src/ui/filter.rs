@@ -5,29 +5,28 @@ use regex::{Regex, RegexBuilder};
 
 /// What a filter is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum About {
+pub(crate) enum About {
     /// Everything that the pane has of a row.
     All,
     /// The user of a process.
     User,
     /// The name of a group or a process.
     Name,
-    /// A pid.
     Pid,
 }
 
 /// What rows must match.
 #[derive(Debug, Clone)]
-pub struct Filter(Option<Regex>);
+pub(crate) struct Filter(Option<Regex>);
 
 impl Filter {
     /// The filter for a text; an empty one lets everything through.
-    pub fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         Self(if text.is_empty() { None } else { build(text).or_else(|_| build(&regex::escape(text))).ok() })
     }
 
     /// The filter for a text of the memory pane, and what it is about. The pid after `pid:` is a whole one.
-    pub fn about(text: &str) -> (Self, About) {
+    pub(crate) fn about(text: &str) -> (Self, About) {
         let prefixes = [("user:", About::User), ("name:", About::Name), ("pid:", About::Pid)];
         let found = prefixes.into_iter().find_map(|(prefix, about)| Some((text.strip_prefix(prefix)?.trim(), about)));
         match found {
@@ -38,23 +37,23 @@ impl Filter {
     }
 
     /// Whether everything passes.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
     /// Whether any of the texts matches.
-    pub fn has(&self, texts: &[&str]) -> bool {
+    pub(crate) fn has(&self, texts: &[&str]) -> bool {
         self.0.as_ref().is_none_or(|regex| texts.iter().any(|text| regex.is_match(text)))
     }
 
     /// Whether a number, as it is written, matches.
-    pub fn has_number(&self, number: u32) -> bool {
+    pub(crate) fn has_number(&self, number: u32) -> bool {
         self.0.as_ref().is_none_or(|regex| regex.is_match(&number.to_string()))
     }
 }
 
 /// Why a text is no regular expression, in a few words; `None` where it is one.
-pub fn fault(text: &str) -> Option<String> {
+pub(crate) fn fault(text: &str) -> Option<String> {
     let error = build(text).err()?;
     // The message shows the expression with a mark below it; its last line says what is wrong.
     let message = error.to_string();

@@ -10,7 +10,13 @@ use crate::{
 
 /// Places rows in an area so that the selected one is visible, and hands them to the scene.
 /// Returns the numbers of the visible rows with their lines and whether they are selected.
-pub fn place(rows: Vec<Row>, pane: Pane, area: Rect, screen: &Screen, scene: &mut Scene) -> Vec<(usize, u16, bool)> {
+pub(crate) fn place(
+    rows: Vec<Row>,
+    pane: Pane,
+    area: Rect,
+    screen: &Screen,
+    scene: &mut Scene,
+) -> Vec<(usize, u16, bool)> {
     let selected = screen.view.pane(pane).selected.as_ref();
     let at = selected.and_then(|selected| rows.iter().position(|row| row == selected));
     let page = usize::from(area.height);
@@ -22,7 +28,7 @@ pub fn place(rows: Vec<Row>, pane: Pane, area: Rect, screen: &Screen, scene: &mu
 }
 
 /// Lays the style of a selected row over it: full in the focused pane, underlined elsewhere.
-pub fn mark(buffer: &mut Buffer, area: Rect, y: u16, pane: Pane, screen: &Screen) {
+pub(crate) fn mark(buffer: &mut Buffer, area: Rect, y: u16, pane: Pane, screen: &Screen) {
     let row = Rect { y, height: 1, ..area };
     if screen.view.focus.0 == pane {
         buffer.set_style(row, screen.palette.selection);
@@ -32,7 +38,7 @@ pub fn mark(buffer: &mut Buffer, area: Rect, y: u16, pane: Pane, screen: &Screen
 }
 
 /// Writes calm sentences into the middle of an empty pane.
-pub fn empty(buffer: &mut Buffer, area: Rect, lines: &[&str], screen: &Screen) {
+pub(crate) fn empty(buffer: &mut Buffer, area: Rect, lines: &[&str], screen: &Screen) {
     let top = area.y + area.height.saturating_sub(lines.len() as u16) / 2;
     for ((index, line), y) in lines.iter().enumerate().zip(top..area.bottom()) {
         let x = area.x + area.width.saturating_sub(printable::width(line) as u16) / 2;
@@ -42,7 +48,7 @@ pub fn empty(buffer: &mut Buffer, area: Rect, lines: &[&str], screen: &Screen) {
 }
 
 /// `filter: x` for the title of a filtered pane; empty otherwise.
-pub fn filter_title(pane: Pane, screen: &Screen) -> String {
+pub(crate) fn filter_title(pane: Pane, screen: &Screen) -> String {
     let filter = &screen.view.pane(pane).filter;
     match filter::fault(filter) {
         _ if filter.is_empty() => String::new(),

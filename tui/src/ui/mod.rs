@@ -1,4 +1,4 @@
-//! Drawing: [`draw`] turns an [`Input`] into cells and says in a [`Scene`] where everything is. It is pure: the same input gives
+//! Drawing: `draw` turns an `Input` into cells and says in a [`Scene`] where everything is. It is pure: the same input gives
 //! the same cells. It knows no collector, no channel and no clock.
 //!
 //! ```text
@@ -47,7 +47,7 @@ use crate::{
 
 /// Everything that a drawing depends on.
 #[derive(Debug, Clone, Copy)]
-pub struct Input<'a> {
+pub(crate) struct Input<'a> {
     /// What is shown and how.
     pub view: &'a View,
     /// The snapshot; `None` until the first came.
@@ -62,7 +62,6 @@ pub struct Input<'a> {
     pub exact: Option<&'a Exact>,
     /// The last close look at the process whose detail is open.
     pub inspection: Option<&'a Inspection>,
-    /// Styles.
     pub palette: &'a Palette,
     /// Keys for the footer and the help.
     pub hints: &'a [KeyHint],
@@ -77,7 +76,7 @@ pub struct Input<'a> {
 }
 
 /// Draws a screen into all of `buffer` and says where everything is.
-pub fn draw(buffer: &mut Buffer, input: &Input) -> Shown {
+pub(crate) fn draw(buffer: &mut Buffer, input: &Input) -> Shown {
     let area = buffer.area;
     let screen = &Screen::of(input);
     let mut scene = Scene { area, ..Scene::default() };

@@ -10,7 +10,7 @@ use super::theme::Palette;
 use crate::words::printable;
 
 /// Writes text from anywhere, made printable, into at most `max` columns and says in which column it ended.
-pub fn put(buffer: &mut Buffer, (x, y): (u16, u16), max: u16, text: &str, style: Style) -> u16 {
+pub(crate) fn put(buffer: &mut Buffer, (x, y): (u16, u16), max: u16, text: &str, style: Style) -> u16 {
     if y >= buffer.area.bottom() || y < buffer.area.top() || x >= buffer.area.right() || max == 0 {
         return x;
     }
@@ -20,13 +20,13 @@ pub fn put(buffer: &mut Buffer, (x, y): (u16, u16), max: u16, text: &str, style:
 }
 
 /// As [`put`], but what does not fit is cut from the start: for paths.
-pub fn put_tail(buffer: &mut Buffer, place: (u16, u16), max: u16, text: &str, style: Style) -> u16 {
+pub(crate) fn put_tail(buffer: &mut Buffer, place: (u16, u16), max: u16, text: &str, style: Style) -> u16 {
     let safe = printable::printable(text);
     put(buffer, place, max, &printable::truncate_start(&safe, usize::from(max)), style)
 }
 
 /// As [`put`], but at the right edge of `width` columns.
-pub fn put_right(buffer: &mut Buffer, (x, y): (u16, u16), width: u16, text: &str, style: Style) {
+pub(crate) fn put_right(buffer: &mut Buffer, (x, y): (u16, u16), width: u16, text: &str, style: Style) {
     let safe = printable::printable(text);
     let taken = printable::width(&safe).min(usize::from(width)) as u16;
     put(buffer, (x + width - taken, y), taken, &safe, style);
@@ -34,7 +34,7 @@ pub fn put_right(buffer: &mut Buffer, (x, y): (u16, u16), width: u16, text: &str
 
 /// Lines of frames as bits of the directions that meet in a cell, so that frames that touch get the right junctions.
 #[derive(Debug)]
-pub struct Frames {
+pub(crate) struct Frames {
     area: Rect,
     cells: Vec<u8>,
 }
@@ -46,12 +46,12 @@ const RIGHT: u8 = 8;
 
 impl Frames {
     /// No lines yet.
-    pub fn new(area: Rect) -> Self {
+    pub(crate) fn new(area: Rect) -> Self {
         Self { area, cells: vec![0; usize::from(area.width) * usize::from(area.height)] }
     }
 
     /// Adds the frame of a rectangle; its border is inside it.
-    pub fn add(&mut self, rect: Rect) {
+    pub(crate) fn add(&mut self, rect: Rect) {
         let rect = rect.intersection(self.area);
         if rect.is_empty() {
             return;
@@ -75,7 +75,7 @@ impl Frames {
     }
 
     /// Draws all lines.
-    pub fn draw(&self, buffer: &mut Buffer, style: Style) {
+    pub(crate) fn draw(&self, buffer: &mut Buffer, style: Style) {
         for (position, &bits) in self.area.positions().zip(&self.cells) {
             if bits != 0
                 && let Some(cell) = buffer.cell_mut(position)
@@ -103,7 +103,7 @@ fn line(bits: u8) -> &'static str {
 }
 
 /// The frame of a pane with its title in the top line. Returns what is inside.
-pub fn pane(buffer: &mut Buffer, rect: Rect, title: &[(&str, Style)], focused: bool, palette: &Palette) -> Rect {
+pub(crate) fn pane(buffer: &mut Buffer, rect: Rect, title: &[(&str, Style)], focused: bool, palette: &Palette) -> Rect {
     let style = if focused { palette.focus } else { palette.border };
     let mut frames = Frames::new(rect);
     frames.add(rect);
@@ -114,7 +114,7 @@ pub fn pane(buffer: &mut Buffer, rect: Rect, title: &[(&str, Style)], focused: b
 
 /// Writes a title into the top line of a frame, parts three columns apart. What there is no room for is left out, the last first:
 /// so a filter, without which it would not be seen that something is hidden, comes right behind the name.
-pub fn titled(buffer: &mut Buffer, rect: Rect, title: &[(&str, Style)]) {
+pub(crate) fn titled(buffer: &mut Buffer, rect: Rect, title: &[(&str, Style)]) {
     if rect.width < 6 || rect.height == 0 {
         return;
     }
@@ -130,7 +130,7 @@ pub fn titled(buffer: &mut Buffer, rect: Rect, title: &[(&str, Style)]) {
 }
 
 /// What is inside a frame.
-pub fn inner(rect: Rect) -> Rect {
+pub(crate) fn inner(rect: Rect) -> Rect {
     Rect {
         x: rect.x + rect.width.min(1),
         y: rect.y + rect.height.min(1),
@@ -142,10 +142,10 @@ pub fn inner(rect: Rect) -> Rect {
 /// An eighth is drawn as a quarter: on many screens it cannot be seen, and it is the end of a meter.
 const EIGHTHS: [&str; 9] = ["", "▎", "▎", "▍", "▌", "▋", "▊", "▉", "█"];
 /// Shades of a cell, from nearly empty to full.
-pub const HEIGHTS: [&str; 8] = ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];
+pub(crate) const HEIGHTS: [&str; 8] = ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];
 
 /// A bar over `columns`: `solid` of it full, from there to `total` light, the rest empty. Ratios are 0 to 1.
-pub fn bar(columns: u16, solid: f64, total: f64) -> String {
+pub(crate) fn bar(columns: u16, solid: f64, total: f64) -> String {
     let eighths = |ratio: f64| (ratio.clamp(0.0, 1.0) * f64::from(columns) * 8.0).round() as usize;
     let (full, part) = (eighths(solid) / 8, eighths(solid) % 8);
     let light = (eighths(total) + 4) / 8;
@@ -163,7 +163,7 @@ pub fn bar(columns: u16, solid: f64, total: f64) -> String {
 }
 
 /// Values as a line of blocks, from the smallest to the biggest of them; flat when they hardly differ.
-pub fn sparkline(values: impl Iterator<Item = u64>) -> String {
+pub(crate) fn sparkline(values: impl Iterator<Item = u64>) -> String {
     let values: Vec<u64> = values.collect();
     let (low, high) = (values.iter().min().copied().unwrap_or(0), values.iter().max().copied().unwrap_or(0));
     // A scale narrower than a twentieth of the value would make noise look like a mountain range.
@@ -173,12 +173,12 @@ pub fn sparkline(values: impl Iterator<Item = u64>) -> String {
 }
 
 /// Growth per minute that is worth a word, of a group and of one process, of which a few KiB matter, too.
-pub const LEAST_GROWTH_BYTES: f64 = 1_048_576.0;
-pub const LEAST_PROCESS_GROWTH_BYTES: f64 = 4096.0;
+pub(crate) const LEAST_GROWTH_BYTES: f64 = 1_048_576.0;
+pub(crate) const LEAST_PROCESS_GROWTH_BYTES: f64 = 4096.0;
 
 /// Growth per minute with its sign: `▲ 12 MiB/min`; empty when it is not known, less than `least` or less than half a
 /// percent of `bytes`.
-pub fn growth(per_minute: Option<f64>, bytes: f64, least: f64) -> String {
+pub(crate) fn growth(per_minute: Option<f64>, bytes: f64, least: f64) -> String {
     let Some(per_minute) = per_minute.filter(|growth| growth.abs() >= (bytes / 200.0).max(least)) else {
         return String::new();
     };
@@ -187,7 +187,7 @@ pub fn growth(per_minute: Option<f64>, bytes: f64, least: f64) -> String {
 }
 
 /// Replaces everything that is not ASCII, for terminals without UTF-8.
-pub fn to_ascii(buffer: &mut Buffer) {
+pub(crate) fn to_ascii(buffer: &mut Buffer) {
     for cell in &mut buffer.content {
         let symbol = cell.symbol();
         if !symbol.is_ascii() {
@@ -215,6 +215,6 @@ pub fn to_ascii(buffer: &mut Buffer) {
 }
 
 /// The style with its text reversed, for what is selected in every colour depth.
-pub fn reversed(style: Style) -> Style {
+pub(crate) fn reversed(style: Style) -> Style {
     style.add_modifier(Modifier::REVERSED | Modifier::BOLD)
 }

@@ -61,7 +61,7 @@ pub enum ColorDepth {
 }
 
 /// The built-in theme that suits a depth best.
-pub fn default_name(depth: ColorDepth) -> &'static str {
+pub(crate) fn default_name(depth: ColorDepth) -> &'static str {
     match depth {
         ColorDepth::Mono => "mono",
         ColorDepth::Sixteen => "16",
@@ -70,7 +70,7 @@ pub fn default_name(depth: ColorDepth) -> &'static str {
 }
 
 /// Names of the built-in themes.
-pub fn names() -> impl Iterator<Item = &'static str> {
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     BUILT_IN.iter().map(|(name, _)| *name)
 }
 
@@ -159,14 +159,14 @@ pub struct Palette {
 
 impl Palette {
     /// The colour of a ratio, 0 (cold) to 1 (hot).
-    pub fn heat(&self, ratio: f64) -> Style {
+    pub(crate) fn heat(&self, ratio: f64) -> Style {
         let last = self.heat.len().saturating_sub(1);
         let step = (ratio.clamp(0.0, 1.0) * last as f64).round() as usize;
         self.heat.get(step).copied().unwrap_or(self.text)
     }
 
     /// The colour of a group, the same for the same name at all times (FNV-1a).
-    pub fn group(&self, name: &str) -> Style {
+    pub(crate) fn group(&self, name: &str) -> Style {
         let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
         match self.groups.len() {
             0 => self.text,

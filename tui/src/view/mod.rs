@@ -40,7 +40,7 @@ pub enum Pane {
 
 impl Pane {
     /// All panes in the order of Tab and of the keys 1 to 5.
-    pub const ALL: [Self; 5] = [Self::Map, Self::Hot, Self::Routes, Self::Requests, Self::Problems];
+    pub(crate) const ALL: [Self; 5] = [Self::Map, Self::Hot, Self::Routes, Self::Requests, Self::Problems];
 }
 
 /// What the hot list counts.
@@ -145,7 +145,7 @@ pub struct PaneView {
 pub struct View {
     /// The pane that keys act on.
     pub focus: Focus,
-    /// State of the panes, in the order of [`Pane::ALL`].
+    /// State of the panes, in the order of `Pane::ALL`.
     pub panes: [PaneView; Pane::ALL.len()],
     /// What lies over the panes.
     pub overlay: Option<Overlay>,

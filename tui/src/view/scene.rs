@@ -41,7 +41,7 @@ pub struct Scene {
     pub panes: Vec<(Pane, Rect)>,
     /// Tiles of the map, in lattice cells: a tile's frame reaches one cell further to the right and below.
     pub tiles: Option<Layout<TileKey>>,
-    /// Lists by pane, in the order of [`Pane::ALL`].
+    /// Lists by pane, in the order of `Pane::ALL`.
     pub lists: [List; Pane::ALL.len()],
     /// Key hints in the footer, with the action's name.
     pub hints: Vec<(Rect, &'static str)>,
@@ -53,7 +53,7 @@ pub struct Scene {
 
 impl Scene {
     /// Place of a pane, if it is visible.
-    pub fn pane(&self, pane: Pane) -> Option<Rect> {
+    pub(crate) fn pane(&self, pane: Pane) -> Option<Rect> {
         self.panes.iter().find(|(p, _)| *p == pane).map(|(_, rect)| *rect)
     }
 }

@@ -23,7 +23,7 @@ pub enum Sort {
 
 impl Sort {
     /// Name of the action that chooses it.
-    pub fn action(self) -> &'static str {
+    pub(crate) fn action(self) -> &'static str {
         match self {
             Self::Memory => "sort-memory",
             Self::Cpu => "sort-cpu",

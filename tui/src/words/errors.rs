@@ -1,17 +1,17 @@
 //! The levels of PHP's errors: the number that PHP has for each (Zend/zend_errors.h), its name here, and how severe it is.
 
 /// Level of an exception that ended a request, and of what PHP calls `E_ERROR`.
-pub const FATAL: &str = "fatal";
+pub(crate) const FATAL: &str = "fatal";
 /// Level of a file that is not PHP.
-pub const PARSE: &str = "parse";
+pub(crate) const PARSE: &str = "parse";
 /// Level of a file that PHP understands and refuses.
-pub const COMPILE_FATAL: &str = "compile fatal";
+pub(crate) const COMPILE_FATAL: &str = "compile fatal";
 /// Level of a number that this table does not have.
 const OTHER: &str = "error";
 
 /// What an error does to the request that it happens in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Severity {
+pub(crate) enum Severity {
     /// It ends the request.
     Fatal,
     /// The request goes on, perhaps with a wrong result.
@@ -41,12 +41,12 @@ const LEVELS: [(u32, &str, Severity); 15] = [
 ];
 
 /// Name of a level by PHP's number.
-pub fn level(number: u32) -> &'static str {
+pub(crate) fn level(number: u32) -> &'static str {
     LEVELS.iter().find(|(known, ..)| *known == number).map_or(OTHER, |(_, name, _)| name)
 }
 
 /// How severe a level of this name is. One that is not known, of a newer recording perhaps, is a note.
-pub fn severity(level: &str) -> Severity {
+pub(crate) fn severity(level: &str) -> Severity {
     match LEVELS.iter().find(|(_, name, _)| *name == level) {
         Some((.., severity)) => *severity,
         None if level == OTHER => Failure,

@@ -3,7 +3,7 @@
 use crate::model::{MappingKind, Unread};
 
 /// Why something is not known, as a half sentence.
-pub fn why_unread(why: Unread) -> String {
+pub(crate) fn why_unread(why: Unread) -> String {
     match why {
         Unread::Refused => "not permitted: this needs root or CAP_SYS_PTRACE".to_owned(),
         Unread::Absent => "the kernel has nothing here".to_owned(),
@@ -17,7 +17,7 @@ pub fn why_unread(why: Unread) -> String {
 }
 
 /// What a kind of mapping is called.
-pub fn mapping(kind: MappingKind) -> &'static str {
+pub(crate) fn mapping(kind: MappingKind) -> &'static str {
     match kind {
         MappingKind::Heap => "heap",
         MappingKind::PhpHeap => "PHP heap",

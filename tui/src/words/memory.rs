@@ -6,13 +6,13 @@ use super::units;
 use crate::model::{Cgroup, Group, Memory, Process, PssUnknown};
 
 /// Is put before a size that is RSS, wholly or in part, beside others that are PSS.
-pub const ESTIMATED: char = '~';
+pub(crate) const ESTIMATED: char = '~';
 /// Share of its limit from which a cgroup is nearly full.
 const NEARLY_FULL: f64 = 0.9;
 
 /// What the sizes of processes are. Displayed as `PSS, 4 s old`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Measure {
+pub(crate) enum Measure {
     /// Proportional set size, and the age of the oldest value in milliseconds.
     Pss(Option<u64>),
     /// Proportional set size of some processes, resident set size of the others.
@@ -38,7 +38,7 @@ const REASONS: [PssUnknown; 6] = [
 
 impl Measure {
     /// The measure of processes. Those without memory (kernel threads, zombies) say nothing about it.
-    pub fn of<'a>(processes: impl IntoIterator<Item = &'a Process>) -> Self {
+    pub(crate) fn of<'a>(processes: impl IntoIterator<Item = &'a Process>) -> Self {
         let (mut known, mut all, mut oldest) = (0, 0, None);
         let mut unknown = [0; REASONS.len()];
         for process in processes.into_iter().filter(|process| process.memory.rss_bytes != Some(0)) {
@@ -59,12 +59,12 @@ impl Measure {
     }
 
     /// Some sizes are one, some the other.
-    pub fn is_mixed(self) -> bool {
+    pub(crate) fn is_mixed(self) -> bool {
         matches!(self, Self::Mixed { .. })
     }
 
     /// The size of a group is RSS in part, beside groups whose size is not.
-    pub fn is_estimate(self, group: &Group) -> bool {
+    pub(crate) fn is_estimate(self, group: &Group) -> bool {
         self.is_mixed() && group.pss_processes < group.processes
     }
 }
@@ -82,12 +82,12 @@ impl fmt::Display for Measure {
 }
 
 /// What a group takes, as well as it is known. Snapshots of the first versions have only its RSS.
-pub fn footprint(group: &Group) -> Option<u64> {
+pub(crate) fn footprint(group: &Group) -> Option<u64> {
     group.footprint_bytes.or(group.memory.rss_bytes)
 }
 
 /// A size with its mark; `-` when it is not known.
-pub fn size(bytes: Option<u64>, estimated: bool) -> String {
+pub(crate) fn size(bytes: Option<u64>, estimated: bool) -> String {
     match bytes {
         None => "-".to_owned(),
         Some(bytes) if estimated => format!("{ESTIMATED}{}", units::bytes(bytes)),
@@ -96,7 +96,7 @@ pub fn size(bytes: Option<u64>, estimated: bool) -> String {
 }
 
 /// Why there is no PSS.
-pub fn why_unknown(why: PssUnknown) -> &'static str {
+pub(crate) fn why_unknown(why: PssUnknown) -> &'static str {
     match why {
         PssUnknown::Waiting => "not read yet",
         PssUnknown::TooExpensive => "too expensive to read",
@@ -109,7 +109,7 @@ pub fn why_unknown(why: PssUnknown) -> &'static str {
 }
 
 /// What is known of the memory of a process.
-pub fn sizes(process: &Process) -> String {
+pub(crate) fn sizes(process: &Process) -> String {
     let Memory { rss_bytes, pss_bytes, uss_bytes, shared_bytes, swap_bytes, pss_age_ms } = process.memory;
     let [rss, pss, uss, shared, swap] =
         [rss_bytes, pss_bytes, uss_bytes, shared_bytes, swap_bytes].map(|b| size(b, false));
@@ -124,7 +124,7 @@ pub fn sizes(process: &Process) -> String {
 }
 
 /// Usage and limit, and whether that is nearly all.
-pub fn cgroup(cgroup: &Cgroup) -> (String, bool) {
+pub(crate) fn cgroup(cgroup: &Cgroup) -> (String, bool) {
     let text = match (cgroup.memory_current_bytes, cgroup.memory_max_bytes) {
         (Some(used), Some(limit)) => units::bytes_of(used, limit),
         (Some(used), None) if cgroup.unlimited => format!("{}, no limit", units::bytes(used)),

@@ -5,22 +5,22 @@ use std::borrow::Cow;
 use crate::model::{FunctionKey, FunctionKind, Level, LineCalls, Route};
 
 /// Where PHP's own functions are.
-pub const BUILT_IN: &str = "built-in";
+pub(crate) const BUILT_IN: &str = "built-in";
 /// Where nothing is known.
-pub const UNKNOWN: &str = "-";
+pub(crate) const UNKNOWN: &str = "-";
 
 /// `class::name`, or the name where there is no class.
-pub fn called<'a>(class: &str, name: &'a str) -> Cow<'a, str> {
+pub(crate) fn called<'a>(class: &str, name: &'a str) -> Cow<'a, str> {
     if class.is_empty() { Cow::Borrowed(name) } else { Cow::Owned(format!("{class}::{name}")) }
 }
 
 /// `class::name` of a function, or `{main}` of a file.
-pub fn function(function: &FunctionKey) -> Cow<'_, str> {
+pub(crate) fn function(function: &FunctionKey) -> Cow<'_, str> {
     called(&function.class, &function.name)
 }
 
 /// `file:line`, the file where no line is known, [`UNKNOWN`] where no file is.
-pub fn place(file: &str, line: u32) -> Cow<'_, str> {
+pub(crate) fn place(file: &str, line: u32) -> Cow<'_, str> {
     match (file, line) {
         ("", _) => Cow::Borrowed(UNKNOWN),
         (file, 0) => Cow::Borrowed(file),
@@ -29,7 +29,7 @@ pub fn place(file: &str, line: u32) -> Cow<'_, str> {
 }
 
 /// Where a function is: its [`place`], or [`BUILT_IN`].
-pub fn place_of(function: &FunctionKey) -> Cow<'_, str> {
+pub(crate) fn place_of(function: &FunctionKey) -> Cow<'_, str> {
     match function.kind {
         FunctionKind::Internal => Cow::Borrowed(BUILT_IN),
         _ => place(&function.file, function.line),
@@ -37,7 +37,7 @@ pub fn place_of(function: &FunctionKey) -> Cow<'_, str> {
 }
 
 /// What a traced line calls; `include` or `compile` for a file.
-pub fn line(line: &LineCalls) -> Cow<'_, str> {
+pub(crate) fn line(line: &LineCalls) -> Cow<'_, str> {
     match &*line.name {
         "{compile}" if line.included => Cow::Borrowed("compile"),
         _ if line.included => Cow::Borrowed("include"),
@@ -46,17 +46,17 @@ pub fn line(line: &LineCalls) -> Cow<'_, str> {
 }
 
 /// Where a traced line is; the file where a whole file is meant.
-pub fn place_of_line(line: &LineCalls) -> Cow<'_, str> {
+pub(crate) fn place_of_line(line: &LineCalls) -> Cow<'_, str> {
     place(&line.file, if line.included { 0 } else { line.line })
 }
 
 /// Path of a route, or its script when it has none.
-pub fn route(route: &Route) -> &str {
+pub(crate) fn route(route: &Route) -> &str {
     if route.key.route.is_empty() { &route.key.script } else { &route.key.route }
 }
 
 /// How much a notice matters.
-pub fn level(level: Level) -> &'static str {
+pub(crate) fn level(level: Level) -> &'static str {
     match level {
         Level::Error => "error",
         Level::Warning => "warning",

@@ -2,7 +2,7 @@
 
 /// The entry of `known` that differs from `typed` by at most a third of its letters, and by the fewest; upper case counts
 /// as lower case.
-pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let typed = typed.to_lowercase();
     let distance = |candidate: &str| strsim::damerau_levenshtein(&typed, candidate);
     let near = known.into_iter().map(|candidate| (distance(candidate), candidate)).min()?;

@@ -6,9 +6,9 @@ use std::borrow::Cow;
 use unicode_width::UnicodeWidthChar;
 
 /// What stands for a character that must not reach the terminal.
-pub const REPLACEMENT: char = '·';
+pub(crate) const REPLACEMENT: char = '·';
 /// What stands for text that was cut off.
-pub const ELLIPSIS: char = '…';
+pub(crate) const ELLIPSIS: char = '…';
 /// Combining marks kept on one character; more would only blow up the output.
 const MAX_MARKS: usize = 3;
 
@@ -44,7 +44,7 @@ pub fn width(text: &str) -> usize {
 }
 
 /// `text` in at most `max` columns; the end gives way to `…`.
-pub fn truncate_end(text: &str, max: usize) -> Cow<'_, str> {
+pub(crate) fn truncate_end(text: &str, max: usize) -> Cow<'_, str> {
     if width(text) <= max {
         return Cow::Borrowed(text);
     }
@@ -62,7 +62,7 @@ pub fn truncate_end(text: &str, max: usize) -> Cow<'_, str> {
 }
 
 /// `text` in at most `max` columns; the start gives way to `…`, because the tail of a path is what tells it apart.
-pub fn truncate_start(text: &str, max: usize) -> Cow<'_, str> {
+pub(crate) fn truncate_start(text: &str, max: usize) -> Cow<'_, str> {
     if width(text) <= max {
         return Cow::Borrowed(text);
     }
@@ -85,14 +85,14 @@ pub fn truncate_start(text: &str, max: usize) -> Cow<'_, str> {
 }
 
 /// `text` in exactly `columns` columns: cut at the end or filled with spaces.
-pub fn pad(text: &str, columns: usize) -> String {
+pub(crate) fn pad(text: &str, columns: usize) -> String {
     let cut = truncate_end(text, columns);
     let fill = columns - width(&cut).min(columns);
     format!("{cut}{:fill$}", "")
 }
 
 /// `text` in exactly `columns` columns, at the right edge.
-pub fn pad_left(text: &str, columns: usize) -> String {
+pub(crate) fn pad_left(text: &str, columns: usize) -> String {
     let cut = truncate_end(text, columns);
     let fill = columns - width(&cut).min(columns);
     format!("{:fill$}{cut}", "")

@@ -9,7 +9,7 @@ const LEAST: f64 = 0.001;
 const ALL: f64 = 0.995;
 
 /// How far it is, in a few words.
-pub fn state(exact: &Exact) -> String {
+pub(crate) fn state(exact: &Exact) -> String {
     match exact.state {
         ExactState::Tracing => match exact.left_ms {
             Some(left) => format!("{} left", left_s(left)),
@@ -23,12 +23,12 @@ pub fn state(exact: &Exact) -> String {
 }
 
 /// Time that is left, in whole seconds.
-pub fn left_s(left_ms: u64) -> String {
+pub(crate) fn left_s(left_ms: u64) -> String {
     format!("{} s", left_ms.div_ceil(1000))
 }
 
 /// Which part of PHP's work was traced; empty while that is not known.
-pub fn part(exact: &Exact) -> String {
+pub(crate) fn part(exact: &Exact) -> String {
     match exact.traced_ratio {
         Some(ratio) if ratio < LEAST => "less than 0.1 % of PHP's work".to_owned(),
         Some(ratio) if ratio < ALL => format!("{} of PHP's work", units::percent(ratio)),
@@ -38,7 +38,7 @@ pub fn part(exact: &Exact) -> String {
 }
 
 /// All that there is to say of what was traced, for a title above the calls.
-pub fn summary(exact: &Exact) -> String {
+pub(crate) fn summary(exact: &Exact) -> String {
     let mut text = format!("{} calls", units::count(exact.calls));
     if let Some(ratio) = exact.traced_ratio {
         let about = if (LEAST..ALL).contains(&ratio) { "about " } else { "" };

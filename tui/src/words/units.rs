@@ -4,7 +4,7 @@
 const BYTE_UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 
 /// Bytes in the largest fitting unit of 1024, with one decimal below 10: `1.9 GiB`, `402 MiB`, `0 B`.
-pub fn bytes(bytes: u64) -> String {
+pub(crate) fn bytes(bytes: u64) -> String {
     let (value, unit) = scaled_bytes(bytes);
     if unit > 0 && value < 9.95 {
         format!("{value:.1} {}", BYTE_UNITS[unit])
@@ -14,14 +14,14 @@ pub fn bytes(bytes: u64) -> String {
 }
 
 /// A part of a whole in the unit of the whole: `11.2 of 24.0 GiB`.
-pub fn bytes_of(part: u64, whole: u64) -> String {
+pub(crate) fn bytes_of(part: u64, whole: u64) -> String {
     let (value, unit) = scaled_bytes(whole);
     let scale = 1024_f64.powi(unit as i32);
     format!("{:.1} of {value:.1} {}", part as f64 / scale, BYTE_UNITS[unit])
 }
 
 /// Milliseconds with the unit that keeps it short: `0.42 ms`, `21 ms`, `1.25 s`, `3m 20s`, `2h 05m`.
-pub fn duration_ms(ms: f64) -> String {
+pub(crate) fn duration_ms(ms: f64) -> String {
     if !ms.is_finite() || ms < 0.0 {
         return "-".to_owned();
     }
@@ -41,7 +41,7 @@ pub fn duration_ms(ms: f64) -> String {
 }
 
 /// Nanoseconds with the unit that keeps it short: `640 ns`, `12 us`, then as [`duration_ms`].
-pub fn duration_ns(ns: u64) -> String {
+pub(crate) fn duration_ns(ns: u64) -> String {
     match ns {
         0..1_000 => format!("{ns} ns"),
         1_000..10_000 => format!("{:.1} us", ns as f64 / 1e3),
@@ -51,7 +51,7 @@ pub fn duration_ns(ns: u64) -> String {
 }
 
 /// Milliseconds without a unit, for columns that name it: `0.4`, `21`, `4016`; `-` when unknown.
-pub fn milliseconds(ms: Option<f64>) -> String {
+pub(crate) fn milliseconds(ms: Option<f64>) -> String {
     match ms {
         Some(ms) if ms < 9.95 => format!("{ms:.1}"),
         Some(ms) => format!("{ms:.0}"),
@@ -60,18 +60,18 @@ pub fn milliseconds(ms: Option<f64>) -> String {
 }
 
 /// A ratio (0 to 1) as percent: `0.6 %`, `34 %`, `100 %`.
-pub fn percent(ratio: f64) -> String {
+pub(crate) fn percent(ratio: f64) -> String {
     let value = ratio * 100.0;
     if value > 0.0 && value < 9.95 { format!("{value:.1} %") } else { format!("{value:.0} %") }
 }
 
 /// A ratio (0 to 1) as percent with one decimal, for columns: `31.2 %`.
-pub fn percent_column(ratio: f64) -> String {
+pub(crate) fn percent_column(ratio: f64) -> String {
     format!("{:.1} %", ratio * 100.0)
 }
 
 /// A count, shortened from ten thousand on: `999`, `9 999`, `12 k`, `3.4 M`.
-pub fn count(count: u64) -> String {
+pub(crate) fn count(count: u64) -> String {
     match count {
         0..=999 => count.to_string(),
         1_000..=9_999 => format!("{} {:03}", count / 1000, count % 1000),
@@ -84,12 +84,12 @@ pub fn count(count: u64) -> String {
 }
 
 /// Events per second: `0.2/s`, `83.4/s`, `1.2 k/s`.
-pub fn rate(per_s: f64) -> String {
+pub(crate) fn rate(per_s: f64) -> String {
     if per_s < 999.95 { format!("{per_s:.1}/s") } else { format!("{:.1} k/s", per_s / 1000.0) }
 }
 
 /// An age or uptime in its two largest units: `4 s`, `3m 20s`, `2h 05m`, `12 d`.
-pub fn age(seconds: u64) -> String {
+pub(crate) fn age(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} s"),
         60..3_600 => format!("{}m {:02}s", seconds / 60, seconds % 60),

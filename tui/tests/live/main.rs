@@ -12,3 +12,4 @@ mod kernel_tasks;
 mod namespaces;
 mod parity;
 mod parity_configurations;
+mod unanswering;

@@ -10,7 +10,7 @@ use crate::{
 const LINES: usize = 1_000;
 
 /// Adds the calls of functions to `stacks`; calls by line are returned, when those are traced.
-pub fn add(sample: &PhpSample, stacks: &mut Stacks) -> Option<Vec<LineCalls>> {
+pub(crate) fn add(sample: &PhpSample, stacks: &mut Stacks) -> Option<Vec<LineCalls>> {
     let exact = sample.exact.as_ref()?;
     if exact.kind == ExactKind::Functions {
         for (key, sums) in &sample.calls {

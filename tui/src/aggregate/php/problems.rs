@@ -14,7 +14,7 @@ fn on(sample: &PhpSample, tier: Tier) -> bool {
 }
 
 /// Exceptions by class and place; `None` when no image shows them.
-pub fn exceptions(sample: &PhpSample) -> Option<Vec<ExceptionCount>> {
+pub(crate) fn exceptions(sample: &PhpSample) -> Option<Vec<ExceptionCount>> {
     if !on(sample, Tier::Exceptions) {
         return None;
     }
@@ -47,7 +47,7 @@ pub fn exceptions(sample: &PhpSample) -> Option<Vec<ExceptionCount>> {
 }
 
 /// Errors by level and place; `None` when no image shows them.
-pub fn errors(sample: &PhpSample) -> Option<Vec<PhpError>> {
+pub(crate) fn errors(sample: &PhpSample) -> Option<Vec<PhpError>> {
     if !on(sample, Tier::Errors) {
         return None;
     }
@@ -71,7 +71,7 @@ pub fn errors(sample: &PhpSample) -> Option<Vec<PhpError>> {
 }
 
 /// Compiled files by path and server API; `None` when no image shows them.
-pub fn compiles(sample: &PhpSample) -> Option<Vec<CompiledFile>> {
+pub(crate) fn compiles(sample: &PhpSample) -> Option<Vec<CompiledFile>> {
     if !on(sample, Tier::Compiles) {
         return None;
     }

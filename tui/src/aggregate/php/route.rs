@@ -10,7 +10,7 @@ const SHORTEST_ID: usize = 8;
 
 /// Folds a URI to its route: without host, query and fragment, with ids replaced by `:n`
 /// (digits) and `:id` (hexadecimal).
-pub fn fold(uri: &str) -> String {
+pub(crate) fn fold(uri: &str) -> String {
     let path = uri.split(['?', '#']).next().unwrap_or_default();
     // A proxy may hand on the absolute form, "http://host/path".
     let path = match path.split_once("://") {

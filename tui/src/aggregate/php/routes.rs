@@ -19,7 +19,7 @@ const KEPT: usize = 4_096;
 
 /// Keys of routes, kept from one interval to the next, so that a route is the same allocation in all snapshots.
 #[derive(Debug, Default)]
-pub struct RouteKeys {
+pub(crate) struct RouteKeys {
     shared: HashSet<Arc<RouteKey>>,
     /// By process and start of the request; the start is 0 outside of any request.
     known: HashMap<(u32, u64), Arc<RouteKey>>,
@@ -27,7 +27,7 @@ pub struct RouteKeys {
 
 impl RouteKeys {
     /// Forgets all requests but those that run.
-    pub fn forget_ended(&mut self, running: &[Arc<RequestText>]) {
+    pub(crate) fn forget_ended(&mut self, running: &[Arc<RequestText>]) {
         let running: HashSet<(u32, u64)> = running.iter().map(|request| (request.pid, request.started_ns)).collect();
         self.known.retain(|id, _| running.contains(id));
     }
@@ -54,9 +54,8 @@ impl RouteKeys {
     }
 }
 
-/// Collects routes.
 #[derive(Debug)]
-pub struct Routes<'a> {
+pub(crate) struct Routes<'a> {
     keys: &'a mut RouteKeys,
     routes: Vec<Route>,
     numbers: Numbers<RouteKey>,
@@ -64,12 +63,12 @@ pub struct Routes<'a> {
 
 impl<'a> Routes<'a> {
     /// No routes yet.
-    pub fn new(keys: &'a mut RouteKeys) -> Self {
+    pub(crate) fn new(keys: &'a mut RouteKeys) -> Self {
         Self { keys, routes: Vec::new(), numbers: Numbers::default() }
     }
 
     /// The route of a request that `group` serves.
-    pub fn of_request(&mut self, group: &Arc<str>, request: &RequestText) -> usize {
+    pub(crate) fn of_request(&mut self, group: &Arc<str>, request: &RequestText) -> usize {
         let key = self.keys.of((request.pid, request.started_ns), group, || RouteKey {
             group: group.clone(),
             script: request.script.as_str().into(),
@@ -80,7 +79,7 @@ impl<'a> Routes<'a> {
     }
 
     /// The route of code that a process of `group` runs outside of any known request.
-    pub fn of_script(&mut self, pid: u32, group: &Arc<str>, script: Option<&Arc<str>>) -> usize {
+    pub(crate) fn of_script(&mut self, pid: u32, group: &Arc<str>, script: Option<&Arc<str>>) -> usize {
         let key = self.keys.of((pid, 0), group, || {
             let none: Arc<str> = "".into();
             let script = script.unwrap_or(&none).clone();
@@ -90,7 +89,7 @@ impl<'a> Routes<'a> {
     }
 
     /// Counts a request that ended.
-    pub fn count(&mut self, route: usize, request: &FinishedRequest) {
+    pub(crate) fn count(&mut self, route: usize, request: &FinishedRequest) {
         let route = &mut self.routes[route];
         route.requests += 1;
         route.errors += u64::from(request.status.is_some_and(|status| status >= 500));
@@ -104,7 +103,7 @@ impl<'a> Routes<'a> {
     }
 
     /// The routes with their summaries.
-    pub fn finish(mut self) -> Vec<Route> {
+    pub(crate) fn finish(mut self) -> Vec<Route> {
         for route in &mut self.routes {
             let max = route.duration_ms.max;
             // A bucket's middle may lie above the longest duration that fell into it.

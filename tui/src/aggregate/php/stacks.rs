@@ -9,7 +9,7 @@ use crate::{
 
 /// Collects the stacks of one interval.
 #[derive(Debug, Default)]
-pub struct Stacks {
+pub(crate) struct Stacks {
     /// Functions seen so far.
     pub functions: Vec<Function>,
     /// Stacks seen so far, one for each route and list of frames.
@@ -23,7 +23,7 @@ pub struct Stacks {
 
 impl Stacks {
     /// Adds samples and waiting time of one stack.
-    pub fn add(&mut self, route: usize, stack: &NamedStack, samples: u64, wait_ns: u64) {
+    pub(crate) fn add(&mut self, route: usize, stack: &NamedStack, samples: u64, wait_ns: u64) {
         self.calls += 1;
         let mut frames = Vec::with_capacity(stack.frames.len());
         for (depth, key) in stack.frames.iter().enumerate() {
@@ -53,7 +53,7 @@ impl Stacks {
     }
 
     /// The index of a function.
-    pub fn function(&mut self, key: &Arc<FunctionKey>) -> usize {
+    pub(crate) fn function(&mut self, key: &Arc<FunctionKey>) -> usize {
         if let Some(index) = self.numbers.find(key) {
             return index as usize;
         }

@@ -15,7 +15,7 @@ use crate::{
 
 /// Keeps a count for every live worker.
 #[derive(Debug, Default)]
-pub struct Workers {
+pub(crate) struct Workers {
     served: HashMap<u32, Served>,
 }
 
@@ -27,7 +27,7 @@ struct Served {
 
 impl Workers {
     /// Counts the requests of the interval and forgets the workers that have ended.
-    pub fn update(&mut self, sample: &PhpSample) {
+    pub(crate) fn update(&mut self, sample: &PhpSample) {
         for finished in &sample.finished {
             let served = self.served.entry(finished.request.pid).or_default();
             served.requests += u64::from(!finished.aborted);
@@ -39,7 +39,7 @@ impl Workers {
     }
 
     /// The workers that live. A command line script is no worker, nor is a master.
-    pub fn list(&self, sample: &PhpSample, placed: &HashMap<u32, Placed>) -> Vec<Worker> {
+    pub(crate) fn list(&self, sample: &PhpSample, placed: &HashMap<u32, Placed>) -> Vec<Worker> {
         let running: HashMap<u32, u64> =
             sample.running.iter().map(|request| (request.pid, request.started_ns)).collect();
         let moment = |ns: u64| moment(sample, ns);

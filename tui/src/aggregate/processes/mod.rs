@@ -96,7 +96,7 @@ struct PreviousMachine {
 
 impl ProcessAggregate {
     /// An aggregate that groups by these rules.
-    pub fn new(rules: Arc<Rules>) -> Self {
+    pub(crate) fn new(rules: Arc<Rules>) -> Self {
         Self { rules, ..Self::default() }
     }
 
@@ -168,7 +168,7 @@ impl ProcessAggregate {
     }
 
     /// Makes the processes and groups of one sample.
-    pub fn update(&mut self, sample: &ProcessSample) -> ProcessPart {
+    pub(crate) fn update(&mut self, sample: &ProcessSample) -> ProcessPart {
         let now = sample.at.map(|at| PreviousMachine {
             at,
             cpu: sample.machine.cpu,

@@ -6,16 +6,13 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-pub use super::{
-    history::{Histories, Measure, Point, Span},
-    windows::MAX_STACKS,
-};
+pub(crate) use super::history::{Histories, Point, Span};
 use super::{regroup, source::Ring, windows::Windows};
 use crate::model::{Grouping, Php, Snapshot, Window};
 
 /// The moment that is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Moment {
+pub(crate) enum Moment {
     /// The latest snapshot, whichever that is.
     #[default]
     Now,
@@ -45,7 +42,7 @@ struct Seen {
 
 impl Timeline {
     /// An empty timeline that live snapshots are pushed to.
-    pub fn live() -> Self {
+    pub(crate) fn live() -> Self {
         Self::default()
     }
 
@@ -61,7 +58,7 @@ impl Timeline {
     /// Looks at another moment, and says which snapshot that is: the last one that is not later, or else the oldest that is
     /// still there. Windows of a past moment are made from the snapshots that are still there, and [`Timeline::covered`] says
     /// how much that is; "since start" then begins with the oldest of them.
-    pub fn go_to(&mut self, moment: Moment) -> Option<Timestamp> {
+    pub(crate) fn go_to(&mut self, moment: Moment) -> Option<Timestamp> {
         let latest = self.ring.latest()?.at;
         let past = match moment {
             Moment::Now => None,
@@ -86,12 +83,12 @@ impl Timeline {
     }
 
     /// Stays with the latest snapshot while others come; [`Moment::Now`] goes on.
-    pub fn freeze(&mut self) -> Option<Timestamp> {
+    pub(crate) fn freeze(&mut self) -> Option<Timestamp> {
         self.go_to(Moment::At(self.ring.latest()?.at))
     }
 
     /// The moment that is looked at.
-    pub fn moment(&self) -> Moment {
+    pub(crate) fn moment(&self) -> Moment {
         self.past.as_ref().map_or(Moment::Now, |(at, _)| Moment::At(*at))
     }
 
@@ -100,12 +97,13 @@ impl Timeline {
     }
 
     /// The first and the last moment that can be gone to.
-    pub fn span(&self) -> Option<(Timestamp, Timestamp)> {
+    #[cfg_attr(not(test), expect(dead_code, reason = "a recording is the first to ask for any span"))]
+    pub(crate) fn span(&self) -> Option<(Timestamp, Timestamp)> {
         self.ring.span()
     }
 
     /// The latest snapshot, whatever moment is looked at.
-    pub fn latest(&self) -> Option<&Arc<Snapshot>> {
+    pub(crate) fn latest(&self) -> Option<&Arc<Snapshot>> {
         self.ring.latest()
     }
 
@@ -129,13 +127,13 @@ impl Timeline {
     }
 
     /// How the memory of groups went until the moment.
-    pub fn histories(&self, grouping: Grouping) -> &Histories {
+    pub(crate) fn histories(&self, grouping: Grouping) -> &Histories {
         &self.seen().histories[grouping as usize]
     }
 
     /// The PHP part over a window that ends with the moment: functions, stacks and routes of all intervals in it are added up by
     /// what they are, and indexes refer to the merged lists.
-    pub fn window(&mut self, window: Window) -> Arc<Php> {
+    pub(crate) fn window(&mut self, window: Window) -> Arc<Php> {
         if let Some((merged, php)) = &self.merged
             && *merged == window
         {
@@ -154,7 +152,7 @@ impl Timeline {
     }
 
     /// How much time the intervals of a window cover together.
-    pub fn covered(&self, window: Window) -> Duration {
+    pub(crate) fn covered(&self, window: Window) -> Duration {
         let seen = self.seen();
         match window {
             Window::Last => {

@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use super::Tables;
 use crate::model::{CompiledFile, ExceptionCount, Function, LineCalls, Php, PhpError, Request, Route};
 
-/// One interval.
 #[derive(Debug, Clone)]
 pub(super) struct Interval {
     pub at: Timestamp,
@@ -47,7 +46,7 @@ pub(super) struct StackCounts {
 
 impl Interval {
     /// Gives everything in a [`Php`] its number.
-    pub fn of(at: Timestamp, php: &Php, tables: &mut Tables) -> Self {
+    pub(crate) fn of(at: Timestamp, php: &Php, tables: &mut Tables) -> Self {
         let function_ids: Vec<u32> = php.functions.iter().map(|function| tables.function(&function.key)).collect();
         let route_ids: Vec<u32> = php.routes.iter().map(|route| tables.route(&route.key)).collect();
         let mut left_out = 0;
@@ -85,12 +84,12 @@ impl Interval {
     }
 
     /// The numbers of its stacks.
-    pub fn stacks(&self) -> impl Iterator<Item = u32> {
+    pub(crate) fn stacks(&self) -> impl Iterator<Item = u32> {
         self.stacks.iter().map(|stack| stack.id)
     }
 
     /// Gives stacks their new numbers; those without one are left out.
-    pub fn renumber_stacks(&mut self, renumbered: &[u32]) {
+    pub(crate) fn renumber_stacks(&mut self, renumbered: &[u32]) {
         let left_out = &mut self.left_out;
         self.stacks.retain_mut(|stack| {
             stack.id = renumbered.get(stack.id as usize).copied().unwrap_or(u32::MAX);

@@ -18,7 +18,7 @@ use self::{interval::Interval, sum::Sum};
 use crate::model::{FunctionKey, FunctionKind, Numbers, Php, RouteKey, Snapshot, Stack};
 
 /// Different stacks kept; when there are more, the rarest half is forgotten.
-pub const MAX_STACKS: usize = 20_000;
+pub(crate) const MAX_STACKS: usize = 20_000;
 /// Different functions and routes kept; more are counted as one.
 const MAX_NAMES: usize = 30_000;
 /// Longest window that is added up from its parts.
@@ -58,7 +58,8 @@ struct Path {
 
 /// The PHP part over some snapshots, which are in the order of time: everything in them is added up by what it is. What is not
 /// counted over time (images, workers, running requests) is that of the last.
-pub fn sum<'a>(snapshots: impl IntoIterator<Item = &'a Arc<Snapshot>>) -> Php {
+#[cfg_attr(not(test), expect(dead_code, reason = "a recording is the first to ask for any span"))]
+pub(crate) fn sum<'a>(snapshots: impl IntoIterator<Item = &'a Arc<Snapshot>>) -> Php {
     let mut last = None;
     let windows = Windows::of(snapshots.into_iter().inspect(|snapshot| last = Some(*snapshot)));
     last.map_or_else(Php::default, |last| windows.all(&last.php))

@@ -17,7 +17,6 @@ pub(super) trait Place: Clone {
     fn add(&mut self, other: &Self);
     /// The same counts at no place in particular.
     fn beyond(&self) -> Self;
-    /// Times.
     fn count(&self) -> u64;
 }
 

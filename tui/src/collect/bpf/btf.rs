@@ -5,7 +5,7 @@ use std::{io, path::Path};
 
 /// The kernel's types.
 #[derive(Debug)]
-pub struct KernelTypes {
+pub(crate) struct KernelTypes {
     bytes: Vec<u8>,
     strings: usize,
     /// Start of each type record; type ids begin with 1.
@@ -28,7 +28,7 @@ impl KernelTypes {
     ///
     /// # Errors
     /// The file cannot be read or is not BTF.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         Self::parse(std::fs::read(path)?)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not the kernel's type information (BTF)"))
     }
@@ -51,14 +51,14 @@ impl KernelTypes {
     }
 
     /// A structure by its name.
-    pub fn structure(&self, name: &str) -> Option<Structure<'_>> {
+    pub(crate) fn structure(&self, name: &str) -> Option<Structure<'_>> {
         (1..self.types.len())
             .find(|&id| self.kind(id) == Some(KIND_STRUCT) && self.is_named(self.types[id], name.as_bytes()))
             .map(|id| Structure { types: self, id })
     }
 
     /// Byte offset of `path` in `structure`, see [`Structure::offset`].
-    pub fn offset(&self, structure: &str, path: &str) -> Option<u32> {
+    pub(crate) fn offset(&self, structure: &str, path: &str) -> Option<u32> {
         self.structure(structure)?.offset(path)
     }
 
@@ -113,19 +113,19 @@ impl KernelTypes {
 
 /// One structure of the kernel.
 #[derive(Debug, Clone, Copy)]
-pub struct Structure<'a> {
+pub(crate) struct Structure<'a> {
     types: &'a KernelTypes,
     id: usize,
 }
 
 impl<'a> Structure<'a> {
     /// Byte offset of `path` (such as `se.sum_exec_runtime`); members of nested anonymous structures count.
-    pub fn offset(self, path: &str) -> Option<u32> {
+    pub(crate) fn offset(self, path: &str) -> Option<u32> {
         self.walk(path).map(|(offset, _)| offset)
     }
 
     /// The structure that the array at `path` is made of.
-    pub fn element(self, path: &str) -> Option<Structure<'a>> {
+    pub(crate) fn element(self, path: &str) -> Option<Structure<'a>> {
         let types = self.types;
         let array = types.resolve(self.walk(path)?.1)?;
         let element = word(&types.bytes, types.types[array] + 12).filter(|_| types.kind(array) == Some(KIND_ARRAY))?;
@@ -134,7 +134,7 @@ impl<'a> Structure<'a> {
     }
 
     /// Size in bytes.
-    pub fn size(self) -> Option<u32> {
+    pub(crate) fn size(self) -> Option<u32> {
         word(&self.types.bytes, self.types.types[self.id] + 8)
     }
 

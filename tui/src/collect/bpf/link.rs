@@ -35,7 +35,7 @@ struct IterCreateAttr {
 ///
 /// # Errors
 /// The kernel refuses; cookies need Linux 5.15.
-pub fn perf_event(program: BorrowedFd<'_>, event: BorrowedFd<'_>, cookie: u64) -> io::Result<OwnedFd> {
+pub(crate) fn perf_event(program: BorrowedFd<'_>, event: BorrowedFd<'_>, cookie: u64) -> io::Result<OwnedFd> {
     create(LinkCreateAttr {
         program: program.as_raw_fd() as u32,
         target: event.as_raw_fd() as u32,
@@ -49,7 +49,7 @@ pub fn perf_event(program: BorrowedFd<'_>, event: BorrowedFd<'_>, cookie: u64) -
 ///
 /// # Errors
 /// The kernel refuses.
-pub fn iterator(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+pub(crate) fn iterator(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let program = program.as_raw_fd() as u32;
     create(LinkCreateAttr { program, target: 0, attach_type: BPF_TRACE_ITER, flags: 0, cookie: 0 })
 }
@@ -58,7 +58,7 @@ pub fn iterator(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// The kernel refuses.
-pub fn open_iterator(link: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+pub(crate) fn open_iterator(link: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let attr = IterCreateAttr { link: link.as_raw_fd() as u32, flags: 0 };
     // SAFETY: the attribute outlives the call, which reads no more than the given size and returns a new descriptor.
     unsafe { owned(libc::syscall(libc::SYS_bpf, BPF_ITER_CREATE, &raw const attr, size_of::<IterCreateAttr>())) }
@@ -73,7 +73,7 @@ fn create(attr: LinkCreateAttr) -> io::Result<OwnedFd> {
 ///
 /// # Safety
 /// The result is that of a system call made just before, which returns a new descriptor or fails.
-pub unsafe fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
+pub(crate) unsafe fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
     if result < 0 {
         return Err(io::Error::last_os_error());
     }

@@ -9,10 +9,10 @@ use tusktop_shared::{
 /// A wire type as aya wants to see it: the orphan rule asks for a type of this crate.
 #[repr(transparent)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Wire<T>(pub T);
+pub(crate) struct Wire<T>(pub T);
 
 /// Types of `tusktop_shared`: `#[repr(C)]`, integers only, no padding.
-pub trait Plain: Copy + 'static {}
+pub(crate) trait Plain: Copy + 'static {}
 
 macro_rules! plain {
     ($($name:ty),*) => { $(
@@ -48,7 +48,7 @@ plain!(
 );
 
 /// Copies a wire type out of bytes; `None` when there are too few.
-pub fn read<T: Plain>(bytes: &[u8]) -> Option<T> {
+pub(crate) fn read<T: Plain>(bytes: &[u8]) -> Option<T> {
     let bytes = bytes.get(..size_of::<T>())?;
     // SAFETY: there are enough bytes, every bit pattern is a value of a plain type, and the read does not need alignment.
     Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })

@@ -40,12 +40,12 @@ const TASKS: Files = Files { limit: "pids.max", used: "pids.current" };
 
 impl Hierarchies {
     /// Reads which there are. Without any nothing is known of control groups.
-    pub fn read(root: &Path) -> Self {
+    pub(crate) fn read(root: &Path) -> Self {
         Self(CgroupMount::all(&fs::read(root.join("self/mountinfo")).unwrap_or_default()))
     }
 
     /// What the control groups of a process allow.
-    pub fn limits(&self, process: &Folder) -> Reading<CgroupLimits> {
+    pub(crate) fn limits(&self, process: &Folder) -> Reading<CgroupLimits> {
         let text = process.bytes("cgroup", MOST_BYTES)?;
         let memory = self.place(&text, "memory")?;
         let version = memory.mount.version;

@@ -15,7 +15,7 @@ pub(super) struct Folder(procfs::Folder);
 
 impl Folder {
     /// Opens the folder of a process; [`Unread::Ended`] when there is none.
-    pub fn open(procfs: &Procfs, pid: u32) -> Reading<Self> {
+    pub(crate) fn open(procfs: &Procfs, pid: u32) -> Reading<Self> {
         match procfs.process(pid) {
             Ok(folder) => Ok(Self(folder)),
             Err(Errno::NOENT) => Err(Unread::Ended),
@@ -24,17 +24,17 @@ impl Folder {
     }
 
     /// Opens a file of it, or with `OFlags::DIRECTORY` a folder.
-    pub fn file(&self, name: &str, flags: OFlags) -> Reading<OwnedFd> {
+    pub(crate) fn file(&self, name: &str, flags: OFlags) -> Reading<OwnedFd> {
         self.0.file(name, flags).map_err(unread)
     }
 
     /// Reads at most `most` bytes of a file.
-    pub fn bytes(&self, name: &str, most: u64) -> Reading<Vec<u8>> {
+    pub(crate) fn bytes(&self, name: &str, most: u64) -> Reading<Vec<u8>> {
         self.0.bytes(name, most).map_err(|error| unread_io(&error))
     }
 
     /// Where a link points to. Bytes that are not UTF-8 are replaced.
-    pub fn link(&self, name: &str) -> Reading<Arc<str>> {
+    pub(crate) fn link(&self, name: &str) -> Reading<Arc<str>> {
         self.0.link(name).map_err(unread)
     }
 }

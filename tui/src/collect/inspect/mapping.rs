@@ -19,7 +19,7 @@ pub(super) struct Header<'a> {
 
 impl<'a> Header<'a> {
     /// `ADDRESS-ADDRESS rwxp OFFSET DEVICE INODE    NAME`; `None` when it is something else.
-    pub fn parse(line: &'a [u8]) -> Option<Self> {
+    pub(crate) fn parse(line: &'a [u8]) -> Option<Self> {
         let mut rest = line;
         let addresses = word(&mut rest)?;
         let dash = addresses.iter().position(|&byte| byte == b'-')?;
@@ -38,7 +38,7 @@ impl<'a> Header<'a> {
     }
 
     /// What it is for. Opcache's segment is told later, see [`Php`].
-    pub fn kind(&self) -> MappingKind {
+    pub(crate) fn kind(&self) -> MappingKind {
         let begins = |prefix: &[u8]| self.name.starts_with(prefix);
         match self.name {
             b"" if self.shared => MappingKind::Shared,
@@ -62,7 +62,7 @@ impl<'a> Header<'a> {
 
     /// What its memory is summed under, so that all parts of a file count together: the name, and for segments of /dev/zero the
     /// inode, which each has for itself. Empty when the name says no more than the kind.
-    pub fn key(&self) -> Vec<u8> {
+    pub(crate) fn key(&self) -> Vec<u8> {
         if self.shared && self.name == ZERO {
             [self.name, b"\0", self.inode].concat()
         } else if self.name.starts_with(b"[") && !self.name.starts_with(b"[anon") {
@@ -96,7 +96,7 @@ pub(super) struct Php {
 
 impl Php {
     /// Takes note of a mapped file.
-    pub fn see(&mut self, header: &Header) {
+    pub(crate) fn see(&mut self, header: &Header) {
         let file = header.name.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
         let file = file.strip_suffix(b" (deleted)").unwrap_or(file);
         self.runs |= file == b"opcache.so" || is_php(file);
@@ -104,7 +104,7 @@ impl Php {
     }
 
     /// Whether what is summed under a key is opcache's segment.
-    pub fn is_opcache(&self, key: &[u8], size: u64) -> bool {
+    pub(crate) fn is_opcache(&self, key: &[u8], size: u64) -> bool {
         let is_segment = key.strip_prefix(ZERO).is_some_and(|rest| rest.starts_with(b"\0"));
         self.runs && !self.ambiguous && is_segment && size >= SMALLEST_OPCACHE
     }

@@ -45,7 +45,7 @@ const READING: Duration = Duration::from_secs(1);
 const EVENTS_AT_ONCE: usize = 4_096;
 
 /// Runs until the ticks end. Nearly all that it does is a system call that may block, so it is alone on its thread.
-pub async fn run(
+pub(crate) async fn run(
     options: Options,
     mut ticks: mpsc::Receiver<Tick>,
     mut orders: mpsc::Receiver<Order>,
@@ -354,7 +354,7 @@ fn now() -> Now {
 }
 
 /// `CLOCK_MONOTONIC`, which is what the programs read, in nanoseconds.
-pub fn monotonic() -> u64 {
+pub(crate) fn monotonic() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32).as_nanos() as u64
 }

@@ -175,6 +175,6 @@ pub fn spawn(options: Options, samples: mpsc::Sender<Sample>) -> Handle {
 }
 
 /// Whether a command switches on that PHP moves its code, in its own arguments or in those of a PHP that a shell in it starts.
-pub fn moves_code(command: &[OsString]) -> bool {
+pub(crate) fn moves_code(command: &[OsString]) -> bool {
     command.iter().any(|argument| find::moves::is_on(&argument.to_string_lossy()))
 }

@@ -17,7 +17,7 @@ pub(in crate::collect) struct Membership<'a> {
 impl<'a> Membership<'a> {
     /// Reads all lines (`hierarchy:controllers:path`). Units come from the hierarchy that systemd uses
     /// (v2, or `name=systemd` of v1), containers from any.
-    pub fn parse(text: &'a [u8]) -> Self {
+    pub(crate) fn parse(text: &'a [u8]) -> Self {
         let mut found = Self::default();
         for line in text.split(|&byte| byte == b'\n') {
             let mut fields = line.splitn(3, |&byte| byte == b':');

@@ -26,17 +26,17 @@ pub(in crate::collect) struct CgroupMount {
 
 impl CgroupMount {
     /// All that are mounted; lines that cannot be understood are left out.
-    pub fn all(mountinfo: &[u8]) -> Vec<Self> {
+    pub(crate) fn all(mountinfo: &[u8]) -> Vec<Self> {
         mountinfo.split(|&byte| byte == b'\n').filter_map(Self::parse).collect()
     }
 
     /// Whether the groups of a controller are seen here. Version 2 has all that version 1 has not taken.
-    pub fn has(&self, controller: &str) -> bool {
+    pub(crate) fn has(&self, controller: &str) -> bool {
         self.version == 2 || self.options.iter().any(|option| **option == *controller.as_bytes())
     }
 
     /// The path of a group below the mount point; `None` when this mount does not show it.
-    pub fn below<'a>(&self, group: &'a Path) -> Option<&'a Path> {
+    pub(crate) fn below<'a>(&self, group: &'a Path) -> Option<&'a Path> {
         let below = group.strip_prefix(&self.root).ok()?;
         // A process outside the namespace of the reader has a path that goes up.
         let stays = !below.components().any(|component| component == std::path::Component::ParentDir);

@@ -41,7 +41,7 @@ pub(super) struct Files {
 
 impl Files {
     /// Opens the root and raises the soft limit of open descriptors to the hard one.
-    pub fn open(root: &Path, passwd: &Path) -> Result<Self, ProcError> {
+    pub(crate) fn open(root: &Path, passwd: &Path) -> Result<Self, ProcError> {
         let opened = Procfs::new(root).open();
         let opened = opened.map_err(|errno| ProcError::Root { path: root.to_owned(), source: errno.into() })?;
         Ok(Self {
@@ -56,7 +56,7 @@ impl Files {
     }
 
     /// Lists the process ids into `pids`, ascending.
-    pub fn pids(&mut self, pids: &mut Vec<u32>) -> Result<(), ProcError> {
+    pub(crate) fn pids(&mut self, pids: &mut Vec<u32>) -> Result<(), ProcError> {
         pids.clear();
         let failed = |errno: Errno| ProcError::List { source: errno.into() };
         rustix::fs::seek(&self.root, SeekFrom::Start(0)).map_err(failed)?;
@@ -72,7 +72,7 @@ impl Files {
     }
 
     /// Reads /proc/PID/stat by the kept descriptor, or by a new one that is kept when there is room.
-    pub fn stat(&mut self, pid: u32, kept: &mut Option<OwnedFd>) -> Result<&[u8], Unread> {
+    pub(crate) fn stat(&mut self, pid: u32, kept: &mut Option<OwnedFd>) -> Result<&[u8], Unread> {
         if let Some(descriptor) = kept {
             // A descriptor of an ended process answers ESRCH even when its pid is in use again.
             match rustix::io::pread(descriptor, &mut *self.content, 0) {
@@ -96,56 +96,56 @@ impl Files {
     }
 
     /// Closes a kept descriptor.
-    pub fn release(&mut self, kept: &mut Option<OwnedFd>) {
+    pub(crate) fn release(&mut self, kept: &mut Option<OwnedFd>) {
         if kept.take().is_some() {
             self.kept -= 1;
         }
     }
 
     /// The first [`CMDLINE_BYTES`] of a file of a process; `None` when it cannot be read.
-    pub fn read(&mut self, pid: u32, name: &str) -> Option<&[u8]> {
+    pub(crate) fn read(&mut self, pid: u32, name: &str) -> Option<&[u8]> {
         let descriptor = self.open_file(pid, name).ok()?;
         let length = rustix::io::pread(descriptor, &mut *self.content, 0).ok()?;
         Some(&self.content[..length])
     }
 
     /// The text of /proc/PID/smaps_rollup.
-    pub fn rollup(&mut self, pid: u32) -> Result<&[u8], Errno> {
+    pub(crate) fn rollup(&mut self, pid: u32) -> Result<&[u8], Errno> {
         let descriptor = self.open_file(pid, "smaps_rollup")?;
         let length = rustix::io::pread(descriptor, &mut *self.content, 0)?;
         Ok(&self.content[..length])
     }
 
     /// Whether there is still a process of this id.
-    pub fn is_there(&mut self, pid: u32) -> bool {
+    pub(crate) fn is_there(&mut self, pid: u32) -> bool {
         self.set_path(pid, "stat");
         self.root.status(&self.path).is_ok()
     }
 
     /// The effective user of a process: the kernel makes it the owner of /proc/PID.
-    pub fn user(&mut self, pid: u32) -> Option<Arc<str>> {
+    pub(crate) fn user(&mut self, pid: u32) -> Option<Arc<str>> {
         let uid = self.uid(pid)?;
         Some(self.users.name(uid))
     }
 
     /// The same as a number.
-    pub fn uid(&mut self, pid: u32) -> Option<u32> {
+    pub(crate) fn uid(&mut self, pid: u32) -> Option<u32> {
         self.set_path(pid, "");
         self.root.status(&self.path).ok().map(|status| status.st_uid)
     }
 
     /// Keeps no descriptors from now on.
-    pub fn keep_none(&mut self) {
+    pub(crate) fn keep_none(&mut self) {
         self.keep = 0;
     }
 
     /// The name of a user, or the number where it has no name.
-    pub fn user_name(&mut self, uid: u32) -> Arc<str> {
+    pub(crate) fn user_name(&mut self, uid: u32) -> Arc<str> {
         self.users.name(uid)
     }
 
     /// Whether the root is a procfs, and not a folder that looks like one.
-    pub fn is_procfs(&self) -> bool {
+    pub(crate) fn is_procfs(&self) -> bool {
         rustix::fs::fstatfs(&self.root).is_ok_and(|system| system.f_type == rustix::fs::PROC_SUPER_MAGIC)
     }
 

@@ -46,7 +46,7 @@ pub(super) struct MachineReader {
 
 impl MachineReader {
     /// Asks for what does not change: the names of uname(2), and the CPUs that are online.
-    pub fn new(root: &Path, ticks_per_second: u64) -> Self {
+    pub(crate) fn new(root: &Path, ticks_per_second: u64) -> Self {
         let system = rustix::system::uname();
         let stat = std::fs::read_to_string(root.join("stat")).unwrap_or_default();
         let host = Host {
@@ -60,7 +60,7 @@ impl MachineReader {
     }
 
     /// Reads everything that changes.
-    pub fn read(&mut self) -> Machine {
+    pub(crate) fn read(&mut self) -> Machine {
         let memory = Meminfo::from_file(self.root.join("meminfo")).ok();
         let uptime_s = self.uptime_s();
         self.host.memory_bytes = memory.as_ref().map_or(self.host.memory_bytes, |memory| memory.mem_total);
@@ -86,7 +86,7 @@ impl MachineReader {
     }
 
     /// Seconds since boot, with the time spent suspended, as start times of processes count it.
-    pub fn uptime_s(&self) -> Option<f64> {
+    pub(crate) fn uptime_s(&self) -> Option<f64> {
         let text = std::fs::read_to_string(self.root.join("uptime")).ok()?;
         text.split_whitespace().next()?.parse().ok().filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0)
     }

@@ -185,7 +185,7 @@ impl Default for Options {
 ///
 /// # Errors
 /// [`ProcError`] when the root cannot be opened or no thread can be started.
-pub fn spawn(options: &Options, samples: mpsc::Sender<Sample>) -> Result<mpsc::Sender<Tick>, ProcError> {
+pub(crate) fn spawn(options: &Options, samples: mpsc::Sender<Sample>) -> Result<mpsc::Sender<Tick>, ProcError> {
     let mut watched = Watched::start(options)?;
     let (ticks, mut asked) = mpsc::channel::<Tick>(1);
     let run = move || {
@@ -204,7 +204,7 @@ pub fn spawn(options: &Options, samples: mpsc::Sender<Sample>) -> Result<mpsc::S
 ///
 /// # Errors
 /// The root cannot be opened or listed, or no thread can be started.
-pub fn once(options: &Options) -> Result<ProcessSample, ProcError> {
+pub(crate) fn once(options: &Options) -> Result<ProcessSample, ProcError> {
     let sample = Watched::start(options)?.pass(Tick { at: Instant::now() });
     let mut sample = sample.ok_or_else(|| ProcError::Thread { source: std::io::Error::other("it has ended") })?;
     match sample.error.take() {

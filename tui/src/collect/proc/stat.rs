@@ -33,7 +33,7 @@ pub(in crate::collect) struct Stat<'a> {
 
 impl<'a> Stat<'a> {
     /// `None` when a field is missing or is not what it should be.
-    pub fn parse(line: &'a [u8], ticks_per_second: u64) -> Option<Self> {
+    pub(crate) fn parse(line: &'a [u8], ticks_per_second: u64) -> Option<Self> {
         let open = line.iter().position(|&byte| byte == b'(')?;
         // The name may hold brackets itself; no field after it does.
         let close = line.iter().rposition(|&byte| byte == b')').filter(|&close| close > open)?;

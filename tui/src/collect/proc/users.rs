@@ -14,14 +14,14 @@ pub(super) struct Users {
 
 impl Users {
     /// Reads `passwd`; without it users are numbers.
-    pub fn read(passwd: PathBuf) -> Self {
+    pub(crate) fn read(passwd: PathBuf) -> Self {
         let mut users = Self { passwd, modified: None, names: HashMap::new(), numbers: HashMap::new() };
         users.reread();
         users
     }
 
     /// The name of a user, or the number where it has no name.
-    pub fn name(&mut self, uid: u32) -> Arc<str> {
+    pub(crate) fn name(&mut self, uid: u32) -> Arc<str> {
         if let Some(name) = self.names.get(&uid) {
             return Arc::clone(name);
         }

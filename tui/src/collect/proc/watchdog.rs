@@ -53,12 +53,12 @@ pub(super) struct LeftOut {
 
 impl LeftOut {
     /// The stat file of this process does not answer.
-    pub fn silent(&self, pid: u32) -> bool {
+    pub(crate) fn silent(&self, pid: u32) -> bool {
         self.processes.iter().any(|process| process.pid == pid && process.start_ticks.is_none())
     }
 
     /// The other files of this process are not to be read. `uid` is asked only where it matters.
-    pub fn has(&self, pid: u32, start_ticks: u64, uid: impl FnOnce() -> Option<u32>) -> bool {
+    pub(crate) fn has(&self, pid: u32, start_ticks: u64, uid: impl FnOnce() -> Option<u32>) -> bool {
         self.all
             || self.processes.iter().any(|process| process.pid == pid && process.start_ticks == Some(start_ticks))
             || (!self.users.is_empty() && uid().is_some_and(|uid| self.users.contains(&uid)))
@@ -86,17 +86,17 @@ pub(super) struct Progress {
 
 impl Progress {
     /// The stat file of a process is about to be read.
-    pub fn stat(&self, pid: u32) {
+    pub(crate) fn stat(&self, pid: u32) {
         self.begin(pid, 0);
     }
 
     /// Other files of a process are about to be read.
-    pub fn files(&self, pid: u32, start_ticks: u64) {
+    pub(crate) fn files(&self, pid: u32, start_ticks: u64) {
         self.begin(pid, start_ticks.saturating_add(1));
     }
 
     /// What is read now belongs to no process.
-    pub fn machine(&self) {
+    pub(crate) fn machine(&self) {
         self.begin(0, 0);
     }
 
@@ -183,13 +183,13 @@ impl Watched {
     ///
     /// # Errors
     /// The root cannot be opened, or no thread can be started.
-    pub fn start(options: &Options) -> Result<Self, ProcError> {
+    pub(crate) fn start(options: &Options) -> Result<Self, ProcError> {
         let worker = Worker::start(Sampler::with(options, Timestamp::now())?, options.kernel)?;
         Ok(Self { options: options.clone(), worker, left_behind: Vec::new(), left_out: Arc::default() })
     }
 
     /// One pass. `None` when the sampler has ended, or no other can be started.
-    pub fn pass(&mut self, tick: Tick) -> Option<ProcessSample> {
+    pub(crate) fn pass(&mut self, tick: Tick) -> Option<ProcessSample> {
         let waiting = self.left_behind.len();
         self.left_behind.retain(|(_, worker)| !worker.has_ended());
         if self.left_behind.len() != waiting {

@@ -91,7 +91,7 @@ impl std::fmt::Debug for Tasks {
 
 /// What is told of a process that ends.
 #[derive(Debug, Clone, Copy)]
-pub enum End<'a> {
+pub(crate) enum End<'a> {
     /// Its last thread ends.
     Ended(&'a EndedProcess),
     /// The kernel has let go of it. A kernel may keep this to itself for some.
@@ -99,7 +99,7 @@ pub enum End<'a> {
 }
 
 impl Tasks {
-    /// Loads the programs; from now on processes that end are noted, where [`Self::ends`] says so.
+    /// Loads the programs; from now on processes that end are noted, where `Self::ends` says so.
     ///
     /// # Errors
     /// The kernel refuses the iterator, by rights or by features.
@@ -162,17 +162,17 @@ impl Tasks {
     }
 
     /// What [`Self::read`] read last.
-    pub fn processes(&self) -> &[ProcessRecord] {
+    pub(crate) fn processes(&self) -> &[ProcessRecord] {
         &self.processes
     }
 
     /// Whether processes that end are seen; if not, why.
-    pub fn ends(&self) -> &Result<(), Arc<str>> {
+    pub(crate) fn ends(&self) -> &Result<(), Arc<str>> {
         &self.ends
     }
 
     /// Hands over what was told since the last call of processes that ended, in that order.
-    pub fn take_ended(&mut self, mut take: impl FnMut(End<'_>)) {
+    pub(crate) fn take_ended(&mut self, mut take: impl FnMut(End<'_>)) {
         while let Some(bytes) = self.ended.next() {
             if bytes.len() == size_of::<FreedProcess>() {
                 if let Some(freed) = wire::read(&bytes) {
@@ -192,7 +192,7 @@ impl Tasks {
     }
 
     /// How many processes that ended found no room since the last call.
-    pub fn take_lost(&mut self) -> u64 {
+    pub(crate) fn take_lost(&mut self) -> u64 {
         let lost = self.lost.get(&0, 0).map_or(self.lost_before, |lost| lost.iter().sum());
         lost - std::mem::replace(&mut self.lost_before, lost)
     }

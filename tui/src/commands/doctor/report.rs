@@ -18,24 +18,20 @@ use crate::{
 /// Version of the JSON layout: fields are added, not renamed.
 const SCHEMA: u32 = 1;
 
-/// All findings.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// Version of the layout.
     pub schema: u32,
     /// When it was made.
     pub at: Timestamp,
     /// Version of this program.
     pub tusktop: &'static str,
-    /// Host name.
     pub host: String,
     /// Everything works for every PHP in the list.
     pub complete: bool,
     /// Some PHP runs; if not, the list is of programs that are installed.
     pub running: bool,
-    /// The machine.
     pub system: Vec<Check>,
-    /// PHP images.
     pub php: Vec<Program>,
     /// What else the collector has to say.
     pub notices: Vec<Notice>,
@@ -45,12 +41,10 @@ pub struct Report {
 
 /// A PHP image with what works for it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Program {
-    /// Path.
+pub(crate) struct Program {
     pub exe: String,
     /// PHP version; `None` when it was not found in the image.
     pub version: Option<String>,
-    /// Server API.
     pub sapi: String,
     /// Built for threads.
     pub zts: bool,
@@ -70,7 +64,7 @@ pub struct Program {
 
 /// What one tier shows of an image.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct TierLine {
+pub(crate) struct TierLine {
     pub name: &'static str,
     /// State, as in a snapshot.
     pub state: TierState,
@@ -139,7 +133,7 @@ impl Program {
 
 impl Report {
     /// Judges what was found.
-    pub fn new(at: Timestamp, system: Vec<Check>, sample: PhpSample) -> Self {
+    pub(crate) fn new(at: Timestamp, system: Vec<Check>, sample: PhpSample) -> Self {
         let running = sample.targets.iter().any(|target| !target.pids.is_empty());
         let php: Vec<_> =
             sample.targets.into_iter().filter(|target| !running || !target.pids.is_empty()).map(Program::new).collect();
@@ -166,7 +160,7 @@ impl Report {
     }
 
     /// Exit code, of [`exit`]: fine when everything works, failed when something is missing.
-    pub fn code(&self) -> u8 {
+    pub(crate) fn code(&self) -> u8 {
         self.code
     }
 
@@ -174,7 +168,7 @@ impl Report {
     ///
     /// # Errors
     /// What `out` answers.
-    pub fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
+    pub(crate) fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
         export::write_line(self, out)
     }
 
@@ -182,7 +176,7 @@ impl Report {
     ///
     /// # Errors
     /// What `out` answers.
-    pub fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
+    pub(crate) fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
         super::text::write(self, out)
     }
 }

@@ -25,7 +25,7 @@ pub(super) const PROCESSES: &str = "processes";
 /// How a finding turned out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub(crate) enum State {
     /// As it should be.
     Ok,
     /// Something is seen less well.
@@ -36,8 +36,7 @@ pub enum State {
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Check {
-    /// What.
+pub(crate) struct Check {
     pub name: &'static str,
     /// How it turned out.
     pub state: State,
@@ -58,7 +57,7 @@ impl Check {
 }
 
 /// Looks at everything.
-pub fn examine() -> Vec<Check> {
+pub(crate) fn examine() -> Vec<Check> {
     let read = |path: &str| fs::read_to_string(path).ok();
     let release = read("/proc/sys/kernel/osrelease").unwrap_or_default();
     vec![

@@ -57,7 +57,7 @@ fn absent(searched: bool) -> &'static str {
 
 impl CommandError {
     /// Exit code for it, as shells have it.
-    pub fn code(&self) -> u8 {
+    pub(crate) fn code(&self) -> u8 {
         match self {
             Self::NotFound { .. } => exit::NOT_FOUND,
             Self::NotExecutable { .. } | Self::Start { .. } => exit::NOT_EXECUTABLE,
@@ -121,7 +121,7 @@ impl Held {
     ///
     /// # Errors
     /// It cannot be started.
-    pub fn start(command: &[OsString]) -> Result<Self, CommandError> {
+    pub(crate) fn start(command: &[OsString]) -> Result<Self, CommandError> {
         let program = PathBuf::from(command.first().cloned().unwrap_or_default());
         let failed = |source| CommandError::Start { program: program.clone(), source };
         // This program itself: it stops before it becomes the command, so the command's pid is known and its PHP is
@@ -142,13 +142,12 @@ impl Held {
         }
     }
 
-    /// Its process.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Lets it run; signals are passed on to it.
-    pub fn release(self, signals: Signals) -> Running {
+    pub(crate) fn release(self, signals: Signals) -> Running {
         Running::new(self.child, signals)
     }
 }

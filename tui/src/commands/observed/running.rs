@@ -25,14 +25,14 @@ const PASSED_ON: [(i32, Signal); 4] = [
 
 /// The signals that come for the command.
 #[derive(Debug)]
-pub struct Signals(mpsc::Receiver<Signal>);
+pub(crate) struct Signals(mpsc::Receiver<Signal>);
 
 impl Signals {
     /// Takes them from now on; until then they end this program.
     ///
     /// # Errors
     /// A handler cannot be set.
-    pub fn take() -> io::Result<Self> {
+    pub(crate) fn take() -> io::Result<Self> {
         let (sender, signals) = mpsc::channel(4);
         for (number, kind) in PASSED_ON {
             let mut stream = signal(SignalKind::from_raw(number))?;
@@ -45,7 +45,7 @@ impl Signals {
 
 /// A command that runs.
 #[derive(Debug)]
-pub struct Running {
+pub(crate) struct Running {
     pid: Pid,
     end: JoinHandle<io::Result<ExitStatus>>,
     ended: Option<io::Result<ExitStatus>>,
@@ -62,7 +62,7 @@ impl Running {
     }
 
     /// Waits for its end, at most until `deadline`; signals are passed on meanwhile.
-    pub async fn wait_until(&mut self, deadline: Option<Instant>) {
+    pub(crate) async fn wait_until(&mut self, deadline: Option<Instant>) {
         // A year is without end here, and far from what overflows.
         let far = Instant::now() + Duration::from_secs(365 * 24 * 3600);
         while self.ended.is_none() {
@@ -79,7 +79,7 @@ impl Running {
     ///
     /// # Errors
     /// waitpid(2) fails, which happens only when somebody else has waited for it.
-    pub async fn end(mut self) -> io::Result<ExitStatus> {
+    pub(crate) async fn end(mut self) -> io::Result<ExitStatus> {
         loop {
             if let Some(ended) = self.ended {
                 return ended;

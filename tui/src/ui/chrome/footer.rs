@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Draws the bottom lines and says how many they are.
-pub fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene) -> u16 {
+pub(crate) fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene) -> u16 {
     let palette = screen.palette;
     let y = area.bottom() - 1;
     if screen.view.typing {

@@ -34,7 +34,7 @@ impl Fact {
 const GAP: usize = 3;
 
 /// Draws the header and says how many lines it took.
-pub fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, wide: bool) -> u16 {
+pub(crate) fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, wide: bool) -> u16 {
     let palette = screen.palette;
     let Some(snapshot) = screen.snapshot else {
         let x = paint::put(buffer, (area.x + 1, area.y), area.width, "tusktop", palette.title);

@@ -9,7 +9,7 @@ use crate::{
 
 /// What a line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A label and a value.
     Fact,
     /// The same, and it is close to a limit.
@@ -24,27 +24,25 @@ pub enum Kind {
 
 /// One line of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
+pub(crate) struct Line {
     /// Label, heading or row.
     pub label: String,
-    /// Value.
     pub value: String,
     /// What it is.
     pub kind: Kind,
 }
 
 /// A label with a value.
-pub fn fact(label: &str, value: impl Into<String>) -> Line {
+pub(crate) fn fact(label: &str, value: impl Into<String>) -> Line {
     Line { label: label.to_owned(), value: value.into(), kind: Kind::Fact }
 }
 
-/// A heading.
-pub fn heading(label: &str) -> Line {
+pub(crate) fn heading(label: &str) -> Line {
     Line { label: label.to_owned(), value: String::new(), kind: Kind::Heading }
 }
 
 /// Lines as they are drawn: those that are too long broken, in columns beside each other.
-pub struct Page {
+pub(crate) struct Page {
     columns: Vec<Vec<Line>>,
     label_width: u16,
     column_width: u16,
@@ -56,7 +54,7 @@ const GAP: u16 = 3;
 impl Page {
     /// Lays out parts for an area of some columns. A part is not divided; with room for two columns the parts from `second`
     /// on are in the second.
-    pub fn new(parts: Vec<Vec<Line>>, width: u16, second: Option<usize>) -> Self {
+    pub(crate) fn new(parts: Vec<Vec<Line>>, width: u16, second: Option<usize>) -> Self {
         let label = |lines: &[Line]| {
             let facts = lines.iter().filter(|line| matches!(line.kind, Kind::Fact | Kind::Warning));
             facts.map(|line| printable::width(&line.label)).max().unwrap_or(0)
@@ -79,12 +77,12 @@ impl Page {
     }
 
     /// Height of all of it.
-    pub fn height(&self) -> usize {
+    pub(crate) fn height(&self) -> usize {
         self.columns.iter().map(Vec::len).max().unwrap_or(0)
     }
 
     /// Draws it from a line on.
-    pub fn draw(&self, buffer: &mut Buffer, area: Rect, first: usize, screen: &Screen) {
+    pub(crate) fn draw(&self, buffer: &mut Buffer, area: Rect, first: usize, screen: &Screen) {
         let palette = screen.palette;
         let mut left = area.x;
         for column in &self.columns {

@@ -27,7 +27,7 @@ const OLD: Duration = Duration::from_secs(10);
 type Column = (&'static str, fn(&MappingSum) -> String);
 
 /// Whether reading the mappings has to be asked for: it was too expensive to be done unasked.
-pub fn askable(inspection: &Inspection) -> bool {
+pub(crate) fn askable(inspection: &Inspection) -> bool {
     !inspection.ended
         && match &inspection.mappings {
             Err(why) => matches!(why, Unread::TooExpensive(_)),
@@ -36,7 +36,7 @@ pub fn askable(inspection: &Inspection) -> bool {
 }
 
 /// The lines of the table; `width` is that of the pane.
-pub fn lines(inspection: &Inspection, now: Timestamp, width: u16) -> Vec<Line> {
+pub(crate) fn lines(inspection: &Inspection, now: Timestamp, width: u16) -> Vec<Line> {
     let mut title = heading("memory by kind");
     let mappings = match &inspection.mappings {
         Ok(mappings) => mappings,

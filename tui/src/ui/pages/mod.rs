@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Draws the detail of a pane.
-pub fn draw(buffer: &mut Buffer, rect: Rect, pane: Pane, screen: &Screen, scene: &mut Scene) {
+pub(crate) fn draw(buffer: &mut Buffer, rect: Rect, pane: Pane, screen: &Screen, scene: &mut Scene) {
     let palette = screen.palette;
     let focused = screen.view.focus.0 == pane;
     let Some((detail, scroll)) = &screen.view.pane(pane).detail else { return };

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Everything about one problem, as labels and values.
-pub fn facts(screen: &Screen, key: &ProblemKey) -> Vec<(&'static str, String)> {
+pub(crate) fn facts(screen: &Screen, key: &ProblemKey) -> Vec<(&'static str, String)> {
     let php = screen.php;
     let gone = vec![("", "nothing of it in this time; w widens it, esc goes back".to_owned())];
     let per_minute = |count: u64| {

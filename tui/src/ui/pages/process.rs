@@ -16,9 +16,9 @@ use crate::{
 };
 
 /// Width of a pane from which on the page has two columns.
-pub const TWO_COLUMNS: u16 = 140;
+pub(crate) const TWO_COLUMNS: u16 = 140;
 /// The part that the second column begins with.
-pub const SECOND: usize = 3;
+pub(crate) const SECOND: usize = 3;
 /// From this share of a limit on a value is marked.
 const CLOSE: f64 = 0.8;
 /// Limits that say nothing about memory or files and are always set.
@@ -27,7 +27,7 @@ const UNIMPORTANT: [&str; 4] = ["nice priority", "realtime priority", "msgqueue 
 const IMPORTANT: [&str; 3] = ["address space", "locked memory", "processes"];
 
 /// The title of the page.
-pub fn title(screen: &Screen, key: ProcessKey) -> String {
+pub(crate) fn title(screen: &Screen, key: ProcessKey) -> String {
     let process = screen.snapshot.and_then(|snapshot| target::process(snapshot, key));
     let inspected = || inspection(screen, key).map(|inspection| &inspection.comm);
     let name = process.map(|process| &process.comm).or_else(inspected);
@@ -35,7 +35,7 @@ pub fn title(screen: &Screen, key: ProcessKey) -> String {
 }
 
 /// Whether the mappings of the process whose page is open have to be asked for.
-pub fn askable(screen: &Screen) -> bool {
+pub(crate) fn askable(screen: &Screen) -> bool {
     let Some(order) = screen.view.inspected() else { return false };
     inspection(screen, order.process).is_some_and(memory_kinds::askable)
 }
@@ -49,7 +49,7 @@ fn inspection<'a>(screen: &Screen<'a>, key: ProcessKey) -> Option<&'a Inspection
 }
 
 /// The parts of the page: the process, its request, its memory; limits, control group, program. `width` is that of the pane.
-pub fn parts(screen: &Screen, key: ProcessKey, width: u16) -> Vec<Vec<Line>> {
+pub(crate) fn parts(screen: &Screen, key: ProcessKey, width: u16) -> Vec<Vec<Line>> {
     let Some(snapshot) = screen.snapshot else { return Vec::new() };
     let process = target::process(snapshot, key);
     let inspection = inspection(screen, key);
@@ -245,7 +245,7 @@ fn program(inspection: &Inspection, process: Option<&Process>) -> Vec<Line> {
 }
 
 /// A row in the style of what is unknown.
-pub fn muted(label: String) -> Line {
+pub(crate) fn muted(label: String) -> Line {
     Line { label, value: String::new(), kind: Kind::Muted }
 }
 
@@ -254,7 +254,7 @@ fn reading(label: &str, value: Reading<String>) -> Line {
 }
 
 /// A dash, and why.
-pub fn dash(why: Unread) -> String {
+pub(crate) fn dash(why: Unread) -> String {
     format!("- ({})", crate::words::inspection::why_unread(why))
 }
 
@@ -301,7 +301,7 @@ fn state(state: char, inspection: Option<&Inspection>) -> String {
 }
 
 /// A time and how long ago it was.
-pub fn started(at: Timestamp, screen: &Screen, snapshot: &Snapshot) -> String {
+pub(crate) fn started(at: Timestamp, screen: &Screen, snapshot: &Snapshot) -> String {
     let local = at.to_zoned(screen.time_zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string();
     format!("{local}, {} ago", units::age(seconds(at, snapshot.at)))
 }

@@ -3,11 +3,11 @@
 use crate::{model::Tier, ui::frame::Screen, view::Pane};
 
 /// What is said where the filter hides all.
-pub const FILTERED: [&str; 2] = ["nothing matches the filter", "esc clears it"];
+pub(crate) const FILTERED: [&str; 2] = ["nothing matches the filter", "esc clears it"];
 
 /// Why a pane of PHP that shows these tiers is empty. `waiting` is said before the first snapshot; `otherwise` is what it
 /// means where every tier is seen.
-pub fn why<'a>(
+pub(crate) fn why<'a>(
     screen: &'a Screen,
     pane: Pane,
     tiers: &[Tier],

@@ -28,7 +28,6 @@ enum Grade {
     Compile,
 }
 
-/// One row.
 struct Problem<'a> {
     key: ProblemKey,
     grade: Grade,
@@ -38,7 +37,7 @@ struct Problem<'a> {
 }
 
 /// Draws the pane.
-pub fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene) {
+pub(crate) fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene) {
     let palette = screen.palette;
     let focused = screen.view.focus.0 == Pane::Problems;
     let pane = screen.view.pane(Pane::Problems);

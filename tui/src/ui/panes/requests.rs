@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Draws the routes.
-pub fn draw_routes(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene) {
+pub(crate) fn draw_routes(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene) {
     let palette = screen.palette;
     // A chosen route narrows the other lists; here it is marked among its neighbours.
     let scope = match &screen.scope {
@@ -61,7 +61,7 @@ pub fn draw_routes(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut
 }
 
 /// Draws the requests.
-pub fn draw_requests(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene) {
+pub(crate) fn draw_requests(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene) {
     let palette = screen.palette;
     let scope = &screen.scope;
     let area = frame(buffer, rect, Pane::Requests, "requests", "running, then slowest", scope, screen);
@@ -96,7 +96,7 @@ pub fn draw_requests(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &m
 }
 
 /// The status of a request and its style.
-pub fn status(request: &Request, screen: &Screen) -> (String, Style) {
+pub(crate) fn status(request: &Request, screen: &Screen) -> (String, Style) {
     match request.status {
         Some(status) if status >= 500 => (status.to_string(), screen.palette.error),
         Some(status) if status >= 400 => (status.to_string(), screen.palette.warn),

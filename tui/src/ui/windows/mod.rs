@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Draws the overlay, if there is one.
-pub fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene) {
+pub(crate) fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene) {
     match &screen.view.overlay {
         None => {}
         Some(Overlay::Help { search, scroll }) => {
@@ -44,7 +44,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene)
 }
 
 /// Parts of a line with their styles.
-pub type Line = Vec<(String, Style)>;
+pub(crate) type Line = Vec<(String, Style)>;
 
 fn window(
     buffer: &mut Buffer,
@@ -172,7 +172,7 @@ fn notices(screen: &Screen, width: u16) -> Vec<Line> {
 }
 
 /// Breaks text at spaces into lines of at most `room` columns.
-pub fn wrap(text_in: &str, room: usize) -> Vec<String> {
+pub(crate) fn wrap(text_in: &str, room: usize) -> Vec<String> {
     let safe = printable::printable(text_in);
     let mut lines: Vec<String> = Vec::new();
     for word in safe.split_whitespace() {

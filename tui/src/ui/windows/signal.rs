@@ -18,7 +18,7 @@ const BESIDE: usize = 16;
 const OUTCOMES: usize = 6;
 
 /// The lines of the window; `room` is how wide they may be, `height` that of the screen.
-pub fn lines(screen: &Screen, dialog: &SignalDialog, room: usize, height: u16) -> Vec<Line> {
+pub(crate) fn lines(screen: &Screen, dialog: &SignalDialog, room: usize, height: u16) -> Vec<Line> {
     let palette = screen.palette;
     let room = room.min(90);
     match dialog {

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// The lines of the window; `room` columns wide at most.
-pub fn lines(screen: &Screen, kind: ExactKind, room: usize) -> Vec<Line> {
+pub(crate) fn lines(screen: &Screen, kind: ExactKind, room: usize) -> Vec<Line> {
     let palette = screen.palette;
     let room = room.min(76);
     let mut lines: Vec<Line> = Vec::new();

@@ -82,7 +82,7 @@ struct Strip {
 
 /// A way in which the selection moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
+pub(crate) enum Direction {
     /// Towards column 0.
     Left,
     /// Away from column 0.
@@ -119,7 +119,7 @@ pub fn layout<K: Clone + Eq + Hash>(
 
 /// The tile next to `from` in `direction`: the one that shares the most of that edge, the first of them if equal.
 /// `None` at the border of the map.
-pub fn neighbour<K>(tiles: &[Tile<K>], from: usize, direction: Direction) -> Option<usize> {
+pub(crate) fn neighbour<K>(tiles: &[Tile<K>], from: usize, direction: Direction) -> Option<usize> {
     let rect = tiles.get(from)?.rect;
     let touches = |other: Rect| match direction {
         Direction::Left => other.right() == rect.left(),
@@ -146,7 +146,7 @@ pub fn neighbour<K>(tiles: &[Tile<K>], from: usize, direction: Direction) -> Opt
 }
 
 /// The tile at a position.
-pub fn tile_at<K>(tiles: &[Tile<K>], position: Position) -> Option<usize> {
+pub(crate) fn tile_at<K>(tiles: &[Tile<K>], position: Position) -> Option<usize> {
     tiles.iter().position(|tile| tile.rect.contains(position))
 }
 

@@ -34,7 +34,7 @@ struct GoneProcess {
 
 impl Gone {
     /// Keeps a process.
-    pub fn keep(&mut self, process: Previous, group: &Arc<str>, now: Option<Instant>) {
+    pub(crate) fn keep(&mut self, process: Previous, group: &Arc<str>, now: Option<Instant>) {
         if let Some(since) = now.filter(|_| self.0.len() < MAX_GONE) {
             self.0.insert((process.pid, process.start_ticks), GoneProcess { process, group: Arc::clone(group), since });
         }
@@ -65,7 +65,6 @@ struct Member {
 
 /// What all processes that ended are seen against.
 pub(super) struct Interval {
-    /// Now.
     pub at: Option<Instant>,
     /// Length; `None` for the first sample.
     pub seconds: Option<f64>,

@@ -10,8 +10,7 @@ use super::{discover::Sapi, runtime::VARIABLE};
 
 /// What is known of a process that was started as PHP or loads it.
 #[derive(Debug, Clone, Copy)]
-pub struct Facts<'a> {
-    /// Server API.
+pub(crate) struct Facts<'a> {
     pub sapi: Sapi,
     /// The program that it runs, which for a library is not the image.
     pub program: &'a Path,
@@ -32,7 +31,7 @@ pub struct Facts<'a> {
 
 /// Why something does not work, and what to do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Advice {
+pub(crate) struct Advice {
     /// Why not; empty when it works.
     pub reason: String,
     /// What to type, line by line; empty when nothing helps.
@@ -40,7 +39,7 @@ pub struct Advice {
 }
 
 /// Why an image without function probes cannot be traced exactly, and whose builds can.
-pub fn without_probes() -> Advice {
+pub(crate) fn without_probes() -> Advice {
     Advice {
         reason: "this build has no USDT probes".to_owned(),
         hint: [
@@ -55,7 +54,7 @@ pub fn without_probes() -> Advice {
 }
 
 /// What keeps this process from being traced exactly, and what to type.
-pub fn exact(facts: &Facts<'_>) -> Advice {
+pub(crate) fn exact(facts: &Facts<'_>) -> Advice {
     match facts.dtrace {
         Some(true) => Advice::default(),
         None => Advice { reason: facts.unknown.to_owned(), hint: Vec::new() },

@@ -51,7 +51,7 @@ pub enum Sapi {
 
 impl Sapi {
     /// Name as the snapshot has it.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Cli => "cli",
             Self::Fpm => "fpm",
@@ -62,7 +62,7 @@ impl Sapi {
     }
 
     /// Where the programs find the URI.
-    pub fn uri_source(self) -> u32 {
+    pub(crate) fn uri_source(self) -> u32 {
         match self {
             Self::Fpm | Self::Cgi => URI_FASTCGI,
             Self::Apache => URI_APACHE,
@@ -91,13 +91,12 @@ impl Sapi {
 
 /// A PHP image that some process runs.
 #[derive(Debug)]
-pub struct Found {
+pub(crate) struct Found {
     /// Path as its process sees it.
     pub path: PathBuf,
     /// The open file: probes are attached through it, even when it was replaced, lives in a container, or the process
     /// that it was found by has ended.
     file: File,
-    /// Server API.
     pub sapi: Sapi,
     /// What the file says.
     pub image: Image,
@@ -107,27 +106,26 @@ pub struct Found {
 
 impl Found {
     #[cfg(test)]
-    pub fn new(path: PathBuf, file: File, sapi: Sapi, image: Image) -> Self {
+    pub(crate) fn new(path: PathBuf, file: File, sapi: Sapi, image: Image) -> Self {
         Self { path, file, sapi, image, moves: false }
     }
 
     /// Its inode, by which mappings of it are known.
-    pub fn inode(&self) -> Option<u64> {
+    pub(crate) fn inode(&self) -> Option<u64> {
         self.file.metadata().ok().map(|metadata| metadata.ino())
     }
 
     /// A path by which the kernel finds this very file.
-    pub fn handle(&self) -> PathBuf {
+    pub(crate) fn handle(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
     }
 }
 
 /// A process that runs a PHP image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mapped {
+pub(crate) struct Mapped {
     /// Index into [`Discovery::images`].
     pub image: usize,
-    /// Load bias.
     pub bias: u64,
 }
 
@@ -166,7 +164,7 @@ const FAILURES: usize = 8;
 
 /// What a look at a process found.
 #[derive(Debug)]
-pub enum Look {
+pub(crate) enum Look {
     /// It runs PHP.
     Php(Mapped),
     /// It may load PHP later.
@@ -177,7 +175,7 @@ pub enum Look {
 
 /// Remembers what every file was found to be.
 #[derive(Debug, Default)]
-pub struct Discovery {
+pub(crate) struct Discovery {
     /// Images found so far; they are never removed, so an index stays good.
     pub images: Vec<Found>,
     /// Where processes are looked at.
@@ -190,7 +188,7 @@ pub struct Discovery {
 
 impl Discovery {
     /// Looks at one process.
-    pub fn look(&mut self, pid: u32) -> Look {
+    pub(crate) fn look(&mut self, pid: u32) -> Look {
         match self.try_look(pid) {
             Ok(look) => look,
             // The process ended, or it is another user's: that is a notice of its own.
@@ -199,7 +197,7 @@ impl Discovery {
     }
 
     /// Looks at a program that need not run.
-    pub fn program(&mut self, path: &Path) {
+    pub(crate) fn program(&mut self, path: &Path) {
         // The file's own name tells its kind, also where an alternatives system links to it.
         let Ok(path) = fs::canonicalize(path) else { return };
         let Ok(metadata) = fs::metadata(&path) else { return };
@@ -214,7 +212,7 @@ impl Discovery {
     }
 
     /// Files that look like PHP but could not be read.
-    pub fn failures(&self) -> impl Iterator<Item = &ImageError> {
+    pub(crate) fn failures(&self) -> impl Iterator<Item = &ImageError> {
         self.failures.values()
     }
 
@@ -305,7 +303,7 @@ impl Discovery {
 }
 
 /// Path of the program that a process runs, without the kernel's mark of one that was deleted.
-pub fn executable(procfs: &Procfs, pid: u32) -> io::Result<PathBuf> {
+pub(crate) fn executable(procfs: &Procfs, pid: u32) -> io::Result<PathBuf> {
     let link = procfs.path(pid, "exe");
     let path = fs::read_link(&link)?;
     let deleted = fs::metadata(&link).is_ok_and(|metadata| metadata.nlink() == 0);
@@ -327,12 +325,12 @@ fn is_library(path: &Path) -> bool {
 }
 
 /// Pool of a php-fpm worker by its title.
-pub fn pool(procfs: &Procfs, pid: u32) -> Option<Arc<str>> {
+pub(crate) fn pool(procfs: &Procfs, pid: u32) -> Option<Arc<str>> {
     pool_of_title(&procfs.text(pid, "cmdline", COMMAND_LINE).ok()?).map(Arc::from)
 }
 
 /// Script of a command line PHP: its first argument that is no option.
-pub fn script(procfs: &Procfs, pid: u32) -> Option<String> {
+pub(crate) fn script(procfs: &Procfs, pid: u32) -> Option<String> {
     let arguments = procfs.bytes(pid, "cmdline", COMMAND_LINE).ok()?;
     let mut arguments = arguments.split(|&byte| byte == 0).skip(1).map(String::from_utf8_lossy);
     loop {

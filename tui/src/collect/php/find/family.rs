@@ -12,29 +12,29 @@ const GENERATIONS: usize = 64;
 
 /// A process and its descendants.
 #[derive(Debug, Clone)]
-pub struct Family {
+pub(crate) struct Family {
     root: u32,
     members: HashSet<u32>,
 }
 
 impl Family {
     /// Of this process.
-    pub fn of(root: u32) -> Self {
+    pub(crate) fn of(root: u32) -> Self {
         Self { root, members: HashSet::from([root]) }
     }
 
     /// The process that it was made of.
-    pub fn root(&self) -> u32 {
+    pub(crate) fn root(&self) -> u32 {
         self.root
     }
 
     /// Whether the process belongs to it, as far as is known.
-    pub fn contains(&self, pid: u32) -> bool {
+    pub(crate) fn contains(&self, pid: u32) -> bool {
         self.members.contains(&pid)
     }
 
     /// A process forked.
-    pub fn fork(&mut self, parent: u32, child: u32) {
+    pub(crate) fn fork(&mut self, parent: u32, child: u32) {
         if !self.members.contains(&parent) {
             // The number had belonged to another one.
             self.members.remove(&child);
@@ -44,7 +44,7 @@ impl Family {
     }
 
     /// Asks /proc for the ancestors of a process that is not known.
-    pub fn look(&mut self, procfs: &Procfs, pid: u32) {
+    pub(crate) fn look(&mut self, procfs: &Procfs, pid: u32) {
         self.climb(pid, |pid| procfs.parent(pid));
     }
 

@@ -41,7 +41,7 @@ struct Followed {
 
 /// The processes that run PHP, and those that may soon.
 #[derive(Debug, Default)]
-pub struct Following {
+pub(crate) struct Following {
     /// The images that they run.
     pub discovery: Discovery,
     processes: HashMap<u32, Followed>,
@@ -57,19 +57,19 @@ pub struct Following {
 
 impl Following {
     /// Whether what a process does is of interest.
-    pub fn counts(&self, pid: u32) -> bool {
+    pub(crate) fn counts(&self, pid: u32) -> bool {
         self.family.as_ref().is_none_or(|family| family.contains(pid))
     }
 
     /// Looks at every process that lives and is not followed yet, and returns those that run PHP.
-    pub fn scan(&mut self) -> Vec<(u32, Mapped)> {
+    pub(crate) fn scan(&mut self) -> Vec<(u32, Mapped)> {
         let pids = self.discovery.procfs.pids();
         let unknown: Vec<u32> = pids.into_iter().filter(|pid| !self.processes.contains_key(pid)).collect();
         unknown.into_iter().filter_map(|pid| Some((pid, self.look(pid)?))).collect()
     }
 
     /// Looks at one process; where it runs PHP, it is followed from now on.
-    pub fn look(&mut self, pid: u32) -> Option<Mapped> {
+    pub(crate) fn look(&mut self, pid: u32) -> Option<Mapped> {
         match self.discovery.look(pid) {
             Look::Php(mapped) => {
                 self.hosts.remove(&pid);
@@ -123,7 +123,7 @@ impl Following {
 
     /// Looks again, once a tick, at programs that may have loaded PHP by now; names new workers; now and then forgets
     /// processes whose end was not reported.
-    pub fn tick(&mut self) -> Vec<(u32, Mapped)> {
+    pub(crate) fn tick(&mut self) -> Vec<(u32, Mapped)> {
         self.ticks = self.ticks.wrapping_add(1);
         if self.ticks.is_multiple_of(SWEEP) {
             self.processes.retain(|pid, _| self.discovery.procfs.is_there(*pid));
@@ -148,7 +148,7 @@ impl Following {
     }
 
     /// A followed process forked.
-    pub fn fork(&mut self, parent: u32, child: u32) {
+    pub(crate) fn fork(&mut self, parent: u32, child: u32) {
         if let Some(family) = &mut self.family {
             family.fork(parent, child);
         }
@@ -158,7 +158,7 @@ impl Following {
     }
 
     /// A request tells the pool of its worker, and that a process runs PHP at all.
-    pub fn request(&mut self, request: &RequestText) {
+    pub(crate) fn request(&mut self, request: &RequestText) {
         let image = request.image as usize;
         if image >= self.discovery.images.len() {
             return;
@@ -175,7 +175,7 @@ impl Following {
     }
 
     /// A process runs something else now; if that is PHP, it is followed.
-    pub fn exec(&mut self, pid: u32) -> Option<Mapped> {
+    pub(crate) fn exec(&mut self, pid: u32) -> Option<Mapped> {
         if let Some(family) = &mut self.family {
             family.look(&self.discovery.procfs, pid);
         }
@@ -184,7 +184,7 @@ impl Following {
     }
 
     /// A process ended, or runs something else now.
-    pub fn end(&mut self, pid: u32) {
+    pub(crate) fn end(&mut self, pid: u32) {
         self.hosts.remove(&pid);
         if let Some(followed) = self.processes.remove(&pid)
             && self.ended.len() < PROCESSES
@@ -194,7 +194,7 @@ impl Following {
     }
 
     /// The processes that live, and those that ended since the last call, in order of pid.
-    pub fn take(&mut self) -> Vec<PhpProcess> {
+    pub(crate) fn take(&mut self) -> Vec<PhpProcess> {
         let ended = std::mem::take(&mut self.ended);
         let alive = self.processes.iter().map(|(&pid, followed)| (pid, followed, true));
         let mut processes: Vec<_> = alive
@@ -215,7 +215,7 @@ impl Following {
 
     /// The masters that live, each with its image, in order of pid. Each is read when it is new and shortly after, not
     /// at every tick: what it was started with does not change.
-    pub fn masters(&mut self) -> Vec<(usize, Master)> {
+    pub(crate) fn masters(&mut self) -> Vec<(usize, Master)> {
         let mut pids: Vec<u32> = self
             .processes
             .iter()
@@ -238,7 +238,7 @@ impl Following {
     }
 
     /// The processes whose calls can be traced: those whose master was started for it, and that run PHP themselves.
-    pub fn candidates(&self, pool: Option<&str>) -> Vec<Candidate> {
+    pub(crate) fn candidates(&self, pool: Option<&str>) -> Vec<Candidate> {
         let mut candidates = Vec::new();
         for (&pid, followed) in &self.processes {
             let sapi = self.discovery.images[followed.image].sapi;

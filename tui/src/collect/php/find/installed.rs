@@ -28,7 +28,7 @@ enum Kind {
 }
 
 /// PHP programs and modules of Apache, each once, whatever links lead to it.
-pub fn installed() -> Vec<PathBuf> {
+pub(crate) fn installed() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let programs = env::split_paths(&path).filter(|folder| folder.is_absolute());
     let programs = programs.chain(PROGRAMS.iter().map(PathBuf::from));
@@ -49,7 +49,7 @@ pub fn installed() -> Vec<PathBuf> {
 }
 
 /// Whether it is a PHP for the command line, by its name.
-pub fn is_command_line(path: &Path) -> bool {
+pub(crate) fn is_command_line(path: &Path) -> bool {
     kind(path) == Some(Kind::CommandLine)
 }
 

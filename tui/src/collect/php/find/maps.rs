@@ -12,10 +12,9 @@ const LIMIT: u64 = 8 << 20;
 
 /// A mapping of a file, or of memory that the kernel keeps as one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mapping {
+pub(crate) struct Mapping {
     /// `START-END` as the kernel writes it, the name of the entry in /proc/PID/map_files.
     pub range: String,
-    /// First address.
     pub start: u64,
     /// First address behind it.
     pub end: u64,
@@ -31,12 +30,12 @@ pub struct Mapping {
 impl Mapping {
     /// Anonymous memory that processes share, as opcache and php-fpm's scoreboards take it: the kernel calls it so
     /// (mm/shmem.c, `shmem_zero_setup`).
-    pub fn is_shared_anonymous(&self) -> bool {
+    pub(crate) fn is_shared_anonymous(&self) -> bool {
         self.path.as_deref() == Some(Path::new("/dev/zero")) && self.permissions.ends_with('s')
     }
 
     /// Its size; 0 for a range that no kernel writes.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.end.saturating_sub(self.start)
     }
 
@@ -57,7 +56,7 @@ impl Mapping {
 ///
 /// # Errors
 /// The process is gone, or belongs to another user.
-pub fn of(procfs: &Procfs, pid: u32) -> io::Result<Vec<Mapping>> {
+pub(crate) fn of(procfs: &Procfs, pid: u32) -> io::Result<Vec<Mapping>> {
     Ok(procfs.text(pid, "maps", LIMIT)?.lines().filter_map(Mapping::parse).collect())
 }
 

@@ -21,7 +21,7 @@ const CGROUP: u64 = 64 << 10;
 const COMM: u64 = 64;
 
 /// Reads what a master shows of itself; the second value says that it is only just starting.
-pub fn read(procfs: &Procfs, pid: u32, found: &Found, script: Option<&str>) -> (Master, bool) {
+pub(crate) fn read(procfs: &Procfs, pid: u32, found: &Found, script: Option<&str>) -> (Master, bool) {
     let runtime = Runtime::read(procfs, pid, &found.image, found.inode().unwrap_or(0));
     // Without it the advice is for a program that somebody has started by hand.
     let cgroup = procfs.bytes(pid, "cgroup", CGROUP).unwrap_or_default();
@@ -57,7 +57,7 @@ pub fn read(procfs: &Procfs, pid: u32, found: &Found, script: Option<&str>) -> (
 }
 
 /// Cuts a list to what a snapshot holds, and returns how many it lost.
-pub fn bound(masters: &mut Vec<Master>) -> u32 {
+pub(crate) fn bound(masters: &mut Vec<Master>) -> u32 {
     let lost = masters.len().saturating_sub(LISTED);
     masters.truncate(LISTED);
     lost as u32

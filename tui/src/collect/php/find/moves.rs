@@ -40,7 +40,7 @@ const FOLDERS: [&str; 9] = [
 
 /// Whether any of the usual configuration files below `root` switches it on. Which of them a PHP reads is not asked: one that is
 /// wrongly taken for moving is observed without traps, one that is wrongly taken for still would die.
-pub fn is_configured(root: &Path) -> bool {
+pub(crate) fn is_configured(root: &Path) -> bool {
     let mut folders = FOLDERS.iter().flat_map(|pattern| folders(root, pattern));
     folders.any(|folder| folder.is_dir() && sets_in(&folder))
 }
@@ -68,7 +68,7 @@ fn sets(path: &Path) -> bool {
 
 /// Whether a text switches it on, wherever in it: a line of a configuration file, or an argument such as
 /// `-dopcache.huge_code_pages=1`, also of a shell that starts PHP.
-pub fn is_on(text: &str) -> bool {
+pub(crate) fn is_on(text: &str) -> bool {
     text.match_indices(SETTING).any(|(at, _)| {
         let value = text[at + SETTING.len()..].trim_start();
         // Without a value, `-d NAME` means 1.
@@ -80,7 +80,7 @@ pub fn is_on(text: &str) -> bool {
 }
 
 /// Whether a process was started with it, or runs from moved code already.
-pub fn is_moving(procfs: &Procfs, pid: u32) -> bool {
+pub(crate) fn is_moving(procfs: &Procfs, pid: u32) -> bool {
     let arguments = procfs.text(pid, "cmdline", COMMAND_BYTES).unwrap_or_default();
     let arguments: Vec<&str> = arguments.split('\0').collect();
     let environment = procfs.text(pid, "environ", COMMAND_BYTES).unwrap_or_default();

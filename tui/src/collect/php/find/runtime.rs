@@ -9,7 +9,7 @@ use super::maps;
 use crate::collect::{php::image::Image, procfs::Procfs};
 
 /// The variable that makes PHP fire its function, execute and compile probes (`zend_startup` in Zend/zend.c).
-pub const VARIABLE: &str = "USE_ZEND_DTRACE";
+pub(crate) const VARIABLE: &str = "USE_ZEND_DTRACE";
 
 /// Bytes of an environment that are looked through.
 const ENVIRONMENT: u64 = 1 << 20;
@@ -18,7 +18,7 @@ const OPCACHE_LEAST: u64 = 8 << 20;
 
 /// What was read of one process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Runtime {
+pub(crate) struct Runtime {
     /// `zend_dtrace_enabled`: its function probes fire. `None` where that cannot be said, see `unknown`.
     pub dtrace: Option<bool>,
     /// Why `dtrace` is not known; empty where it is.
@@ -36,7 +36,7 @@ pub struct Runtime {
 
 impl Runtime {
     /// Reads what `pid` shows now, which runs `image` from the file with this inode.
-    pub fn read(procfs: &Procfs, pid: u32, image: &Image, inode: u64) -> Self {
+    pub(crate) fn read(procfs: &Procfs, pid: u32, image: &Image, inode: u64) -> Self {
         let mut runtime = Self { variable: environment(procfs, pid), ..Self::default() };
         let mappings = maps::of(procfs, pid);
         // Never a bias from before: Apache loads its modules twice, and each time to another address.

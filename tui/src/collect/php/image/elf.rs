@@ -34,7 +34,7 @@ const SYMBOL: u64 = 24;
 
 /// Why a file could not be read.
 #[derive(Debug, thiserror::Error)]
-pub enum ElfError {
+pub(crate) enum ElfError {
     /// The kernel refuses.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -51,7 +51,7 @@ pub enum ElfError {
 
 /// An ELF file, of which only the headers were read.
 #[derive(Debug)]
-pub struct Elf<'a> {
+pub(crate) struct Elf<'a> {
     reader: Reader<'a>,
     /// How the file is laid out in memory.
     pub segments: Segments,
@@ -81,7 +81,7 @@ struct Sections {
 
 /// One section: its address and the part of the file that it takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Section {
+pub(crate) struct Section {
     /// Address as linked; 0 where it is not loaded.
     pub address: u64,
     /// Offset in the file.
@@ -95,7 +95,7 @@ impl<'a> Elf<'a> {
     ///
     /// # Errors
     /// It is no ELF file of this kind, or a malformed one.
-    pub fn open(file: &'a File) -> Result<Self, ElfError> {
+    pub(crate) fn open(file: &'a File) -> Result<Self, ElfError> {
         let mut reader = Reader { file, bytes: BYTES, reads: READS };
         let header: [u8; HEADER as usize] = reader.array(0).map_err(|error| match error {
             ElfError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => ElfError::Other,
@@ -170,7 +170,7 @@ impl<'a> Elf<'a> {
     ///
     /// # Errors
     /// The file is malformed, or the budget is spent.
-    pub fn symbol(&mut self, name: &str) -> Result<Option<u64>, ElfError> {
+    pub(crate) fn symbol(&mut self, name: &str) -> Result<Option<u64>, ElfError> {
         let Dynamic { gnu_hash, hash, .. } = self.dynamic;
         match (gnu_hash, hash) {
             (0, 0) => Ok(None),
@@ -256,7 +256,7 @@ impl<'a> Elf<'a> {
     ///
     /// # Errors
     /// The file is malformed, or the budget is spent.
-    pub fn section(&mut self, name: &str) -> Result<Option<Section>, ElfError> {
+    pub(crate) fn section(&mut self, name: &str) -> Result<Option<Section>, ElfError> {
         let Some(Sections { offset, count, names }) = self.sections else { return Ok(None) };
         let table = self.reader.read(offset, u64::from(count) * SECTION_HEADER)?;
         let sections = |at: usize| table.chunks_exact(SECTION_HEADER as usize).nth(at);
@@ -278,7 +278,7 @@ impl<'a> Elf<'a> {
     ///
     /// # Errors
     /// It is larger than the notes of any PHP, or lies outside of the file.
-    pub fn notes(&mut self, section: Section) -> Result<Vec<u8>, ElfError> {
+    pub(crate) fn notes(&mut self, section: Section) -> Result<Vec<u8>, ElfError> {
         if section.size > NOTES {
             return Err(ElfError::Malformed("it has more notes than any PHP"));
         }
@@ -289,7 +289,7 @@ impl<'a> Elf<'a> {
     ///
     /// # Errors
     /// The budget is spent before it was found.
-    pub fn behind(&mut self, pattern: &[u8], keep: usize) -> Result<Option<Vec<u8>>, ElfError> {
+    pub(crate) fn behind(&mut self, pattern: &[u8], keep: usize) -> Result<Option<Vec<u8>>, ElfError> {
         let finder = memchr::memmem::Finder::new(pattern);
         let named = self.section(".rodata")?.map(|section| (section.offset, section.size));
         for (start, size) in named.into_iter().chain(std::mem::take(&mut self.constant)) {

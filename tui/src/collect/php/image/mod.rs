@@ -22,34 +22,21 @@ use self::{
 
 /// Why a file could not be read as an image.
 #[derive(Debug, thiserror::Error)]
-pub enum ImageError {
+pub(crate) enum ImageError {
     /// The file cannot be opened.
     #[error("cannot open {path}: {source}; run as root to see the programs of other users")]
-    Open {
-        /// File.
-        path: PathBuf,
-        /// Reason.
-        source: io::Error,
-    },
+    Open { path: PathBuf, source: io::Error },
     /// There are more PHP images than the maps have room for.
     #[error("{path} is left out: there are more different PHP programs on this machine than can be observed")]
-    TooMany {
-        /// File.
-        path: PathBuf,
-    },
+    TooMany { path: PathBuf },
     /// The file is no ELF file that we understand.
     #[error("{path} cannot be read as an ELF file: {source}")]
-    Elf {
-        /// File.
-        path: PathBuf,
-        /// Reason.
-        source: ElfError,
-    },
+    Elf { path: PathBuf, source: ElfError },
 }
 
 /// A PHP image.
 #[derive(Debug, Clone, Default)]
-pub struct Image {
+pub(crate) struct Image {
     /// Version text, such as `8.2.36`.
     pub version: Option<String>,
     /// Layout of that version; `None` when it is not known.
@@ -79,7 +66,7 @@ impl Image {
     ///
     /// # Errors
     /// It is no ELF file, a malformed one, or reading it takes more than any real one does.
-    pub fn read(file: &File, path: &Path) -> Result<Option<Self>, ImageError> {
+    pub(crate) fn read(file: &File, path: &Path) -> Result<Option<Self>, ImageError> {
         Self::of(file).map_err(|source| ImageError::Elf { path: path.to_owned(), source })
     }
 
@@ -117,7 +104,7 @@ impl Image {
     }
 
     /// Load bias of a process that maps `offset` of the file at `start`.
-    pub fn bias(&self, start: u64, offset: u64) -> Option<u64> {
+    pub(crate) fn bias(&self, start: u64, offset: u64) -> Option<u64> {
         self.segments.bias(start, offset)
     }
 }

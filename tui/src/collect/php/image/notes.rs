@@ -3,7 +3,7 @@
 
 /// One site of a probe. Addresses are as linked, before the shift of `.stapsdt.base`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Note {
+pub(crate) struct Note {
     /// Provider, such as `php`.
     pub provider: String,
     /// Probe, such as `request__startup`.
@@ -24,7 +24,7 @@ const TYPE: u32 = 3;
 const LIMIT: usize = 4096;
 
 /// Reads all notes of a section. A note that is cut or malformed ends the list; what came before is kept.
-pub fn parse(section: &[u8]) -> Vec<Note> {
+pub(crate) fn parse(section: &[u8]) -> Vec<Note> {
     let mut rest = section;
     let mut notes = Vec::new();
     while notes.len() < LIMIT {

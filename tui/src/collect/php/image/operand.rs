@@ -5,7 +5,7 @@ use tusktop_shared::{OPERAND_CONSTANT, OPERAND_MEMORY, OPERAND_REGISTER, Operand
 
 /// Saved registers of a CPU architecture, as the kernel hands them to a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Architecture {
+pub(crate) enum Architecture {
     /// `struct pt_regs` of x86-64.
     X86_64,
     /// `struct user_pt_regs` of arm64.
@@ -14,7 +14,7 @@ pub enum Architecture {
 
 impl Architecture {
     /// The architecture that this program runs on; `None` where probes are not supported.
-    pub fn current() -> Option<Self> {
+    pub(crate) fn current() -> Option<Self> {
         match std::env::consts::ARCH {
             "x86_64" => Some(Self::X86_64),
             "aarch64" => Some(Self::Aarch64),
@@ -23,7 +23,7 @@ impl Architecture {
     }
 
     /// Byte offset of the instruction pointer (arch/x86/include/asm/ptrace.h, arch/arm64/include/uapi/asm/ptrace.h).
-    pub fn instruction_pointer(self) -> u32 {
+    pub(crate) fn instruction_pointer(self) -> u32 {
         match self {
             Self::X86_64 => 128,
             Self::Aarch64 => 256,
@@ -31,7 +31,7 @@ impl Architecture {
     }
 
     /// Size of the saved registers in bytes.
-    pub fn register_bytes(self) -> u32 {
+    pub(crate) fn register_bytes(self) -> u32 {
         match self {
             Self::X86_64 => 168,
             Self::Aarch64 => 272,
@@ -39,7 +39,7 @@ impl Architecture {
     }
 
     /// Byte offset of the stack pointer.
-    pub fn stack_pointer(self) -> u32 {
+    pub(crate) fn stack_pointer(self) -> u32 {
         match self {
             Self::X86_64 => 152,
             Self::Aarch64 => 248,
@@ -47,7 +47,7 @@ impl Architecture {
     }
 
     /// The register that holds an argument (0 to 3) of a C function when it begins (System V ABI, AAPCS64).
-    pub fn function_argument(self, number: usize) -> Operand {
+    pub(crate) fn function_argument(self, number: usize) -> Operand {
         let registers = match self {
             Self::X86_64 => ["rdi", "rsi", "rdx", "rcx"],
             Self::Aarch64 => ["x0", "x1", "x2", "x3"],
@@ -70,7 +70,7 @@ impl Architecture {
 /// Why an argument was not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("argument {text:?} of a probe is not understood")]
-pub struct OperandError {
+pub(crate) struct OperandError {
     /// The argument as it is in the note.
     pub text: String,
 }
@@ -79,7 +79,7 @@ pub struct OperandError {
 ///
 /// # Errors
 /// The first argument that is not understood.
-pub fn parse(architecture: Architecture, text: &str) -> Result<Vec<Operand>, OperandError> {
+pub(crate) fn parse(architecture: Architecture, text: &str) -> Result<Vec<Operand>, OperandError> {
     split(architecture, text)
         .map(|argument| one(architecture, argument).ok_or_else(|| OperandError { text: argument.to_owned() }))
         .collect()

@@ -12,7 +12,7 @@ use super::{
 
 /// A place in the file where a program can be attached.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProbeSite {
+pub(crate) struct ProbeSite {
     /// Address as linked.
     pub address: u64,
     /// Offset in the file.
@@ -26,7 +26,7 @@ pub struct ProbeSite {
 /// Why a USDT probe cannot be attached to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("probe {probe}: {reason}")]
-pub struct UnusableProbe {
+pub(crate) struct UnusableProbe {
     /// Its name, such as `request__startup`.
     pub probe: String,
     /// What is wrong with one of its sites.
@@ -35,7 +35,7 @@ pub struct UnusableProbe {
 
 /// Why a site of a probe cannot be attached to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SiteError {
+pub(crate) enum SiteError {
     /// The registers of its arguments are not known.
     #[error("this CPU architecture is not supported")]
     Architecture,
@@ -52,14 +52,14 @@ pub enum SiteError {
 
 /// All sites of an image.
 #[derive(Debug, Clone, Default)]
-pub struct Sites {
+pub(crate) struct Sites {
     probes: HashMap<String, Vec<Result<ProbeSite, UnusableProbe>>>,
     functions: HashMap<&'static str, ProbeSite>,
 }
 
 impl Sites {
     /// Finds all sites; `shift` is what addresses in notes moved by since they were written.
-    pub fn new(notes: &[Note], shift: u64, symbols: &HashMap<&'static str, u64>, segments: &Segments) -> Self {
+    pub(crate) fn new(notes: &[Note], shift: u64, symbols: &HashMap<&'static str, u64>, segments: &Segments) -> Self {
         let mut probes: HashMap<String, Vec<_>> = HashMap::new();
         for note in notes {
             let site =
@@ -77,12 +77,12 @@ impl Sites {
     ///
     /// # Errors
     /// A site that cannot be attached to, and why: the others alone would give wrong numbers.
-    pub fn probe(&self, name: &str) -> Result<Vec<ProbeSite>, UnusableProbe> {
+    pub(crate) fn probe(&self, name: &str) -> Result<Vec<ProbeSite>, UnusableProbe> {
         self.probes.get(name).into_iter().flatten().cloned().collect()
     }
 
     /// Names of all USDT probes, and of all exported functions that matter, in order.
-    pub fn names(&self) -> (Vec<&str>, Vec<&str>) {
+    pub(crate) fn names(&self) -> (Vec<&str>, Vec<&str>) {
         let mut probes: Vec<_> = self.probes.keys().map(String::as_str).collect();
         let mut functions: Vec<_> = self.functions.keys().copied().collect();
         probes.sort_unstable();
@@ -91,12 +91,12 @@ impl Sites {
     }
 
     /// Whether the image has any USDT probe.
-    pub fn has_probes(&self) -> bool {
+    pub(crate) fn has_probes(&self) -> bool {
         !self.probes.is_empty()
     }
 
     /// The start of an exported function.
-    pub fn function(&self, name: &str) -> Option<&ProbeSite> {
+    pub(crate) fn function(&self, name: &str) -> Option<&ProbeSite> {
         self.functions.get(name)
     }
 }
@@ -119,7 +119,7 @@ fn usdt(note: &Note, shift: u64, segments: &Segments) -> Result<ProbeSite, SiteE
 
 /// A loadable segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Segment {
+pub(crate) struct Segment {
     /// Address as linked.
     pub address: u64,
     /// Offset in the file.
@@ -130,16 +130,16 @@ pub struct Segment {
 
 /// The loadable segments of a file: how its offsets become addresses.
 #[derive(Debug, Clone, Default)]
-pub struct Segments(Vec<Segment>);
+pub(crate) struct Segments(Vec<Segment>);
 
 impl Segments {
     /// Keeps the segments.
-    pub fn new(segments: impl IntoIterator<Item = Segment>) -> Self {
+    pub(crate) fn new(segments: impl IntoIterator<Item = Segment>) -> Self {
         Self(segments.into_iter().collect())
     }
 
     /// Offset in the file of an address as linked.
-    pub fn file_offset(&self, address: u64) -> Option<u64> {
+    pub(crate) fn file_offset(&self, address: u64) -> Option<u64> {
         self.0.iter().find_map(|segment| {
             let inside = address.checked_sub(segment.address)?;
             (inside < segment.size).then(|| segment.offset.wrapping_add(inside))
@@ -147,7 +147,7 @@ impl Segments {
     }
 
     /// Load bias of a process that maps `offset` of the file at `start`.
-    pub fn bias(&self, start: u64, offset: u64) -> Option<u64> {
+    pub(crate) fn bias(&self, start: u64, offset: u64) -> Option<u64> {
         const PAGE: u64 = 4096;
         self.0.iter().find_map(|segment| {
             let first = segment.offset & !(PAGE - 1);

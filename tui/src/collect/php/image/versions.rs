@@ -7,16 +7,14 @@ use std::fmt;
 
 /// A PHP version without its patch level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version {
-    /// Major number.
+pub(crate) struct Version {
     pub major: u32,
-    /// Minor number.
     pub minor: u32,
 }
 
 impl Version {
     /// Reads "8.2.36" or "8.4.0RC1".
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('.');
         let (major, minor) = (parts.next()?, parts.next()?);
         Some(Self { major: major.parse().ok()?, minor: minor.parse().ok()? })
@@ -31,7 +29,7 @@ impl fmt::Display for Version {
 
 /// Byte offsets inside PHP's structures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Offsets {
+pub(crate) struct Offsets {
     /// `zend_executor_globals.current_execute_data`.
     pub current_execute_data: u32,
     /// `zend_execute_data.prev_execute_data`.
@@ -47,10 +45,10 @@ pub struct Offsets {
 }
 
 /// Versions from which on something is different.
-pub const V7_4: Version = Version { major: 7, minor: 4 };
-pub const V8_0: Version = Version { major: 8, minor: 0 };
-pub const V8_1: Version = Version { major: 8, minor: 1 };
-pub const V8_4: Version = Version { major: 8, minor: 4 };
+pub(crate) const V7_4: Version = Version { major: 7, minor: 4 };
+pub(crate) const V8_0: Version = Version { major: 8, minor: 0 };
+pub(crate) const V8_1: Version = Version { major: 8, minor: 1 };
+pub(crate) const V8_4: Version = Version { major: 8, minor: 4 };
 
 /// Every version that is known, the oldest first, with the offsets that differ: of `current_execute_data` and `filename`.
 const KNOWN: [(Version, u32, u32); 11] = [
@@ -70,12 +68,12 @@ const OLDEST: Version = KNOWN[0].0;
 const NEWEST: Version = KNOWN[KNOWN.len() - 1].0;
 
 /// The versions that are known, in words: `7.0 to 8.5`.
-pub fn range() -> String {
+pub(crate) fn range() -> String {
     format!("{OLDEST} to {NEWEST}")
 }
 
 /// The offsets of a version; `None` when its layout is not known.
-pub fn of(version: Version) -> Option<Offsets> {
+pub(crate) fn of(version: Version) -> Option<Offsets> {
     let (_, current_execute_data, filename) = *KNOWN.iter().find(|(known, ..)| *known == version)?;
     Some(Offsets {
         current_execute_data,
@@ -90,7 +88,7 @@ pub fn of(version: Version) -> Option<Offsets> {
 
 /// Where the header of `struct fpm_scoreboard_s` (sapi/fpm/fpm/fpm_scoreboard.h) has its fields, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ScoreboardLayout {
+pub(crate) struct ScoreboardLayout {
     /// Name of the pool, 32 bytes.
     pub pool: usize,
     /// How workers are started.
@@ -109,7 +107,6 @@ pub struct ScoreboardLayout {
     pub listen_queue: usize,
     /// Most of them at a time.
     pub listen_queue_max: usize,
-    /// Most workers.
     pub max_children: usize,
     /// Requests that took longer than `request_slowlog_timeout`.
     pub slow_requests: usize,
@@ -150,7 +147,7 @@ const SINCE_8_4: ScoreboardLayout = ScoreboardLayout {
 };
 
 /// The layouts of all versions, the oldest first.
-pub fn scoreboards() -> impl Iterator<Item = ScoreboardLayout> {
+pub(crate) fn scoreboards() -> impl Iterator<Item = ScoreboardLayout> {
     [BEFORE_8_4, SINCE_8_4].into_iter()
 }
 

@@ -18,7 +18,7 @@ use crate::collect::bpf::link;
 
 /// Why a probe could not be attached.
 #[derive(Debug, thiserror::Error)]
-pub enum AttachError {
+pub(crate) enum AttachError {
     /// The kernel has no uprobes.
     #[error("the kernel has no uprobes (/sys/bus/event_source/devices/uprobe): {0}")]
     NoUprobes(io::Error),
@@ -31,7 +31,6 @@ pub enum AttachError {
          end it, `bpftool perf` or `bpftool link` shows which it is, then restart tusktop"
     )]
     Conflict {
-        /// File.
         path: PathBuf,
         /// Offset in it.
         offset: u64,
@@ -39,27 +38,24 @@ pub enum AttachError {
     /// The kernel refused.
     #[error("{call} for {path} at {offset:#x}: {source}")]
     Kernel {
-        /// System call.
         call: &'static str,
-        /// File.
         path: PathBuf,
         /// Offset in it.
         offset: u64,
-        /// Reason.
         source: io::Error,
     },
 }
 
 impl AttachError {
     /// The process that was to be attached to has ended.
-    pub fn is_gone(&self) -> bool {
+    pub(crate) fn is_gone(&self) -> bool {
         matches!(self, Self::Kernel { source, .. } if source.raw_os_error() == Some(libc::ESRCH))
     }
 }
 
 /// Where to attach.
 #[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
+pub(crate) struct Place<'a> {
     /// File; /proc/PID/exe and /proc/PID/map_files work for files that were replaced.
     pub path: &'a Path,
     /// Offset of the instruction in the file.
@@ -74,7 +70,7 @@ pub struct Place<'a> {
 
 /// An attached probe; it detaches when dropped.
 #[derive(Debug)]
-pub struct Attachment {
+pub(crate) struct Attachment {
     _link: OwnedFd,
     /// The perf event that the link belongs to; `None` for a link that holds its places itself.
     _event: Option<OwnedFd>,
@@ -82,13 +78,13 @@ pub struct Attachment {
 
 impl Attachment {
     /// All places of a link.
-    pub fn of_link(link: OwnedFd) -> Self {
+    pub(crate) fn of_link(link: OwnedFd) -> Self {
         Self { _link: link, _event: None }
     }
 }
 
 /// Detaches all together: most of what each takes is waiting in the kernel.
-pub fn detach(attachments: impl IntoIterator<Item = Attachment>) {
+pub(crate) fn detach(attachments: impl IntoIterator<Item = Attachment>) {
     std::thread::scope(|scope| {
         for attachment in attachments {
             scope.spawn(move || drop(attachment));
@@ -98,14 +94,14 @@ pub fn detach(attachments: impl IntoIterator<Item = Attachment>) {
 
 /// The kernel's number for uprobe events.
 #[derive(Debug, Clone, Copy)]
-pub struct UprobeType(u32);
+pub(crate) struct UprobeType(u32);
 
 impl UprobeType {
     /// Reads the number.
     ///
     /// # Errors
     /// The kernel has no uprobes.
-    pub fn read() -> Result<Self, AttachError> {
+    pub(crate) fn read() -> Result<Self, AttachError> {
         let text = fs::read_to_string("/sys/bus/event_source/devices/uprobe/type").map_err(AttachError::NoUprobes)?;
         text.trim().parse().map(Self).map_err(|_| AttachError::NoUprobes(io::Error::from(io::ErrorKind::InvalidData)))
     }
@@ -136,7 +132,7 @@ const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
 ///
 /// # Errors
 /// The kernel refuses; the error says which call, where and why.
-pub fn attach(uprobe: UprobeType, program: BorrowedFd<'_>, place: Place<'_>) -> Result<Attachment, AttachError> {
+pub(crate) fn attach(uprobe: UprobeType, program: BorrowedFd<'_>, place: Place<'_>) -> Result<Attachment, AttachError> {
     let failed = |call, source: io::Error| {
         if source.raw_os_error() == Some(libc::EINVAL) && place.semaphore != 0 && call == "perf_event_open" {
             AttachError::Conflict { path: place.path.to_owned(), offset: place.offset }

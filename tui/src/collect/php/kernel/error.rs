@@ -9,7 +9,7 @@ use crate::model::Notice;
 
 /// Why the programs do not run.
 #[derive(Debug, thiserror::Error)]
-pub enum KernelError {
+pub(crate) enum KernelError {
     /// Not enough rights.
     #[error("the kernel does not let this user load BPF programs ({source})")]
     Permission {
@@ -24,31 +24,16 @@ pub enum KernelError {
     Object(#[from] EbpfError),
     /// A map does not work.
     #[error("BPF map {name}: {source}")]
-    Map {
-        /// Map.
-        name: &'static str,
-        /// Reason.
-        source: MapError,
-    },
+    Map { name: &'static str, source: MapError },
     /// A program was refused.
     #[error("the kernel refuses the BPF program {name}: {}", concise(source))]
-    Program {
-        /// Program.
-        name: &'static str,
-        /// Reason.
-        source: ProgramError,
-    },
+    Program { name: &'static str, source: ProgramError },
     /// A map or program is not in the object.
     #[error("the BPF object has no {0}; it does not belong to this program")]
     Missing(&'static str),
     /// The list of CPUs cannot be read.
     #[error("cannot read {path}: {source}")]
-    Cpus {
-        /// File.
-        path: PathBuf,
-        /// Reason.
-        source: io::Error,
-    },
+    Cpus { path: PathBuf, source: io::Error },
     /// A probe was refused.
     #[error(transparent)]
     Attach(#[from] AttachError),
@@ -56,7 +41,7 @@ pub enum KernelError {
 
 impl KernelError {
     /// What is said of PHP when the programs do not run, and what to type.
-    pub fn notice(&self) -> Notice {
+    pub(crate) fn notice(&self) -> Notice {
         let hint = match self {
             _ if !rustix::process::geteuid().is_root() => "run it as root: sudo tusktop",
             Self::Permission { .. } => {

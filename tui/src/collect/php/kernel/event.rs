@@ -6,26 +6,20 @@ use crate::collect::bpf::wire;
 
 /// One record of the ring.
 #[derive(Debug, Clone)]
-pub enum Event {
+pub(crate) enum Event {
     /// A request ended.
     Request(Box<RequestEvent>),
     /// A process replaced its image.
-    Exec {
-        /// Process.
-        pid: u32,
-    },
+    Exec { pid: u32 },
     /// A PHP process forked.
     Fork { parent: u32, child: u32 },
     /// A PHP process ended.
-    Exit {
-        /// Process.
-        pid: u32,
-    },
+    Exit { pid: u32 },
 }
 
 impl Event {
     /// Decodes a record; `None` for one that is cut or of an unknown kind.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let word = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
         let pid = word(4)?;
         match word(0)? {

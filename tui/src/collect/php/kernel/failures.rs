@@ -7,7 +7,7 @@ use super::KernelError;
 use crate::collect::bpf::wire::{Plain, Wire};
 
 /// Tallies and the texts of their keys.
-pub struct Tallies<T: Plain> {
+pub(crate) struct Tallies<T: Plain> {
     tallies: BpfHashMap<MapData, u64, Wire<Tally>>,
     texts: BpfHashMap<MapData, u64, Wire<T>>,
     /// Most entries that fit.
@@ -23,33 +23,32 @@ where
     }
 
     /// All tallies. Bounded: an entry that goes away makes the kernel start over.
-    pub fn iter(&self) -> impl Iterator<Item = (u64, Tally)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, Tally)> {
         self.tallies.iter().take(2 * self.room).flatten().map(|(key, tally)| (key, tally.0))
     }
 
     /// What a key stands for.
-    pub fn text(&self, key: u64) -> Option<Box<T>> {
+    pub(crate) fn text(&self, key: u64) -> Option<Box<T>> {
         self.texts.get(&key, 0).ok().map(|text| Box::new(text.0))
     }
 
     /// Forgets a key. The text goes first: a tally without a text could not be named.
-    pub fn remove(&mut self, key: u64) {
+    pub(crate) fn remove(&mut self, key: u64) {
         let _ = self.texts.remove(&key);
         let _ = self.tallies.remove(&key);
     }
 }
 
 /// The maps of all kinds of failures.
-pub struct FailureMaps {
+pub(crate) struct FailureMaps {
     /// Exceptions and errors.
     pub failures: Tallies<Failure>,
-    /// Compiled files.
     pub compiles: Tallies<Compiled>,
 }
 
 impl FailureMaps {
     /// Takes the maps out of the object.
-    pub fn take(ebpf: &mut Ebpf) -> Result<Self, KernelError> {
+    pub(crate) fn take(ebpf: &mut Ebpf) -> Result<Self, KernelError> {
         Ok(Self {
             failures: Tallies::take(ebpf, "FAILURES", "FAILURE_TEXTS", sizes::FAILURES as usize)?,
             compiles: Tallies::take(ebpf, "COMPILES", "COMPILE_TEXTS", sizes::COMPILES as usize)?,

@@ -4,7 +4,7 @@
 use tusktop_shared::{CLASS_BYTES, FILE_BYTES};
 
 /// A text of `len` bytes of which at most `room` were kept from its start. What was cut is marked.
-pub fn head(bytes: &[u8], len: u32, room: usize) -> String {
+pub(crate) fn head(bytes: &[u8], len: u32, room: usize) -> String {
     let len = len as usize;
     let kept = &bytes[..len.min(room).min(bytes.len())];
     let mut text = String::from_utf8_lossy(kept).into_owned();
@@ -19,14 +19,14 @@ pub fn head(bytes: &[u8], len: u32, room: usize) -> String {
 }
 
 /// A path of `len` bytes, of which the last ones were kept.
-pub fn tail(bytes: &[u8; FILE_BYTES], len: u32) -> String {
+pub(crate) fn tail(bytes: &[u8; FILE_BYTES], len: u32) -> String {
     let len = len as usize;
     let text = String::from_utf8_lossy(&bytes[..len.min(FILE_BYTES)]);
     if len > FILE_BYTES { format!("…{text}") } else { text.into_owned() }
 }
 
 /// The name of a class. That of an anonymous class goes on behind a NUL with the place where it is.
-pub fn class(bytes: &[u8; CLASS_BYTES], len: u32) -> String {
+pub(crate) fn class(bytes: &[u8; CLASS_BYTES], len: u32) -> String {
     let text = head(bytes, len, CLASS_BYTES);
     text.split('\0').next().unwrap_or_default().to_owned()
 }

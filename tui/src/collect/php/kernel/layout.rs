@@ -7,7 +7,7 @@ use tusktop_shared::{Config, UNKNOWN_OFFSET};
 use crate::collect::{bpf::btf::KernelTypes, php::image::operand::Architecture};
 
 /// Offsets of the kernel's structures; what its type information does not have is unknown, and what needs it is left out.
-pub fn kernel_layout(architecture: Architecture) -> Config {
+pub(crate) fn kernel_layout(architecture: Architecture) -> Config {
     let types = KernelTypes::open(Path::new("/sys/kernel/btf/vmlinux")).ok();
     let offset =
         |structure, path| types.as_ref().and_then(|types| types.offset(structure, path)).unwrap_or(UNKNOWN_OFFSET);

@@ -36,11 +36,11 @@ use self::{
 use super::image::{Image, operand::Architecture, sites::ProbeSite};
 use crate::collect::bpf::wire::Wire;
 
-pub use error::KernelError;
-pub use failures::{FailureMaps, Tallies};
-pub use probes::Target;
-pub use tracing::{Subject, Tracing};
-pub use verify::{Verified, verify};
+pub(crate) use error::KernelError;
+pub(crate) use failures::{FailureMaps, Tallies};
+pub(crate) use probes::Target;
+pub(crate) use tracing::{Subject, Tracing};
+pub(crate) use verify::{Verified, verify};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/tusktop.bpf.o"));
 
@@ -51,7 +51,7 @@ type Hash<K, V> = BpfHashMap<MapData, K, Wire<V>>;
 type Counts = PerCpuHashMap<MapData, Wire<CountKey>, Wire<Count>>;
 
 /// The programs and their maps. Everything is detached when it is dropped.
-pub struct Kernel {
+pub(crate) struct Kernel {
     ebpf: Ebpf,
     probes: Probes,
     /// Threads whose calls are traced.
@@ -90,7 +90,7 @@ impl Kernel {
     ///
     /// # Errors
     /// The kernel refuses, by rights or by features.
-    pub fn load() -> Result<(Self, RingBuf<MapData>), KernelError> {
+    pub(crate) fn load() -> Result<(Self, RingBuf<MapData>), KernelError> {
         let architecture = Architecture::current().ok_or(KernelError::Architecture)?;
         let uprobe = UprobeType::read()?;
         let mut ebpf = Ebpf::load(OBJECT).map_err(permission)?;
@@ -137,7 +137,7 @@ impl Kernel {
     ///
     /// # Errors
     /// The kernel refuses the program or the timer.
-    pub fn sample(&mut self, hz: u32) -> Result<(), KernelError> {
+    pub(crate) fn sample(&mut self, hz: u32) -> Result<(), KernelError> {
         let cpus = online_cpus().map_err(|(path, source)| KernelError::Cpus { path: path.into(), source })?;
         let name = "sample";
         let program: &mut PerfEvent = program(&mut self.ebpf, name)?;
@@ -162,7 +162,7 @@ impl Kernel {
     ///
     /// # Errors
     /// The map is full.
-    pub fn add_image(&mut self, id: u32, image: &Image, uri_source: u32) -> Result<(), KernelError> {
+    pub(crate) fn add_image(&mut self, id: u32, image: &Image, uri_source: u32) -> Result<(), KernelError> {
         let known = image.offsets.filter(|_| !image.zts);
         let layout = shared::Image {
             executor_globals: known.and(image.executor_globals).unwrap_or(0),
@@ -181,7 +181,7 @@ impl Kernel {
     ///
     /// # Errors
     /// The map is full.
-    pub fn add_process(&mut self, pid: u32, image: u32, bias: u64) -> Result<(), KernelError> {
+    pub(crate) fn add_process(&mut self, pid: u32, image: u32, bias: u64) -> Result<(), KernelError> {
         let same = |known: &Wire<Process>| (known.0.bias, known.0.image) == (bias, image);
         if self.processes.get(&pid, 0).is_ok_and(|known| same(&known)) {
             return Ok(());
@@ -195,7 +195,7 @@ impl Kernel {
     ///
     /// # Errors
     /// The kernel refuses the program or a site; sites that were attached before stay until they are detached.
-    pub fn attach(
+    pub(crate) fn attach(
         &mut self,
         program: &'static str,
         target: Target<'_>,
@@ -208,7 +208,7 @@ impl Kernel {
     ///
     /// # Errors
     /// The kernel refuses the program or a site.
-    pub fn attach_calls(
+    pub(crate) fn attach_calls(
         &mut self,
         target: Target<'_>,
         sites: &[(u64, &ProbeSite)],
@@ -226,7 +226,7 @@ impl Kernel {
     }
 
     /// Says in which slot the calls of a process are traced; `None` when they no longer are.
-    pub fn set_traced(&mut self, pid: u32, slot: Option<u32>) {
+    pub(crate) fn set_traced(&mut self, pid: u32, slot: Option<u32>) {
         if let Ok(Wire(process)) = self.processes.get(&pid, 0) {
             let traced = slot.map_or(0, |slot| slot + 1);
             // A process that ended meanwhile has no entry any more, and needs none.
@@ -238,7 +238,7 @@ impl Kernel {
     ///
     /// # Errors
     /// The map cannot be written.
-    pub fn turn_counts(&mut self) -> Result<(), KernelError> {
+    pub(crate) fn turn_counts(&mut self) -> Result<(), KernelError> {
         self.writing ^= 1;
         self.active.set(0, self.writing, 0).map_err(|source| KernelError::Map { name: "ACTIVE", source })
     }
@@ -247,7 +247,7 @@ impl Kernel {
     ///
     /// # Errors
     /// The map cannot be read.
-    pub fn take_counts(&mut self) -> Result<Vec<(CountKey, Count)>, KernelError> {
+    pub(crate) fn take_counts(&mut self) -> Result<Vec<(CountKey, Count)>, KernelError> {
         let failed = |source| KernelError::Map { name: "COUNTS", source };
         let counts = &mut self.counts[(self.writing ^ 1) as usize];
         let keys: Vec<_> = counts.keys().collect::<Result<_, _>>().map_err(failed)?;
@@ -266,17 +266,17 @@ impl Kernel {
     }
 
     /// A stack by its key.
-    pub fn stack(&self, key: u64) -> Option<Box<Stack>> {
+    pub(crate) fn stack(&self, key: u64) -> Option<Box<Stack>> {
         self.stacks.get(&key, 0).ok().map(|stack| Box::new(stack.0))
     }
 
     /// A name by its key.
-    pub fn name(&self, key: u64) -> Option<Box<FunctionName>> {
+    pub(crate) fn name(&self, key: u64) -> Option<Box<FunctionName>> {
         self.names.get(&key, 0).ok().map(|name| Box::new(name.0))
     }
 
     /// Empties the maps of stacks and names; the programs fill them again with what they meet.
-    pub fn forget_names(&mut self) {
+    pub(crate) fn forget_names(&mut self) {
         self.tracing.forget_names();
         let stacks: Vec<_> = self.stacks.keys().flatten().collect();
         for key in stacks {
@@ -289,25 +289,25 @@ impl Kernel {
     }
 
     /// Requests that run now.
-    pub fn requests(&self) -> impl Iterator<Item = Request> {
+    pub(crate) fn requests(&self) -> impl Iterator<Item = Request> {
         // An entry that goes away makes the kernel start over; the bound ends that on a busy server.
         self.requests.iter().take(2 * sizes::REQUESTS as usize).flatten().map(|(_, request)| request.0)
     }
 
     /// Threads that are blocked now, by pid << 32 | tid.
-    pub fn waiting(&self) -> impl Iterator<Item = (u64, Wait)> {
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = (u64, Wait)> {
         let entries = self.waiting.iter().take(2 * sizes::WAITING as usize).flatten();
         // 0 is what remains of a wait that is over.
         entries.map(|(key, wait)| (key, wait.0)).filter(|(_, wait)| wait.since_ns != 0)
     }
 
     /// One counter, of all CPUs.
-    pub fn stat(&self, counter: u32) -> u64 {
+    pub(crate) fn stat(&self, counter: u32) -> u64 {
         self.stats.get(&counter, 0).map_or(0, |values| values.iter().sum())
     }
 
     /// The counters of all CPUs, by the indexes of `tusktop_shared::stat`.
-    pub fn stats(&self) -> [u64; stat::COUNT as usize] {
+    pub(crate) fn stats(&self) -> [u64; stat::COUNT as usize] {
         std::array::from_fn(|i| self.stat(i as u32))
     }
 }

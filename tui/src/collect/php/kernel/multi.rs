@@ -23,7 +23,7 @@ use aya_obj::Object;
 
 use crate::collect::bpf::link;
 
-/// include/uapi/linux/bpf.h.
+/// Numbers of include/uapi/linux/bpf.h.
 const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_PROG_TYPE_KPROBE: u32 = 2;
@@ -87,7 +87,7 @@ pub(super) struct MultiPrograms {
 impl MultiPrograms {
     /// Links the object to the maps of `ebpf`, which have to stay open as long as programs are loaded. `None` where that fails:
     /// then probes are attached one by one.
-    pub fn link(bytes: &[u8], ebpf: &Ebpf) -> Option<Self> {
+    pub(crate) fn link(bytes: &[u8], ebpf: &Ebpf) -> Option<Self> {
         let mut object = Object::parse(bytes).ok()?;
         let descriptors: HashMap<&str, RawFd> =
             ebpf.maps().filter_map(|(name, map)| Some((name, data(map)?.fd().as_fd().as_raw_fd()))).collect();
@@ -105,7 +105,7 @@ impl MultiPrograms {
     ///
     /// # Errors
     /// The kernel does not know such links, or refuses the program.
-    pub fn program(&mut self, name: &'static str) -> io::Result<BorrowedFd<'_>> {
+    pub(crate) fn program(&mut self, name: &'static str) -> io::Result<BorrowedFd<'_>> {
         if !self.programs.contains_key(name) {
             let program = load(&self.object, name)?;
             self.programs.insert(name, program);

@@ -23,7 +23,7 @@ use crate::collect::{bpf::wire::Wire, php::image::sites::ProbeSite};
 
 /// What to attach to.
 #[derive(Debug, Clone, Copy)]
-pub struct Target<'a> {
+pub(crate) struct Target<'a> {
     /// Number of the image.
     pub image: u32,
     /// A path by which the kernel finds the file.
@@ -33,7 +33,7 @@ pub struct Target<'a> {
 }
 
 /// Programs for probes, loaded when they are first needed, and the sites that they are attached to.
-pub struct Probes {
+pub(crate) struct Probes {
     uprobe: UprobeType,
     /// `None` where the kernel has no links for several places.
     multi: Option<MultiPrograms>,
@@ -44,12 +44,16 @@ pub struct Probes {
 
 impl Probes {
     /// Nothing is attached yet.
-    pub fn new(uprobe: UprobeType, multi: Option<MultiPrograms>, sites: BpfHashMap<MapData, u32, Wire<Site>>) -> Self {
+    pub(crate) fn new(
+        uprobe: UprobeType,
+        multi: Option<MultiPrograms>,
+        sites: BpfHashMap<MapData, u32, Wire<Site>>,
+    ) -> Self {
         Self { uprobe, multi, programs: HashMap::new(), sites, cookies: HashMap::new() }
     }
 
     /// Attaches `program` to sites, each with its kind.
-    pub fn attach(
+    pub(crate) fn attach(
         &mut self,
         ebpf: &mut Ebpf,
         program: &'static str,
@@ -64,7 +68,7 @@ impl Probes {
     }
 
     /// Attaches `program` to sites, each with a cookie whose meaning is the program's own.
-    pub fn attach_numbered(
+    pub(crate) fn attach_numbered(
         &mut self,
         ebpf: &mut Ebpf,
         program: &'static str,

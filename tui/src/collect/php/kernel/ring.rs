@@ -7,13 +7,13 @@ use aya::maps::{MapData, RingBuf};
 use tokio::io::unix::AsyncFd;
 
 /// A ring that tells when there is something to read.
-pub type Ring = AsyncFd<RingBuf<MapData>>;
+pub(crate) type Ring = AsyncFd<RingBuf<MapData>>;
 
 /// Makes a ring that can be waited for.
 ///
 /// # Errors
 /// The runtime cannot watch another descriptor.
-pub fn watch(ring: RingBuf<MapData>) -> io::Result<Ring> {
+pub(crate) fn watch(ring: RingBuf<MapData>) -> io::Result<Ring> {
     // SAFETY: the ring owns its descriptor, returns the same one always and closes it only when it is dropped.
     unsafe { AsyncFd::register(ring) }.map_err(|error| error.into_parts().1)
 }
@@ -22,7 +22,7 @@ pub fn watch(ring: RingBuf<MapData>) -> io::Result<Ring> {
 ///
 /// # Errors
 /// The runtime is shutting down.
-pub async fn readable(ring: &mut Option<Ring>) -> io::Result<()> {
+pub(crate) async fn readable(ring: &mut Option<Ring>) -> io::Result<()> {
     match ring {
         Some(ring) => {
             ring.readable_mut().await?.clear_ready();

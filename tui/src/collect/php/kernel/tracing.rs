@@ -11,8 +11,7 @@ use crate::collect::{
 
 /// What is traced in a slot.
 #[derive(Debug, Clone, Copy)]
-pub struct Subject<'a> {
-    /// Process.
+pub(crate) struct Subject<'a> {
     pub pid: u32,
     /// Of the saved registers.
     pub architecture: Architecture,
@@ -23,7 +22,7 @@ pub struct Subject<'a> {
 }
 
 /// Slots of traced threads, and sums.
-pub struct Tracing {
+pub(crate) struct Tracing {
     traced: Array<MapData, Wire<Traced>>,
     sums: BpfHashMap<MapData, Wire<CallKey>, Wire<Calls>>,
     generations: Array<MapData, u32>,
@@ -32,7 +31,7 @@ pub struct Tracing {
 
 impl Tracing {
     /// Nothing is traced yet.
-    pub fn new(
+    pub(crate) fn new(
         traced: Array<MapData, Wire<Traced>>,
         sums: BpfHashMap<MapData, Wire<CallKey>, Wire<Calls>>,
         generations: Array<MapData, u32>,
@@ -44,7 +43,7 @@ impl Tracing {
     ///
     /// # Errors
     /// The map cannot be written.
-    pub fn prepare(&mut self, slot: u32, subject: Subject<'_>) -> Result<(), KernelError> {
+    pub(crate) fn prepare(&mut self, slot: u32, subject: Subject<'_>) -> Result<(), KernelError> {
         let Some(mut traced) = wire::read::<Traced>(&vec![0; size_of::<Traced>()]) else { return Ok(()) };
         traced.pid = subject.pid;
         traced.stack_pointer = subject.architecture.stack_pointer();
@@ -59,17 +58,17 @@ impl Tracing {
     }
 
     /// What the programs keep of a slot.
-    pub fn traced(&self, slot: u32) -> Option<Box<Traced>> {
+    pub(crate) fn traced(&self, slot: u32) -> Option<Box<Traced>> {
         self.traced.get(&slot, 0).ok().map(|traced| Box::new(traced.0))
     }
 
     /// The sums of all calls since the slots were prepared.
-    pub fn sums(&self) -> impl Iterator<Item = (CallKey, Calls)> {
+    pub(crate) fn sums(&self) -> impl Iterator<Item = (CallKey, Calls)> {
         self.sums.iter().take(2 * sizes::CALLS as usize).flatten().map(|(key, calls)| (key.0, calls.0))
     }
 
     /// Forgets the sums of a slot.
-    pub fn forget(&mut self, slot: u32) {
+    pub(crate) fn forget(&mut self, slot: u32) {
         let keys: Vec<_> = self.sums.keys().flatten().filter(|key| key.0.slot == slot).collect();
         for key in keys {
             let _ = self.sums.remove(&key);
@@ -77,7 +76,7 @@ impl Tracing {
     }
 
     /// Has the programs look for names again, because their map was emptied.
-    pub fn forget_names(&mut self) {
+    pub(crate) fn forget_names(&mut self) {
         self.generation = self.generation.wrapping_mul(0x9e37_79b1).wrapping_add(1);
         // A program that does not see it keeps names as unknown until the next time; nothing else depends on it.
         let _ = self.generations.set(0, self.generation, 0);

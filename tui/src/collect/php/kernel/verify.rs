@@ -12,7 +12,7 @@ use super::{
 
 /// What the kernel says of one program.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verified {
+pub(crate) struct Verified {
     pub name: String,
     /// Why it is refused; `None` when it is accepted.
     pub refused: Option<String>,
@@ -22,7 +22,7 @@ pub struct Verified {
 ///
 /// # Errors
 /// The object itself is refused: by rights, or for want of a kind of map.
-pub fn verify() -> Result<Vec<Verified>, KernelError> {
+pub(crate) fn verify() -> Result<Vec<Verified>, KernelError> {
     let mut ebpf = Ebpf::load(OBJECT).map_err(permission)?;
     let mut verified: Vec<_> = ebpf
         .programs_mut()

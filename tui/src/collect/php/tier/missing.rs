@@ -10,7 +10,7 @@ use crate::{
 
 /// Why a tier does not show an image.
 #[derive(Debug, thiserror::Error)]
-pub enum Missing {
+pub(crate) enum Missing {
     /// No program runs; a notice says why.
     #[error("the BPF programs are not loaded")]
     Programs,
@@ -49,7 +49,6 @@ pub enum Missing {
     Sites {
         /// Exported function, with the versions that it helps in.
         function: &'static str,
-        /// USDT probe.
         probe: &'static str,
     },
     /// A function would only help where the layout of structures is known.
@@ -71,7 +70,7 @@ const STAY: &str = "set opcache.huge_code_pages=0 and restart PHP";
 
 impl Missing {
     /// The status of a tier that is missing for this reason.
-    pub fn status(&self) -> TierStatus {
+    pub(crate) fn status(&self) -> TierStatus {
         TierStatus::unavailable(self).with_hint(self.hint().into_iter().collect())
     }
 

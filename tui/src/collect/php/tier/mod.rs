@@ -11,7 +11,7 @@ pub(crate) mod waiting;
 
 use std::sync::Arc;
 
-pub use missing::Missing;
+pub(crate) use missing::Missing;
 
 use super::{
     PhpProcess,
@@ -29,7 +29,7 @@ const PROBES: usize = 32;
 
 /// Where one tier is attached in an image, for as long as the collector runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TierSites {
+pub(crate) struct TierSites {
     /// What they are.
     pub seen_by: SeenBy,
     /// Program to attach.
@@ -53,7 +53,7 @@ fn sites(tier: Tier, image: &Image) -> Option<Result<TierSites, Missing>> {
 
 /// State of the tiers of all images.
 #[derive(Debug)]
-pub struct ImageTiers {
+pub(crate) struct ImageTiers {
     /// Of this machine, whatever the image.
     sampling: TierStatus,
     waiting: TierStatus,
@@ -67,7 +67,7 @@ pub struct ImageTiers {
 
 impl ImageTiers {
     /// Starts sampling, where the programs are loaded and `hz` is not 0.
-    pub fn start(kernel: Option<&mut Kernel>, hz: u32) -> Self {
+    pub(crate) fn start(kernel: Option<&mut Kernel>, hz: u32) -> Self {
         Self {
             waiting: waiting::status::start(kernel.as_deref()),
             sampling: sampling::status::start(kernel, hz),
@@ -78,7 +78,7 @@ impl ImageTiers {
     }
 
     /// Attaches the images that were found since the last call, and leaves those of which it became known that they move their code.
-    pub fn attach(&mut self, mut kernel: Option<&mut Kernel>, images: &[Found]) {
+    pub(crate) fn attach(&mut self, mut kernel: Option<&mut Kernel>, images: &[Found]) {
         self.leave_moving(images);
         for (id, found) in images.iter().enumerate().skip(self.attached.len()) {
             let id = id as u32;
@@ -128,7 +128,7 @@ impl ImageTiers {
     }
 
     /// Whether anything is attached to an image.
-    pub fn has_traps(&self, image: usize) -> bool {
+    pub(crate) fn has_traps(&self, image: usize) -> bool {
         let caught = self.catches.iter().flatten().any(|(of, _)| *of as usize == image);
         caught || self.attachments.get(image).is_some_and(|attachments| !attachments.is_empty())
     }
@@ -155,7 +155,7 @@ impl ImageTiers {
     }
 
     /// Detaches what shows where exceptions are caught: a site that throws all the time shall not pay for that too.
-    pub fn leave_catches(&mut self) {
+    pub(crate) fn leave_catches(&mut self) {
         if self.catches.take().is_some_and(|catches| !catches.is_empty()) {
             for tiers in &mut self.attached {
                 if tiers.is_on(Tier::Exceptions) && tiers[Tier::Exceptions].reason.is_empty() {
@@ -166,7 +166,12 @@ impl ImageTiers {
     }
 
     /// All images with their tiers, the processes that run them and, by image, the masters among those.
-    pub fn targets(&self, images: &[Found], processes: &[PhpProcess], masters: Vec<(usize, Master)>) -> Vec<Target> {
+    pub(crate) fn targets(
+        &self,
+        images: &[Found],
+        processes: &[PhpProcess],
+        masters: Vec<(usize, Master)>,
+    ) -> Vec<Target> {
         let mut of_image: Vec<Vec<Master>> = images.iter().map(|_| Vec::new()).collect();
         for (image, master) in masters {
             of_image[image].push(master);

@@ -40,7 +40,7 @@ pub(super) struct Mounts {
 
 impl Mounts {
     /// Takes the mounts that show most.
-    pub fn find(mountinfo: &[u8]) -> Self {
+    pub(crate) fn find(mountinfo: &[u8]) -> Self {
         let mut mounts = Self::default();
         for mount in CgroupMount::all(mountinfo).into_iter().filter(|mount| mount.has("memory")) {
             let of = if mount.version == 2 { &mut mounts.version_2 } else { &mut mounts.version_1 };
@@ -52,7 +52,7 @@ impl Mounts {
     }
 
     /// Reads a control group. `path` is room to write in.
-    pub fn read(&self, name: &MemoryCgroup, known: &mut Usage, path: &mut String) {
+    pub(crate) fn read(&self, name: &MemoryCgroup, known: &mut Usage, path: &mut String) {
         let (mount, files) = match name.version {
             1 => (&self.version_1, &VERSION_1),
             _ => (&self.version_2, &VERSION_2),
@@ -76,7 +76,7 @@ impl Mounts {
 }
 
 impl Limit {
-    pub fn bytes(self) -> Option<u64> {
+    pub(crate) fn bytes(self) -> Option<u64> {
         match self {
             Self::Bytes(bytes) => Some(bytes),
             Self::None | Self::Unknown => None,

@@ -54,7 +54,7 @@ struct Slot {
 
 impl CgroupReader {
     /// A reader for the hierarchies that are mounted where a proc root says.
-    pub fn new(root: &Path) -> Self {
+    pub(crate) fn new(root: &Path) -> Self {
         let mountinfo = std::fs::read(root.join("self/mountinfo")).unwrap_or_default();
         Self {
             mounts: Mounts::find(&mountinfo),
@@ -69,7 +69,7 @@ impl CgroupReader {
     }
 
     /// Begins a pass.
-    pub fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         for slot in self.used.drain(..) {
             self.slots[slot].place = None;
         }
@@ -77,7 +77,7 @@ impl CgroupReader {
     }
 
     /// The place of a process's control group in the sample of this pass.
-    pub fn place(&mut self, seat: &mut Seat, details: &Arc<Details>) -> Option<usize> {
+    pub(crate) fn place(&mut self, seat: &mut Seat, details: &Arc<Details>) -> Option<usize> {
         let name = details.memory_cgroup.as_ref()?;
         let known = seat.found_in.as_ref().is_some_and(|found_in| Arc::ptr_eq(found_in, details));
         if !known || (seat.slot.is_none() && self.by_name.len() < MAX_CGROUPS) {
@@ -119,7 +119,7 @@ impl CgroupReader {
 
     /// Ends a pass: reads those whose turn it is, forgets those without processes, and says what is known, and how many
     /// processes are in one that found no room.
-    pub fn read(&mut self) -> (Vec<Cgroup>, u32) {
+    pub(crate) fn read(&mut self) -> (Vec<Cgroup>, u32) {
         let Self { slots, by_name, free, .. } = self;
         by_name.retain(|_, &mut at| {
             let used = slots[at].place.is_some();

@@ -41,7 +41,7 @@ impl Default for PssOptions {
 
 impl PssOptions {
     /// The allowance of those that look once: for them there is no later.
-    pub const ONCE: Duration = Duration::from_millis(50);
+    pub(crate) const ONCE: Duration = Duration::from_millis(50);
 
     /// Reads no PSS.
     pub fn off() -> Self {
@@ -71,31 +71,31 @@ enum Availability {
 
 impl PssReader {
     /// A reader that has read nothing.
-    pub fn new(options: PssOptions) -> Self {
+    pub(crate) fn new(options: PssOptions) -> Self {
         let availability = if options.budget > 0.0 { Availability::Open } else { Availability::Off };
         Self { schedule: Schedule::new(options), availability }
     }
 
     /// Begins a pass.
-    pub fn begin(&mut self, now: Instant) {
+    pub(crate) fn begin(&mut self, now: Instant) {
         self.schedule.begin(now);
     }
 
     /// Says of a process at `place` that it is there and has memory.
-    pub fn offer(&mut self, place: usize, process: &mut Remembered, rss_bytes: u64, now: Instant) {
+    pub(crate) fn offer(&mut self, place: usize, process: &mut Remembered, rss_bytes: u64, now: Instant) {
         if matches!(self.availability, Availability::Open | Availability::There) {
             self.schedule.offer(place, process, rss_bytes, now);
         }
     }
 
     /// The place of the process to read next; `None` when the pass is over.
-    pub fn next(&mut self) -> Option<usize> {
+    pub(crate) fn next(&mut self) -> Option<usize> {
         let can_read = matches!(self.availability, Availability::Open | Availability::There);
         can_read.then(|| self.schedule.next()).flatten()
     }
 
     /// Reads one process.
-    pub fn read(&mut self, files: &mut Files, pid: u32, process: &mut Remembered, rss_bytes: u64, now: Instant) {
+    pub(crate) fn read(&mut self, files: &mut Files, pid: u32, process: &mut Remembered, rss_bytes: u64, now: Instant) {
         let (cpu, time) = (clock(ClockId::ThreadCPUTime), clock(ClockId::Monotonic));
         let read = files.rollup(pid).map(|text| if text.is_empty() { Outcome::Gone } else { understood(text) });
         let outcome = match read {
@@ -121,7 +121,7 @@ impl PssReader {
     }
 
     /// What is known of a process that has memory.
-    pub fn pss(&self, process: &Remembered, now: Instant) -> Pss {
+    pub(crate) fn pss(&self, process: &Remembered, now: Instant) -> Pss {
         match self.availability {
             Availability::Off => Pss::Unknown(PssUnknown::Off),
             Availability::Missing => Pss::Unknown(PssUnknown::Unsupported),

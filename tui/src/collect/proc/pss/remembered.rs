@@ -66,7 +66,7 @@ pub(in crate::collect::proc) struct Attempt {
 
 impl Remembered {
     /// Keeps what an attempt brought.
-    pub fn keep(&mut self, attempt: Attempt) {
+    pub(crate) fn keep(&mut self, attempt: Attempt) {
         self.tried = Some(attempt);
         match attempt.outcome {
             Outcome::Read(rollup) => self.value = Some((rollup, attempt.at)),
@@ -76,7 +76,7 @@ impl Remembered {
     }
 
     /// Drops a value that will not be read again soon and does not hold any more.
-    pub fn expire(&mut self, now: Instant, rss_bytes: u64) {
+    pub(crate) fn expire(&mut self, now: Instant, rss_bytes: u64) {
         if let (true, Some((_, at)), Some(tried)) = (self.too_dear, self.value, self.tried)
             && (now.saturating_duration_since(at) > KEPT
                 || rss_bytes.abs_diff(tried.rss_bytes) > tried.rss_bytes / KEPT_CHANGE)
@@ -86,7 +86,7 @@ impl Remembered {
     }
 
     /// What is known now.
-    pub fn pss(&self, now: Instant) -> Pss {
+    pub(crate) fn pss(&self, now: Instant) -> Pss {
         match (self.value, self.tried.map(|tried| tried.outcome)) {
             (Some((rollup, at)), _) => Pss::Known(rollup, Some(now.saturating_duration_since(at))),
             (None, Some(Outcome::Refused)) => Pss::Unknown(PssUnknown::Refused),

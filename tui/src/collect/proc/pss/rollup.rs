@@ -13,7 +13,7 @@ pub struct Rollup {
 
 impl Rollup {
     /// `None` when a line is missing or is not what it should be.
-    pub fn parse(text: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         const NAMES: [&[u8]; 5] = [b"Pss", b"Private_Clean", b"Private_Dirty", b"Shared_Clean", b"Shared_Dirty"];
         let mut found = [None; NAMES.len()];
         for line in text.split(|&byte| byte == b'\n') {

@@ -26,7 +26,7 @@ struct CallRow<'a> {
 }
 
 /// Draws the pane.
-pub fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene) {
+pub(crate) fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene) {
     let palette = screen.palette;
     let focused = screen.view.focus.0 == Pane::Hot;
     let exact = screen.snapshot.and_then(|snapshot| snapshot.php.exact.as_ref());

@@ -16,10 +16,10 @@ use crate::{
 };
 
 /// Rows kept in the list; what is below is colder than anyone looks.
-pub const MAX_ROWS: usize = 1_000;
+pub(crate) const MAX_ROWS: usize = 1_000;
 
 /// The scope in words.
-pub fn scope_name(scope: &Scope) -> String {
+pub(crate) fn scope_name(scope: &Scope) -> String {
     match scope {
         Scope::All => "all pools".to_owned(),
         Scope::Group(group) => group.to_string(),
@@ -37,7 +37,7 @@ struct HotRow<'a> {
 }
 
 /// Draws the pane.
-pub fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene) {
+pub(crate) fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene) {
     let palette = screen.palette;
     let focused = screen.view.focus.0 == Pane::Hot;
     let scope = &screen.scope;
@@ -114,7 +114,7 @@ pub fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene)
 }
 
 /// Which time counts, in words.
-pub fn time_name(time: HotTime) -> &'static str {
+pub(crate) fn time_name(time: HotTime) -> &'static str {
     match time {
         HotTime::Both => "cpu + wait",
         HotTime::Cpu => "cpu",

@@ -25,7 +25,6 @@ const SPANS: [(u32, &str); 7] = [
 /// Seconds that the points of the short span reach back.
 const SHORT_S: u32 = 600;
 
-/// One chart.
 struct Chart {
     name: String,
     value: String,
@@ -35,7 +34,7 @@ struct Chart {
 }
 
 /// The part of the memory pane that is left for tiles and the part for charts, when a group was entered and there is room.
-pub fn split(rect: Rect, screen: &Screen) -> (Rect, Option<Rect>) {
+pub(crate) fn split(rect: Rect, screen: &Screen) -> (Rect, Option<Rect>) {
     let rows = match rect.height {
         30.. => 10,
         20.. => 6,
@@ -54,7 +53,7 @@ pub fn split(rect: Rect, screen: &Screen) -> (Rect, Option<Rect>) {
 }
 
 /// Draws the charts.
-pub fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen) {
+pub(crate) fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen) {
     let Some(group) = entries::zoomed_group(&screen.view.zoom) else { return };
     let points = |span| screen.histories.points(group, span);
     let known_s = |span| {

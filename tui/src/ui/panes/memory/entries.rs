@@ -14,7 +14,7 @@ use crate::{
 
 /// One group or process.
 #[derive(Debug, Clone)]
-pub struct Entry<'a> {
+pub(crate) struct Entry<'a> {
     /// What it is.
     pub key: TileKey,
     /// Group or command.
@@ -45,7 +45,7 @@ pub struct Entry<'a> {
 
 /// The entries of the level that is shown.
 #[derive(Debug, Clone)]
-pub struct Entries<'a> {
+pub(crate) struct Entries<'a> {
     /// Biggest memory first.
     pub list: Vec<Entry<'a>>,
     /// What `bytes` are, over all processes of this level.
@@ -61,7 +61,7 @@ pub struct Entries<'a> {
 }
 
 /// The group that the zoom path ends in.
-pub fn zoomed_group(zoom: &[Zoom]) -> Option<&Arc<str>> {
+pub(crate) fn zoomed_group(zoom: &[Zoom]) -> Option<&Arc<str>> {
     zoom.iter().rev().find_map(|step| match step {
         Zoom::Group(name) => Some(name),
         Zoom::Rest(_) => None,
@@ -69,7 +69,7 @@ pub fn zoomed_group(zoom: &[Zoom]) -> Option<&Arc<str>> {
 }
 
 /// Collects the entries of the level that is shown. Empty without a snapshot.
-pub fn entries<'a>(input: &'a Input<'a>) -> Entries<'a> {
+pub(crate) fn entries<'a>(input: &'a Input<'a>) -> Entries<'a> {
     let Some(snapshot) = input.snapshot else {
         return Entries {
             list: Vec::new(),
@@ -138,7 +138,7 @@ pub fn entries<'a>(input: &'a Input<'a>) -> Entries<'a> {
 }
 
 /// Orders entries for the table; the treemap is always by memory.
-pub fn sort_for_table(list: &mut [Entry], sort: Option<Sort>, inverted: bool) {
+pub(crate) fn sort_for_table(list: &mut [Entry], sort: Option<Sort>, inverted: bool) {
     match sort {
         Some(Sort::Cpu) => {
             list.sort_by(|a, b| b.cpu.unwrap_or(-1.0).total_cmp(&a.cpu.unwrap_or(-1.0)));
@@ -210,12 +210,12 @@ fn groups_of_matching_processes(snapshot: &Snapshot, filter: &(Filter, About)) -
 }
 
 /// The request that a process serves now.
-pub fn running_request(snapshot: &Snapshot, pid: u32) -> Option<&Request> {
+pub(crate) fn running_request(snapshot: &Snapshot, pid: u32) -> Option<&Request> {
     snapshot.php.requests.iter().find(|request| request.pid == pid && !request.finished)
 }
 
 /// Whether a group has PHP workers.
-pub fn serves_php(snapshot: &Snapshot, group: &str) -> bool {
+pub(crate) fn serves_php(snapshot: &Snapshot, group: &str) -> bool {
     snapshot.php.routes.iter().any(|route| *route.key.group == *group)
         || snapshot.php.workers.iter().any(|worker| {
             let at = snapshot.processes.binary_search_by_key(&worker.pid, |process| process.pid);

@@ -9,13 +9,13 @@ use crate::{
 };
 
 /// The pool whose workers are in a group, if they are of one pool.
-pub fn of_group<'a>(screen: &'a Screen, group: &str) -> Option<&'a Pool> {
+pub(crate) fn of_group<'a>(screen: &'a Screen, group: &str) -> Option<&'a Pool> {
     let mut pools = screen.snapshot?.php.pools.iter().filter(|pool| pool.group.as_deref() == Some(group));
     pools.next().filter(|_| pools.next().is_none())
 }
 
 /// What is set beside what fits: `40 set, 26 fit`.
-pub fn capacity(pool: &Pool) -> String {
+pub(crate) fn capacity(pool: &Pool) -> String {
     match pool.fits {
         None => format!("{} set", pool.board.max_children),
         Some(fits) if fits >= pool.board.max_children => format!("{} set, all fit", pool.board.max_children),
@@ -24,7 +24,7 @@ pub fn capacity(pool: &Pool) -> String {
 }
 
 /// Draws the line; what there is no room for is left out from its end.
-pub fn draw(buffer: &mut Buffer, area: Rect, pool: &Pool, screen: &Screen) {
+pub(crate) fn draw(buffer: &mut Buffer, area: Rect, pool: &Pool, screen: &Screen) {
     let palette = screen.palette;
     let too_many = pool.fits.is_some_and(|fits| fits < pool.board.max_children);
     let bound = match pool.bound {

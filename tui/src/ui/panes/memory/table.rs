@@ -14,7 +14,7 @@ const PART: u16 = 8;
 const PARTS_FROM: u16 = 110;
 
 /// Draws the plain table and says where its rows are.
-pub fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene) -> Rect {
+pub(crate) fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene) -> Rect {
     let palette = screen.palette;
     let Some(snapshot) = screen.snapshot else {
         paint::put(buffer, (area.x, area.y), area.width, "reading /proc …", palette.muted);
@@ -43,7 +43,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene)
 }
 
 /// Draws the table in the frame of the memory pane.
-pub fn draw_pane(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene) {
+pub(crate) fn draw_pane(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene) {
     let focused = screen.view.focus.0 == Pane::Map;
     let palette = screen.palette;
     let style = if focused { palette.focus } else { palette.title };

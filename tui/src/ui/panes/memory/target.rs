@@ -12,7 +12,7 @@ use crate::{
 const ANCESTORS: usize = 64;
 
 /// The target on a screen whose memory pane has these rows.
-pub fn target(screen: &Screen, list: &List) -> Option<Arc<SignalTarget>> {
+pub(crate) fn target(screen: &Screen, list: &List) -> Option<Arc<SignalTarget>> {
     let snapshot = screen.snapshot?;
     if let Some(order) = screen.view.inspected() {
         let chosen = Chosen::Process(order.process.pid);
@@ -53,7 +53,7 @@ fn with_us(screen: &Screen, snapshot: &Snapshot, chosen: Chosen, processes: Vec<
 }
 
 /// A process of the snapshot, if it is still the same one.
-pub fn process(snapshot: &Snapshot, key: ProcessKey) -> Option<&Process> {
+pub(crate) fn process(snapshot: &Snapshot, key: ProcessKey) -> Option<&Process> {
     let at = snapshot.processes.binary_search_by_key(&key.pid, |process| process.pid).ok()?;
     let process = &snapshot.processes[at];
     let other = key.start_ticks.zip(process.start_ticks).is_some_and(|(one, two)| one != two);

@@ -26,7 +26,7 @@ const MAX_MEMBERS: usize = 12;
 const HOTTEST_GROWTH: f64 = 0.1;
 
 /// Draws the pane.
-pub fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene) {
+pub(crate) fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene) {
     let mut entries = screen.entries.clone();
     if entries.total > 0 {
         // What is known to take nothing (kernel threads) has no area; the table has it.
@@ -110,14 +110,14 @@ fn title(buffer: &mut Buffer, rect: Rect, screen: &Screen, entries: &Entries) {
 }
 
 /// Usage and limit of the cgroup of the group that is zoomed into; empty where there is none.
-pub fn cgroup_title(entries: &Entries, palette: &Palette) -> (String, Style) {
+pub(crate) fn cgroup_title(entries: &Entries, palette: &Palette) -> (String, Style) {
     let Some(cgroup) = entries.cgroup else { return (String::new(), palette.muted) };
     let (used, nearly_full) = memory::cgroup(cgroup);
     (format!("cgroup {used}"), if nearly_full { palette.error } else { palette.muted })
 }
 
 /// The name of the level and the measure, for the title of the map and of the table.
-pub fn titles(screen: &Screen, entries: &Entries) -> (String, String) {
+pub(crate) fn titles(screen: &Screen, entries: &Entries) -> (String, String) {
     let rest = screen.view.zoom.iter().any(|step| matches!(step, crate::view::Zoom::Rest(_)));
     let name = match (entries.group, rest) {
         (Some(group), _) => format!("processes of {group}"),
@@ -138,7 +138,7 @@ fn draw_empty(buffer: &mut Buffer, rect: Rect, screen: &Screen, entries: &Entrie
 }
 
 /// Why there is nothing to show, and what to type.
-pub fn why_empty(screen: &Screen, entries: &Entries) -> Vec<&'static str> {
+pub(crate) fn why_empty(screen: &Screen, entries: &Entries) -> Vec<&'static str> {
     if screen.snapshot.is_none() {
         vec!["reading /proc …"]
     } else if entries.hidden > 0 {
@@ -326,7 +326,7 @@ fn capacity(entry: &Entry, screen: &Screen, width: u16) -> String {
 }
 
 /// How a group's memory grows; nothing for a process.
-pub fn growth(entry: &Entry) -> String {
+pub(crate) fn growth(entry: &Entry) -> String {
     paint::growth(entry.growth, entry.bytes.unwrap_or(0) as f64, paint::LEAST_GROWTH_BYTES)
 }
 
@@ -344,7 +344,7 @@ fn cpu(entry: &Entry) -> String {
 }
 
 /// How many short-lived processes the group had; nothing where there were none, or where it is not known.
-pub fn ended(entry: &Entry, screen: &Screen) -> String {
+pub(crate) fn ended(entry: &Entry, screen: &Screen) -> String {
     let group = screen.snapshot.and_then(|snapshot| snapshot.groups.get(entry.group));
     let ended = group.and_then(|group| group.ended).filter(|&ended| ended > 0);
     ended.map_or_else(String::new, |ended| format!("+{ended} ended"))

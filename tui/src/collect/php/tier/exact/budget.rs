@@ -7,7 +7,7 @@ const SAVED: Duration = Duration::from_secs(1);
 
 /// CPU time that may be spent.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Budget {
+pub(crate) struct Budget {
     /// Seconds of CPU time for each second.
     rate: f64,
     /// What is left; negative after something cost more than was there.
@@ -17,18 +17,17 @@ pub struct Budget {
 
 impl Budget {
     /// A share of so many CPUs; nothing is saved yet. An infinite share is no limit.
-    pub fn new(share: f64, cpus: usize) -> Self {
+    pub(crate) fn new(share: f64, cpus: usize) -> Self {
         Self { rate: share.max(0.0) * cpus as f64, left_s: 0.0, spent_s: 0.0 }
     }
 
     /// Lets time pass.
-    pub fn earn(&mut self, time: Duration) {
+    pub(crate) fn earn(&mut self, time: Duration) {
         let most = self.rate * SAVED.as_secs_f64();
         self.left_s = (self.left_s + self.rate * time.as_secs_f64()).min(most);
     }
 
-    /// Pays.
-    pub fn pay(&mut self, cost_s: f64) {
+    pub(crate) fn pay(&mut self, cost_s: f64) {
         self.spent_s += cost_s;
         if self.rate.is_finite() {
             self.left_s -= cost_s;
@@ -36,23 +35,23 @@ impl Budget {
     }
 
     /// Enough is saved to begin.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.rate.is_infinite() || (self.rate > 0.0 && self.left_s >= self.rate * SAVED.as_secs_f64() * 0.999)
     }
 
     /// Nothing is left.
-    pub fn is_spent(&self) -> bool {
+    pub(crate) fn is_spent(&self) -> bool {
         self.rate.is_finite() && self.left_s <= 0.0
     }
 
     /// Time until nothing is left when tracing takes `load` CPUs; `None` when it can go on without end.
-    pub fn lasts(&self, load: f64) -> Option<Duration> {
+    pub(crate) fn lasts(&self, load: f64) -> Option<Duration> {
         let loss = load - self.rate;
         (loss > 0.0).then(|| Duration::from_secs_f64((self.left_s.max(0.0) / loss).min(3600.0)))
     }
 
     /// Time until enough is saved to begin.
-    pub fn filled_in(&self) -> Duration {
+    pub(crate) fn filled_in(&self) -> Duration {
         if self.is_full() || self.rate <= 0.0 {
             return Duration::ZERO;
         }
@@ -60,12 +59,12 @@ impl Budget {
     }
 
     /// How many workers can be traced at once without end, each taking `share` of a CPU.
-    pub fn affords(&self, share: f64) -> usize {
+    pub(crate) fn affords(&self, share: f64) -> usize {
         if share <= 0.0 || self.rate.is_infinite() { usize::MAX } else { (self.rate / share) as usize }
     }
 
     /// All that was paid, in seconds.
-    pub fn spent_s(&self) -> f64 {
+    pub(crate) fn spent_s(&self) -> f64 {
         self.spent_s
     }
 }

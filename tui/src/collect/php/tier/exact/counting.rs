@@ -17,7 +17,7 @@ const COUNTED_WORKERS: u32 = 30;
 const ENOUGH_CALLS: u64 = 100;
 /// How often calls could not be counted.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Missed {
+pub(crate) struct Missed {
     /// The process had ended.
     pub ended: u32,
     /// There was none, the last times in a row: of workers that come and go there is always another one soon.

@@ -23,8 +23,9 @@ use std::{
 use rustix::time::{ClockId, clock_gettime};
 use tusktop_shared::{TRACED_THREADS, stat};
 
+pub(crate) use self::workers::Candidate;
 use self::{budget::Budget, counting::Missed, part::Part, price::Price, slot::Slot, sums::Sums, workers::Workers};
-pub use self::{orders::Order, sums::CallSums, workers::Candidate};
+pub use self::{orders::Order, sums::CallSums};
 use crate::{
     collect::php::{
         collector::monotonic,
@@ -54,7 +55,7 @@ enum State {
 
 /// The state of exact tracing.
 #[derive(Debug)]
-pub struct Exact {
+pub(crate) struct Exact {
     request: Option<TraceRequest>,
     limits: TraceLimits,
     state: State,
@@ -78,7 +79,7 @@ pub struct Exact {
 
 impl Exact {
     /// Nothing is traced.
-    pub fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self {
             request: None,
             limits: TraceLimits { budget: 0.0, limit: Duration::ZERO },
@@ -100,7 +101,7 @@ impl Exact {
     }
 
     /// Follows an order. A question about the price never ends what runs: whoever asks may not have seen yet that it runs.
-    pub fn order(&mut self, order: Order, kernel: &mut Kernel, images: &[Found], candidates: Vec<Candidate>) {
+    pub(crate) fn order(&mut self, order: Order, kernel: &mut Kernel, images: &[Found], candidates: Vec<Candidate>) {
         let now = Instant::now();
         if matches!(order.what, TraceOrder::Price(_))
             && matches!(self.state, State::Tracing { .. } | State::Counting { then_trace: true, .. })
@@ -169,19 +170,19 @@ impl Exact {
     }
 
     /// A request has ended.
-    pub fn request(&mut self, pid: u32, started_ns: u64) {
+    pub(crate) fn request(&mut self, pid: u32, started_ns: u64) {
         if matches!(self.state, State::Tracing { .. }) && self.workers.contains(pid) {
             self.part.request(pid, started_ns);
         }
     }
 
     /// The pool that it is limited to.
-    pub fn pool(&self) -> Option<Arc<str>> {
+    pub(crate) fn pool(&self) -> Option<Arc<str>> {
         self.request.as_ref()?.pool.clone()
     }
 
     /// When [`Self::step`] is due; `None` while there is nothing to do.
-    pub fn due(&self) -> Option<Instant> {
+    pub(crate) fn due(&self) -> Option<Instant> {
         match self.state {
             State::Idle | State::Priced | State::Ended | State::Unavailable => None,
             State::Counting { until, .. } => Some(until),
@@ -199,7 +200,7 @@ impl Exact {
     }
 
     /// Does what is due: ends a slice, begins the next, or goes on counting.
-    pub fn step(&mut self, kernel: &mut Kernel, images: &[Found], candidates: impl FnOnce() -> Vec<Candidate>) {
+    pub(crate) fn step(&mut self, kernel: &mut Kernel, images: &[Found], candidates: impl FnOnce() -> Vec<Candidate>) {
         let now = Instant::now();
         match self.state {
             State::Idle | State::Priced | State::Ended | State::Unavailable => {}
@@ -279,7 +280,7 @@ impl Exact {
     }
 
     /// A process has ended: its slot is free for another one.
-    pub fn process_ended(&mut self, pid: u32, kernel: &mut Kernel) {
+    pub(crate) fn process_ended(&mut self, pid: u32, kernel: &mut Kernel) {
         let its = |slot: &Option<Slot>| slot.as_ref().is_some_and(|slot| slot.candidate.pid == pid);
         let Some(number) = self.slots.iter().position(its) else { return };
         if let State::Tracing { .. } = self.state {
@@ -358,7 +359,7 @@ impl Exact {
     }
 
     /// What was found since the last call, by key of function.
-    pub fn take(&mut self, kernel: &mut Kernel) -> Vec<(u64, CallSums)> {
+    pub(crate) fn take(&mut self, kernel: &mut Kernel) -> Vec<(u64, CallSums)> {
         if self.attached() > 0 && matches!(self.state, State::Tracing { .. }) {
             self.sums.read(kernel.tracing.sums());
         }
@@ -366,7 +367,7 @@ impl Exact {
     }
 
     /// Calls for which there was no room, since the last call.
-    pub fn lost(&mut self) -> u64 {
+    pub(crate) fn lost(&mut self) -> u64 {
         std::mem::take(&mut self.sums.lost)
     }
 

@@ -18,7 +18,7 @@ type Span = (u64, u64);
 
 /// Counts requests that began within and outside of traced spans.
 #[derive(Debug, Default)]
-pub struct Part {
+pub(crate) struct Part {
     began_ns: u64,
     spans: HashMap<u32, Vec<Span>>,
     traced: u64,
@@ -26,13 +26,12 @@ pub struct Part {
 }
 
 impl Part {
-    /// Starts over.
-    pub fn begin(&mut self, now_ns: u64) {
+    pub(crate) fn begin(&mut self, now_ns: u64) {
         *self = Self { began_ns: now_ns, ..Self::default() };
     }
 
     /// A process is traced from now on.
-    pub fn open(&mut self, pid: u32, now_ns: u64) {
+    pub(crate) fn open(&mut self, pid: u32, now_ns: u64) {
         let spans = self.spans.entry(pid).or_default();
         if spans.len() >= SPANS {
             spans.remove(0);
@@ -41,14 +40,14 @@ impl Part {
     }
 
     /// A process is traced no longer.
-    pub fn close(&mut self, pid: u32, now_ns: u64) {
+    pub(crate) fn close(&mut self, pid: u32, now_ns: u64) {
         if let Some(last) = self.spans.get_mut(&pid).and_then(|spans| spans.last_mut()) {
             last.1 = now_ns;
         }
     }
 
     /// A request of a process that can be traced, which began at that time, has ended.
-    pub fn request(&mut self, pid: u32, started_ns: u64) {
+    pub(crate) fn request(&mut self, pid: u32, started_ns: u64) {
         if started_ns < self.began_ns {
             return;
         }
@@ -58,13 +57,13 @@ impl Part {
     }
 
     /// Forgets processes that have ended.
-    pub fn retain(&mut self, alive: &HashSet<u32>) {
+    pub(crate) fn retain(&mut self, alive: &HashSet<u32>) {
         self.spans.retain(|pid, _| alive.contains(pid));
     }
 
     /// The part, from 0 to 1; `None` when it cannot be told. Times are CPU time in seconds: of the traced processes while
     /// they were traced, of all processes, and what tracing took, which is part of both.
-    pub fn ratio(&self, traced_s: f64, all_s: f64, cost_s: f64) -> Option<f64> {
+    pub(crate) fn ratio(&self, traced_s: f64, all_s: f64, cost_s: f64) -> Option<f64> {
         if self.traced >= ENOUGH {
             return Some(self.traced as f64 / self.all as f64);
         }

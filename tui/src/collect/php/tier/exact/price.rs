@@ -37,7 +37,7 @@ extern "C" fn site() {
 ///
 /// # Errors
 /// The probe cannot be attached to this program.
-pub fn hit(kernel: &mut Kernel) -> Result<Duration, KernelError> {
+pub(crate) fn hit(kernel: &mut Kernel) -> Result<Duration, KernelError> {
     let address = site as *const () as u64;
     let offset = offset_of(address).ok_or(KernelError::Missing("mapping of this program"))?;
     let probe = ProbeSite { address, offset, semaphore: 0, arguments: Default::default() };
@@ -66,7 +66,7 @@ fn offset_of(address: u64) -> Option<u64> {
 
 /// What tracing one worker costs.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Price {
+pub(crate) struct Price {
     /// Calls in a second of CPU time of PHP.
     pub calls_per_cpu_s: f64,
     /// What tracing one call takes, in seconds.
@@ -75,7 +75,7 @@ pub struct Price {
 
 impl Price {
     /// From calls that were counted while PHP used so much CPU time, the counting included.
-    pub fn of(calls: u64, cpu: Duration, counted_s: f64, call_s: f64) -> Self {
+    pub(crate) fn of(calls: u64, cpu: Duration, counted_s: f64, call_s: f64) -> Self {
         let own = cpu.as_secs_f64() - calls as f64 * counted_s;
         // Most of the time was ours: the rest cannot be told well, but is not nothing.
         let own = own.max(cpu.as_secs_f64() / 20.0);
@@ -84,12 +84,12 @@ impl Price {
     }
 
     /// How many times longer PHP takes while all its calls are traced.
-    pub fn slowdown(&self) -> f64 {
+    pub(crate) fn slowdown(&self) -> f64 {
         1.0 + self.calls_per_cpu_s * self.call_s
     }
 
     /// The part of a busy worker's CPU time that goes into tracing while it is traced.
-    pub fn share(&self) -> f64 {
+    pub(crate) fn share(&self) -> f64 {
         1.0 - 1.0 / self.slowdown()
     }
 }

@@ -10,7 +10,7 @@ use crate::{
 
 impl Exact {
     /// What tracing took since the last call, in nanoseconds.
-    pub fn paid_ns(&mut self) -> u64 {
+    pub(crate) fn paid_ns(&mut self) -> u64 {
         let spent_s = self.budget.spent_s();
         // A new budget begins with nothing spent.
         let paid_s = if spent_s < self.told_s { spent_s } else { spent_s - self.told_s };
@@ -19,7 +19,7 @@ impl Exact {
     }
 
     /// How far it is; `None` when it was never asked for.
-    pub fn status(&mut self, kernel: &Kernel) -> Option<model::Exact> {
+    pub(crate) fn status(&mut self, kernel: &Kernel) -> Option<model::Exact> {
         let now = Instant::now();
         if matches!(self.state, State::Tracing { .. }) {
             self.account(kernel, now);

@@ -14,7 +14,7 @@ use crate::{
 ///
 /// # Errors
 /// A probe that the image does not have, or that cannot be attached to.
-pub fn of(sites: &Sites, kind: ExactKind) -> Result<Vec<(u32, ProbeSite)>, Missing> {
+pub(crate) fn of(sites: &Sites, kind: ExactKind) -> Result<Vec<(u32, ProbeSite)>, Missing> {
     let some = |name| match sites.probe(name)? {
         none if none.is_empty() => Err(Missing::Probe(name)),
         found => Ok(found),

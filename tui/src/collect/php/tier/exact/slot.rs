@@ -25,7 +25,7 @@ use crate::{
 
 /// A process whose calls are traced or counted.
 #[derive(Debug)]
-pub struct Slot {
+pub(crate) struct Slot {
     /// The process, with its CPU time when it was attached.
     pub candidate: Candidate,
     /// Since when.
@@ -38,7 +38,7 @@ impl Slot {
     ///
     /// # Errors
     /// The image has no such probes, or the kernel refuses.
-    pub fn attach(
+    pub(crate) fn attach(
         kernel: &mut Kernel,
         found: &Found,
         kind: ExactKind,
@@ -63,12 +63,12 @@ impl Slot {
     }
 
     /// CPU time that the process has used since it is traced, in nanoseconds.
-    pub fn cpu_ns(&self) -> u64 {
+    pub(crate) fn cpu_ns(&self) -> u64 {
         workers::cpu_time(&Procfs::default(), self.candidate.pid).saturating_sub(self.candidate.active_ns)
     }
 
     /// Detaches the probes and hands over what is left in the maps.
-    pub fn detach(self, kernel: &mut Kernel, number: u32, sums: &mut Sums) {
+    pub(crate) fn detach(self, kernel: &mut Kernel, number: u32, sums: &mut Sums) {
         let Self { candidate, attachments, .. } = self;
         drop(attachments);
         kernel.set_traced(candidate.pid, None);

@@ -18,7 +18,7 @@ const NAMED: usize = 5;
 ///
 /// # Errors
 /// Why not, and whose builds can.
-pub fn traceable(image: &Image) -> Result<(), Advice> {
+pub(crate) fn traceable(image: &Image) -> Result<(), Advice> {
     match sites::of(&image.sites, ExactKind::Functions) {
         Ok(_) => Ok(()),
         Err(Missing::Probe(_)) if !image.sites.has_probes() => Err(advice::without_probes()),
@@ -27,7 +27,7 @@ pub fn traceable(image: &Image) -> Result<(), Advice> {
 }
 
 /// The status for an image whose processes have these masters.
-pub fn of(image: &Image, masters: &[Master]) -> TierStatus {
+pub(crate) fn of(image: &Image, masters: &[Master]) -> TierStatus {
     if let Err(Advice { reason, hint }) = traceable(image) {
         return TierStatus::unavailable(reason).with_hint(hint);
     }

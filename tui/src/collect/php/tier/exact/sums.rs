@@ -28,7 +28,7 @@ impl Default for CallSums {
 
 /// What was read before, and what was added since.
 #[derive(Debug, Default)]
-pub struct Sums {
+pub(crate) struct Sums {
     before: HashMap<CallKey, Calls>,
     added: HashMap<u64, CallSums>,
     /// Calls of functions for which there was no room.
@@ -37,7 +37,7 @@ pub struct Sums {
 
 impl Sums {
     /// Takes a reading of all sums.
-    pub fn read(&mut self, sums: impl IntoIterator<Item = (CallKey, Calls)>) {
+    pub(crate) fn read(&mut self, sums: impl IntoIterator<Item = (CallKey, Calls)>) {
         for (key, now) in sums {
             let before = self.before.insert(key, now).unwrap_or(Calls::NONE);
             if now.calls == before.calls {
@@ -57,7 +57,7 @@ impl Sums {
     }
 
     /// Adds the calls that had not returned when the thread's probes went away, up to that moment or to its end.
-    pub fn cut(&mut self, traced: &Traced, now_ns: u64) {
+    pub(crate) fn cut(&mut self, traced: &Traced, now_ns: u64) {
         let now_ns = if traced.ended_ns == 0 { now_ns } else { traced.ended_ns };
         for (number, region) in traced.regions.iter().enumerate() {
             let is_left = number != traced.current as usize;
@@ -84,12 +84,12 @@ impl Sums {
     }
 
     /// Forgets what was read of a slot whose sums are gone.
-    pub fn forget(&mut self, slot: u32) {
+    pub(crate) fn forget(&mut self, slot: u32) {
         self.before.retain(|key, _| key.slot != slot);
     }
 
     /// What was added since the last call, by key of function.
-    pub fn take(&mut self) -> HashMap<u64, CallSums> {
+    pub(crate) fn take(&mut self) -> HashMap<u64, CallSums> {
         std::mem::take(&mut self.added)
     }
 

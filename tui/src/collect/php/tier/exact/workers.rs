@@ -11,8 +11,7 @@ const SCHEDSTAT: u64 = 64;
 
 /// A process whose calls can be traced.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Candidate {
-    /// Process.
+pub(crate) struct Candidate {
     pub pid: u32,
     /// Number of its image.
     pub image: usize,
@@ -22,7 +21,7 @@ pub struct Candidate {
 
 /// Whose turn it is.
 #[derive(Debug, Default)]
-pub struct Workers {
+pub(crate) struct Workers {
     procfs: Procfs,
     candidates: Vec<Candidate>,
     /// Pid of the last that had its turn.
@@ -35,18 +34,18 @@ pub struct Workers {
 
 impl Workers {
     /// Keeps the candidates.
-    pub fn new(mut candidates: Vec<Candidate>) -> Self {
+    pub(crate) fn new(mut candidates: Vec<Candidate>) -> Self {
         candidates.sort_unstable_by_key(|candidate| candidate.pid);
         Self { candidates, ..Self::default() }
     }
 
     /// Begins to count CPU time.
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         self.follow();
     }
 
     /// There are others now.
-    pub fn renew(&mut self, mut candidates: Vec<Candidate>) {
+    pub(crate) fn renew(&mut self, mut candidates: Vec<Candidate>) {
         candidates.sort_unstable_by_key(|candidate| candidate.pid);
         for candidate in &mut candidates {
             let known = self.candidates.binary_search_by_key(&candidate.pid, |known| known.pid);
@@ -72,7 +71,7 @@ impl Workers {
     }
 
     /// The next whose turn it is, one that used CPU time since the last look before those that did not.
-    pub fn next(&mut self, taken: &[u32]) -> Option<Candidate> {
+    pub(crate) fn next(&mut self, taken: &[u32]) -> Option<Candidate> {
         let free = |candidate: &&mut Candidate| !taken.contains(&candidate.pid);
         let start = self.candidates.partition_point(|candidate| candidate.pid <= self.last);
         let (before, after) = self.candidates.split_at_mut(start);
@@ -94,45 +93,45 @@ impl Workers {
     }
 
     /// The candidate of a pid.
-    pub fn of(&self, pid: u32) -> Option<Candidate> {
+    pub(crate) fn of(&self, pid: u32) -> Option<Candidate> {
         self.candidates.iter().find(|candidate| candidate.pid == pid).cloned()
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.candidates.len()
     }
 
     /// There is none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.candidates.is_empty()
     }
 
     /// CPU time of a process; of one that has ended, what was last seen of it.
-    pub fn cpu_time(&self, pid: u32) -> u64 {
+    pub(crate) fn cpu_time(&self, pid: u32) -> u64 {
         cpu_time(&self.procfs, pid).max(self.cpu.get(&pid).map_or(0, |(_, last)| *last))
     }
 
     /// A process used so much CPU time while it was traced.
-    pub fn traced(&mut self, cpu_ns: u64) {
+    pub(crate) fn traced(&mut self, cpu_ns: u64) {
         self.traced_ns += cpu_ns;
     }
 
     /// CPU time in seconds: of those that were traced while they were, and of all.
-    pub fn cpu_s(&mut self) -> (f64, f64) {
+    pub(crate) fn cpu_s(&mut self) -> (f64, f64) {
         self.follow();
         let all = self.ended_ns + self.cpu.values().map(|(first, last)| last - first).sum::<u64>();
         (self.traced_ns as f64 / 1e9, all as f64 / 1e9)
     }
 
     /// Whether it is one of them.
-    pub fn contains(&self, pid: u32) -> bool {
+    pub(crate) fn contains(&self, pid: u32) -> bool {
         self.candidates.binary_search_by_key(&pid, |candidate| candidate.pid).is_ok()
     }
 }
 
 /// CPU time of a process's main thread in nanoseconds, 0 when it has ended (Documentation/scheduler/sched-stats.rst).
-pub fn cpu_time(procfs: &Procfs, pid: u32) -> u64 {
+pub(crate) fn cpu_time(procfs: &Procfs, pid: u32) -> u64 {
     let text = procfs.text(pid, "schedstat", SCHEDSTAT).unwrap_or_default();
     text.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0)
 }

@@ -14,19 +14,19 @@ use crate::{
 /// Size of an entry for one worker (`struct fpm_scoreboard_proc_s`) on 64-bit machines, the same in all versions.
 const ENTRY: u64 = 1168;
 /// Bytes of the header that are read.
-pub const HEADER: usize = 144;
+pub(crate) const HEADER: usize = 144;
 /// Most workers of a pool that are believed; it bounds what a mapping is taken for a scoreboard.
 const MAX_CHILDREN: u32 = 65_536;
 
 /// Anonymous memory that is shared, as `fpm_shm_alloc` takes it, of a size that a scoreboard can have.
-pub fn may_be_scoreboard(mapping: &Mapping) -> bool {
+pub(crate) fn may_be_scoreboard(mapping: &Mapping) -> bool {
     mapping.is_shared_anonymous()
         && mapping.permissions.starts_with("rw-")
         && (4096..=ENTRY * u64::from(MAX_CHILDREN)).contains(&mapping.bytes())
 }
 
 /// Reads a header by the layout that makes sense of it, which needs no version.
-pub fn parse(master: u32, header: &[u8; HEADER], mapped: u64) -> Option<Scoreboard> {
+pub(crate) fn parse(master: u32, header: &[u8; HEADER], mapped: u64) -> Option<Scoreboard> {
     versions::scoreboards().find_map(|layout| layout.parse(master, header, mapped))
 }
 

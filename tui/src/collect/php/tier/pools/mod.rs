@@ -4,4 +4,4 @@
 mod layout;
 mod reading;
 
-pub use reading::Scoreboards;
+pub(crate) use reading::Scoreboards;

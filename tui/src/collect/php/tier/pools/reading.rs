@@ -15,7 +15,7 @@ const READINGS_PER_SEARCH: u32 = 30;
 
 /// The scoreboards of all masters, found once and read at each tick.
 #[derive(Debug, Default)]
-pub struct Scoreboards {
+pub(crate) struct Scoreboards {
     masters: HashMap<u32, Boards>,
     procfs: Procfs,
 }
@@ -35,7 +35,7 @@ struct Board {
 
 impl Scoreboards {
     /// Reads the pools of these masters and forgets all others. A master whose memory cannot be read has none.
-    pub fn read(&mut self, masters: impl Iterator<Item = u32>) -> Vec<Scoreboard> {
+    pub(crate) fn read(&mut self, masters: impl Iterator<Item = u32>) -> Vec<Scoreboard> {
         let mut known = std::mem::take(&mut self.masters);
         let mut pools = Vec::new();
         for master in masters {

@@ -3,10 +3,11 @@
 mod reading;
 pub(super) mod sites;
 
-pub use reading::{CatchPlace, CompileCount, CompiledText, FailureCount, FailureKind, FailureText, Failures};
+pub(crate) use reading::Failures;
+pub use reading::{CatchPlace, CompileCount, CompiledText, FailureCount, FailureKind, FailureText};
 
 /// Exceptions between two readings, more than which it is no longer worth its price to see where they are caught.
-pub const CATCHES: u64 = 5_000;
+pub(crate) const CATCHES: u64 = 5_000;
 
 /// What is said of exceptions once [`sites::catches`] are detached.
 pub(super) const LEFT: &str = "there were so many that where they are caught is no longer followed";

@@ -90,7 +90,7 @@ pub struct CompileCount {
 
 /// What was counted since the last reading that took it.
 #[derive(Debug, Default)]
-pub struct Failures {
+pub(crate) struct Failures {
     failures: Known<FailureText>,
     compiles: Known<CompiledText>,
     /// All exceptions that the kernel had counted at the last reading.
@@ -182,7 +182,7 @@ impl<T> Known<T> {
 
 impl Failures {
     /// Reads the kernel's maps and says how many exceptions were thrown since the last time.
-    pub fn gather(&mut self, maps: &mut FailureMaps) -> u64 {
+    pub(crate) fn gather(&mut self, maps: &mut FailureMaps) -> u64 {
         self.failures.read(&mut maps.failures, failure);
         self.compiles.read(&mut maps.compiles, compiled);
         let thrown = |text: &FailureText| text.kind == FailureKind::Thrown;
@@ -193,7 +193,7 @@ impl Failures {
     }
 
     /// What was counted since the last call.
-    pub fn take(&mut self, maps: &FailureMaps) -> (Vec<FailureCount>, Vec<CompileCount>) {
+    pub(crate) fn take(&mut self, maps: &FailureMaps) -> (Vec<FailureCount>, Vec<CompileCount>) {
         let failures = self.failures.take().into_iter().map(|(key, what, tally)| FailureCount {
             caught_at: (what.kind == FailureKind::Thrown).then(|| caught_at(maps, key)).flatten(),
             what,
@@ -205,7 +205,7 @@ impl Failures {
     }
 
     /// Counts that no text was found for since the last call.
-    pub fn take_nameless(&mut self) -> u64 {
+    pub(crate) fn take_nameless(&mut self) -> u64 {
         std::mem::take(&mut self.failures.nameless) + std::mem::take(&mut self.compiles.nameless)
     }
 }

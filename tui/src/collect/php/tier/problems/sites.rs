@@ -23,7 +23,7 @@ use crate::{
 ///
 /// # Errors
 /// Why they cannot be seen.
-pub fn exceptions(image: &Image) -> Result<TierSites, Missing> {
+pub(crate) fn exceptions(image: &Image) -> Result<TierSites, Missing> {
     // An exception has its fields at the same places in all versions that are known, with threads or without.
     if let (Some(version), Some(thrown)) = (known(image), image.sites.function("zend_throw_exception_internal")) {
         let kind = if version < V8_0 { SITE_THROWN_VALUE } else { SITE_THROWN };
@@ -52,7 +52,7 @@ pub fn exceptions(image: &Image) -> Result<TierSites, Missing> {
 }
 
 /// Where a `catch` looks at an exception; nothing when there is no such probe, or when the place cannot be read.
-pub fn catches(image: &Image) -> Option<TierSites> {
+pub(crate) fn catches(image: &Image) -> Option<TierSites> {
     let readable = !image.zts && image.offsets.is_some() && image.executor_globals.is_some();
     let sites = image.sites.probe("exception__caught").ok().filter(|sites| readable && !sites.is_empty())?;
     let sites = sites.into_iter().map(|site| (SITE_CATCH, site)).collect();
@@ -63,7 +63,7 @@ pub fn catches(image: &Image) -> Option<TierSites> {
 ///
 /// # Errors
 /// Why they cannot be seen.
-pub fn errors(image: &Image) -> Result<TierSites, Missing> {
+pub(crate) fn errors(image: &Image) -> Result<TierSites, Missing> {
     let version = known(image);
     if let (Some(version), Some(raised)) = (version, image.sites.function("zend_error_zstr_at"))
         && version >= V8_1
@@ -92,7 +92,7 @@ pub fn errors(image: &Image) -> Result<TierSites, Missing> {
 ///
 /// # Errors
 /// Why they cannot be seen.
-pub fn compiles(image: &Image) -> Result<TierSites, Missing> {
+pub(crate) fn compiles(image: &Image) -> Result<TierSites, Missing> {
     if let (Some(version), Some(compile)) = (known(image), image.sites.function("compile_file"))
         && version >= V7_4
     {

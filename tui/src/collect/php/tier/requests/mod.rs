@@ -3,4 +3,5 @@
 mod reading;
 pub(super) mod sites;
 
-pub use reading::{FinishedRequest, RequestText, Requests};
+pub(crate) use reading::Requests;
+pub use reading::{FinishedRequest, RequestText};

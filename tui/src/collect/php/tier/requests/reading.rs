@@ -50,7 +50,7 @@ pub struct FinishedRequest {
 
 /// The requests of an interval.
 #[derive(Debug, Default)]
-pub struct Requests {
+pub(crate) struct Requests {
     finished: Vec<FinishedRequest>,
     running: Vec<Arc<RequestText>>,
     /// Those that samples may belong to, by pid and start.
@@ -60,7 +60,7 @@ pub struct Requests {
 
 impl Requests {
     /// A request has ended.
-    pub fn ended(&mut self, finished: FinishedRequest) {
+    pub(crate) fn ended(&mut self, finished: FinishedRequest) {
         if self.recent.len() < FINISHED {
             self.recent.insert((finished.request.pid, finished.request.started_ns), finished.request.clone());
         }
@@ -72,12 +72,12 @@ impl Requests {
     }
 
     /// Reads which requests run. Some of them may end before the ring is read, so [`Self::settle`] follows.
-    pub fn look(&mut self, kernel: &Kernel) {
+    pub(crate) fn look(&mut self, kernel: &Kernel) {
         self.running = kernel.requests().map(|request| Arc::new(RequestText::decode(&request))).collect();
     }
 
     /// Keeps those that still run, because their end was not in the ring, and that count.
-    pub fn settle(&mut self, mut counts: impl FnMut(&RequestText) -> bool) {
+    pub(crate) fn settle(&mut self, mut counts: impl FnMut(&RequestText) -> bool) {
         let recent = &mut self.recent;
         self.running.retain(|request| {
             let key = (request.pid, request.started_ns);
@@ -91,29 +91,29 @@ impl Requests {
     }
 
     /// The request of a process that started then, if it ran since the last reading.
-    pub fn of(&self, pid: u32, started_ns: u64) -> Option<Arc<RequestText>> {
+    pub(crate) fn of(&self, pid: u32, started_ns: u64) -> Option<Arc<RequestText>> {
         self.recent.get(&(pid, started_ns)).cloned()
     }
 
     /// Ends a reading: no sample of it is left that could belong to a request.
-    pub fn end_reading(&mut self) {
+    pub(crate) fn end_reading(&mut self) {
         self.recent.clear();
     }
 
     /// The requests that ended since the last call, and those that ran at the last look.
-    pub fn take(&mut self) -> (Vec<FinishedRequest>, Vec<Arc<RequestText>>) {
+    pub(crate) fn take(&mut self) -> (Vec<FinishedRequest>, Vec<Arc<RequestText>>) {
         (std::mem::take(&mut self.finished), std::mem::take(&mut self.running))
     }
 
     /// Requests for which there was no room, since the last call.
-    pub fn take_dropped(&mut self) -> u64 {
+    pub(crate) fn take_dropped(&mut self) -> u64 {
         std::mem::take(&mut self.dropped)
     }
 }
 
 impl FinishedRequest {
     /// Turns the event of a request that ended into text.
-    pub fn decode(event: &RequestEvent) -> Self {
+    pub(crate) fn decode(event: &RequestEvent) -> Self {
         let request = RequestText::decode(&event.request);
         Self {
             status: u16::try_from(event.status).ok().filter(|status| (100..1000).contains(status)),
@@ -127,7 +127,7 @@ impl FinishedRequest {
 
 impl RequestText {
     /// Turns a request of the kernel's map into text.
-    pub fn decode(request: &Request) -> Self {
+    pub(crate) fn decode(request: &Request) -> Self {
         let line = text(&request.uri);
         let uri = if request.uri_source == URI_APACHE {
             // The whole request line: "GET /a?b HTTP/1.1".

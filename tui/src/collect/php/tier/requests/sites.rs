@@ -14,7 +14,7 @@ use crate::{
 ///
 /// # Errors
 /// Why they cannot be seen.
-pub fn of(image: &Image) -> Result<TierSites, Missing> {
+pub(crate) fn of(image: &Image) -> Result<TierSites, Missing> {
     let probe = |name| image.sites.probe(name);
     let probes = probe("request__startup").and_then(|startup| Ok((startup, probe("request__shutdown")?)));
     let missing = match probes {

@@ -4,5 +4,6 @@ mod names;
 mod reading;
 pub(super) mod status;
 
-pub use names::{NamedStack, Names};
-pub use reading::Stacks;
+pub use names::NamedStack;
+pub(crate) use names::Names;
+pub(crate) use reading::Stacks;

@@ -37,7 +37,7 @@ const OUTSIDE_NAME: &str = "(before or after PHP code)";
 
 /// Names that were read so far.
 #[derive(Debug)]
-pub struct Names {
+pub(crate) struct Names {
     functions: HashMap<u64, Arc<FunctionKey>>,
     texts: HashSet<Arc<FunctionKey>>,
     stacks: HashMap<u64, Arc<NamedStack>>,
@@ -66,7 +66,7 @@ impl Default for Names {
 
 impl Names {
     /// The stack of a key; `None` when the kernel had no room for it.
-    pub fn stack(&mut self, kernel: &Kernel, key: u64) -> Option<Arc<NamedStack>> {
+    pub(crate) fn stack(&mut self, kernel: &Kernel, key: u64) -> Option<Arc<NamedStack>> {
         if key == NOT_WALKED {
             return Some(self.not_walked.clone());
         }
@@ -88,7 +88,7 @@ impl Names {
     }
 
     /// Starts over when the kernel's maps are about to be full.
-    pub fn make_room(&mut self, kernel: &mut Kernel) {
+    pub(crate) fn make_room(&mut self, kernel: &mut Kernel) {
         if self.stacks.len() > STACKS || self.functions.len() > NAMES {
             kernel.forget_names();
             self.functions.clear();
@@ -98,7 +98,7 @@ impl Names {
     }
 
     /// The function of a key.
-    pub fn function(&mut self, kernel: &Kernel, key: u64) -> Arc<FunctionKey> {
+    pub(crate) fn function(&mut self, kernel: &Kernel, key: u64) -> Arc<FunctionKey> {
         if let Some(function) = self.functions.get(&key) {
             return function.clone();
         }

@@ -12,7 +12,7 @@ const STACKS: usize = 100_000;
 
 /// What was counted since it was last taken.
 #[derive(Debug, Default)]
-pub struct Stacks {
+pub(crate) struct Stacks {
     stacks: HashMap<CountKey, StackCount>,
     /// Samples whose stack was not in the kernel's map, or for which there was no room.
     lost: u64,
@@ -20,7 +20,7 @@ pub struct Stacks {
 
 impl Stacks {
     /// Adds what the programs counted, each to the request that it was counted in.
-    pub fn add(
+    pub(crate) fn add(
         &mut self,
         counts: impl IntoIterator<Item = (CountKey, Count)>,
         names: &mut Names,
@@ -47,12 +47,12 @@ impl Stacks {
     }
 
     /// What was counted since the last call.
-    pub fn take(&mut self) -> Vec<StackCount> {
+    pub(crate) fn take(&mut self) -> Vec<StackCount> {
         self.stacks.drain().map(|(_, count)| count).collect()
     }
 
     /// Samples and waits that were lost since the last call.
-    pub fn take_lost(&mut self) -> u64 {
+    pub(crate) fn take_lost(&mut self) -> u64 {
         std::mem::take(&mut self.lost)
     }
 }

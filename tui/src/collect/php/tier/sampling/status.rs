@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// Starts the timers, where the programs are loaded and `hz` is not 0.
-pub fn start(kernel: Option<&mut Kernel>, hz: u32) -> TierStatus {
+pub(crate) fn start(kernel: Option<&mut Kernel>, hz: u32) -> TierStatus {
     match kernel {
         _ if hz == 0 => TierStatus::off("switched off by --hz 0"),
         None => Missing::Programs.status(),
@@ -18,7 +18,7 @@ pub fn start(kernel: Option<&mut Kernel>, hz: u32) -> TierStatus {
 }
 
 /// The status for one image of a tier that walks stacks, from its status on this machine.
-pub fn of(machine: &TierStatus, image: &Image) -> TierStatus {
+pub(crate) fn of(machine: &TierStatus, image: &Image) -> TierStatus {
     match readable(image) {
         Err(missing) if machine.state == TierState::On => missing.status(),
         _ => machine.clone(),

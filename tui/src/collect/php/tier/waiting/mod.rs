@@ -3,4 +3,4 @@
 mod reading;
 pub(super) mod status;
 
-pub use reading::Waits;
+pub(crate) use reading::Waits;

@@ -17,7 +17,7 @@ struct Credit {
 
 /// What was credited in advance, and is taken off what the programs add later.
 #[derive(Debug, Default)]
-pub struct Waits {
+pub(crate) struct Waits {
     lasting: HashMap<u64, Credit>,
     advanced: HashMap<CountKey, u64>,
 }
@@ -27,7 +27,7 @@ impl Waits {
     ///
     /// A wait that ends between the reading of both lists is in one of them now and in the other later: what it is
     /// credited stays on the books until the programs have added the whole of it, so it never counts twice.
-    pub fn settle(
+    pub(crate) fn settle(
         &mut self,
         counts: &mut Vec<(CountKey, Count)>,
         waiting: impl IntoIterator<Item = (u64, Wait)>,

@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// Whether waits are seen on this machine; the program for them is attached with the kernel's part.
-pub fn start(kernel: Option<&Kernel>) -> TierStatus {
+pub(crate) fn start(kernel: Option<&Kernel>) -> TierStatus {
     match kernel {
         None => Missing::Programs.status(),
         Some(kernel) if kernel.knows_waits => TierStatus::on(SeenBy::SchedSwitch),

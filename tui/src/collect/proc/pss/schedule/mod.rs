@@ -61,7 +61,7 @@ struct Candidate {
 
 impl Schedule {
     /// A full bucket.
-    pub fn new(options: PssOptions) -> Self {
+    pub(crate) fn new(options: PssOptions) -> Self {
         Self {
             tokens_ns: nanoseconds(options.allowance),
             earned_at: None,
@@ -73,7 +73,7 @@ impl Schedule {
     }
 
     /// Begins a pass.
-    pub fn begin(&mut self, now: Instant) {
+    pub(crate) fn begin(&mut self, now: Instant) {
         let since = self.earned_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         self.earned_at = Some(now);
         // Long intervals earn no more than this, so that there is no burst after a pause.
@@ -84,7 +84,7 @@ impl Schedule {
     }
 
     /// Queues the process at `place` when it is its time, and finds out whether it is too expensive.
-    pub fn offer(&mut self, place: usize, process: &mut Remembered, rss_bytes: u64, now: Instant) {
+    pub(crate) fn offer(&mut self, place: usize, process: &mut Remembered, rss_bytes: u64, now: Instant) {
         process.seen_at.get_or_insert(now);
         process.too_dear = self.is_too_dear(process, rss_bytes, now);
         process.expire(now, rss_bytes);
@@ -96,7 +96,7 @@ impl Schedule {
     }
 
     /// The place of the process to read next; `None` when the pass is over.
-    pub fn next(&mut self) -> Option<usize> {
+    pub(crate) fn next(&mut self) -> Option<usize> {
         if self.tokens_ns <= 0.0 || self.elapsed >= PASS {
             return None;
         }
@@ -104,7 +104,7 @@ impl Schedule {
     }
 
     /// Pays for an attempt and learns from it.
-    pub fn pay(&mut self, attempt: &Attempt) {
+    pub(crate) fn pay(&mut self, attempt: &Attempt) {
         self.tokens_ns -= nanoseconds(attempt.cost.cpu);
         self.elapsed += attempt.cost.elapsed;
         if matches!(attempt.outcome, Outcome::Read(_)) && attempt.rss_bytes >= TELLING_BYTES {

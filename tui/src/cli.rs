@@ -59,7 +59,7 @@ pub struct SnapArgs {
     /// probes that was started with USE_ZEND_DTRACE=1, which is set for the command; `tusktop doctor` says what is missing.
     #[arg(long, value_enum, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "functions")]
     pub exact: Option<Exact>,
-    /// Write to this file [default: standard output; with a command, standard error].
+    /// Write to this file, `-` is standard output [default: standard output; with a command, standard error].
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Run this command and observe it and its children, from the first PHP opcode to the end.

@@ -25,8 +25,8 @@ use crate::{
     view::{HotMode, KeyHint, Overlay, Pane, Shown, Sort, TileColour, View, orders},
 };
 
-/// Time without any event after which a key can confirm a signal: what is typed without looking, or pasted into a terminal that
-/// does not say so, comes faster.
+/// Time without any event, and since the window about a signal was drawn, after which a key can confirm it: what is typed without
+/// looking, pasted into a terminal that does not say so, or kept back by a slow line comes sooner.
 const CALM: Duration = Duration::from_millis(300);
 
 /// Longest filter or search that can be typed.
@@ -59,15 +59,24 @@ pub struct App {
     keymap: Keymap,
     pending: Vec<Key>,
     last_event: Option<Instant>,
-    /// Some time went by between the event before and this one: somebody had time to read.
+    /// Some time went by between the event before and this one, and since the window was drawn: somebody had time to read.
     calm: bool,
+    /// When the window about a signal was first on the terminal as it is now; `None` when it is not yet.
+    asked_at: Option<Instant>,
 }
 
 impl App {
     /// The first state. `keys` are changes to the key map.
     pub(crate) fn new(keys: &BTreeMap<String, String>, mouse: bool) -> Result<Self, KeymapError> {
         let view = View { mouse, ..View::default() };
-        Ok(Self { view, keymap: Keymap::new(keys)?, pending: Vec::new(), last_event: None, calm: false })
+        Ok(Self {
+            view,
+            keymap: Keymap::new(keys)?,
+            pending: Vec::new(),
+            last_event: None,
+            calm: false,
+            asked_at: None,
+        })
     }
 
     /// What the footer and the help say.
@@ -77,8 +86,25 @@ impl App {
 
     /// Takes one event from the terminal, which came at `now`. `shown` is the last drawing. `None` when nothing changed.
     pub(crate) fn update(&mut self, event: &Event, shown: &Shown, now: Instant) -> Option<Command> {
-        self.calm = self.last_event.is_some_and(|last| now.saturating_duration_since(last) >= CALM);
+        let calm = |since: Option<Instant>| since.is_some_and(|since| now.saturating_duration_since(since) >= CALM);
+        self.calm = calm(self.last_event) && calm(self.asked_at);
         self.last_event = Some(now);
+        let command = self.take(event, shown);
+        if command.is_some() {
+            // The window is another now, or asks something else.
+            self.asked_at = None;
+        }
+        command
+    }
+
+    /// Takes the moment when the terminal had all of a drawing.
+    pub fn drawn(&mut self, now: Instant) {
+        if matches!(self.view.overlay, Some(Overlay::Signal(_))) {
+            self.asked_at.get_or_insert(now);
+        }
+    }
+
+    fn take(&mut self, event: &Event, shown: &Shown) -> Option<Command> {
         match event {
             Event::Key(key) if key.kind != KeyEventKind::Release => self.key(key, shown),
             Event::Mouse(mouse) => self.mouse(mouse, shown),

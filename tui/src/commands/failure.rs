@@ -2,8 +2,11 @@
 
 use std::io::{self, Write as _};
 
-use super::{observed::CommandError, output::OutputError};
-use crate::{collect::proc::ProcError, config::ConfigError, exit, ui::theme::ThemeError, words::printable::printable};
+use super::observed::CommandError;
+use crate::{
+    collect::proc::ProcError, config::ConfigError, exit, system::new_file::NewFileError, ui::theme::ThemeError,
+    words::printable::printable,
+};
 
 /// Says what went wrong, and what to exit with. A reader that left, such as `head`, is no failure.
 pub fn report(error: &anyhow::Error) -> u8 {
@@ -49,7 +52,7 @@ fn code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<CommandError>() {
         return error.code();
     }
-    if error.downcast_ref::<OutputError>().is_some_and(OutputError::is_permission) {
+    if error.downcast_ref::<NewFileError>().is_some_and(NewFileError::is_permission) {
         return exit::NO_PERMISSION;
     }
     match error.downcast_ref::<ProcError>() {

@@ -21,6 +21,7 @@ use crate::{
         terminal::{self, Inspections},
     },
     session::Session,
+    system::pid_namespace::PidNamespace,
     ui::theme,
 };
 
@@ -47,7 +48,10 @@ pub fn screen(settings: &Settings, environment: &Environment) -> anyhow::Result<
         mouse: settings.mouse,
         keys,
         time_zone: TimeZone::system(),
-        read_only: settings.read_only(),
+        read_only: settings.read_only().or_else(|| {
+            let namespace = PidNamespace::read(&proc::Options::default().root);
+            namespace.without_signals().map(Arc::from)
+        }),
     })
 }
 

@@ -38,7 +38,7 @@ pub async fn run(settings: &Settings, rules: Arc<Rules>, arguments: SnapArgs) ->
     // Before anything runs: what is measured for an hour must not be lost to a misspelt folder.
     let out = Output::open(&arguments)?;
     if !arguments.command.is_empty() {
-        return observe(settings, rules, &arguments, &out).await;
+        return observe(settings, rules, &arguments, out).await;
     }
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -54,7 +54,7 @@ pub async fn run(settings: &Settings, rules: Arc<Rules>, arguments: SnapArgs) ->
         _ = terminate.recv() => return Ok(exit::TERMINATED),
         _ = hangup.recv() => return Ok(exit::HUNG_UP),
     };
-    let printed = print(&out, observed.snapshot.take(), &arguments);
+    let printed = print(out, observed.snapshot.take(), &arguments);
     tokio::select! {
         () = observed.end() => {}
         _ = interrupt.recv() => {}
@@ -65,8 +65,8 @@ pub async fn run(settings: &Settings, rules: Arc<Rules>, arguments: SnapArgs) ->
     Ok(exit::FINE)
 }
 
-fn print(out: &Output, snapshot: Option<Snapshot>, arguments: &SnapArgs) -> anyhow::Result<()> {
-    Ok(out.print(&snapshot.context(SAMPLER_STOPPED)?, arguments.format)?)
+fn print(out: Output, snapshot: Option<Snapshot>, arguments: &SnapArgs) -> anyhow::Result<()> {
+    out.print(&snapshot.context(SAMPLER_STOPPED)?, arguments.format)
 }
 
 fn kind(exact: Exact) -> ExactKind {
@@ -77,7 +77,7 @@ fn kind(exact: Exact) -> ExactKind {
 }
 
 /// Runs a command and prints what was seen of it. Its exit code is passed on, also when that cannot be printed.
-async fn observe(settings: &Settings, rules: Arc<Rules>, arguments: &SnapArgs, out: &Output) -> anyhow::Result<u8> {
+async fn observe(settings: &Settings, rules: Arc<Rules>, arguments: &SnapArgs, out: Output) -> anyhow::Result<u8> {
     let program = observed::resolve(&arguments.command[0], std::env::var_os("PATH").as_deref())?;
     let held = Held::start(&arguments.command)?;
     let signals = Signals::take()?;

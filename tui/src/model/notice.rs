@@ -35,6 +35,8 @@ pub enum NoticeKind {
     GroupsLeftOut,
     PhpOff,
     PhpNotPermitted,
+    InnerPidNamespace,
+    ForeignProc,
     PhpStarting,
     PhpLate,
     PhpEnded,
@@ -61,6 +63,8 @@ impl NoticeKind {
             self,
             Self::PhpOff
                 | Self::PhpNotPermitted
+                | Self::InnerPidNamespace
+                | Self::ForeignProc
                 | Self::PhpStarting
                 | Self::PhpLate
                 | Self::PhpEnded
@@ -203,6 +207,20 @@ impl Notice {
         let hint =
             if is_root { "give the container these capabilities, or run tusktop on the host" } else { "sudo tusktop" };
         Self::new(Level::Warning, NoticeKind::PhpNotPermitted, text, hint)
+    }
+
+    /// We are in a pid namespace of our own, and the programs in the kernel have other numbers for the same processes.
+    pub fn inner_pid_namespace() -> Self {
+        let text = "PHP is not observed: this is a container, whose pids are not those that the kernel reports";
+        let hint = "run tusktop on the host, or the container with --pid=host";
+        Self::new(Level::Warning, NoticeKind::InnerPidNamespace, text, hint)
+    }
+
+    /// The mounted /proc is of another pid namespace than ours.
+    pub fn foreign_proc() -> Self {
+        let text = "PHP is not observed, and no signals are sent: /proc is of another pid namespace than tusktop";
+        let hint = "mount -t proc proc /proc; or run tusktop on the host, or the container with --pid=host";
+        Self::new(Level::Warning, NoticeKind::ForeignProc, text, hint)
     }
 
     /// It is being looked for.

@@ -4,7 +4,7 @@
 use std::{fs, path::Path};
 
 use rustix::{
-    fd::OwnedFd,
+    fd::{AsFd as _, OwnedFd},
     io::Errno,
     process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal},
 };
@@ -12,6 +12,7 @@ use rustix::{
 use crate::{
     collect::inspect::start_ticks,
     model::{Outcome, ProcessKey, Signal, SignalOrder, SignalReport},
+    system::pid_namespace::pid_of,
 };
 
 /// Sends it to all processes of the order. `proc` is where procfs is mounted.
@@ -31,6 +32,12 @@ fn open(proc: &Path, process: ProcessKey) -> Result<OwnedFd, Outcome> {
     let expected = process.start_ticks.ok_or(Outcome::Unidentified)?;
     let pid = i32::try_from(process.pid).ok().and_then(Pid::from_raw).ok_or(Outcome::Ended)?;
     let descriptor = pidfd_open(pid, PidfdFlags::empty()).map_err(outcome)?;
+    // In another pid namespace than that of /proc the same number is another process.
+    match pid_of(proc, descriptor.as_fd()) {
+        Some(number) if number == i64::from(process.pid) => {}
+        Some(-1) => return Err(Outcome::Ended),
+        _ => return Err(Outcome::Unidentified),
+    }
     let stat = fs::read(proc.join(process.pid.to_string()).join("stat"));
     let stat = stat.map_err(|error| Errno::from_io_error(&error).map_or(Outcome::Unidentified, outcome))?;
     if start_ticks(&stat) == Some(expected) { Ok(descriptor) } else { Err(Outcome::Ended) }
@@ -129,6 +136,18 @@ mod tests {
     }
 
     #[test]
+    fn where_the_number_is_not_known_to_proc_nothing_is_sent() {
+        let mut child = child();
+        let key = key(child.id());
+        let folder = tempfile::tempdir().unwrap();
+        let report = send(folder.path(), &order(&[key], Signal::Kill));
+        assert_eq!(report.outcomes, [(key.pid, Outcome::Unidentified)]);
+        assert!(child.try_wait().unwrap().is_none(), "it still runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
     fn those_that_ended_are_counted_and_the_others_get_it() {
         let (mut ended, mut one, mut other) = (child(), child(), child());
         let keys = [key(ended.id()), key(one.id()), key(other.id())];
@@ -144,7 +163,9 @@ mod tests {
     #[test]
     fn a_start_time_that_cannot_be_read_sends_nothing() {
         let mut child = child();
+        // A /proc that knows the descriptor, and no such process.
         let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/proc/self", folder.path().join("self")).unwrap();
         let report = send(folder.path(), &order(&[key(child.id())], Signal::Kill));
         assert_eq!(report.sentence(), format!("KILL was not sent to {}: had ended", child.id()));
         assert!(child.try_wait().unwrap().is_none(), "it still runs");

@@ -142,6 +142,7 @@ pub async fn run(
         if drawn.is_err() {
             return Ok(HUNG_UP);
         }
+        stage.app.drawn(Instant::now());
     }
 }
 

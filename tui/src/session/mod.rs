@@ -21,7 +21,7 @@ use crate::{
     },
     model::{Notice, Snapshot},
     rules::Rules,
-    system::rights,
+    system::{pid_namespace::PidNamespace, rights},
 };
 
 /// Snapshots that a listener may be behind before it loses the oldest.
@@ -164,13 +164,15 @@ struct Spine {
 impl Spine {
     fn new(options: &Options) -> Result<Self, ProcError> {
         let (answers, samples) = mpsc::channel(2);
+        let namespace = PidNamespace::read(&options.proc.root);
         let processes = proc::spawn(&options.proc, answers.clone())?;
         let missing = rights::missing_for_php();
         let unobserved = match &options.php {
             None => Some(Notice::php_off()),
-            Some(_) => rights::notice(&missing),
+            // Where numbers mean other processes, rights do not help.
+            Some(_) => namespace.notice().or_else(|| rights::notice(&missing)),
         };
-        let php = options.php.clone().filter(|_| missing.is_empty());
+        let php = options.php.clone().filter(|_| missing.is_empty() && namespace.is_the_kernels());
         let handle = php.map(|options| php::spawn(options, answers));
         let orders = handle.as_ref().map(|handle| handle.orders.clone());
         Ok(Self {

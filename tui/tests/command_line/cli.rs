@@ -397,3 +397,20 @@ fn doctor_without_rights_ends_with_77_and_says_what_to_type() {
     let report: serde_json::Value = serde_json::from_str(stdout(&output)).unwrap();
     assert_eq!((&report["schema"], &report["complete"]), (&1.into(), &false.into()));
 }
+
+#[test]
+fn a_report_follows_no_link_leaves_nothing_behind_when_it_fails_and_a_dash_is_standard_output() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("kept"), "kept").unwrap();
+    std::os::unix::fs::symlink(path("kept"), path("link")).unwrap();
+    let output = run(&["snap", "--no-php", "-d", "100ms", "-o", &path("link")]);
+    assert!(!output.status.success() && stderr(&output).contains("it is a link"), "{}", stderr(&output));
+    // The command cannot start: what was there before stays.
+    let output = run(&["snap", "--no-php", "-o", &path("kept"), "--", "/nonexistent/program"]);
+    assert_eq!(output.status.code(), Some(127));
+    assert_eq!(std::fs::read(path("kept")).unwrap(), b"kept");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    let output = run(&["snap", "--no-php", "-d", "100ms", "--format", "json", "-o", "-"]);
+    assert!(output.status.success() && stdout(&output).starts_with('{'));
+}

@@ -154,3 +154,31 @@ fn a_pid_that_the_kernel_gives_again_is_another_process() {
     let process = after.processes.iter().find(|process| process.pid == pid).unwrap();
     assert!(process.cmdline.ends_with("/second 300"), "{}", process.cmdline);
 }
+
+/// What a tusktop prints that runs in a pid namespace of its own.
+fn in_a_namespace(unshare: &[&str], arguments: &[&str]) -> std::process::Output {
+    Command::new("unshare")
+        .args(["--pid", "--fork", "--kill-child"])
+        .args(unshare)
+        .arg(env!("CARGO_BIN_EXE_tusktop"))
+        .args(arguments)
+        .env("HOME", "/nonexistent")
+        .output()
+        .unwrap()
+}
+
+#[test]
+#[ignore = "needs root"]
+fn in_another_pid_namespace_php_is_off_and_a_notice_says_so() {
+    for (unshare, part) in [(&["--mount-proc"][..], "this is a container"), (&[], "another pid namespace")] {
+        let output = in_a_namespace(unshare, &["snap", "-d", "200ms", "--format", "json"]);
+        assert!(output.status.success(), "{output:?}");
+        let snapshot: Snapshot = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(notice(&snapshot, part).unwrap().contains("--pid=host"), "{:?}", snapshot.notices);
+        assert!(snapshot.php.targets.is_empty());
+        let doctor = in_a_namespace(unshare, &["doctor", "--json"]);
+        let doctor: serde_json::Value = serde_json::from_slice(&doctor.stdout).unwrap();
+        let check = doctor["system"].as_array().unwrap().iter().find(|check| check["name"] == "pid namespace").unwrap();
+        assert_eq!(check["state"], "missing", "{check}");
+    }
+}

@@ -133,6 +133,7 @@ impl Stage {
     pub fn draw(&mut self) {
         self.buffer.reset();
         self.stage.draw(&mut self.buffer);
+        self.stage.app.drawn(self.now);
     }
 
     /// The characters, line by line, without spaces at the ends.

@@ -1,6 +1,10 @@
 //! Claims about the window of a signal.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
 
@@ -48,6 +52,7 @@ fn press(app: &mut App, shown: &Shown, keys: &str) -> Option<Command> {
             c => KeyCode::Char(c),
         };
         last = app.update(&Event::Key(KeyEvent::new(code, KeyModifiers::NONE)), shown, calmly());
+        app.drawn(Instant::now());
     }
     last
 }
@@ -214,11 +219,44 @@ fn keys_that_come_faster_than_anyone_reads_send_nothing() {
     let key = |code| Event::Key(KeyEvent::new(code, KeyModifiers::NONE));
     let mut commands = Vec::new();
     for (nth, code) in [KeyCode::Char('x'), KeyCode::Enter, KeyCode::Enter, KeyCode::Enter].into_iter().enumerate() {
-        commands.push(app.update(&key(code), &shown, begun + Duration::from_millis(5 * nth as u64)));
+        let now = begun + Duration::from_millis(5 * nth as u64);
+        commands.push(app.update(&key(code), &shown, now));
+        app.drawn(now);
     }
     assert!(!commands.iter().flatten().any(|command| matches!(command, Command::Signal(_))), "{commands:?}");
     let later = begun + Duration::from_secs(1);
     assert!(matches!(app.update(&key(KeyCode::Enter), &shown, later), Some(Command::Signal(_))));
+}
+
+#[test]
+fn keys_that_wait_while_a_slow_line_takes_the_drawing_send_nothing() {
+    for pids in [&[7][..], &[7, 8]] {
+        let (mut app, shown) = stage(pids);
+        let key = |code| Event::Key(KeyEvent::new(code, KeyModifiers::NONE));
+        let mut now = calmly();
+        for code in [KeyCode::Char('x'), KeyCode::Enter, KeyCode::Enter, KeyCode::Enter] {
+            let command = app.update(&key(code), &shown, now);
+            assert!(!matches!(command, Some(Command::Signal(_))), "{pids:?}");
+            // Drawing takes long; the next key has been there all the time.
+            if command.is_some() {
+                now += Duration::from_secs(2);
+                app.drawn(now);
+            }
+        }
+    }
+}
+
+#[test]
+fn drawing_again_does_not_start_the_time_again() {
+    let (mut app, shown) = stage(&[7]);
+    let begun = calmly();
+    let key = |code| Event::Key(KeyEvent::new(code, KeyModifiers::NONE));
+    app.update(&key(KeyCode::Char('x')), &shown, begun);
+    for tenths in 0..10 {
+        app.drawn(begun + Duration::from_millis(100 * tenths));
+    }
+    let command = app.update(&key(KeyCode::Enter), &shown, begun + Duration::from_secs(1));
+    assert!(matches!(command, Some(Command::Signal(_))));
 }
 
 #[test]

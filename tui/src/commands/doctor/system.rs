@@ -12,13 +12,11 @@ use crate::{
         proc::{self, Sampler},
         tasks::Tasks,
     },
-    system::rights,
+    system::{pid_namespace::PidNamespace, rights},
 };
 
 /// Oldest kernel with what the programs need: a cookie at each probe (`BPF_LINK_CREATE`, 5.15).
 const OLDEST: (u32, u32) = (5, 15);
-/// Inode of the first pid namespace (`PROC_PID_INIT_INO` in the kernel's include/linux/proc_ns.h).
-const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 
 /// Names of the findings without which nothing else can be told.
 pub(super) const PRIVILEGES: &str = "privileges";
@@ -65,7 +63,8 @@ pub(crate) fn examine() -> Vec<Check> {
     vec![
         kernel(release.trim()),
         privileges(&rights::missing_for_php(), rustix::process::geteuid().is_root()),
-        processes(Path::new("/proc/self/stat").exists(), fs::read_link("/proc/self/ns/pid").ok().as_deref()),
+        processes(Path::new("/proc/stat").exists()),
+        pid_namespace(PidNamespace::read(Path::new("/proc"))),
         lockdown(read("/sys/kernel/security/lockdown").as_deref()),
         btf(Path::new("/sys/kernel/btf/vmlinux").exists()),
         perf_events(Path::new("/proc/sys/kernel/perf_event_paranoid").exists()),
@@ -98,21 +97,30 @@ fn privileges(missing: &[&str], root: bool) -> Check {
     Check::not(PRIVILEGES, State::Missing, format!("missing: {}", missing.join(", ")), &hint)
 }
 
-fn processes(procfs: bool, namespace: Option<&Path>) -> Check {
-    let name = PROCESSES;
-    if !procfs {
-        return Check::not(name, State::Missing, "no /proc is mounted", &["mount -t proc proc /proc"]);
+fn processes(procfs: bool) -> Check {
+    match procfs {
+        true => Check::ok(PROCESSES, "/proc"),
+        false => Check::not(PROCESSES, State::Missing, "no /proc is mounted", &["mount -t proc proc /proc"]),
     }
-    let inode = namespace.and_then(|link| link.to_str()?.strip_prefix("pid:[")?.strip_suffix(']')?.parse::<u64>().ok());
-    match inode {
-        Some(FIRST_PID_NAMESPACE) => Check::ok(name, "all of the machine are seen"),
-        Some(_) => Check::not(
+}
+
+fn pid_namespace(namespace: PidNamespace) -> Check {
+    let name = "pid namespace";
+    match namespace {
+        PidNamespace::First => Check::ok(name, "the first: all processes of the machine are seen"),
+        PidNamespace::Inner => Check::not(
             name,
-            State::Warning,
-            "only those of this container are seen, under other numbers than the kernel's",
+            State::Missing,
+            "that of a container: only its processes are seen, under other numbers than the kernel's",
             &["run tusktop on the host, or the container with --pid=host"],
         ),
-        None => Check::not(name, State::Warning, "it is not known whether all are seen: no /proc/self/ns/pid", &[]),
+        PidNamespace::Foreign => Check::not(
+            name,
+            State::Missing,
+            "/proc is of another one: its numbers are other processes here, so signals are off too",
+            &["mount -t proc proc /proc", "or run tusktop on the host, or the container with --pid=host"],
+        ),
+        PidNamespace::Unknown => Check::not(name, State::Warning, "not known: no /proc/self/ns/pid", &[]),
     }
 }
 
@@ -270,10 +278,11 @@ mod tests {
 
     #[test]
     fn a_container_with_its_own_processes_is_said() {
-        assert_eq!(processes(true, Some(Path::new("pid:[4026531836]"))).state, State::Ok);
-        assert!(processes(true, Some(Path::new("pid:[4026532500]"))).hint[0].contains("--pid=host"));
-        assert_eq!(processes(true, None).state, State::Warning);
-        assert_eq!(processes(false, None).state, State::Missing);
+        assert_eq!([true, false].map(|procfs| processes(procfs).state), [State::Ok, State::Missing]);
+        assert_eq!(pid_namespace(PidNamespace::First).state, State::Ok);
+        assert!(pid_namespace(PidNamespace::Inner).hint[0].contains("--pid=host"));
+        assert_eq!(pid_namespace(PidNamespace::Foreign).state, State::Missing);
+        assert_eq!(pid_namespace(PidNamespace::Unknown).state, State::Warning);
     }
 
     #[test]

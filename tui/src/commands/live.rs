@@ -42,7 +42,7 @@ pub fn screen(settings: &Settings, environment: &Environment) -> anyhow::Result<
         settings.keys.iter().map(|binding| (binding.key.clone(), binding.action.clone())).collect();
     Keymap::new(&keys).map_err(|error| settings.key_error(error.key(), &error))?;
     Ok(stage::Options {
-        theme: theme::load(name, environment.config_folder().as_deref())?,
+        theme: theme::load(name, environment.config_folder().as_deref(), environment.sudo_uid)?,
         depth,
         ascii: settings.ascii || terminal::ascii_locale(variable),
         mouse: settings.mouse,

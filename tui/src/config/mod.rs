@@ -17,6 +17,8 @@ use std::{
 use clap::ValueEnum;
 use serde::Deserialize;
 
+use crate::system::small_file::{self, SmallFileError};
+
 pub use self::{
     arguments::SettingArgs,
     environment::Environment,
@@ -63,6 +65,8 @@ pub struct Settings {
     pub keys: Vec<KeySetting>,
     /// The file that was read.
     pub file: Option<PathBuf>,
+    /// The user who typed sudo: also that user's files are read for root, where they are asked for.
+    pub sudo_uid: Option<u32>,
 }
 
 impl Default for Settings {
@@ -83,6 +87,7 @@ impl Default for Settings {
             groups: GroupSettings::default(),
             keys: Vec::new(),
             file: None,
+            sudo_uid: None,
         }
     }
 }
@@ -161,7 +166,7 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        source: SmallFileError,
     },
     /// Something in the file is wrong.
     #[error("{path}:{line}: {message}")]
@@ -192,7 +197,8 @@ pub fn load(arguments: &SettingArgs, environment: &Environment) -> Result<Settin
     let Some(path) = asked_for.or_else(usual) else {
         return Ok(merge(arguments, environment, file::Content::default(), None));
     };
-    let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+    let text = small_file::read_text(&path, environment.sudo_uid)
+        .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
     let content = file::parse(&path, &text)?;
     Ok(merge(arguments, environment, content, Some(path)))
 }
@@ -228,6 +234,7 @@ fn merge(
         },
         keys: content.keys,
         file,
+        sudo_uid: environment.sudo_uid,
     }
 }
 

@@ -8,7 +8,10 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{ConfigError, Settings, file::line_of};
-use crate::rules::{Condition, Origin, Property, Rule, RuleError, Rules, process_exporter};
+use crate::{
+    rules::{Condition, Origin, Property, Rule, RuleError, Rules, process_exporter},
+    system::small_file,
+};
 
 /// How processes are grouped.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,7 +147,8 @@ impl Settings {
             rules.push(rule(setting, &path)?);
         }
         if let Some(import) = &self.groups.import {
-            let bytes = std::fs::read(import).map_err(|source| ConfigError::Read { path: import.clone(), source })?;
+            let bytes = small_file::read(import, self.sudo_uid)
+                .map_err(|source| ConfigError::Read { path: import.clone(), source })?;
             let wrong = |line, message| ConfigError::Content { path: import.clone(), line, message };
             let text = String::from_utf8(bytes).map_err(|error| {
                 let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];

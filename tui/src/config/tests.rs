@@ -47,6 +47,7 @@ fn all_settings_are_read() {
         pss_read_limit: Duration::from_secs(1),
         groups: GroupSettings::default(),
         keys: vec![KeySetting { key: "ctrl+f".into(), action: "filter".into(), line: 15 }],
+        sudo_uid: None,
         file: read.file.clone(),
     };
     assert_eq!(read, expected);

@@ -1,7 +1,8 @@
-//! Questions to the operating system about this very process: its rights, its heap, its namespace of pids; and the file that it
-//! writes.
+//! Questions to the operating system about this very process: its rights, its heap, its namespace of pids; and the
+//! files that it reads for its settings and writes.
 
 pub mod heap;
 pub mod new_file;
 pub(crate) mod pid_namespace;
 pub(crate) mod rights;
+pub(crate) mod small_file;

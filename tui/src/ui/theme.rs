@@ -7,6 +7,8 @@ use ratatui::style::{Color, Modifier, Style};
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::system::small_file::{self, SmallFileError};
+
 const BUILT_IN: [(&str, &str); 5] = [
     ("dark", include_str!("../../../themes/dark.toml")),
     ("light", include_str!("../../../themes/light.toml")),
@@ -35,7 +37,7 @@ pub enum ThemeError {
         path: PathBuf,
         /// Cause.
         #[source]
-        source: std::io::Error,
+        source: SmallFileError,
     },
     /// The file is not a theme.
     #[error("theme {name}: {message}")]
@@ -75,11 +77,11 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 }
 
 /// Loads `<user_dir>/themes/<name>.toml` if it is there, else the built-in theme of that name.
-pub fn load(name: &str, user_dir: Option<&Path>) -> Result<Theme, ThemeError> {
+pub fn load(name: &str, user_dir: Option<&Path>, sudo_uid: Option<u32>) -> Result<Theme, ThemeError> {
     let path = user_dir.unwrap_or(Path::new("")).join("themes").join(format!("{name}.toml"));
     let plain = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'));
     if user_dir.is_some() && plain {
-        match std::fs::read_to_string(&path) {
+        match small_file::read_text(&path, sudo_uid) {
             Ok(toml) => return parse(&path.display().to_string(), &toml),
             Err(source) if source.kind() == std::io::ErrorKind::NotFound => {}
             Err(source) => return Err(ThemeError::Unreadable { path, source }),
@@ -280,7 +282,7 @@ mod tests {
     #[test]
     fn every_built_in_theme_loads() {
         for name in names() {
-            let theme = load(name, None).unwrap();
+            let theme = load(name, None, None).unwrap();
             assert!(!theme.heat.is_empty() && !theme.groups.is_empty(), "{name}");
         }
     }
@@ -301,9 +303,9 @@ mod tests {
         let file = dir.path().join("themes/dark.toml");
         std::fs::write(&file, include_str!("../../../themes/dark.toml").replacen("text = \"", "text = \"bluish ", 1))
             .unwrap();
-        let message = load("dark", Some(dir.path())).unwrap_err().to_string();
+        let message = load("dark", Some(dir.path()), None).unwrap_err().to_string();
         assert!(message.contains("dark.toml") && message.contains("bluish"), "{message}");
-        assert!(load("nope", Some(dir.path())).unwrap_err().to_string().contains("colorblind"));
-        assert!(load("../../etc/passwd", Some(dir.path())).is_err());
+        assert!(load("nope", Some(dir.path()), None).unwrap_err().to_string().contains("colorblind"));
+        assert!(load("../../etc/passwd", Some(dir.path()), None).is_err());
     }
 }

@@ -242,7 +242,7 @@ fn panic_with_the_screen_up() {
     let end = runtime.block_on(async {
         let (_sender, snapshots) = tokio::sync::broadcast::channel(1);
         let options = stage::Options {
-            theme: theme::load("dark", None).expect("a built-in theme"),
+            theme: theme::load("dark", None, None).expect("a built-in theme"),
             depth: theme::ColorDepth::Indexed,
             ascii: false,
             mouse: true,

@@ -121,7 +121,7 @@ fn a_process_shows_its_parts_with_their_age_or_why_they_are_unknown() {
 #[test]
 fn a_cgroup_that_is_nearly_full_is_shown_as_an_error() {
     let stage = Stage::showing(measured(web01()), 150, 40).theme("dark", ColorDepth::Truecolor);
-    let palette = theme::load("dark", None).unwrap().palette(ColorDepth::Truecolor);
+    let palette = theme::load("dark", None, None).unwrap().palette(ColorDepth::Truecolor);
     let colour = |text: &str, stage: &Stage| {
         let (y, line) =
             stage.text().lines().enumerate().find(|(_, l)| l.contains(text)).map(|(y, l)| (y, l.to_owned())).unwrap();

@@ -44,7 +44,7 @@ impl Stage {
     /// A screen that has drawn nothing but the start.
     pub fn new(width: u16, height: u16) -> Self {
         let options = stage::Options {
-            theme: theme::load("dark", None).expect("a built-in theme"),
+            theme: theme::load("dark", None, None).expect("a built-in theme"),
             depth: ColorDepth::Indexed,
             ascii: false,
             mouse: false,
@@ -74,7 +74,7 @@ impl Stage {
 
     /// Other colours.
     pub fn theme(mut self, name: &str, depth: ColorDepth) -> Self {
-        self.palette = theme::load(name, None).expect("a built-in theme").palette(depth);
+        self.palette = theme::load(name, None, None).expect("a built-in theme").palette(depth);
         self.draw();
         self
     }

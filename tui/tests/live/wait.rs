@@ -6,7 +6,7 @@ use std::{
 };
 
 /// How long a process may take to start.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Polls `condition` until it holds. Panics with `what` (evaluated then) after `patience`.
 pub fn wait_until(patience: Duration, what: impl Fn() -> String, mut condition: impl FnMut() -> bool) {

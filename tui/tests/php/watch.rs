@@ -20,7 +20,7 @@ use tusktop::{
 };
 
 /// How long a condition may take, and between two readings.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 const READING: Duration = Duration::from_millis(50);
 
 /// A running collector and everything that it has said so far.

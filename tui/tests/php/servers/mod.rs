@@ -39,7 +39,7 @@ pub use php_fpm::{FpmOptions, PhpFpm, Pool, ProcessManager};
 pub use site::Site;
 
 /// How long a server may take to start, to reload and to stop.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Holds the machine for one test: tests that count events or shares of CPU time must not run beside each other, in
 /// this program or in another. Nor may one start a process while another copies a program: until its exec the process

@@ -133,7 +133,7 @@ impl Worker {
         // The first passes are read from /proc: nothing waits for the programs.
         let permitted = rights::missing_for_php().is_empty();
         let loading = if kernel && permitted { Some(load()?) } else { None };
-        let unknown = (kernel && !permitted).then(|| Arc::from("that needs the rights of root"));
+        let unknown = (kernel && !permitted).then(|| Arc::from("this needs root"));
         let run = move || {
             pass_by_pass(sampler, loading, unknown, &asked, &answers);
             drop(alive);

@@ -58,7 +58,7 @@ pub(crate) fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, wide: bool)
         let notice = snapshot.notices.iter().find(|notice| notice.kind.is_why_no_php());
         let what = match notice {
             Some(notice) => format!("php   {}   {}", notice.text, notice.hint),
-            None => "php   none is running; one that starts appears by itself".to_owned(),
+            None => "php   none is running; it appears here when it starts".to_owned(),
         };
         line(buffer, area, area.y + 1, vec![Fact::new(0, what, palette.muted)], cost(screen, snapshot));
     }

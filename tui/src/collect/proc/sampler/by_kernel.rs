@@ -48,7 +48,7 @@ impl Sampler {
         let disagree = |what: &str| TasksError::Disagree(what.to_owned());
         let pid = std::process::id();
         if !self.files.is_procfs() || self.own_pid != Some(pid) {
-            return Err(disagree("the proc root is of another pid namespace, or no procfs"));
+            return Err(disagree("the proc root belongs to another pid namespace, or is not procfs"));
         }
         let mut line = [0; 1024];
         let mut descriptor = None;

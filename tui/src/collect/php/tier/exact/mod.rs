@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// Why nothing is traced where nothing can be.
-const NONE_TRACEABLE: &str = "no process that could be traced runs here";
+const NONE_TRACEABLE: &str = "no process that can be traced is running";
 /// Longest time that a worker is traced while others wait for their turn.
 const TURN: Duration = Duration::from_secs(1);
 /// Shortest and longest time between two looks at what was spent.

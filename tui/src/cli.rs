@@ -1,4 +1,4 @@
-//! The command line: what can be typed. What is typed there wins over the configuration file, see `config`.
+//! The command line. Its settings override the configuration file, see `config`.
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Exit codes: each is written down here once, with the words that the help has for them.
+//! All exit codes, and their texts for the help.
 
 /// All went well, or the reader of the output left.
 pub const FINE: u8 = 0;

@@ -1,5 +1,5 @@
-//! What it means that PHP compiles files, judged from what was seen and from nothing else: how often each file was
-//! compiled, and how many requests there were in the same time.
+//! Why PHP compiles files, judged only from how often each file was compiled and how many requests there were in the same
+//! time.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! Keys to actions: the default table, changes from the configuration, and what the footer and the help say of it.
+//! Keys to actions: the default table, changes from the configuration, and the key hints for the footer and the help.
 
 use std::{collections::BTreeMap, fmt};
 

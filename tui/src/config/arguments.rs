@@ -1,4 +1,4 @@
-//! The settings as arguments: what the command line has in common for all commands. It wins over environment and file.
+//! The settings as arguments, which all commands share. They override environment and file.
 
 use std::{path::PathBuf, time::Duration};
 

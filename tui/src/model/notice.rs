@@ -1,5 +1,5 @@
-//! Notices: what the user should know, each with its kind, its words and what to do about it. All kinds and texts are here, so that
-//! one can be found by what it is, and recordings can be compared by it.
+//! Notices: what the user should know, each with its kind, its text and what to do about it. All kinds and texts are here, so a
+//! notice can be found by its kind, and recordings can be compared by it.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -100,7 +100,7 @@ impl Notice {
         Self::new(Level::Error, NoticeKind::SamplerFailed, error.to_string(), "")
     }
 
-    /// Processes whose files the kernel does not let us read.
+    /// Processes whose files the kernel does not let tusktop read.
     pub fn processes_refused(count: u32) -> Self {
         let text = format!(
             "{} cannot be read and {} missing from all sums",
@@ -147,7 +147,7 @@ impl Notice {
         Self::new(Level::Info, NoticeKind::SwapUnread, format!("swap of {} could not be read", processes(count)), "")
     }
 
-    /// Processes whose PSS the kernel does not tell us.
+    /// Processes whose PSS the kernel refuses to report.
     pub fn pss_refused(count: u32) -> Self {
         let text = format!("no permission to read PSS of {}; RSS is used instead", processes(count));
         let hint = "run as root or with CAP_SYS_PTRACE; processes with more capabilities than tusktop stay unreadable";
@@ -214,14 +214,14 @@ impl Notice {
         Self::new(Level::Warning, NoticeKind::PhpNotPermitted, text, hint)
     }
 
-    /// We are in a pid namespace of our own, and the programs in the kernel have other numbers for the same processes.
+    /// tusktop runs in a pid namespace of a container, and the kernel's programs report other pids for the same processes.
     pub fn inner_pid_namespace() -> Self {
         let text = "PHP is not observed: tusktop runs in a container, and its pids differ from the kernel's";
         let hint = "run tusktop on the host, or start the container with --pid=host";
         Self::new(Level::Warning, NoticeKind::InnerPidNamespace, text, hint)
     }
 
-    /// The mounted /proc is of another pid namespace than ours.
+    /// The mounted /proc belongs to another pid namespace than tusktop.
     pub fn foreign_proc() -> Self {
         let text = "PHP is not observed, and no signals are sent: /proc belongs to another pid namespace than tusktop";
         let hint = "mount -t proc proc /proc; or run tusktop on the host, or start the container with --pid=host";

@@ -1,5 +1,5 @@
-//! Writing a file that nothing else can be mistaken for: a temporary one beside it that only its owner reads, which takes the name at
-//! the end. A failed run leaves what was there.
+//! Writes a file safely: a temporary file beside it, readable only by its owner, is renamed at the end. A failed run leaves the
+//! old file as it was.
 
 use std::{
     collections::hash_map::RandomState,

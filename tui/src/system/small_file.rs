@@ -1,5 +1,5 @@
-//! Reading a small file that a user names or owns: never waits, never reads without end, and for root never a file that another user
-//! could have written or led us to.
+//! Reads a small file that a user names or owns. It never waits, never reads without end, and as root never reads a file that
+//! another user could have written or redirected.
 
 use std::{
     fs::{self, File},

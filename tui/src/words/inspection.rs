@@ -1,4 +1,4 @@
-//! What a close look at a process found, in words: kinds of mappings, and why something was not read.
+//! What an inspection found, in words: kinds of mappings, and why something was not read.
 
 use crate::model::{MappingKind, Unread};
 

@@ -1,4 +1,4 @@
-//! The state of exact tracing in words: how far it is, and which part of PHP's work it saw.
+//! The state of exact tracing in words: its progress, and which part of PHP's work it saw.
 
 use super::units;
 use crate::model::{Exact, ExactState};

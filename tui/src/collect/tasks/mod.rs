@@ -1,6 +1,6 @@
 //! All processes as the kernel's own iterator writes them, and those that ended between two readings. A record costs a
-//! small part of what formatting /proc/PID/stat does. It knows the programs and their maps; what the values mean is for
-//! `proc`.
+//! small part of what formatting /proc/PID/stat does. It knows the programs and their maps; `proc` knows what the values
+//! mean.
 
 mod layout;
 

@@ -1,4 +1,4 @@
-//! The findings as one value: what `--json` prints and the exit code follows from.
+//! The findings as one value: `--json` prints it, and the exit code follows from it.
 
 use std::{
     io::{self, Write},

@@ -1,5 +1,5 @@
-//! What the machine itself must have: kernel, rights, type information, probes, programs. Each finding is a function of
-//! what was read, so that kernels that are not at hand can be tested.
+//! What the machine must have: kernel, rights, type information, probes, programs. Each finding is a function of what was read,
+//! so kernels that are not available can be tested.
 
 use std::{fs, path::Path, sync::Arc};
 

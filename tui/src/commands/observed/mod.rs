@@ -1,5 +1,5 @@
 //! A command that is started to be observed: found before it runs, held until the observers are ready, waited for.
-//! What is observed of it is `session`'s matter.
+//! `session` observes it.
 
 mod running;
 

@@ -1,4 +1,4 @@
-//! The header: the machine in the first line, PHP in the second. Facts leave from the least important when there is no room.
+//! The header: the machine in the first line, PHP in the second. If there is no room, the least important facts go first.
 
 use jiff::Timestamp;
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};

@@ -1,4 +1,4 @@
-//! Memory of one process by kind of mapping: a table, biggest first, and what has a name and takes most.
+//! Memory of one process by kind of mapping: a table, biggest first, and the biggest mappings with a name.
 
 use std::{cmp::Reverse, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Why a pane has nothing to show, and what to type: what holds for all panes of PHP, whatever they show.
+//! Why a pane has nothing to show, and what to press: the part that all PHP panes share.
 
 use crate::{model::Tier, ui::frame::Screen, view::Pane};
 

@@ -1,4 +1,4 @@
-//! What went wrong: exceptions, errors and compiled files, the gravest and most frequent first.
+//! Problems: exceptions, errors and compiled files, the most severe and frequent first.
 
 use std::cmp::Reverse;
 

@@ -1,4 +1,4 @@
-//! What lies over the panes: the help with its search, all notices, the choice of an order.
+//! Windows over the panes: the help with its search, all notices, the choice of an order.
 
 pub(crate) mod signal;
 pub(crate) mod trace;

@@ -1,4 +1,4 @@
-//! The window about a signal: where it goes, which it is, what it does to a server that is known, and what became of it.
+//! The signal window: its targets, the chosen signal, what that does to a known server, and the outcome.
 
 use ratatui::style::Style;
 

@@ -1,4 +1,4 @@
-//! The window about exact tracing: what it would cost here, how far it is, what it needs, and the keys.
+//! The window of exact tracing: its cost here, its progress, what it needs, and the keys.
 
 use super::{Line, wrap};
 use crate::{

@@ -1,8 +1,8 @@
-//! What to type so that a PHP server can be traced exactly: from facts about the process to the reason why it cannot yet
-//! and the lines that change it. Pure: what is read of the process is `masters`' matter.
+//! What to type so that a PHP server can be traced exactly: from facts about the process to the reason and the commands. Pure:
+//! `masters` reads the process.
 //!
-//! The facts hold names that other users choose, and the lines are meant to be pasted into a shell by root: a name is
-//! only repeated where it holds nothing but letters, digits and a few marks.
+//! The facts contain names that other users choose, and root will paste these lines into a shell. So a name is repeated only if
+//! it consists of letters, digits and a few marks.
 
 use std::path::Path;
 

@@ -74,7 +74,7 @@ impl Missing {
         TierStatus::unavailable(self).with_hint(self.hint().into_iter().collect())
     }
 
-    /// No path in it: whoever pastes a hint must not run what a hostile file is called.
+    /// It contains no path: pasting a hint must never run the name of a hostile file.
     fn hint(&self) -> Option<String> {
         match self {
             Self::Programs | Self::Kernel(_) | Self::ThreadState => {

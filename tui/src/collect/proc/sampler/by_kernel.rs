@@ -1,5 +1,5 @@
-//! The pass by the kernel's task iterator, and the processes that ended. It takes over from /proc/PID/stat when it is
-//! ready, says the same of every process, and gives back where it fails.
+//! The pass by the kernel's task iterator, and the processes that ended. It replaces /proc/PID/stat as soon as it reports the
+//! same for every process, and falls back if it fails.
 
 use std::{iter::Peekable, sync::Arc, time::Duration, vec::Drain};
 

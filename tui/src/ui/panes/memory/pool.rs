@@ -1,4 +1,4 @@
-//! A php-fpm pool in one line: what is set, what fits, how full it is.
+//! A php-fpm pool in one line: its limit, how many workers fit, how full it is.
 
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 

@@ -1,5 +1,5 @@
-//! Which sites of an image show exceptions, errors and compiled files: exported functions where they give more than the
-//! USDT probes, else the probes.
+//! Which sites of an image show exceptions, errors and compiled files: exported functions if they tell more than the USDT
+//! probes, else the probes.
 
 use tusktop_shared::{
     ARGUMENTS, Operand, SITE_CATCH, SITE_COMPILE, SITE_COMPILE_PATH, SITE_COMPILE_TEXT, SITE_ERROR, SITE_ERROR_TEXT,

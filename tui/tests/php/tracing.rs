@@ -96,7 +96,7 @@ fn a_pool_under_load_is_traced_in_turn_within_the_budget_until_the_limit() {
         3,
         || get(&fpm, 5000),
         || {
-            start(&mut watch, request(), BUDGET, 40);
+            start(&mut watch, request(), BUDGET, 16);
             watch.until("it has ended by itself", |watch| {
                 seen.push(exact(watch).clone());
                 exact(watch).state == ExactState::Ended
@@ -104,7 +104,7 @@ fn a_pool_under_load_is_traced_in_turn_within_the_budget_until_the_limit() {
         },
     );
     let end = seen.last().unwrap();
-    assert!(end.reason.contains("its limit of 40 s is reached") && end.pids.is_empty(), "{end:?}");
+    assert!(end.reason.contains("its limit of 16 s is reached") && end.pids.is_empty(), "{end:?}");
     assert!(end.calls > 0 && end.calls_per_cpu_s.unwrap() > 0.0 && end.slowdown.unwrap() > 1.0, "{end:?}");
     let part = end.traced_ratio.unwrap();
     assert!(part > 0.0 && part < 1.0, "{end:?}");

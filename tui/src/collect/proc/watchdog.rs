@@ -6,7 +6,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU32, AtomicU64, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, channel, sync_channel},
     },
     thread,
     time::Duration,
@@ -162,11 +162,6 @@ impl Worker {
             }
         }
     }
-
-    /// It was left behind and has ended since.
-    fn has_ended(&self) -> bool {
-        self.ended.try_recv().is_err_and(|error| error == std::sync::mpsc::TryRecvError::Disconnected)
-    }
 }
 
 /// Reads passes, and goes on without processes that do not answer.
@@ -174,7 +169,8 @@ impl Worker {
 pub(super) struct Watched {
     options: Options,
     worker: Worker,
-    left_behind: Vec<(Reading, Worker)>,
+    /// What each thread waits for, and what says that it has ended. Nothing else of it is kept: it ends when nothing takes its sample.
+    left_behind: Vec<(Reading, Receiver<()>)>,
     left_out: Arc<LeftOut>,
 }
 
@@ -191,7 +187,7 @@ impl Watched {
     /// One pass. `None` when the sampler has ended, or no other can be started.
     pub(crate) fn pass(&mut self, tick: Tick) -> Option<ProcessSample> {
         let waiting = self.left_behind.len();
-        self.left_behind.retain(|(_, worker)| !worker.has_ended());
+        self.left_behind.retain(|(_, ended)| ended.try_recv() != Err(TryRecvError::Disconnected));
         if self.left_behind.len() != waiting {
             self.judge();
         }
@@ -207,7 +203,8 @@ impl Watched {
         let process = Reading { uid: user(&self.options, process.pid), ..process };
         let sampler = Sampler::replacing(&self.options, Timestamp::now()).ok()?;
         let worker = Worker::start(sampler, self.options.kernel).ok()?;
-        self.left_behind.push((process, std::mem::replace(&mut self.worker, worker)));
+        let Worker { ended, .. } = std::mem::replace(&mut self.worker, worker);
+        self.left_behind.push((process, ended));
         self.judge();
         Some(())
     }
@@ -259,7 +256,45 @@ fn thread(run: impl FnOnce() + Send + 'static) -> Result<(), ProcError> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        fs,
+        os::unix::fs::FileTypeExt as _,
+        time::{Duration, Instant},
+    };
+
+    use rustix::fs::{CWD, FileType, Mode};
+
     use super::*;
+    use crate::collect::proc::PssOptions;
+
+    #[test]
+    fn a_process_that_answers_again_is_read_again() {
+        let root = tempfile::tempdir().unwrap();
+        let file = |name: &str| root.path().join("42").join(name);
+        fs::create_dir(root.path().join("42")).unwrap();
+        let rest = "1 42 42 0 -1 4194560 0 0 0 0 5 5 0 0 20 0 1 0 777 1000000 100 18446744073709551615".to_owned();
+        fs::write(file("stat"), format!("42 (worker) S {rest}{}\n", " 0".repeat(27))).unwrap();
+        // A pipe without a writer: whoever opens it waits.
+        rustix::fs::mknodat(CWD, file("cmdline"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let options =
+            Options { root: root.path().into(), passwd: "/nonexistent".into(), kernel: false, pss: PssOptions::off() };
+        let mut watched = Watched::start(&options).unwrap();
+        let mut pass = || watched.pass(Tick { at: Instant::now() }).unwrap();
+        let sample = pass();
+        assert_eq!((sample.unanswered, sample.processes.len()), (1, 1));
+        let details = &sample.processes[0].details;
+        assert_eq!((&*details.comm, &*details.cmdline), ("worker", ""));
+
+        let writer = fs::File::options().write(true).open(file("cmdline")).unwrap();
+        assert!(writer.metadata().unwrap().file_type().is_fifo());
+        fs::remove_file(file("cmdline")).unwrap();
+        fs::write(file("cmdline"), "worker\0--now\0").unwrap();
+        drop(writer);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let answered = std::iter::repeat_with(pass).find(|sample| sample.unanswered == 0 || Instant::now() > deadline);
+        let sample = answered.unwrap();
+        assert_eq!((sample.unanswered, &*sample.processes[0].details.cmdline), (0, "worker --now"));
+    }
 
     fn reading(pid: u32, uid: u32) -> Reading {
         Reading { pid, start_ticks: Some(u64::from(pid)), uid: Some(uid) }

@@ -67,7 +67,7 @@ impl PidNamespace {
     }
 }
 
-/// The pid that a descriptor of pidfd_open(2) stands for, as the procfs at `proc` has it (`Pid:` in proc_pid_fdinfo(5)): `Some(-1)` when
+/// The pid that a descriptor of pidfd_open(2) refers to, as the procfs at `proc` has it (`Pid:` in proc_pid_fdinfo(5)): `Some(-1)` when
 /// it has ended, `Some(0)` when it is not in that namespace, `None` when it cannot be read.
 pub(crate) fn pid_of(proc: &Path, pidfd: BorrowedFd<'_>) -> Option<i64> {
     let text = fs::read_to_string(proc.join("self/fdinfo").join(pidfd.as_raw_fd().to_string())).ok()?;

@@ -141,7 +141,7 @@ impl Reader {
         if !self.trusts(metadata.uid()) {
             return Err(SmallFileError::Owner { path: shown(), owner: metadata.uid() });
         }
-        // In a folder like /tmp nobody else can exchange the file.
+        // In a folder like /tmp no other user can exchange the file.
         if metadata.mode() & WRITABLE != 0 && !(metadata.is_dir() && metadata.mode() & STICKY != 0) {
             return Err(SmallFileError::Writable { path: shown() });
         }

@@ -180,8 +180,8 @@ impl Default for Options {
     }
 }
 
-/// Starts the sampler on threads of its own: a pass blocks for milliseconds, and longer where a process does not answer. It answers every tick with one
-/// [`Sample::Processes`] and ends when the returned sender is dropped.
+/// Starts the sampler on threads of its own: a pass blocks for milliseconds, and longer where a process does not answer.
+/// It answers every tick with one [`Sample::Processes`] and ends when the returned sender is dropped.
 ///
 /// # Errors
 /// [`ProcError`] when the root cannot be opened or no thread can be started.

@@ -156,7 +156,10 @@ impl ImageTiers {
 
     /// Detaches what shows where exceptions are caught: a site that throws all the time shall not pay for that too.
     pub(crate) fn leave_catches(&mut self) {
-        if self.catches.take().is_some_and(|catches| !catches.is_empty()) {
+        let left = self.catches.take().unwrap_or_default();
+        let any = !left.is_empty();
+        attach::detach(left.into_iter().map(|(_, attachment)| attachment));
+        if any {
             for tiers in &mut self.attached {
                 if tiers.is_on(Tier::Exceptions) && tiers[Tier::Exceptions].reason.is_empty() {
                     problems::LEFT.clone_into(&mut tiers[Tier::Exceptions].reason);

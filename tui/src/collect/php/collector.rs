@@ -59,6 +59,8 @@ pub(crate) async fn run(
     loop {
         tokio::select! {
             biased;
+            // Before the ticks, so that an answer is never older than an order that was given before its question.
+            Some(order) = orders.recv() => collector.order(order),
             tick = ticks.recv() => {
                 if tick.is_none() {
                     return;
@@ -69,7 +71,6 @@ pub(crate) async fn run(
                     return;
                 }
             }
-            Some(order) = orders.recv() => collector.order(order),
             () = until(collector.exact.due()) => collector.trace(),
             _ = reading.tick() => collector.gather(ring.as_mut()),
             Ok(()) = async { if more { Ok(()) } else { ring::readable(&mut ring).await } } => {

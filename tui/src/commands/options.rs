@@ -17,7 +17,11 @@ use crate::{
 pub(super) fn going_on(settings: &Settings, rules: Arc<Rules>) -> session::Options {
     session::Options {
         interval: settings.interval,
-        php: settings.php.then_some(php::Options { hz: settings.hz, ..php::Options::default() }),
+        php: settings.php.then(|| php::Options {
+            hz: settings.hz,
+            owners: settings.php_owners.clone(),
+            ..php::Options::default()
+        }),
         proc: processes(settings, PssOptions::default().allowance),
         rules,
     }

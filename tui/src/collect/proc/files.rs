@@ -10,8 +10,11 @@ use rustix::{
     process::{Resource, getrlimit, setrlimit},
 };
 
-use super::{ProcError, details::CMDLINE_BYTES, users::Users};
-use crate::collect::procfs::{Folder, Procfs};
+use super::{ProcError, details::CMDLINE_BYTES};
+use crate::{
+    collect::procfs::{Folder, Procfs},
+    system::users::Users,
+};
 
 /// Descriptors that are left for the rest of the program.
 const RESERVED_DESCRIPTORS: usize = 512;

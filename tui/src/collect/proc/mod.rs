@@ -11,7 +11,6 @@ mod memory_cgroup;
 mod pss;
 mod sampler;
 pub(in crate::collect) mod stat;
-mod users;
 mod watchdog;
 
 use std::{

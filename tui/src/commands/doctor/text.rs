@@ -62,6 +62,11 @@ fn summary(report: &Report) -> &'static str {
 }
 
 fn write_program(program: &Program, out: &mut impl Write) -> io::Result<()> {
+    if let Some(why) = &program.not_observed {
+        wrapped(out, 0, &format!("PHP  {}", program.exe))?;
+        wrapped(out, 2, &count(program.processes, "process", "processes"))?;
+        return wrapped(out, 2, &format!("not observed: {why}"));
+    }
     let version = program.version.as_deref().unwrap_or("of unknown version");
     let threads = if program.zts { ", thread-safe (ZTS)" } else { "" };
     wrapped(out, 0, &format!("PHP {version} ({}{threads})  {}", program.sapi, program.exe))?;

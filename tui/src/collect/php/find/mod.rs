@@ -9,3 +9,6 @@ pub(crate) mod maps;
 pub(crate) mod masters;
 pub(crate) mod moves;
 pub(crate) mod runtime;
+pub(crate) mod trust;
+pub(crate) mod unobserved;
+mod verdicts;

@@ -1,0 +1,178 @@
+//! Whose PHP is observed, what a program is by its file, and when it is let go.
+
+use std::{
+    fs::{self, Permissions},
+    io::Write as _,
+    os::unix::fs::{PermissionsExt as _, chown},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use crate::servers::{FpmOptions, PhpFpm, alone};
+use crate::watch::Watch;
+use tempfile::TempDir;
+use tusktop::{
+    collect::php,
+    model::{NoticeKind, Target, Tier, TierState},
+};
+
+/// Any user that the machine has and that is not root.
+const NOBODY: u32 = 65534;
+
+/// A program that waits until it is ended.
+struct Waiting(Child);
+
+impl Waiting {
+    fn start(command: &mut Command) -> Self {
+        Self(command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap())
+    }
+
+    /// PHP that reads its script from a pipe to which nothing is written.
+    fn php(binary: &Path) -> Self {
+        Self::start(Command::new(binary).arg("-n"))
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A folder that everybody can enter.
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    folder
+}
+
+/// A copy of PHP for the command line, with this owner and mode.
+fn copy(folder: &TempDir, name: &str, owner: u32, mode: u32) -> PathBuf {
+    let path = folder.path().join(name);
+    fs::copy("/usr/bin/php", &path).unwrap();
+    chown(&path, Some(owner), None).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+    path
+}
+
+fn of(watch: &Watch, pid: u32) -> Option<&Target> {
+    watch.last.targets.iter().find(|target| target.pids.contains(&pid))
+}
+
+fn found(watch: &mut Watch, pid: u32) -> Target {
+    watch.until("it is found", |watch| of(watch, pid).is_some());
+    of(watch, pid).unwrap().clone()
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn php_of_another_user_is_observed_only_where_its_owner_is_named() {
+    let _alone = alone();
+    let folder = folder();
+    let theirs = Waiting::php(&copy(&folder, "php", NOBODY, 0o755));
+    let open = Waiting::php(&copy(&folder, "php-open", 0, 0o757));
+    let ours = Waiting::php(&copy(&folder, "php-ours", 0, 0o755));
+
+    let mut watch = Watch::start(0, Path::new("/"));
+    let reason = found(&mut watch, theirs.pid()).not_observed.unwrap();
+    assert_eq!(&*reason, "belongs to nobody; --php-owner nobody (or php_owners) allows it");
+    assert!(found(&mut watch, open.pid()).not_observed.unwrap().contains("written by others"));
+    for pid in [theirs.pid(), open.pid()] {
+        let target = of(&watch, pid).unwrap();
+        assert!(Tier::ALL.into_iter().all(|tier| target.tiers[tier].state == TierState::Unavailable));
+        assert!(target.version.is_none() && target.masters.is_empty(), "its memory is not read");
+    }
+    let notices: Vec<_> = watch.last.notices.iter().filter(|n| n.kind == NoticeKind::PhpNotTrusted).collect();
+    assert!(notices.iter().any(|notice| notice.text.contains("belongs to nobody")), "{notices:?}");
+    assert!(found(&mut watch, ours.pid()).tiers.is_on(Tier::Requests));
+    drop(open);
+    let path = folder.path().join("php-open");
+    watch.until("what nobody runs is forgotten", |watch| {
+        watch.last.targets.iter().all(|target| Path::new(&*target.exe) != path)
+    });
+    watch.stop();
+
+    let owners = vec![NOBODY];
+    let mut watch = Watch::start_with(php::Options { owners, ..php::Options::default() }, Path::new("/"));
+    let target = found(&mut watch, theirs.pid());
+    assert!(target.not_observed.is_none() && target.tiers.is_on(Tier::Requests), "{target:?}");
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn doctor_names_php_that_it_does_not_observe_and_the_option_that_allows_it() {
+    let _alone = alone();
+    let folder = folder();
+    let php = Waiting::php(&copy(&folder, "php", NOBODY, 0o755));
+    let doctor = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_tusktop")).arg("doctor").args(arguments).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = doctor(&[]);
+    let path = folder.path().join("php").display().to_string();
+    let about = text.split("\n\n").find(|part| part.starts_with("PHP ") && part.contains(&path)).unwrap();
+    assert!(about.contains("not observed: belongs to nobody; --php-owner nobody"), "{about}");
+    let report: serde_json::Value = serde_json::from_str(&doctor(&["--json", "--php-owner", "nobody"])).unwrap();
+    let programs = report["php"].as_array().unwrap();
+    let program = programs.iter().find(|program| program["exe"] == *path).unwrap();
+    assert!(program["not_observed"].is_null() && program["version"].is_string(), "{program}");
+    drop(php);
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn a_program_is_what_its_file_says_whatever_it_is_called() {
+    let _alone = alone();
+    let folder = folder();
+    let binary = folder.path().join("webworker");
+    fs::copy(FpmOptions::default().binary, &binary).unwrap();
+    let fpm = PhpFpm::start(FpmOptions { binary, ..FpmOptions::default() });
+    let php = Waiting::php(&copy(&folder, "php-fpm8.2", 0, 0o755));
+    let mut watch = Watch::start(0, fpm.site().path());
+    assert_eq!(&*found(&mut watch, fpm.master()).sapi, "fpm");
+    assert_eq!(&*found(&mut watch, php.pid()).sapi, "cli");
+
+    // A program of any name that has PHP as a library, started before and after.
+    let library = folder.path().join("libphp8.2.so");
+    fs::copy(FpmOptions::default().binary, &library).unwrap();
+    let script = "import mmap,os,sys;f=os.open(sys.argv[1],os.O_RDONLY);\
+                  m=mmap.mmap(f,0,flags=mmap.MAP_PRIVATE,prot=mmap.PROT_READ|mmap.PROT_EXEC);sys.stdin.read()";
+    let program = || Waiting::start(Command::new("python3").args(["-c", script]).arg(&library));
+    let after = program();
+    assert_eq!(Path::new(&*found(&mut watch, after.pid()).exe), library);
+    watch.stop();
+    let mut watch = Watch::start(0, fpm.site().path());
+    assert_eq!(Path::new(&*found(&mut watch, after.pid()).exe), library);
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn a_file_that_is_changed_in_place_is_let_go_at_once_and_found_again() {
+    let _alone = alone();
+    let folder = folder();
+    let path = copy(&folder, "php-copy", 0, 0o755);
+    let first = Waiting::php(&path);
+    let mut watch = Watch::start(0, Path::new("/"));
+    assert!(found(&mut watch, first.pid()).tiers.is_on(Tier::Requests));
+    let ended = first.pid();
+    drop(first);
+    let listed = |watch: &Watch| watch.last.targets.iter().any(|target| Path::new(&*target.exe) == path);
+    watch.until("the process has ended", |watch| of(watch, ended).is_none());
+    assert!(listed(&watch), "it is kept for a while");
+    let mut file = fs::File::options().append(true).open(&path).unwrap();
+    file.write_all(b"more").unwrap();
+    drop(file);
+    watch.until("it is let go", |watch| !listed(watch));
+    let second = Waiting::php(&path);
+    assert!(found(&mut watch, second.pid()).tiers.is_on(Tier::Requests));
+    // A new name is no change of the file.
+    fs::hard_link(&path, folder.path().join("php-link")).unwrap();
+    let third = Waiting::php(&folder.path().join("php-link"));
+    let image = found(&mut watch, second.pid()).image;
+    assert_eq!(found(&mut watch, third.pid()).image, image, "one file is attached once");
+}

@@ -44,5 +44,5 @@ pub(super) fn limits(settings: &Settings) -> TraceLimits {
 
 fn processes(settings: &Settings, allowance: Duration) -> proc::Options {
     let pss = PssOptions { budget: settings.pss_budget, read_limit: settings.pss_read_limit, allowance };
-    proc::Options { pss, ..proc::Options::default() }
+    proc::Options { pss, owners: settings.php_owners.clone(), ..proc::Options::default() }
 }

@@ -12,6 +12,13 @@ pub(crate) struct Users {
     numbers: HashMap<u32, Arc<str>>,
 }
 
+impl Default for Users {
+    /// Those of this machine.
+    fn default() -> Self {
+        Self::read("/etc/passwd".into())
+    }
+}
+
 impl Users {
     /// Reads `passwd`; without it users are numbers.
     pub(crate) fn read(passwd: PathBuf) -> Self {

@@ -3,17 +3,20 @@
 use std::{
     fs::{self, Permissions},
     io::Write as _,
-    os::unix::fs::{PermissionsExt as _, chown},
+    os::unix::{
+        fs::{PermissionsExt as _, chown},
+        process::CommandExt as _,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
-use crate::servers::{FpmOptions, PhpFpm, alone};
+use crate::servers::{FpmOptions, PhpFpm, Pool, alone, copies};
 use crate::watch::Watch;
 use tempfile::TempDir;
 use tusktop::{
     collect::php,
-    model::{NoticeKind, Target, Tier, TierState},
+    model::{NoticeKind, Snapshot, Target, Tier, TierState},
 };
 
 /// Any user that the machine has and that is not root.
@@ -148,6 +151,54 @@ fn a_program_is_what_its_file_says_whatever_it_is_called() {
     watch.stop();
     let mut watch = Watch::start(0, fpm.site().path());
     assert_eq!(Path::new(&*found(&mut watch, after.pid()).exe), library);
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn the_title_of_a_stranger_names_a_pool_of_his_own() {
+    let _alone = alone();
+    let fpm = PhpFpm::start(FpmOptions { pools: vec![Pool::new("titled", 1)], ..FpmOptions::default() });
+    let mut sleep = Command::new("/bin/sleep");
+    let stranger = Waiting::start(sleep.arg0("php-fpm: pool titled").arg("1000").uid(NOBODY).gid(NOBODY));
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_tusktop")).args(["snap", "-d", "100ms", "--format", "json"]).output().unwrap();
+    let snapshot: Snapshot = serde_json::from_slice(&output.stdout).unwrap();
+    let group = |pid: u32| {
+        let process = snapshot.processes.iter().find(|process| process.pid == pid).unwrap();
+        (snapshot.groups[process.group].name.to_string(), process.pool.as_deref().map(str::to_owned))
+    };
+    assert_eq!(group(fpm.workers("titled")[0]), ("php-fpm: titled".into(), Some("titled".into())));
+    let own = "titled 1000 (nobody)";
+    assert_eq!(group(stranger.pid()), (format!("php-fpm: {own}"), Some(own.into())));
+    let worker = snapshot.php.workers.iter().find(|worker| worker.pid == fpm.workers("titled")[0]).unwrap();
+    assert_eq!((&*worker.pool, worker.group.as_deref()), ("titled", Some("php-fpm: titled")));
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn php_that_exports_no_names_is_named() {
+    let _alone = alone();
+    let folder = folder();
+    let path = folder.path().join("php8.2");
+    copies::copy(Path::new("/usr/bin/php"), &path, |bytes| {
+        let name = b"\0php_request_startup\0";
+        let at = place_of(bytes, name);
+        bytes[at + 1] = b'x';
+    });
+    let stripped = Command::new("objcopy").arg("--remove-section=.note.stapsdt").arg(&path).status();
+    assert!(stripped.expect("objcopy is installed (binutils)").success());
+    let _php = Waiting::php(&path);
+    let mut watch = Watch::start(0, Path::new("/"));
+    let path = path.display().to_string();
+    watch.until("it is named", |watch| {
+        let mut notices = watch.last.notices.iter().filter(|notice| notice.kind == NoticeKind::ProgramUnread);
+        notices.any(|notice| notice.text.contains(&path) && notice.text.contains("exports no names"))
+    });
+}
+
+/// Where a text is.
+fn place_of(bytes: &[u8], text: &[u8]) -> usize {
+    bytes.windows(text.len()).position(|part| part == text).unwrap()
 }
 
 #[test]

@@ -16,7 +16,7 @@ use tusktop_shared::stat;
 
 use super::{
     CallSums, FinishedRequest, Now, Options, Order, PhpSample, Sapi, Work,
-    find::{discover::Mapped, family::Family, following::Following, moves, trust::Owners},
+    find::{discover::Mapped, family::Family, following::Following, moves},
     kernel::{
         Kernel,
         event::Event,
@@ -33,7 +33,7 @@ use super::{
     },
 };
 use crate::{
-    collect::{Sample, Tick},
+    collect::{Sample, Tick, trust::Owners},
     model::{self, Drops, FunctionKey, Notice, TraceOrder},
     system::{heap, users::Users},
 };
@@ -123,7 +123,7 @@ impl Collector {
             requests: Requests::default(),
             waits: Waits::default(),
             stacks: Stacks::default(),
-            users: Users::read("/etc/passwd".into()),
+            users: Users::default(),
             dropped: 0,
             stats: [0; stat::COUNT as usize],
         };

@@ -137,7 +137,7 @@ impl Program {
 impl Report {
     /// Judges what was found.
     pub(crate) fn new(at: Timestamp, system: Vec<Check>, sample: PhpSample) -> Self {
-        let running = sample.targets.iter().any(|target| !target.pids.is_empty());
+        let running = sample.targets.iter().any(|target| !target.pids.is_empty() && target.not_observed.is_none());
         let php: Vec<_> =
             sample.targets.into_iter().filter(|target| !running || !target.pids.is_empty()).map(Program::new).collect();
         let complete = system.iter().all(|check| check.state != State::Missing) && php.iter().all(Program::works);

@@ -54,7 +54,9 @@ pub(super) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn summary(report: &Report) -> &'static str {
+    let all = report.php.iter().all(|program| program.not_observed.is_none());
     match (report.complete, report.running) {
+        (true, true) if !all => "Everything works for every running PHP that is observed.",
         (true, true) => "Everything works for every running PHP.",
         (true, false) => "Everything that can be checked without a running PHP works.",
         (false, _) => "Something is missing; see the hints above. Memory is shown in any case.",

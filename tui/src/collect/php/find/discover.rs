@@ -13,25 +13,22 @@ use std::{
         },
     },
     path::{Path, PathBuf},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use tusktop_shared::sizes;
 
 use super::{
+    installed,
     maps::{self, Mapping},
     moves,
-    trust::Owners,
     unobserved::{Unobserved, Why},
     verdicts::Verdicts,
 };
-use crate::{
-    collect::{
-        php::image::{Content, Image, ImageError, elf::ElfError},
-        procfs::Procfs,
-    },
-    model::pool_of_title,
+use crate::collect::{
+    php::image::{Content, Image, ImageError, elf::ElfError},
+    procfs::Procfs,
+    trust::Owners,
 };
 
 /// Bytes of a command line that are read.
@@ -337,6 +334,9 @@ impl Discovery {
                     None => self.unread(id, metadata.uid(), path, ImageError::TooMany { path: path.to_owned() }),
                 }
             }
+            Ok(Content::Program | Content::Static) if installed::is_program(path) && Image::is_nameless(&file) => {
+                self.unread(id, metadata.uid(), path, ImageError::Nameless { path: path.to_owned() })
+            }
             Ok(Content::Program) => self.verdicts.remember(id, self.program_or_host(path)),
             Ok(Content::Static) => self.verdicts.remember(id, Verdict::Plain),
             // It is not the file's fault: it is looked at again.
@@ -409,9 +409,9 @@ fn is_library(path: &Path) -> bool {
     })
 }
 
-/// Pool of a php-fpm worker by its title.
-pub(crate) fn pool(procfs: &Procfs, pid: u32) -> Option<Arc<str>> {
-    pool_of_title(&procfs.text(pid, "cmdline", COMMAND_LINE).ok()?).map(Arc::from)
+/// Title of a process, as far as it tells a pool.
+pub(crate) fn title(procfs: &Procfs, pid: u32) -> Option<String> {
+    procfs.text(pid, "cmdline", COMMAND_LINE).ok()
 }
 
 /// Script of a command line PHP: its first argument that is no option.

@@ -15,8 +15,12 @@ use super::{
     masters,
 };
 use crate::{
-    collect::php::{PhpProcess, RequestText, image::sapi::Sapi, tier::exact::Candidate},
-    model::Master,
+    collect::{
+        php::{PhpProcess, RequestText, image::sapi::Sapi, tier::exact::Candidate},
+        pool,
+    },
+    model::{Master, pool_of_title},
+    system::users::Users,
 };
 
 /// Processes that are followed.
@@ -44,6 +48,8 @@ struct Followed {
     master: Option<Master>,
     readings: u8,
     pool: Option<Arc<str>>,
+    /// The pool that its title names, from which the other was found.
+    titled: Option<Arc<str>>,
     script: Option<Arc<str>>,
 }
 
@@ -63,6 +69,7 @@ pub(crate) struct Following {
     /// A server was found: workers that it forked in the meantime are looked for at the next tick.
     servers_found: bool,
     ticks: u32,
+    users: Users,
     /// Only the descendants of one process are of interest.
     pub family: Option<Family>,
 }
@@ -163,6 +170,23 @@ impl Following {
         found
     }
 
+    fn is_of_fpm(&self, pid: u32) -> bool {
+        self.processes.get(&pid).is_some_and(|followed| self.sapi(followed.image) == Some(Sapi::Fpm))
+    }
+
+    /// The title of a process names this pool.
+    fn name_pool(&mut self, pid: u32, titled: &str) {
+        let Some(followed) = self.processes.get_mut(&pid) else { return };
+        if followed.titled.as_deref() == Some(titled) {
+            return;
+        }
+        let Discovery { procfs, owners, .. } = &self.discovery;
+        let parent = if followed.parent == 0 { procfs.parent(pid).unwrap_or(0) } else { followed.parent };
+        let who = (pid, procfs.uid(pid), parent);
+        followed.pool = Some(pool::of(procfs, owners, &mut self.users, who, titled));
+        followed.titled = Some(titled.into());
+    }
+
     fn sapi(&self, image: usize) -> Option<Sapi> {
         self.discovery.image(image).map(|found| found.image.sapi)
     }
@@ -229,10 +253,12 @@ impl Following {
         }
         let mut found = if std::mem::take(&mut self.servers_found) { self.scan() } else { Vec::new() };
         self.servers_found = false;
-        for (&pid, followed) in &mut self.processes {
-            let sapi = self.discovery.image(followed.image).map(|found| found.image.sapi);
-            if followed.pool.is_none() && sapi == Some(Sapi::Fpm) {
-                followed.pool = discover::pool(&self.discovery.procfs, pid);
+        let nameless: Vec<u32> =
+            self.processes.iter().filter(|(_, followed)| followed.pool.is_none()).map(|(&pid, _)| pid).collect();
+        for pid in nameless {
+            let title = self.is_of_fpm(pid).then(|| discover::title(&self.discovery.procfs, pid)).flatten();
+            if let Some(pool) = title.as_deref().and_then(pool_of_title) {
+                self.name_pool(pid, pool);
             }
         }
         let sweep = self.ticks.is_multiple_of(SWEEP);
@@ -272,8 +298,8 @@ impl Following {
         if !self.processes.contains_key(&request.pid) && self.look(request.pid).is_none() {
             self.add(request.pid, image, 0, None);
         }
-        if let (Some(followed), Some(pool)) = (self.processes.get_mut(&request.pid), &request.pool) {
-            followed.pool = Some(pool.clone());
+        if let Some(pool) = request.pool.as_deref().filter(|_| self.is_of_fpm(request.pid)) {
+            self.name_pool(request.pid, pool);
         }
     }
 
@@ -383,7 +409,8 @@ impl Following {
         }
         let runs_scripts = self.sapi(image).is_some_and(Sapi::runs_scripts);
         let script = runs_scripts.then(|| discover::script(&self.discovery.procfs, pid)).flatten().map(Arc::from);
-        let followed = Followed { image, parent, bias, master: None, readings: STARTING, pool: None, script };
+        let followed =
+            Followed { image, parent, bias, master: None, readings: STARTING, pool: None, titled: None, script };
         self.processes.insert(pid, followed);
     }
 }
@@ -401,7 +428,16 @@ mod tests {
     use super::*;
 
     fn followed(parent: u32, bias: u64) -> Followed {
-        Followed { image: 0, parent, bias: Some(bias), master: None, readings: 0, pool: None, script: None }
+        Followed {
+            image: 0,
+            parent,
+            bias: Some(bias),
+            master: None,
+            readings: 0,
+            pool: None,
+            titled: None,
+            script: None,
+        }
     }
 
     #[test]

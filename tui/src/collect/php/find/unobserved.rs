@@ -6,9 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{discover::FileId, trust::Distrust};
+use super::discover::FileId;
 use crate::{
-    collect::php::image::ImageError,
+    collect::{php::image::ImageError, trust::Distrust},
     model::{Notice, Target, TierStatus, Tiers},
     system::users::Users,
 };

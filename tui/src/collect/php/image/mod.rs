@@ -28,6 +28,11 @@ pub(crate) enum ImageError {
     /// The file cannot be opened.
     #[error("cannot open {path}: {source}; run as root to see the programs of other users")]
     Open { path: PathBuf, source: io::Error },
+    /// It is PHP, but tells nothing of where its parts are.
+    #[error(
+        "{path} is PHP, but exports no names and has no USDT probes (a static build?), so nothing of it can be found"
+    )]
+    Nameless { path: PathBuf },
     /// There are more PHP images than the maps have room for.
     #[error("{path} is left out: this machine has more PHP programs than tusktop can observe")]
     TooMany { path: PathBuf },
@@ -92,6 +97,12 @@ impl Image {
             Ok::<_, ElfError>(elf.symbol("php_request_startup")?.is_some())
         };
         asked(file).unwrap_or(false)
+    }
+
+    /// Whether a file that exports no names of PHP is PHP all the same: it has the banner.
+    pub(crate) fn is_nameless(file: &File) -> bool {
+        let asked = |file| Elf::open(file, Budget::WHOLE)?.behind([BANNER], |[found]| found.is_some());
+        asked(file).is_ok_and(|[found]| found.is_some())
     }
 
     fn of(file: &File) -> Result<Content, ElfError> {

@@ -108,6 +108,50 @@ fn php_of_another_user_is_observed_only_where_its_owner_is_named() {
 
 #[test]
 #[ignore = "needs root and PHP"]
+fn a_place_that_others_control_does_not_hide_the_file_elsewhere() {
+    let _alone = alone();
+    let folder = folder();
+    let path = copy(&folder, "php", 0, 0o755);
+    let open = folder.path().join("open");
+    fs::create_dir(&open).unwrap();
+    fs::set_permissions(&open, Permissions::from_mode(0o1777)).unwrap();
+    fs::hard_link(&path, open.join("php")).unwrap();
+    let elsewhere = Waiting::php(&open.join("php"));
+    let mut watch = Watch::start(0, Path::new("/"));
+    assert!(found(&mut watch, elsewhere.pid()).not_observed.unwrap().contains("others than its owner can write"));
+    let php = Waiting::php(&path);
+    let target = found(&mut watch, php.pid());
+    assert!(target.tiers.is_on(Tier::Requests) && Path::new(&*target.exe) == path, "{target:?}");
+    watch.until("it is one file", |watch| of(watch, elsewhere.pid()).is_some_and(|other| other.image == target.image));
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn a_command_of_the_user_who_typed_sudo_is_observed() {
+    let _alone = alone();
+    let folder = folder();
+    let php = copy(&folder, "php", NOBODY, 0o755);
+    let snap = |sudo_uid: Option<u32>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tusktop"));
+        command.args(["snap", "--format", "json", "-o"]).arg(folder.path().join("report")).arg("--").arg(&php);
+        command.args(["-n", "-r", "usleep(1000);"]).env_remove("SUDO_UID").env("HOME", "/nonexistent");
+        command.envs(sudo_uid.map(|uid| ("SUDO_UID", uid.to_string())));
+        assert!(command.status().unwrap().success());
+        let report = fs::read_to_string(folder.path().join("report")).unwrap();
+        serde_json::from_str::<Snapshot>(&report).unwrap()
+    };
+    let path = php.display().to_string();
+    let observed = snap(Some(NOBODY));
+    assert!(observed.php.targets.iter().any(|target| *target.exe == *path && target.not_observed.is_none()));
+    assert!(observed.php.requests.iter().any(|request| request.finished), "{:?}", observed.php.requests);
+    let unobserved = snap(None);
+    assert!(unobserved.php.requests.is_empty());
+    let mut notices = unobserved.notices.iter().filter(|notice| notice.kind == NoticeKind::PhpNotTrusted);
+    assert!(notices.any(|notice| notice.text.contains(&path) && notice.hint.contains("--php-owner nobody")));
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
 fn doctor_names_php_that_it_does_not_observe_and_the_option_that_allows_it() {
     let _alone = alone();
     let folder = folder();
@@ -225,5 +269,6 @@ fn a_file_that_is_changed_in_place_is_let_go_at_once_and_found_again() {
     fs::hard_link(&path, folder.path().join("php-link")).unwrap();
     let third = Waiting::php(&folder.path().join("php-link"));
     let image = found(&mut watch, second.pid()).image;
+    fs::rename(&path, folder.path().join("php-moved")).unwrap();
     assert_eq!(found(&mut watch, third.pid()).image, image, "one file is attached once");
 }

@@ -50,6 +50,8 @@ pub(crate) struct Found {
     pub image: Image,
     /// Some process of it moves its code, see [`super::moves`]: no trap may be set in it. Once true, it stays so.
     pub moves: bool,
+    /// The path is that of a trusted user's process.
+    vouched: bool,
     /// It was asked for, whether it runs or not.
     asked_for: bool,
     /// When a process was last seen to run it.
@@ -65,7 +67,7 @@ impl Found {
 
     fn with(path: &Path, file: File, id: FileId, image: Image) -> Self {
         let path = path.to_owned();
-        Self { serial: 0, path, file, id, image, moves: false, asked_for: false, ran: Instant::now() }
+        Self { serial: 0, path, file, id, image, moves: false, vouched: false, asked_for: false, ran: Instant::now() }
     }
 
     /// Its inode, by which mappings of it are known.
@@ -78,14 +80,17 @@ impl Found {
         PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
     }
 
-    /// Whether the file still is what was read, and still trusted. A file that only got or lost a name has changed, too, as far
-    /// as the kernel is concerned, and stays.
+    /// Whether the file still is what was read, and still trusted. For the kernel a file that only got or lost a name has changed,
+    /// too: such a one is read again.
     fn stays(&mut self, owners: &Owners) -> bool {
         let Ok(metadata) = self.file.metadata() else { return true };
         let id = FileId::of(&metadata);
-        let renamed =
-            FileId { changed: self.id.changed, links: self.id.links, ..id } == self.id && id.links != self.id.links;
-        let stays = id == self.id || (renamed && owners.trust(&metadata).is_ok());
+        if id == self.id {
+            return true;
+        }
+        let unwritten = (id.size, id.modified) == (self.id.size, self.id.modified);
+        let same = || matches!(Image::read(&self.file, &self.path), Ok(Content::Php(image)) if *image == self.image);
+        let stays = unwritten && owners.trust(&metadata).is_ok() && same();
         if stays {
             self.id = id;
         }
@@ -108,7 +113,6 @@ pub(crate) struct FileId {
     pub size: u64,
     pub modified: (i64, i64),
     pub changed: (i64, i64),
-    pub links: u64,
 }
 
 impl FileId {
@@ -118,7 +122,6 @@ impl FileId {
             size: metadata.size(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
-            links: metadata.nlink(),
         }
     }
 }
@@ -169,6 +172,8 @@ struct Candidate<'a> {
     /// Path as its process sees it, and the root of that.
     path: &'a Path,
     root: &'a Path,
+    /// The user who runs it.
+    user: u32,
 }
 
 /// Remembers what every file was found to be.
@@ -184,6 +189,8 @@ pub(crate) struct Discovery {
     pub owners: Owners,
     /// PHP that is not observed.
     pub unobserved: Unobserved,
+    /// Processes that were found to run PHP that is not observed, and may be now.
+    pub again: Vec<u32>,
     verdicts: Verdicts,
     serial: u64,
 }
@@ -209,14 +216,14 @@ impl Discovery {
     pub(crate) fn program(&mut self, path: &Path) {
         let Ok(path) = fs::canonicalize(path) else { return };
         let Ok(id) = fs::metadata(&path).map(|metadata| FileId::of(&metadata)) else { return };
-        let candidate = Candidate { handle: &path, path: &path, root: Path::new("/") };
+        let candidate = Candidate { handle: &path, path: &path, root: Path::new("/"), user: 0 };
         match self.verdict(id, &candidate) {
             Verdict::Php(number) => {
                 if let Some(found) = &mut self.images[number] {
                     found.asked_for = true;
                 }
             }
-            Verdict::Unobserved => self.unobserved.ask_for(id),
+            Verdict::Unobserved => self.unobserved.ask_for(id, &path),
             Verdict::Host | Verdict::Program | Verdict::Plain => {}
         }
     }
@@ -247,15 +254,16 @@ impl Discovery {
         let id = FileId::of(&fs::metadata(&handle)?);
         let path = executable(&self.procfs, pid)?;
         let root = self.procfs.path(pid, "root");
-        let candidate = Candidate { handle: &handle, path: &path, root: &root };
+        let user = self.procfs.uid(pid).unwrap_or(u32::MAX);
+        let candidate = Candidate { handle: &handle, path: &path, root: &root, user };
         let verdict = self.verdict(id, &candidate);
         match verdict {
             Verdict::Php(image) => {
                 let mapping = maps::of(&self.procfs, pid)?.into_iter().find(|mapping| mapping.inode == id.inode);
-                return Ok(self.mapped(pid, image, mapping));
+                return Ok(self.mapped(pid, image, mapping, &candidate));
             }
             Verdict::Unobserved => {
-                self.unobserved.run(pid, id);
+                self.unobserved.run(pid, id, &path);
                 return Ok(Look::Plain);
             }
             Verdict::Plain => return Ok(Look::Plain),
@@ -266,17 +274,23 @@ impl Discovery {
             let Some(path) = mapping.path.clone().filter(|path| is_library(path)) else { continue };
             let handle = self.procfs.path(pid, &format!("map_files/{}", mapping.range));
             let Ok(id) = fs::metadata(&handle).map(|metadata| FileId::of(&metadata)) else { continue };
-            match self.verdict(id, &Candidate { handle: &handle, path: &path, root: &root }) {
-                Verdict::Php(image) => return Ok(self.mapped(pid, image, Some(mapping))),
-                Verdict::Unobserved => self.unobserved.run(pid, id),
+            let candidate = Candidate { handle: &handle, path: &path, root: &root, user };
+            match self.verdict(id, &candidate) {
+                Verdict::Php(image) => return Ok(self.mapped(pid, image, Some(mapping), &candidate)),
+                Verdict::Unobserved => self.unobserved.run(pid, id, &path),
                 Verdict::Host | Verdict::Program | Verdict::Plain => {}
             }
         }
         Ok(if matches!(verdict, Verdict::Host) { Look::Host } else { Look::Program })
     }
 
-    fn mapped(&mut self, pid: u32, image: usize, mapping: Option<Mapping>) -> Look {
+    fn mapped(&mut self, pid: u32, image: usize, mapping: Option<Mapping>, candidate: &Candidate<'_>) -> Look {
         let Some(found) = &mut self.images[image] else { return Look::Plain };
+        if !found.vouched && self.owners.include(candidate.user) {
+            // In a mount namespace of his own, a stranger gives it any path.
+            candidate.path.clone_into(&mut found.path);
+            found.vouched = true;
+        }
         found.moves |= moves::is_moving(&self.procfs, pid);
         found.ran = Instant::now();
         mapping
@@ -288,10 +302,10 @@ impl Discovery {
         if let Some(verdict) = self.verdicts.of(id) {
             return verdict;
         }
-        if self.unobserved.has(id) {
+        let path = candidate.path;
+        if self.unobserved.has(id, path) {
             return Verdict::Unobserved;
         }
-        let path = candidate.path;
         // Neither a FIFO nor a device, which a stranger may have put there, holds us up or does anything when it is opened.
         let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(candidate.handle);
         let file = match opened {
@@ -315,38 +329,40 @@ impl Discovery {
         if let Some(number) = self.images.iter_mut().position(known) {
             return self.verdicts.remember(id, Verdict::Php(number));
         }
-        if let Err(distrust) = self.owners.trust(&metadata) {
-            if !Image::is_likely(&file) {
-                return self.verdicts.remember(id, self.program_or_host(path));
+        // Whose share of the list it takes: a stranger can run root's files from many places.
+        let owner = if self.owners.include(candidate.user) { metadata.uid() } else { candidate.user };
+        let trusted = self.owners.trust(&metadata);
+        let placed = trusted.clone().and_then(|()| self.owners.trust_place(candidate.root, path, &metadata));
+        if let Err(distrust) = placed {
+            if Image::is_likely(&file) {
+                self.unobserved.add(id, path, owner, Why::Untrusted(distrust));
+                return Verdict::Unobserved;
             }
-            self.unobserved.add(id, path, metadata.uid(), Why::Untrusted(distrust));
-            return Verdict::Unobserved;
+            let verdict = program_or_host(path);
+            // The same file in another place is looked at in full.
+            return if trusted.is_ok() { verdict } else { self.verdicts.remember(id, verdict) };
         }
         match Image::read(&file, path) {
             Ok(Content::Php(image)) => {
-                if let Err(distrust) = self.owners.trust_place(candidate.root, path, &metadata) {
-                    self.unobserved.add(id, path, metadata.uid(), Why::Untrusted(distrust));
-                    return Verdict::Unobserved;
-                }
-                let found = Found { moves: self.moves, ..Found::with(path, file, id, *image) };
+                let vouched = self.owners.include(candidate.user);
+                let found = Found { moves: self.moves, vouched, ..Found::with(path, file, id, *image) };
                 match self.take(found, metadata.uid()) {
-                    Some(number) => self.verdicts.remember(id, Verdict::Php(number)),
-                    None => self.unread(id, metadata.uid(), path, ImageError::TooMany { path: path.to_owned() }),
+                    Some(number) => {
+                        self.again.extend(self.unobserved.forget(id));
+                        self.verdicts.remember(id, Verdict::Php(number))
+                    }
+                    None => self.unread(id, owner, path, ImageError::TooMany { path: path.to_owned() }),
                 }
             }
             Ok(Content::Program | Content::Static) if installed::is_program(path) && Image::is_nameless(&file) => {
-                self.unread(id, metadata.uid(), path, ImageError::Nameless { path: path.to_owned() })
+                self.unread(id, owner, path, ImageError::Nameless { path: path.to_owned() })
             }
-            Ok(Content::Program) => self.verdicts.remember(id, self.program_or_host(path)),
+            Ok(Content::Program) => self.verdicts.remember(id, program_or_host(path)),
             Ok(Content::Static) => self.verdicts.remember(id, Verdict::Plain),
             // It is not the file's fault: it is looked at again.
             Err(ImageError::Elf { source: ElfError::Time, .. }) => Verdict::Host,
-            Err(error) => self.unread(id, metadata.uid(), path, error),
+            Err(error) => self.unread(id, owner, path, error),
         }
-    }
-
-    fn program_or_host(&self, path: &Path) -> Verdict {
-        if is_host(path) { Verdict::Host } else { Verdict::Program }
     }
 
     /// Gives an image a number: a free one, or that of the image that no process has run for the longest time.
@@ -399,6 +415,10 @@ pub(crate) fn executable(procfs: &Procfs, pid: u32) -> io::Result<PathBuf> {
     }
 }
 
+fn program_or_host(path: &Path) -> Verdict {
+    if is_host(path) { Verdict::Host } else { Verdict::Program }
+}
+
 fn is_host(path: &Path) -> bool {
     path.file_name().is_some_and(|name| HOSTS.iter().any(|host| name.to_string_lossy().starts_with(host)))
 }
@@ -427,5 +447,60 @@ pub(crate) fn script(procfs: &Procfs, pid: u32) -> Option<String> {
         } else if matches!(&*argument, "-r" | "-S" | "-B" | "-R") {
             return None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    /// Takes a file as an image, as if it were PHP of a user.
+    fn take(discovery: &mut Discovery, path: &Path, owner: u32) -> Option<usize> {
+        discovery.take(Found::new(path, File::open(path).unwrap(), Image::default()).unwrap(), owner)
+    }
+
+    #[test]
+    fn an_image_is_let_go_when_nobody_runs_it_for_minutes_and_its_number_is_used_again() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut discovery = Discovery::default();
+        assert_eq!((take(&mut discovery, file.path(), 0), take(&mut discovery, file.path(), 0)), (Some(0), Some(1)));
+        let first = discovery.image(1).unwrap().serial;
+        let start = Instant::now();
+        let later = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(discovery.release(later(299), |number| number == 0), [0; 0]);
+        assert_eq!(discovery.release(later(301), |_| false), [1]);
+        assert!(discovery.image(1).is_none() && discovery.image(0).is_some());
+        assert_eq!(take(&mut discovery, file.path(), 0), Some(1));
+        assert_ne!(discovery.image(1).unwrap().serial, first);
+    }
+
+    #[test]
+    fn a_file_that_is_written_or_given_away_is_let_go_at_once() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let owners = Owners::new(vec![rustix::process::geteuid().as_raw()]);
+        let mut discovery = Discovery { owners, ..Discovery::default() };
+        take(&mut discovery, file.path(), 0);
+        assert_eq!(discovery.release(Instant::now(), |_| true), [0; 0]);
+        fs::write(file.path(), "new").unwrap();
+        assert_eq!(discovery.release(Instant::now(), |_| true), [0]);
+        take(&mut discovery, file.path(), 0);
+        fs::set_permissions(file.path(), fs::Permissions::from_mode(0o666)).unwrap();
+        assert_eq!(discovery.release(Instant::now(), |_| true), [0]);
+    }
+
+    #[test]
+    fn one_owner_has_a_part_of_the_numbers_and_what_runs_is_never_pushed_out() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let owner = file.as_file().metadata().unwrap().uid();
+        let mut discovery = Discovery::default();
+        let taken = (0..IMAGES).filter(|_| take(&mut discovery, file.path(), owner.max(1)).is_some()).count();
+        // The files really belong to whoever runs the test: as root they fill no other user's share.
+        assert_eq!(taken, if owner == 0 { IMAGES } else { SHARE });
+        while take(&mut discovery, file.path(), 0).is_some() {}
+        assert_eq!(discovery.images.iter().flatten().count(), IMAGES);
+        discovery.images[7].as_mut().unwrap().ran -= IDLE;
+        assert_eq!(take(&mut discovery, file.path(), 0), Some(7));
     }
 }

@@ -31,6 +31,8 @@ const LOOKS: u8 = 20;
 const SWEEP: u32 = 30;
 /// Programs of any name whose libraries are looked at in one tick; each costs about 60 us.
 const CLOSE_LOOKS: usize = 16;
+/// Processes of the queue that are taken in one tick, those that have ended included.
+const QUEUED: usize = 1_024;
 /// Time for such looks at the start, when all that run are new.
 const CLOSE_LOOKS_AT_START: Duration = Duration::from_millis(500);
 
@@ -152,19 +154,31 @@ impl Following {
     fn look_at_programs(&mut self) -> Vec<(u32, Mapped)> {
         let mut found = Vec::new();
         let now = self.ticks;
-        for _ in 0..CLOSE_LOOKS {
-            let is_due = |queue: &VecDeque<(u32, u32)>| queue.front().is_some_and(|&(_, due)| due <= now);
-            if is_due(&self.new)
-                && let Some((pid, _)) = self.new.pop_front()
-            {
-                found.extend(self.look_closely(pid).map(|mapped| (pid, mapped)));
-            } else if is_due(&self.settled)
-                && let Some((pid, _)) = self.settled.pop_front()
-            {
-                let look = self.discovery.look_closely(pid);
-                if !matches!(look, Look::Program) {
-                    found.extend(self.judge(pid, look).map(|mapped| (pid, mapped)));
+        let mut looks = 0;
+        for _ in 0..QUEUED {
+            let due = |queue: &mut VecDeque<(u32, u32)>| Some(queue.pop_front_if(|&mut (_, due)| due <= now)?.0);
+            let (pid, is_new) = match due(&mut self.new) {
+                Some(pid) => (pid, true),
+                None => match due(&mut self.settled) {
+                    Some(pid) => (pid, false),
+                    None => break,
+                },
+            };
+            if self.processes.contains_key(&pid) || !self.discovery.procfs.is_there(pid) {
+                continue;
+            }
+            let mapped = match self.discovery.look_closely(pid) {
+                Look::Program if !is_new => None,
+                Look::Program => {
+                    put(&mut self.settled, pid, now.wrapping_add(SWEEP));
+                    None
                 }
+                look => self.judge(pid, look),
+            };
+            found.extend(mapped.map(|mapped| (pid, mapped)));
+            looks += 1;
+            if looks >= CLOSE_LOOKS {
+                break;
             }
         }
         found
@@ -271,6 +285,9 @@ impl Following {
         }
         found.extend(due.into_iter().filter_map(|pid| Some((pid, self.look(pid)?))));
         found.extend(self.look_at_programs());
+        for pid in std::mem::take(&mut self.discovery.again) {
+            found.extend(self.look(pid).map(|mapped| (pid, mapped)));
+        }
         found
     }
 

@@ -43,6 +43,10 @@ struct Program {
 }
 
 impl Program {
+    fn is(&self, id: FileId, path: &Path) -> bool {
+        self.id == id && self.path == path
+    }
+
     fn concerns(&self, counts: impl Fn(u32) -> bool) -> bool {
         self.asked_for || self.pids.iter().any(|&pid| counts(pid))
     }
@@ -59,7 +63,7 @@ pub(crate) struct Unobserved {
 impl Unobserved {
     /// A file is not observed. The oldest of its owner makes room for it.
     pub(crate) fn add(&mut self, id: FileId, path: &Path, owner: u32, why: Why) {
-        if self.has(id) {
+        if self.has(id, path) {
             return;
         }
         let of_owner = |program: &Program| program.owner == owner;
@@ -80,19 +84,24 @@ impl Unobserved {
         self.programs.push(program);
     }
 
-    /// Whether a file is in the list.
-    pub(crate) fn has(&self, id: FileId) -> bool {
-        self.programs.iter().any(|program| program.id == id)
+    /// Whether a file at this path is in the list.
+    pub(crate) fn has(&self, id: FileId, path: &Path) -> bool {
+        self.programs.iter().any(|program| program.is(id, path))
+    }
+
+    /// A file is observed now, wherever it is: returns the processes that ran it.
+    pub(crate) fn forget(&mut self, id: FileId) -> impl Iterator<Item = u32> {
+        self.programs.extract_if(.., move |program| program.id == id).flat_map(|program| program.pids)
     }
 
     /// A file stays in the list also when no process runs it.
-    pub(crate) fn ask_for(&mut self, id: FileId) {
-        self.programs.iter_mut().filter(|program| program.id == id).for_each(|program| program.asked_for = true);
+    pub(crate) fn ask_for(&mut self, id: FileId, path: &Path) {
+        self.programs.iter_mut().filter(|program| program.is(id, path)).for_each(|program| program.asked_for = true);
     }
 
     /// A process runs a file.
-    pub(crate) fn run(&mut self, pid: u32, id: FileId) {
-        if let Some(program) = self.programs.iter_mut().find(|program| program.id == id)
+    pub(crate) fn run(&mut self, pid: u32, id: FileId, path: &Path) {
+        if let Some(program) = self.programs.iter_mut().find(|program| program.is(id, path))
             && program.pids.len() < PIDS
         {
             program.pids.insert(pid);
@@ -206,9 +215,11 @@ fn words(distrust: &Distrust, users: &mut Users) -> (String, String) {
 mod tests {
     use super::*;
 
+    const PATH: &str = "/home/x/php";
+
     fn add(list: &mut Unobserved, inode: u64, owner: u32) -> FileId {
         let id = FileId { inode, ..FileId::default() };
-        list.add(id, Path::new("/home/x/php"), owner, Why::Untrusted(Distrust::Owner(owner)));
+        list.add(id, Path::new(PATH), owner, Why::Untrusted(Distrust::Owner(owner)));
         id
     }
 
@@ -225,7 +236,7 @@ mod tests {
         assert_eq!(list.programs.len(), OF_OTHERS);
         assert!({
             let id = add(&mut list, 5000, 0);
-            list.has(id)
+            list.has(id, Path::new(PATH))
         });
         list.programs.iter_mut().for_each(|program| program.asked_for = true);
         let notices = list.notices(&mut Users::read("/nonexistent".into()), |_| false);
@@ -236,10 +247,10 @@ mod tests {
     fn what_nobody_runs_any_more_is_forgotten() {
         let mut list = Unobserved::default();
         let id = add(&mut list, 1, 1000);
-        list.run(7, id);
+        list.run(7, id, Path::new(PATH));
         list.fork(7, 8);
         list.end(7);
-        assert!(list.has(id));
+        assert!(list.has(id, Path::new(PATH)));
         let mut users = Users::read("/nonexistent".into());
         assert!(list.targets(&mut users, |_| false).is_empty());
         let targets = list.targets(&mut users, |pid| pid == 8);
@@ -247,6 +258,6 @@ mod tests {
         let why = targets[0].not_observed.as_deref().unwrap();
         assert_eq!(why, "belongs to 1000; --php-owner 1000 (or php_owners) allows it");
         list.end(8);
-        assert!(!list.has(id));
+        assert!(!list.has(id, Path::new(PATH)));
     }
 }

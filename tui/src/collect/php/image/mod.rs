@@ -42,7 +42,7 @@ pub(crate) enum ImageError {
 }
 
 /// A PHP image.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Image {
     /// Version text, such as `8.2.36`.
     pub version: Option<String>,

@@ -57,7 +57,7 @@ pub(crate) enum SiteError {
 }
 
 /// All sites of an image.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Sites {
     probes: HashMap<String, Vec<Result<ProbeSite, UnusableProbe>>>,
     functions: HashMap<&'static str, ProbeSite>,
@@ -138,7 +138,7 @@ pub(crate) struct Segment {
 }
 
 /// The loadable segments of a file: how its offsets become addresses.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Segments(Vec<Segment>);
 
 impl Segments {

@@ -35,7 +35,7 @@ pub(super) fn pools(
 }
 
 fn of_pool(board: &Scoreboard, processes: &[Process], groups: &[Group], room: &impl Fn(&Process) -> Room) -> Pool {
-    let is_worker = |process: &&Process| process.ppid == board.master && process.pool.as_deref() == Some(&*board.name);
+    let is_worker = |process: &&Process| process.ppid == board.master && is_in(process, &board.name);
     let workers: Vec<&Process> = processes.iter().filter(is_worker).collect();
     let mut private: Vec<u64> = workers.iter().filter_map(|worker| private(worker)).collect();
     private.sort_unstable();
@@ -60,6 +60,12 @@ fn of_pool(board: &Scoreboard, processes: &[Process], groups: &[Group], room: &i
         fits: limit.map(|(fits, _)| fits),
         bound: limit.map(|(_, bound)| bound),
     }
+}
+
+/// Whether a process is in a pool, which has its user behind the name where the master is a stranger's.
+fn is_in(process: &Process, pool: &str) -> bool {
+    let rest = process.pool.as_deref().and_then(|name| name.strip_prefix(pool));
+    rest.is_some_and(|rest| rest.is_empty() || (rest.starts_with(" (") && rest.ends_with(')')))
 }
 
 /// What ends with a process: its own pages, and those of it that are swapped out.

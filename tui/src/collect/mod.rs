@@ -4,9 +4,11 @@
 mod bpf;
 pub mod inspect;
 pub mod php;
+mod pool;
 pub mod proc;
 pub(crate) mod procfs;
 pub mod tasks;
+mod trust;
 
 use std::time::Instant;
 

@@ -4,6 +4,7 @@
 use std::{
     fs::File,
     io::{self, Read as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -75,6 +76,11 @@ impl Procfs {
     pub(crate) fn parent(&self, pid: u32) -> Option<u32> {
         let line = self.bytes(pid, "stat", STAT_BYTES).ok()?;
         Stat::parse(&line, rustix::param::clock_ticks_per_second()).map(|stat| stat.ppid)
+    }
+
+    /// The effective user of a process: the kernel makes it the owner of /proc/PID.
+    pub(crate) fn uid(&self, pid: u32) -> Option<u32> {
+        std::fs::metadata(self.path(pid, "")).ok().map(|folder| folder.uid())
     }
 
     /// Whether there is a process of this id.

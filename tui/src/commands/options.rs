@@ -17,7 +17,11 @@ use crate::{
 pub(super) fn going_on(settings: &Settings, rules: Arc<Rules>) -> session::Options {
     session::Options {
         interval: settings.interval,
-        php: settings.php.then_some(php::Options { hz: settings.hz, ..php::Options::default() }),
+        php: settings.php.then(|| php::Options {
+            hz: settings.hz,
+            owners: settings.php_owners.clone(),
+            ..php::Options::default()
+        }),
         proc: processes(settings, PssOptions::default().allowance),
         rules,
     }
@@ -40,5 +44,5 @@ pub(super) fn limits(settings: &Settings) -> TraceLimits {
 
 fn processes(settings: &Settings, allowance: Duration) -> proc::Options {
     let pss = PssOptions { budget: settings.pss_budget, read_limit: settings.pss_read_limit, allowance };
-    proc::Options { pss, ..proc::Options::default() }
+    proc::Options { pss, owners: settings.php_owners.clone(), ..proc::Options::default() }
 }

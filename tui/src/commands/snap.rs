@@ -85,6 +85,8 @@ async fn observe(settings: &Settings, rules: Arc<Rules>, arguments: &SnapArgs, o
     if let Some(php) = &mut options.php {
         php.programs = observed::programs(&program);
         php.root = Some(held.pid());
+        // Who typed sudo runs a command of their own.
+        php.owners.extend(settings.sudo_uid);
         php.moves_code = moves_code(&arguments.command);
         php.exact = arguments.exact.map(|exact| Order {
             what: TraceOrder::Start(TraceRequest { kind: kind(exact), pool: None, pid: Some(held.pid()) }),

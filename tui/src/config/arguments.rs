@@ -45,6 +45,9 @@ pub struct SettingArgs {
     /// Do not observe PHP.
     #[arg(long, global = true)]
     pub no_php: bool,
+    /// Observe also PHP programs that belong to this user, besides those of root; can be given several times.
+    #[arg(long, global = true, value_name = "USER")]
+    pub php_owner: Vec<String>,
     /// Never send signals.
     #[arg(long, global = true)]
     pub read_only: bool,

@@ -23,6 +23,7 @@ pub(super) struct Content {
     pub ascii: Option<bool>,
     pub mouse: Option<bool>,
     pub php: Option<bool>,
+    pub php_owners: Vec<String>,
     pub read_only: Option<bool>,
     pub pss_budget: Option<f64>,
     pub pss_read_limit: Option<Duration>,
@@ -46,6 +47,8 @@ struct Toml {
     ascii: Option<bool>,
     mouse: Option<bool>,
     php: Option<bool>,
+    #[serde(default)]
+    php_owners: Vec<String>,
     read_only: Option<bool>,
     #[serde(default)]
     memory: Memory,
@@ -90,6 +93,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Content, ConfigError> {
         ascii: content.ascii,
         mouse: content.mouse,
         php: content.php,
+        php_owners: content.php_owners,
         read_only: content.read_only,
         pss_budget: content.memory.pss_budget,
         pss_read_limit: content.memory.pss_read_limit,

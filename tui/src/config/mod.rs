@@ -17,7 +17,10 @@ use std::{
 use clap::ValueEnum;
 use serde::Deserialize;
 
-use crate::system::small_file::{self, SmallFileError};
+use crate::system::{
+    small_file::{self, SmallFileError},
+    users::Users,
+};
 
 pub use self::{
     arguments::SettingArgs,
@@ -31,6 +34,9 @@ pub(crate) const MAX_HZ: u32 = 1000;
 
 /// A file with all settings at their defaults, for `--default-config`.
 pub const DEFAULT_FILE: &str = include_str!("default.toml");
+
+/// Where users have their names.
+const PASSWD: &str = "/etc/passwd";
 
 /// Everything that can be set, after the merge.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,6 +59,8 @@ pub struct Settings {
     pub mouse: bool,
     /// Observe PHP.
     pub php: bool,
+    /// Users whose PHP programs are observed, besides root's.
+    pub php_owners: Vec<u32>,
     /// Send no signals; what said so.
     pub read_only: Option<ReadOnly>,
     /// Share of one core that reading PSS may take; 0 reads none.
@@ -81,6 +89,7 @@ impl Default for Settings {
             ascii: false,
             mouse: true,
             php: true,
+            php_owners: Vec::new(),
             read_only: None,
             pss_budget: 0.01,
             pss_read_limit: Duration::from_millis(20),
@@ -178,6 +187,9 @@ pub enum ConfigError {
         /// The key, what is wrong with it and what was probably meant.
         message: String,
     },
+    /// A user is named that is not known.
+    #[error("php_owners: there is no user `{0}` in {PASSWD}; a number is taken for a user id")]
+    Owner(String),
 }
 
 impl ConfigError {
@@ -195,12 +207,12 @@ pub fn load(arguments: &SettingArgs, environment: &Environment) -> Result<Settin
     let asked_for = arguments.config.clone().or_else(|| environment.config.clone().map(PathBuf::from));
     let usual = || environment.usual_files().into_iter().find(|path| path.exists());
     let Some(path) = asked_for.or_else(usual) else {
-        return Ok(merge(arguments, environment, file::Content::default(), None));
+        return merge(arguments, environment, file::Content::default(), None);
     };
     let text = small_file::read_text(&path, environment.sudo_uid)
         .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
     let content = file::parse(&path, &text)?;
-    Ok(merge(arguments, environment, content, Some(path)))
+    merge(arguments, environment, content, Some(path))
 }
 
 fn merge(
@@ -208,10 +220,10 @@ fn merge(
     environment: &Environment,
     content: file::Content,
     file: Option<PathBuf>,
-) -> Settings {
+) -> Result<Settings, ConfigError> {
     let default = Settings::default();
     let no_color = environment.no_color.then_some(Color::Never);
-    Settings {
+    Ok(Settings {
         interval: arguments.interval.or(content.interval).unwrap_or(default.interval),
         hz: arguments.hz.or(content.hz).unwrap_or(default.hz),
         budget: arguments.budget.or(content.budget).unwrap_or(default.budget),
@@ -221,6 +233,7 @@ fn merge(
         ascii: arguments.ascii || content.ascii.unwrap_or(default.ascii),
         mouse: !arguments.no_mouse && content.mouse.unwrap_or(default.mouse),
         php: !arguments.no_php && content.php.unwrap_or(default.php),
+        php_owners: user_ids(content.php_owners.iter().chain(&arguments.php_owner))?,
         read_only: if arguments.read_only {
             Some(ReadOnly::Argument)
         } else {
@@ -235,7 +248,16 @@ fn merge(
         keys: content.keys,
         file,
         sudo_uid: environment.sudo_uid,
+    })
+}
+
+fn user_ids<'a>(names: impl Iterator<Item = &'a String>) -> Result<Vec<u32>, ConfigError> {
+    let mut names = names.peekable();
+    if names.peek().is_none() {
+        return Ok(Vec::new());
     }
+    let users = Users::read(PASSWD.into());
+    names.map(|name| users.uid(name).ok_or_else(|| ConfigError::Owner(name.clone()))).collect()
 }
 
 #[cfg(test)]

@@ -45,6 +45,8 @@ pub enum NoticeKind {
     EventsUnreadable,
     SamplesUnreadable,
     ProgramUnread,
+    PhpNotTrusted,
+    PhpLeftOut,
     TierUnavailable,
     NoPhp,
     CommandWithoutPhp,
@@ -272,6 +274,22 @@ impl Notice {
     pub fn program_unread(error: &dyn std::error::Error) -> Self {
         let text = format!("a program that may be PHP is not observed: {error}");
         Self::new(Level::Warning, NoticeKind::ProgramUnread, text, "")
+    }
+
+    /// A PHP whose file another user controls, and `more` for the same reason. `reason` says what it is or does.
+    pub fn php_not_trusted(program: &str, more: usize, reason: &str, hint: &str) -> Self {
+        let text = match more {
+            0 => format!("{program} is PHP and not observed: it {reason}"),
+            _ => format!("{program} and {more} more are PHP and not observed: it {reason}"),
+        };
+        Self::new(Level::Info, NoticeKind::PhpNotTrusted, text, hint)
+    }
+
+    /// Programs for which the list of those that are not observed had no room.
+    pub fn php_left_out(count: u64) -> Self {
+        let programs = if count == 1 { "1 more program".to_owned() } else { format!("{count} more programs") };
+        let text = format!("{programs} that may be PHP are not observed and not listed, because there are so many");
+        Self::new(Level::Info, NoticeKind::PhpLeftOut, text, "")
     }
 
     /// Something is not seen of a program: `shows` of it, in the plural.

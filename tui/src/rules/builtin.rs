@@ -32,6 +32,8 @@ pub(super) const RULES: &[Text] = &[
         naming::SCRIPT,
     ),
     ("php cli", &[(Exe, r"^php[0-9.]*$")], naming::NO_SCRIPT),
+    // A script may give itself any title (cli_set_process_title): its name in the kernel stays.
+    ("php cli", &[(Comm, r"^php[0-9.]*$")], naming::NO_SCRIPT),
     ("php cgi", &[(Comm, r"^(php[0-9.]*-cgi[0-9.]*|lsphp[0-9.]*)$")], "php cgi: {user}"),
     ("frankenphp", &[(Comm, r"^frankenphp$")], "frankenphp"),
     ("database", &[(Comm, r"^(mariadbd|mariadbd-safe|mysqld|mysqld_safe)$")], "{comm}"),

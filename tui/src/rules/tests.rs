@@ -45,6 +45,7 @@ fn well_known_programs_have_their_groups() {
         ("php", "php -q -f cron.php", "php: cron.php", "php script"),
         ("worker.php", "/usr/bin/php /srv/worker.php", "php: worker.php", "php script"),
         ("php", "php -r echo 1;", "php cli", "php cli"),
+        ("php8.2", "WorkerMan: worker process  none tcp://0.0.0.0:2345", "php cli", "php cli"),
         ("php", "php", "php cli", "php cli"),
         ("php-cgi", "/usr/bin/php-cgi", "php cgi: alice", "php cgi"),
         ("mariadbd", "/usr/sbin/mariadbd", "mariadbd", "database"),

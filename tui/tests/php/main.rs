@@ -21,5 +21,6 @@ mod requests;
 mod restarts;
 mod samples;
 mod tracing;
+mod trust;
 mod truth;
 mod waits;

@@ -16,7 +16,7 @@ use tusktop::{
         Sample, Tick,
         php::{self, CallSums, CompileCount, FailureCount, FinishedRequest, Order, PhpSample, StackCount},
     },
-    model::{FunctionKey, TraceLimits, TraceOrder},
+    model::{FunctionKey, NoticeKind, TraceLimits, TraceOrder},
 };
 
 /// How long a condition may take, and between two readings.
@@ -55,9 +55,14 @@ impl Watch {
     /// Starts the collector and waits until it has attached to what runs. Requests for scripts outside of `scope` are
     /// left out.
     pub fn start(hz: u32, scope: &Path) -> Self {
+        Self::start_with(php::Options { hz, ..php::Options::default() }, scope)
+    }
+
+    /// The same with other options.
+    pub fn start_with(options: php::Options, scope: &Path) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (answers, samples) = mpsc::channel(2);
-        let handle = runtime.block_on(async { php::spawn(php::Options { hz, ..php::Options::default() }, answers) });
+        let handle = runtime.block_on(async { php::spawn(options, answers) });
         let mut watch = Self {
             runtime,
             ticks: Some(handle.ticks),
@@ -75,9 +80,11 @@ impl Watch {
             dropped: 0,
         };
         watch.read();
-        // A broken PHP on the machine is not the test's.
+        // A broken PHP on the machine is not the test's, nor is another user's.
         let mut notices = watch.last.notices.iter();
-        let loaded = notices.all(|notice| notice.text.starts_with("a program that may be PHP is not observed: "));
+        let loaded = notices.all(|notice| {
+            matches!(notice.kind, NoticeKind::ProgramUnread | NoticeKind::PhpNotTrusted | NoticeKind::PhpLeftOut)
+        });
         assert!(loaded, "the programs are loaded: {:?}", watch.last.notices);
         watch
     }

@@ -17,7 +17,7 @@ use self::{
     workers::Workers,
 };
 use crate::{
-    collect::php::{FinishedRequest, Now, PhpProcess, PhpSample, RequestText, Sapi},
+    collect::php::{FinishedRequest, Now, PhpProcess, PhpSample, RequestText},
     model::{Cost, Drops, Notice, Php, PhpState, Request, Target, TierState},
     rules::naming,
 };
@@ -134,7 +134,7 @@ impl PhpAggregate {
     /// Finds the place of every PHP process of the interval, those that have ended included.
     fn place(&self, sample: &PhpSample, placed: &dyn Fn(u32) -> Option<Placed>) -> HashMap<u32, Placed> {
         let mut places = HashMap::with_capacity(sample.processes.len());
-        let mut of_target: HashMap<(usize, Option<&str>), Arc<str>> = HashMap::new();
+        let mut of_image: HashMap<(usize, Option<&str>), Arc<str>> = HashMap::new();
         let mut nameless: Vec<&PhpProcess> = Vec::new();
         for process in &sample.processes {
             // A worker that was just forked may still be counted with its master.
@@ -142,7 +142,7 @@ impl PhpAggregate {
             let live = process.alive.then(|| placed(process.pid)).flatten();
             match live.or_else(|| self.placed.get(&process.pid).cloned()).filter(fits) {
                 Some(placed) => {
-                    of_target.insert((process.target, process.pool.as_deref()), placed.group.clone());
+                    of_image.insert((process.image, process.pool.as_deref()), placed.group.clone());
                     places.insert(process.pid, placed);
                 }
                 None => nameless.push(process),
@@ -150,10 +150,10 @@ impl PhpAggregate {
         }
         // One that lived between two looks at /proc belongs where others of its pool or image belong.
         for process in nameless {
-            let group = match (of_target.get(&(process.target, process.pool.as_deref())), &process.pool) {
+            let group = match (of_image.get(&(process.image, process.pool.as_deref())), &process.pool) {
                 (Some(group), _) => group.clone(),
                 (None, Some(pool)) => naming::of_pool(pool, None).into(),
-                (None, None) if process.sapi == Sapi::Cli => naming::of_script(process.script.as_deref()),
+                (None, None) if process.sapi.runs_scripts() => naming::of_script(process.script.as_deref()),
                 (None, None) => continue,
             };
             places.insert(process.pid, Placed { group, pool: process.pool.clone() });
@@ -214,7 +214,7 @@ fn notable<'a, 'b>(
 /// Says which tiers are missing, and what is not collected at all.
 fn of_tiers(targets: &[Target], one_command: bool) -> Vec<Notice> {
     let mut notices = Vec::new();
-    for target in targets.iter().filter(|target| !target.pids.is_empty()) {
+    for target in targets.iter().filter(|target| !target.pids.is_empty() && target.not_observed.is_none()) {
         let name = format!("PHP {} ({}, {})", target.version.as_deref().unwrap_or("?"), target.sapi, target.exe);
         for (tier, status) in target.tiers.iter().filter(|(_, status)| status.state == TierState::Unavailable) {
             if let Some(level) = tier.importance() {

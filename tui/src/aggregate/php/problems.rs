@@ -78,7 +78,7 @@ pub(crate) fn compiles(sample: &PhpSample) -> Option<Vec<CompiledFile>> {
     let nothing: Arc<str> = "".into();
     let mut files: HashMap<(&str, &str), CompiledFile> = HashMap::new();
     for compile in &sample.compiles {
-        let sapi = sample.targets.get(compile.what.image as usize).map_or(&nothing, |target| &target.sapi);
+        let sapi = sample.target(compile.what.image as usize).map_or(&nothing, |target| &target.sapi);
         let file = files.entry((&compile.what.file, sapi)).or_insert_with(|| CompiledFile {
             file: compile.what.file.clone(),
             sapi: sapi.clone(),
@@ -100,7 +100,7 @@ fn most<T>(mut entries: Vec<T>, key: impl Fn(&T) -> (u64, &str, u32)) -> Vec<T> 
 
 /// Whether it is known of the image which errors were silenced.
 fn silenced(failure: &FailureCount, sample: &PhpSample) -> bool {
-    let target = sample.targets.get(failure.what.image as usize);
+    let target = sample.target(failure.what.image as usize);
     failure.what.level != 0 && target.is_some_and(|target| !target.zts)
 }
 

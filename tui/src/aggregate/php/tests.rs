@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::collect::php::Sapi;
 use crate::{
     aggregate::{Aggregate, PhpReading},
     collect::{
@@ -14,6 +15,8 @@ use crate::{
 
 fn target() -> Target {
     Target {
+        image: Some(0),
+        not_observed: None,
         exe: "/usr/sbin/php-fpm8.2".into(),
         version: Some("8.2.36".into()),
         sapi: "fpm".into(),
@@ -32,7 +35,7 @@ fn target() -> Target {
 }
 
 fn worker(pid: u32, pool: &str, alive: bool) -> PhpProcess {
-    PhpProcess { pid, target: 0, sapi: Sapi::Fpm, pool: Some(pool.into()), script: None, alive }
+    PhpProcess { pid, image: 0, sapi: Sapi::Fpm, pool: Some(pool.into()), script: None, alive }
 }
 
 fn request(pid: u32, uri: &str) -> Arc<RequestText> {

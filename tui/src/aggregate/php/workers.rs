@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Placed;
 use crate::{
-    collect::php::{PhpSample, Sapi},
+    collect::php::PhpSample,
     model::{Tier, Worker, WorkerState},
 };
 
@@ -44,14 +44,14 @@ impl Workers {
             sample.running.iter().map(|request| (request.pid, request.started_ns)).collect();
         let moment = |ns: u64| moment(sample, ns);
         let mut workers = Vec::new();
-        for process in sample.processes.iter().filter(|process| process.alive && process.sapi != Sapi::Cli) {
+        for process in sample.processes.iter().filter(|process| process.alive && !process.sapi.runs_scripts()) {
             let served = self.served.get(&process.pid);
             let started = running.get(&process.pid);
             // Nothing but its pool or its requests tells a worker from the process that only starts workers.
             if process.pool.is_none() && served.is_none() && started.is_none() {
                 continue;
             }
-            let observed = sample.targets.get(process.target).is_some_and(|target| target.tiers.is_on(Tier::Requests));
+            let observed = sample.target(process.image).is_some_and(|target| target.tiers.is_on(Tier::Requests));
             let (state, since) = match started {
                 Some(&started) => (WorkerState::Running, moment(started)),
                 None if observed => (WorkerState::Idle, served.and_then(|served| moment(served.last_end_ns))),

@@ -33,9 +33,9 @@ use super::{
     },
 };
 use crate::{
-    collect::{Sample, Tick},
+    collect::{Sample, Tick, trust::Owners},
     model::{self, Drops, FunctionKey, Notice, TraceOrder},
-    system::heap,
+    system::{heap, users::Users},
 };
 
 /// Longest time between two readings of the counts, so that their maps do not fill up under a long interval.
@@ -100,6 +100,7 @@ struct Collector {
     requests: Requests,
     waits: Waits,
     stacks: Stacks,
+    users: Users,
     /// Records of the ring that were not understood, and processes that the kernel had no room for.
     dropped: u64,
     stats: [u64; stat::COUNT as usize],
@@ -123,15 +124,17 @@ impl Collector {
             requests: Requests::default(),
             waits: Waits::default(),
             stacks: Stacks::default(),
+            users: Users::default(),
             dropped: 0,
             stats: [0; stat::COUNT as usize],
         };
+        collector.following.discovery.owners = Owners::new(options.owners.clone());
         collector.following.discovery.moves = options.moves_code || moves::is_configured(Path::new("/"));
         collector.following.family = options.root.map(Family::of);
         for program in &options.programs {
             collector.following.discovery.program(program);
         }
-        let found = collector.following.scan();
+        let found = collector.following.start();
         collector.observe(found);
         heap::trim();
         if let Some(order) = &options.exact {
@@ -152,7 +155,15 @@ impl Collector {
 
     /// Has the kernel observe processes that were found to run PHP.
     fn observe(&mut self, found: impl IntoIterator<Item = (u32, Mapped)>) {
-        self.tiers.attach(self.kernel.as_mut(), &self.following.discovery.images);
+        let images = &self.following.discovery.images;
+        let left = self.tiers.leave(images);
+        if let Some(kernel) = &mut self.kernel {
+            for image in left {
+                kernel.forget_image(image);
+                self.failures.forget(image, &mut kernel.failures);
+            }
+        }
+        self.tiers.attach(self.kernel.as_mut(), images);
         let Some(kernel) = &mut self.kernel else { return };
         for (pid, mapped) in found {
             if kernel.add_process(pid, mapped.image as u32, mapped.bias).is_err() {
@@ -164,7 +175,8 @@ impl Collector {
     /// A process has just been started. Where it will move its code, the traps in it have to go before: the kernel needs longer
     /// for that than PHP to start, so this one start is held up.
     fn started(&mut self, pid: u32, mapped: Mapped) {
-        let moves = self.following.discovery.images[mapped.image].moves && self.tiers.has_traps(mapped.image);
+        let moves = self.following.discovery.image(mapped.image).is_some_and(|found| found.moves)
+            && self.tiers.has_traps(mapped.image);
         let process = Pid::from_raw(pid.cast_signed()).filter(|_| moves);
         let held = process.filter(|&process| kill_process(process, Signal::STOP).is_ok());
         self.observe([(pid, mapped)]);
@@ -263,8 +275,19 @@ impl Collector {
         self.requests.end_reading();
     }
 
+    /// Lets go of images that no process runs any more, and of those whose file was changed in place.
+    fn release(&mut self) {
+        let released = self.following.release();
+        for pid in self.following.released(&released) {
+            if let Some(kernel) = &mut self.kernel {
+                self.exact.process_ended(pid, kernel);
+            }
+        }
+    }
+
     /// Makes the sample of the interval that ends now.
     fn sample(&mut self) -> PhpSample {
+        self.release();
         let found = self.following.tick();
         self.observe(found);
         let processes = self.following.take();
@@ -295,13 +318,16 @@ impl Collector {
         }
         if self.following.family.is_some() {
             // What ran is of interest here, not what still runs.
-            for (id, target) in sample.targets.iter_mut().enumerate() {
-                target.pids = sample.processes.iter().filter(|p| p.target == id).map(|p| p.pid).collect();
+            for target in &mut sample.targets {
+                let of_target = sample.processes.iter().filter(|process| Some(process.image) == target.image);
+                target.pids = of_target.map(|process| process.pid).collect();
                 target.pids.dedup();
             }
         }
         self.count(&mut sample);
-        sample.notices.extend(self.following.discovery.failures().map(|error| Notice::program_unread(error)));
+        let (unobserved, counts) = (&self.following.discovery.unobserved, |pid| self.following.counts(pid));
+        sample.targets.extend(unobserved.targets(&mut self.users, counts));
+        sample.notices.extend(unobserved.notices(&mut self.users, counts));
         sample
     }
 

@@ -19,9 +19,9 @@ use std::{ffi::OsString, path::PathBuf, sync::Arc};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-pub use find::discover::Sapi;
 pub(crate) use find::installed::{installed, is_command_line};
 pub(crate) use find::runtime::VARIABLE;
+pub use image::sapi::Sapi;
 pub(crate) use kernel::{KernelError, Verified, verify};
 pub use tier::exact::{CallSums, Order};
 pub use tier::problems::{CatchPlace, CompileCount, CompiledText, FailureCount, FailureKind, FailureText};
@@ -40,6 +40,8 @@ pub struct Options {
     pub programs: Vec<PathBuf>,
     /// Only this process and its descendants count; what other PHP does is left out.
     pub root: Option<u32>,
+    /// Users whose programs are observed, besides root, see `find/trust`.
+    pub owners: Vec<u32>,
     /// The command that is observed moves its code, see `find/moves`: nothing may be attached to it.
     pub moves_code: bool,
     /// Exact tracing that begins at the start.
@@ -81,6 +83,13 @@ pub struct PhpSample {
     pub notices: Vec<Notice>,
 }
 
+impl PhpSample {
+    /// The image with this number.
+    pub(crate) fn target(&self, image: usize) -> Option<&Target> {
+        self.targets.iter().find(|target| target.image == Some(image))
+    }
+}
+
 /// One moment on the wall clock and on `CLOCK_MONOTONIC`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Now {
@@ -95,8 +104,8 @@ pub struct Now {
 pub struct PhpProcess {
     /// Process.
     pub pid: u32,
-    /// Index into [`PhpSample::targets`].
-    pub target: usize,
+    /// Number of its image, see [`PhpSample::target`].
+    pub image: usize,
     /// Server API.
     pub sapi: Sapi,
     /// php-fpm pool, where there is one.

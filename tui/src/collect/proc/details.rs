@@ -27,7 +27,7 @@ pub struct Details {
     pub exe: Arc<str>,
     /// Arguments joined by a space, cut at [`CMDLINE_BYTES`].
     pub cmdline: Arc<str>,
-    /// php-fpm pool that a worker's title names.
+    /// php-fpm pool that a worker's title names; with its user behind it where the title may be anybody's, see `collect/pool`.
     pub pool: Option<Arc<str>>,
     /// Name of the effective user, or the number where it has no name.
     pub user: Arc<str>,
@@ -90,7 +90,8 @@ impl Details {
             if !joined_equals(&details.cmdline, arguments) {
                 let details = Arc::make_mut(details);
                 details.cmdline = text(&joined(arguments)).into();
-                details.pool = pool_of_title(&details.cmdline).map(Arc::from);
+                let uid = files.uid(stat.pid);
+                details.pool = pool_of_title(&details.cmdline).map(|pool| files.pool(stat.pid, uid, stat.ppid, pool));
             }
         }
         if let Some(bytes) = files.read(stat.pid, "cgroup") {

@@ -10,8 +10,15 @@ use rustix::{
     process::{Resource, getrlimit, setrlimit},
 };
 
-use super::{ProcError, details::CMDLINE_BYTES, users::Users};
-use crate::collect::procfs::{Folder, Procfs};
+use super::{ProcError, details::CMDLINE_BYTES};
+use crate::{
+    collect::{
+        pool,
+        procfs::{Folder, Procfs},
+        trust::Owners,
+    },
+    system::users::Users,
+};
 
 /// Descriptors that are left for the rest of the program.
 const RESERVED_DESCRIPTORS: usize = 512;
@@ -31,6 +38,8 @@ pub(super) enum Unread {
 #[derive(Debug)]
 pub(super) struct Files {
     root: Folder,
+    procfs: Procfs,
+    owners: Owners,
     directory: Box<[MaybeUninit<u8>]>,
     content: Box<[u8]>,
     path: String,
@@ -41,11 +50,14 @@ pub(super) struct Files {
 
 impl Files {
     /// Opens the root and raises the soft limit of open descriptors to the hard one.
-    pub(crate) fn open(root: &Path, passwd: &Path) -> Result<Self, ProcError> {
-        let opened = Procfs::new(root).open();
+    pub(crate) fn open(root: &Path, passwd: &Path, owners: Owners) -> Result<Self, ProcError> {
+        let procfs = Procfs::new(root);
+        let opened = procfs.open();
         let opened = opened.map_err(|errno| ProcError::Root { path: root.to_owned(), source: errno.into() })?;
         Ok(Self {
             root: opened,
+            procfs,
+            owners,
             directory: vec![MaybeUninit::uninit(); DIRECTORY_BYTES].into(),
             content: vec![0; CMDLINE_BYTES].into(),
             path: String::with_capacity(32),
@@ -134,6 +146,11 @@ impl Files {
         self.root.status(&self.path).ok().map(|status| status.st_uid)
     }
 
+    /// The pool in which a process is whose title names `pool`.
+    pub(crate) fn pool(&mut self, pid: u32, uid: Option<u32>, parent: u32, pool: &str) -> Arc<str> {
+        pool::of(&self.procfs, &self.owners, &mut self.users, (pid, uid, parent), pool)
+    }
+
     /// Keeps no descriptors from now on.
     pub(crate) fn keep_none(&mut self) {
         self.keep = 0;
@@ -183,7 +200,7 @@ mod tests {
             fs::create_dir(root.path().join(pid.to_string())).unwrap();
             fs::write(root.path().join(format!("{pid}/stat")), pid.to_string()).unwrap();
         }
-        let mut files = Files::open(root.path(), Path::new("/nonexistent")).unwrap();
+        let mut files = Files::open(root.path(), Path::new("/nonexistent"), Owners::default()).unwrap();
         files.keep = 2;
         let mut kept = [None, None, None];
         for _ in 0..2 {
@@ -205,7 +222,7 @@ mod tests {
         for name in names {
             fs::create_dir(root.path().join(name)).unwrap();
         }
-        let mut files = Files::open(root.path(), Path::new("/nonexistent")).unwrap();
+        let mut files = Files::open(root.path(), Path::new("/nonexistent"), Owners::default()).unwrap();
         let mut pids = vec![77];
         for _ in 0..2 {
             files.pids(&mut pids).unwrap();

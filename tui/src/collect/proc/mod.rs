@@ -11,7 +11,6 @@ mod memory_cgroup;
 mod pss;
 mod sampler;
 pub(in crate::collect) mod stat;
-mod users;
 mod watchdog;
 
 use std::{
@@ -172,11 +171,19 @@ pub struct Options {
     pub kernel: bool,
     /// What reading PSS may cost.
     pub pss: PssOptions,
+    /// Users whose titles are believed, besides root's, see `collect/pool`.
+    pub owners: Vec<u32>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { root: "/proc".into(), passwd: "/etc/passwd".into(), pss: PssOptions::default(), kernel: true }
+        Self {
+            root: "/proc".into(),
+            passwd: "/etc/passwd".into(),
+            pss: PssOptions::default(),
+            kernel: true,
+            owners: Vec::new(),
+        }
     }
 }
 

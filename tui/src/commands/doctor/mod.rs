@@ -35,7 +35,7 @@ const DETACH_LIMIT: Duration = Duration::from_secs(5);
 /// # Errors
 /// Standard output refuses.
 pub async fn run(settings: &Settings, arguments: DoctorArgs) -> anyhow::Result<u8> {
-    let report = examine(settings.hz).await;
+    let report = examine(settings).await;
     let mut out = io::BufWriter::new(io::stdout().lock());
     if arguments.json {
         report.write_json(&mut out)?;
@@ -46,9 +46,9 @@ pub async fn run(settings: &Settings, arguments: DoctorArgs) -> anyhow::Result<u
     Ok(report.code())
 }
 
-/// Looks at everything, with stacks sampled at `hz` as they would be.
-async fn examine(hz: u32) -> Report {
-    let (system, sample) = tokio::join!(tokio::task::spawn_blocking(system::examine), sample(hz));
+/// Looks at everything, as these settings would have it observed.
+async fn examine(settings: &Settings) -> Report {
+    let (system, sample) = tokio::join!(tokio::task::spawn_blocking(system::examine), sample(settings));
     let system = system.unwrap_or_default();
     let sample =
         sample.unwrap_or_else(|| PhpSample { notices: vec![Notice::php_not_answering()], ..PhpSample::default() });
@@ -56,9 +56,15 @@ async fn examine(hz: u32) -> Report {
 }
 
 /// One reading of the collector, which has ended by then.
-async fn sample(hz: u32) -> Option<PhpSample> {
+async fn sample(settings: &Settings) -> Option<PhpSample> {
     let (answers, mut samples) = mpsc::channel(2);
-    let handle = php::spawn(php::Options { hz, programs: php::installed(), ..php::Options::default() }, answers);
+    let options = php::Options {
+        hz: settings.hz,
+        owners: settings.php_owners.clone(),
+        programs: php::installed(),
+        ..php::Options::default()
+    };
+    let handle = php::spawn(options, answers);
     handle.ticks.send(Tick { at: Instant::now() }).await.ok()?;
     let sample = timeout(ATTACH_LIMIT, samples.recv()).await.ok()??;
     drop(handle);

@@ -48,6 +48,8 @@ pub(crate) struct Program {
     pub sapi: String,
     /// Built for threads.
     pub zts: bool,
+    /// Why nothing of it is observed; `None` when it is.
+    pub not_observed: Option<String>,
     /// Names of its USDT probes.
     pub probes: Vec<String>,
     /// Exported functions that are attached to where there are no probes.
@@ -113,7 +115,8 @@ fn lines(target: &Target) -> Vec<TierLine> {
 impl Program {
     fn new(target: Target) -> Self {
         Self {
-            tiers: lines(&target),
+            tiers: if target.not_observed.is_some() { Vec::new() } else { lines(&target) },
+            not_observed: target.not_observed.map(|why| why.to_string()),
             exe: target.exe.to_string(),
             version: target.version.as_deref().map(str::to_owned),
             sapi: target.sapi.to_string(),
@@ -134,7 +137,7 @@ impl Program {
 impl Report {
     /// Judges what was found.
     pub(crate) fn new(at: Timestamp, system: Vec<Check>, sample: PhpSample) -> Self {
-        let running = sample.targets.iter().any(|target| !target.pids.is_empty());
+        let running = sample.targets.iter().any(|target| !target.pids.is_empty() && target.not_observed.is_none());
         let php: Vec<_> =
             sample.targets.into_iter().filter(|target| !running || !target.pids.is_empty()).map(Program::new).collect();
         let complete = system.iter().all(|check| check.state != State::Missing) && php.iter().all(Program::works);
@@ -188,6 +191,8 @@ mod tests {
 
     fn target(pids: &[u32], masters: Vec<Master>) -> Target {
         Target {
+            image: Some(0),
+            not_observed: None,
             exe: "/usr/sbin/php-fpm\x1b[2J".into(),
             version: Some("8.2.36".into()),
             sapi: "fpm".into(),

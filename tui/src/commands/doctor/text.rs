@@ -54,7 +54,9 @@ pub(super) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn summary(report: &Report) -> &'static str {
+    let all = report.php.iter().all(|program| program.not_observed.is_none());
     match (report.complete, report.running) {
+        (true, true) if !all => "Everything works for every running PHP that is observed.",
         (true, true) => "Everything works for every running PHP.",
         (true, false) => "Everything that can be checked without a running PHP works.",
         (false, _) => "Something is missing; see the hints above. Memory is shown in any case.",
@@ -62,6 +64,11 @@ fn summary(report: &Report) -> &'static str {
 }
 
 fn write_program(program: &Program, out: &mut impl Write) -> io::Result<()> {
+    if let Some(why) = &program.not_observed {
+        wrapped(out, 0, &format!("PHP  {}", program.exe))?;
+        wrapped(out, 2, &count(program.processes, "process", "processes"))?;
+        return wrapped(out, 2, &format!("not observed: {why}"));
+    }
     let version = program.version.as_deref().unwrap_or("of unknown version");
     let threads = if program.zts { ", thread-safe (ZTS)" } else { "" };
     wrapped(out, 0, &format!("PHP {version} ({}{threads})  {}", program.sapi, program.exe))?;

@@ -9,11 +9,17 @@ use super::Tiers;
 /// One PHP image (a binary or a libphp) and what can be observed of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Target {
+    /// Its number, by which processes and counts name it; `None` when it is not observed.
+    #[serde(default)]
+    pub image: Option<usize>,
+    /// Why nothing of it is observed, such as `belongs to alice; --php-owner alice (or php_owners) allows it`.
+    #[serde(default)]
+    pub not_observed: Option<Arc<str>>,
     /// Path of the image as its process sees it.
     pub exe: Arc<str>,
     /// PHP version, such as `8.2.36`; `None` when it was not found in the image.
     pub version: Option<Arc<str>>,
-    /// Server API: `cli`, `fpm`, `cgi`, `apache`, `embed`.
+    /// Server API: `cli`, `fpm`, `cgi`, `apache`, `phpdbg`, `embed`; `unknown` when it is not observed.
     pub sapi: Arc<str>,
     /// Built for threads (ZTS).
     pub zts: bool,

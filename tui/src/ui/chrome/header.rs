@@ -180,6 +180,7 @@ fn php(screen: &Screen, snapshot: &Snapshot, wide: bool) -> Vec<Fact> {
         let mut kinds: Vec<String> = php
             .targets
             .iter()
+            .filter(|target| target.not_observed.is_none())
             .map(|target| format!("{} {}", target.version.as_deref().unwrap_or("?"), target.sapi))
             .collect();
         kinds.sort();

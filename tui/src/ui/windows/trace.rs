@@ -2,7 +2,7 @@
 
 use super::{Line, wrap};
 use crate::{
-    model::{Exact, ExactKind, ExactState, Tier, TierState},
+    model::{Exact, ExactKind, ExactState, Target, Tier, TierState},
     ui::frame::Screen,
     words::{printable, tracing, units},
 };
@@ -96,7 +96,8 @@ fn needs(screen: &Screen, room: usize) -> Vec<Line> {
     let palette = screen.palette;
     let mut lines: Vec<Line> = Vec::new();
     let Some(snapshot) = screen.snapshot else { return lines };
-    for target in snapshot.php.targets.iter().filter(|target| !target.pids.is_empty()) {
+    let observed = |target: &&Target| !target.pids.is_empty() && target.not_observed.is_none();
+    for target in snapshot.php.targets.iter().filter(observed) {
         let tier = &target.tiers[Tier::Exact];
         if tier.reason.is_empty() {
             continue;

@@ -6,7 +6,8 @@
 
 use std::path::Path;
 
-use super::{discover::Sapi, runtime::VARIABLE};
+use super::runtime::VARIABLE;
+use crate::collect::php::image::sapi::Sapi;
 
 /// What is known of a process that was started as PHP or loads it.
 #[derive(Debug, Clone, Copy)]
@@ -111,7 +112,7 @@ fn steps(facts: &Facts<'_>) -> Vec<String> {
         ];
     }
     match facts.sapi {
-        Sapi::Cli => {
+        Sapi::Cli | Sapi::Phpdbg => {
             let script = facts.script.and_then(plain_path).unwrap_or("script.php");
             let name = name.unwrap_or("php");
             vec![

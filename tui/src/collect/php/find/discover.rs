@@ -2,7 +2,6 @@
 //! It reads /proc and ELF files; attaching is the collector's matter.
 
 use std::{
-    collections::HashMap,
     ffi::OsStr,
     fs::{self, File},
     io,
@@ -14,110 +13,88 @@ use std::{
         },
     },
     path::{Path, PathBuf},
-    sync::Arc,
+    time::{Duration, Instant},
 };
 
-use tusktop_shared::{URI_APACHE, URI_FASTCGI, URI_SAPI, sizes};
+use tusktop_shared::sizes;
 
 use super::{
+    installed,
     maps::{self, Mapping},
     moves,
+    unobserved::{Unobserved, Why},
+    verdicts::Verdicts,
 };
-use crate::{
-    collect::{
-        php::image::{Image, ImageError},
-        procfs::Procfs,
-    },
-    model::pool_of_title,
+use crate::collect::{
+    php::image::{Content, Image, ImageError, elf::ElfError},
+    procfs::Procfs,
+    trust::Owners,
 };
 
 /// Bytes of a command line that are read.
 const COMMAND_LINE: u64 = 64 << 10;
 
-/// Server API of an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sapi {
-    /// Command line, `php -S` included.
-    Cli,
-    /// php-fpm.
-    Fpm,
-    /// php-cgi.
-    Cgi,
-    /// Apache's module.
-    Apache,
-    /// PHP inside another program.
-    Embed,
-}
-
-impl Sapi {
-    /// Name as the snapshot has it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Cli => "cli",
-            Self::Fpm => "fpm",
-            Self::Cgi => "cgi",
-            Self::Apache => "apache",
-            Self::Embed => "embed",
-        }
-    }
-
-    /// Where the programs find the URI.
-    pub(crate) fn uri_source(self) -> u32 {
-        match self {
-            Self::Fpm | Self::Cgi => URI_FASTCGI,
-            Self::Apache => URI_APACHE,
-            Self::Cli | Self::Embed => URI_SAPI,
-        }
-    }
-
-    fn of(image: &Path, executable: &Path) -> Self {
-        let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let (image, executable) = (name(image), name(executable));
-        if image.contains("php") && image.contains(".so") {
-            if executable.starts_with("apache2") || executable.starts_with("httpd") {
-                Self::Apache
-            } else {
-                Self::Embed
-            }
-        } else if image.contains("fpm") {
-            Self::Fpm
-        } else if image.contains("cgi") {
-            Self::Cgi
-        } else {
-            Self::Cli
-        }
-    }
-}
-
 /// A PHP image that some process runs.
 #[derive(Debug)]
 pub(crate) struct Found {
+    /// Which find it is: another one may have had its number before.
+    pub serial: u64,
     /// Path as its process sees it.
     pub path: PathBuf,
     /// The open file: probes are attached through it, even when it was replaced, lives in a container, or the process
     /// that it was found by has ended.
     file: File,
-    pub sapi: Sapi,
+    /// What the file was when it was read.
+    id: FileId,
     /// What the file says.
     pub image: Image,
     /// Some process of it moves its code, see [`super::moves`]: no trap may be set in it. Once true, it stays so.
     pub moves: bool,
+    /// The path is that of a trusted user's process.
+    vouched: bool,
+    /// It was asked for, whether it runs or not.
+    asked_for: bool,
+    /// When a process was last seen to run it.
+    ran: Instant,
 }
 
 impl Found {
     #[cfg(test)]
-    pub(crate) fn new(path: PathBuf, file: File, sapi: Sapi, image: Image) -> Self {
-        Self { path, file, sapi, image, moves: false }
+    pub(crate) fn new(path: &Path, file: File, image: Image) -> io::Result<Self> {
+        let id = FileId::of(&file.metadata()?);
+        Ok(Self::with(path, file, id, image))
+    }
+
+    fn with(path: &Path, file: File, id: FileId, image: Image) -> Self {
+        let path = path.to_owned();
+        Self { serial: 0, path, file, id, image, moves: false, vouched: false, asked_for: false, ran: Instant::now() }
     }
 
     /// Its inode, by which mappings of it are known.
-    pub(crate) fn inode(&self) -> Option<u64> {
-        self.file.metadata().ok().map(|metadata| metadata.ino())
+    pub(crate) fn inode(&self) -> u64 {
+        self.id.inode
     }
 
     /// A path by which the kernel finds this very file.
     pub(crate) fn handle(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+    }
+
+    /// Whether the file still is what was read, and still trusted. For the kernel a file that only got or lost a name has changed,
+    /// too: such a one is read again.
+    fn stays(&mut self, owners: &Owners) -> bool {
+        let Ok(metadata) = self.file.metadata() else { return true };
+        let id = FileId::of(&metadata);
+        if id == self.id {
+            return true;
+        }
+        let unwritten = (id.size, id.modified) == (self.id.size, self.id.modified);
+        let same = || matches!(Image::read(&self.file, &self.path), Ok(Content::Php(image)) if *image == self.image);
+        let stays = unwritten && owners.trust(&metadata).is_ok() && same();
+        if stays {
+            self.id = id;
+        }
+        stays
     }
 }
 
@@ -130,175 +107,299 @@ pub(crate) struct Mapped {
 }
 
 /// Identity of a file across mounts: an overlay shows its own device number for the same inode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct FileId {
-    inode: u64,
-    size: u64,
-    changed: (i64, i64),
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(crate) struct FileId {
+    pub inode: u64,
+    pub size: u64,
+    pub modified: (i64, i64),
+    pub changed: (i64, i64),
 }
 
 impl FileId {
     fn of(metadata: &fs::Metadata) -> Self {
-        Self { inode: metadata.ino(), size: metadata.size(), changed: (metadata.ctime(), metadata.ctime_nsec()) }
+        Self {
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
     }
 }
 
+/// What a file was found to be.
 #[derive(Debug, Clone, Copy)]
-enum Verdict {
+pub(super) enum Verdict {
+    /// PHP that is observed, by its number.
     Php(usize),
+    /// PHP that is not observed.
+    Unobserved,
     /// Not PHP, but programs of this name load it as a library.
     Host,
+    /// Not PHP, but it can load libraries.
+    Program,
     Plain,
 }
 
-/// Programs that load PHP as a library.
+/// Programs that usually load PHP as a library when they start: they are looked at more often than others.
 const HOSTS: [&str; 8] = ["apache2", "httpd", "frankenphp", "unitd", "uwsgi", "lsphp", "caddy", "php"];
-/// Executables and libraries that are remembered; more make it start over.
-const FILES: usize = 4096;
 
-/// Images that are observed, as many as the kernel's map has room for. Each keeps its file open.
+/// Images that are observed, as many as the kernel's map has room for. Each keeps its file open. Files of one owner who is not root
+/// can have a part of them.
 const IMAGES: usize = sizes::IMAGES as usize;
-
-/// Files that could not be read of which a notice is given.
-const FAILURES: usize = 8;
+const SHARE: usize = IMAGES / 4;
+/// How long an image is kept that no process runs.
+const KEPT: Duration = Duration::from_secs(300);
+/// The same where another one needs its place.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// What a look at a process found.
 #[derive(Debug)]
 pub(crate) enum Look {
     /// It runs PHP.
     Php(Mapped),
-    /// It may load PHP later.
+    /// It may load PHP soon.
     Host,
-    /// It does not run PHP, or is gone.
+    /// It may load PHP some time.
+    Program,
+    /// It does not run PHP, or none that is observed, or is gone.
     Plain,
+}
+
+/// A file to be judged.
+struct Candidate<'a> {
+    /// Where it is opened.
+    handle: &'a Path,
+    /// Path as its process sees it, and the root of that.
+    path: &'a Path,
+    root: &'a Path,
+    /// The user who runs it.
+    user: u32,
 }
 
 /// Remembers what every file was found to be.
 #[derive(Debug, Default)]
 pub(crate) struct Discovery {
-    /// Images found so far; they are never removed, so an index stays good.
-    pub images: Vec<Found>,
+    /// Images by number. A number is free again when its image was released.
+    pub images: Vec<Option<Found>>,
     /// Where processes are looked at.
     pub procfs: Procfs,
     /// PHP here is set to move its code: that holds for all images that are found.
     pub moves: bool,
-    files: HashMap<FileId, Verdict>,
-    failures: HashMap<PathBuf, ImageError>,
+    /// Whose programs are observed.
+    pub owners: Owners,
+    /// PHP that is not observed.
+    pub unobserved: Unobserved,
+    /// Processes that were found to run PHP that is not observed, and may be now.
+    pub again: Vec<u32>,
+    verdicts: Verdicts,
+    serial: u64,
 }
 
 impl Discovery {
-    /// Looks at one process.
+    /// An image by its number; `None` when it was released.
+    pub(crate) fn image(&self, number: usize) -> Option<&Found> {
+        self.images.get(number)?.as_ref()
+    }
+
+    /// Looks at the program of a process, and at the libraries of one that usually loads PHP.
     pub(crate) fn look(&mut self, pid: u32) -> Look {
-        match self.try_look(pid) {
-            Ok(look) => look,
-            // The process ended, or it is another user's: that is a notice of its own.
-            Err(_) => Look::Plain,
-        }
+        // An error: the process ended, or it is another user's, which is a notice of its own.
+        self.try_look(pid, false).unwrap_or(Look::Plain)
+    }
+
+    /// Looks also at the libraries of any program.
+    pub(crate) fn look_closely(&mut self, pid: u32) -> Look {
+        self.try_look(pid, true).unwrap_or(Look::Plain)
     }
 
     /// Looks at a program that need not run.
     pub(crate) fn program(&mut self, path: &Path) {
-        // The file's own name tells its kind, also where an alternatives system links to it.
         let Ok(path) = fs::canonicalize(path) else { return };
-        let Ok(metadata) = fs::metadata(&path) else { return };
-        let text = path.to_string_lossy();
-        let executable = match is_library(&path) && (text.contains("apache") || text.contains("httpd")) {
-            true => Path::new("apache2"),
-            false => &path,
-        };
-        if metadata.is_file() {
-            self.verdict(FileId::of(&metadata), &path, &path, executable);
+        let Ok(id) = fs::metadata(&path).map(|metadata| FileId::of(&metadata)) else { return };
+        let candidate = Candidate { handle: &path, path: &path, root: Path::new("/"), user: 0 };
+        match self.verdict(id, &candidate) {
+            Verdict::Php(number) => {
+                if let Some(found) = &mut self.images[number] {
+                    found.asked_for = true;
+                }
+            }
+            Verdict::Unobserved => self.unobserved.ask_for(id, &path),
+            Verdict::Host | Verdict::Program | Verdict::Plain => {}
         }
     }
 
-    /// Files that look like PHP but could not be read.
-    pub(crate) fn failures(&self) -> impl Iterator<Item = &ImageError> {
-        self.failures.values()
+    /// Takes images off the list that no process runs any more, as `runs` says, and those whose file was changed in place.
+    /// Returns their numbers.
+    pub(crate) fn release(&mut self, now: Instant, runs: impl Fn(usize) -> bool) -> Vec<usize> {
+        let mut released = Vec::new();
+        for (number, slot) in self.images.iter_mut().enumerate() {
+            let Some(found) = slot else { continue };
+            if found.asked_for || runs(number) {
+                found.ran = now;
+            }
+            if !found.stays(&self.owners) || now.saturating_duration_since(found.ran) >= KEPT {
+                *slot = None;
+                self.verdicts.forget(number);
+                released.push(number);
+            }
+        }
+        if !released.is_empty() {
+            self.unobserved.make_room();
+        }
+        released
     }
 
-    fn try_look(&mut self, pid: u32) -> io::Result<Look> {
+    fn try_look(&mut self, pid: u32, closely: bool) -> io::Result<Look> {
         let handle = self.procfs.path(pid, "exe");
         let id = FileId::of(&fs::metadata(&handle)?);
-        let executable = executable(&self.procfs, pid)?;
-        match self.verdict(id, &handle, &executable, &executable) {
+        let path = executable(&self.procfs, pid)?;
+        let root = self.procfs.path(pid, "root");
+        let user = self.procfs.uid(pid).unwrap_or(u32::MAX);
+        let candidate = Candidate { handle: &handle, path: &path, root: &root, user };
+        let verdict = self.verdict(id, &candidate);
+        match verdict {
             Verdict::Php(image) => {
                 let mapping = maps::of(&self.procfs, pid)?.into_iter().find(|mapping| mapping.inode == id.inode);
-                Ok(self.mapped(pid, image, mapping))
+                return Ok(self.mapped(pid, image, mapping, &candidate));
             }
-            Verdict::Plain => Ok(Look::Plain),
-            Verdict::Host => {
-                for mapping in maps::of(&self.procfs, pid)? {
-                    let Some(path) = mapping.path.clone().filter(|path| is_library(path)) else { continue };
-                    let handle = self.procfs.path(pid, &format!("map_files/{}", mapping.range));
-                    let Ok(metadata) = fs::metadata(&handle) else { continue };
-                    if let Verdict::Php(image) = self.verdict(FileId::of(&metadata), &handle, &path, &executable) {
-                        return Ok(self.mapped(pid, image, Some(mapping)));
-                    }
-                }
-                Ok(Look::Host)
+            Verdict::Unobserved => {
+                self.unobserved.run(pid, id, &path);
+                return Ok(Look::Plain);
+            }
+            Verdict::Plain => return Ok(Look::Plain),
+            Verdict::Program if !closely => return Ok(Look::Program),
+            Verdict::Host | Verdict::Program => {}
+        }
+        for mapping in maps::of(&self.procfs, pid)? {
+            let Some(path) = mapping.path.clone().filter(|path| is_library(path)) else { continue };
+            let handle = self.procfs.path(pid, &format!("map_files/{}", mapping.range));
+            let Ok(id) = fs::metadata(&handle).map(|metadata| FileId::of(&metadata)) else { continue };
+            let candidate = Candidate { handle: &handle, path: &path, root: &root, user };
+            match self.verdict(id, &candidate) {
+                Verdict::Php(image) => return Ok(self.mapped(pid, image, Some(mapping), &candidate)),
+                Verdict::Unobserved => self.unobserved.run(pid, id, &path),
+                Verdict::Host | Verdict::Program | Verdict::Plain => {}
             }
         }
+        Ok(if matches!(verdict, Verdict::Host) { Look::Host } else { Look::Program })
     }
 
-    fn mapped(&mut self, pid: u32, image: usize, mapping: Option<Mapping>) -> Look {
-        let found = &mut self.images[image];
+    fn mapped(&mut self, pid: u32, image: usize, mapping: Option<Mapping>, candidate: &Candidate<'_>) -> Look {
+        let Some(found) = &mut self.images[image] else { return Look::Plain };
+        if !found.vouched && self.owners.include(candidate.user) {
+            // In a mount namespace of his own, a stranger gives it any path.
+            candidate.path.clone_into(&mut found.path);
+            found.vouched = true;
+        }
         found.moves |= moves::is_moving(&self.procfs, pid);
+        found.ran = Instant::now();
         mapping
             .and_then(|mapping| found.image.bias(mapping.start, mapping.offset))
             .map_or(Look::Plain, |bias| Look::Php(Mapped { image, bias }))
     }
 
-    fn verdict(&mut self, id: FileId, handle: &Path, path: &Path, executable: &Path) -> Verdict {
-        if let Some(&verdict) = self.files.get(&id) {
+    fn verdict(&mut self, id: FileId, candidate: &Candidate<'_>) -> Verdict {
+        if let Some(verdict) = self.verdicts.of(id) {
             return verdict;
         }
+        let path = candidate.path;
+        if self.unobserved.has(id, path) {
+            return Verdict::Unobserved;
+        }
         // Neither a FIFO nor a device, which a stranger may have put there, holds us up or does anything when it is opened.
-        let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(handle);
+        let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(candidate.handle);
         let file = match opened {
             Ok(file) => file,
             // The process has ended; the next one that runs this file tells what it is.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Verdict::Plain,
-            Err(source) => return self.failed(id, path, ImageError::Open { path: path.to_owned(), source }),
+            Err(source) => {
+                let owner = fs::metadata(candidate.handle).map_or(u32::MAX, |metadata| metadata.uid());
+                return self.unread(id, owner, path, ImageError::Open { path: path.to_owned(), source });
+            }
         };
         // What counts is what was opened: the process may have become another program meanwhile.
-        let id = match file.metadata() {
-            Ok(metadata) if metadata.is_file() => FileId::of(&metadata),
+        let metadata = match file.metadata() {
+            Ok(metadata) if metadata.is_file() => metadata,
             _ => return Verdict::Plain,
         };
-        let verdict = match Image::read(&file, path) {
-            Ok(Some(_)) if self.images.len() >= IMAGES => {
-                return self.failed(id, path, ImageError::TooMany { path: path.to_owned() });
+        let id = FileId::of(&metadata);
+        // It may have got another name since it was read.
+        let owners = &self.owners;
+        let known = |slot: &mut Option<Found>| slot.as_mut().is_some_and(|found| found.stays(owners) && found.id == id);
+        if let Some(number) = self.images.iter_mut().position(known) {
+            return self.verdicts.remember(id, Verdict::Php(number));
+        }
+        // Whose share of the list it takes: a stranger can run root's files from many places.
+        let owner = if self.owners.include(candidate.user) { metadata.uid() } else { candidate.user };
+        let trusted = self.owners.trust(&metadata);
+        let placed = trusted.clone().and_then(|()| self.owners.trust_place(candidate.root, path, &metadata));
+        if let Err(distrust) = placed {
+            if Image::is_likely(&file) {
+                self.unobserved.add(id, path, owner, Why::Untrusted(distrust));
+                return Verdict::Unobserved;
             }
-            Ok(Some(image)) => {
-                self.images.push(Found {
-                    path: path.to_owned(),
-                    file,
-                    sapi: Sapi::of(path, executable),
-                    image,
-                    moves: self.moves,
-                });
-                Verdict::Php(self.images.len() - 1)
+            let verdict = program_or_host(path);
+            // The same file in another place is looked at in full.
+            return if trusted.is_ok() { verdict } else { self.verdicts.remember(id, verdict) };
+        }
+        match Image::read(&file, path) {
+            Ok(Content::Php(image)) => {
+                let vouched = self.owners.include(candidate.user);
+                let found = Found { moves: self.moves, vouched, ..Found::with(path, file, id, *image) };
+                match self.take(found, metadata.uid()) {
+                    Some(number) => {
+                        self.again.extend(self.unobserved.forget(id));
+                        self.verdicts.remember(id, Verdict::Php(number))
+                    }
+                    None => self.unread(id, owner, path, ImageError::TooMany { path: path.to_owned() }),
+                }
             }
-            Ok(None) if is_host(path) => Verdict::Host,
-            Ok(None) => Verdict::Plain,
-            Err(error) => return self.failed(id, path, error),
+            Ok(Content::Program | Content::Static) if installed::is_program(path) && Image::is_nameless(&file) => {
+                self.unread(id, owner, path, ImageError::Nameless { path: path.to_owned() })
+            }
+            Ok(Content::Program) => self.verdicts.remember(id, program_or_host(path)),
+            Ok(Content::Static) => self.verdicts.remember(id, Verdict::Plain),
+            // It is not the file's fault: it is looked at again.
+            Err(ImageError::Elf { source: ElfError::Time, .. }) => Verdict::Host,
+            Err(error) => self.unread(id, owner, path, error),
+        }
+    }
+
+    /// Gives an image a number: a free one, or that of the image that no process has run for the longest time.
+    fn take(&mut self, found: Found, owner: u32) -> Option<usize> {
+        let of_owner = |other: &&Found| other.file.metadata().is_ok_and(|metadata| metadata.uid() == owner);
+        if owner != 0 && self.images.iter().flatten().filter(of_owner).count() >= SHARE {
+            return None;
+        }
+        self.serial += 1;
+        let found = Found { serial: self.serial, ..found };
+        let number = match self.images.iter().position(Option::is_none) {
+            Some(free) => free,
+            None if self.images.len() < IMAGES => {
+                self.images.push(None);
+                self.images.len() - 1
+            }
+            None => self.idle()?,
         };
-        self.remember(id, verdict)
+        self.verdicts.forget(number);
+        self.images[number] = Some(found);
+        Some(number)
     }
 
-    fn failed(&mut self, id: FileId, path: &Path, error: ImageError) -> Verdict {
-        if is_host(path) && self.failures.len() < FAILURES {
-            self.failures.insert(path.to_owned(), error);
-        }
-        self.remember(id, Verdict::Plain)
+    /// The image that no process has run for the longest time, if that is longer than a look at all processes takes.
+    fn idle(&self) -> Option<usize> {
+        let images = self.images.iter().enumerate().filter_map(|(number, slot)| Some((slot.as_ref()?, number)));
+        let idle = images.filter(|(found, _)| !found.asked_for && found.ran.elapsed() >= IDLE);
+        idle.min_by_key(|(found, _)| found.ran).map(|(_, number)| number)
     }
 
-    fn remember(&mut self, id: FileId, verdict: Verdict) -> Verdict {
-        if self.files.len() >= FILES {
-            self.files.retain(|_, verdict| matches!(verdict, Verdict::Php(_)));
+    /// A file cannot be read, which matters where its name says that it is PHP.
+    fn unread(&mut self, id: FileId, owner: u32, path: &Path, error: ImageError) -> Verdict {
+        if !is_host(path) {
+            return self.verdicts.remember(id, Verdict::Plain);
         }
-        self.files.insert(id, verdict);
-        verdict
+        self.unobserved.add(id, path, owner, Why::Unread(error));
+        Verdict::Unobserved
     }
 }
 
@@ -314,6 +415,10 @@ pub(crate) fn executable(procfs: &Procfs, pid: u32) -> io::Result<PathBuf> {
     }
 }
 
+fn program_or_host(path: &Path) -> Verdict {
+    if is_host(path) { Verdict::Host } else { Verdict::Program }
+}
+
 fn is_host(path: &Path) -> bool {
     path.file_name().is_some_and(|name| HOSTS.iter().any(|host| name.to_string_lossy().starts_with(host)))
 }
@@ -324,9 +429,9 @@ fn is_library(path: &Path) -> bool {
     })
 }
 
-/// Pool of a php-fpm worker by its title.
-pub(crate) fn pool(procfs: &Procfs, pid: u32) -> Option<Arc<str>> {
-    pool_of_title(&procfs.text(pid, "cmdline", COMMAND_LINE).ok()?).map(Arc::from)
+/// Title of a process, as far as it tells a pool.
+pub(crate) fn title(procfs: &Procfs, pid: u32) -> Option<String> {
+    procfs.text(pid, "cmdline", COMMAND_LINE).ok()
 }
 
 /// Script of a command line PHP: its first argument that is no option.
@@ -347,15 +452,55 @@ pub(crate) fn script(procfs: &Procfs, pid: u32) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
+    /// Takes a file as an image, as if it were PHP of a user.
+    fn take(discovery: &mut Discovery, path: &Path, owner: u32) -> Option<usize> {
+        discovery.take(Found::new(path, File::open(path).unwrap(), Image::default()).unwrap(), owner)
+    }
+
     #[test]
-    fn the_server_api_follows_from_the_names() {
-        let of = |image, executable| Sapi::of(Path::new(image), Path::new(executable));
-        assert_eq!(of("/usr/sbin/php-fpm8.2", "/usr/sbin/php-fpm8.2"), Sapi::Fpm);
-        assert_eq!(of("/usr/bin/php8.2", "/usr/bin/php8.2"), Sapi::Cli);
-        assert_eq!(of("/usr/bin/php-cgi8.2", "/usr/bin/php-cgi8.2"), Sapi::Cgi);
-        assert_eq!(of("/usr/lib/apache2/modules/libphp8.2.so", "/usr/sbin/apache2"), Sapi::Apache);
-        assert_eq!(of("/usr/lib/libphp.so", "/usr/local/bin/frankenphp"), Sapi::Embed);
+    fn an_image_is_let_go_when_nobody_runs_it_for_minutes_and_its_number_is_used_again() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut discovery = Discovery::default();
+        assert_eq!((take(&mut discovery, file.path(), 0), take(&mut discovery, file.path(), 0)), (Some(0), Some(1)));
+        let first = discovery.image(1).unwrap().serial;
+        let start = Instant::now();
+        let later = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(discovery.release(later(299), |number| number == 0), [0; 0]);
+        assert_eq!(discovery.release(later(301), |_| false), [1]);
+        assert!(discovery.image(1).is_none() && discovery.image(0).is_some());
+        assert_eq!(take(&mut discovery, file.path(), 0), Some(1));
+        assert_ne!(discovery.image(1).unwrap().serial, first);
+    }
+
+    #[test]
+    fn a_file_that_is_written_or_given_away_is_let_go_at_once() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let owners = Owners::new(vec![rustix::process::geteuid().as_raw()]);
+        let mut discovery = Discovery { owners, ..Discovery::default() };
+        take(&mut discovery, file.path(), 0);
+        assert_eq!(discovery.release(Instant::now(), |_| true), [0; 0]);
+        fs::write(file.path(), "new").unwrap();
+        assert_eq!(discovery.release(Instant::now(), |_| true), [0]);
+        take(&mut discovery, file.path(), 0);
+        fs::set_permissions(file.path(), fs::Permissions::from_mode(0o666)).unwrap();
+        assert_eq!(discovery.release(Instant::now(), |_| true), [0]);
+    }
+
+    #[test]
+    fn one_owner_has_a_part_of_the_numbers_and_what_runs_is_never_pushed_out() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let owner = file.as_file().metadata().unwrap().uid();
+        let mut discovery = Discovery::default();
+        let taken = (0..IMAGES).filter(|_| take(&mut discovery, file.path(), owner.max(1)).is_some()).count();
+        // The files really belong to whoever runs the test: as root they fill no other user's share.
+        assert_eq!(taken, if owner == 0 { IMAGES } else { SHARE });
+        while take(&mut discovery, file.path(), 0).is_some() {}
+        assert_eq!(discovery.images.iter().flatten().count(), IMAGES);
+        discovery.images[7].as_mut().unwrap().ran -= IDLE;
+        assert_eq!(take(&mut discovery, file.path(), 0), Some(7));
     }
 }

@@ -1,18 +1,26 @@
 //! The PHP processes that are followed: found in /proc or by an event, named by their pool, forgotten when they end.
 //! `discover` says what a process runs; the collector tells the kernel.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tusktop_shared::sizes;
 
 use super::{
-    discover::{self, Discovery, Look, Mapped, Sapi},
+    discover::{self, Discovery, Look, Mapped},
     family::Family,
     masters,
 };
 use crate::{
-    collect::php::{PhpProcess, RequestText, tier::exact::Candidate},
-    model::Master,
+    collect::{
+        php::{PhpProcess, RequestText, image::sapi::Sapi, tier::exact::Candidate},
+        pool,
+    },
+    model::{Master, pool_of_title},
+    system::users::Users,
 };
 
 /// Processes that are followed.
@@ -21,6 +29,12 @@ const PROCESSES: usize = sizes::PROCESSES as usize;
 const LOOKS: u8 = 20;
 /// Ticks between two looks later on, and between two checks that followed processes still live.
 const SWEEP: u32 = 30;
+/// Programs of any name whose libraries are looked at in one tick; each costs about 60 us.
+const CLOSE_LOOKS: usize = 16;
+/// Processes of the queue that are taken in one tick, those that have ended included.
+const QUEUED: usize = 1_024;
+/// Time for such looks at the start, when all that run are new.
+const CLOSE_LOOKS_AT_START: Duration = Duration::from_millis(500);
 
 /// How often a master is read while it starts, and once more after that: opcache comes later than the engine.
 const STARTING: u8 = 60;
@@ -36,6 +50,8 @@ struct Followed {
     master: Option<Master>,
     readings: u8,
     pool: Option<Arc<str>>,
+    /// The pool that its title names, from which the other was found.
+    titled: Option<Arc<str>>,
     script: Option<Arc<str>>,
 }
 
@@ -48,9 +64,14 @@ pub(crate) struct Following {
     ended: Vec<(u32, Followed)>,
     /// Programs that may load PHP as a library, with the frequent looks that are left.
     hosts: HashMap<u32, u8>,
+    /// Other programs that can load libraries, with the tick from which on theirs are looked at: once soon after the start, and
+    /// once more when it is over.
+    new: VecDeque<(u32, u32)>,
+    settled: VecDeque<(u32, u32)>,
     /// A server was found: workers that it forked in the meantime are looked for at the next tick.
     servers_found: bool,
     ticks: u32,
+    users: Users,
     /// Only the descendants of one process are of interest.
     pub family: Option<Family>,
 }
@@ -61,33 +82,147 @@ impl Following {
         self.family.as_ref().is_none_or(|family| family.contains(pid))
     }
 
+    /// Looks at every process that lives, at the start.
+    pub(crate) fn start(&mut self) -> Vec<(u32, Mapped)> {
+        let mut found = self.scan();
+        let deadline = Instant::now() + CLOSE_LOOKS_AT_START;
+        while let Some((pid, _)) = self.new.pop_front() {
+            found.extend(self.look_closely(pid).map(|mapped| (pid, mapped)));
+            if Instant::now() > deadline {
+                break;
+            }
+        }
+        found
+    }
+
     /// Looks at every process that lives and is not followed yet, and returns those that run PHP.
-    pub(crate) fn scan(&mut self) -> Vec<(u32, Mapped)> {
+    fn scan(&mut self) -> Vec<(u32, Mapped)> {
         let pids = self.discovery.procfs.pids();
         let unknown: Vec<u32> = pids.into_iter().filter(|pid| !self.processes.contains_key(pid)).collect();
-        unknown.into_iter().filter_map(|pid| Some((pid, self.look(pid)?))).collect()
+        let first = self.ticks == 0;
+        let mut found = Vec::new();
+        for pid in unknown {
+            let look = self.discovery.look(pid);
+            if matches!(look, Look::Program) && !first {
+                continue;
+            }
+            found.extend(self.judge(pid, look).map(|mapped| (pid, mapped)));
+        }
+        found
     }
 
     /// Looks at one process; where it runs PHP, it is followed from now on.
     pub(crate) fn look(&mut self, pid: u32) -> Option<Mapped> {
-        match self.discovery.look(pid) {
+        let look = self.discovery.look(pid);
+        self.judge(pid, look)
+    }
+
+    /// Looks at one process and its libraries, and once more later on.
+    fn look_closely(&mut self, pid: u32) -> Option<Mapped> {
+        match self.discovery.look_closely(pid) {
+            Look::Program => {
+                put(&mut self.settled, pid, self.ticks.wrapping_add(SWEEP));
+                None
+            }
+            look => self.judge(pid, look),
+        }
+    }
+
+    fn judge(&mut self, pid: u32, look: Look) -> Option<Mapped> {
+        match look {
             Look::Php(mapped) => {
                 self.hosts.remove(&pid);
                 let parent = self.discovery.procfs.parent(pid).unwrap_or(0);
                 self.compare(parent, mapped);
                 self.add(pid, mapped.image, parent, Some(mapped.bias));
-                self.servers_found |= self.discovery.images[mapped.image].sapi != Sapi::Cli;
+                self.servers_found |= self.sapi(mapped.image).is_some_and(|sapi| !sapi.runs_scripts());
                 return Some(mapped);
             }
             Look::Host if self.hosts.len() < PROCESSES => {
                 self.hosts.entry(pid).or_insert(LOOKS);
             }
             Look::Host => {}
+            Look::Program => put(&mut self.new, pid, self.ticks.wrapping_add(1)),
             Look::Plain => {
                 self.hosts.remove(&pid);
             }
         }
         None
+    }
+
+    /// Looks at the libraries of those whose turn it is.
+    fn look_at_programs(&mut self) -> Vec<(u32, Mapped)> {
+        let mut found = Vec::new();
+        let now = self.ticks;
+        let mut looks = 0;
+        for _ in 0..QUEUED {
+            let due = |queue: &mut VecDeque<(u32, u32)>| Some(queue.pop_front_if(|&mut (_, due)| due <= now)?.0);
+            let (pid, is_new) = match due(&mut self.new) {
+                Some(pid) => (pid, true),
+                None => match due(&mut self.settled) {
+                    Some(pid) => (pid, false),
+                    None => break,
+                },
+            };
+            if self.processes.contains_key(&pid) || !self.discovery.procfs.is_there(pid) {
+                continue;
+            }
+            let mapped = match self.discovery.look_closely(pid) {
+                Look::Program if !is_new => None,
+                Look::Program => {
+                    put(&mut self.settled, pid, now.wrapping_add(SWEEP));
+                    None
+                }
+                look => self.judge(pid, look),
+            };
+            found.extend(mapped.map(|mapped| (pid, mapped)));
+            looks += 1;
+            if looks >= CLOSE_LOOKS {
+                break;
+            }
+        }
+        found
+    }
+
+    fn is_of_fpm(&self, pid: u32) -> bool {
+        self.processes.get(&pid).is_some_and(|followed| self.sapi(followed.image) == Some(Sapi::Fpm))
+    }
+
+    /// The title of a process names this pool.
+    fn name_pool(&mut self, pid: u32, titled: &str) {
+        let Some(followed) = self.processes.get_mut(&pid) else { return };
+        if followed.titled.as_deref() == Some(titled) {
+            return;
+        }
+        let Discovery { procfs, owners, .. } = &self.discovery;
+        let parent = if followed.parent == 0 { procfs.parent(pid).unwrap_or(0) } else { followed.parent };
+        let who = (pid, procfs.uid(pid), parent);
+        followed.pool = Some(pool::of(procfs, owners, &mut self.users, who, titled));
+        followed.titled = Some(titled.into());
+    }
+
+    fn sapi(&self, image: usize) -> Option<Sapi> {
+        self.discovery.image(image).map(|found| found.image.sapi)
+    }
+
+    /// Images were released: their processes are looked at again, for the file may be another PHP now.
+    pub(crate) fn released(&mut self, images: &[usize]) -> Vec<u32> {
+        let released = |followed: &Followed| images.contains(&followed.image);
+        self.ended.retain(|(_, followed)| !released(followed));
+        let pids: Vec<u32> = self.processes.extract_if(|_, followed| released(followed)).map(|(pid, _)| pid).collect();
+        self.servers_found |= !images.is_empty();
+        pids
+    }
+
+    /// Takes images off the list that no process runs any more, and those whose file was changed in place. Returns their numbers.
+    pub(crate) fn release(&mut self) -> Vec<usize> {
+        let mut runs = vec![false; self.discovery.images.len()];
+        for followed in self.processes.values().chain(self.ended.iter().map(|(_, followed)| followed)) {
+            if let Some(runs) = runs.get_mut(followed.image) {
+                *runs = true;
+            }
+        }
+        self.discovery.release(Instant::now(), |number| runs[number])
     }
 
     /// Looks at a parent again that seems to have its child's image elsewhere: Apache loads its modules twice, each time to
@@ -126,13 +261,18 @@ impl Following {
     pub(crate) fn tick(&mut self) -> Vec<(u32, Mapped)> {
         self.ticks = self.ticks.wrapping_add(1);
         if self.ticks.is_multiple_of(SWEEP) {
-            self.processes.retain(|pid, _| self.discovery.procfs.is_there(*pid));
+            let Discovery { procfs, unobserved, .. } = &mut self.discovery;
+            self.processes.retain(|pid, _| procfs.is_there(*pid));
+            unobserved.sweep(|pid| procfs.is_there(pid));
         }
         let mut found = if std::mem::take(&mut self.servers_found) { self.scan() } else { Vec::new() };
         self.servers_found = false;
-        for (&pid, followed) in &mut self.processes {
-            if followed.pool.is_none() && self.discovery.images[followed.image].sapi == Sapi::Fpm {
-                followed.pool = discover::pool(&self.discovery.procfs, pid);
+        let nameless: Vec<u32> =
+            self.processes.iter().filter(|(_, followed)| followed.pool.is_none()).map(|(&pid, _)| pid).collect();
+        for pid in nameless {
+            let title = self.is_of_fpm(pid).then(|| discover::title(&self.discovery.procfs, pid)).flatten();
+            if let Some(pool) = title.as_deref().and_then(pool_of_title) {
+                self.name_pool(pid, pool);
             }
         }
         let sweep = self.ticks.is_multiple_of(SWEEP);
@@ -144,6 +284,10 @@ impl Following {
             *looks = looks.saturating_sub(1);
         }
         found.extend(due.into_iter().filter_map(|pid| Some((pid, self.look(pid)?))));
+        found.extend(self.look_at_programs());
+        for pid in std::mem::take(&mut self.discovery.again) {
+            found.extend(self.look(pid).map(|mapped| (pid, mapped)));
+        }
         found
     }
 
@@ -154,13 +298,15 @@ impl Following {
         }
         if let Some((image, bias)) = self.processes.get(&parent).map(|followed| (followed.image, followed.bias)) {
             self.add(child, image, parent, bias);
+        } else {
+            self.discovery.unobserved.fork(parent, child);
         }
     }
 
     /// A request tells the pool of its worker, and that a process runs PHP at all.
     pub(crate) fn request(&mut self, request: &RequestText) {
         let image = request.image as usize;
-        if image >= self.discovery.images.len() {
+        if self.discovery.image(image).is_none() {
             return;
         }
         if let Some(family) = &mut self.family {
@@ -169,8 +315,8 @@ impl Following {
         if !self.processes.contains_key(&request.pid) && self.look(request.pid).is_none() {
             self.add(request.pid, image, 0, None);
         }
-        if let (Some(followed), Some(pool)) = (self.processes.get_mut(&request.pid), &request.pool) {
-            followed.pool = Some(pool.clone());
+        if let Some(pool) = request.pool.as_deref().filter(|_| self.is_of_fpm(request.pid)) {
+            self.name_pool(request.pid, pool);
         }
     }
 
@@ -186,6 +332,7 @@ impl Following {
     /// A process ended, or runs something else now.
     pub(crate) fn end(&mut self, pid: u32) {
         self.hosts.remove(&pid);
+        self.discovery.unobserved.end(pid);
         if let Some(followed) = self.processes.remove(&pid)
             && self.ended.len() < PROCESSES
         {
@@ -200,13 +347,15 @@ impl Following {
         let mut processes: Vec<_> = alive
             .chain(ended.iter().map(|(pid, followed)| (*pid, followed, false)))
             .filter(|(pid, ..)| self.counts(*pid))
-            .map(|(pid, followed, alive)| PhpProcess {
-                pid,
-                target: followed.image,
-                sapi: self.discovery.images[followed.image].sapi,
-                pool: followed.pool.clone(),
-                script: followed.script.clone(),
-                alive,
+            .filter_map(|(pid, followed, alive)| {
+                Some(PhpProcess {
+                    pid,
+                    image: followed.image,
+                    sapi: self.sapi(followed.image)?,
+                    pool: followed.pool.clone(),
+                    script: followed.script.clone(),
+                    alive,
+                })
             })
             .collect();
         processes.sort_unstable_by_key(|process| process.pid);
@@ -226,8 +375,9 @@ impl Following {
         let mut found = Vec::with_capacity(pids.len());
         for pid in pids {
             let Some(followed) = self.processes.get_mut(&pid) else { continue };
-            if followed.readings > 0 {
-                let image = &self.discovery.images[followed.image];
+            if followed.readings > 0
+                && let Some(image) = self.discovery.image(followed.image)
+            {
                 let (master, starting) = masters::read(&self.discovery.procfs, pid, image, followed.script.as_deref());
                 followed.readings = (followed.readings - 1).min(if starting { u8::MAX } else { READINGS });
                 followed.master = Some(master);
@@ -241,11 +391,10 @@ impl Following {
     pub(crate) fn candidates(&self, pool: Option<&str>) -> Vec<Candidate> {
         let mut candidates = Vec::new();
         for (&pid, followed) in &self.processes {
-            let sapi = self.discovery.images[followed.image].sapi;
-            let starts_others = followed.master.is_some() && matches!(sapi, Sapi::Fpm | Sapi::Apache);
-            let moves = self.discovery.images[followed.image].moves;
+            let Some(found) = self.discovery.image(followed.image) else { continue };
+            let starts_others = followed.master.is_some() && matches!(found.image.sapi, Sapi::Fpm | Sapi::Apache);
             if !starts_others
-                && !moves
+                && !found.moves
                 && self.is_traceable(followed)
                 && (pool.is_none() || followed.pool.as_deref() == pool)
             {
@@ -275,12 +424,20 @@ impl Following {
         if self.processes.len() >= PROCESSES {
             return;
         }
-        let sapi = self.discovery.images[image].sapi;
-        let script =
-            (sapi == Sapi::Cli).then(|| discover::script(&self.discovery.procfs, pid)).flatten().map(Arc::from);
-        let followed = Followed { image, parent, bias, master: None, readings: STARTING, pool: None, script };
+        let runs_scripts = self.sapi(image).is_some_and(Sapi::runs_scripts);
+        let script = runs_scripts.then(|| discover::script(&self.discovery.procfs, pid)).flatten().map(Arc::from);
+        let followed =
+            Followed { image, parent, bias, master: None, readings: STARTING, pool: None, titled: None, script };
         self.processes.insert(pid, followed);
     }
+}
+
+/// Puts a process into a queue; the one that has waited longest makes room.
+fn put(queue: &mut VecDeque<(u32, u32)>, pid: u32, due: u32) {
+    if queue.len() >= PROCESSES {
+        queue.pop_front();
+    }
+    queue.push_back((pid, due));
 }
 
 #[cfg(test)]
@@ -288,7 +445,16 @@ mod tests {
     use super::*;
 
     fn followed(parent: u32, bias: u64) -> Followed {
-        Followed { image: 0, parent, bias: Some(bias), master: None, readings: 0, pool: None, script: None }
+        Followed {
+            image: 0,
+            parent,
+            bias: Some(bias),
+            master: None,
+            readings: 0,
+            pool: None,
+            titled: None,
+            script: None,
+        }
     }
 
     #[test]

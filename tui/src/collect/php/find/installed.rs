@@ -53,6 +53,11 @@ pub(crate) fn is_command_line(path: &Path) -> bool {
     kind(path) == Some(Kind::CommandLine)
 }
 
+/// Whether it has the name of a PHP of any kind.
+pub(super) fn is_program(path: &Path) -> bool {
+    kind(path).is_some()
+}
+
 fn kind(path: &Path) -> Option<Kind> {
     let name = path.file_name()?.to_str()?;
     let is_version = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');

@@ -22,7 +22,7 @@ const COMM: u64 = 64;
 
 /// Reads what a master shows of itself; the second value says that it is only just starting.
 pub(crate) fn read(procfs: &Procfs, pid: u32, found: &Found, script: Option<&str>) -> (Master, bool) {
-    let runtime = Runtime::read(procfs, pid, &found.image, found.inode().unwrap_or(0));
+    let runtime = Runtime::read(procfs, pid, &found.image, found.inode());
     // Without it the advice is for a program that somebody has started by hand.
     let cgroup = procfs.bytes(pid, "cgroup", CGROUP).unwrap_or_default();
     let membership = Membership::parse(&cgroup);
@@ -31,7 +31,7 @@ pub(crate) fn read(procfs: &Procfs, pid: u32, found: &Found, script: Option<&str
     let Advice { reason, hint } = match tier::exact::status::traceable(&found.image) {
         Err(unusable) => unusable,
         Ok(()) => advice::exact(&Facts {
-            sapi: found.sapi,
+            sapi: found.image.sapi,
             program: &program,
             dtrace: runtime.dtrace,
             unknown: &runtime.unknown,
@@ -67,7 +67,7 @@ pub(crate) fn bound(masters: &mut Vec<Master>) -> u32 {
 mod tests {
     use super::*;
     use crate::collect::{
-        php::{find::discover::Sapi, image::Image},
+        php::image::{Image, sapi::Sapi},
         procfs::fake::Fake,
     };
 
@@ -83,7 +83,8 @@ mod tests {
         fake.process(3, "bash", 1).process(7, "php-fpm8.2", 3);
         fake.write(7, "cgroup", "0::/system.slice/php8.2-fpm.service\n").write(7, "environ", "HOME=/\0");
         let file = std::fs::File::open(std::env::current_exe().unwrap()).unwrap();
-        let found = Found::new("/usr/sbin/php-fpm8.2".into(), file, Sapi::Fpm, Image::default());
+        let found =
+            Found::new("/usr/sbin/php-fpm8.2".as_ref(), file, Image { sapi: Sapi::Fpm, ..Image::default() }).unwrap();
         let (master, starting) = read(&fake.procfs, 7, &found, None);
         assert_eq!((master.pid, master.variable, master.unit.as_deref()), (7, Some(false), Some("php8.2-fpm.service")));
         assert!(!starting && master.dtrace.is_none() && !master.reason.is_empty(), "{master:?}");

@@ -9,3 +9,5 @@ pub(crate) mod maps;
 pub(crate) mod masters;
 pub(crate) mod moves;
 pub(crate) mod runtime;
+pub(crate) mod unobserved;
+mod verdicts;

@@ -4,7 +4,12 @@
 //!
 //! Layouts: elf(5); the GNU hash table as glibc's elf/dl-lookup.c reads it.
 
-use std::{fs::File, io, os::unix::fs::FileExt};
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    time::{Duration, Instant},
+};
 
 use super::sites::{Segment, Segments};
 
@@ -12,6 +17,8 @@ use super::sites::{Segment, Segments};
 const BYTES: u64 = 64 << 20;
 /// Reads of one file at most; each costs a system call. Finding the names in a real PHP takes about a hundred.
 const READS: u32 = 8_192;
+/// Time that reading one file may take. A real PHP takes some milliseconds.
+const TIME: Duration = Duration::from_millis(200);
 /// Bytes that are in memory at one time when something is searched for.
 const CHUNK: usize = 256 << 10;
 /// Program headers; real files have about a dozen.
@@ -47,6 +54,24 @@ pub(crate) enum ElfError {
     /// Reading it takes more than any real program does.
     #[error("reading it takes more than {} MiB or {READS} reads, more than any known PHP", BYTES >> 20)]
     Budget,
+    /// The file system is slow, or the machine is.
+    #[error("reading it takes longer than {} ms", TIME.as_millis())]
+    Time,
+}
+
+/// What may be spent on one file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Budget {
+    bytes: u64,
+    reads: u32,
+    time: Duration,
+}
+
+impl Budget {
+    /// For a file that is to be observed.
+    pub(crate) const WHOLE: Self = Self { bytes: BYTES, reads: READS, time: TIME };
+    /// For one of which only a few names are looked up.
+    pub(crate) const NAMES: Self = Self { bytes: 1 << 20, reads: 256, time: Duration::from_millis(20) };
 }
 
 /// An ELF file, of which only the headers were read.
@@ -95,8 +120,9 @@ impl<'a> Elf<'a> {
     ///
     /// # Errors
     /// It is no ELF file of this kind, or a malformed one.
-    pub(crate) fn open(file: &'a File) -> Result<Self, ElfError> {
-        let mut reader = Reader { file, bytes: BYTES, reads: READS };
+    pub(crate) fn open(file: &'a File, budget: Budget) -> Result<Self, ElfError> {
+        let mut reader =
+            Reader { file, bytes: budget.bytes, reads: budget.reads, deadline: Instant::now() + budget.time };
         let header: [u8; HEADER as usize] = reader.array(0).map_err(|error| match error {
             ElfError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => ElfError::Other,
             other => other,
@@ -285,30 +311,60 @@ impl<'a> Elf<'a> {
         self.reader.read(section.offset, section.size)
     }
 
-    /// The first `keep` bytes behind the first `pattern` among the constants; `None` when it is not there.
+    /// Looks for texts among the constants: the offset behind each, `None` where it was not met. It ends as soon as `enough` was
+    /// found, and behind the part of the file that has the first text.
     ///
     /// # Errors
-    /// The budget is spent before it was found.
-    pub(crate) fn behind(&mut self, pattern: &[u8], keep: usize) -> Result<Option<Vec<u8>>, ElfError> {
-        let finder = memchr::memmem::Finder::new(pattern);
+    /// The budget is spent before the first text was found.
+    pub(crate) fn behind<const N: usize>(
+        &mut self,
+        texts: [&[u8]; N],
+        enough: impl Fn(&[Option<u64>; N]) -> bool,
+    ) -> Result<[Option<u64>; N], ElfError> {
+        let finders = texts.map(memchr::memmem::Finder::new);
+        let overlap = texts.iter().map(|text| text.len()).max().unwrap_or(0).saturating_sub(1) as u64;
+        let mut found = [None; N];
         let named = self.section(".rodata")?.map(|section| (section.offset, section.size));
         for (start, size) in named.into_iter().chain(std::mem::take(&mut self.constant)) {
             let (mut at, mut left) = (start, size);
             while left > 0 {
-                let part = left.min(CHUNK as u64);
-                let bytes = self.reader.up_to(at, part)?;
-                if bytes.is_empty() {
+                let bytes = match self.reader.up_to(at, left.min(CHUNK as u64)) {
+                    Ok(bytes) => bytes,
+                    Err(ElfError::Budget | ElfError::Time) if found[0].is_some() => return Ok(found),
+                    Err(error) => return Err(error),
+                };
+                for ((finder, text), found) in finders.iter().zip(texts).zip(&mut found) {
+                    let behind = |place: usize| at.saturating_add((place + text.len()) as u64);
+                    *found = found.or_else(|| finder.find(&bytes).map(behind));
+                }
+                if enough(&found) {
+                    return Ok(found);
+                }
+                if bytes.len() as u64 <= overlap || bytes.len() as u64 >= left {
                     break;
                 }
-                if let Some(found) = finder.find(&bytes) {
-                    return Ok(Some(self.reader.up_to(at + (found + pattern.len()) as u64, keep as u64)?));
-                }
                 // What begins at the end of a part goes on in the next one.
-                let step = (bytes.len() as u64).saturating_sub(pattern.len() as u64 - 1).max(1);
-                (at, left) = (at.saturating_add(step), left.saturating_sub(step));
+                let step = bytes.len() as u64 - overlap;
+                (at, left) = (at.saturating_add(step), left - step);
+            }
+            if found[0].is_some() {
+                break;
             }
         }
-        Ok(None)
+        Ok(found)
+    }
+
+    /// At most `most` bytes of the file.
+    ///
+    /// # Errors
+    /// The budget is spent.
+    pub(crate) fn text(&mut self, offset: u64, most: usize) -> Result<Vec<u8>, ElfError> {
+        self.reader.up_to(offset, most as u64)
+    }
+
+    /// Whether it can load libraries: it has a dynamic section.
+    pub(crate) fn is_dynamic(&self) -> bool {
+        self.dynamic.symbols != 0
     }
 
     fn offset(&self, address: u64) -> Result<u64, ElfError> {
@@ -326,10 +382,14 @@ struct Reader<'a> {
     file: &'a File,
     bytes: u64,
     reads: u32,
+    deadline: Instant,
 }
 
 impl Reader<'_> {
     fn pay(&mut self, bytes: u64) -> Result<usize, ElfError> {
+        if Instant::now() > self.deadline {
+            return Err(ElfError::Time);
+        }
         self.reads = self.reads.checked_sub(1).ok_or(ElfError::Budget)?;
         self.bytes = self.bytes.checked_sub(bytes).ok_or(ElfError::Budget)?;
         usize::try_from(bytes).map_err(|_| ElfError::Budget)
@@ -408,11 +468,11 @@ mod tests {
         let file = File::open(&path).unwrap();
         for (name, addresses) in &wanted {
             // Each with a budget of its own: a real search is for a dozen names.
-            let found = Elf::open(&file).unwrap().symbol(name).unwrap().unwrap();
+            let found = Elf::open(&file, Budget::WHOLE).unwrap().symbol(name).unwrap().unwrap();
             assert!(addresses.contains(&found), "{name}");
         }
-        assert_eq!(Elf::open(&file).unwrap().symbol("php_request_startup").unwrap(), None);
-        let section = Elf::open(&file).unwrap().section(".rodata").unwrap().unwrap();
+        assert_eq!(Elf::open(&file, Budget::WHOLE).unwrap().symbol("php_request_startup").unwrap(), None);
+        let section = Elf::open(&file, Budget::WHOLE).unwrap().section(".rodata").unwrap().unwrap();
         let same = other.section_by_name(".rodata").unwrap();
         assert_eq!((section.address, section.size), (same.address(), same.size()));
     }
@@ -424,9 +484,9 @@ mod tests {
         bytes.resize(bytes.len() + 3 * CHUNK, 0);
         bytes[at..at + 16].copy_from_slice(b"X-Pow: PHP/8.2\0\0");
         let file = file_of(&bytes);
-        let mut elf = Elf::open(file.as_file()).unwrap();
-        assert_eq!(elf.behind(b"X-Pow: PHP/", 3).unwrap().as_deref(), Some(&b"8.2"[..]));
-        assert_eq!(elf.behind(b"not there", 3).unwrap(), None);
+        let mut elf = Elf::open(file.as_file(), Budget::WHOLE).unwrap();
+        let [found, other] = elf.behind([b"X-Pow: PHP/", b"not there"], |_| false).unwrap();
+        assert_eq!((elf.text(found.unwrap(), 3).unwrap(), other), (b"8.2".to_vec(), None));
     }
 
     /// An ELF header with one segment of `size` bytes that is only read and begins behind it.
@@ -451,14 +511,14 @@ mod tests {
 
     /// All that is ever asked of a file.
     fn ask(file: &File) -> Result<(), ElfError> {
-        let mut elf = Elf::open(file)?;
+        let mut elf = Elf::open(file, Budget::WHOLE)?;
         for name in ["php_request_startup", "executor_globals"] {
             elf.symbol(name)?;
         }
         if let Some(section) = elf.section(".note.stapsdt")? {
             elf.notes(section)?;
         }
-        elf.behind(b"X-Powered-By: PHP/", 32)?;
+        elf.behind([b"X-Powered-By: PHP/", b"FPM/FastCGI"], |_| false)?;
         Ok(())
     }
 
@@ -468,9 +528,11 @@ mod tests {
         let file = file_of(&bytes);
         file.as_file().set_len(256 << 20).unwrap();
         let begun = Instant::now();
-        assert!(matches!(ask(file.as_file()), Err(ElfError::Budget)));
+        assert!(matches!(ask(file.as_file()), Err(ElfError::Budget | ElfError::Time)));
         // No measurement: it only says that the budget does not take minutes.
         assert!(begun.elapsed().as_secs() < 30);
+        let mut elf = Elf::open(file.as_file(), Budget { time: Duration::ZERO, ..Budget::WHOLE });
+        assert!(matches!(elf.as_mut().map(|elf| elf.text(0, 1)), Err(ElfError::Time) | Ok(Err(ElfError::Time))));
     }
 
     proptest! {

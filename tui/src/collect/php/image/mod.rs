@@ -4,6 +4,7 @@
 pub(crate) mod elf;
 pub(crate) mod notes;
 pub(crate) mod operand;
+pub(crate) mod sapi;
 pub(crate) mod sites;
 pub(crate) mod versions;
 
@@ -15,7 +16,8 @@ use std::{
 };
 
 use self::{
-    elf::{Elf, ElfError},
+    elf::{Budget, Elf, ElfError},
+    sapi::{MARKS, Sapi},
     sites::{Segments, Sites},
     versions::{Offsets, Version},
 };
@@ -26,6 +28,11 @@ pub(crate) enum ImageError {
     /// The file cannot be opened.
     #[error("cannot open {path}: {source}; run as root to see the programs of other users")]
     Open { path: PathBuf, source: io::Error },
+    /// It is PHP, but tells nothing of where its parts are.
+    #[error(
+        "{path} is PHP, but exports no names and has no USDT probes (a static build?), so nothing of it can be found"
+    )]
+    Nameless { path: PathBuf },
     /// There are more PHP images than the maps have room for.
     #[error("{path} is left out: this machine has more PHP programs than tusktop can observe")]
     TooMany { path: PathBuf },
@@ -35,10 +42,12 @@ pub(crate) enum ImageError {
 }
 
 /// A PHP image.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Image {
     /// Version text, such as `8.2.36`.
     pub version: Option<String>,
+    /// Server API; PHP inside another program where nothing tells another one.
+    pub sapi: Sapi,
     /// Layout of that version; `None` when it is not known.
     pub offsets: Option<Offsets>,
     /// Built for threads.
@@ -58,27 +67,53 @@ pub(crate) struct Image {
     pub segments: Segments,
 }
 
+/// What a file is.
+#[derive(Debug, Clone)]
+pub(crate) enum Content {
+    /// PHP.
+    Php(Box<Image>),
+    /// A program or a library that may load PHP.
+    Program,
+    /// A program that loads no libraries.
+    Static,
+}
+
 /// Version banner that every PHP holds.
 const BANNER: &[u8] = b"X-Powered-By: PHP/";
 const LONGEST_VERSION: usize = 32;
 impl Image {
-    /// Reads the file, which errors call `path`; `None` when it holds no PHP.
+    /// Reads the file, which errors call `path`.
     ///
     /// # Errors
     /// It is no ELF file, a malformed one, or reading it takes more than any real one does.
-    pub(crate) fn read(file: &File, path: &Path) -> Result<Option<Self>, ImageError> {
+    pub(crate) fn read(file: &File, path: &Path) -> Result<Content, ImageError> {
         Self::of(file).map_err(|source| ImageError::Elf { path: path.to_owned(), source })
     }
 
-    fn of(file: &File) -> Result<Option<Self>, ElfError> {
-        let mut elf = Elf::open(file)?;
+    /// Whether a file that must not be observed seems to be PHP: as little of it is read as that takes.
+    pub(crate) fn is_likely(file: &File) -> bool {
+        let asked = |file| {
+            let mut elf = Elf::open(file, Budget::NAMES)?;
+            Ok::<_, ElfError>(elf.symbol("php_request_startup")?.is_some())
+        };
+        asked(file).unwrap_or(false)
+    }
+
+    /// Whether a file that exports no names of PHP is PHP all the same: it has the banner.
+    pub(crate) fn is_nameless(file: &File) -> bool {
+        let asked = |file| Elf::open(file, Budget::WHOLE)?.behind([BANNER], |[found]| found.is_some());
+        asked(file).is_ok_and(|[found]| found.is_some())
+    }
+
+    fn of(file: &File) -> Result<Content, ElfError> {
+        let mut elf = Elf::open(file, Budget::WHOLE)?;
         let notes = match elf.section(".note.stapsdt")? {
             Some(section) => notes::parse(&elf.notes(section)?),
             None => Vec::new(),
         };
         let notes: Vec<_> = notes.into_iter().filter(|note| note.provider == "php").collect();
         if notes.is_empty() && elf.symbol("php_request_startup")?.is_none() {
-            return Ok(None);
+            return Ok(if elf.is_dynamic() { Content::Program } else { Content::Static });
         }
         let mut symbols = HashMap::new();
         for name in SYMBOLS {
@@ -88,9 +123,21 @@ impl Image {
         }
         let base = elf.section(".stapsdt.base")?;
         let shift = base.zip(notes.first()).map_or(0, |(base, note)| base.address.wrapping_sub(note.base));
-        let version = elf.behind(BANNER, LONGEST_VERSION)?.and_then(|text| version(&text));
+        let texts = std::array::from_fn::<_, { 1 + MARKS.len() }, _>(|at| match at {
+            0 => BANNER,
+            mark => MARKS[mark - 1].0,
+        });
+        let enough =
+            |found: &[Option<u64>; 1 + MARKS.len()]| found[0].is_some() && found[1..].iter().any(Option::is_some);
+        let found = elf.behind(texts, enough)?;
+        let sapi = MARKS.iter().zip(&found[1..]).find_map(|((_, sapi), found)| found.map(|_| *sapi));
+        let version = match found[0] {
+            Some(at) => version(&elf.text(at, LONGEST_VERSION)?),
+            None => None,
+        };
         let address = |name| symbols.get(name).copied();
-        Ok(Some(Self {
+        Ok(Content::Php(Box::new(Self {
+            sapi: sapi.unwrap_or_default(),
             offsets: version.as_deref().and_then(Version::parse).and_then(versions::of),
             version,
             zts: address("executor_globals").is_none() && address("executor_globals_offset").is_some(),
@@ -100,7 +147,7 @@ impl Image {
             execute_ex: address("zend_execute_ex"),
             sites: Sites::new(&notes, shift, &symbols, &elf.segments),
             segments: elf.segments,
-        }))
+        })))
     }
 
     /// Load bias of a process that maps `offset` of the file at `start`.
@@ -146,7 +193,8 @@ mod tests {
     #[test]
     fn this_test_itself_is_not_php() {
         let path = std::env::current_exe().unwrap();
-        assert!(Image::read(&File::open(&path).unwrap(), &path).unwrap().is_none());
+        let file = File::open(&path).unwrap();
+        assert!(matches!(Image::read(&file, &path), Ok(Content::Program)) && !Image::is_likely(&file));
     }
 
     #[test]
@@ -169,12 +217,12 @@ mod tests {
             Image::read(&file.reopen().unwrap(), Path::new("/usr/bin/php"))
         };
         for part in (0..64).map(|part| whole.len() / 64 * part) {
-            assert!(!matches!(read(&whole[..part]), Ok(Some(_))), "cut at {part}");
+            assert!(!matches!(read(&whole[..part]), Ok(Content::Php(_))), "cut at {part}");
         }
         // e_shoff, e_shnum and e_shstrndx of the ELF header (elf(5)).
         let mut without = whole;
         without[0x28..0x30].fill(0);
         without[0x3c..0x40].fill(0);
-        assert!(read(&without).unwrap().is_none(), "the names are found without it");
+        assert!(matches!(read(&without), Ok(Content::Program)), "the names are found without it");
     }
 }

@@ -10,6 +10,9 @@ use super::{
     operand::{self, Architecture, OperandError},
 };
 
+/// Places of one probe that are attached to; PHP has two at most. Each costs the kernel a look at every process that maps the file.
+const PLACES: usize = 4;
+
 /// A place in the file where a program can be attached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ProbeSite {
@@ -45,13 +48,16 @@ pub(crate) enum SiteError {
     /// No segment holds the address of its semaphore.
     #[error("its semaphore lies outside the file")]
     Semaphore,
+    /// It has more places than in any PHP.
+    #[error("it has more than {PLACES} places")]
+    Places,
     /// An argument is written in a way that is not known.
     #[error(transparent)]
     Argument(#[from] OperandError),
 }
 
 /// All sites of an image.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Sites {
     probes: HashMap<String, Vec<Result<ProbeSite, UnusableProbe>>>,
     functions: HashMap<&'static str, ProbeSite>,
@@ -78,6 +84,9 @@ impl Sites {
     /// # Errors
     /// A site that cannot be attached to, and why: the others alone would give wrong numbers.
     pub(crate) fn probe(&self, name: &str) -> Result<Vec<ProbeSite>, UnusableProbe> {
+        if self.probes.get(name).is_some_and(|sites| sites.len() > PLACES) {
+            return Err(UnusableProbe { probe: name.to_owned(), reason: SiteError::Places });
+        }
         self.probes.get(name).into_iter().flatten().cloned().collect()
     }
 
@@ -129,7 +138,7 @@ pub(crate) struct Segment {
 }
 
 /// The loadable segments of a file: how its offsets become addresses.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Segments(Vec<Segment>);
 
 impl Segments {
@@ -198,5 +207,8 @@ mod tests {
         assert!(outside.reason == SiteError::Address && outside.to_string().contains("outside the file"));
         assert!(sites.has_probes());
         assert_eq!(sites.probe("function__entry"), Ok(Vec::new()));
+        let many = vec![note("error", 0x10, "8@%rax"); PLACES + 1];
+        let sites = Sites::new(&many, 0, &HashMap::new(), &segments());
+        assert_eq!(sites.probe("error").unwrap_err().reason, SiteError::Places);
     }
 }

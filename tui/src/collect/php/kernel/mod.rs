@@ -177,6 +177,36 @@ impl Kernel {
         self.images.set(id, Wire(layout), 0).map_err(|source| KernelError::Map { name: "IMAGES", source })
     }
 
+    /// Has the programs forget an image, from which everything was detached, and what they know of its processes.
+    pub(crate) fn forget_image(&mut self, id: u32) {
+        // A map that cannot be written keeps an entry of processes that end, with which it goes.
+        let none = Image::default();
+        let _ = self.add_image(id, &none, 0);
+        let pids: Vec<u32> = self
+            .processes
+            .iter()
+            .take(2 * sizes::PROCESSES as usize)
+            .flatten()
+            .filter(|(_, process)| process.0.image == id)
+            .map(|(pid, _)| pid)
+            .collect();
+        for pid in pids {
+            let _ = self.processes.remove(&pid);
+        }
+        let threads: Vec<u64> = self
+            .requests
+            .iter()
+            .take(2 * sizes::REQUESTS as usize)
+            .flatten()
+            .filter(|(_, request)| request.0.image == id)
+            .map(|(key, _)| key)
+            .collect();
+        for thread in threads {
+            let _ = self.requests.remove(&thread);
+        }
+        self.probes.forget(id);
+    }
+
     /// Tells the programs that a process runs an image. One that they met before keeps what they noted of it.
     ///
     /// # Errors

@@ -40,6 +40,8 @@ pub(crate) struct Probes {
     programs: HashMap<&'static str, OwnedFd>,
     sites: BpfHashMap<MapData, u32, Wire<Site>>,
     cookies: HashMap<(u32, u32, u64), u32>,
+    /// Numbers that were given back: all below the highest that has no site.
+    free: Vec<u32>,
 }
 
 impl Probes {
@@ -49,11 +51,27 @@ impl Probes {
         multi: Option<MultiPrograms>,
         sites: BpfHashMap<MapData, u32, Wire<Site>>,
     ) -> Self {
-        Self { uprobe, multi, programs: HashMap::new(), sites, cookies: HashMap::new() }
+        Self { uprobe, multi, programs: HashMap::new(), sites, cookies: HashMap::new(), free: Vec::new() }
     }
 
     /// Attaches `program` to sites, each with its kind.
     pub(crate) fn attach(
+        &mut self,
+        ebpf: &mut Ebpf,
+        program: &'static str,
+        target: Target<'_>,
+        sites: &[(u32, &ProbeSite)],
+    ) -> Result<Vec<Attachment>, KernelError> {
+        let before: Vec<_> =
+            sites.iter().map(|(kind, site)| self.cookies.contains_key(&(target.image, *kind, site.address))).collect();
+        let attached = self.attach_with_cookies(ebpf, program, target, sites);
+        if attached.is_err() {
+            self.give_back(target.image, sites, &before);
+        }
+        attached
+    }
+
+    fn attach_with_cookies(
         &mut self,
         ebpf: &mut Ebpf,
         program: &'static str,
@@ -114,15 +132,35 @@ impl Probes {
 
     /// The number of a site; one that was attached before keeps its number.
     fn cookie(&mut self, image: u32, kind: u32, site: &ProbeSite) -> Result<u32, KernelError> {
-        let next = self.cookies.len() as u32;
         let key = (image, kind, site.address);
         if let Some(&cookie) = self.cookies.get(&key) {
             return Ok(cookie);
         }
+        let next = self.free.last().copied().unwrap_or(self.cookies.len() as u32);
         let wire = Site { address: site.address, image, kind, arguments: site.arguments };
         self.sites.insert(next, Wire(wire), 0).map_err(|source| KernelError::Map { name: "SITES", source })?;
+        self.free.pop();
         self.cookies.insert(key, next);
         Ok(next)
+    }
+
+    /// Gives back the numbers of an image, from which everything was detached.
+    pub(crate) fn forget(&mut self, image: u32) {
+        for (_, cookie) in self.cookies.extract_if(|(of, ..), _| *of == image) {
+            // Without its entry in the map a hit is nobody's.
+            let _ = self.sites.remove(&cookie);
+            self.free.push(cookie);
+        }
+    }
+
+    /// Gives back the number of a site that could not be attached to.
+    fn give_back(&mut self, image: u32, sites: &[(u32, &ProbeSite)], before: &[bool]) {
+        for ((kind, site), known) in sites.iter().zip(before) {
+            if !known && let Some(cookie) = self.cookies.remove(&(image, *kind, site.address)) {
+                let _ = self.sites.remove(&cookie);
+                self.free.push(cookie);
+            }
+        }
     }
 }
 

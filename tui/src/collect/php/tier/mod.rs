@@ -57,12 +57,21 @@ pub(crate) struct ImageTiers {
     /// Of this machine, whatever the image.
     sampling: TierStatus,
     waiting: TierStatus,
-    /// By image: the status of the tiers that have sites.
-    attached: Vec<Tiers>,
-    /// By image: what is attached for as long as the collector runs.
-    attachments: Vec<Vec<Attachment>>,
+    /// By the number of the image; `None` for a number that is free.
+    observed: Vec<Option<Observed>>,
     /// By image, what shows where exceptions are caught; `None` when that became too expensive.
     catches: Option<Vec<(u32, Attachment)>>,
+}
+
+/// An image that is observed.
+#[derive(Debug)]
+struct Observed {
+    /// Which find it is, see [`Found::serial`].
+    serial: u64,
+    /// The status of the tiers that have sites.
+    tiers: Tiers,
+    /// What is attached for as long as the image is observed.
+    attachments: Vec<Attachment>,
 }
 
 impl ImageTiers {
@@ -71,51 +80,55 @@ impl ImageTiers {
         Self {
             waiting: waiting::status::start(kernel.as_deref()),
             sampling: sampling::status::start(kernel, hz),
-            attached: Vec::new(),
-            attachments: Vec::new(),
+            observed: Vec::new(),
             catches: Some(Vec::new()),
         }
     }
 
+    /// Detaches images that were released, also those whose number another one has now, and returns the numbers.
+    pub(crate) fn leave(&mut self, images: &[Option<Found>]) -> Vec<u32> {
+        let mut left = Vec::new();
+        let mut detached = Vec::new();
+        for (number, slot) in self.observed.iter_mut().enumerate() {
+            let serial = images.get(number).and_then(Option::as_ref).map(|found| found.serial);
+            if slot.as_ref().is_none_or(|observed| Some(observed.serial) == serial) {
+                continue;
+            }
+            detached.extend(slot.take().into_iter().flat_map(|observed| observed.attachments));
+            let of_image = |(image, _): &mut (u32, Attachment)| *image as usize == number;
+            let caught = self.catches.iter_mut().flat_map(|catches| catches.extract_if(.., of_image));
+            detached.extend(caught.map(|(_, attachment)| attachment));
+            left.push(number as u32);
+        }
+        attach::detach(detached);
+        left
+    }
+
     /// Attaches the images that were found since the last call, and leaves those of which it became known that they move their code.
-    pub(crate) fn attach(&mut self, mut kernel: Option<&mut Kernel>, images: &[Found]) {
+    pub(crate) fn attach(&mut self, mut kernel: Option<&mut Kernel>, images: &[Option<Found>]) {
         self.leave_moving(images);
-        for (id, found) in images.iter().enumerate().skip(self.attached.len()) {
-            let id = id as u32;
-            let mut tiers = Tiers::default();
-            self.attachments.push(Vec::new());
+        self.observed.resize_with(images.len(), || None);
+        for (number, found) in images.iter().enumerate() {
+            let Some(found) = found.as_ref().filter(|_| self.observed[number].is_none()) else { continue };
+            let id = number as u32;
+            let mut observed = Observed { serial: found.serial, tiers: Tiers::default(), attachments: Vec::new() };
             // Sampling needs the layout also where nothing can be attached; of the others, only requests cannot do without.
-            let added = kernel.as_deref_mut().map(|kernel| kernel.add_image(id, &found.image, found.sapi.uri_source()));
+            let source = found.image.sapi.uri_source();
+            let added = kernel.as_deref_mut().map(|kernel| kernel.add_image(id, &found.image, source));
             let mut unknown = added.and_then(Result::err);
             for tier in Tier::ALL {
                 let Some(sites) = sites(tier, &found.image) else { continue };
                 let attached = match unknown.take_if(|_| tier == Tier::Requests) {
                     Some(error) => Err(error.into()),
-                    None => self.attach_sites(kernel.as_deref_mut(), id, found, sites),
+                    None => attach_sites(&mut observed, kernel.as_deref_mut(), id, found, sites),
                 };
-                tiers[tier] = attached.unwrap_or_else(|missing| missing.status());
+                observed.tiers[tier] = attached.unwrap_or_else(|missing| missing.status());
             }
             if let Some(kernel) = kernel.as_deref_mut().filter(|_| !found.moves) {
                 self.attach_catches(kernel, id, found);
             }
-            self.attached.push(tiers);
+            self.observed[number] = Some(observed);
         }
-    }
-
-    fn attach_sites(
-        &mut self,
-        kernel: Option<&mut Kernel>,
-        image: u32,
-        found: &Found,
-        sites: Result<TierSites, Missing>,
-    ) -> Result<TierStatus, Missing> {
-        let kernel = kernel.ok_or(Missing::Programs)?;
-        let sites = sites?;
-        if found.moves {
-            return Err(Missing::MovingCode);
-        }
-        self.attachments[image as usize].extend(attach(kernel, image, found, &sites)?);
-        Ok(TierStatus::on(sites.seen_by).limited(sites.limit))
     }
 
     /// Attaches what shows where exceptions are caught. It only adds to them: without it all counts are what they are.
@@ -130,21 +143,25 @@ impl ImageTiers {
     /// Whether anything is attached to an image.
     pub(crate) fn has_traps(&self, image: usize) -> bool {
         let caught = self.catches.iter().flatten().any(|(of, _)| *of as usize == image);
-        caught || self.attachments.get(image).is_some_and(|attachments| !attachments.is_empty())
+        let observed = self.observed.get(image).and_then(Option::as_ref);
+        caught || observed.is_some_and(|observed| !observed.attachments.is_empty())
     }
 
     /// Detaches images whose code moves. All at once: a process of theirs may have just been started.
-    fn leave_moving(&mut self, images: &[Found]) {
+    fn leave_moving(&mut self, images: &[Option<Found>]) {
         let mut left = Vec::new();
-        for (id, attachments) in self.attachments.iter_mut().enumerate().filter(|(id, _)| images[*id].moves) {
+        let moves = |found: &Option<Found>| found.as_ref().is_some_and(|found| found.moves);
+        for (id, observed) in self.observed.iter_mut().enumerate() {
+            let Some(observed) = observed.as_mut().filter(|_| images.get(id).is_some_and(moves)) else { continue };
             let of_image = |(image, _): &mut (u32, Attachment)| *image as usize == id;
             let caught = self.catches.iter_mut().flat_map(|catches| catches.extract_if(.., of_image));
-            let detached: Vec<_> = attachments.drain(..).chain(caught.map(|(_, attachment)| attachment)).collect();
+            let detached: Vec<_> =
+                observed.attachments.drain(..).chain(caught.map(|(_, attachment)| attachment)).collect();
             if detached.is_empty() {
                 continue;
             }
             left.extend(detached);
-            let tiers = &mut self.attached[id];
+            let tiers = &mut observed.tiers;
             for tier in Tier::ALL {
                 if tiers.is_on(tier) {
                     tiers[tier] = Missing::MovingCode.status();
@@ -160,7 +177,7 @@ impl ImageTiers {
         let any = !left.is_empty();
         attach::detach(left.into_iter().map(|(_, attachment)| attachment));
         if any {
-            for tiers in &mut self.attached {
+            for tiers in self.observed.iter_mut().flatten().map(|observed| &mut observed.tiers) {
                 if tiers.is_on(Tier::Exceptions) && tiers[Tier::Exceptions].reason.is_empty() {
                     problems::LEFT.clone_into(&mut tiers[Tier::Exceptions].reason);
                 }
@@ -168,10 +185,10 @@ impl ImageTiers {
         }
     }
 
-    /// All images with their tiers, the processes that run them and, by image, the masters among those.
+    /// All images with their tiers, the processes that run them and the masters among those, which are given by image.
     pub(crate) fn targets(
         &self,
-        images: &[Found],
+        images: &[Option<Found>],
         processes: &[PhpProcess],
         masters: Vec<(usize, Master)>,
     ) -> Vec<Target> {
@@ -179,22 +196,23 @@ impl ImageTiers {
         for (image, master) in masters {
             of_image[image].push(master);
         }
-        images
-            .iter()
-            .zip(&self.attached)
-            .zip(of_image)
-            .enumerate()
-            .map(|(id, ((found, attached), mut masters))| {
+        let observed = images.iter().zip(&self.observed).zip(of_image).enumerate();
+        let observed = observed
+            .filter_map(|(id, ((found, observed), masters))| Some((id, found.as_ref()?, observed.as_ref()?, masters)));
+        observed
+            .map(|(id, found, observed, mut masters)| {
                 let (probes, functions) = found.image.sites.names();
                 Target {
+                    image: Some(id),
+                    not_observed: None,
                     exe: found.path.to_string_lossy().into(),
                     version: found.image.version.as_deref().map(Arc::from),
-                    sapi: found.sapi.name().into(),
+                    sapi: found.image.sapi.name().into(),
                     zts: found.image.zts,
                     probes: probes.into_iter().take(PROBES).map(Arc::from).collect(),
                     functions: functions.into_iter().map(Arc::from).collect(),
-                    pids: processes.iter().filter(|p| p.alive && p.target == id).map(|p| p.pid).collect(),
-                    tiers: self.tiers(attached, &found.image, &masters),
+                    pids: processes.iter().filter(|p| p.alive && p.image == id).map(|p| p.pid).collect(),
+                    tiers: self.tiers(&observed.tiers, &found.image, &masters),
                     masters_left_out: masters::bound(&mut masters),
                     masters,
                 }
@@ -216,8 +234,25 @@ impl ImageTiers {
 impl Drop for ImageTiers {
     fn drop(&mut self) {
         let caught = self.catches.take().into_iter().flatten().map(|(_, attachment)| attachment);
-        attach::detach(self.attachments.drain(..).flatten().chain(caught));
+        let observed = self.observed.drain(..).flatten().flat_map(|observed| observed.attachments);
+        attach::detach(observed.chain(caught));
     }
+}
+
+fn attach_sites(
+    observed: &mut Observed,
+    kernel: Option<&mut Kernel>,
+    image: u32,
+    found: &Found,
+    sites: Result<TierSites, Missing>,
+) -> Result<TierStatus, Missing> {
+    let kernel = kernel.ok_or(Missing::Programs)?;
+    let sites = sites?;
+    if found.moves {
+        return Err(Missing::MovingCode);
+    }
+    observed.attachments.extend(attach(kernel, image, found, &sites)?);
+    Ok(TierStatus::on(sites.seen_by).limited(sites.limit))
 }
 
 fn attach(kernel: &mut Kernel, image: u32, found: &Found, sites: &TierSites) -> Result<Vec<Attachment>, KernelError> {

@@ -238,7 +238,7 @@ impl Sampler {
             pid: ended.pid,
             comm: text(until_nul(&ended.comm)).into(),
             exe,
-            pool: pool_of_title(&cmdline).map(Arc::from),
+            pool: pool_of_title(&cmdline).map(|pool| self.files.pool(ended.pid, Some(ended.user), ended.parent, pool)),
             cmdline,
             user: self.files.user_name(ended.user),
             unit: None,

@@ -15,11 +15,14 @@ use super::{
     files::{Files, Unread},
     machine::MachineReader,
     memory_cgroup::{CgroupReader, Seat},
-    pss::{PssOptions, PssReader, Remembered},
+    pss::{PssReader, Remembered},
     stat::Stat,
     watchdog::{LeftOut, Progress},
 };
-use crate::{collect::Tick, model::PssUnknown};
+use crate::{
+    collect::{Tick, trust::Owners},
+    model::PssUnknown,
+};
 
 /// Passes after first sight at which the details of a young process are read again: workers set their title, their user
 /// and their cgroup shortly after the fork.
@@ -89,10 +92,7 @@ struct Pass {
 impl Sampler {
     /// Opens a proc root (`/proc`) with the default budget for PSS. `now` is the time of day, for the start times of processes.
     pub fn open(root: &Path, passwd: &Path, now: Timestamp) -> Result<Self, ProcError> {
-        Self::with(
-            &Options { root: root.into(), passwd: passwd.into(), pss: PssOptions::default(), kernel: false },
-            now,
-        )
+        Self::with(&Options { root: root.into(), passwd: passwd.into(), kernel: false, ..Options::default() }, now)
     }
 
     /// Opens what the options name.
@@ -102,7 +102,7 @@ impl Sampler {
         let machine = MachineReader::new(root, ticks_per_second);
         let since_boot = machine.uptime_s().and_then(|seconds| SignedDuration::try_from_secs_f64(seconds).ok());
         Ok(Self {
-            files: Files::open(root, &options.passwd)?,
+            files: Files::open(root, &options.passwd, Owners::new(options.owners.clone()))?,
             ticks_per_second,
             page_bytes: rustix::param::page_size() as u64,
             booted_at: since_boot.and_then(|since_boot| now.checked_sub(since_boot).ok()),

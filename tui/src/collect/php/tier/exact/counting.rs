@@ -29,7 +29,7 @@ impl Exact {
     pub(super) fn count(
         &mut self,
         kernel: &mut Kernel,
-        images: &[Found],
+        images: &[Option<Found>],
         workers: u32,
         then_trace: bool,
         now: Instant,

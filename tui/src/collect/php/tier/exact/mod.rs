@@ -101,7 +101,13 @@ impl Exact {
     }
 
     /// Follows an order. A question about the price never ends what runs: whoever asks may not have seen yet that it runs.
-    pub(crate) fn order(&mut self, order: Order, kernel: &mut Kernel, images: &[Found], candidates: Vec<Candidate>) {
+    pub(crate) fn order(
+        &mut self,
+        order: Order,
+        kernel: &mut Kernel,
+        images: &[Option<Found>],
+        candidates: Vec<Candidate>,
+    ) {
         let now = Instant::now();
         if matches!(order.what, TraceOrder::Price(_))
             && matches!(self.state, State::Tracing { .. } | State::Counting { then_trace: true, .. })
@@ -129,7 +135,7 @@ impl Exact {
         request: TraceRequest,
         trace: bool,
         kernel: &mut Kernel,
-        images: &[Found],
+        images: &[Option<Found>],
         candidates: Vec<Candidate>,
         now: Instant,
     ) {
@@ -200,7 +206,12 @@ impl Exact {
     }
 
     /// Does what is due: ends a slice, begins the next, or goes on counting.
-    pub(crate) fn step(&mut self, kernel: &mut Kernel, images: &[Found], candidates: impl FnOnce() -> Vec<Candidate>) {
+    pub(crate) fn step(
+        &mut self,
+        kernel: &mut Kernel,
+        images: &[Option<Found>],
+        candidates: impl FnOnce() -> Vec<Candidate>,
+    ) {
         let now = Instant::now();
         match self.state {
             State::Idle | State::Priced | State::Ended | State::Unavailable => {}
@@ -216,7 +227,7 @@ impl Exact {
     fn trace(
         &mut self,
         kernel: &mut Kernel,
-        images: &[Found],
+        images: &[Option<Found>],
         candidates: impl FnOnce() -> Vec<Candidate>,
         since: Instant,
         now: Instant,
@@ -301,7 +312,7 @@ impl Exact {
     }
 
     /// Traces one more process; `false` when that is not possible.
-    fn attach(&mut self, kernel: &mut Kernel, images: &[Found], candidate: Candidate, now: Instant) -> bool {
+    fn attach(&mut self, kernel: &mut Kernel, images: &[Option<Found>], candidate: Candidate, now: Instant) -> bool {
         let Some(number) = self.slots.iter().position(Option::is_none) else { return false };
         self.attach_to_slot(kernel, images, number, candidate, now, None);
         self.slots[number].is_some()
@@ -310,13 +321,15 @@ impl Exact {
     fn attach_to_slot(
         &mut self,
         kernel: &mut Kernel,
-        images: &[Found],
+        images: &[Option<Found>],
         number: usize,
         candidate: Candidate,
         now: Instant,
         only: Option<u32>,
     ) {
-        let (Some(found), Some(request)) = (images.get(candidate.image), &self.request) else { return };
+        let (Some(found), Some(request)) = (images.get(candidate.image).and_then(Option::as_ref), &self.request) else {
+            return;
+        };
         let began = thread_time();
         let attached = match found.moves {
             true => Err(Missing::MovingCode),

@@ -164,6 +164,20 @@ impl<T> Known<T> {
         });
     }
 
+    /// Forgets entries, here and in the kernel. Those without a text have no image that is known, and age by themselves.
+    fn forget<R: Plain>(&mut self, maps: &mut Tallies<R>, is_it: impl Fn(&T) -> bool)
+    where
+        Wire<R>: aya::Pod,
+    {
+        self.entries.retain(|key, entry| {
+            let forgotten = entry.text.as_deref().is_some_and(&is_it);
+            if forgotten {
+                maps.remove(*key);
+            }
+            !forgotten
+        });
+    }
+
     /// What was counted since the last call.
     fn take(&mut self) -> Vec<(u64, Arc<T>, Tally)> {
         let mut changed = Vec::new();
@@ -190,6 +204,12 @@ impl Failures {
         let thrown = entries.filter(|entry| entry.text.as_deref().is_some_and(thrown)).map(|entry| entry.now.count);
         let before = std::mem::replace(&mut self.thrown, thrown.sum());
         self.thrown.saturating_sub(before)
+    }
+
+    /// An image was released: another one may have its number soon, which must not get its counts.
+    pub(crate) fn forget(&mut self, image: u32, maps: &mut FailureMaps) {
+        self.failures.forget(&mut maps.failures, |text| text.image == image);
+        self.compiles.forget(&mut maps.compiles, |text| text.image == image);
     }
 
     /// What was counted since the last call.

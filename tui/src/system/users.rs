@@ -5,11 +5,18 @@ use std::{collections::HashMap, fs, path::PathBuf, sync::Arc, time::SystemTime};
 
 /// Interned user names by id.
 #[derive(Debug)]
-pub(super) struct Users {
+pub(crate) struct Users {
     passwd: PathBuf,
     modified: Option<SystemTime>,
     names: HashMap<u32, Arc<str>>,
     numbers: HashMap<u32, Arc<str>>,
+}
+
+impl Default for Users {
+    /// Those of this machine.
+    fn default() -> Self {
+        Self::read("/etc/passwd".into())
+    }
 }
 
 impl Users {
@@ -32,6 +39,12 @@ impl Users {
             }
         }
         Arc::clone(self.numbers.entry(uid).or_insert_with(|| uid.to_string().into()))
+    }
+
+    /// The number of a user that is named, or written as a number.
+    pub(crate) fn uid(&self, user: &str) -> Option<u32> {
+        let named = self.names.iter().filter(|(_, name)| &***name == user).map(|(&uid, _)| uid).min();
+        named.or_else(|| user.parse().ok())
     }
 
     fn reread(&mut self) {

@@ -1,0 +1,15 @@
+//! A session in a file (`.tusk`): the layout ([`mod@file`]), writing it, reading it back. Nothing is collected or drawn here.
+
+pub mod file;
+mod reader;
+mod stream;
+mod writer;
+
+pub use self::{
+    reader::{Minute, Recording, RecordingError},
+    stream::{Damage, Event, Stream, StreamError, Wrong},
+    writer::Writer,
+};
+
+#[cfg(test)]
+mod tests;

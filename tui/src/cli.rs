@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    config::{SettingArgs, parse_duration},
+    config::{SettingArgs, parse_duration, parse_length, parse_size},
     exit,
 };
 
@@ -34,6 +34,8 @@ pub enum Command {
     Live,
     /// Print one snapshot and exit; with a command, one of the time that it runs.
     Snap(SnapArgs),
+    /// Record to a file, without the screen.
+    Record(RecordArgs),
     /// Check what can be observed here and how to fix what cannot.
     #[command(after_long_help = exit::SUMMARY_OF_DOCTOR)]
     Doctor(DoctorArgs),
@@ -68,6 +70,26 @@ pub struct SnapArgs {
     /// own. With --duration the observation ends earlier than the command, if that takes longer.
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+}
+
+/// What to record, and where to.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RecordArgs {
+    /// Write to this file, `-` is standard output [default: the host's name and the time, here].
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Time to record for, such as 90s, 10m or 2d [default: until ^C].
+    #[arg(short, long, value_parser = parse_length)]
+    pub duration: Option<Duration>,
+    /// Begin another file when one has this size, such as 100M: each is a recording of its own.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub max_size: Option<u64>,
+    /// Keep this many files of this recording, the newest [default: all].
+    #[arg(long, value_name = "COUNT", requires = "max_size", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub keep: Option<u32>,
+    /// Replace a file that exists.
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// What is traced.

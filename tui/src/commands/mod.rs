@@ -7,4 +7,5 @@ pub mod live;
 pub mod observed;
 mod options;
 mod output;
+pub mod record;
 pub mod snap;

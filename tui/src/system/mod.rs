@@ -1,6 +1,7 @@
 //! Questions to the operating system about this very process: its rights, its heap, its namespace of pids; and the
 //! files that it reads for its settings and writes.
 
+pub(crate) mod growing_file;
 pub mod heap;
 pub mod new_file;
 pub(crate) mod pid_namespace;

@@ -1,0 +1,188 @@
+//! Recordings as a shell makes and reads them.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tusktop::{
+    model::Snapshot,
+    recording::{Event, Recording},
+};
+
+use crate::cli::{run, stderr, stdout, tusktop};
+
+/// Time for what takes a moment on an idle machine.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn record(arguments: &[&str]) -> Command {
+    let mut command = tusktop();
+    command.args(["record", "--no-php", "-i", "100ms"]).args(arguments);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Snapshots and damages of a file.
+fn read(path: &Path) -> (Vec<Snapshot>, Vec<String>) {
+    let recording = Recording::open(path).unwrap_or_else(|error| panic!("{error}"));
+    let mut damage: Vec<_> = recording.damage().iter().map(ToString::to_string).collect();
+    let mut snapshots = Vec::new();
+    for &minute in recording.minutes() {
+        let each = |event| match event {
+            Event::Snapshot(snapshot) => snapshots.push(*snapshot),
+            Event::Damage(found) => damage.push(found.to_string()),
+        };
+        recording.read(minute, each).unwrap();
+    }
+    (snapshots, damage)
+}
+
+fn wait_until(what: &str, child: &mut Child, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + DEADLINE;
+    while !holds() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before {what}");
+        assert!(Instant::now() < end, "{what} did not come");
+        std::thread::yield_now();
+    }
+}
+
+/// Number of snapshots in a file that is being written.
+fn written(path: &Path) -> usize {
+    let Ok(bytes) = fs::read(path) else { return 0 };
+    let mut decoded = Vec::new();
+    if let Ok(mut decoder) = zstd::Decoder::new(&bytes[..]) {
+        // The end of the frame is missing.
+        let _ = decoder.read_to_end(&mut decoded);
+    }
+    decoded.iter().filter(|&&byte| byte == b'\n').count()
+}
+
+fn send(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+#[test]
+fn a_recording_is_json_lines_in_zstd_for_its_owner_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.tusk");
+    let output = record(&["-d", "1s", "-o", path.to_str().unwrap()]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(output.stdout.is_empty() && output.stderr.is_empty(), "it says nothing without a terminal");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+    let decoded = zstd::decode_all(&fs::read(&path).unwrap()[..]).unwrap();
+    let lines: Vec<_> =
+        decoded.split_inclusive(|&byte| byte == b'\n').map(|line| Snapshot::read(line).unwrap()).collect();
+    let (snapshots, damage) = read(&path);
+    assert!(snapshots.len() > 2 && damage.is_empty(), "{damage:?}");
+    assert_eq!(snapshots, lines);
+    assert!(snapshots.windows(2).all(|pair| pair[0].at < pair[1].at));
+}
+
+#[test]
+fn signals_end_the_file_properly() {
+    let folder = tempfile::tempdir().unwrap();
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
+        let path = folder.path().join(format!("{code}.tusk"));
+        let mut child = record(&["-o", path.to_str().unwrap()]).spawn().unwrap();
+        wait_until("the second snapshot", &mut child, || written(&path) >= 2);
+        send(&child, signal);
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        let (snapshots, damage) = read(&path);
+        assert!(snapshots.len() >= 2 && damage.is_empty(), "{damage:?}");
+    }
+}
+
+#[test]
+fn what_was_written_before_a_kill_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("killed.tusk");
+    let mut child = record(&["-o", path.to_str().unwrap()]).spawn().unwrap();
+    wait_until("the third snapshot", &mut child, || written(&path) >= 3);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let (snapshots, damage) = read(&path);
+    assert!(snapshots.len() >= 3 && snapshots.len() == written(&path));
+    assert!(damage.iter().any(|text| text.contains("ends within a minute")), "{damage:?}");
+}
+
+#[test]
+fn a_file_that_exists_is_replaced_only_when_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.tusk");
+    fs::write(&path, "precious").unwrap();
+    let name = path.to_str().unwrap();
+    let output = record(&["-d", "100ms", "-o", name]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("--force") && stderr(&output).contains(name), "{}", stderr(&output));
+    assert_eq!(fs::read(&path).unwrap(), b"precious");
+    assert!(record(&["-d", "100ms", "--force", "-o", name]).status().unwrap().success());
+    assert!(!read(&path).0.is_empty());
+    let nowhere = record(&["-d", "100ms", "-o", "/nonexistent/a.tusk"]).output().unwrap();
+    assert!(nowhere.status.code() == Some(1) && stderr(&nowhere).contains("/nonexistent/a.tusk"));
+}
+
+#[test]
+fn without_a_name_it_is_called_by_host_and_time() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(record(&["-d", "200ms"]).current_dir(folder.path()).status().unwrap().success());
+    let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(names.len(), 1);
+    let name = names[0].file_name().unwrap().to_str().unwrap();
+    assert!(name.ends_with(".tusk") && name.contains("-20"), "{name}");
+    assert!(!read(&names[0]).0.is_empty());
+}
+
+#[test]
+fn files_follow_each_other_and_old_ones_are_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let name = path("a.tusk");
+    let mut child = record(&["--max-size", "64k", "--keep", "2", "-o", name.to_str().unwrap()]).spawn().unwrap();
+    wait_until("the third file", &mut child, || written(&path("a-3.tusk")) > 0);
+    send(&child, Signal::INT);
+    child.wait().unwrap();
+    let mut names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.sort();
+    assert_eq!(names.len(), 2, "{names:?}");
+    let (older, newer) = (read(&names[0]), read(&names[1]));
+    assert!(older.1.is_empty() && newer.1.is_empty(), "each is whole");
+    assert!(older.0.last().unwrap().at < newer.0[0].at, "no snapshot is in both");
+}
+
+#[test]
+fn a_pipe_gets_each_snapshot_at_once_and_its_reader_may_leave() {
+    let mut child = record(&["-o", "-"]).spawn().unwrap();
+    let decoder = zstd::Decoder::new(child.stdout.take().unwrap()).unwrap();
+    let mut lines = BufReader::new(decoder).lines();
+    for _ in 0..2 {
+        let line = lines.next().unwrap().unwrap();
+        assert!(Snapshot::read(line.as_bytes()).is_ok());
+    }
+    drop(lines);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""));
+}
+
+#[test]
+fn a_disk_that_is_full_is_said() {
+    let output = record(&["-o", "/dev/full"]).output().unwrap();
+    assert!(output.status.code() == Some(1) && stderr(&output).contains("a device"), "{}", stderr(&output));
+    let mut command = record(&["-o", "-"]);
+    let output = command.stdout(fs::OpenOptions::new().write(true).open("/dev/full").unwrap()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("cannot write standard output"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("No space left"), "{}", stderr(&output));
+}
+
+#[test]
+fn wrong_usage_of_record_ends_with_2() {
+    for arguments in [&["--keep", "2"][..], &["--max-size", "1"], &["-d", "0"], &["--keep", "0", "--max-size", "1M"]] {
+        let output = run(&[&["record"], arguments].concat());
+        assert!(output.status.code() == Some(2) && stdout(&output).is_empty(), "{arguments:?}");
+    }
+}

@@ -1,4 +1,4 @@
-//! The command line: what can be typed. What is typed there wins over the configuration file, see `config`.
+//! The command line. Its settings override the configuration file, see `config`.
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
 
 /// Memory per process group and hot PHP code, live on one screen.
 ///
-/// Without a command it opens the live screen; when the output is no terminal, it prints one table.
+/// Without a command it opens the live screen. If the output is not a terminal, it prints one table.
 /// Sizes are in units of 1024 bytes.
 #[derive(Debug, Parser)]
 #[command(name = "tusktop", version, disable_help_subcommand = true, after_long_help = exit::SUMMARY)]
@@ -32,7 +32,7 @@ pub struct Cli {
 pub enum Command {
     /// Open the live screen (the default).
     Live,
-    /// Print one snapshot and exit; with a command, one of the time that it runs.
+    /// Print one snapshot and exit; with a command, run it and report on it.
     Snap(SnapArgs),
     /// Record to a file, without the screen.
     Record(RecordArgs),
@@ -49,7 +49,7 @@ pub enum Command {
 /// What to print.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SnapArgs {
-    /// Time to collect for, such as 500ms, 5s, 2m or a number of seconds [default: 1s, or as long as the command runs].
+    /// How long to collect, such as 500ms, 5s, 2m or a number of seconds [default: 1s, or as long as the command runs].
     #[arg(short, long, value_parser = parse_duration)]
     pub duration: Option<Duration>,
     /// How to print it.
@@ -57,17 +57,18 @@ pub struct SnapArgs {
     pub format: SnapshotFormat,
     /// Trace calls: of PHP functions, or of built-in functions by line, and of included files.
     ///
-    /// Within --budget and --trace-limit; with a command every call of it, whatever that costs. It needs PHP with USDT
-    /// probes that was started with USE_ZEND_DTRACE=1, which is set for the command; `tusktop doctor` says what is missing.
+    /// Tracing stays within --budget and --trace-limit. Of a command, every call is traced, whatever that costs. PHP needs
+    /// USDT probes and must have been started with USE_ZEND_DTRACE=1. For a command, tusktop sets this variable.
+    /// `tusktop doctor` says what is missing.
     #[arg(long, value_enum, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "functions")]
     pub exact: Option<Exact>,
-    /// Write to this file, `-` is standard output [default: standard output; with a command, standard error].
+    /// Write to this file; `-` is standard output [default: standard output; with a command, standard error].
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Run this command and observe it and its children, from the first PHP opcode to the end.
     ///
-    /// USE_ZEND_DTRACE=1 is set for it, unless the variable is set already. Its input, output and exit code are its
-    /// own. With --duration the observation ends earlier than the command, if that takes longer.
+    /// tusktop sets USE_ZEND_DTRACE=1 for it, unless the variable is already set. It keeps its own input, output and exit
+    /// code. With --duration, observation ends after that time, even if the command runs longer.
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 }
@@ -112,7 +113,7 @@ pub struct DoctorArgs {
 /// What to list.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct GroupsArgs {
-    /// Say which rule took this process, and why each rule before it did not.
+    /// Say which rule matched this process, and why each rule before it did not.
     #[arg(long, value_name = "PID")]
     pub explain: Option<u32>,
     /// How to print it.

@@ -1,4 +1,4 @@
-//! Exit codes: each is written down here once, with the words that the help has for them.
+//! All exit codes, and their texts for the help.
 
 /// All went well, or the reader of the output left.
 pub const FINE: u8 = 0;
@@ -22,10 +22,10 @@ pub(crate) const TERMINATED: u8 = by_signal(libc::SIGTERM);
 pub(crate) const HUNG_UP: u8 = by_signal(libc::SIGHUP);
 
 /// For the help.
-pub(crate) const SUMMARY: &str = "Exit codes: 0 fine, 1 failed, 2 wrong usage or configuration, 69 no procfs, 77 no permission, 130 and 143 ended by a signal; with `snap -- COMMAND` that of the command.";
+pub(crate) const SUMMARY: &str = "Exit codes: 0 fine, 1 failed, 2 wrong usage or configuration, 69 no procfs, 77 no permission, 130 and 143 ended by a signal; `snap -- COMMAND` passes on the code of the command.";
 /// For the help of `doctor`.
 pub(crate) const SUMMARY_OF_DOCTOR: &str =
-    "Exit codes: 0 all tiers work for every PHP that runs, 1 some are missing, 69 no procfs, 77 no permission.";
+    "Exit codes: 0 all tiers work for every running PHP, 1 some are missing, 69 no procfs, 77 no permission.";
 
 /// The shell's way to say that a signal ended a program: 128 and its number.
 pub(crate) const fn by_signal(number: i32) -> u8 {

@@ -1,7 +1,7 @@
-//! How many workers of a php-fpm pool fit into memory, beside how many it may start.
+//! How many workers of a php-fpm pool fit in memory, compared with how many it may start.
 //!
-//! What a worker has for itself is given back when it ends, what the workers share is there only once. So there is room for
-//! `(available + private of all workers that run) / private of one` workers of this pool, where all else stays as it is.
+//! A worker's private memory is freed when it ends; shared memory exists only once. So
+//! `(available + private of all workers that run) / private of one` workers of this pool fit, if nothing else changes.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! CPU time that the next reading of a process is compared with. A process with threads is not read in one moment: a thread
-//! that ends meanwhile may be missing from its sum, or be in it twice.
+//! The CPU time that the next reading of a process is compared with. Threads of a process are not read at one moment, so a
+//! thread that ends meanwhile may be missing from the sum, or be in it twice.
 
 use std::time::Duration;
 

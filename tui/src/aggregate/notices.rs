@@ -1,4 +1,4 @@
-//! Which notices a sample gives: what of it is not complete.
+//! Which notices follow from a sample: what is incomplete in it.
 
 use super::{PhpReading, sums::MAX_GROUPS};
 use crate::{

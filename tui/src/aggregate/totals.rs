@@ -1,5 +1,5 @@
 //! Running totals since the start, which only grow: by route, pool, group, class of exception and level of error. A snapshot holds
-//! the counts of its interval; what wants counters that never go back (metrics) takes them from here.
+//! only the counts of its interval; metrics need counters that never go back and take them from here.
 
 use std::{collections::HashMap, hash::Hash, sync::Arc};
 

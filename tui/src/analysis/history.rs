@@ -1,5 +1,5 @@
-//! How each group went: points five seconds apart for ten minutes, a minute apart for two hours, and how it grows.
-//! It owns the points and the trend; what is drawn of them is `ui`'s matter.
+//! The history of each group: points five seconds apart for ten minutes, a minute apart for two hours, and the growth.
+//! It owns the points and the trend; `ui` decides how to draw them.
 
 use std::{
     collections::{HashMap, VecDeque},

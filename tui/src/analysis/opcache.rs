@@ -1,5 +1,5 @@
-//! What it means that PHP compiles files, judged from what was seen and from nothing else: how often each file was
-//! compiled, and how many requests there were in the same time.
+//! Why PHP compiles files, judged only from how often each file was compiled and how many requests there were in the same
+//! time.
 
 use std::collections::HashMap;
 
@@ -46,13 +46,13 @@ pub fn meaning(php: &Php) -> Option<Meaning> {
     }
     let served: Vec<&CompiledFile> = files.iter().filter(|file| &*file.sapi != CLI).collect();
     if served.is_empty() {
-        let text = "only PHP on the command line compiled files: it has no opcache there unless opcache.enable_cli=1";
+        let text = "only PHP on the command line compiled files: opcache is off there unless opcache.enable_cli=1";
         return Some(Meaning { text: text.to_owned(), hint: "" });
     }
     let again = served.iter().filter(|file| file.count >= AGAIN).count();
     if let Some(most) = served.iter().max_by_key(|file| file.count).filter(|file| file.count >= AGAIN) {
         let text = format!(
-            "{} compiled again and again ({}{} times): opcache is full, they keep changing, or it does not take them",
+            "{} compiled again and again ({}{} times): opcache is full, they keep changing, or opcache rejects them",
             plural(again, "file is", "files are"),
             if again == 1 { "" } else { "one of them " },
             units::count(most.count),
@@ -60,13 +60,10 @@ pub fn meaning(php: &Php) -> Option<Meaning> {
         return Some(Meaning { text, hint: CHURN });
     }
     let text = if served.len() >= MANY {
-        format!(
-            "{} files were compiled, few times each: after a deploy or a restart, or used for the first time",
-            served.len()
-        )
+        format!("{} files were compiled a few times each: after a deploy or a restart, or on first use", served.len())
     } else {
         format!(
-            "{} compiled, few times each: new, changed or used for the first time",
+            "{} compiled a few times each: new, changed or on first use",
             plural(served.len(), "file was", "files were")
         )
     };

@@ -1,5 +1,5 @@
-//! A snapshot with its processes grouped by something else than the rules. It needs nothing but the snapshot, so that it
-//! works for recorded ones, too.
+//! Groups the processes of a snapshot by something other than the rules. It needs only the snapshot, so it also works for
+//! recorded ones.
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! Where the snapshots of a time come from. Live it is a ring of the last ones, bounded by time and by memory. What reaches back
+//! Where the snapshots of a time come from. Live, this is a ring of the latest ones, bounded by time and memory. What goes back
 //! further than the ring (the sum since the start, the histories of two hours) is kept beside it, see [`super::timeline`].
 
 use std::{collections::VecDeque, sync::Arc};

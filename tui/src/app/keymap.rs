@@ -1,4 +1,4 @@
-//! Keys to actions: the default table, changes from the configuration, and what the footer and the help say of it.
+//! Keys to actions: the default table, changes from the configuration, and the key hints for the footer and the help.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -23,7 +23,7 @@ pub enum KeymapError {
     },
     /// The key cannot be read.
     #[error(
-        "[keys] {key:?}: not a key; write letters as they are, others as enter, esc, tab, space, up, f5, ctrl+f, alt+x, and keys in turn with a space"
+        "[keys] {key:?}: not a key; write letters as they are, other keys as enter, esc, tab, space, up, f5, ctrl+f, alt+x, and put spaces between keys of a sequence"
     )]
     UnknownKey {
         /// Key as written.
@@ -38,7 +38,7 @@ pub enum KeymapError {
         other: String,
     },
     /// The key starts the other, or reverse order, so one of them could never be typed.
-    #[error("[keys] {key:?} ({action}) cannot be told from the start of {other:?} ({other_action})")]
+    #[error("[keys] {key:?} ({action}) is also the start of {other:?} ({other_action})")]
     Prefix {
         /// The shorter.
         key: String,

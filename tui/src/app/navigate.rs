@@ -1,4 +1,4 @@
-//! Moving, entering and leaving: how the selection goes from row to row and tile to tile, and what Enter and Esc do.
+//! Moving, entering and leaving: how the selection moves between rows and tiles, and what Enter and Esc do.
 
 use super::{Action, App};
 use crate::{
@@ -212,7 +212,7 @@ impl App {
     }
 }
 
-/// The row that stands for a tile.
+/// The row of a tile.
 pub(super) fn row_of(tile: &treemap::Tile<TileKey>) -> Row {
     tile.key.clone().map_or(Row::Rest, Row::Tile)
 }

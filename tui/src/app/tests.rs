@@ -15,7 +15,7 @@ use crate::{
     view::{Detail, Facts, List, Row, TileKey, Zoom},
 };
 
-/// A moment that is later by a second each time: whoever presses these keys takes his time.
+/// A moment that is a second later each time, so that no two keys follow each other quickly.
 pub(super) fn calmly() -> Instant {
     static SECONDS: AtomicU64 = AtomicU64::new(0);
     Instant::now() + Duration::from_secs(SECONDS.fetch_add(1, Ordering::Relaxed))

@@ -1,5 +1,5 @@
-//! Reads /proc/PID of a process below a proc root, for every collector: files by a bounded number of bytes, links, memory.
-//! It knows paths and how to open; what the bytes mean is for those who ask. A fake tree is a root like any other.
+//! Reads /proc/PID of a process below a proc root, for every collector: files up to a given size, links, memory.
+//! It knows paths and how to open them; callers know what the bytes mean. A fake tree is a root like any other.
 
 use std::{
     fs::File,

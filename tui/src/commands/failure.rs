@@ -1,4 +1,4 @@
-//! What ends a command early: what is said of it on standard error, and the exit code that it means.
+//! What ends a command early: its message on standard error and its exit code.
 
 use std::io::{self, Write as _};
 

@@ -191,5 +191,5 @@ fn trial(rule: &Rule, details: &Details) -> Trial {
 
 fn describe(rule: &Rule) -> String {
     let conditions = rule.conditions();
-    if conditions.is_empty() { "it takes every process".to_owned() } else { conditions.join(", and ") }
+    if conditions.is_empty() { "it matches every process".to_owned() } else { conditions.join(", and ") }
 }

@@ -140,21 +140,21 @@ pub enum Color {
     /// As many as the terminal has.
     #[serde(rename = "auto")]
     Auto,
-    /// As many as the terminal has, NO_COLOR or not.
+    /// As many as the terminal has, even if NO_COLOR is set.
     #[serde(rename = "always")]
     Always,
-    /// None.
+    /// No colours.
     #[serde(rename = "never")]
     Never,
-    /// The 16 of every terminal.
+    /// The 16 basic colours.
     #[serde(rename = "16")]
     #[value(name = "16")]
     Ansi16,
-    /// The 256 of xterm.
+    /// The 256 colours of xterm.
     #[serde(rename = "256")]
     #[value(name = "256")]
     Ansi256,
-    /// 24 bit.
+    /// 24-bit colours.
     #[serde(rename = "truecolor")]
     #[value(name = "truecolor")]
     Truecolor,

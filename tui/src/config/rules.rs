@@ -1,5 +1,5 @@
-//! `[groups]` of the configuration: rules as they are written there, the import of process-exporter's, and the [`Rules`]
-//! that they become.
+//! `[groups]` of the configuration: the rules in the file, the import of process-exporter rules, and the [`Rules`] made of
+//! both.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Rows of cells as aligned columns of plain text. Cells come from outside: nothing of them can steer a terminal.
+//! Rows of cells as aligned columns of plain text. Cells come from outside, so control characters are replaced.
 
 use std::io::{self, Write};
 

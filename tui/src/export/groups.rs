@@ -61,7 +61,7 @@ pub fn write_groups(report: &Report, out: &mut impl Write) -> io::Result<()> {
             truncate_end(&conditions, CONDITION_COLUMNS).into_owned(),
         ]);
     }
-    title(out, "rules, in the order in which they are tried")?;
+    title(out, "rules, in the order they are tried")?;
     columns.write(out)
 }
 
@@ -77,7 +77,7 @@ pub fn write_explanation(explanation: &Explanation, out: &mut impl Write) -> io:
         None => writeln!(out, "rule     {}", printable(rule))?,
         Some(ancestor) => writeln!(
             out,
-            "rule     {}, which takes its ancestor {} ({}); no rule of yours takes the process itself",
+            "rule     {}, which matches its ancestor {} ({}); none of your rules matches the process itself",
             printable(rule),
             ancestor.pid,
             printable(&ancestor.comm)

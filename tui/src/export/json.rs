@@ -1,5 +1,5 @@
-//! Values as one line of JSON, such as the snapshot in schema 1. What could steer a terminal is escaped beyond what JSON asks
-//! for, since such a line is often looked at in one.
+//! Values as one line of JSON, such as the snapshot in schema 1. Control characters of terminals are escaped beyond what JSON
+//! requires, because such a line is often printed to one.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,4 @@
-//! Pools of php-fpm as a table: what they are set to, how full they are, and how many workers fit.
+//! Pools of php-fpm as a table: their settings, how full they are, and how many workers fit.
 
 use std::io::{self, Write};
 

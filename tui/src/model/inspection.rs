@@ -1,5 +1,5 @@
-//! What a close look at one process finds: memory by kind of mapping, limits, open files. It is read on demand and is
-//! kept beside the snapshot, never in it.
+//! What the inspection of one process finds: memory by kind of mapping, limits, open files. It is read on demand and kept
+//! beside the snapshot, never in it.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,5 +1,5 @@
-//! What makes a function, a route, a problem or a process the same in another snapshot. One type each, from the collector to
-//! the screen: a name that was read once is shared from there on, and nothing is known by its number in a list.
+//! The identity of a function, a route, a problem or a process across snapshots. There is one type for each, from the collector
+//! to the screen: a name is read once and shared, and nothing is identified by its position in a list.
 
 use std::{collections::HashMap, sync::Arc};
 

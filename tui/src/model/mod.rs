@@ -1,5 +1,5 @@
 //! The one value that flows: [`Snapshot`], its parts and its JSON (schema 1).
-//! It owns names, units and shapes; it collects nothing, computes no rate and imports nothing of ours.
+//! It owns names, units and shapes; it collects nothing, computes no rate and imports no other module.
 
 mod cgroup;
 mod grouping;

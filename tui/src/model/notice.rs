@@ -1,5 +1,5 @@
-//! Notices: what the user should know, each with its kind, its words and what to do about it. All kinds and texts are here, so that
-//! one can be found by what it is, and recordings can be compared by it.
+//! Notices: what the user should know, each with its kind, its text and what to do about it. All kinds and texts are here, so a
+//! notice can be found by its kind, and recordings can be compared by it.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -100,9 +100,13 @@ impl Notice {
         Self::new(Level::Error, NoticeKind::SamplerFailed, error.to_string(), "")
     }
 
-    /// Processes whose files the kernel does not let us read.
+    /// Processes whose files the kernel does not let tusktop read.
     pub fn processes_refused(count: u32) -> Self {
-        let text = format!("{} cannot be read and are missing from all sums", processes(count));
+        let text = format!(
+            "{} cannot be read and {} missing from all sums",
+            processes(count),
+            if count == 1 { "is" } else { "are" }
+        );
         Self::new(Level::Warning, NoticeKind::ProcessesRefused, text, AS_ROOT)
     }
 
@@ -114,15 +118,15 @@ impl Notice {
 
     /// Processes whose stat file is not in the form that is documented.
     pub fn processes_malformed(count: u32) -> Self {
-        let text = format!("{} with a stat file that proc_pid_stat(5) does not explain", processes(count));
+        let text = format!("the stat file of {} does not match proc_pid_stat(5)", processes(count));
         Self::new(Level::Warning, NoticeKind::ProcessesMalformed, text, "")
     }
 
     /// Processes whose files the kernel does not answer in time; `comm` and `pid` are those of one.
     pub fn processes_not_answering(count: u32, comm: &str, pid: u32) -> Self {
         let text =
-            format!("{} not answering, {comm} ({pid}) for one: command line and PSS are unknown", processes(count));
-        let hint = "its memory is locked, or a file system that it uses does not answer: see its state and its mounts";
+            format!("{} not answering, for example {comm} ({pid}): command line and PSS are unknown", processes(count));
+        let hint = "its memory is locked, or a file system that it uses hangs: check its state and its mounts";
         Self::new(Level::Warning, NoticeKind::ProcessesNotAnswering, text, hint)
     }
 
@@ -143,39 +147,39 @@ impl Notice {
         Self::new(Level::Info, NoticeKind::SwapUnread, format!("swap of {} could not be read", processes(count)), "")
     }
 
-    /// Processes whose PSS the kernel does not tell us.
+    /// Processes whose PSS the kernel refuses to report.
     pub fn pss_refused(count: u32) -> Self {
-        let text = format!("PSS of {} is not permitted; RSS counts instead", processes(count));
-        let hint = "run as root, or with CAP_SYS_PTRACE; a process with more capabilities than tusktop stays closed";
+        let text = format!("no permission to read PSS of {}; RSS is used instead", processes(count));
+        let hint = "run as root or with CAP_SYS_PTRACE; processes with more capabilities than tusktop stay unreadable";
         Self::new(Level::Info, NoticeKind::PssRefused, text, hint)
     }
 
     /// Processes whose PSS would hold them up for too long; `comm`, `pid` and `rss` are those of the biggest.
     pub fn pss_too_expensive(count: u32, comm: &str, pid: u32, rss: &str) -> Self {
         let text = format!(
-            "PSS of {} is too expensive to read, of {comm} ({pid}) with an RSS of {rss} for one; RSS counts instead",
+            "PSS of {} is too expensive to read, for example {comm} ({pid}) with an RSS of {rss}; RSS is used instead",
             processes(count),
         );
-        let hint = "pss_read_limit in the configuration allows more; it holds them up meanwhile";
+        let hint = "raise pss_read_limit in the configuration; reading PSS holds up the process for that long";
         Self::new(Level::Info, NoticeKind::PssTooExpensive, text, hint)
     }
 
     /// Processes for which the kernel has no PSS.
     pub fn pss_unsupported(count: u32) -> Self {
-        let text = format!("PSS of {} cannot be read; RSS counts instead", processes(count));
+        let text = format!("PSS of {} cannot be read; RSS is used instead", processes(count));
         let hint = "smaps_rollup needs Linux 4.14 or newer, and CONFIG_PROC_PAGE_MONITOR";
         Self::new(Level::Info, NoticeKind::PssUnsupported, text, hint)
     }
 
     /// Control groups beyond the `most` that are read, which `count` processes are in.
     pub fn cgroups_left_out(count: u32, most: usize) -> Self {
-        let text = format!("the cgroups of {} are not read: at most {most} are", processes(count));
+        let text = format!("the cgroups of {} are not read: the limit is {most} cgroups", processes(count));
         Self::new(Level::Info, NoticeKind::CgroupsLeftOut, text, "")
     }
 
     /// Groups beyond the `most` that are kept, which `count` processes are in.
     pub fn groups_left_out(count: u32, most: usize) -> Self {
-        let text = format!("{} are in `more groups`: at most {most} groups are kept", processes(count));
+        let text = format!("{} in `more groups`: the limit is {most} groups", processes(count));
         let hint = "give groups names without a pid, a time or a whole command line; `tusktop groups` shows the rules";
         Self::new(Level::Warning, NoticeKind::GroupsLeftOut, text, hint)
     }
@@ -185,7 +189,8 @@ impl Notice {
         let text = format!(
             "pool {pool}: pm.max_children is {set}, but only {fit} workers fit in {into} ({each} private each)"
         );
-        let hint = format!("set pm.max_children to {} or less, or see why its workers are big: enter one", fit.max(1));
+        let hint =
+            format!("set pm.max_children to {} or less; Enter on a worker shows what takes its memory", fit.max(1));
         Self::new(Level::Warning, NoticeKind::PoolTooLarge, text, hint)
     }
 }
@@ -195,7 +200,7 @@ impl Notice {
     /// The user switched it off.
     pub fn php_off() -> Self {
         let text = "PHP is not observed: it is switched off";
-        Self::new(Level::Info, NoticeKind::PhpOff, text, "leave out --no-php and `php = false`")
+        Self::new(Level::Info, NoticeKind::PhpOff, text, "remove --no-php or `php = false`")
     }
 
     /// Rights are missing, those of `capabilities`.
@@ -209,17 +214,17 @@ impl Notice {
         Self::new(Level::Warning, NoticeKind::PhpNotPermitted, text, hint)
     }
 
-    /// We are in a pid namespace of our own, and the programs in the kernel have other numbers for the same processes.
+    /// tusktop runs in a pid namespace of a container, and the kernel's programs report other pids for the same processes.
     pub fn inner_pid_namespace() -> Self {
-        let text = "PHP is not observed: this is a container, whose pids are not those that the kernel reports";
-        let hint = "run tusktop on the host, or the container with --pid=host";
+        let text = "PHP is not observed: tusktop runs in a container, and its pids differ from the kernel's";
+        let hint = "run tusktop on the host, or start the container with --pid=host";
         Self::new(Level::Warning, NoticeKind::InnerPidNamespace, text, hint)
     }
 
-    /// The mounted /proc is of another pid namespace than ours.
+    /// The mounted /proc belongs to another pid namespace than tusktop.
     pub fn foreign_proc() -> Self {
-        let text = "PHP is not observed, and no signals are sent: /proc is of another pid namespace than tusktop";
-        let hint = "mount -t proc proc /proc; or run tusktop on the host, or the container with --pid=host";
+        let text = "PHP is not observed, and no signals are sent: /proc belongs to another pid namespace than tusktop";
+        let hint = "mount -t proc proc /proc; or run tusktop on the host, or start the container with --pid=host";
         Self::new(Level::Warning, NoticeKind::ForeignProc, text, hint)
     }
 
@@ -231,7 +236,7 @@ impl Notice {
     /// The collector did not answer in time.
     pub fn php_late() -> Self {
         let text = "PHP was not read in time; its counts come with a later snapshot";
-        Self::new(Level::Info, NoticeKind::PhpLate, text, "a longer --interval helps if this stays")
+        Self::new(Level::Info, NoticeKind::PhpLate, text, "if this persists, use a longer --interval")
     }
 
     /// The collector has ended.
@@ -254,7 +259,7 @@ impl Notice {
 
     /// Requests that end are not seen.
     pub fn events_unreadable(error: &dyn std::error::Error) -> Self {
-        let text = format!("events of the BPF programs cannot be waited for: {error}");
+        let text = format!("cannot wait for events of the BPF programs: {error}");
         Self::new(Level::Error, NoticeKind::EventsUnreadable, text, "")
     }
 
@@ -277,13 +282,13 @@ impl Notice {
 
     /// None is running.
     pub fn no_php() -> Self {
-        Self::new(Level::Info, NoticeKind::NoPhp, "no PHP is running; it shows here as soon as it starts", "")
+        Self::new(Level::Info, NoticeKind::NoPhp, "no PHP is running; it appears here when it starts", "")
     }
 
     /// The command that was observed ran none.
     pub fn command_without_php() -> Self {
-        let text = "the command ran no PHP that was seen";
-        let hint = "PHP inside a container or behind a server is not started by the command";
+        let text = "the command ran no PHP that tusktop could see";
+        let hint = "PHP in a container or behind a server is not a child of the command";
         Self::new(Level::Warning, NoticeKind::CommandWithoutPhp, text, hint)
     }
 

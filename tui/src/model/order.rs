@@ -1,4 +1,4 @@
-//! What can be ordered of exact tracing. One order, from the screen or the command line to the collector.
+//! Orders for exact tracing, sent from the screen or the command line to the collector.
 
 use std::{sync::Arc, time::Duration};
 

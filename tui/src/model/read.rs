@@ -14,10 +14,10 @@ pub enum SnapshotError {
     #[error("this snapshot has schema {0}, and this tusktop reads up to {SCHEMA}: use a newer tusktop")]
     Newer(u32),
     /// It is JSON, but not of a snapshot.
-    #[error("this is no snapshot of tusktop: it has no \"schema\"")]
+    #[error("this is not a snapshot of tusktop: it has no \"schema\"")]
     Other,
     /// It is longer than any snapshot.
-    #[error("this has {0} bytes, more than any snapshot; it is not read")]
+    #[error("this has {0} bytes, too many for a snapshot")]
     TooLong(usize),
     /// A part refers to one that is not there.
     #[error("this snapshot cannot be read: {0} refer to {1} that are not in it")]

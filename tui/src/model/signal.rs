@@ -1,4 +1,4 @@
-//! Signals: which there are, which processes one is for, and what became of it.
+//! Signals: the list, the processes that one is for, and its outcome.
 
 use std::{fmt, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! One condition of a rule: what a property has to be. It says whether it holds, and in words why it does not.
+//! One condition of a rule: what a property must be. It says whether a process matches, and in words why it does not.
 
 use std::collections::HashMap;
 
@@ -119,7 +119,7 @@ impl Condition {
     pub(super) fn why_not(&self, process: &Details) -> String {
         let label = self.property.label();
         let value = match self.property.of(process) {
-            None => return format!("it has no {label}, which has to be {}", self.wanted()),
+            None => return format!("it has no {label}; the rule needs {}", self.wanted()),
             Some("") => "empty".to_owned(),
             Some(value) => format!("`{}`", truncate_end(value, VALUE_COLUMNS)),
         };
@@ -229,7 +229,7 @@ mod tests {
         let pattern = Condition::pattern(Property::Cmdline, Regex::new("^php").unwrap());
         assert_eq!(pattern.why_not(&bash), "cmdline is `-bash`, which does not match /^php/");
         let unit = Condition::one_of(Property::Unit, ["x.service".into()]);
-        assert_eq!(unit.why_not(&bash), "it has no unit, which has to be `x.service`");
+        assert_eq!(unit.why_not(&bash), "it has no unit; the rule needs `x.service`");
     }
 
     #[test]

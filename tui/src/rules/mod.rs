@@ -33,7 +33,7 @@ pub enum RuleError {
         source: regex::Error,
     },
     /// The template names something that no condition captures.
-    #[error("the group name asks for {{{name}}}, which is neither captured by cmdline nor one of {known}")]
+    #[error("the group name uses {{{name}}}, which is neither captured by cmdline nor one of {known}")]
     Template {
         /// What is between the braces.
         name: String,
@@ -195,7 +195,9 @@ impl Rule {
         }
         match self.named(process, &captured) {
             Ok(name) => Verdict::Takes(name),
-            Err(part) => Verdict::Leaves(format!("all conditions hold, but the name needs {part}, which it has not")),
+            Err(part) => Verdict::Leaves(format!(
+                "all conditions match, but the name needs {part}, which the process does not have"
+            )),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What the built-in rules call the groups of PHP: those of a php-fpm pool and of a script on the command line. Whoever must
-//! name such a group without a rule (a process that has ended, a grouping by pool) takes the name from here.
+//! How the built-in rules name PHP groups: those of a php-fpm pool and of a script on the command line. Code that names such a
+//! group without a rule (for a process that has ended, or for the grouping by pool) uses the same names.
 
 use std::sync::Arc;
 

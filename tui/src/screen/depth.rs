@@ -1,4 +1,4 @@
-//! How many colours are drawn: what the settings ask for, else what the terminal says of itself.
+//! How many colours are drawn: the setting, else what the terminal reports.
 
 use crate::{config::Color, ui::theme::ColorDepth};
 

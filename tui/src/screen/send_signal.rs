@@ -1,5 +1,4 @@
-//! Sends a signal to processes, by descriptors that stand for them (pidfd_open(2)): one that has ended meanwhile is never taken
-//! for another that has its pid now.
+//! Sends a signal to processes through pidfds (pidfd_open(2)), so that another process that reuses the pid is never hit.
 
 use std::{fs, path::Path};
 

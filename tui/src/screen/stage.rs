@@ -1,5 +1,5 @@
 //! The screen without a terminal: snapshots and events go in, cells and commands come out. It joins the state (`app`), the
-//! snapshots in time (`analysis`) and the drawing (`ui`). A terminal feeds it, and so does whatever else has events and snapshots.
+//! snapshots in time (`analysis`) and the drawing (`ui`). A terminal feeds it, and anything else with events and snapshots can.
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 

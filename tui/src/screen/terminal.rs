@@ -1,5 +1,5 @@
-//! The live screen on a terminal: one loop over keys, snapshots and signals that feeds a [`Stage`] and shows what it draws. It owns
-//! the order of things and the ways to leave; the terminal itself is `tty`'s, what is drawn and what keys mean is the stage's.
+//! The live screen on a terminal: one loop over keys, snapshots and signals that feeds a [`Stage`] and shows what it draws. It
+//! owns the loop and the ways to leave; `tty` owns the terminal, and the stage knows what keys mean and what is drawn.
 
 use std::{io, path::Path, sync::Arc, time::Instant};
 

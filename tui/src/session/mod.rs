@@ -1,5 +1,5 @@
-//! The live spine: at each tick both collectors are asked, their answers become one snapshot, which goes to all who listen.
-//! It owns the pace and the deadlines; what the answers mean is `aggregate`'s work.
+//! The pace: at each tick both collectors are asked, and their answers become one snapshot, which goes to all subscribers.
+//! It owns the intervals and the deadlines; `aggregate` knows what the answers mean.
 
 mod conversation;
 

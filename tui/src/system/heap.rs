@@ -1,5 +1,5 @@
-//! What the allocator keeps of free memory. Loading BPF programs reads the kernel's types, some 20 MB on the thread of each
-//! collector for a moment; what runs afterwards needs a few.
+//! Allocator tuning: returns freed memory to the kernel. To load BPF programs, each collector's thread reads the kernel's types,
+//! some 20 MB for a moment; afterwards a few are enough.
 #![expect(unsafe_code, reason = "mallopt(3) and malloc_trim(3) have no safe wrapper")]
 
 /// Blocks of this size and more are mapped, and unmapped when they are freed. The allocator would raise the limit by itself to

@@ -1,5 +1,4 @@
-//! Questions to the operating system about this very process: its rights, its heap, its namespace of pids; and the
-//! files that it reads for its settings and writes.
+//! tusktop's own process: its rights, its heap, its pid namespace, and the files that it reads for its settings and writes.
 
 pub(crate) mod growing_file;
 pub mod heap;

@@ -1,5 +1,5 @@
-//! Writing a file that nothing else can be mistaken for: a temporary one beside it that only its owner reads, which takes the name at
-//! the end. A failed run leaves what was there.
+//! Writes a file safely: a temporary file beside it, readable only by its owner, is renamed at the end. A failed run leaves the
+//! old file as it was.
 
 use std::{
     collections::hash_map::RandomState,
@@ -79,7 +79,7 @@ impl NewFile {
     pub fn create(path: &Path, existing: Existing) -> Result<Self, NewFileError> {
         let system = |errno: Errno| NewFileError::System { path: path.to_owned(), source: errno.into() };
         let Some(name) = path.file_name() else {
-            return Err(NewFileError::Refused { path: path.to_owned(), what: "this is not the name of a file".into() });
+            return Err(NewFileError::Refused { path: path.to_owned(), what: "this is not a file name".into() });
         };
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -116,7 +116,7 @@ impl NewFile {
         let own = fstat(&self.file).map_err(|errno| self.system(errno))?;
         let there = statat(&self.folder, &self.temporary, AtFlags::SYMLINK_NOFOLLOW);
         if !is_ours(there.map_err(|errno| self.system(errno))?, own) {
-            return Err(self.refused("the owner of the folder took the temporary file away"));
+            return Err(self.refused("the owner of the folder removed the temporary file"));
         }
         let (folder, from, to) = (&self.folder, &self.temporary, &self.name);
         let named = match self.existing {
@@ -252,7 +252,7 @@ mod tests {
             (path("folder"), "a folder"),
             (path("pipe"), "a pipe"),
             ("/dev/null".into(), "a device"),
-            (path(".."), "not the name"),
+            (path(".."), "not a file name"),
         ] {
             let error = NewFile::create(&path, Existing::Replace).unwrap_err().to_string();
             assert!(error.contains(what) && error.contains(path.to_str().unwrap()), "{error}");
@@ -279,7 +279,7 @@ mod tests {
         let temporary = folder.path().join(&file.temporary);
         fs::rename(&temporary, folder.path().join("moved")).unwrap();
         fs::write(&temporary, "another's").unwrap();
-        assert!(file.finish().unwrap_err().to_string().contains("took the temporary file away"));
+        assert!(file.finish().unwrap_err().to_string().contains("removed the temporary file"));
         assert!(!folder.path().join("out").exists());
     }
 }

@@ -1,5 +1,5 @@
-//! Which processes the numbers in /proc belong to: whether it is the /proc of our own namespace of pids, and whether that is the
-//! first one, whose numbers the kernel's programs report.
+//! Which processes the pids in /proc mean: whether /proc belongs to tusktop's own pid namespace, and whether that is the
+//! first one, whose pids the kernel's programs report.
 
 use std::{
     fs,

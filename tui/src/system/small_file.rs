@@ -1,5 +1,5 @@
-//! Reading a small file that a user names or owns: never waits, never reads without end, and for root never a file that another user
-//! could have written or led us to.
+//! Reads a small file that a user names or owns. It never waits, never reads without end, and as root never reads a file that
+//! another user could have written or redirected.
 
 use std::{
     fs::{self, File},
@@ -31,7 +31,7 @@ pub enum SmallFileError {
     TooLong,
     /// Root reads no file of another user.
     #[error(
-        "{path} belongs to uid {owner}, and root reads only files of its own; `chown root {path}` if you trust what is in it"
+        "{path} belongs to uid {owner}, and root reads only its own files; `chown root {path}` if you trust its content"
     )]
     Owner {
         /// The file or its folder.
@@ -41,7 +41,7 @@ pub enum SmallFileError {
     },
     /// Root reads no file that others can write.
     #[error(
-        "others than its owner may write to {path}, so root does not read it; `chmod go-w {path}` if you trust what is in it"
+        "others than its owner may write to {path}, so root does not read it; `chmod go-w {path}` if you trust its content"
     )]
     Writable {
         /// The file or its folder.
@@ -49,7 +49,7 @@ pub enum SmallFileError {
     },
     /// A link of a user leads to a file that is another's.
     #[error(
-        "the link {path} of uid {owner} leads to a file that is not theirs, so root does not follow it; name the file itself"
+        "root does not follow the link {path}: uid {owner} owns the link, but not its target; name the file itself"
     )]
     Link {
         /// The link.
@@ -130,7 +130,7 @@ impl Reader {
         let end = self.follow(&std::path::absolute(path)?, opened.uid())?;
         let found = fs::symlink_metadata(&end)?;
         if (found.dev(), found.ino()) != (opened.dev(), opened.ino()) {
-            return Err(io::Error::other("it was exchanged while it was opened; try again").into());
+            return Err(io::Error::other("it was replaced while it was being opened; try again").into());
         }
         let folder = end.parent().unwrap_or(Path::new("/"));
         self.own(folder, &fs::metadata(folder)?)

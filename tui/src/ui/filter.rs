@@ -1,5 +1,5 @@
-//! The filter of a pane: a regular expression without regard to case, or the text itself while it is none yet. In the memory
-//! pane `user:`, `name:` and `pid:` before it say what it is about.
+//! The filter of a pane: a case-insensitive regular expression, or plain text while it is not a valid one. In the memory pane,
+//! the prefixes `user:`, `name:` and `pid:` choose what it applies to.
 
 use regex::{Regex, RegexBuilder};
 

@@ -1,5 +1,5 @@
-//! What one drawing is about, found once and used by every region: the entries of the memory pane, the scope of the PHP lists,
-//! and the facts that decide what keys mean.
+//! What one drawing needs, computed once for all regions: the entries of the memory pane, the scope of the PHP lists, and the
+//! facts that decide what keys mean.
 
 use std::{ops::Deref, sync::Arc};
 

@@ -21,7 +21,7 @@ const BUILT_IN: [(&str, &str); 5] = [
 #[derive(Debug, Error)]
 pub enum ThemeError {
     /// There is no such theme.
-    #[error("no theme named {name:?}; there are {known}, or write {path}", path = .path.display())]
+    #[error("no theme named {name:?}; choose one of {known}, or write {path}", path = .path.display())]
     Unknown {
         /// Name that was asked for.
         name: String,

@@ -1,5 +1,5 @@
-//! The words that the state (`app`) and the drawing (`ui`) share, so that neither knows the other: what is selected, shown,
-//! zoomed and filtered ([`View`]), and where things ended up on the screen ([`Scene`]).
+//! What the state (`app`) and the drawing (`ui`) share, so that neither depends on the other: what is selected, shown, zoomed
+//! and filtered ([`View`]), and where things are on the screen ([`Scene`]).
 
 mod facts;
 mod row;
@@ -99,7 +99,7 @@ pub enum Detail {
     },
 }
 
-/// What lies over the panes.
+/// The window over the panes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Overlay {
     /// All keys; only those that contain the search.
@@ -147,7 +147,7 @@ pub struct View {
     pub focus: Focus,
     /// State of the panes, in the order of `Pane::ALL`.
     pub panes: [PaneView; Pane::ALL.len()],
-    /// What lies over the panes.
+    /// The window over the panes.
     pub overlay: Option<Overlay>,
     /// The filter of the focused pane is being typed.
     pub typing: bool,

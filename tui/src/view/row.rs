@@ -1,4 +1,4 @@
-//! Rows of lists and tiles, by what they are and never by their number in a list.
+//! Rows of lists and tiles, identified by what they show and never by their position.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ pub enum Row {
     },
 }
 
-/// What a tile stands for.
+/// What a tile shows.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum TileKey {
     /// A process group.

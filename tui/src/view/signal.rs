@@ -1,4 +1,4 @@
-//! The window in which a signal is chosen, and which says what became of it.
+//! The window in which a signal is chosen and its outcome is shown.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What a close look at a process found, in words: kinds of mappings, and why something was not read.
+//! What an inspection found, in words: kinds of mappings, and why something was not read.
 
 use crate::model::{MappingKind, Unread};
 
@@ -6,12 +6,12 @@ use crate::model::{MappingKind, Unread};
 pub(crate) fn why_unread(why: Unread) -> String {
     match why {
         Unread::Refused => "not permitted: this needs root or CAP_SYS_PTRACE".to_owned(),
-        Unread::Absent => "the kernel has nothing here".to_owned(),
+        Unread::Absent => "the kernel does not provide it".to_owned(),
         Unread::Ended => "the process ended first".to_owned(),
-        Unread::Malformed => "it is not in the form that the kernel documents".to_owned(),
+        Unread::Malformed => "its format is unknown".to_owned(),
         Unread::TooExpensive(time) => format!("reading it takes {} ms or more", time.as_millis().max(1)),
         Unread::Failed(number) => std::io::Error::from_raw_os_error(number).to_string(),
-        Unread::Elsewhere => "outside of our namespaces".to_owned(),
+        Unread::Elsewhere => "outside tusktop's namespaces".to_owned(),
         Unread::Other => "not known".to_owned(),
     }
 }

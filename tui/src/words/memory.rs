@@ -1,4 +1,4 @@
-//! Which memory counts and how it is worded: PSS or RSS, how old, why not better, and how much of its cgroup's limit is used.
+//! Which memory measure is shown and how it is worded: PSS or RSS, its age, why it is not better, and the usage of the cgroup's limit.
 
 use std::fmt;
 

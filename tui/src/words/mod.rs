@@ -1,4 +1,4 @@
-//! Values as words: numbers with units, safe text, memory. What is said where is for the drawing and the export.
+//! Values as words: numbers with units, safe text, memory. Drawing and export decide where to show them.
 
 pub(crate) mod errors;
 pub(crate) mod inspection;

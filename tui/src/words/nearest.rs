@@ -1,4 +1,4 @@
-//! What was probably meant: the known name next to one that was mistyped, for every message that suggests one.
+//! What was probably meant: the known name closest to a mistyped one, for every message that suggests one.
 
 /// The entry of `known` that differs from `typed` by at most a third of its letters, and by the fewest; upper case counts
 /// as lower case.

@@ -1,4 +1,4 @@
-//! The state of exact tracing in words: how far it is, and which part of PHP's work it saw.
+//! The state of exact tracing in words: its progress, and which part of PHP's work it saw.
 
 use super::units;
 use crate::model::{Exact, ExactState};
@@ -16,7 +16,7 @@ pub(crate) fn state(exact: &Exact) -> String {
             None => "tracing".to_owned(),
         },
         ExactState::Counting => "counting calls".to_owned(),
-        ExactState::Priced => "not begun".to_owned(),
+        ExactState::Priced => "not started".to_owned(),
         ExactState::Other => "?".to_owned(),
         ExactState::Ended | ExactState::Unavailable => format!("ended: {}", exact.reason),
     }
@@ -45,18 +45,18 @@ pub(crate) fn summary(exact: &Exact) -> String {
         text += &format!(", {about}{}", part(exact));
         if ratio < ALL {
             let all = exact.calls as f64 / ratio.max(f64::MIN_POSITIVE);
-            text += &format!("; calls in all are about {}, an estimate", units::count(all as u64));
+            text += &format!("; an estimated {} calls in all", units::count(all as u64));
         }
     }
     if let Some(call_ns) = exact.call_ns {
         text += &format!("; {} a call", units::duration_ns(call_ns as u64));
     }
     if let (Some(spent), Some(budget)) = (exact.spent_ratio, exact.budget_ratio) {
-        text += &format!(", {} of all CPUs spent of {}", units::percent(spent), units::percent(budget));
+        text += &format!(", {} of all CPUs spent (budget {})", units::percent(spent), units::percent(budget));
     }
     match exact.state {
         ExactState::Ended | ExactState::Unavailable => text += &format!("; {}", exact.reason),
-        ExactState::Counting => text += "; still counting calls to find the price",
+        ExactState::Counting => text += "; counting calls to find the price",
         ExactState::Priced | ExactState::Tracing | ExactState::Other => {}
     }
     text
@@ -86,11 +86,8 @@ mod tests {
             left_ms: None,
         };
         assert_eq!(summary(&exact(Some(1.0))), "10 calls, all of PHP's work");
-        assert_eq!(
-            summary(&exact(Some(0.5))),
-            "10 calls, about 50 % of PHP's work; calls in all are about 20, an estimate"
-        );
-        assert!(summary(&exact(Some(0.0001))).starts_with("10 calls, less than 0.1 % of PHP's work; calls in all"));
+        assert_eq!(summary(&exact(Some(0.5))), "10 calls, about 50 % of PHP's work; an estimated 20 calls in all");
+        assert!(summary(&exact(Some(0.0001))).starts_with("10 calls, less than 0.1 % of PHP's work; an estimated"));
         assert_eq!((summary(&exact(None)), part(&exact(None))), ("10 calls".to_owned(), String::new()));
     }
 }

@@ -105,9 +105,9 @@ fn what_it_takes_is_taken_and_what_it_refuses_is_refused() {
 #[ignore = "needs root and prometheus-process-exporter"]
 fn what_it_takes_and_tusktop_cannot_keep_is_refused_with_a_reason() {
     for (item, reason) in [
-        ("name: 'A{{.Nope}}B', comm: [a]", "is no field"),
-        ("name: '{{if .Comm}}x{{end}}', comm: [a]", "more of Go's templates than tusktop reads"),
-        ("name: '{{printf \"%s\" .Comm}}', comm: [a]", "more of Go's templates than tusktop reads"),
+        ("name: 'A{{.Nope}}B', comm: [a]", "is not a field"),
+        ("name: '{{if .Comm}}x{{end}}', comm: [a]", "not supported: tusktop reads"),
+        ("name: '{{printf \"%s\" .Comm}}', comm: [a]", "not supported: tusktop reads"),
         ("cmdline: ['a\\Bb']", "bad regular expression"),
         ("cmdline: ['(?P<1a>x)']", "bad regular expression"),
         ("cmdline: ['(?P<a>x)(?P<a>y)']", "bad regular expression"),

@@ -211,7 +211,7 @@ fn a_place_that_throws_all_the_time_is_one_entry_and_nothing_is_lost() {
     let php = php(&watch);
     let counts: Vec<_> = exceptions(&php).into_values().map(|e| (&*e.class, e.line, e.count)).collect();
     assert_eq!(counts, [("InvalidArgumentException", line("function"), 80_000)]);
-    assert!(tiers(&watch, &fpm)[Tier::Exceptions].reason.contains("no longer followed"));
+    assert!(tiers(&watch, &fpm)[Tier::Exceptions].reason.contains("no longer recorded"));
 }
 
 #[test]

@@ -100,8 +100,8 @@ fn broken_programs_on_the_disk_are_named_each_with_its_reason() {
     let notices = report["notices"].to_string();
     for (name, reason) in [
         ("php7.1", "cannot be read as an ELF file"),
-        ("php7.3", "no 64-bit little-endian ELF file"),
-        ("php7.4", "no 64-bit little-endian ELF file"),
+        ("php7.3", "not a 64-bit little-endian ELF file"),
+        ("php7.4", "not a 64-bit little-endian ELF file"),
         ("php8.0", "cannot be read as an ELF file: malformed"),
     ] {
         let about = report["notices"].as_array().unwrap().iter().find(|notice| notice.to_string().contains(name));

@@ -94,7 +94,7 @@ fn a_server_that_ends_while_it_is_priced_is_said_to_be_gone() {
         watch.last.exact.as_ref().is_some_and(|exact| exact.state == ExactState::Unavailable)
     });
     let exact = watch.last.exact.clone().unwrap();
-    assert!(exact.reason.contains("no process that could be traced runs"), "{exact:?}");
+    assert!(exact.reason.contains("no process that can be traced is running"), "{exact:?}");
     assert!(exact.slowdown.is_none() && exact.pids.is_empty(), "{exact:?}");
     // The collector goes on.
     fpm.restart();
@@ -128,7 +128,7 @@ fn a_server_without_the_variable_is_not_traced_and_the_way_to_it_is_said() {
     for order in [order(TraceOrder::Price), order(TraceOrder::Start)] {
         let exact = outcome(&mut watch, order);
         assert_eq!((exact.state, exact.candidates), (ExactState::Unavailable, 0), "{exact:?}");
-        assert!(exact.reason.contains("no process that could be traced runs"), "{exact:?}");
+        assert!(exact.reason.contains("no process that can be traced is running"), "{exact:?}");
     }
     let target = watch.last.targets.iter().find(|target| target.pids.contains(&fpm.master())).unwrap();
     let master = target.masters.iter().find(|master| master.pid == fpm.master()).unwrap();

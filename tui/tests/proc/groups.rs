@@ -209,7 +209,7 @@ fn groups_beyond_the_bound_share_one_and_a_notice_says_so() {
     assert_eq!(snapshot.groups.len(), MAX_GROUPS + 1);
     let more = snapshot.groups.iter().find(|group| &*group.name == "more groups").unwrap();
     assert_eq!((more.processes, &*more.rule), (50, "limit"));
-    assert!(snapshot.notices.iter().any(|notice| notice.text.starts_with("50 processes are in `more groups`")));
+    assert!(snapshot.notices.iter().any(|notice| notice.text.starts_with("50 processes in `more groups`")));
     (1..=100).for_each(|pid| proc.end(pid));
     assert_eq!(watched.tick().groups.len(), MAX_GROUPS + 1 - 100);
     for pid in 1..=100 {

@@ -134,7 +134,7 @@ fn all_strange_processes_at_once_change_nothing_of_the_others() {
         let snapshot = watched.tick();
         assert_eq!(said(&snapshot), expected, "second {second}");
         let has = |start: &str| snapshot.notices.iter().any(|notice| notice.text.starts_with(start));
-        assert!(has("1 process cannot be read") && has("5 processes with a stat file"), "{:?}", snapshot.notices);
+        assert!(has("1 process cannot be read") && has("the stat file of 5 processes"), "{:?}", snapshot.notices);
         // 8 names, 20 to 29, three whose details alone cannot be read, and 51 in each odd second.
         let others = snapshot.processes.iter().filter(|process| !PLAIN.contains(&process.pid)).count();
         assert_eq!(others, 8 + 10 + 3 + usize::from(second % 2 == 1), "second {second}");

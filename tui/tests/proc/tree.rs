@@ -116,7 +116,7 @@ fn garbage_and_torn_stat_files_are_counted_and_the_rest_is_read() {
     let mut clock = Clock::new(&proc);
     let snapshot = clock.tick();
     assert_eq!(snapshot.processes.len(), 1);
-    assert!(snapshot.notices.iter().any(|notice| notice.text.starts_with("5 processes with a stat file")));
+    assert!(snapshot.notices.iter().any(|notice| notice.text.starts_with("the stat file of 5 processes")));
 
     proc.process(9, &Fake::default());
     assert_eq!(clock.tick().processes.len(), 2, "a file that becomes readable is read");

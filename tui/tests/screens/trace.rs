@@ -59,10 +59,10 @@ fn what_is_missing_is_said_with_what_to_type() {
         target.tiers[Tier::Exact].hint = vec!["sudo systemctl edit php8.2-fpm".to_owned()];
         target.masters = vec![Master { pid: 400, dtrace: Some(false), ..Master::default() }];
     }
-    php.exact.as_mut().expect("it was put there").reason = "no process that could be traced runs here".to_owned();
+    php.exact.as_mut().expect("it was put there").reason = "no process that can be traced is running".to_owned();
     snapshot.php = php.into();
     let text = Stage::showing(snapshot, 100, 36).keys("X").text();
-    for part in ["no process that could be traced", "without USE_ZEND_DTRACE=1", "sudo systemctl edit php8.2-fpm"] {
+    for part in ["no process that can be traced", "without USE_ZEND_DTRACE=1", "sudo systemctl edit php8.2-fpm"] {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(!text.contains("begins"), "{text}");
@@ -85,7 +85,7 @@ fn the_detail_of_a_function_has_its_durations() {
 
 #[test]
 fn before_anything_is_traced_the_list_says_what_to_press() {
-    assert!(Stage::showing(web01(), 120, 30).keys("2ff").text().contains("X says what tracing them would cost"));
+    assert!(Stage::showing(web01(), 120, 30).keys("2ff").text().contains("X shows what tracing costs"));
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn a_trace_that_began_while_the_screen_was_paused_is_not_ended_by_looking_at_it(
     let before = orders(&stage);
     stage.press("X");
     assert_eq!(orders(&stage), before, "{:?}", stage.commands);
-    assert!(stage.text().contains("ends it"), "{}", stage.text());
+    assert!(stage.text().contains("stops it"), "{}", stage.text());
     stage.press("<enter>");
     assert_eq!(stage.commands.last(), Some(&Command::Trace(TraceOrder::Stop)));
 }

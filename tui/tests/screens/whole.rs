@@ -77,8 +77,8 @@ fn an_empty_pane_says_that_a_part_of_php_is_not_seen() {
     php.targets.push(other);
     snapshot.php = Arc::new(php);
     let text = Stage::showing(snapshot, 120, 30).keys("5").text();
-    assert!(text.contains("no exception, error or compiled file in this time"), "{text}");
-    assert!(text.contains("not all PHP here is seen: ! says why"), "{text}");
+    assert!(text.contains("no exceptions, errors or compiled files in this window"), "{text}");
+    assert!(text.contains("some PHP is not observed: press ! to see why"), "{text}");
 }
 
 #[test]

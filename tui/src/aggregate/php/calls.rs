@@ -1,4 +1,4 @@
-//! Traced calls become what the functions of a snapshot know exactly, or the list of lines.
+//! Turns traced calls into exact numbers of the snapshot's functions, or into the list of lines.
 
 use super::stacks::Stacks;
 use crate::{

@@ -1,4 +1,4 @@
-//! Counts of exceptions, errors and compiled files become the lists of a snapshot: one entry for each place.
+//! Turns counts of exceptions, errors and compiled files into the snapshot's lists: one entry per place.
 
 use std::{collections::HashMap, sync::Arc};
 

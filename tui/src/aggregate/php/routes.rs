@@ -1,5 +1,5 @@
-//! The routes of one interval: requests and samples that share a group, a script, a method and a folded path. What a request's
-//! key is, is found once for each request and not once for each of its samples.
+//! The routes of one interval: requests and samples that share a group, a script, a method and a folded path. The key of a
+//! request is computed once per request, not once per sample.
 
 use std::{
     collections::{HashMap, HashSet},

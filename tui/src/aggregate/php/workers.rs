@@ -1,4 +1,4 @@
-//! What each worker does and how much it has served since it is watched.
+//! What each worker does, and how much it has served since watching began.
 
 use std::{
     collections::{HashMap, HashSet},

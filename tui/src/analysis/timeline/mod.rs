@@ -1,6 +1,6 @@
-//! Snapshots in time, seen from one moment: the snapshot of that moment, what the PHP lists say over a window that ends with it,
-//! and how each group's memory went until then. The moment is now, or it is fixed while snapshots go on coming.
-//! Time is what the snapshots say, never a clock.
+//! Snapshots in time, seen from one moment: the snapshot of that moment, the PHP lists over a window that ends there, and the
+//! history of each group until then. The moment is now, or it is frozen while snapshots keep coming.
+//! Time comes from the snapshots, never from a clock.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! What a sum needs of one interval, by number: much less than the interval's [`Php`], whose stacks have all their frames.
+//! The part of one interval that a sum needs, by number: much less than the interval's [`Php`], whose stacks have all their frames.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! The window about a signal: it opens on what is selected and keeps that, whatever the screen shows next; while it is open no
-//! other key acts.
+//! The signal window: it keeps the targets that were selected when it opened, whatever the screen shows next. While it is open,
+//! no other key acts.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Links of loaded programs to what calls them, for the kinds of which aya 0.14 makes none, or none that can be kept.
-//! Dropping the descriptor of a link detaches; the kernel does the same when this process ends in whatever way.
+//! Links from loaded programs to their events, for kinds that aya 0.14 cannot make or cannot keep.
+//! Dropping the descriptor of a link detaches it; the kernel does the same when this process ends in whatever way.
 #![expect(unsafe_code, reason = "bpf(2) has no safe wrapper")]
 
 use std::{

@@ -1,5 +1,5 @@
-//! What the collectors that use BPF have in common: links, the wire types in maps and the kernel's own types.
-//! Which programs there are, and what their maps mean, is for the collectors.
+//! What both BPF collectors share: links, the wire types in maps and the kernel's own types.
+//! Each collector knows its own programs and what its maps mean.
 
 pub(crate) mod btf;
 pub(crate) mod link;

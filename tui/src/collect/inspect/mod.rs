@@ -1,5 +1,5 @@
-//! A close look at one process, on demand: orders come through one `watch` channel, what was read goes out through another.
-//! It runs only while there is an order, and never takes more than one part in a hundred of the time unasked.
+//! Inspects one process on demand: orders come through one `watch` channel, results go out through another.
+//! It runs only while there is an order, and takes at most one percent of the time unless the user asks for more.
 
 mod cgroup;
 mod files;

@@ -1,5 +1,5 @@
-//! Where the hierarchies of control groups are mounted, from the text of /proc/self/mountinfo (proc_pid_mountinfo(5)). What is
-//! read below is for those who ask.
+//! Where the hierarchies of control groups are mounted, from the text of /proc/self/mountinfo (proc_pid_mountinfo(5)). Callers
+//! read the files there.
 
 use std::{
     ffi::OsString,

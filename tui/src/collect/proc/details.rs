@@ -1,5 +1,5 @@
-//! What of a process rarely changes: names, command line, user, unit, container.
-//! It is read at first sight and again when a change is likely; an unchanged reading allocates nothing.
+//! The parts of a process that rarely change: names, command line, user, unit, container.
+//! They are read at first sight and again when a change is likely; an unchanged reading allocates nothing.
 
 use std::{borrow::Cow, sync::Arc};
 

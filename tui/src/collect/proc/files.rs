@@ -1,5 +1,5 @@
-//! Reads small files of all processes into one reused buffer, by descriptors that are kept where possible. How one is opened is
-//! for `procfs`, what the bytes mean for the other files here.
+//! Reads small files of all processes into one reused buffer, through descriptors that stay open if possible. `procfs` opens
+//! them; other files here know what the bytes mean.
 
 use std::{fmt::Write as _, mem::MaybeUninit, path::Path, sync::Arc};
 

@@ -1,6 +1,6 @@
-//! Sees to it that no process can stop the sampler: a read of /proc/PID waits for as long as another thread holds the lock of that
-//! process's memory, or a file system behind it does not answer. A thread that waits cannot be ended, so it is left behind, and
-//! another sampler goes on without that process. What a pass reads is for `sampler`.
+//! Makes sure that no process can stop the sampler. A read of /proc/PID waits while another thread holds the lock of that
+//! process's memory, or while a file system behind it does not answer. Such a thread cannot be ended, so it is left behind, and
+//! another sampler goes on without that process. `sampler` decides what a pass reads.
 
 use std::{
     sync::{
@@ -103,7 +103,7 @@ impl Progress {
     fn begin(&self, pid: u32, start_ticks: u64) {
         self.pid.store(pid, Ordering::Relaxed);
         self.start_ticks.store(start_ticks, Ordering::Relaxed);
-        // Whoever sees the new count sees the process that it stands at.
+        // A thread that sees the new count also sees the process that it belongs to.
         self.count.fetch_add(1, Ordering::Release);
     }
 
@@ -133,7 +133,7 @@ impl Worker {
         // The first passes are read from /proc: nothing waits for the programs.
         let permitted = rights::missing_for_php().is_empty();
         let loading = if kernel && permitted { Some(load()?) } else { None };
-        let unknown = (kernel && !permitted).then(|| Arc::from("that needs the rights of root"));
+        let unknown = (kernel && !permitted).then(|| Arc::from("this needs root"));
         let run = move || {
             pass_by_pass(sampler, loading, unknown, &asked, &answers);
             drop(alive);

@@ -1,6 +1,6 @@
 //! All processes as the kernel's own iterator writes them, and those that ended between two readings. A record costs a
-//! small part of what formatting /proc/PID/stat does. It knows the programs and their maps; what the values mean is for
-//! `proc`.
+//! small part of what formatting /proc/PID/stat does. It knows the programs and their maps; `proc` knows what the values
+//! mean.
 
 mod layout;
 
@@ -59,13 +59,13 @@ pub enum TasksError {
         source: ProgramError,
     },
     /// A map or program is not in the object, or is not what it should be.
-    #[error("the BPF object has no {0}; it does not belong to this program")]
+    #[error("the BPF object has no {0}; it is not from this version of tusktop")]
     Missing(&'static str),
     /// The iterator cannot be made or read.
     #[error("the kernel's task iterator cannot be read: {0}")]
     Read(#[from] io::Error),
     /// What was read of this process is not what /proc says of it.
-    #[error("the kernel's task iterator and /proc do not agree on this process: {0}")]
+    #[error("the kernel's task iterator and /proc disagree about tusktop itself: {0}")]
     Disagree(String),
 }
 

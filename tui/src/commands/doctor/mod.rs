@@ -1,7 +1,7 @@
 //! `tusktop doctor`: what can be observed on this machine and of each PHP, why the rest cannot, and what to type.
 //!
-//! It asks the collector that the live screen has, so what it says is what the screen would show; all that is attached for
-//! it is detached when it ends. `system` looks at the machine, `report` judges, `text` prints for people.
+//! It uses the same collector as the live screen, so it reports what the screen would show, and detaches everything when it
+//! ends. `system` looks at the machine, `report` judges, `text` prints for people.
 
 mod report;
 mod system;

@@ -1,4 +1,4 @@
-//! The findings as one value: what `--json` prints and the exit code follows from.
+//! The findings as one value: `--json` prints it, and the exit code follows from it.
 
 use std::{
     io::{self, Write},
@@ -249,7 +249,7 @@ mod tests {
     fn without_a_running_php_the_installed_ones_are_listed_and_nothing_is_missing() {
         let installed = report(vec![check("kernel", State::Ok)], vec![target(&[], Vec::new())]);
         assert_eq!((installed.running, installed.complete, installed.code()), (false, true, 0));
-        assert!(text(&installed).contains("No PHP is running. What follows"), "{}", text(&installed));
+        assert!(text(&installed).contains("No PHP is running. The rest"), "{}", text(&installed));
         let none = report(vec![check("kernel", State::Ok)], Vec::new());
         assert!(text(&none).contains("none is in the usual folders") && none.code() == 0);
     }

@@ -1,5 +1,5 @@
-//! What the machine itself must have: kernel, rights, type information, probes, programs. Each finding is a function of
-//! what was read, so that kernels that are not at hand can be tested.
+//! What the machine must have: kernel, rights, type information, probes, programs. Each finding is a function of what was read,
+//! so kernels that are not available can be tested.
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -79,16 +79,24 @@ fn kernel(release: &str) -> Check {
     match (numbers.next(), numbers.next()) {
         (Some(major), Some(minor)) if (major, minor) < OLDEST => {
             // A warning, because some distributions give an old number new features: what loads decides.
-            Check::not("kernel", State::Warning, release, &["made for Linux 5.15 and newer; memory is shown on any"])
+            Check::not(
+                "kernel",
+                State::Warning,
+                release,
+                &["PHP needs Linux 5.15 or newer; memory is shown on any kernel"],
+            )
         }
         (Some(_), Some(_)) => Check::ok("kernel", release),
-        _ => Check::not("kernel", State::Warning, "its release cannot be read", &["Linux 5.15 or newer is needed"]),
+        _ => Check::not("kernel", State::Warning, "the release cannot be read", &["Linux 5.15 or newer is needed"]),
     }
 }
 
 fn privileges(missing: &[&str], root: bool) -> Check {
     if missing.is_empty() {
-        return Check::ok(PRIVILEGES, if root { "root" } else { "not root, but all capabilities that are needed" });
+        return Check::ok(
+            PRIVILEGES,
+            if root { "root" } else { "not root, but with all capabilities that are needed" },
+        );
     }
     let hint = match root {
         true => ["give the container these capabilities (docker run --privileged), or run on the host"],
@@ -107,20 +115,20 @@ fn processes(procfs: bool) -> Check {
 fn pid_namespace(namespace: PidNamespace) -> Check {
     let name = "pid namespace";
     match namespace {
-        PidNamespace::First => Check::ok(name, "the first: all processes of the machine are seen"),
+        PidNamespace::First => Check::ok(name, "the host's: all processes are visible"),
         PidNamespace::Inner => Check::not(
             name,
             State::Missing,
-            "that of a container: only its processes are seen, under other numbers than the kernel's",
-            &["run tusktop on the host, or the container with --pid=host"],
+            "a container's: only its own processes are visible, and their pids differ from the kernel's",
+            &["run tusktop on the host, or start the container with --pid=host"],
         ),
         PidNamespace::Foreign => Check::not(
             name,
             State::Missing,
-            "/proc is of another one: its numbers are other processes here, so signals are off too",
-            &["mount -t proc proc /proc", "or run tusktop on the host, or the container with --pid=host"],
+            "/proc belongs to another one: its pids mean other processes here, so signals are off, too",
+            &["mount -t proc proc /proc", "or run tusktop on the host, or start the container with --pid=host"],
         ),
-        PidNamespace::Unknown => Check::not(name, State::Warning, "not known: no /proc/self/ns/pid", &[]),
+        PidNamespace::Unknown => Check::not(name, State::Warning, "unknown: no /proc/self/ns/pid", &[]),
     }
 }
 
@@ -137,7 +145,7 @@ fn lockdown(text: Option<&str>) -> Check {
             &["boot with lockdown=integrity, or without lockdown= on the kernel's command line"],
         ),
         (_, Some(mode)) => Check::ok("lockdown", mode),
-        (Some(_), None) => Check::not("lockdown", State::Warning, "its mode is not understood", &[]),
+        (Some(_), None) => Check::not("lockdown", State::Warning, "unknown mode", &[]),
     }
 }
 
@@ -148,7 +156,7 @@ fn btf(there: bool) -> Check {
             "BTF",
             State::Warning,
             "no /sys/kernel/btf/vmlinux: no CPU time of requests, no waiting, no pool of new workers",
-            &["a kernel with CONFIG_DEBUG_INFO_BTF=y, as all big distributions have"],
+            &["use a kernel with CONFIG_DEBUG_INFO_BTF=y; all major distributions have it"],
         ),
     }
 }
@@ -161,7 +169,7 @@ fn perf_events(there: bool) -> Check {
             "perf events",
             State::Missing,
             "no /proc/sys/kernel/perf_event_paranoid",
-            &["a kernel with CONFIG_PERF_EVENTS=y, as all big distributions have"],
+            &["use a kernel with CONFIG_PERF_EVENTS=y; all major distributions have it"],
         ),
     }
 }
@@ -173,7 +181,7 @@ fn uprobes(there: bool) -> Check {
             "uprobes",
             State::Missing,
             "no /sys/bus/event_source/devices/uprobe",
-            &["a kernel with CONFIG_UPROBE_EVENTS=y; in a container /sys must be mounted"],
+            &["use a kernel with CONFIG_UPROBE_EVENTS=y; in a container, mount /sys"],
         ),
     }
 }
@@ -192,19 +200,19 @@ fn examine_tasks() -> Result<Result<(), Arc<str>>, String> {
 fn tasks(examined: Result<Result<(), Arc<str>>, String>) -> Check {
     let name = "task iterator";
     match examined {
-        Ok(Ok(())) => Check::ok(name, "processes are read by it, and those that end are counted"),
+        Ok(Ok(())) => Check::ok(name, "it reads processes, and short-lived ones are counted"),
         Ok(Err(why)) => Check::not(
             name,
             State::Warning,
-            format!("processes are read by it, but short-lived ones are not counted: {why}"),
-            &["a kernel with CONFIG_BPF_EVENTS=y"],
+            format!("it reads processes, but short-lived ones are not counted: {why}"),
+            &["use a kernel with CONFIG_BPF_EVENTS=y"],
         ),
         Err(why) => Check::not(
             name,
             State::Warning,
             format!("processes are read from /proc, and short-lived ones are not counted: {why}"),
             &[
-                "Linux 5.15 or newer with CONFIG_DEBUG_INFO_BTF=y and CONFIG_BPF_EVENTS=y, and the rights of root on the host",
+                "it needs Linux 5.15 or newer with CONFIG_DEBUG_INFO_BTF=y and CONFIG_BPF_EVENTS=y, and root on the host",
             ],
         ),
     }
@@ -218,7 +226,7 @@ fn programs(verified: Result<Vec<php::Verified>, php::KernelError>) -> Check {
                 php::KernelError::Permission { .. } => {
                     "run as root on the host; a container needs CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE"
                 }
-                _ => "a kernel with BPF and its ring buffer (5.8), CONFIG_BPF_SYSCALL=y",
+                _ => "use a kernel with BPF and its ring buffer (5.8 or newer, CONFIG_BPF_SYSCALL=y)",
             };
             Check::not(name, State::Missing, error.to_string(), &[hint])
         }
@@ -230,7 +238,7 @@ fn programs(verified: Result<Vec<php::Verified>, php::KernelError>) -> Check {
                     name,
                     State::Missing,
                     format!("{} of {} are refused, {first}: {reason}", refused.len(), verified.len()),
-                    &["please report this with the release of the kernel"],
+                    &["please report this with the kernel release"],
                 ),
             }
         }

@@ -35,7 +35,7 @@ pub(super) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
         writeln!(out)?;
         let text = match report.php.is_empty() {
             true => "No PHP is running, and none is in the usual folders.",
-            false => "No PHP is running. What follows is about the programs that are installed.",
+            false => "No PHP is running. The rest is about installed programs.",
         };
         wrapped(out, 0, text)?;
     }
@@ -55,15 +55,15 @@ pub(super) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
 
 fn summary(report: &Report) -> &'static str {
     match (report.complete, report.running) {
-        (true, true) => "Everything works for every PHP that runs.",
-        (true, false) => "Everything that can be told without a running PHP works.",
-        (false, _) => "Something is missing; what to do about it is beside it. Memory is shown in any case.",
+        (true, true) => "Everything works for every running PHP.",
+        (true, false) => "Everything that can be checked without a running PHP works.",
+        (false, _) => "Something is missing; see the hints above. Memory is shown in any case.",
     }
 }
 
 fn write_program(program: &Program, out: &mut impl Write) -> io::Result<()> {
     let version = program.version.as_deref().unwrap_or("of unknown version");
-    let threads = if program.zts { ", built for threads (ZTS)" } else { "" };
+    let threads = if program.zts { ", thread-safe (ZTS)" } else { "" };
     wrapped(out, 0, &format!("PHP {version} ({}{threads})  {}", program.sapi, program.exe))?;
     let probes = match program.probes.len() {
         0 => "no USDT probes".to_owned(),
@@ -90,7 +90,7 @@ fn write_program(program: &Program, out: &mut impl Write) -> io::Result<()> {
         wrapped(out, 2, &facts(master))?;
     }
     if program.masters_left_out > 0 {
-        wrapped(out, 2, &format!("and {} more that are not listed", program.masters_left_out))?;
+        wrapped(out, 2, &format!("and {} more, not listed", program.masters_left_out))?;
     }
     write_hints(&program.masters, out)
 }
@@ -115,7 +115,7 @@ fn facts(master: &Master) -> String {
         (None, None) => String::new(),
     };
     let variable = match (master.dtrace, master.variable) {
-        (None, Some(true)) => "on in its environment",
+        (None, Some(true)) => "on in the environment",
         (dtrace, _) => state(dtrace),
     };
     format!(

@@ -1,5 +1,5 @@
 //! A command that is started to be observed: found before it runs, held until the observers are ready, waited for.
-//! What is observed of it is `session`'s matter.
+//! `session` observes it.
 
 mod running;
 
@@ -136,7 +136,7 @@ impl Held {
             Ok(Some((_, status))) if status.stopped() => Ok(held),
             Ok(status) => {
                 let status = status.map(|(_, status)| ExitStatus::from_raw(status.as_raw()).to_string());
-                Err(failed(io::Error::other(format!("it ended before it began: {}", status.unwrap_or_default()))))
+                Err(failed(io::Error::other(format!("it ended before it could start: {}", status.unwrap_or_default()))))
             }
             Err(error) => Err(failed(error.into())),
         }

@@ -24,7 +24,7 @@ pub enum ExactKind {
 pub enum ExactState {
     /// Calls are being counted, to find out what tracing would cost.
     Counting,
-    /// The price is known; tracing was not begun.
+    /// The price is known; tracing was not started.
     Priced,
     /// Calls are being traced.
     Tracing,

@@ -1,4 +1,4 @@
-//! A php-fpm pool: what it is set to, how full it is, what its workers take and how many of them would fit.
+//! A php-fpm pool: its settings, how full it is, the memory of its workers and how many of them would fit.
 
 use std::sync::Arc;
 

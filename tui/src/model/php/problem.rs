@@ -1,4 +1,4 @@
-//! What went wrong by place: exceptions, errors, and files compiled once more.
+//! Problems by place: exceptions, errors, and files that are compiled again.
 
 use std::sync::Arc;
 

@@ -177,9 +177,9 @@ impl TierStatus {
     pub fn how(&self) -> String {
         match (self.hz, self.seen_by) {
             (Some(hz), _) => format!("{hz} times per second and CPU"),
-            (None, Some(SeenBy::Usdt)) => "by its USDT probes".to_owned(),
-            (None, Some(SeenBy::Symbol)) => "by its exported functions".to_owned(),
-            (None, Some(SeenBy::SchedSwitch)) => "at each switch of a CPU".to_owned(),
+            (None, Some(SeenBy::Usdt)) => "through its USDT probes".to_owned(),
+            (None, Some(SeenBy::Symbol)) => "through its exported functions".to_owned(),
+            (None, Some(SeenBy::SchedSwitch)) => "at each context switch".to_owned(),
             (None, Some(SeenBy::Timer | SeenBy::Unknown) | None) => String::new(),
         }
     }

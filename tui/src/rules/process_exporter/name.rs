@@ -173,7 +173,7 @@ fn read_action(action: &str) -> Result<Option<Part>, String> {
         if first.starts_with('.') && is_identifier(&first[1..]) {
             let known: Vec<&str> = FIELDS.iter().map(|(name, _)| *name).collect();
             return Err(format!(
-                "`{first}` is no field, and process-exporter would cut the name here; there are {}",
+                "`{first}` is not a field, and process-exporter would cut the name here; the fields are {}",
                 known.join(" ")
             ));
         }
@@ -184,7 +184,7 @@ fn read_action(action: &str) -> Result<Option<Part>, String> {
         }
         ("index", Some(".Cgroups"), Some(index)) if let Ok(index) = index.parse() => Ok(Some(Part::IndexCgroup(index))),
         _ => Err(format!(
-            "`{action}` is more of Go's templates than tusktop reads: fields, `index .Matches \"name\"` and `index .Cgroups 0`"
+            "`{action}` is not supported: tusktop reads fields, `index .Matches \"name\"` and `index .Cgroups 0`"
         )),
     }
 }
@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn what_is_not_read_is_refused_with_its_place() {
         for (template, at, part) in [
-            ("A{{.Nope}}B", 1, "`.Nope` is no field"),
+            ("A{{.Nope}}B", 1, "`.Nope` is not a field"),
             ("é{{if .PID}}x{{end}}", 1, "if .PID"),
             ("{{printf \"%d\" .PID}}", 0, "printf"),
             ("{{.PID | print}}", 0, "| print"),

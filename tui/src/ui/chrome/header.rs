@@ -1,4 +1,4 @@
-//! The header: the machine in the first line, PHP in the second. Facts leave from the least important when there is no room.
+//! The header: the machine in the first line, PHP in the second. If there is no room, the least important facts go first.
 
 use jiff::Timestamp;
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
@@ -58,7 +58,7 @@ pub(crate) fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, wide: bool)
         let notice = snapshot.notices.iter().find(|notice| notice.kind.is_why_no_php());
         let what = match notice {
             Some(notice) => format!("php   {}   {}", notice.text, notice.hint),
-            None => "php   none is running; one that starts appears by itself".to_owned(),
+            None => "php   none is running; it appears here when it starts".to_owned(),
         };
         line(buffer, area, area.y + 1, vec![Fact::new(0, what, palette.muted)], cost(screen, snapshot));
     }

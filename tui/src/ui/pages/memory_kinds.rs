@@ -1,4 +1,4 @@
-//! Memory of one process by kind of mapping: a table, biggest first, and what has a name and takes most.
+//! Memory of one process by kind of mapping: a table, biggest first, and the biggest mappings with a name.
 
 use std::{cmp::Reverse, time::Duration};
 
@@ -41,8 +41,8 @@ pub(crate) fn lines(inspection: &Inspection, now: Timestamp, width: u16) -> Vec<
     let mappings = match &inspection.mappings {
         Ok(mappings) => mappings,
         Err(Unread::TooExpensive(time)) => {
-            let long = format!("- (it takes about {}, and holds the process up)", units::duration_ms(ms(*time)));
-            return vec![title, muted(long), muted("enter reads it once all the same".to_owned())];
+            let long = format!("- (takes about {} and holds the process up)", units::duration_ms(ms(*time)));
+            return vec![title, muted(long), muted("enter reads it anyway".to_owned())];
         }
         Err(why) => return vec![title, muted(dash(*why))],
     };

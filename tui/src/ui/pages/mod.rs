@@ -59,7 +59,7 @@ fn request(screen: &Screen, pid: u32, started_at: Timestamp) -> Vec<Line> {
     let found = screen.php.requests.iter().find(|r| r.pid == pid && r.started_at == started_at);
     match found {
         Some(request) => request_facts(screen, request),
-        None => vec![heading("this request is not in the window any more; esc goes back")],
+        None => vec![heading("this request is no longer in the window; esc goes back")],
     }
 }
 
@@ -129,7 +129,7 @@ fn function(screen: &Screen, key: &FunctionKey) -> Vec<Line> {
     ];
     lines.extend(traced(php, key));
     if around.total == profile::Time::default() {
-        lines.push(heading("no sample of it in this time and scope"));
+        lines.push(heading("no samples of it in this window and scope"));
     }
     for (title, list) in [("called by", &around.callers), ("calls", &around.callees)] {
         if !list.is_empty() {

@@ -10,7 +10,7 @@ use crate::{
 /// Everything about one problem, as labels and values.
 pub(crate) fn facts(screen: &Screen, key: &ProblemKey) -> Vec<(&'static str, String)> {
     let php = screen.php;
-    let gone = vec![("", "nothing of it in this time; w widens it, esc goes back".to_owned())];
+    let gone = vec![("", "nothing of it in this window; w: a longer one, esc: back".to_owned())];
     let per_minute = |count: u64| {
         let rate = count as f64 * 60.0 / screen.covered.as_secs_f64().max(0.001);
         format!("{}   {}/min", units::count(count), units::count(rate.round() as u64))
@@ -26,8 +26,8 @@ pub(crate) fn facts(screen: &Screen, key: &ProblemKey) -> Vec<(&'static str, Str
             vec![
                 ("class", exception.class.to_string()),
                 ("message", or_dash(&exception.message)),
-                ("", "of the first one; others may differ".to_owned()),
-                ("made at", names::place(&key.file, key.line).into_owned()),
+                ("", "of the first; others may differ".to_owned()),
+                ("created at", names::place(&key.file, key.line).into_owned()),
                 ("thrown", per_minute(exception.count)),
                 ("caught", count(caught)),
                 ("uncaught", count(uncaught)),
@@ -41,7 +41,7 @@ pub(crate) fn facts(screen: &Screen, key: &ProblemKey) -> Vec<(&'static str, Str
             vec![
                 ("level", error.level.to_string()),
                 ("message", or_dash(&error.message)),
-                ("", "of the first one; others may differ".to_owned()),
+                ("", "of the first; others may differ".to_owned()),
                 ("raised at", names::place(&key.file, key.line).into_owned()),
                 ("raised", per_minute(error.count)),
                 ("silenced", error.silenced.map_or_else(|| "-".to_owned(), units::count)),

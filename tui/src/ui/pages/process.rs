@@ -1,4 +1,4 @@
-//! The page of one process: what the snapshot says of it, and what the close look found, with its age and its price.
+//! The page of one process: what the snapshot says, and what inspection found, with its age and its cost.
 
 use jiff::Timestamp;
 

@@ -1,4 +1,4 @@
-//! Why a pane has nothing to show, and what to type: what holds for all panes of PHP, whatever they show.
+//! Why a pane has nothing to show, and what to press: the part that all PHP panes share.
 
 use crate::{model::Tier, ui::frame::Screen, view::Pane};
 
@@ -19,7 +19,7 @@ pub(crate) fn why<'a>(
         return FILTERED.to_vec();
     }
     if !screen.has_php() {
-        return vec!["no PHP is running here", "one that starts appears by itself"];
+        return vec!["no PHP is running here", "it appears here when it starts"];
     }
     let targets = &snapshot.php.targets;
     // A worker of which the image is not known says nothing about tiers.
@@ -30,7 +30,7 @@ pub(crate) fn why<'a>(
     }
     let mut lines = otherwise();
     if targets.iter().any(|target| tiers.iter().any(|&tier| !target.tiers.is_on(tier))) {
-        lines.push("not all PHP here is seen: ! says why");
+        lines.push("some PHP is not observed: press ! to see why");
     }
     lines
 }

@@ -1,4 +1,4 @@
-//! What went wrong: exceptions, errors and compiled files, the gravest and most frequent first.
+//! Problems: exceptions, errors and compiled files, the most severe and frequent first.
 
 use std::cmp::Reverse;
 
@@ -231,6 +231,6 @@ fn plural(count: u64, noun: &str) -> String {
 fn why_empty<'a>(screen: &'a Screen) -> Vec<&'a str> {
     let tiers = [Tier::Exceptions, Tier::Errors, Tier::Compiles];
     empty::why(screen, Pane::Problems, &tiers, "waiting for PHP …", || {
-        vec!["no exception, error or compiled file in this time", "w widens it"]
+        vec!["no exceptions, errors or compiled files in this window", "press w for a longer one"]
     })
 }

@@ -220,7 +220,7 @@ fn requests<'a>(screen: &Screen<'a>, scope: &Scope) -> Vec<&'a Request> {
 
 fn why_empty<'a>(screen: &'a Screen, pane: Pane, scope: &Scope) -> Vec<&'a str> {
     empty::why(screen, pane, &[Tier::Requests], "waiting for the first requests …", || match scope {
-        Scope::All => vec!["no request in this time", "w widens it"],
-        _ => vec!["no request of this pool or route in this time", "w widens it, esc shows all pools"],
+        Scope::All => vec!["no requests in this window", "press w for a longer one"],
+        _ => vec!["no requests of this pool or route in this window", "w: a longer one, esc: all pools"],
     })
 }

@@ -1,4 +1,4 @@
-//! What lies over the panes: the help with its search, all notices, the choice of an order.
+//! Windows over the panes: the help with its search, all notices, the choice of an order.
 
 pub(crate) mod signal;
 pub(crate) mod trace;
@@ -112,13 +112,13 @@ fn help(screen: &Screen, search: &str) -> Vec<Line> {
         }
     }
     if lines.is_empty() {
-        return vec![vec![("no key does that; backspace shortens the search".to_owned(), palette.muted)]];
+        return vec![vec![("no matching key; backspace shortens the search".to_owned(), palette.muted)]];
     }
     if search.is_empty() {
         let facts = [
-            "Sizes are in KiB, MiB, GiB of 1024. CPU is in percent of one core. Shift and drag selects text.",
-            "A ~ before a size: its PSS is not known, or not of all processes; there RSS counts.",
-            "A bar is self time (solid) and total time (light) in percent of the samples of the window.",
+            "Sizes are in units of 1024. CPU is in percent of one core. Shift and drag selects text.",
+            "A ~ before a size: it contains RSS, because PSS is not known for all processes.",
+            "A bar shows self time (solid) and total time (light) as a share of all samples.",
         ];
         lines.push(Vec::new());
         lines.extend(facts.map(|fact| vec![(fact.to_owned(), palette.muted)]));

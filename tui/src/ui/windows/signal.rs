@@ -1,4 +1,4 @@
-//! The window about a signal: where it goes, which it is, what it does to a server that is known, and what became of it.
+//! The signal window: its targets, the chosen signal, what that does to a known server, and the outcome.
 
 use ratatui::style::Style;
 
@@ -28,8 +28,7 @@ pub(crate) fn lines(screen: &Screen, dialog: &SignalDialog, room: usize, height:
             lines
         }
         SignalDialog::Nothing => {
-            let what =
-                "nothing is selected that a signal could go to: choose a group or a process in the memory pane first";
+            let what = "no process or group is selected: choose one in the memory pane first";
             let mut lines = sentence(what, room, palette.text);
             lines.extend(sentence("esc closes", room, palette.muted));
             lines
@@ -76,12 +75,12 @@ fn choose(
     }
     let unknown = typed.parse().is_ok_and(|number| Signal::by_number(number).is_none());
     let keys = if unknown {
-        format!("{typed} is none of them; esc leaves")
+        format!("{typed} is not a signal here; esc cancels")
     } else {
         match (asked, target.processes.len()) {
-            (false, _) => format!("enter sends {signal}; esc leaves; left and right, capitals or numbers choose"),
-            (true, 1) => format!("really send {signal} to this process? enter once more; esc leaves"),
-            (true, count) => format!("really send {signal} to {count} processes? enter once more; esc leaves"),
+            (false, _) => format!("enter sends {signal}; esc cancels; left and right, capitals or numbers choose"),
+            (true, 1) => format!("really send {signal} to this process? press enter again; esc cancels"),
+            (true, count) => format!("really send {signal} to {count} processes? press enter again; esc cancels"),
         }
     };
     lines.extend(sentence(&keys, room, if unknown || asked { palette.warn } else { palette.title }));
@@ -111,7 +110,7 @@ fn warnings(screen: &Screen, target: &SignalTarget) -> Vec<&'static str> {
     let has = |pid: u32| target.processes.iter().any(|process| process.key.pid == pid);
     let mut warnings = Vec::new();
     if has(1) {
-        warnings.push("pid 1 is among them: without it the machine or the container ends");
+        warnings.push("pid 1 is among them: if it ends, so does the machine or the container");
     }
     if has(screen.view.own_pid) {
         warnings.push("tusktop itself is among them");
@@ -119,7 +118,8 @@ fn warnings(screen: &Screen, target: &SignalTarget) -> Vec<&'static str> {
         warnings.push("tusktop runs in one of them: its shell or terminal");
     }
     if target.processes.iter().any(|process| process.key.start_ticks.is_none()) {
-        warnings.push("when they started is not known, so that they cannot be told from others with their pids: nothing will be sent");
+        warnings
+            .push("their start times are not known, and other processes may have their pids now: nothing will be sent");
     }
     warnings
 }
@@ -175,7 +175,7 @@ fn general(signal: Signal) -> &'static str {
         Signal::Hup => "many daemons reload their configuration; terminates programs that do not handle it",
         Signal::Int => "terminate, as ctrl+c does",
         Signal::Quit => "terminate; programs that do not handle it leave a core dump",
-        Signal::Kill => "ends at once: nothing is saved, and it cannot be handled",
+        Signal::Kill => "kill at once: nothing is saved, and programs cannot handle it",
         Signal::Usr1 | Signal::Usr2 => "its meaning is up to the program; terminates programs that do not handle it",
         Signal::Stop => "stop until CONT",
         Signal::Cont => "resume after STOP",
@@ -188,11 +188,11 @@ fn fpm_master(signal: Signal) -> &'static str {
     match signal {
         Signal::Term | Signal::Int => "php-fpm master: quick stop of all pools; running requests are lost",
         Signal::Quit => {
-            "php-fpm master: graceful stop; running requests have process_control_timeout (0 unless set) to end"
+            "php-fpm master: graceful stop; running requests have process_control_timeout (0 unless set) to finish"
         }
         Signal::Usr1 => "php-fpm master: reopens its log files",
         Signal::Usr2 => {
-            "php-fpm master: graceful reload; running requests have process_control_timeout (0 unless set) to end"
+            "php-fpm master: graceful reload; running requests have process_control_timeout (0 unless set) to finish"
         }
         Signal::Hup => "php-fpm master: not documented, newer versions reload; USR2 is the signal for that",
         Signal::Kill | Signal::Stop | Signal::Cont => general(signal),

@@ -1,4 +1,4 @@
-//! The window about exact tracing: what it would cost here, how far it is, what it needs, and the keys.
+//! The window of exact tracing: its cost here, its progress, what it needs, and the keys.
 
 use super::{Line, wrap};
 use crate::{
@@ -25,7 +25,7 @@ pub(crate) fn lines(screen: &Screen, kind: ExactKind, room: usize) -> Vec<Line> 
     );
     say(
         "Each call costs two traps, so only some workers are traced, only for a part of the time, and it ends by itself. \
-         The others run as always.",
+         The others run as usual.",
         palette.muted,
     );
     let Some(snapshot) = screen.snapshot else { return lines };
@@ -43,9 +43,9 @@ pub(crate) fn lines(screen: &Screen, kind: ExactKind, room: usize) -> Vec<Line> 
     }
     lines.push(Vec::new());
     let keys: &[(&str, &str)] = match exact.map(|exact| exact.state) {
-        Some(ExactState::Tracing) => &[("enter", "ends it"), ("esc", "closes this window; tracing goes on")],
+        Some(ExactState::Tracing) => &[("enter", "stops it"), ("esc", "closes this window; tracing goes on")],
         Some(ExactState::Unavailable) => &[("tab", "functions or lines"), ("esc", "closes")],
-        _ => &[("enter", "begins"), ("tab", "functions or lines"), ("esc", "closes")],
+        _ => &[("enter", "starts it"), ("tab", "functions or lines"), ("esc", "closes")],
     };
     for (key, what) in keys {
         lines.push(vec![(printable::pad(key, 7), palette.title), ((*what).to_owned(), palette.text)]);

@@ -1,5 +1,5 @@
-//! Processes that ended: what they used after they were seen last, or in all when no pass ever met them, goes to the sums
-//! of their groups.
+//! Processes that ended: the CPU time that no pass has seen is added to the sums of their groups. That is the time since the
+//! last pass, or all of it if no pass saw the process.
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -1,5 +1,5 @@
-//! Sums /proc/PID/smaps (proc_pid_smaps(5)) by kind of mapping, as it streams by: neither the number of mappings nor the length
-//! of a line decides how much memory that takes.
+//! Sums /proc/PID/smaps (proc_pid_smaps(5)) by kind of mapping while reading it. Its memory depends neither on the number of
+//! mappings nor on the length of a line.
 
 use std::{
     collections::HashMap,

@@ -1,8 +1,8 @@
-//! What to type so that a PHP server can be traced exactly: from facts about the process to the reason why it cannot yet
-//! and the lines that change it. Pure: what is read of the process is `masters`' matter.
+//! What to type so that a PHP server can be traced exactly: from facts about the process to the reason and the commands. Pure:
+//! `masters` reads the process.
 //!
-//! The facts hold names that other users choose, and the lines are meant to be pasted into a shell by root: a name is
-//! only repeated where it holds nothing but letters, digits and a few marks.
+//! The facts contain names that other users choose, and root will paste these lines into a shell. So a name is repeated only if
+//! it consists of letters, digits and a few marks.
 
 use std::path::Path;
 
@@ -44,7 +44,7 @@ pub(crate) fn without_probes() -> Advice {
         reason: "this build has no USDT probes".to_owned(),
         hint: [
             "With probes: Debian 11 and 12 (not arm64), Ubuntu 22.04, Fedora, RHEL,",
-            "Remi, your own with ./configure --enable-dtrace. Without: Debian 13,",
+            "Remi, or your own build with --enable-dtrace. Without: Debian 13,",
             "the official docker images, Alpine, packages.sury.org from PHP 8.3 on.",
             "Requests, sampling, exceptions and compiles do not need them.",
         ]
@@ -67,9 +67,9 @@ pub(crate) fn exact(facts: &Facts<'_>) -> Advice {
 }
 
 const SIDE_EFFECTS: [&str; 3] = [
-    "Side effects while it runs with the variable: no JIT (PHP warns of that",
-    "at every start); each PHP call takes C stack, so that very deep",
-    "recursion can crash PHP; about 10 ns more per call even untraced.",
+    "Side effects of the variable: no JIT (PHP prints a warning at",
+    "every start); each PHP call uses C stack, so very deep recursion can",
+    "crash PHP; about 10 ns more per call, even when not traced.",
 ];
 
 fn steps(facts: &Facts<'_>) -> Vec<String> {
@@ -107,7 +107,7 @@ fn steps(facts: &Facts<'_>) -> Vec<String> {
             "    [Service]".to_owned(),
             format!("    Environment={VARIABLE}=1"),
             format!("{systemctl} restart {unit}"),
-            "(the two lines go into the editor; a reload keeps the old environment)".to_owned(),
+            "(put the two lines into the editor; a reload keeps the old environment)".to_owned(),
         ];
     }
     match facts.sapi {

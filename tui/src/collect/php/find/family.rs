@@ -1,5 +1,5 @@
-//! The processes that descend from one, told by what the kernel reports and, where a generation is missing in that,
-//! by the parents that /proc names. One that has ended stays: what it did may be read later.
+//! The descendants of one process, known from kernel events and, if an event is missing, from the parents in /proc. A process
+//! that has ended stays in the family: its data may be read later.
 
 use std::collections::HashSet;
 

@@ -1,5 +1,5 @@
-//! The PHP processes that are followed: found by a look at /proc or by an event, named by their pool, forgotten at their end.
-//! It asks `discover` what a process runs; telling the kernel is the collector's matter.
+//! The PHP processes that are followed: found in /proc or by an event, named by their pool, forgotten when they end.
+//! `discover` says what a process runs; the collector tells the kernel.
 
 use std::{collections::HashMap, sync::Arc};
 

@@ -1,5 +1,5 @@
-//! PHP programs on the disk, by the names and folders that distributions use. Whether a file really is PHP is for
-//! `discover` to say.
+//! PHP programs on the disk, found by the names and folders that distributions use. `discover` checks whether a file really is
+//! PHP.
 
 use std::{
     env, fs,

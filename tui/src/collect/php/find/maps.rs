@@ -1,4 +1,4 @@
-//! The file mappings of a process, from /proc/PID/maps (proc_pid_maps(5)). What they mean is for others to say.
+//! The file mappings of a process, from /proc/PID/maps (proc_pid_maps(5)). Callers decide what they mean.
 
 use std::{
     io,

@@ -1,5 +1,5 @@
-//! The processes that started PHP themselves: what they were started with, and what keeps them from being traced
-//! exactly. Reading their memory is `runtime`'s matter, what to type is `advice`'s.
+//! The processes that started PHP: their settings at the start, and why they cannot be traced exactly. `runtime` reads their
+//! memory, `advice` knows what to type.
 
 use std::sync::Arc;
 

@@ -116,7 +116,7 @@ fn sets_in(folder: &Path) -> bool {
     files.filter(|path| path.extension().is_some_and(|ending| ending == "ini")).take(FILES).any(|path| sets(&path))
 }
 
-/// Whether code lies in anonymous memory of whole huge pages right beside a file's code, in the text of /proc/PID/maps.
+/// Whether code is in anonymous memory of whole huge pages right beside a file's code, in the text of /proc/PID/maps.
 fn has_moved(maps: &str) -> bool {
     let lines: Vec<_> = maps.lines().filter_map(executable).collect();
     lines.iter().any(|&(start, end, is_file)| {

@@ -1,7 +1,7 @@
-//! What a running PHP shows of its settings without being asked: whether its function probes are live, whether opcache
-//! shares compiled code, whether the JIT has room for machine code.
+//! Settings that the memory of a running PHP shows: whether its function probes are live, whether opcache shares compiled code,
+//! whether the JIT has room for machine code.
 //!
-//! The process is not trusted: of its memory 9 bytes are read, of its files a bounded part.
+//! The process is not trusted: 9 bytes of its memory and a bounded part of its files are read.
 
 use std::{io, os::unix::fs::FileExt as _};
 

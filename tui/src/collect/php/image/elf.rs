@@ -39,13 +39,13 @@ pub(crate) enum ElfError {
     #[error("{0}")]
     Io(#[from] io::Error),
     /// It is no ELF file, or none for this kind of CPU.
-    #[error("no 64-bit little-endian ELF file")]
+    #[error("not a 64-bit little-endian ELF file")]
     Other,
     /// Something in it contradicts the format.
     #[error("malformed: {0}")]
     Malformed(&'static str),
     /// Reading it takes more than any real program does.
-    #[error("reading it takes more than {} MiB or {READS} reads, more than any PHP that is known", BYTES >> 20)]
+    #[error("reading it takes more than {} MiB or {READS} reads, more than any known PHP", BYTES >> 20)]
     Budget,
 }
 

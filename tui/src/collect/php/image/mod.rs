@@ -27,7 +27,7 @@ pub(crate) enum ImageError {
     #[error("cannot open {path}: {source}; run as root to see the programs of other users")]
     Open { path: PathBuf, source: io::Error },
     /// There are more PHP images than the maps have room for.
-    #[error("{path} is left out: there are more different PHP programs on this machine than can be observed")]
+    #[error("{path} is left out: this machine has more PHP programs than tusktop can observe")]
     TooMany { path: PathBuf },
     /// The file is no ELF file that we understand.
     #[error("{path} cannot be read as an ELF file: {source}")]

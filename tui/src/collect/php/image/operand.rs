@@ -69,7 +69,7 @@ impl Architecture {
 
 /// Why an argument was not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("argument {text:?} of a probe is not understood")]
+#[error("unknown form of a probe argument: {text:?}")]
 pub(crate) struct OperandError {
     /// The argument as it is in the note.
     pub text: String,

@@ -23,7 +23,7 @@ pub(crate) enum AttachError {
     #[error("the kernel has no uprobes (/sys/bus/event_source/devices/uprobe): {0}")]
     NoUprobes(io::Error),
     /// The path holds a NUL.
-    #[error("the path {0} cannot be handed to the kernel")]
+    #[error("the kernel cannot take the path {0}")]
     Path(PathBuf),
     /// Another tool attached the same site in another way.
     #[error(

@@ -29,7 +29,7 @@ pub(crate) enum KernelError {
     #[error("the kernel refuses the BPF program {name}: {}", concise(source))]
     Program { name: &'static str, source: ProgramError },
     /// A map or program is not in the object.
-    #[error("the BPF object has no {0}; it does not belong to this program")]
+    #[error("the BPF object has no {0}; it is not from this version of tusktop")]
     Missing(&'static str),
     /// The list of CPUs cannot be read.
     #[error("cannot read {path}: {source}")]
@@ -63,7 +63,7 @@ pub(super) fn concise(error: &ProgramError) -> String {
     });
     match verdict {
         Some(verdict) if verdict.starts_with("invalid func ") => {
-            format!("{io_error} (it needs what Linux has since 5.15: {verdict})")
+            format!("{io_error} (it needs Linux 5.15 or newer: {verdict})")
         }
         Some(verdict) => format!("{io_error} ({})", verdict.chars().take(160).collect::<String>()),
         None => io_error.to_string(),

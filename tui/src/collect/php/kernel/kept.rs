@@ -1,5 +1,5 @@
-//! Texts of which the programs kept a part, because they have a fixed room for each: names keep their head, paths their tail.
-//! Lengths come from the programs, which take them from PHP's memory, and may lie.
+//! Texts that were cut to the fixed room in the maps: names keep their head, paths their tail.
+//! Lengths come from PHP's memory through the programs and may be wrong.
 
 use tusktop_shared::{CLASS_BYTES, FILE_BYTES};
 

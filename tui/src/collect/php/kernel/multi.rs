@@ -1,9 +1,9 @@
 //! Programs for links that hold all places of a file at once (`BPF_TRACE_UPROBE_MULTI`, Linux 6.6 or newer). A hit costs less than
-//! through a perf event, and the kernel waits once for a whole link when it is closed: of perf events each waits for itself,
-//! under a lock that they share, for some 70 ms.
+//! with a perf event. Closing such a link waits once in the kernel; closing perf events waits some 70 ms for each, under a lock
+//! that they share.
 //!
-//! aya 0.14 cannot load a program for such a link, so its object is linked once more here, to the maps that aya made. Where the
-//! kernel refuses, `attach` does the same by perf events.
+//! aya 0.14 cannot load a program for such a link, so its object is linked again here, to the maps that aya made. If the kernel
+//! refuses, `attach` uses perf events.
 #![expect(unsafe_code, reason = "bpf(2) has no safe wrapper")]
 
 use std::{

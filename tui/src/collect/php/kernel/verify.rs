@@ -1,4 +1,4 @@
-//! Asks the kernel what it says of every program of the object, without attaching any.
+//! Asks the kernel whether it accepts every program of the object, without attaching any.
 
 use aya::{
     Ebpf,

@@ -18,13 +18,13 @@ pub(crate) enum Missing {
     #[error(transparent)]
     Kernel(#[from] KernelError),
     /// BTF has no `task_struct.__state`.
-    #[error("this kernel's type information does not say whether a thread waits")]
+    #[error("this kernel's type information does not tell whether a thread waits")]
     ThreadState,
     /// The registers of arguments are not known.
     #[error("this CPU architecture is not supported")]
     Architecture,
     /// A thread's stack is found in another way.
-    #[error("it is built for threads (ZTS), whose stacks this version does not read")]
+    #[error("it is a thread-safe build (ZTS), and tusktop cannot read its stacks")]
     Threads,
     /// Where stacks begin is not known.
     #[error("it does not export executor_globals")]
@@ -56,12 +56,12 @@ pub(crate) enum Missing {
     LayoutAndProbe(&'static str),
     /// Nothing seen would not mean that nothing happened.
     #[error(
-        "it has the probe error, which does not fire reliably in PHP 8, \
-         and not the function zend_error_zstr_at (PHP 8.1 or newer)"
+        "its probe `error` does not fire reliably in PHP 8, \
+         and it has no function zend_error_zstr_at (PHP 8.1 or newer)"
     )]
     Unreliable,
     /// A trap would end its processes.
-    #[error("opcache.huge_code_pages is on: PHP moves its code, and a probe in it would end the process")]
+    #[error("opcache.huge_code_pages is on: PHP moves its code, and a probe in it would kill the process")]
     MovingCode,
 }
 
@@ -74,14 +74,14 @@ impl Missing {
         TierStatus::unavailable(self).with_hint(self.hint().into_iter().collect())
     }
 
-    /// No path in it: whoever pastes a hint must not run what a hostile file is called.
+    /// It contains no path: pasting a hint must never run the name of a hostile file.
     fn hint(&self) -> Option<String> {
         match self {
             Self::Programs | Self::Kernel(_) | Self::ThreadState => {
                 Some("tusktop doctor says what this kernel lacks".to_owned())
             }
             Self::Threads | Self::Globals | Self::Layout(_) | Self::Version => {
-                Some(format!("stacks of PHP {} can be read, of builds without ZTS", versions::range()))
+                Some(format!("tusktop reads stacks of PHP {}, in builds without ZTS", versions::range()))
             }
             Self::MovingCode => Some(STAY.to_owned()),
             Self::Requests => {

@@ -1,5 +1,5 @@
-//! PSS, USS and shared memory of processes, on a budget. The kernel walks all page tables of a process to answer, and holds
-//! up whoever wants to change its mappings meanwhile: so they are read one process at a time, on the sampler's one thread.
+//! PSS, USS and shared memory of processes, on a budget. To answer, the kernel walks all page tables of the process and blocks
+//! changes of its mappings meanwhile. So processes are read one at a time, on the sampler's one thread.
 
 mod remembered;
 mod rollup;

@@ -1,5 +1,5 @@
-//! The pass by the kernel's task iterator, and the processes that ended. It takes over from /proc/PID/stat when it is
-//! ready, says the same of every process, and gives back where it fails.
+//! The pass by the kernel's task iterator, and the processes that ended. It replaces /proc/PID/stat as soon as it reports the
+//! same for every process, and falls back if it fails.
 
 use std::{iter::Peekable, sync::Arc, time::Duration, vec::Drain};
 
@@ -48,7 +48,7 @@ impl Sampler {
         let disagree = |what: &str| TasksError::Disagree(what.to_owned());
         let pid = std::process::id();
         if !self.files.is_procfs() || self.own_pid != Some(pid) {
-            return Err(disagree("the proc root is of another pid namespace, or no procfs"));
+            return Err(disagree("the proc root belongs to another pid namespace, or is not procfs"));
         }
         let mut line = [0; 1024];
         let mut descriptor = None;

@@ -42,7 +42,7 @@ fn translate(pattern: &str) -> Result<String, String> {
                 repeated = 2;
             } else if repeated > 0 {
                 return Err(format!(
-                    "`{repetition}` repeats a repetition, which Go does not allow; put it in brackets"
+                    "`{repetition}` repeats a repetition, which Go does not allow; put it in parentheses"
                 ));
             } else {
                 repeated = 1;
@@ -111,7 +111,11 @@ fn group(rest: &mut Peekable<Chars>, out: &mut String) -> Result<(), String> {
             out.push('?');
             out.push_str(&inner);
         }
-        _ => return Err(format!("`(?{inner}` is not known; neither Go nor tusktop can look around or refer back")),
+        _ => {
+            return Err(format!(
+                "`(?{inner}` is not supported; neither Go nor tusktop has look-around or back-references"
+            ));
+        }
     }
     Ok(())
 }
@@ -148,7 +152,7 @@ fn escape(rest: &mut Peekable<Chars>, out: &mut String) -> Result<(), String> {
             rest.next();
             out.push_str(r"(?-u:\b)");
         }
-        'B' | 'C' => return Err(format!("`\\{c}` cannot be kept: it can be inside of a character")),
+        'B' | 'C' => return Err(format!("`\\{c}` is not supported: it can match inside a character")),
         'A' | 'z' => {
             rest.next();
             out.push('\\');
@@ -179,7 +183,7 @@ fn unicode_class(letter: char, rest: &mut Peekable<Chars>, out: &mut String) -> 
 fn literal(rest: &mut Peekable<Chars>) -> Result<char, String> {
     let c = rest.next().ok_or("it ends with a backslash")?;
     let of_number = |number: Option<u32>| {
-        number.and_then(char::from_u32).ok_or_else(|| format!("`\\{c}…` is not the number of a character"))
+        number.and_then(char::from_u32).ok_or_else(|| format!("`\\{c}…` is not a valid character code"))
     };
     match c {
         'a' => Ok('\x07'),
@@ -209,7 +213,7 @@ fn literal(rest: &mut Peekable<Chars>) -> Result<char, String> {
             of_number(Some(number))
         }
         _ if c.is_ascii_punctuation() => Ok(c),
-        _ => Err(format!("`\\{c}` is no escape of Go")),
+        _ => Err(format!("`\\{c}` is not an escape in Go")),
     }
 }
 
@@ -257,7 +261,7 @@ fn class(rest: &mut Peekable<Chars>, out: &mut String) -> Result<(), String> {
             *rest = ahead;
             let high = class_character(rest)?;
             if high < low {
-                return Err(format!("`{low}-{high}` is no range"));
+                return Err(format!("`{low}-{high}` is not a range"));
             }
             push_in_class(low, out);
             out.push('-');

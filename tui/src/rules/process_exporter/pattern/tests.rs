@@ -73,7 +73,7 @@ fn what_go_refuses_or_cannot_be_kept_is_refused_and_says_why() {
         (r"\e", r"`\e`"),
         (r"\Z", r"`\Z`"),
         ("[a", "closing bracket"),
-        ("[b-a]", "no range"),
+        ("[b-a]", "not a range"),
         ("a\\", "backslash"),
         (r"\p{Nope}", "property"),
         ("*a", "repetition"),

@@ -154,13 +154,13 @@ fn why_empty<'a>(screen: &'a Screen, exact: Option<&'a Exact>) -> Vec<&'a str> {
         return empty::FILTERED.to_vec();
     }
     match exact {
-        None => vec![Tier::Exact.unseen(), "X says what tracing them would cost, and begins it"],
+        None => vec![Tier::Exact.unseen(), "X shows what tracing costs, and starts it"],
         Some(exact) => match exact.state {
             ExactState::Unavailable | ExactState::Ended => vec![&exact.reason, "X starts it again"],
             ExactState::Tracing => vec!["waiting for the first calls …"],
             ExactState::Counting => vec!["counting calls …"],
             ExactState::Priced | ExactState::Other => {
-                vec![Tier::Exact.unseen(), "X says what tracing them would cost, and begins it"]
+                vec![Tier::Exact.unseen(), "X shows what tracing costs, and starts it"]
             }
         },
     }

@@ -191,7 +191,7 @@ fn why_empty<'a>(screen: &'a Screen, scope: &Scope) -> Vec<&'a str> {
     let tier = if screen.view.hot_time == HotTime::Wait { Tier::Waiting } else { Tier::Sampling };
     empty::why(screen, Pane::Hot, &[tier], "waiting for the first samples …", || match scope {
         _ if screen.view.hot_time == HotTime::Wait => {
-            vec!["PHP waited for nothing in this time", "v shows its CPU time"]
+            vec!["no waiting in this window", "press v for CPU time"]
         }
         Scope::All => vec!["no PHP activity in this window", "press w for a longer one"],
         _ => vec!["no activity of this pool or route in this window", "w: a longer one, esc: all pools"],

@@ -1,4 +1,4 @@
-//! How the group that was entered went: memory, what each process has for itself, number of processes, CPU, as charts below its tiles.
+//! The history of the group that was entered, as charts below its tiles: memory, memory per process, number of processes, CPU.
 
 use jiff::Timestamp;
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};

@@ -1,4 +1,4 @@
-//! A php-fpm pool in one line: what is set, what fits, how full it is.
+//! A php-fpm pool in one line: its limit, how many workers fit, how full it is.
 
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
@@ -28,7 +28,7 @@ pub(crate) fn draw(buffer: &mut Buffer, area: Rect, pool: &Pool, screen: &Screen
     let palette = screen.palette;
     let too_many = pool.fits.is_some_and(|fits| fits < pool.board.max_children);
     let bound = match pool.bound {
-        Some(Bound::Cgroup) if too_many => " into its cgroup",
+        Some(Bound::Cgroup) if too_many => " in its cgroup",
         _ => "",
     };
     let warn_if = |wrong: bool| if wrong { palette.warn } else { palette.text };

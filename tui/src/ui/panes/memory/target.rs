@@ -1,4 +1,4 @@
-//! Which processes a signal or a close look would be for: those of the selected tile or row, or of the open detail.
+//! Which processes a signal or an inspection is for: those of the selected tile or row, or of the open detail.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
-//! The exact tier: prices tracing, then traces a part of the workers a part of the time, so that the budget is kept.
+//! The exact tier: prices tracing, then traces some of the workers for some of the time, so that the budget is kept.
 //!
-//! Probes are attached to single processes, so that all others run without a trap, and only while there is budget left: most of
-//! what a hit costs is the trap itself, which no program can avoid. What is read out is the sums' matter.
+//! Probes are attached to single processes, so all others run without a trap, and only while there is budget left: most of the
+//! cost of a hit is the trap itself, which no program can avoid. `sums` reads the results.
 
 mod budget;
 mod counting;
@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// Why nothing is traced where nothing can be.
-const NONE_TRACEABLE: &str = "no process that could be traced runs here";
+const NONE_TRACEABLE: &str = "no process that can be traced is running";
 /// Longest time that a worker is traced while others wait for their turn.
 const TURN: Duration = Duration::from_secs(1);
 /// Shortest and longest time between two looks at what was spent.

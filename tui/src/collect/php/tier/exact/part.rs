@@ -1,8 +1,8 @@
-//! Which part of what PHP did was traced.
+//! Which part of PHP's work was traced.
 //!
-//! Where there are requests it is the share of them that began while their worker was traced: a worker that is slowed down by
-//! tracing begins fewer, so that the slowing-down cancels out. Elsewhere it is the share of CPU time without what tracing took,
-//! which is a difference of two uncertain numbers and is only told where it is large.
+//! If there are requests, it is the share of them that began while their worker was traced. A traced worker is slower and begins
+//! fewer requests, so the slowdown cancels out. Otherwise it is the share of CPU time, minus the cost of tracing. This is a
+//! difference of two uncertain numbers and is reported only if it is large.
 
 use std::collections::{HashMap, HashSet};
 

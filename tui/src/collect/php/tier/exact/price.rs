@@ -1,4 +1,4 @@
-//! What tracing costs: the price of one hit, measured on a function of our own, and what follows from it.
+//! What tracing costs: the price of one hit, measured on a function of tusktop, and what follows from it.
 
 use std::{
     path::Path,

@@ -1,4 +1,4 @@
-//! What exact tracing says of itself while it goes on: how far it is, what it took.
+//! What exact tracing reports while it runs: its progress and its cost.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! One traced process: its probes are attached and its place in the programs' maps prepared, and both taken away again.
+//! One traced process: attaches its probes and prepares its place in the programs' maps, and removes both again.
 
 use std::time::Instant;
 

@@ -35,7 +35,7 @@ pub(crate) fn of(image: &Image, masters: &[Master]) -> TierStatus {
     let Some(first) = not.first() else {
         // Where nothing runs, all depends on how it will be started.
         return match masters.is_empty() {
-            true => TierStatus::off(format_args!("on demand, for what is started with {VARIABLE}=1")),
+            true => TierStatus::off(format_args!("on demand, for PHP started with {VARIABLE}=1")),
             false => TierStatus::off("on demand"),
         };
     };

@@ -1,4 +1,4 @@
-//! Sums of traced calls as they are handed over: what was added since the last reading, by function.
+//! Sums of traced calls: what was added since the last reading, by function.
 
 use std::collections::HashMap;
 

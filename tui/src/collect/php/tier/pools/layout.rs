@@ -1,7 +1,7 @@
 //! What the header of a php-fpm scoreboard says, by the layouts of `versions`. Pure.
 //!
-//! What is read comes from another process and is not trusted: a header of fixed size, and it counts only where its numbers fit
-//! the mapping that it was found in.
+//! The header comes from another process and is not trusted: it has a fixed size and is used only if its numbers match the
+//! mapping that it was found in.
 
 use crate::{
     collect::php::{

@@ -1,5 +1,5 @@
-//! php-fpm's pools: what each is set to and how full it is, read from the master's memory. No request, no status page, no
-//! configuration file: the master keeps one small shared mapping for each pool. It needs no BPF program, so it is no tier.
+//! php-fpm's pools: their settings and how full they are, read from the master's memory, without a request, a status page or a
+//! configuration file. The master keeps one small shared mapping per pool. No BPF program is needed, so this is no tier.
 
 mod layout;
 mod reading;

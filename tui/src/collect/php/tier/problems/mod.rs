@@ -10,4 +10,4 @@ pub use reading::{CatchPlace, CompileCount, CompiledText, FailureCount, FailureK
 pub(crate) const CATCHES: u64 = 5_000;
 
 /// What is said of exceptions once [`sites::catches`] are detached.
-pub(super) const LEFT: &str = "there were so many that where they are caught is no longer followed";
+pub(super) const LEFT: &str = "there are too many, so the places where they are caught are no longer recorded";

@@ -1,5 +1,5 @@
-//! Counts of exceptions, errors and compiled files since the last reading, with their texts. The kernel counts on and
-//! on; what is new since the last look is the difference. Texts are read once.
+//! Counts of exceptions, errors and compiled files since the last reading, with their texts. The kernel's counts only grow, so
+//! the difference is new. Texts are read once.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -1,5 +1,5 @@
-//! Which sites of an image show exceptions, errors and compiled files: exported functions where they give more than the
-//! USDT probes, else the probes.
+//! Which sites of an image show exceptions, errors and compiled files: exported functions if they tell more than the USDT
+//! probes, else the probes.
 
 use tusktop_shared::{
     ARGUMENTS, Operand, SITE_CATCH, SITE_COMPILE, SITE_COMPILE_PATH, SITE_COMPILE_TEXT, SITE_ERROR, SITE_ERROR_TEXT,
@@ -47,7 +47,7 @@ pub(crate) fn exceptions(image: &Image) -> Result<TierSites, Missing> {
     if let (Some(_), Some(uncaught)) = (known(image), image.sites.function("zend_exception_error")) {
         sites.push((SITE_UNCAUGHT, with_arguments(uncaught, &[0, 1])?));
     }
-    let limit = "only classes are known: the function zend_throw_exception_internal would give messages";
+    let limit = "only classes are known; messages need the function zend_throw_exception_internal";
     Ok(TierSites { seen_by: SeenBy::Usdt, program: "exception", sites, limit })
 }
 
@@ -70,7 +70,7 @@ pub(crate) fn errors(image: &Image) -> Result<TierSites, Missing> {
     {
         // Message, file, line, level, in the order of the probe, which has no level.
         let sites = vec![(SITE_ERROR, with_arguments(raised, &[3, 1, 2, 0])?)];
-        let limit = if image.zts { "silenced errors are not told apart in a build for threads (ZTS)" } else { "" };
+        let limit = if image.zts { "silenced errors are not marked in thread-safe builds (ZTS)" } else { "" };
         return Ok(TierSites { seen_by: SeenBy::Symbol, program: "error", sites, limit });
     }
     let raised = image.sites.probe("error")?;
@@ -82,7 +82,7 @@ pub(crate) fn errors(image: &Image) -> Result<TierSites, Missing> {
             seen_by: SeenBy::Usdt,
             program: "error",
             sites: raised.into_iter().map(|site| (SITE_ERROR_TEXT, site)).collect(),
-            limit: "levels are not known, and silenced errors are not told apart",
+            limit: "levels are not known, and silenced errors are not marked",
         }),
         _ => Err(Missing::Unreliable),
     }

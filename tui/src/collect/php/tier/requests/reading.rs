@@ -1,5 +1,5 @@
-//! Requests as text, those that run and those that ended between two ticks. They come from our own programs, but the texts in
-//! them come from other processes.
+//! Requests as text: those that run, and those that ended between two ticks. They come from tusktop's own programs, but their
+//! texts come from other processes.
 
 use std::{collections::HashMap, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! Where requests start and end: USDT probes where the image has them, else exported functions.
+//! Where requests start and end: USDT probes if the image has them, else exported functions.
 
 use tusktop_shared::{SITE_SHUTDOWN, SITE_STARTUP};
 

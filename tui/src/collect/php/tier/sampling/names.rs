@@ -1,4 +1,4 @@
-//! Turns keys of stacks into names. What was read once is kept; the kernel is asked for new keys only.
+//! Turns keys of stacks into names. Names are cached; the kernel is asked for new keys only.
 
 use std::{
     collections::{HashMap, HashSet},

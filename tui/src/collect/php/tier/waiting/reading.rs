@@ -1,5 +1,5 @@
-//! Credits waits while they last: the programs add a wait to its stack only when it ends, which for a long one is too late
-//! for the screen.
+//! Counts waits while they last. The programs add a wait to its stack only when it ends, which is too late for the screen if
+//! the wait is long.
 
 use std::collections::HashMap;
 

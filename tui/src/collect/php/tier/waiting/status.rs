@@ -1,4 +1,4 @@
-//! Whether waits are seen. Of which images is the matter of stacks, which waits are counted by.
+//! Whether waits are seen. They are counted by stack, so the same images are supported as for stacks.
 
 use crate::{
     collect::php::{kernel::Kernel, tier::Missing},

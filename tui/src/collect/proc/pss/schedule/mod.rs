@@ -1,5 +1,5 @@
 //! Whose PSS is read next, and for how long: a token bucket, an order, and a limit for a single reading. It reads no file and
-//! no clock; what a reading has cost is told to it.
+//! no clock; the caller reports the cost of each reading.
 
 use std::{
     collections::BinaryHeap,

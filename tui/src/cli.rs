@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    config::{SettingArgs, parse_duration, parse_length, parse_size},
+    config::{SettingArgs, When, parse_duration, parse_length, parse_size},
     exit,
 };
 
@@ -36,6 +36,8 @@ pub enum Command {
     Snap(SnapArgs),
     /// Record to a file, without the screen.
     Record(RecordArgs),
+    /// Print the snapshots of a recording as lines of JSON.
+    Cat(CatArgs),
     /// Check what can be observed here and how to fix what cannot.
     #[command(after_long_help = exit::SUMMARY_OF_DOCTOR)]
     Doctor(DoctorArgs),
@@ -91,6 +93,20 @@ pub struct RecordArgs {
     /// Replace a file that exists.
     #[arg(long)]
     pub force: bool,
+}
+
+/// Which snapshots to print.
+#[derive(Debug, Clone, Args)]
+pub struct CatArgs {
+    /// The recording; `-` is standard input.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Leave out what is before this: 14:05, `3m ago` (before the end), 2026-11-27T14:05:33Z.
+    #[arg(long, value_name = "TIME", value_parser = When::parse)]
+    pub from: Option<When>,
+    /// Leave out what is after this.
+    #[arg(long, value_name = "TIME", value_parser = When::parse)]
+    pub to: Option<When>,
 }
 
 /// What is traced.

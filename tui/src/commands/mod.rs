@@ -1,5 +1,6 @@
 //! The subcommands: what each does and prints, and the command that `snap -- COMMAND` observes.
 
+pub mod cat;
 pub mod doctor;
 pub mod failure;
 pub mod groups;

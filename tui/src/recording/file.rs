@@ -17,6 +17,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::model::{NoticeKind, Snapshot};
+
 /// Longest time in one frame, which is what has to be decoded to see one moment.
 pub const FRAME_SPAN: Duration = Duration::from_secs(60);
 /// A frame ends early from this many bytes on, so that reading one takes little memory.
@@ -43,7 +45,9 @@ const TABLE: [u8; 8] = *b"tusktab1";
 /// Last bytes of a file that has a table.
 const END: [u8; 8] = *b"tuskend1";
 /// Bytes of the numbers of an entry.
-const NUMBERS: usize = 8 * 5 + 4 * 2;
+const NUMBERS: usize = 8 * 5 + 4 * (3 + PARTS);
+/// Parts of a frame's time that requests are counted in, for a picture of them without decoding: 5 s each.
+pub const PARTS: usize = 12;
 /// Bytes inside the skippable frame of an entry.
 const ENTRY_PAYLOAD: usize = ENTRY.len() + NUMBERS + 4;
 /// Bytes before the payload of a skippable frame: magic number and length.
@@ -72,6 +76,49 @@ pub struct Entry {
     pub snapshots: u32,
     /// CRC-32 (IEEE) of its bytes.
     pub crc: u32,
+    /// Snapshots with a notice of a kind that the one before did not have.
+    pub news: u32,
+    /// Requests that finished, by twelfths of [`FRAME_SPAN`] after `first`.
+    pub requests: [u32; PARTS],
+}
+
+/// What is counted while the snapshots of a frame go by, by who writes them and by who finds a frame without an entry.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    /// Times of the first and the last snapshot; `None` before the first.
+    pub span: Option<(Timestamp, Timestamp)>,
+    pub snapshots: u32,
+    pub news: u32,
+    pub requests: [u32; PARTS],
+    /// Kinds of notices of the snapshot before, also of the frame before.
+    kinds: Vec<NoticeKind>,
+}
+
+impl Tally {
+    /// Counts a snapshot.
+    pub(super) fn add(&mut self, snapshot: &Snapshot) {
+        let at = snapshot.at;
+        let (first, last) = self.span.get_or_insert((at, at));
+        (*first, *last) = ((*first).min(at), (*last).max(at));
+        let part = at.duration_since(*first).as_millis() as usize * PARTS / FRAME_SPAN.as_millis() as usize;
+        let requests = snapshot.php.routes.iter().fold(0_u64, |sum, route| sum.saturating_add(route.requests));
+        let sum = &mut self.requests[part.min(PARTS - 1)];
+        *sum = sum.saturating_add(u32::try_from(requests).unwrap_or(u32::MAX));
+        self.snapshots += 1;
+        self.news += u32::from(has_news(&self.kinds, snapshot));
+        self.kinds.clear();
+        self.kinds.extend(snapshot.notices.iter().map(|notice| notice.kind));
+    }
+
+    /// Begins the next frame.
+    pub(super) fn next_frame(&mut self) {
+        *self = Self { kinds: std::mem::take(&mut self.kinds), ..Self::default() };
+    }
+}
+
+/// Whether a snapshot has a notice of a kind that is not among those of the one before.
+pub(crate) fn has_news(before: &[NoticeKind], snapshot: &Snapshot) -> bool {
+    snapshot.notices.iter().any(|notice| !before.contains(&notice.kind))
 }
 
 impl Entry {
@@ -101,9 +148,10 @@ impl Entry {
             self.bytes.to_le_bytes(),
             self.decoded_bytes.to_le_bytes(),
         ];
-        let short = [self.snapshots.to_le_bytes(), self.crc.to_le_bytes()];
+        let short = [self.snapshots, self.crc, self.news].map(u32::to_le_bytes);
         numbers[..40].copy_from_slice(long.as_flattened());
-        numbers[40..].copy_from_slice(short.as_flattened());
+        numbers[40..52].copy_from_slice(short.as_flattened());
+        numbers[52..].copy_from_slice(self.requests.map(u32::to_le_bytes).as_flattened());
         numbers
     }
 
@@ -121,6 +169,8 @@ impl Entry {
             decoded_bytes: u64::from_le_bytes(long[4]),
             snapshots: u32::from_le_bytes(short[0]),
             crc: u32::from_le_bytes(short[1]),
+            news: u32::from_le_bytes(short[2]),
+            requests: std::array::from_fn(|part| u32::from_le_bytes(short[3 + part])),
         };
         (entry.first <= entry.last && entry.bytes > 0).then_some(entry)
     }
@@ -201,7 +251,17 @@ mod tests {
 
     fn entry(offset: u64) -> Entry {
         let time = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
-        Entry { first: time(0), last: time(59), offset, bytes: 100, decoded_bytes: 9_000, snapshots: 60, crc: 7 }
+        Entry {
+            first: time(0),
+            last: time(59),
+            offset,
+            bytes: 100,
+            decoded_bytes: 9_000,
+            snapshots: 60,
+            crc: 7,
+            news: 1,
+            requests: std::array::from_fn(|part| part as u32),
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use memchr::memmem;
 use rustix::fs::OFlags;
 
 use super::{
-    file::{self, ENTRY_BYTES, ENTRY_START, Entry, MAX_FRAME, TABLE_END, ZSTD},
+    file::{self, ENTRY_BYTES, ENTRY_START, Entry, MAX_FRAME, PARTS, TABLE_END, Tally, ZSTD},
     stream::{Damage, Event, Stream, StreamError, Wrong},
 };
 
@@ -51,6 +51,13 @@ pub enum RecordingError {
     },
 }
 
+impl RecordingError {
+    /// The user may not read it.
+    pub fn is_permission(&self) -> bool {
+        matches!(self, Self::System { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+}
+
 /// A recording in a file.
 #[derive(Debug)]
 pub struct Recording {
@@ -67,6 +74,10 @@ pub struct Minute {
     pub first: Timestamp,
     /// Time of its last snapshot.
     pub last: Timestamp,
+    /// Snapshots with a notice of a kind that the one before did not have.
+    pub news: u32,
+    /// Requests that finished, by twelfths of a minute after `first`.
+    pub requests: [u32; PARTS],
     offset: u64,
     bytes: u64,
     /// CRC-32 of its bytes; `None` where no index entry was written.
@@ -108,6 +119,12 @@ impl Recording {
     /// Its minutes, in the order in which they were written: that of time, unless the clock was set back.
     pub fn minutes(&self) -> &[Minute] {
         &self.minutes
+    }
+
+    /// The times of its first and last snapshot.
+    pub fn span(&self) -> (Timestamp, Timestamp) {
+        let times = self.minutes.iter().map(|minute| (minute.first, minute.last));
+        times.reduce(|span, minute| (span.0.min(minute.0), span.1.max(minute.1))).unwrap_or_default()
     }
 
     /// The file.
@@ -207,13 +224,10 @@ impl Recording {
         let mut file = &self.file;
         file.seek(SeekFrom::Start(offset))?;
         let mut stream = Stream::new(BufReader::new(file.take(length.saturating_sub(offset).min(MAX_FRAME))))?;
-        let mut span: Option<(Timestamp, Timestamp)> = None;
+        let mut tally = Tally::default();
         loop {
             match stream.next_event() {
-                Ok(Some(Event::Snapshot(snapshot))) => {
-                    let (first, last) = span.get_or_insert((snapshot.at, snapshot.at));
-                    (*first, *last) = ((*first).min(snapshot.at), (*last).max(snapshot.at));
-                }
+                Ok(Some(Event::Snapshot(snapshot))) => tally.add(&snapshot),
                 Ok(Some(Event::Damage(damage))) => {
                     if self.damage.len() < MAX_DAMAGE && !is_table {
                         self.damage.push(Damage { offset, ..damage });
@@ -224,23 +238,29 @@ impl Recording {
                 Err(error) => return Err(error),
             }
         }
-        if let Some((first, last)) = span {
+        if let Some((first, last)) = tally.span {
+            let Tally { news, requests, .. } = tally;
             let bytes = length.saturating_sub(offset).min(MAX_FRAME);
-            self.minutes.push(Minute { first, last, offset, bytes, crc: None });
+            self.minutes.push(Minute { first, last, news, requests, offset, bytes, crc: None });
         }
         Ok(())
     }
 }
 
 impl Minute {
+    /// Its bytes in the file.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Where it begins in the file.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
     fn of(entry: &Entry) -> Self {
-        let &Entry { first, last, offset, bytes, crc, .. } = entry;
-        Self { first, last, offset, bytes, crc: Some(crc) }
+        let &Entry { first, last, offset, bytes, crc, news, requests, .. } = entry;
+        Self { first, last, news, requests, offset, bytes, crc: Some(crc) }
     }
 }
 

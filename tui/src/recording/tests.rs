@@ -76,6 +76,9 @@ fn what_is_written_is_read_back_from_a_pipe_and_from_a_file() {
     let (seconds, damage) = opened(file.path()).unwrap();
     assert_eq!((seconds, damage), ((0..150).collect(), vec![]));
     let minutes = Recording::open(file.path()).unwrap();
+    let requests = snapshot(0).php.routes.iter().map(|route| route.requests).sum::<u64>() as u32;
+    let minute = minutes.minutes()[1];
+    assert_eq!((minute.requests, minute.news, minutes.minutes()[0].news), ([5 * requests; file::PARTS], 0, 1));
     let spans: Vec<_> = minutes.minutes().iter().map(|minute| (minute.first, minute.last)).collect();
     assert_eq!(spans, [(at(0), at(59)), (at(60), at(119)), (at(120), at(149))]);
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 use zstd::stream::raw::{CParameter, Encoder, Operation as _, OutBuffer};
 
-use super::file::{self, Entry, FRAME_BYTES, FRAME_SPAN, MAX_LINE, WINDOW_LOG};
+use super::file::{self, Entry, FRAME_BYTES, FRAME_SPAN, MAX_LINE, Tally, WINDOW_LOG};
 use crate::{export, model::Snapshot};
 
 /// Level of zstd: the window does most of the work, and more takes more CPU than it saves bytes.
@@ -19,17 +19,15 @@ pub struct Writer<W: Write> {
     out: Vec<u8>,
     line: Vec<u8>,
     frame: Option<Frame>,
+    tally: Tally,
     entries: Vec<Entry>,
     bytes: u64,
 }
 
 /// The frame that is open.
 struct Frame {
-    first: Timestamp,
-    last: Timestamp,
     offset: u64,
     decoded_bytes: u64,
-    snapshots: u32,
     crc: crc32fast::Hasher,
 }
 
@@ -43,7 +41,16 @@ impl<W: Write> Writer<W> {
         encoder.set_parameter(CParameter::WindowLog(WINDOW_LOG))?;
         encoder.set_parameter(CParameter::ChecksumFlag(true))?;
         let out = vec![0; 128 << 10];
-        Ok(Self { sink, encoder, out, line: Vec::new(), frame: None, entries: Vec::new(), bytes: 0 })
+        Ok(Self {
+            sink,
+            encoder,
+            out,
+            line: Vec::new(),
+            frame: None,
+            tally: Tally::default(),
+            entries: Vec::new(),
+            bytes: 0,
+        })
     }
 
     /// Adds a snapshot, which can be read from the sink afterwards.
@@ -51,7 +58,7 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// The sink cannot be written. What was written before can be read.
     pub fn push(&mut self, snapshot: &Snapshot) -> io::Result<()> {
-        if self.frame.as_ref().is_some_and(|frame| frame.is_over(snapshot.at, self.bytes)) {
+        if self.is_over(snapshot.at) {
             self.end_frame()?;
         }
         self.line.clear();
@@ -62,16 +69,8 @@ impl<W: Write> Writer<W> {
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
         let offset = self.bytes;
-        let frame = self.frame.get_or_insert_with(|| Frame {
-            first: snapshot.at,
-            last: snapshot.at,
-            offset,
-            decoded_bytes: 0,
-            snapshots: 0,
-            crc: crc32fast::Hasher::new(),
-        });
-        frame.last = snapshot.at;
-        frame.snapshots += 1;
+        let frame = self.frame.get_or_insert_with(|| Frame { offset, decoded_bytes: 0, crc: crc32fast::Hasher::new() });
+        self.tally.add(snapshot);
         frame.decoded_bytes += self.line.len() as u64;
         let mut rest = &self.line[..];
         while !rest.is_empty() {
@@ -108,6 +107,13 @@ impl<W: Write> Writer<W> {
         Ok(self.sink)
     }
 
+    /// Whether a snapshot of this time belongs to the next frame: also where the clock was set back, so that the times in a frame
+    /// are in order.
+    fn is_over(&self, at: Timestamp) -> bool {
+        let Some((frame, (first, last))) = self.frame.as_ref().zip(self.tally.span) else { return false };
+        at < last || at.duration_since(first).unsigned_abs() >= FRAME_SPAN || self.bytes - frame.offset >= FRAME_BYTES
+    }
+
     fn end_frame(&mut self) -> io::Result<()> {
         let Some(mut frame) = self.frame.take() else { return Ok(()) };
         loop {
@@ -119,28 +125,23 @@ impl<W: Write> Writer<W> {
             }
         }
         self.encoder.reinit()?;
+        let (first, last) = self.tally.span.unwrap_or_default();
         let entry = Entry {
-            first: frame.first,
-            last: frame.last,
+            first,
+            last,
             offset: frame.offset,
             bytes: self.bytes - frame.offset,
             decoded_bytes: frame.decoded_bytes,
-            snapshots: frame.snapshots,
+            snapshots: self.tally.snapshots,
             crc: frame.crc.finalize(),
+            news: self.tally.news,
+            requests: self.tally.requests,
         };
+        self.tally.next_frame();
         self.sink.write_all(&entry.encode())?;
         self.bytes += file::ENTRY_BYTES as u64;
         self.entries.push(entry);
         Ok(())
-    }
-}
-
-impl Frame {
-    /// Whether a snapshot of this time belongs to the next frame: also where the clock was set back, so that the times in a frame
-    /// are in order.
-    fn is_over(&self, at: Timestamp, bytes: u64) -> bool {
-        let span = at.duration_since(self.first);
-        at < self.last || span.unsigned_abs() >= FRAME_SPAN || bytes - self.offset >= FRAME_BYTES
     }
 }
 

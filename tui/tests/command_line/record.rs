@@ -179,6 +179,53 @@ fn a_disk_that_is_full_is_said() {
     assert!(stderr(&output).contains("No space left"), "{}", stderr(&output));
 }
 
+/// A recording of a second, and its snapshots as `cat` prints them.
+fn recorded(folder: &Path) -> (String, Vec<Snapshot>) {
+    let path = folder.join("a.tusk").to_str().unwrap().to_owned();
+    assert!(record(&["-d", "1s", "-o", &path]).status().unwrap().success());
+    let output = run(&["cat", &path]);
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", stderr(&output));
+    let snapshots = stdout(&output).lines().map(|line| Snapshot::read(line.as_bytes()).unwrap()).collect();
+    (path, snapshots)
+}
+
+#[test]
+fn cat_prints_whole_snapshots_and_those_between_two_moments() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, all) = recorded(folder.path());
+    assert_eq!(all, read(Path::new(&path)).0);
+    let (from, to) = (all[1].at.to_string(), all[2].at.to_string());
+    let part = run(&["cat", &path, "--from", &from, "--to", &to]);
+    assert_eq!(stdout(&part).lines().count(), 2);
+    assert_eq!(run(&["cat", &path, "--from", "1h ago"]).stdout, run(&["cat", &path]).stdout);
+    let mut piped = tusktop();
+    let output = piped.args(["cat", "-"]).stdin(fs::File::open(&path).unwrap()).output().unwrap();
+    assert_eq!(output.stdout, run(&["cat", &path]).stdout);
+}
+
+#[test]
+fn cat_says_what_it_cannot_read_and_prints_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, all) = recorded(folder.path());
+    let bytes = fs::read(&path).unwrap();
+    let torn = folder.path().join("torn.tusk");
+    fs::write(&torn, &bytes[..Recording::open(Path::new(&path)).unwrap().minutes()[0].bytes() as usize - 5]).unwrap();
+    let output = run(&["cat", torn.to_str().unwrap()]);
+    assert_eq!(stdout(&output).lines().count(), all.len());
+    assert!(stderr(&output).contains("torn.tusk") && stderr(&output).contains("ends within a minute"));
+    let mut damaged = bytes.clone();
+    damaged[200] ^= 1;
+    fs::write(&torn, damaged).unwrap();
+    let output = run(&["cat", torn.to_str().unwrap()]);
+    assert!(output.status.code() == Some(1) && output.stdout.is_empty());
+    assert!(stderr(&output).contains("at byte 0") && stderr(&output).contains("checksum"), "{}", stderr(&output));
+    for (file, said) in [("/nonexistent/x.tusk", "No such file"), (env!("CARGO_BIN_EXE_tusktop"), "no recording")] {
+        let output = run(&["cat", file]);
+        assert!(output.status.code() == Some(1) && stderr(&output).contains(said), "{}", stderr(&output));
+    }
+    assert_eq!(run(&["cat", &path, "--from", "noon"]).status.code(), Some(2));
+}
+
 #[test]
 fn wrong_usage_of_record_ends_with_2() {
     for arguments in [&["--keep", "2"][..], &["--max-size", "1"], &["-d", "0"], &["--keep", "0", "--max-size", "1M"]] {

@@ -28,7 +28,7 @@ impl When {
         }
         let at = text.parse().map(Self::At);
         // A time alone first: it would be read as one of today otherwise.
-        let clock = text.parse().map(Self::Clock).ok().filter(|_| !text.contains('-'));
+        let clock = text.parse().map(Self::Clock).ok().filter(|_| text.contains(':') && !text.contains('-'));
         let local = || text.parse().map(Self::Local).ok().filter(|_| text.contains('-'));
         at.ok().or(clock).or_else(local).ok_or_else(|| {
             format!("{text:?}: expected a time such as 14:05, 3m ago, 2026-11-27 14:05 or 2026-11-27T14:05:33Z")

@@ -5,8 +5,9 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    config::{SettingArgs, When, parse_duration, parse_length, parse_size},
+    config::{SettingArgs, parse_duration, parse_length, parse_size},
     exit,
+    words::times::When,
 };
 
 /// Memory per process group and hot PHP code, live on one screen.
@@ -36,6 +37,8 @@ pub enum Command {
     Snap(SnapArgs),
     /// Record to a file, without the screen.
     Record(RecordArgs),
+    /// Open the screen over a recording, without root.
+    Replay(ReplayArgs),
     /// Print the snapshots of a recording as lines of JSON.
     Cat(CatArgs),
     /// Check what can be observed here and how to fix what cannot.
@@ -93,6 +96,14 @@ pub struct RecordArgs {
     /// Replace a file that exists.
     #[arg(long)]
     pub force: bool,
+}
+
+/// What to replay.
+#[derive(Debug, Clone, Args)]
+pub struct ReplayArgs {
+    /// The recording; `-` is standard input, which is followed.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
 }
 
 /// Which snapshots to print.

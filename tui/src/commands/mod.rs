@@ -9,4 +9,5 @@ pub mod observed;
 mod options;
 mod output;
 pub mod record;
+pub mod replay;
 pub mod snap;

@@ -5,7 +5,6 @@ mod arguments;
 mod environment;
 mod file;
 mod rules;
-mod times;
 mod values;
 
 use std::{
@@ -24,7 +23,6 @@ pub use self::{
     arguments::SettingArgs,
     environment::Environment,
     rules::{GroupSettings, RuleSetting},
-    times::When,
     values::{
         MAX_INTERVAL, MIN_INTERVAL, parse_duration, parse_length, parse_pss_budget, parse_read_limit, parse_share,
         parse_size,

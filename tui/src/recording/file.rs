@@ -143,7 +143,8 @@ impl Entry {
         let mut numbers = [0; NUMBERS];
         let long = [
             self.first.as_microsecond().to_le_bytes(),
-            self.last.as_microsecond().to_le_bytes(),
+            // Rounded up, so that the last snapshot is not behind it.
+            (self.last.as_microsecond() + i64::from(self.last.subsec_nanosecond() % 1000 != 0)).to_le_bytes(),
             self.offset.to_le_bytes(),
             self.bytes.to_le_bytes(),
             self.decoded_bytes.to_le_bytes(),

@@ -5,7 +5,9 @@ mod reader;
 mod stream;
 mod writer;
 
+pub(crate) use self::file::has_news;
 pub use self::{
+    file::PARTS,
     reader::{Minute, Recording, RecordingError},
     stream::{Damage, Event, Stream, StreamError, Wrong},
     writer::Writer,

@@ -143,6 +143,18 @@ fn a_clock_that_is_set_back_begins_another_minute() {
 }
 
 #[test]
+fn the_times_of_a_minute_enclose_its_snapshots_to_the_nanosecond() {
+    let mut writer = Writer::new(Vec::new()).unwrap();
+    let times = [0, 1].map(|second| at(second) + SignedDuration::from_nanos(1_234_567));
+    for time in times {
+        writer.push(&Snapshot { at: time, ..snapshot(0) }).unwrap();
+    }
+    let file = file(&writer.finish().unwrap());
+    let (first, last) = Recording::open(file.path()).unwrap().span();
+    assert!(first <= times[0] && times[1] <= last && last.duration_since(first) <= SignedDuration::from_millis(1001));
+}
+
+#[test]
 fn what_is_no_recording_is_said() {
     let error = |bytes: &[u8]| opened(file(bytes).path()).unwrap_err().to_string();
     assert!(error(b"").contains("nothing in it"));

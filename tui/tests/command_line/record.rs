@@ -9,13 +9,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use portable_pty::CommandBuilder;
 use rustix::process::{Pid, Signal, kill_process};
 use tusktop::{
     model::Snapshot,
     recording::{Event, Recording},
 };
 
-use crate::cli::{run, stderr, stdout, tusktop};
+use crate::{
+    cli::{run, stderr, stdout, tusktop},
+    terminal::Terminal,
+};
 
 /// Time for what takes a moment on an idle machine.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -224,6 +228,41 @@ fn cat_says_what_it_cannot_read_and_prints_the_rest() {
         assert!(output.status.code() == Some(1) && stderr(&output).contains(said), "{}", stderr(&output));
     }
     assert_eq!(run(&["cat", &path, "--from", "noon"]).status.code(), Some(2));
+}
+
+#[test]
+fn replay_opens_the_screen_over_a_file_and_over_a_pipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, _) = recorded(folder.path());
+    let program = env!("CARGO_BIN_EXE_tusktop");
+    for script in [format!("exec {program} replay {path}"), format!("cat {path} | {program} replay -")] {
+        let mut command = CommandBuilder::new("sh");
+        command.args(["-c", &script]);
+        let mut terminal = Terminal::start(command, &[], 100, 30);
+        terminal.wait_for("the recording", |screen| screen.contents().contains("RECORDING"));
+        terminal.press("q");
+        terminal.ends_with(0);
+    }
+}
+
+#[test]
+fn replay_says_why_it_cannot_open_a_screen() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, _) = recorded(folder.path());
+    let output = run(&["replay", &path]);
+    assert!(output.status.code() == Some(1) && stderr(&output).contains("needs a terminal"), "{}", stderr(&output));
+    let mut terminal = Terminal::start(
+        {
+            let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_tusktop"));
+            command.args(["replay", "/nonexistent/x.tusk"]);
+            command
+        },
+        &[],
+        100,
+        30,
+    );
+    terminal.wait_for("the reason", |screen| screen.contents().contains("No such file"));
+    terminal.ends_with(1);
 }
 
 #[test]

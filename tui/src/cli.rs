@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    config::{SettingArgs, parse_duration, parse_length, parse_size},
+    config::{SettingArgs, parse_duration, parse_length, parse_size, parse_window},
     exit,
     words::times::When,
 };
@@ -54,6 +54,15 @@ pub enum Command {
 /// What to print.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SnapArgs {
+    /// A recording, of which one moment is printed; nothing is collected.
+    #[arg(value_name = "FILE", conflicts_with_all = ["duration", "exact", "command"])]
+    pub file: Option<PathBuf>,
+    /// The moment of the recording: 14:05, `3m ago` (before the end), 2026-11-27T14:05:33Z [default: its end].
+    #[arg(long, value_name = "TIME", requires = "file", value_parser = When::parse)]
+    pub at: Option<When>,
+    /// Add up what PHP did in this time before the moment, up to 1m [default: since the snapshot before].
+    #[arg(long, value_name = "TIME", requires = "file", value_parser = parse_window)]
+    pub window: Option<Duration>,
     /// How long to collect, such as 500ms, 5s, 2m or a number of seconds [default: 1s, or as long as the command runs].
     #[arg(short, long, value_parser = parse_duration)]
     pub duration: Option<Duration>,

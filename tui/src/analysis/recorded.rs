@@ -1,10 +1,11 @@
 //! The snapshots of a recording, as the ring has those of a live session: the minutes around a moment are read when it is gone to, and
 //! a few are kept.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::windows;
 use crate::{
     model::{NoticeKind, Snapshot},
     recording::{Event, Minute, PARTS, Recording, RecordingError, has_news},
@@ -55,6 +56,19 @@ impl Recorded {
         let count = snapshots.partition_point(|snapshot| snapshot.at <= moment);
         snapshots.truncate(count.max(1));
         snapshots
+    }
+
+    /// The snapshot of a moment, with what PHP did in a time up to it: a minute at most, since more is not read. `None` where
+    /// nothing around it can be read.
+    pub(crate) fn over(&mut self, moment: Timestamp, window: Option<Duration>) -> Option<Snapshot> {
+        let snapshots = self.until(moment);
+        let last = snapshots.last()?;
+        let mut snapshot = Snapshot::clone(last);
+        if let Some(window) = window.and_then(|window| SignedDuration::try_from(window).ok()) {
+            let after = last.at.checked_sub(window).unwrap_or(Timestamp::MIN);
+            snapshot.php = windows::sum(snapshots.iter().filter(|snapshot| snapshot.at > after)).into();
+        }
+        Some(snapshot)
     }
 
     /// The time of the snapshot next to the one of a moment, in one direction; minutes that cannot be read are passed over.

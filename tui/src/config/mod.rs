@@ -25,7 +25,7 @@ pub use self::{
     rules::{GroupSettings, RuleSetting},
     values::{
         MAX_INTERVAL, MIN_INTERVAL, parse_duration, parse_length, parse_pss_budget, parse_read_limit, parse_share,
-        parse_size,
+        parse_size, parse_window,
     },
 };
 

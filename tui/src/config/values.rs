@@ -41,6 +41,17 @@ pub fn parse_length(text: &str) -> Result<Duration, String> {
     if bounds.contains(&duration) { Ok(duration) } else { Err("must be between 100ms and a year".into()) }
 }
 
+/// Reads the time that is added up of a recording: as [`parse_length`], up to a minute.
+///
+/// # Errors
+/// What is wrong, as a sentence.
+pub fn parse_window(text: &str) -> Result<Duration, String> {
+    parse_length(text).and_then(|window| {
+        let bounds = MIN_INTERVAL..=Duration::from_secs(60);
+        if bounds.contains(&window) { Ok(window) } else { Err("must be between 100ms and 1m".into()) }
+    })
+}
+
 /// Reads the size of a file: `500k`, `100M`, `2G` in units of 1024, from 64 KiB to 1 TiB.
 ///
 /// # Errors
@@ -116,6 +127,8 @@ mod tests {
         for text in ["", "x", "-1M", "1", "9999999G", "1.5M", "10T", "é"] {
             assert!(parse_size(text).is_err() && parse_size(&format!("{text}é")).is_err(), "{text}");
         }
+        assert_eq!(["10s", "1m"].map(parse_window), [10, 60].map(|seconds| Ok(Duration::from_secs(seconds))));
+        assert!(parse_window("61s").is_err());
         for text in ["", "0", "-1d", "NaNd", "400d"] {
             assert!(parse_length(text).is_err(), "{text}");
         }

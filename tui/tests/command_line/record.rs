@@ -231,6 +231,31 @@ fn cat_says_what_it_cannot_read_and_prints_the_rest() {
 }
 
 #[test]
+fn snap_prints_a_moment_of_a_recording() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, all) = recorded(folder.path());
+    let snap = |arguments: &[&str]| run(&[&["snap", &path, "--format", "json"], arguments].concat());
+    let snapshot = |arguments: &[&str]| {
+        let output = snap(arguments);
+        assert!(output.status.success() && output.stderr.is_empty(), "{}", stderr(&output));
+        Snapshot::read(&output.stdout).unwrap()
+    };
+    assert_eq!(snapshot(&[]), all[all.len() - 1], "its end");
+    assert_eq!(snapshot(&["--at", &all[1].at.to_string()]), all[1]);
+    let window = snapshot(&["--at", &all[2].at.to_string(), "--window", "10s"]);
+    assert_eq!((window.at, window.processes), (all[2].at, all[2].processes.clone()));
+    assert!(stdout(&run(&["snap", &path])).contains("\nGROUP "));
+    let elsewhere = snap(&["--at", "2001-01-01T00:00:00Z"]);
+    assert!(
+        elsewhere.status.code() == Some(1) && stderr(&elsewhere).contains("is not in this recording, which is from")
+    );
+    for arguments in [&["--at", "noon"][..], &["--window", "2m"], &["-d", "1s"], &["--exact"]] {
+        assert_eq!(snap(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+    assert_eq!(run(&["snap", "--at", "14:05"]).status.code(), Some(2), "it is of a recording");
+}
+
+#[test]
 fn replay_opens_the_screen_over_a_file_and_over_a_pipe() {
     let folder = tempfile::tempdir().unwrap();
     let (path, _) = recorded(folder.path());

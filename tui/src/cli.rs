@@ -5,8 +5,9 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    config::{SettingArgs, parse_duration},
+    config::{SettingArgs, parse_duration, parse_length, parse_size, parse_window},
     exit,
+    words::times::When,
 };
 
 /// Memory per process group and hot PHP code, live on one screen.
@@ -34,6 +35,12 @@ pub enum Command {
     Live,
     /// Print one snapshot and exit; with a command, run it and report on it.
     Snap(SnapArgs),
+    /// Record to a file, without the screen.
+    Record(RecordArgs),
+    /// Open the screen over a recording, without root.
+    Replay(ReplayArgs),
+    /// Print the snapshots of a recording as lines of JSON.
+    Cat(CatArgs),
     /// Check what can be observed here and how to fix what cannot.
     #[command(after_long_help = exit::SUMMARY_OF_DOCTOR)]
     Doctor(DoctorArgs),
@@ -47,6 +54,15 @@ pub enum Command {
 /// What to print.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SnapArgs {
+    /// A recording, of which one moment is printed; nothing is collected.
+    #[arg(value_name = "FILE", conflicts_with_all = ["duration", "exact", "command"])]
+    pub file: Option<PathBuf>,
+    /// The moment of the recording: 14:05, `3m ago` (before the end), 2026-11-27T14:05:33Z [default: its end].
+    #[arg(long, value_name = "TIME", requires = "file", value_parser = When::parse)]
+    pub at: Option<When>,
+    /// Add up what PHP did in this time before the moment, up to 1m [default: since the snapshot before].
+    #[arg(long, value_name = "TIME", requires = "file", value_parser = parse_window)]
+    pub window: Option<Duration>,
     /// How long to collect, such as 500ms, 5s, 2m or a number of seconds [default: 1s, or as long as the command runs].
     #[arg(short, long, value_parser = parse_duration)]
     pub duration: Option<Duration>,
@@ -69,6 +85,48 @@ pub struct SnapArgs {
     /// code. With --duration, observation ends after that time, even if the command runs longer.
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+}
+
+/// What to record, and where to.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RecordArgs {
+    /// Write to this file, `-` is standard output [default: the host's name and the time, here].
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Time to record for, such as 90s, 10m or 2d [default: until ^C].
+    #[arg(short, long, value_parser = parse_length)]
+    pub duration: Option<Duration>,
+    /// Begin another file when one has this size, such as 100M: each is a recording of its own.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub max_size: Option<u64>,
+    /// Keep this many files of this recording, the newest [default: all].
+    #[arg(long, value_name = "COUNT", requires = "max_size", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub keep: Option<u32>,
+    /// Replace a file that exists.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// What to replay.
+#[derive(Debug, Clone, Args)]
+pub struct ReplayArgs {
+    /// The recording; `-` is standard input, which is followed.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// Which snapshots to print.
+#[derive(Debug, Clone, Args)]
+pub struct CatArgs {
+    /// The recording; `-` is standard input.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Leave out what is before this: 14:05, `3m ago` (before the end), 2026-11-27T14:05:33Z.
+    #[arg(long, value_name = "TIME", value_parser = When::parse)]
+    pub from: Option<When>,
+    /// Leave out what is after this.
+    #[arg(long, value_name = "TIME", value_parser = When::parse)]
+    pub to: Option<When>,
 }
 
 /// What is traced.

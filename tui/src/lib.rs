@@ -12,6 +12,7 @@ pub mod config;
 pub mod exit;
 pub mod export;
 pub mod model;
+pub mod recording;
 pub mod rules;
 pub mod screen;
 pub(crate) mod session;

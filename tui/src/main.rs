@@ -10,7 +10,7 @@ use std::{
 use clap::Parser as _;
 use tusktop::{
     cli::{Cli, Command, SnapArgs},
-    commands::{doctor, failure, groups, live, observed, snap},
+    commands::{cat, doctor, failure, groups, live, observed, record, replay, snap},
     config::{self, Environment},
     exit,
     system::heap,
@@ -39,6 +39,9 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
     let code = runtime.block_on(async {
         match cli.command {
             Some(Command::Snap(arguments)) => snap::run(&settings, rules, arguments).await,
+            Some(Command::Record(arguments)) => record::run(&settings, rules, arguments).await,
+            Some(Command::Replay(arguments)) => replay::run(screen, arguments).await,
+            Some(Command::Cat(arguments)) => cat::run(&arguments),
             Some(Command::Doctor(arguments)) => doctor::run(&settings, arguments).await,
             Some(Command::Groups(arguments)) => groups::run(&settings, &rules, arguments),
             None | Some(Command::Live) if live::can_draw() => live::run(&settings, rules, screen).await,

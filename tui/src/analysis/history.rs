@@ -77,7 +77,6 @@ struct Track {
 
 impl Histories {
     /// The histories of some snapshots, which are in the order of time.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a recording is the first to ask for any span"))]
     pub(crate) fn of<'a>(snapshots: impl IntoIterator<Item = &'a Arc<Snapshot>>, grouping: Grouping) -> Self {
         let mut histories = Self::default();
         for snapshot in snapshots {

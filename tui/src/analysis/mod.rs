@@ -3,6 +3,7 @@
 pub(crate) mod history;
 pub mod opcache;
 pub(crate) mod profile;
+pub(crate) mod recorded;
 pub(crate) mod regroup;
 pub(crate) mod source;
 pub(crate) mod timeline;

@@ -45,6 +45,17 @@ pub enum Action {
     Group,
     Colour,
     Pause,
+    StepBack,
+    StepForward,
+    MinuteBack,
+    MinuteForward,
+    TenMinutesBack,
+    TenMinutesForward,
+    PreviousNotice,
+    NextNotice,
+    Jump,
+    Faster,
+    Slower,
     Notices,
     Signal,
     Help,
@@ -85,9 +96,11 @@ const LOOK: &str = "Look";
 const LISTS: &str = "Lists";
 const ACT: &str = "Act";
 const SESSION: &str = "Session";
+/// Section of what only a recording has.
+pub(crate) const REPLAY: &str = "Recording";
 
 /// All actions. The footer shows those with a short text, in this order, as many as fit.
-pub const ACTIONS: [Entry; 48] = [
+pub const ACTIONS: [Entry; 59] = [
     entry(Action::Quit, "quit", &["q", "f10"], (SESSION, "quit", "quit")),
     entry(Action::Help, "help", &["?", "f1"], (SESSION, "help", "this help; type to search in it")),
     entry(
@@ -110,6 +123,22 @@ pub const ACTIONS: [Entry; 48] = [
     entry(Action::HotTime, "time", &["v"], (LOOK, "cpu/wait", "CPU time, waiting time or both")),
     entry(Action::Window, "window", &["w"], (LOOK, "window", "span of the PHP lists: 1 s, 10 s, 1 m, all")),
     entry(Action::Pause, "pause", &["space", "Z"], (SESSION, "pause", "pause or resume the screen")),
+    entry(Action::StepBack, "step-back", &[","], (REPLAY, "", "to the snapshot before")),
+    entry(Action::StepForward, "step-forward", &["."], (REPLAY, "step", "to the next snapshot")),
+    entry(Action::MinuteBack, "minute-back", &["("], (REPLAY, "", "a minute back")),
+    entry(Action::MinuteForward, "minute-forward", &[")"], (REPLAY, "minute", "a minute forward")),
+    entry(Action::TenMinutesBack, "ten-minutes-back", &["{"], (REPLAY, "", "ten minutes back")),
+    entry(Action::TenMinutesForward, "ten-minutes-forward", &["}"], (REPLAY, "", "ten minutes forward")),
+    entry(Action::PreviousNotice, "previous-notice", &["'"], (REPLAY, "", "to the last notice that was new")),
+    entry(Action::NextNotice, "next-notice", &[";"], (REPLAY, "notice", "to the next notice that is new")),
+    entry(
+        Action::Jump,
+        "jump",
+        &[":"],
+        (REPLAY, "jump", "to a moment: 14:05, 3m ago (before the end), 2026-11-27T14:05:33Z"),
+    ),
+    entry(Action::Faster, "faster", &["+"], (REPLAY, "faster", "play faster")),
+    entry(Action::Slower, "slower", &["-"], (REPLAY, "", "play slower")),
     entry(Action::Colour, "colour", &["c"], (LOOK, "colour", "what the colour of a tile shows: group, growth, cpu")),
     entry(Action::Table, "table", &["t"], (LOOK, "table", "memory pane as tiles or as a table")),
     entry(Action::Group, "group", &["g"], (LOOK, "group", "group by rules, pool, unit, container or user")),

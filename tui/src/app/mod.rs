@@ -14,6 +14,7 @@ use std::{
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
+pub(crate) use self::action::REPLAY;
 use self::keymap::{Key, Meaning};
 pub use self::{
     action::{ACTIONS, Action},
@@ -22,7 +23,8 @@ pub use self::{
 use crate::{
     exit,
     model::{ExactKind, HotTime, SignalOrder, TraceOrder, TraceRequest, Window},
-    view::{HotMode, KeyHint, Overlay, Pane, Shown, Sort, TileColour, View, orders},
+    view::{Go, HotMode, KeyHint, Overlay, Pane, Shown, Sort, TileColour, View, orders},
+    words::times::When,
 };
 
 /// Time without any event, and since the window about a signal was drawn, after which a key can confirm it: what is typed without
@@ -45,6 +47,8 @@ pub enum Command {
     Suspend,
     /// Ask for exact tracing, and draw.
     Trace(TraceOrder),
+    /// Go to another moment of the recording.
+    Go(Go),
     /// Send a signal, and tell [`App::signalled`] what became of it.
     Signal(SignalOrder),
     /// Leave with this exit code, of [`exit`].
@@ -118,6 +122,9 @@ impl App {
     }
 
     fn key(&mut self, event: &KeyEvent, shown: &Shown) -> Option<Command> {
+        if event.code == KeyCode::Enter && matches!(self.view.overlay, Some(Overlay::Jump { .. })) {
+            return Some(self.jump_to_typed());
+        }
         if self.takes_text() && self.text_key(event) {
             return Some(Command::Draw);
         }
@@ -147,12 +154,14 @@ impl App {
     }
 
     fn takes_text(&self) -> bool {
-        self.view.typing || matches!(self.view.overlay, Some(Overlay::Help { .. }))
+        self.view.typing || matches!(self.view.overlay, Some(Overlay::Help { .. } | Overlay::Jump { .. }))
     }
 
     /// A key while text is typed. False when the key means an action after all.
     fn text_key(&mut self, event: &KeyEvent) -> bool {
         let help = matches!(self.view.overlay, Some(Overlay::Help { .. }));
+        // These windows close when there is no text left to delete.
+        let window = help || matches!(self.view.overlay, Some(Overlay::Jump { .. }));
         match event.code {
             KeyCode::Char(c) if (event.modifiers - KeyModifiers::SHIFT).is_empty() => {
                 // In the help, which closes by the keys that opened it, those keys are no text until something was typed.
@@ -167,7 +176,7 @@ impl App {
                 let was_empty = text.pop().is_none();
                 if was_empty {
                     self.view.typing = false;
-                    return !help;
+                    return !window;
                 }
                 true
             }
@@ -180,7 +189,7 @@ impl App {
                 let had_text = !text.is_empty();
                 text.clear();
                 self.view.typing = false;
-                had_text || !help
+                had_text || !window
             }
             _ => false,
         }
@@ -204,6 +213,7 @@ impl App {
         let typing = self.view.typing;
         match &mut self.view.overlay {
             Some(Overlay::Help { search, .. }) => Some(search),
+            Some(Overlay::Jump { text, .. }) => Some(text),
             _ => typing.then_some(&mut self.view.panes[focus as usize].filter),
         }
     }
@@ -227,6 +237,7 @@ impl App {
         let before = self.view.clone();
         let view = &mut self.view;
         match action {
+            Action::Trace if view.recorded => toggle(view, Overlay::Trace { kind: ExactKind::Functions }),
             Action::Trace => {
                 let kind = ExactKind::Functions;
                 view.overlay = Some(Overlay::Trace { kind });
@@ -311,12 +322,47 @@ impl App {
                 };
             }
             Action::Pause => view.paused = !view.paused,
+            Action::StepBack => return self.go(Go::Step { forward: false }),
+            Action::StepForward => return self.go(Go::Step { forward: true }),
+            Action::MinuteBack => return self.go(Go::Seconds(-60)),
+            Action::MinuteForward => return self.go(Go::Seconds(60)),
+            Action::TenMinutesBack => return self.go(Go::Seconds(-600)),
+            Action::TenMinutesForward => return self.go(Go::Seconds(600)),
+            Action::PreviousNotice => return self.go(Go::Notice { forward: false }),
+            Action::NextNotice => return self.go(Go::Notice { forward: true }),
+            Action::Faster => return self.go(Go::Speed { faster: true }),
+            Action::Slower => return self.go(Go::Speed { faster: false }),
+            Action::Jump if view.recorded => toggle(view, Overlay::Jump { text: String::new(), wrong: None }),
+            Action::Jump => {}
         }
         (self.view != before).then_some(Command::Draw)
     }
 
+    /// Another moment of a recording; a live screen has none.
+    pub(super) fn go(&self, go: Go) -> Option<Command> {
+        self.view.recorded.then_some(Command::Go(go))
+    }
+
+    /// Goes to the moment that was typed, or says what is wrong with it.
+    fn jump_to_typed(&mut self) -> Command {
+        let Some(Overlay::Jump { text, wrong }) = &mut self.view.overlay else { return Command::Draw };
+        match When::parse(text) {
+            Ok(when) => {
+                self.view.overlay = None;
+                Command::Go(Go::To(when))
+            }
+            Err(error) => {
+                *wrong = Some(error);
+                Command::Draw
+            }
+        }
+    }
+
     /// What a key does in the window about tracing; `None` when it closes the window.
     fn trace(&mut self, action: Action, kind: ExactKind, shown: &Shown) -> Option<Command> {
+        if self.view.recorded {
+            return None;
+        }
         match action {
             Action::Enter if shown.facts.tracing => Some(Command::Trace(TraceOrder::Stop)),
             Action::Enter => {

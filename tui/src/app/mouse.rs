@@ -5,7 +5,7 @@ use crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::Position;
 
 use super::{App, Command, action, navigate::row_of};
-use crate::view::{Pane, Row, Scene, Shown, treemap};
+use crate::view::{Go, Pane, Row, Scene, Shown, treemap};
 
 impl App {
     pub(super) fn mouse(&mut self, event: &MouseEvent, shown: &Shown) -> Option<Command> {
@@ -17,6 +17,9 @@ impl App {
                 let hint = scene.hints.iter().find(|(rect, _)| rect.contains(position));
                 if let Some(action) = hint.and_then(|(_, name)| action::by_name(name)) {
                     return self.act(action, shown);
+                }
+                if let Some(line) = scene.scrub.filter(|line| line.contains(position)) {
+                    return self.go(Go::Column { column: position.x - line.x, of: line.width });
                 }
                 if self.view.overlay.is_some() {
                     self.view.overlay = None;

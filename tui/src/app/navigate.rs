@@ -81,7 +81,7 @@ impl App {
         let focus = self.view.focus.0;
         let position = match &mut self.view.overlay {
             Some(Overlay::Help { scroll, .. } | Overlay::Notices { scroll }) => scroll,
-            Some(Overlay::Sort | Overlay::Trace { .. } | Overlay::Signal(_)) => return true,
+            Some(Overlay::Sort | Overlay::Jump { .. } | Overlay::Trace { .. } | Overlay::Signal(_)) => return true,
             None => match &mut self.view.pane_mut(focus).detail {
                 Some((_, scroll)) => scroll,
                 None => return false,

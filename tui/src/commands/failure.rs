@@ -4,8 +4,8 @@ use std::io::{self, Write as _};
 
 use super::observed::CommandError;
 use crate::{
-    collect::proc::ProcError, config::ConfigError, exit, system::new_file::NewFileError, ui::theme::ThemeError,
-    words::printable::printable,
+    collect::proc::ProcError, config::ConfigError, exit, recording::RecordingError, system::new_file::NewFileError,
+    ui::theme::ThemeError, words::printable::printable,
 };
 
 /// Says what went wrong, and what to exit with. A reader that left, such as `head`, is no failure.
@@ -53,6 +53,9 @@ fn code(error: &anyhow::Error) -> u8 {
         return error.code();
     }
     if error.downcast_ref::<NewFileError>().is_some_and(NewFileError::is_permission) {
+        return exit::NO_PERMISSION;
+    }
+    if error.downcast_ref::<RecordingError>().is_some_and(RecordingError::is_permission) {
         return exit::NO_PERMISSION;
     }
     match error.downcast_ref::<ProcError>() {

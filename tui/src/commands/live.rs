@@ -17,7 +17,8 @@ use crate::{
     model::TraceOrder,
     rules::Rules,
     screen::{
-        depth, stage,
+        depth,
+        stage::{self, Stage},
         terminal::{self, Inspections},
     },
     session::Session,
@@ -60,6 +61,7 @@ pub fn screen(settings: &Settings, environment: &Environment) -> anyhow::Result<
 /// # Errors
 /// Processes cannot be read at all, or the terminal cannot be set up.
 pub async fn run(settings: &Settings, rules: Arc<Rules>, screen: stage::Options) -> anyhow::Result<u8> {
+    let stage = Stage::new(&screen)?;
     let (session, snapshots) = Session::start(&options::going_on(settings, rules))?;
     let orders = session.orders.clone();
     let limits = options::limits(settings);
@@ -72,7 +74,7 @@ pub async fn run(settings: &Settings, rules: Arc<Rules>, screen: stage::Options)
     let (inspected, wanted) = watch::channel(None);
     let readings = inspect::spawn(proc::Options::default().root, wanted);
     let inspections = Inspections { orders: inspected, readings };
-    let end = terminal::run(screen, snapshots, order, inspections).await;
+    let end = terminal::run(stage, snapshots, order, inspections).await;
     session.stop().await;
     Ok(end?.code)
 }

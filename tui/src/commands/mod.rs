@@ -1,5 +1,6 @@
 //! The subcommands: what each does and prints, and the command that `snap -- COMMAND` observes.
 
+pub mod cat;
 pub mod doctor;
 pub mod failure;
 pub mod groups;
@@ -7,4 +8,6 @@ pub mod live;
 pub mod observed;
 mod options;
 mod output;
+pub mod record;
+pub mod replay;
 pub mod snap;

@@ -1,8 +1,9 @@
 //! `tusktop snap`: one snapshot, of a moment or of the time that a command runs.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow, bail};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::Instant,
@@ -15,11 +16,13 @@ use super::{
     output::Output,
 };
 use crate::{
+    analysis::recorded::Recorded,
     cli::{Exact, SnapArgs},
     collect::php::{Order, moves_code},
     config::{MAX_INTERVAL, Settings},
     exit,
     model::{ExactKind, Snapshot, TraceLimits, TraceOrder, TraceRequest},
+    recording::Recording,
     rules::Rules,
     session,
 };
@@ -37,6 +40,9 @@ const SAMPLER_STOPPED: &str = "the process sampler has stopped";
 pub async fn run(settings: &Settings, rules: Arc<Rules>, arguments: SnapArgs) -> anyhow::Result<u8> {
     // Before anything runs: what is measured for an hour must not be lost to a misspelt folder.
     let out = Output::open(&arguments)?;
+    if let Some(file) = &arguments.file {
+        return recorded(file, &arguments, out);
+    }
     if !arguments.command.is_empty() {
         return observe(settings, rules, &arguments, out).await;
     }
@@ -62,6 +68,27 @@ pub async fn run(settings: &Settings, rules: Arc<Rules>, arguments: SnapArgs) ->
         _ = hangup.recv() => {}
     }
     printed?;
+    Ok(exit::FINE)
+}
+
+/// Prints a moment of a recording.
+fn recorded(file: &Path, arguments: &SnapArgs, out: Output) -> anyhow::Result<u8> {
+    let zone = TimeZone::system();
+    let mut recorded = Recorded::new(Recording::open(file)?);
+    let (first, last) = recorded.span();
+    let at = arguments.at.map_or(last, |at| at.within((first, last), &zone));
+    // A time of day has no parts of a second, and what was asked for is the second.
+    let outside = at.duration_since(last).max(first.duration_since(at));
+    if outside > SignedDuration::from_secs(1) {
+        let clock = |at: Timestamp| at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string();
+        let (file, at, first, last) = (file.display(), clock(at), clock(first), clock(last));
+        bail!("{file}: {at} is not in this recording, which is from {first} to {last}");
+    }
+    let snapshot = recorded.over(at, arguments.window);
+    if let Some(trouble) = &recorded.trouble {
+        failure::say(&anyhow!("{}: {trouble}", file.display()));
+    }
+    out.print(&snapshot.context("nothing of the recording can be read at this moment")?, arguments.format)?;
     Ok(exit::FINE)
 }
 

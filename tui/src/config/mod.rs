@@ -26,7 +26,10 @@ pub use self::{
     arguments::SettingArgs,
     environment::Environment,
     rules::{GroupSettings, RuleSetting},
-    values::{MAX_INTERVAL, MIN_INTERVAL, parse_duration, parse_pss_budget, parse_read_limit, parse_share},
+    values::{
+        MAX_INTERVAL, MIN_INTERVAL, parse_duration, parse_length, parse_pss_budget, parse_read_limit, parse_share,
+        parse_size, parse_window,
+    },
 };
 
 /// Most stack samples per second and CPU.

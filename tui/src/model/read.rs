@@ -19,6 +19,9 @@ pub enum SnapshotError {
     /// It is longer than any snapshot.
     #[error("this has {0} bytes, too many for a snapshot")]
     TooLong(usize),
+    /// A part refers to one that is not there.
+    #[error("this snapshot cannot be read: {0} refer to {1} that are not in it")]
+    Missing(&'static str, &'static str),
     /// It is no JSON, or a snapshot with a part that cannot be understood.
     #[error("this snapshot cannot be read: {0}")]
     Malformed(#[from] serde_json::Error),
@@ -51,7 +54,30 @@ impl Snapshot {
             let php = std::sync::Arc::make_mut(&mut snapshot.php);
             php.interval_ms = snapshot.interval_ms;
         }
+        snapshot.check_references()?;
         Ok(snapshot)
+    }
+
+    /// Whether all indexes lead somewhere, so that those who draw need not ask.
+    fn check_references(&self) -> Result<(), SnapshotError> {
+        let (groups, cgroups, php) = (self.groups.len(), self.cgroups.len(), &self.php);
+        let known = |cgroup: Option<usize>| cgroup.is_none_or(|index| index < cgroups);
+        let checks = [
+            (self.processes.iter().all(|process| process.group < groups), "processes", "groups"),
+            (self.processes.iter().all(|process| known(process.cgroup)), "processes", "control groups"),
+            (self.groups.iter().all(|group| known(group.cgroup)), "groups", "control groups"),
+            (php.requests.iter().all(|request| request.route < php.routes.len()), "requests", "routes"),
+            (php.stacks.iter().all(|stack| stack.route < php.routes.len()), "stacks", "routes"),
+            (
+                php.stacks.iter().flat_map(|stack| &stack.frames).all(|&frame| frame < php.functions.len()),
+                "stacks",
+                "functions",
+            ),
+        ];
+        match checks.iter().find(|(whole, ..)| !whole) {
+            Some(&(_, what, parts)) => Err(SnapshotError::Missing(what, parts)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -115,6 +141,8 @@ mod tests {
             assert!(matches!(Snapshot::read(json.as_bytes()), Err(SnapshotError::Malformed(_))), "{json}");
         }
         assert!(matches!(Snapshot::read(b"{}"), Err(SnapshotError::Other)));
+        let error = changed("\"group\": 0", "\"group\": 99999").unwrap_err();
+        assert!(matches!(error, SnapshotError::Missing("processes", "groups")), "{error}");
         let deep = format!("{{\"schema\": 1, \"x\": {}", "[".repeat(1_000_000));
         assert!(matches!(Snapshot::read(deep.as_bytes()), Err(SnapshotError::Malformed(_))));
     }

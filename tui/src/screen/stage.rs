@@ -1,21 +1,29 @@
 //! The screen without a terminal: snapshots and events go in, cells and commands come out. It joins the state (`app`), the
 //! snapshots in time (`analysis`) and the drawing (`ui`). A terminal feeds it, and anything else with events and snapshots can.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crossterm::event::Event;
-use jiff::tz::TimeZone;
+use jiff::{SignedDuration, tz::TimeZone};
 use ratatui::buffer::Buffer;
 
 use crate::{
-    analysis::timeline::{Moment, Timeline},
-    app::{App, Command, KeymapError},
+    analysis::{
+        recorded::Recorded,
+        timeline::{Moment, Timeline},
+    },
+    app::{App, Command, KeymapError, REPLAY},
     model::{Inspection, InspectionOrder, Snapshot},
+    recording::Recording,
     ui::{
         self,
         theme::{ColorDepth, Palette, Theme},
     },
-    view::{KeyHint, Overlay, Shown},
+    view::{Go, KeyHint, Overlay, Scrub, Shown},
 };
 
 /// What the screen should look like.
@@ -37,6 +45,9 @@ pub struct Options {
     pub read_only: Option<Arc<str>>,
 }
 
+/// Fastest speed that a recording plays at: an hour in half a minute.
+const MAX_SPEED: u32 = 128;
+
 /// All that events and snapshots change.
 #[derive(Debug)]
 pub struct Stage {
@@ -54,6 +65,8 @@ pub struct Stage {
     pub ascii: bool,
     hints: Vec<KeyHint>,
     time_zone: TimeZone,
+    /// How a recording is moved through; `None` on the live screen.
+    scrub: Option<Scrub>,
     /// Snapshots that this listener missed since the last that it took, and before it.
     missed: u64,
     lagged: u64,
@@ -69,17 +82,73 @@ impl Stage {
         app.view.read_only.clone_from(&options.read_only);
         app.view.own_pid = std::process::id();
         Ok(Self {
-            hints: app.hints(),
+            hints: app.hints().into_iter().filter(|hint| hint.section != REPLAY).collect(),
             app,
             timeline: Timeline::live(),
             palette: options.theme.palette(options.depth),
             time_zone: options.time_zone.clone(),
             ascii: options.ascii,
+            scrub: None,
             missed: 0,
             lagged: 0,
             inspection: None,
             shown: Shown::default(),
         })
+    }
+
+    /// Shows a recording in place of what comes; it stands at its start.
+    pub fn replay(&mut self, recording: Recording) {
+        let recorded = Recorded::new(recording);
+        let span = recorded.span();
+        self.scrub =
+            Some(Scrub { span, at: span.0, requests: recorded.requests().collect(), speed: 1, ..Scrub::default() });
+        self.timeline = Timeline::recorded(recorded);
+        (self.app.view.recorded, self.app.view.paused) = (true, true);
+        self.hints = self.app.hints();
+    }
+
+    /// Whether a recording plays.
+    pub fn is_playing(&self) -> bool {
+        self.scrub.is_some() && !self.app.view.paused
+    }
+
+    /// Lets a recording play on by some time. True when there is something new to draw.
+    pub fn play(&mut self, elapsed: Duration) -> bool {
+        let Some((scrub, recorded)) = self.scrub.as_mut().zip(self.timeline.recorded.as_ref()) else { return false };
+        let by = SignedDuration::try_from(elapsed * scrub.speed).unwrap_or(SignedDuration::ZERO);
+        let at = scrub.at.saturating_add(by).unwrap_or(scrub.span.1);
+        scrub.at = recorded.after_gap(at).unwrap_or(at).min(scrub.span.1);
+        self.app.view.paused |= scrub.at == scrub.span.1;
+        let before = self.timeline.current().map(|snapshot| snapshot.at);
+        let at = scrub.at;
+        self.timeline.go_to(Moment::At(at)) != before || self.app.view.paused
+    }
+
+    /// Goes to another moment of a recording.
+    fn go(&mut self, go: Go) {
+        let shown = self.timeline.current().map(|snapshot| snapshot.at);
+        let Some((scrub, recorded)) = self.scrub.as_mut().zip(self.timeline.recorded.as_mut()) else { return };
+        let (first, last) = scrub.span;
+        let shown = shown.unwrap_or(first);
+        let to = match go {
+            Go::Speed { faster } => {
+                scrub.speed = if faster { (scrub.speed * 2).min(MAX_SPEED) } else { (scrub.speed / 2).max(1) };
+                return;
+            }
+            Go::Step { forward } => recorded.next(shown, forward),
+            Go::Notice { forward } => recorded.next_notice(shown, forward),
+            Go::Seconds(seconds) => scrub.at.saturating_add(SignedDuration::from_secs(seconds)).ok(),
+            Go::To(when) => Some(when.within((first, last), &self.time_zone)),
+            Go::Column { column, of } => {
+                let share = f64::from(column) / f64::from(of.saturating_sub(1).max(1));
+                first.saturating_add(last.duration_since(first).mul_f64(share.clamp(0.0, 1.0))).ok()
+            }
+        };
+        if let Some(at) = to {
+            scrub.at = at.clamp(first, last);
+            let at = scrub.at;
+            self.timeline.go_to(Moment::At(at));
+        }
     }
 
     /// The process whose page is open, which is to be looked at closely.
@@ -90,6 +159,14 @@ impl Stage {
     /// Takes an event from the terminal, which came at `now`, and says what the terminal has to do.
     pub fn event(&mut self, event: &Event, now: Instant) -> Option<Command> {
         let command = self.app.update(event, &self.shown, now);
+        if let Some(Command::Go(go)) = command {
+            self.go(go);
+            return Some(Command::Draw);
+        }
+        if self.scrub.is_some() {
+            // What is shown is a fixed moment already, whether it plays or not.
+            return command;
+        }
         let frozen = self.timeline.moment() != Moment::Now;
         match self.app.view.paused {
             true if !frozen => self.timeline.freeze(),
@@ -116,6 +193,10 @@ impl Stage {
 
     /// Draws into all of `buffer`.
     pub fn draw(&mut self, buffer: &mut Buffer) {
+        if let (Some(scrub), Some(recorded)) = (&mut self.scrub, &self.timeline.recorded) {
+            scrub.playing = !self.app.view.paused;
+            scrub.trouble.clone_from(&recorded.trouble);
+        }
         let view = &self.app.view;
         let php = self.timeline.window(view.window);
         let snapshot = self.timeline.grouped(view.grouping);
@@ -132,6 +213,7 @@ impl Stage {
             time_zone: &self.time_zone,
             ascii: self.ascii,
             lagged: self.lagged,
+            scrub: self.scrub.as_ref(),
             previous: Some(&self.shown.scene),
         };
         self.shown = ui::draw(buffer, &input);

@@ -1,7 +1,12 @@
 //! The live screen on a terminal: one loop over keys, snapshots and signals that feeds a [`Stage`] and shows what it draws. It
 //! owns the loop and the ways to leave; `tty` owns the terminal, and the stage knows what keys mean and what is drawn.
 
-use std::{io, path::Path, sync::Arc, time::Instant};
+use std::{
+    io,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crossterm::event::EventStream;
 use futures_util::StreamExt;
@@ -17,14 +22,17 @@ use tokio::{
 
 use super::{
     send_signal,
-    stage::{Options, Stage},
+    stage::Stage,
     tty::{self, Tty},
 };
 use crate::{
-    app::{Command, KeymapError},
+    app::Command,
     exit,
     model::{Inspection, InspectionOrder, SignalOrder, Snapshot, TraceOrder},
 };
+
+/// Time between two looks at a recording that plays.
+const FRAME: Duration = Duration::from_millis(100);
 
 /// Where a close look at a process is ordered, and where it comes from.
 #[derive(Debug)]
@@ -51,9 +59,6 @@ pub enum TerminalError {
     /// A signal handler cannot be set up.
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),
-    /// The key map is wrong.
-    #[error(transparent)]
-    Keys(#[from] KeymapError),
     /// A part of the program failed; its message is on the screen that was there before.
     #[error("an internal error ended the screen")]
     Panicked,
@@ -71,18 +76,20 @@ pub(crate) fn ascii_locale(lookup: impl Fn(&str) -> Option<String>) -> bool {
 /// Shows snapshots until the user leaves, a signal comes, the terminal goes away or the sender ends.
 /// `order` is asked for exact tracing, `inspections` for the process whose detail is open.
 pub async fn run(
-    options: Options,
+    mut stage: Stage,
     mut snapshots: broadcast::Receiver<Arc<Snapshot>>,
     order: impl Fn(TraceOrder),
     mut inspections: Inspections,
 ) -> Result<Exit, TerminalError> {
-    let mut stage = Stage::new(&options)?;
     let mut signals = Signals::new().map_err(TerminalError::Signals)?;
     let (panicked, gone) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let mut tty = Tty::take(options.mouse, panicked.clone()).map_err(TerminalError::Setup)?;
+    let mut tty = Tty::take(stage.app.view.mouse, panicked.clone()).map_err(TerminalError::Setup)?;
     tty::watch_for_hangup(gone.clone()).map_err(TerminalError::Setup)?;
     let mut events = EventStream::new();
     let mut live = true;
+    let mut frames = tokio::time::interval(FRAME);
+    frames.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut played = Instant::now();
     if tty.draw(false, |buffer| stage.draw(buffer)).is_err() {
         return Ok(HUNG_UP);
     }
@@ -101,6 +108,11 @@ pub async fn run(
                 stage.inspection.clone_from(&inspections.readings.borrow_and_update());
                 Some(Command::Draw)
             }
+            _ = frames.tick(), if stage.is_playing() => {
+                // The time in which it did not play does not count.
+                let elapsed = std::mem::replace(&mut played, Instant::now()).elapsed().min(2 * FRAME);
+                stage.play(elapsed).then_some(Command::Draw)
+            }
             snapshot = snapshots.recv(), if live => match snapshot {
                 Ok(snapshot) => stage.take(snapshot).then_some(Command::Draw),
                 Err(RecvError::Lagged(count)) => {
@@ -117,7 +129,8 @@ pub async fn run(
         let done = match command {
             None => continue,
             Some(Command::Leave(code)) => return Ok(Exit { code }),
-            Some(Command::Draw) => Ok(()),
+            // The stage has gone there.
+            Some(Command::Draw | Command::Go(_)) => Ok(()),
             Some(Command::Redraw) => {
                 everything = true;
                 Ok(())

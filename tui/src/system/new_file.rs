@@ -167,10 +167,10 @@ impl Drop for NewFile {
     }
 }
 
-const EXISTS: &str = "it exists already; choose another name, or remove it first";
+const EXISTS: &str = "it exists already; choose another name, or replace it with --force";
 
 /// Whether what has the name, if anything, may be replaced.
-fn check(folder: &OwnedFd, name: &OsStr, path: &Path, existing: Existing) -> Result<(), NewFileError> {
+pub(super) fn check(folder: &OwnedFd, name: &OsStr, path: &Path, existing: Existing) -> Result<(), NewFileError> {
     let refuse = |what: String| Err(NewFileError::Refused { path: path.to_owned(), what });
     let stat = match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => stat,

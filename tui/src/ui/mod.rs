@@ -30,7 +30,7 @@ use jiff::tz::TimeZone;
 use ratatui::{buffer::Buffer, layout::Rect};
 
 use self::{
-    chrome::{footer, header},
+    chrome::{footer, header, scrub},
     frame::Screen,
     panes::{
         hot,
@@ -42,7 +42,7 @@ use self::{
 use crate::{
     analysis::timeline::Histories,
     model::{Exact, Inspection, Php, Snapshot},
-    view::{KeyHint, Pane, Scene, Shown, View},
+    view::{KeyHint, Pane, Scene, Scrub, Shown, View},
 };
 
 /// Everything that a drawing depends on.
@@ -71,6 +71,8 @@ pub(crate) struct Input<'a> {
     pub ascii: bool,
     /// Snapshots that came too fast to be taken just before this one.
     pub lagged: u64,
+    /// The line of a recording.
+    pub scrub: Option<&'a Scrub>,
     /// The drawing before, so that tiles keep their places.
     pub previous: Option<&'a Scene>,
 }
@@ -91,7 +93,10 @@ pub(crate) fn draw(buffer: &mut Buffer, input: &Input) -> Shown {
     } else {
         let wide = width >= 120 && height >= 24;
         let head = header::draw(buffer, area, screen, wide);
-        let foot = footer::draw(buffer, area, screen, &mut scene);
+        // The last line, so that it stays where it is when a notice comes.
+        let line = u16::from(screen.scrub.is_some());
+        scrub::draw(buffer, Rect { y: area.bottom() - line, height: line, ..area }, screen, &mut scene);
+        let foot = line + footer::draw(buffer, Rect { height: height - line, ..area }, screen, &mut scene);
         let body = Rect { y: area.y + head, height: height.saturating_sub(head + foot), ..area };
         for (pane, rect) in places(screen, body, wide, width >= 80 && height >= 24) {
             scene.panes.push((pane, rect));

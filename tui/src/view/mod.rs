@@ -4,6 +4,7 @@
 mod facts;
 mod row;
 mod scene;
+mod scrub;
 mod signal;
 mod sorting;
 pub mod treemap;
@@ -16,6 +17,7 @@ pub use self::{
     facts::{Facts, Shown},
     row::{Row, TileKey},
     scene::{KeyHint, List, Scene},
+    scrub::{Go, Scrub},
     signal::SignalDialog,
     sorting::{Sort, orders},
 };
@@ -116,6 +118,13 @@ pub enum Overlay {
     },
     /// Choice of an order.
     Sort,
+    /// The moment of a recording to go to.
+    Jump {
+        /// What is typed.
+        text: String,
+        /// What is wrong with it.
+        wrong: Option<String>,
+    },
     /// A signal to processes.
     Signal(SignalDialog),
     /// Exact tracing: what it costs, how far it is.
@@ -165,7 +174,9 @@ pub struct View {
     pub window: Window,
     /// The PHP lists are about this route alone.
     pub route: Option<Arc<RouteKey>>,
-    /// New snapshots are not shown.
+    /// It is a recording: nothing can be signalled, traced or looked at closely.
+    pub recorded: bool,
+    /// New snapshots are not shown; a recording does not play.
     pub paused: bool,
     /// What the colour of tiles says.
     pub tile_colour: TileColour,

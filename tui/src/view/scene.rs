@@ -43,6 +43,8 @@ pub struct Scene {
     pub tiles: Option<Layout<TileKey>>,
     /// Lists by pane, in the order of `Pane::ALL`.
     pub lists: [List; Pane::ALL.len()],
+    /// The line of a recording, if it is one.
+    pub scrub: Option<Rect>,
     /// Key hints in the footer, with the action's name.
     pub hints: Vec<(Rect, &'static str)>,
     /// Lines of the overlay or detail beyond what is visible, which is how far it scrolls.

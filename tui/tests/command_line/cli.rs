@@ -14,22 +14,22 @@ use std::{
 use tempfile::TempDir;
 use tusktop::model::{PssUnknown, Snapshot};
 
-fn tusktop() -> Command {
+pub fn tusktop() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tusktop"));
     // Nothing of the user's own configuration.
     command.env_clear().env("HOME", "/nonexistent").env("TERM", "xterm-256color").stdin(Stdio::null());
     command
 }
 
-fn run(arguments: &[&str]) -> Output {
+pub fn run(arguments: &[&str]) -> Output {
     tusktop().args(arguments).output().unwrap()
 }
 
-fn stdout(output: &Output) -> &str {
+pub fn stdout(output: &Output) -> &str {
     std::str::from_utf8(&output.stdout).unwrap()
 }
 
-fn stderr(output: &Output) -> &str {
+pub fn stderr(output: &Output) -> &str {
     std::str::from_utf8(&output.stderr).unwrap()
 }
 
@@ -40,6 +40,7 @@ fn help_names_every_command_and_option() {
     for word in [
         "live",
         "snap",
+        "record",
         "doctor",
         "groups",
         "--config",

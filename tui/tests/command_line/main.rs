@@ -5,3 +5,4 @@ mod terminal;
 
 mod cli;
 mod pty;
+mod record;

@@ -254,7 +254,7 @@ fn panic_with_the_screen_up() {
         let (orders, _) = tokio::sync::watch::channel(None);
         let (_readings, readings) = tokio::sync::watch::channel(None);
         let inspections = terminal::Inspections { orders, readings };
-        let screen = tokio::spawn(terminal::run(options, snapshots, |_| {}, inspections));
+        let screen = tokio::spawn(terminal::run(stage::Stage::new(&options).unwrap(), snapshots, |_| {}, inspections));
         told.recv().await;
         let broken = tokio::spawn(async { panic!("the collector broke") });
         assert!(broken.await.is_err());

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 pub(crate) use super::history::{Histories, Point, Span};
-use super::{regroup, source::Ring, windows::Windows};
+use super::{recorded::Recorded, regroup, source::Ring, windows::Windows};
 use crate::model::{Grouping, Php, Snapshot, Window};
 
 /// The moment that is looked at.
@@ -24,6 +24,8 @@ pub(crate) enum Moment {
 #[derive(Debug, Default)]
 pub struct Timeline {
     ring: Ring,
+    /// In place of the ring: a recording, of which there is always a fixed moment.
+    pub(crate) recorded: Option<Recorded>,
     now: Seen,
     /// What is looked at where that is not now.
     past: Option<(Timestamp, Seen)>,
@@ -46,6 +48,14 @@ impl Timeline {
         Self::default()
     }
 
+    /// The timeline of a recording, at its start.
+    pub(crate) fn recorded(recorded: Recorded) -> Self {
+        let (first, _) = recorded.span();
+        let mut timeline = Self { recorded: Some(recorded), ..Self::default() };
+        timeline.go_to(Moment::At(first));
+        timeline
+    }
+
     /// Takes the next snapshot, whatever moment is looked at.
     pub fn push(&mut self, snapshot: Arc<Snapshot>) {
         self.ring.push(Arc::clone(&snapshot));
@@ -59,6 +69,18 @@ impl Timeline {
     /// still there. Windows of a past moment are made from the snapshots that are still there, and [`Timeline::covered`] says
     /// how much that is; "since start" then begins with the oldest of them.
     pub(crate) fn go_to(&mut self, moment: Moment) -> Option<Timestamp> {
+        if let Some(recorded) = &mut self.recorded {
+            let at = match moment {
+                Moment::Now => recorded.span().1,
+                Moment::At(at) => at,
+            };
+            let seen = Seen::of(&recorded.until(at));
+            if let Some(at) = seen.snapshot.as_ref().map(|snapshot| snapshot.at) {
+                self.past = Some((at, seen));
+            }
+            self.forget_merged();
+            return self.moment_shown();
+        }
         let latest = self.ring.latest()?.at;
         let past = match moment {
             Moment::Now => None,
@@ -97,7 +119,7 @@ impl Timeline {
     }
 
     /// The first and the last moment that can be gone to.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a recording is the first to ask for any span"))]
+    #[cfg_attr(not(test), expect(dead_code, reason = "the keys over the past of a live session will ask for it"))]
     pub(crate) fn span(&self) -> Option<(Timestamp, Timestamp)> {
         self.ring.span()
     }
@@ -175,6 +197,15 @@ impl Timeline {
 }
 
 impl Seen {
+    /// What is known at the last of some snapshots, which are in the order of time.
+    fn of(snapshots: &[Arc<Snapshot>]) -> Self {
+        Self {
+            snapshot: snapshots.last().cloned(),
+            windows: Arc::new(Windows::of(snapshots)),
+            histories: Grouping::ALL.map(|grouping| Arc::new(Histories::of(snapshots, grouping))),
+        }
+    }
+
     /// Goes on. What a copy shares is copied now, once.
     fn push(&mut self, snapshot: Arc<Snapshot>) {
         Arc::make_mut(&mut self.windows).push(snapshot.at, &snapshot.php);

@@ -58,7 +58,6 @@ struct Path {
 
 /// The PHP part over some snapshots, which are in the order of time: everything in them is added up by what it is. What is not
 /// counted over time (images, workers, running requests) is that of the last.
-#[cfg_attr(not(test), expect(dead_code, reason = "a recording is the first to ask for any span"))]
 pub(crate) fn sum<'a>(snapshots: impl IntoIterator<Item = &'a Arc<Snapshot>>) -> Php {
     let mut last = None;
     let windows = Windows::of(snapshots.into_iter().inspect(|snapshot| last = Some(*snapshot)));

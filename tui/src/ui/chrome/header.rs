@@ -107,6 +107,7 @@ fn identity(screen: &Screen, snapshot: &Snapshot, wide: bool) -> Vec<Fact> {
     }
     facts.push(Fact::new(5, clock(snapshot.at, screen), palette.text));
     facts.push(match screen.view.paused {
+        _ if screen.view.recorded => Fact::new(0, "RECORDING", paint::reversed(palette.warn)),
         true => Fact::new(0, "PAUSED", paint::reversed(palette.warn)),
         false => Fact::new(2, "LIVE", palette.ok),
     });

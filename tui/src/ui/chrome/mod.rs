@@ -2,3 +2,4 @@
 
 pub(crate) mod footer;
 pub(crate) mod header;
+pub(crate) mod scrub;

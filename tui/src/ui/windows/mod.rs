@@ -37,6 +37,15 @@ pub(crate) fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut
             let room = usize::from(area.width.saturating_sub(10)).max(10);
             window(buffer, area, "signal", signal::lines(screen, dialog, room, area.height), 0, screen, scene);
         }
+        Some(Overlay::Jump { text, wrong }) => {
+            let palette = screen.palette;
+            let mut lines = vec![vec![(text.clone(), palette.title), (" ".to_owned(), paint::reversed(palette.text))]];
+            let room = usize::from(area.width.saturating_sub(10)).max(10);
+            let what = wrong.as_deref().unwrap_or("14:05   3m ago, before the end   2026-11-27T14:05:33Z");
+            let style = if wrong.is_some() { palette.warn } else { palette.muted };
+            lines.extend(wrap(what, room).into_iter().map(|line| vec![(line, style)]));
+            window(buffer, area, "go to", lines, 0, screen, scene);
+        }
         Some(Overlay::Sort) => {
             window(buffer, area, "order of this pane", sorts(screen), 0, screen, scene);
         }

@@ -12,6 +12,10 @@ pub(crate) fn lines(screen: &Screen, kind: ExactKind, room: usize) -> Vec<Line> 
     let palette = screen.palette;
     let room = room.min(76);
     let mut lines: Vec<Line> = Vec::new();
+    if screen.view.recorded {
+        let what = "This is a recording: nothing runs here that could be traced.";
+        return wrap(what, room).into_iter().map(|part| vec![(part, palette.text)]).collect();
+    }
     let mut say = |text: &str, style| {
         lines.extend(wrap(text, room).into_iter().map(|part| vec![(part, style)]));
     };

@@ -1,0 +1,72 @@
+//! `tusktop replay`: the screen over a recording, without root and without collecting. From a pipe it follows.
+
+use std::{
+    io::{self, BufReader},
+    sync::Arc,
+    thread,
+};
+
+use anyhow::{Context as _, bail};
+use tokio::sync::{broadcast, watch};
+
+use super::live;
+use crate::{
+    cli::ReplayArgs,
+    model::Snapshot,
+    recording::{Event, Recording, Stream},
+    screen::{
+        stage::{self, Stage},
+        terminal::{self, Inspections},
+    },
+};
+
+/// What signals and tracing say.
+const RECORDED: &str = "this is a recording";
+/// Snapshots that the screen may be behind a pipe before it loses the oldest.
+const BACKLOG: usize = 64;
+
+/// Opens the screen over a recording; it ends when the user leaves, a signal comes or the terminal goes away.
+///
+/// # Errors
+/// The recording cannot be read, or the terminal cannot be set up.
+pub async fn run(mut screen: stage::Options, arguments: ReplayArgs) -> anyhow::Result<u8> {
+    if !live::can_draw() {
+        bail!("replay needs a terminal; `tusktop cat` prints a recording");
+    }
+    screen.read_only = Some(RECORDED.into());
+    let mut stage = Stage::new(&screen)?;
+    let (sender, snapshots) = broadcast::channel(BACKLOG);
+    if arguments.file.as_os_str() == "-" {
+        stage.app.view.recorded = true;
+        follow(sender)?;
+    } else {
+        let recording = Recording::open(&arguments.file)?;
+        drop(sender);
+        stage.replay(recording);
+    }
+    // Nothing is looked at closely in a recording.
+    let (orders, _wanted) = watch::channel(None);
+    let (_none, readings) = watch::channel(None);
+    let end = terminal::run(stage, snapshots, |_| {}, Inspections { orders, readings }).await;
+    Ok(end?.code)
+}
+
+/// Hands over what comes through standard input. The thread ends with the pipe or with the program.
+fn follow(snapshots: broadcast::Sender<Arc<Snapshot>>) -> anyhow::Result<()> {
+    let mut stream = Stream::new(BufReader::new(io::stdin()))?;
+    // Before the screen is there, so that what is no recording is said where it can be read.
+    let first = stream.next_event()?.context("there is nothing in this recording")?;
+    thread::Builder::new().name("follow".into()).spawn(move || {
+        let mut event = Some(first);
+        while let Some(now) = event {
+            if let Event::Snapshot(snapshot) = now
+                && snapshots.send(Arc::from(snapshot)).is_err()
+            {
+                return;
+            }
+            // A pipe that breaks ends the session: the last snapshot stays on the screen.
+            event = stream.next_event().ok().flatten();
+        }
+    })?;
+    Ok(())
+}

@@ -1,0 +1,372 @@
+//! Reads a recording from its start, also while it is written: from a pipe, or the bytes of one frame. It owns decoding and
+//! its bounds; what it cannot read it skips, and says where that was.
+
+use std::io::{self, BufRead};
+
+use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation as _, OutBuffer};
+
+use super::file::{ENTRY_BYTES, ENTRY_START, Entry, MAX_DECODED, MAX_LINE, WINDOW_LOG, ZSTD, is_skippable};
+use crate::model::{Snapshot, SnapshotError};
+
+/// Bytes that are decoded at once.
+const CHUNK: usize = 128 << 10;
+
+/// Something in a recording.
+#[derive(Debug)]
+pub enum Event {
+    /// A snapshot, in the order in which they were written.
+    Snapshot(Box<Snapshot>),
+    /// A part that is not read.
+    Damage(Damage),
+}
+
+/// A part of a recording that is not read.
+#[derive(Debug, thiserror::Error)]
+#[error("at byte {offset}: {what}")]
+pub struct Damage {
+    /// Where it begins, in bytes from the start of the file.
+    pub offset: u64,
+    /// What is wrong.
+    pub what: Wrong,
+}
+
+/// What is wrong with a part of a recording.
+#[derive(Debug, thiserror::Error)]
+pub enum Wrong {
+    /// Neither a frame nor what is between frames.
+    #[error("this is no part of a recording; it is skipped")]
+    Foreign,
+    /// zstd cannot decode it.
+    #[error("this minute is damaged ({0}); the rest of it is skipped")]
+    Undecodable(io::Error),
+    /// The checksum says that it is not what was written.
+    #[error("this minute is damaged (its checksum is wrong)")]
+    Checksum,
+    /// It is larger than any that is written.
+    #[error("this minute is larger than a recording has them; the rest of it is skipped")]
+    TooLarge,
+    /// The end is missing.
+    #[error("the recording ends within a minute: its writer was killed, or it still runs")]
+    Torn,
+    /// The last line of a minute has no end.
+    #[error("this minute ends within a snapshot, which is left out")]
+    Unfinished,
+    /// A line cannot be read.
+    #[error("{0}")]
+    Line(#[from] SnapshotError),
+}
+
+/// Why nothing is read at all.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// It is something else.
+    #[error("this is no recording of tusktop")]
+    Foreign,
+    /// There is nothing.
+    #[error("there is nothing in it: it was not written yet, or the recording ended before its first snapshot")]
+    Empty,
+    /// It cannot be read.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// A recording that is read from its start.
+pub struct Stream<R> {
+    source: R,
+    decoder: Decoder<'static>,
+    state: State,
+    /// Bytes that were read from the source.
+    offset: u64,
+    /// What was decoded and is not taken yet.
+    decoded: Box<[u8]>,
+    pending: std::ops::Range<usize>,
+    /// The decoder may have more without more input.
+    more: bool,
+    line: Vec<u8>,
+    /// The frame before: where it began, its bytes and their CRC.
+    before: Option<(u64, u64, u32)>,
+}
+
+enum State {
+    Between,
+    Frame {
+        offset: u64,
+        bytes: u64,
+        decoded: u64,
+        crc: crc32fast::Hasher,
+        /// All of it is decoded; its last lines may not be taken yet.
+        done: bool,
+    },
+    /// After damage: the next index entry is searched for.
+    Lost,
+    Ended,
+}
+
+impl<R: BufRead> Stream<R> {
+    /// Begins to read.
+    ///
+    /// # Errors
+    /// zstd gets no memory.
+    pub fn new(source: R) -> io::Result<Self> {
+        let mut decoder = Decoder::new()?;
+        decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG))?;
+        Ok(Self {
+            source,
+            decoder,
+            state: State::Between,
+            offset: 0,
+            decoded: vec![0; CHUNK].into(),
+            pending: 0..0,
+            more: false,
+            line: Vec::new(),
+            before: None,
+        })
+    }
+
+    /// The next snapshot or damage; `None` at the end. It waits for as long as the source does, and never with a snapshot that is
+    /// there already.
+    ///
+    /// # Errors
+    /// It is no recording, or the source cannot be read.
+    pub fn next_event(&mut self) -> Result<Option<Event>, StreamError> {
+        loop {
+            if let Some(event) = self.next_line() {
+                return Ok(Some(event));
+            }
+            let event = match &self.state {
+                State::Between => self.between()?,
+                State::Frame { done: false, .. } => self.decode()?,
+                State::Frame { done: true, .. } => self.close(),
+                State::Lost => {
+                    self.find_entry()?;
+                    None
+                }
+                State::Ended => return Ok(None),
+            };
+            if event.is_some() {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// Takes a line of what is decoded.
+    fn next_line(&mut self) -> Option<Event> {
+        let State::Frame { offset, .. } = self.state else {
+            self.pending = 0..0;
+            return None;
+        };
+        if self.pending.is_empty() {
+            return None;
+        }
+        let pending = &self.decoded[self.pending.clone()];
+        let end = memchr::memchr(b'\n', pending);
+        let part = &pending[..end.unwrap_or(pending.len())];
+        if self.line.len() + part.len() > MAX_LINE {
+            return Some(self.lose(offset, Wrong::TooLarge));
+        }
+        self.line.extend_from_slice(part);
+        self.pending.start += part.len() + usize::from(end.is_some());
+        end?;
+        let read = Snapshot::read(&self.line);
+        self.line.clear();
+        Some(match read {
+            Ok(snapshot) => Event::Snapshot(Box::new(snapshot)),
+            Err(error) => Event::Damage(Damage { offset, what: error.into() }),
+        })
+    }
+
+    /// Reads what is between frames, up to the start of the next one.
+    fn between(&mut self) -> Result<Option<Event>, StreamError> {
+        let offset = self.offset;
+        let mut magic = [0; 4];
+        let count = self.fill(&mut magic)?;
+        match count {
+            0 if offset == 0 => return Err(StreamError::Empty),
+            0 => {
+                self.state = State::Ended;
+                return Ok(None);
+            }
+            4 => {}
+            _ if offset == 0 => return Err(StreamError::Foreign),
+            _ => return Ok(Some(self.end(offset, Wrong::Torn))),
+        }
+        if magic == ZSTD {
+            let mut crc = crc32fast::Hasher::new();
+            crc.update(&magic);
+            self.state = State::Frame { offset, bytes: 4, decoded: 0, crc, done: false };
+            self.line.clear();
+            let fed = self.decoder.reinit().and_then(|()| self.decoder.run_on_buffers(&magic, &mut self.decoded));
+            return Ok(fed.err().map(|error| self.lose(offset, Wrong::Undecodable(error))));
+        }
+        if !is_skippable(magic) {
+            if offset == 0 {
+                return Err(StreamError::Foreign);
+            }
+            return Ok(Some(self.lose(offset, Wrong::Foreign)));
+        }
+        let mut length = [0; 4];
+        if self.fill(&mut length)? < 4 {
+            return Ok(Some(self.end(offset, Wrong::Torn)));
+        }
+        let mut frame = [0; ENTRY_BYTES];
+        frame[..4].copy_from_slice(&magic);
+        frame[4..8].copy_from_slice(&length);
+        if ENTRY_START.starts_with(&frame[..8]) {
+            return self.entry(offset, frame);
+        }
+        if !self.skip(u32::from_le_bytes(length).into())? {
+            return Ok(Some(self.end(offset, Wrong::Torn)));
+        }
+        Ok(None)
+    }
+
+    /// Reads an entry of which there are the first eight bytes, and compares it with the frame before.
+    fn entry(&mut self, offset: u64, mut frame: [u8; ENTRY_BYTES]) -> Result<Option<Event>, StreamError> {
+        if self.fill(&mut frame[8..])? < ENTRY_BYTES - 8 {
+            return Ok(Some(self.end(offset, Wrong::Torn)));
+        }
+        let Some((start, bytes, crc)) = self.before.take() else { return Ok(None) };
+        Ok(match Entry::decode(&frame) {
+            Some(entry) if (entry.bytes, entry.crc) != (bytes, crc) => {
+                Some(Event::Damage(Damage { offset: start, what: Wrong::Checksum }))
+            }
+            _ => None,
+        })
+    }
+
+    /// Decodes a part of a frame.
+    fn decode(&mut self) -> Result<Option<Event>, StreamError> {
+        let State::Frame { offset, bytes, decoded, crc, done } = &mut self.state else { return Ok(None) };
+        let start = *offset;
+        let input = if self.more { &[][..] } else { fill_buf(&mut self.source)? };
+        if input.is_empty() && !self.more {
+            return Ok(Some(self.end(start, Wrong::Torn)));
+        }
+        let mut from = InBuffer::around(input);
+        let mut to = OutBuffer::around(&mut self.decoded[..]);
+        let run = self.decoder.run(&mut from, &mut to);
+        let (taken, made) = (from.pos(), to.pos());
+        crc.update(&input[..taken]);
+        *bytes += taken as u64;
+        *decoded += made as u64;
+        let idle = taken == 0 && made == 0 && !input.is_empty();
+        let too_large = *decoded > MAX_DECODED;
+        *done = matches!(run, Ok(0));
+        self.source.consume(taken);
+        self.offset += taken as u64;
+        self.more = made == CHUNK;
+        self.pending = 0..made;
+        Ok(match run {
+            Err(error) => Some(self.lose(start, Wrong::Undecodable(error))),
+            Ok(_) if too_large => Some(self.lose(start, Wrong::TooLarge)),
+            Ok(1..) if idle => Some(self.lose(start, Wrong::Undecodable(io::ErrorKind::InvalidData.into()))),
+            Ok(_) => None,
+        })
+    }
+
+    /// Ends a frame whose lines are taken.
+    fn close(&mut self) -> Option<Event> {
+        let State::Frame { offset, bytes, crc, .. } = std::mem::replace(&mut self.state, State::Between) else {
+            return None;
+        };
+        self.before = Some((offset, bytes, crc.finalize()));
+        self.more = false;
+        let unfinished = !std::mem::take(&mut self.line).is_empty();
+        unfinished.then_some(Event::Damage(Damage { offset, what: Wrong::Unfinished }))
+    }
+
+    /// Searches for the next index entry, and goes on behind it.
+    fn find_entry(&mut self) -> Result<(), StreamError> {
+        let mut matched = 0;
+        loop {
+            let input = fill_buf(&mut self.source)?;
+            if input.is_empty() {
+                self.state = State::Ended;
+                return Ok(());
+            }
+            let mut taken = 0;
+            for &byte in input {
+                taken += 1;
+                matched = if byte == ENTRY_START[matched] { matched + 1 } else { usize::from(byte == ENTRY_START[0]) };
+                if matched == ENTRY_START.len() {
+                    break;
+                }
+            }
+            self.source.consume(taken);
+            self.offset += taken as u64;
+            if matched < ENTRY_START.len() {
+                continue;
+            }
+            matched = 0;
+            let mut frame = [0; ENTRY_BYTES];
+            frame[..ENTRY_START.len()].copy_from_slice(&ENTRY_START);
+            self.fill(&mut frame[ENTRY_START.len()..])?;
+            if Entry::decode(&frame).is_some() {
+                self.before = None;
+                self.state = State::Between;
+                return Ok(());
+            }
+        }
+    }
+
+    fn lose(&mut self, offset: u64, what: Wrong) -> Event {
+        self.reset(State::Lost);
+        Event::Damage(Damage { offset, what })
+    }
+
+    fn end(&mut self, offset: u64, what: Wrong) -> Event {
+        self.reset(State::Ended);
+        Event::Damage(Damage { offset, what })
+    }
+
+    fn reset(&mut self, state: State) {
+        self.state = state;
+        self.pending = 0..0;
+        self.more = false;
+        self.line.clear();
+    }
+
+    /// Reads into all of `bytes`, or up to the end of the source, and says how many.
+    fn fill(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < bytes.len() {
+            let input = fill_buf(&mut self.source)?;
+            if input.is_empty() {
+                break;
+            }
+            let count = input.len().min(bytes.len() - filled);
+            bytes[filled..][..count].copy_from_slice(&input[..count]);
+            self.source.consume(count);
+            filled += count;
+        }
+        self.offset += filled as u64;
+        Ok(filled)
+    }
+
+    /// Skips bytes. False when there are not as many.
+    fn skip(&mut self, mut bytes: u64) -> io::Result<bool> {
+        while bytes > 0 {
+            let available = fill_buf(&mut self.source)?.len();
+            if available == 0 {
+                return Ok(false);
+            }
+            let count = (available as u64).min(bytes);
+            self.source.consume(count as usize);
+            self.offset += count;
+            bytes -= count;
+        }
+        Ok(true)
+    }
+}
+
+/// What the source has; empty at its end.
+fn fill_buf(source: &mut impl BufRead) -> io::Result<&[u8]> {
+    loop {
+        match source.fill_buf() {
+            Ok(_) => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    source.fill_buf()
+}

@@ -1,0 +1,133 @@
+//! A file that is read while it is written: it has its name from the start, and is readable by its owner alone. What is there is
+//! never written into: the file is always a new one.
+
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::{self, Write},
+    path::Path,
+};
+
+use rustix::{
+    fd::OwnedFd,
+    fs::{AtFlags, CWD, Mode, OFlags, fstat, fsync, openat, statat, unlinkat},
+    io::Errno,
+};
+
+use super::new_file::{Existing, NewFileError, check};
+
+/// A file that is being written.
+#[derive(Debug)]
+pub(crate) struct GrowingFile {
+    name: OsString,
+    folder: OwnedFd,
+    file: File,
+}
+
+impl GrowingFile {
+    /// Creates it.
+    ///
+    /// # Errors
+    /// The folder cannot be written, or what has the name already is not to be replaced.
+    pub(crate) fn create(path: &Path, existing: Existing) -> Result<Self, NewFileError> {
+        let system = |errno: Errno| NewFileError::System { path: path.to_owned(), source: errno.into() };
+        let Some(name) = path.file_name() else {
+            return Err(NewFileError::Refused { path: path.to_owned(), what: "this is not the name of a file".into() });
+        };
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = openat(CWD, parent, flags, Mode::empty()).map_err(system)?;
+        check(&folder, name, path, existing)?;
+        if existing == Existing::Replace {
+            match unlinkat(&folder, name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(system(errno)),
+            }
+        }
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(&folder, name, flags, Mode::RUSR | Mode::WUSR).map_err(system)?;
+        Ok(Self { name: name.to_owned(), folder, file: file.into() })
+    }
+
+    /// Waits until all of it is on the disk.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        Ok(fsync(&self.file)?)
+    }
+
+    /// Removes it, unless something else has its name by now.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub(crate) fn remove(self) -> io::Result<()> {
+        let own = fstat(&self.file)?;
+        match statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(there) if (there.st_dev, there.st_ino) == (own.st_dev, own.st_ino) => {
+                Ok(unlinkat(&self.folder, &self.name, AtFlags::empty())?)
+            }
+            Ok(_) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}
+
+impl Write for GrowingFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        os::unix::fs::{PermissionsExt as _, symlink},
+    };
+
+    use super::*;
+
+    #[test]
+    fn it_is_there_from_the_start_for_its_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.tusk");
+        let mut file = GrowingFile::create(&path, Existing::Keep).unwrap();
+        file.write_all(b"half").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"half");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+    }
+
+    #[test]
+    fn what_is_there_is_kept_or_replaced_and_never_written_into() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link, other) = (folder.path().join("a"), folder.path().join("link"), folder.path().join("other"));
+        fs::write(&path, "old").unwrap();
+        fs::hard_link(&path, &other).unwrap();
+        symlink(&path, &link).unwrap();
+        let error = GrowingFile::create(&path, Existing::Keep).unwrap_err().to_string();
+        assert!(error.contains("exists already") && error.contains("--force"), "{error}");
+        for existing in [Existing::Keep, Existing::Replace] {
+            assert!(GrowingFile::create(&link, existing).unwrap_err().to_string().contains("a link"));
+        }
+        GrowingFile::create(&path, Existing::Replace).unwrap().write_all(b"new").unwrap();
+        assert_eq!((fs::read(&path).unwrap(), fs::read(&other).unwrap()), (b"new".to_vec(), b"old".to_vec()));
+    }
+
+    #[test]
+    fn only_the_file_itself_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        GrowingFile::create(&path, Existing::Keep).unwrap().remove().unwrap();
+        assert!(!path.exists());
+        let file = GrowingFile::create(&path, Existing::Keep).unwrap();
+        fs::rename(&path, folder.path().join("b")).unwrap();
+        fs::write(&path, "another's").unwrap();
+        file.remove().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"another's");
+    }
+}

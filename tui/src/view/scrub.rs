@@ -1,0 +1,51 @@
+//! The line on which a recording is moved through.
+
+use jiff::Timestamp;
+
+/// What a key or a click does to the moment that is shown of a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Go {
+    /// To the next or the last snapshot.
+    Step {
+        /// To the next.
+        forward: bool,
+    },
+    /// By so many seconds.
+    Seconds(i64),
+    /// To the next or the last snapshot with a notice that the one before it did not have.
+    Notice {
+        /// To the next.
+        forward: bool,
+    },
+    /// To a moment that was typed.
+    To(crate::words::times::When),
+    /// To a column of the line.
+    Column {
+        /// Which, from 0.
+        column: u16,
+        /// How many there are.
+        of: u16,
+    },
+    /// Play faster or slower.
+    Speed {
+        /// Faster.
+        faster: bool,
+    },
+}
+
+/// What the line shows.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Scrub {
+    /// The time of the first and the last snapshot.
+    pub span: (Timestamp, Timestamp),
+    /// The moment.
+    pub at: Timestamp,
+    /// Requests that finished, by time.
+    pub requests: Vec<(Timestamp, u32)>,
+    /// It plays.
+    pub playing: bool,
+    /// How fast it plays.
+    pub speed: u32,
+    /// What cannot be read.
+    pub trouble: Option<String>,
+}

@@ -1,0 +1,299 @@
+//! Recordings as a shell makes and reads them.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use portable_pty::CommandBuilder;
+use rustix::process::{Pid, Signal, kill_process};
+use tusktop::{
+    model::Snapshot,
+    recording::{Event, Recording},
+};
+
+use crate::{
+    cli::{run, stderr, stdout, tusktop},
+    terminal::Terminal,
+};
+
+/// Time for what takes a moment on an idle machine.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn record(arguments: &[&str]) -> Command {
+    let mut command = tusktop();
+    command.args(["record", "--no-php", "-i", "100ms"]).args(arguments);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Snapshots and damages of a file.
+fn read(path: &Path) -> (Vec<Snapshot>, Vec<String>) {
+    let recording = Recording::open(path).unwrap_or_else(|error| panic!("{error}"));
+    let mut damage: Vec<_> = recording.damage().iter().map(ToString::to_string).collect();
+    let mut snapshots = Vec::new();
+    for &minute in recording.minutes() {
+        let each = |event| match event {
+            Event::Snapshot(snapshot) => snapshots.push(*snapshot),
+            Event::Damage(found) => damage.push(found.to_string()),
+        };
+        recording.read(minute, each).unwrap();
+    }
+    (snapshots, damage)
+}
+
+fn wait_until(what: &str, child: &mut Child, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + DEADLINE;
+    while !holds() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before {what}");
+        assert!(Instant::now() < end, "{what} did not come");
+        std::thread::yield_now();
+    }
+}
+
+/// Number of snapshots in a file that is being written.
+fn written(path: &Path) -> usize {
+    let Ok(bytes) = fs::read(path) else { return 0 };
+    let mut decoded = Vec::new();
+    if let Ok(mut decoder) = zstd::Decoder::new(&bytes[..]) {
+        // The end of the frame is missing.
+        let _ = decoder.read_to_end(&mut decoded);
+    }
+    decoded.iter().filter(|&&byte| byte == b'\n').count()
+}
+
+fn send(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+#[test]
+fn a_recording_is_json_lines_in_zstd_for_its_owner_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.tusk");
+    let output = record(&["-d", "1s", "-o", path.to_str().unwrap()]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(output.stdout.is_empty() && output.stderr.is_empty(), "it says nothing without a terminal");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+    let decoded = zstd::decode_all(&fs::read(&path).unwrap()[..]).unwrap();
+    let lines: Vec<_> =
+        decoded.split_inclusive(|&byte| byte == b'\n').map(|line| Snapshot::read(line).unwrap()).collect();
+    let (snapshots, damage) = read(&path);
+    assert!(snapshots.len() > 2 && damage.is_empty(), "{damage:?}");
+    assert_eq!(snapshots, lines);
+    assert!(snapshots.windows(2).all(|pair| pair[0].at < pair[1].at));
+}
+
+#[test]
+fn signals_end_the_file_properly() {
+    let folder = tempfile::tempdir().unwrap();
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
+        let path = folder.path().join(format!("{code}.tusk"));
+        let mut child = record(&["-o", path.to_str().unwrap()]).spawn().unwrap();
+        wait_until("the second snapshot", &mut child, || written(&path) >= 2);
+        send(&child, signal);
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        let (snapshots, damage) = read(&path);
+        assert!(snapshots.len() >= 2 && damage.is_empty(), "{damage:?}");
+    }
+}
+
+#[test]
+fn what_was_written_before_a_kill_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("killed.tusk");
+    let mut child = record(&["-o", path.to_str().unwrap()]).spawn().unwrap();
+    wait_until("the third snapshot", &mut child, || written(&path) >= 3);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let (snapshots, damage) = read(&path);
+    assert!(snapshots.len() >= 3 && snapshots.len() == written(&path));
+    assert!(damage.iter().any(|text| text.contains("ends within a minute")), "{damage:?}");
+}
+
+#[test]
+fn a_file_that_exists_is_replaced_only_when_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.tusk");
+    fs::write(&path, "precious").unwrap();
+    let name = path.to_str().unwrap();
+    let output = record(&["-d", "100ms", "-o", name]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("--force") && stderr(&output).contains(name), "{}", stderr(&output));
+    assert_eq!(fs::read(&path).unwrap(), b"precious");
+    assert!(record(&["-d", "100ms", "--force", "-o", name]).status().unwrap().success());
+    assert!(!read(&path).0.is_empty());
+    let nowhere = record(&["-d", "100ms", "-o", "/nonexistent/a.tusk"]).output().unwrap();
+    assert!(nowhere.status.code() == Some(1) && stderr(&nowhere).contains("/nonexistent/a.tusk"));
+}
+
+#[test]
+fn without_a_name_it_is_called_by_host_and_time() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(record(&["-d", "200ms"]).current_dir(folder.path()).status().unwrap().success());
+    let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(names.len(), 1);
+    let name = names[0].file_name().unwrap().to_str().unwrap();
+    assert!(name.ends_with(".tusk") && name.contains("-20"), "{name}");
+    assert!(!read(&names[0]).0.is_empty());
+}
+
+#[test]
+fn files_follow_each_other_and_old_ones_are_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let name = path("a.tusk");
+    let mut child = record(&["--max-size", "64k", "--keep", "2", "-o", name.to_str().unwrap()]).spawn().unwrap();
+    wait_until("the third file", &mut child, || written(&path("a-3.tusk")) > 0);
+    send(&child, Signal::INT);
+    child.wait().unwrap();
+    let mut names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.sort();
+    assert_eq!(names.len(), 2, "{names:?}");
+    let (older, newer) = (read(&names[0]), read(&names[1]));
+    assert!(older.1.is_empty() && newer.1.is_empty(), "each is whole");
+    assert!(older.0.last().unwrap().at < newer.0[0].at, "no snapshot is in both");
+}
+
+#[test]
+fn a_pipe_gets_each_snapshot_at_once_and_its_reader_may_leave() {
+    let mut child = record(&["-o", "-"]).spawn().unwrap();
+    let decoder = zstd::Decoder::new(child.stdout.take().unwrap()).unwrap();
+    let mut lines = BufReader::new(decoder).lines();
+    for _ in 0..2 {
+        let line = lines.next().unwrap().unwrap();
+        assert!(Snapshot::read(line.as_bytes()).is_ok());
+    }
+    drop(lines);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""));
+}
+
+#[test]
+fn a_disk_that_is_full_is_said() {
+    let output = record(&["-o", "/dev/full"]).output().unwrap();
+    assert!(output.status.code() == Some(1) && stderr(&output).contains("a device"), "{}", stderr(&output));
+    let mut command = record(&["-o", "-"]);
+    let output = command.stdout(fs::OpenOptions::new().write(true).open("/dev/full").unwrap()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("cannot write standard output"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("No space left"), "{}", stderr(&output));
+}
+
+/// A recording of a second, and its snapshots as `cat` prints them.
+fn recorded(folder: &Path) -> (String, Vec<Snapshot>) {
+    let path = folder.join("a.tusk").to_str().unwrap().to_owned();
+    assert!(record(&["-d", "1s", "-o", &path]).status().unwrap().success());
+    let output = run(&["cat", &path]);
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", stderr(&output));
+    let snapshots = stdout(&output).lines().map(|line| Snapshot::read(line.as_bytes()).unwrap()).collect();
+    (path, snapshots)
+}
+
+#[test]
+fn cat_prints_whole_snapshots_and_those_between_two_moments() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, all) = recorded(folder.path());
+    assert_eq!(all, read(Path::new(&path)).0);
+    let (from, to) = (all[1].at.to_string(), all[2].at.to_string());
+    let part = run(&["cat", &path, "--from", &from, "--to", &to]);
+    assert_eq!(stdout(&part).lines().count(), 2);
+    assert_eq!(run(&["cat", &path, "--from", "1h ago"]).stdout, run(&["cat", &path]).stdout);
+    let mut piped = tusktop();
+    let output = piped.args(["cat", "-"]).stdin(fs::File::open(&path).unwrap()).output().unwrap();
+    assert_eq!(output.stdout, run(&["cat", &path]).stdout);
+}
+
+#[test]
+fn cat_says_what_it_cannot_read_and_prints_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, all) = recorded(folder.path());
+    let bytes = fs::read(&path).unwrap();
+    let torn = folder.path().join("torn.tusk");
+    fs::write(&torn, &bytes[..Recording::open(Path::new(&path)).unwrap().minutes()[0].bytes() as usize - 5]).unwrap();
+    let output = run(&["cat", torn.to_str().unwrap()]);
+    assert_eq!(stdout(&output).lines().count(), all.len());
+    assert!(stderr(&output).contains("torn.tusk") && stderr(&output).contains("ends within a minute"));
+    let mut damaged = bytes.clone();
+    damaged[200] ^= 1;
+    fs::write(&torn, damaged).unwrap();
+    let output = run(&["cat", torn.to_str().unwrap()]);
+    assert!(output.status.code() == Some(1) && output.stdout.is_empty());
+    assert!(stderr(&output).contains("at byte 0") && stderr(&output).contains("checksum"), "{}", stderr(&output));
+    for (file, said) in [("/nonexistent/x.tusk", "No such file"), (env!("CARGO_BIN_EXE_tusktop"), "no recording")] {
+        let output = run(&["cat", file]);
+        assert!(output.status.code() == Some(1) && stderr(&output).contains(said), "{}", stderr(&output));
+    }
+    assert_eq!(run(&["cat", &path, "--from", "noon"]).status.code(), Some(2));
+}
+
+#[test]
+fn snap_prints_a_moment_of_a_recording() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, all) = recorded(folder.path());
+    let snap = |arguments: &[&str]| run(&[&["snap", &path, "--format", "json"], arguments].concat());
+    let snapshot = |arguments: &[&str]| {
+        let output = snap(arguments);
+        assert!(output.status.success() && output.stderr.is_empty(), "{}", stderr(&output));
+        Snapshot::read(&output.stdout).unwrap()
+    };
+    assert_eq!(snapshot(&[]), all[all.len() - 1], "its end");
+    assert_eq!(snapshot(&["--at", &all[1].at.to_string()]), all[1]);
+    let window = snapshot(&["--at", &all[2].at.to_string(), "--window", "10s"]);
+    assert_eq!((window.at, window.processes), (all[2].at, all[2].processes.clone()));
+    assert!(stdout(&run(&["snap", &path])).contains("\nGROUP "));
+    let elsewhere = snap(&["--at", "2001-01-01T00:00:00Z"]);
+    assert!(
+        elsewhere.status.code() == Some(1) && stderr(&elsewhere).contains("is not in this recording, which is from")
+    );
+    for arguments in [&["--at", "noon"][..], &["--window", "2m"], &["-d", "1s"], &["--exact"]] {
+        assert_eq!(snap(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+    assert_eq!(run(&["snap", "--at", "14:05"]).status.code(), Some(2), "it is of a recording");
+}
+
+#[test]
+fn replay_opens_the_screen_over_a_file_and_over_a_pipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, _) = recorded(folder.path());
+    let program = env!("CARGO_BIN_EXE_tusktop");
+    for script in [format!("exec {program} replay {path}"), format!("cat {path} | {program} replay -")] {
+        let mut command = CommandBuilder::new("sh");
+        command.args(["-c", &script]);
+        let mut terminal = Terminal::start(command, &[], 100, 30);
+        terminal.wait_for("the recording", |screen| screen.contents().contains("RECORDING"));
+        terminal.press("q");
+        terminal.ends_with(0);
+    }
+}
+
+#[test]
+fn replay_says_why_it_cannot_open_a_screen() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, _) = recorded(folder.path());
+    let output = run(&["replay", &path]);
+    assert!(output.status.code() == Some(1) && stderr(&output).contains("needs a terminal"), "{}", stderr(&output));
+    let mut terminal = Terminal::start(
+        {
+            let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_tusktop"));
+            command.args(["replay", "/nonexistent/x.tusk"]);
+            command
+        },
+        &[],
+        100,
+        30,
+    );
+    terminal.wait_for("the reason", |screen| screen.contents().contains("No such file"));
+    terminal.ends_with(1);
+}
+
+#[test]
+fn wrong_usage_of_record_ends_with_2() {
+    for arguments in [&["--keep", "2"][..], &["--max-size", "1"], &["-d", "0"], &["--keep", "0", "--max-size", "1M"]] {
+        let output = run(&[&["record"], arguments].concat());
+        assert!(output.status.code() == Some(2) && stdout(&output).is_empty(), "{arguments:?}");
+    }
+}

@@ -276,8 +276,13 @@ mod tests {
         fs::write(file("stat"), format!("42 (worker) S {rest}{}\n", " 0".repeat(27))).unwrap();
         // A pipe without a writer: whoever opens it waits.
         rustix::fs::mknodat(CWD, file("cmdline"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        let options =
-            Options { root: root.path().into(), passwd: "/nonexistent".into(), kernel: false, pss: PssOptions::off() };
+        let options = Options {
+            root: root.path().into(),
+            passwd: "/nonexistent".into(),
+            owners: Vec::new(),
+            kernel: false,
+            pss: PssOptions::off(),
+        };
         let mut watched = Watched::start(&options).unwrap();
         let mut pass = || watched.pass(Tick { at: Instant::now() }).unwrap();
         let sample = pass();

@@ -97,9 +97,12 @@ fn moment(text: &str) -> Result<(What, Duration), String> {
 fn compared(text: &str, rest: &str) -> Result<(What, Duration), String> {
     let (subject, named) = subject_and_name(text);
     known(subject)?;
+    if matches!(subject, "pool" | "oom kill") {
+        return Err(format!("`{subject}` is not compared with anything: write `{}`", example(subject)));
+    }
     let of = named.map_or(Ok(Name(None)), name)?;
     let is_pressure = subject.ends_with("pressure");
-    if (is_pressure || subject == "pool" || subject == "oom kill") && !of.is_any() {
+    if is_pressure && !of.is_any() {
         return Err(format!("`{subject}` has no `of`"));
     }
     let clauses = Clauses::read(rest)?;
@@ -152,8 +155,7 @@ fn compared(text: &str, rest: &str) -> Result<(What, Duration), String> {
             let of = match subject {
                 "cpu pressure" => Resource::Cpu,
                 "io pressure" => Resource::Io,
-                "memory pressure" => Resource::Memory,
-                _ => return Err(format!("`{subject}` is not compared with anything: write `{}`", example(subject))),
+                _ => Resource::Memory,
             };
             What::Pressure { of, above }
         }

@@ -262,32 +262,35 @@ impl Summary {
                 sum.total_ns.add(number, total as f64);
             }
         }
-        let none: Arc<str> = "".into();
-        let exceptions = php.exceptions.as_ref().map(|list| {
-            list.iter().map(|exception| (exception.key(), exception.count, exception.message.clone())).collect()
-        });
-        let errors = php
-            .errors
-            .as_ref()
-            .map(|list| list.iter().map(|error| (error.key(), error.count, error.message.clone())).collect());
-        let compiles =
-            php.compiles.as_ref().map(|list| list.iter().map(|file| (file.key(), file.count, none.clone())).collect());
-        let lists: [Option<Vec<(ProblemKey, u64, Arc<str>)>>; 3] = [exceptions, errors, compiles];
-        for (list, readings) in lists.into_iter().zip(&mut self.problems_read) {
-            let Some(list) = list else { continue };
-            for (key, count, message) in list {
-                let name = ProblemName::of(&key);
-                let Some(sum) = slot(&mut self.problems, &mut self.left_out, &name, count) else {
-                    continue;
-                };
+        let exceptions = php.exceptions.as_ref();
+        let exceptions = exceptions.map(|list| list.iter().map(|it| (it.key(), it.count, Some(&it.message))));
+        self.add_problems(ProblemKind::Exception, exceptions, seconds);
+        let errors = php.errors.as_ref();
+        let errors = errors.map(|list| list.iter().map(|it| (it.key(), it.count, Some(&it.message))));
+        self.add_problems(ProblemKind::Error, errors, seconds);
+        let compiles = php.compiles.as_ref().map(|list| list.iter().map(|it| (it.key(), it.count, None)));
+        self.add_problems(ProblemKind::Compile, compiles, seconds);
+        self.php = Readings { count: number + 1, seconds: self.php.seconds + seconds };
+    }
+
+    /// Adds a list of problems; `None` where they were not collected.
+    fn add_problems<'a>(
+        &mut self,
+        kind: ProblemKind,
+        list: Option<impl Iterator<Item = (ProblemKey, u64, Option<&'a Arc<str>>)>>,
+        seconds: f64,
+    ) {
+        let (Some(list), readings) = (list, &mut self.problems_read[kind as usize]) else { return };
+        for (key, count, message) in list {
+            let name = ProblemName::of(&key);
+            if let Some(sum) = slot(&mut self.problems, &mut self.left_out, &name, count) {
                 sum.count.add(readings.count, count as f64);
-                if !message.is_empty() {
-                    sum.message = message;
+                if let Some(message) = message.filter(|message| !message.is_empty()) {
+                    sum.message = message.clone();
                 }
             }
-            *readings = Readings { count: readings.count + 1, seconds: readings.seconds + seconds };
         }
-        self.php = Readings { count: number + 1, seconds: self.php.seconds + seconds };
+        *readings = Readings { count: readings.count + 1, seconds: readings.seconds + seconds };
     }
 
     fn facts(&self) -> SpanFacts {

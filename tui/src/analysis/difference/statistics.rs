@@ -249,7 +249,6 @@ const BUCKET: f64 = 1.05;
 
 /// Between which durations a percentile lies; the outer `None` for an empty histogram, an inner one where that is beyond the shortest
 /// or the longest.
-#[expect(clippy::type_complexity, reason = "a pair of bounds, used twice above")]
 fn bounds(histogram: &Histogram, quantile: f64) -> Option<(Option<f64>, Option<f64>)> {
     let n = histogram.count() as f64;
     if n == 0.0 {

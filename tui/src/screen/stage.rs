@@ -23,7 +23,7 @@ use crate::{
         self,
         theme::{ColorDepth, Palette, Theme},
     },
-    view::{Go, KeyHint, Overlay, Scrub, Shown},
+    view::{Go, KeyHint, Overlay, RecordingInProgress, Scrub, Shown},
 };
 
 /// What the screen should look like.
@@ -57,6 +57,8 @@ pub struct Stage {
     pub timeline: Timeline,
     /// The last close look at the process whose page is open.
     pub inspection: Option<Arc<Inspection>>,
+    /// The recording that is made beside the screen.
+    pub recording: Option<RecordingInProgress>,
     /// The last drawing.
     pub shown: Shown,
     /// Styles.
@@ -92,6 +94,7 @@ impl Stage {
             missed: 0,
             lagged: 0,
             inspection: None,
+            recording: None,
             shown: Shown::default(),
         })
     }
@@ -213,6 +216,7 @@ impl Stage {
             time_zone: &self.time_zone,
             ascii: self.ascii,
             lagged: self.lagged,
+            recording: self.recording.as_ref(),
             scrub: self.scrub.as_ref(),
             previous: Some(&self.shown.scene),
         };

@@ -42,7 +42,7 @@ use self::{
 use crate::{
     analysis::timeline::Histories,
     model::{Exact, Inspection, Php, Snapshot},
-    view::{KeyHint, Pane, Scene, Scrub, Shown, View},
+    view::{KeyHint, Pane, RecordingInProgress, Scene, Scrub, Shown, View},
 };
 
 /// Everything that a drawing depends on.
@@ -71,6 +71,8 @@ pub(crate) struct Input<'a> {
     pub ascii: bool,
     /// Snapshots that came too fast to be taken just before this one.
     pub lagged: u64,
+    /// The recording that is made beside the screen.
+    pub recording: Option<&'a RecordingInProgress>,
     /// The line of a recording.
     pub scrub: Option<&'a Scrub>,
     /// The drawing before, so that tiles keep their places.

@@ -55,6 +55,8 @@ pub enum NoticeKind {
     CommandWithoutPhp,
     GrowthNotCollected,
     PoolTooLarge,
+    RecordingTriggered,
+    RecordingRequested,
     /// One that this version does not know: its text says what it is about.
     #[default]
     #[serde(other)]
@@ -197,6 +199,20 @@ impl Notice {
         let hint =
             format!("set pm.max_children to {} or less; Enter on a worker shows what takes its memory", fit.max(1));
         Self::new(Level::Warning, NoticeKind::PoolTooLarge, text, hint)
+    }
+}
+
+/// Recordings.
+impl Notice {
+    /// A condition of the flight recorder holds: what was measured, and the condition as it was typed.
+    pub fn recording_triggered(measured: &str, condition: &str) -> Self {
+        let hint = format!("this was recorded because of --when '{condition}'");
+        Self::new(Level::Warning, NoticeKind::RecordingTriggered, measured, hint)
+    }
+
+    /// The flight recorder was asked to write what it has.
+    pub fn recording_requested() -> Self {
+        Self::new(Level::Info, NoticeKind::RecordingRequested, "this was recorded on request (SIGUSR1)", "")
     }
 }
 

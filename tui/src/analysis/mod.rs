@@ -2,10 +2,10 @@
 
 pub(crate) mod history;
 pub mod opcache;
+mod outline;
 pub(crate) mod profile;
 pub(crate) mod recorded;
 pub(crate) mod regroup;
-pub(crate) mod source;
 pub(crate) mod timeline;
 pub(crate) mod windows;
 

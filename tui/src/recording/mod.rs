@@ -1,13 +1,15 @@
 //! A session in a file (`.tusk`): the layout ([`mod@file`]), writing it, reading it back. Nothing is collected or drawn here.
 
 pub mod file;
+mod past;
 mod reader;
 mod stream;
 mod writer;
 
-pub(crate) use self::file::has_news;
+pub(crate) use self::file::is_news;
 pub use self::{
     file::PARTS,
+    past::{Past, PastLimits},
     reader::{Minute, Recording, RecordingError},
     stream::{Damage, Event, Stream, StreamError, Wrong},
     writer::Writer,

@@ -37,8 +37,14 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// zstd gets no memory.
     pub fn new(sink: W) -> io::Result<Self> {
+        Self::with_window(sink, WINDOW_LOG)
+    }
+
+    /// As [`Writer::new`], with the base 2 logarithm of how far back a frame refers: it takes that much memory, and a window that
+    /// is smaller than a snapshot saves little.
+    pub(super) fn with_window(sink: W, log: u32) -> io::Result<Self> {
         let mut encoder = Encoder::new(LEVEL)?;
-        encoder.set_parameter(CParameter::WindowLog(WINDOW_LOG))?;
+        encoder.set_parameter(CParameter::WindowLog(log.min(WINDOW_LOG)))?;
         encoder.set_parameter(CParameter::ChecksumFlag(true))?;
         let out = vec![0; 128 << 10];
         Ok(Self {
@@ -87,6 +93,38 @@ impl<W: Write> Writer<W> {
             }
         }
         self.sink.flush()
+    }
+
+    /// What is written to.
+    pub(super) fn sink(&self) -> &W {
+        &self.sink
+    }
+
+    /// What is written to, to take what is there.
+    pub(super) fn sink_mut(&mut self) -> &mut W {
+        &mut self.sink
+    }
+
+    /// Takes the entries of the frames that have ended since the last time: the recording gets no table of them.
+    pub(super) fn take_entries(&mut self) -> Vec<Entry> {
+        std::mem::take(&mut self.entries)
+    }
+
+    /// What is known of the frame that is open; `None` between two frames.
+    pub(super) fn open_frame(&self) -> Option<Entry> {
+        let frame = self.frame.as_ref()?;
+        let (first, last) = self.tally.span?;
+        Some(Entry {
+            first,
+            last,
+            offset: frame.offset,
+            bytes: self.bytes - frame.offset,
+            decoded_bytes: frame.decoded_bytes,
+            snapshots: self.tally.snapshots,
+            crc: 0,
+            news: self.tally.news,
+            requests: self.tally.requests,
+        })
     }
 
     /// Bytes written so far.

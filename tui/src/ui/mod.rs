@@ -71,8 +71,10 @@ pub(crate) struct Input<'a> {
     pub ascii: bool,
     /// Snapshots that came too fast to be taken just before this one.
     pub lagged: u64,
-    /// The line of a recording.
+    /// The line of a recording or of the past.
     pub scrub: Option<&'a Scrub>,
+    /// The share of the sum since the start that is added up; `None` when it is whole.
+    pub adding: Option<f64>,
     /// The drawing before, so that tiles keep their places.
     pub previous: Option<&'a Scene>,
 }
@@ -94,7 +96,7 @@ pub(crate) fn draw(buffer: &mut Buffer, input: &Input) -> Shown {
         let wide = width >= 120 && height >= 24;
         let head = header::draw(buffer, area, screen, wide);
         // The last line, so that it stays where it is when a notice comes.
-        let line = u16::from(screen.scrub.is_some());
+        let line = scrub::height(screen, area);
         scrub::draw(buffer, Rect { y: area.bottom() - line, height: line, ..area }, screen, &mut scene);
         let foot = line + footer::draw(buffer, Rect { height: height - line, ..area }, screen, &mut scene);
         let body = Rect { y: area.y + head, height: height.saturating_sub(head + foot), ..area };

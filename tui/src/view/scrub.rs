@@ -1,4 +1,6 @@
-//! The line on which a recording is moved through.
+//! The line on which a recording, or a session's own past, is moved through.
+
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -12,11 +14,13 @@ pub enum Go {
     },
     /// By so many seconds.
     Seconds(i64),
-    /// To the next or the last snapshot with a notice that the one before it did not have.
-    Notice {
+    /// To the next or the last snapshot with a notice that the one before it did not have, or where a spike of requests begins.
+    Event {
         /// To the next.
         forward: bool,
     },
+    /// To the latest snapshot, and on with each that comes.
+    Now,
     /// To a moment that was typed.
     To(crate::words::times::When),
     /// To a column of the line.
@@ -46,6 +50,10 @@ pub struct Scrub {
     pub playing: bool,
     /// How fast it plays.
     pub speed: u32,
+    /// The group that is selected and its memory, by time.
+    pub memory: Option<(Arc<str>, Vec<(Timestamp, u64)>)>,
+    /// The time of the latest snapshot, where this is the past of a session that goes on.
+    pub latest: Option<Timestamp>,
     /// What cannot be read.
     pub trouble: Option<String>,
 }

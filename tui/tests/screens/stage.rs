@@ -13,6 +13,7 @@ use ratatui::{buffer::Buffer, layout::Rect};
 use tusktop::{
     app::Command,
     model::Snapshot,
+    recording::PastLimits,
     screen::stage,
     ui::theme::{self, ColorDepth},
 };
@@ -51,6 +52,7 @@ impl Stage {
             keys: BTreeMap::new(),
             time_zone: TimeZone::UTC,
             read_only: None,
+            past: PastLimits::default(),
         };
         let mut stage = stage::Stage::new(&options).expect("the default keys are good");
         // Fixtures have processes of any pid; none of them is this test.

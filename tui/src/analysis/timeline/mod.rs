@@ -1,14 +1,20 @@
 //! Snapshots in time, seen from one moment: the snapshot of that moment, the PHP lists over a window that ends there, and the
-//! history of each group until then. The moment is now, or it is frozen while snapshots keep coming.
+//! history of each group until then. The moment is now, or it is a past one while snapshots keep coming.
 //! Time comes from the snapshots, never from a clock.
+
+mod past;
 
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
+use self::past::Past;
 pub(crate) use super::history::{Histories, Point, Span};
-use super::{recorded::Recorded, regroup, source::Ring, windows::Windows};
-use crate::model::{Grouping, Php, Snapshot, Window};
+use super::{outline::Outline, recorded::Recorded, regroup, windows::Windows};
+use crate::{
+    model::{Grouping, Php, Snapshot, Window},
+    recording,
+};
 
 /// The moment that is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -20,15 +26,26 @@ pub(crate) enum Moment {
     At(Timestamp),
 }
 
+/// What a call of [`Timeline::work`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Worked {
+    /// There is nothing more to read.
+    Nothing,
+    /// A part of what is still to be read.
+    Some,
+    /// Something that is shown is known now.
+    Visible,
+}
+
 /// The snapshots of a session.
 #[derive(Debug, Default)]
 pub struct Timeline {
-    ring: Ring,
-    /// In place of the ring: a recording, of which there is always a fixed moment.
-    pub(crate) recorded: Option<Recorded>,
+    /// What can be gone back to: a recording, or the own past; `None` where nothing is kept.
+    pub(crate) stored: Option<Recorded>,
+    outline: Outline,
     now: Seen,
     /// What is looked at where that is not now.
-    past: Option<(Timestamp, Seen)>,
+    past: Option<Past>,
     grouped: Option<(Grouping, Arc<Snapshot>)>,
     merged: Option<(Window, Arc<Php>)>,
 }
@@ -43,22 +60,24 @@ struct Seen {
 }
 
 impl Timeline {
-    /// An empty timeline that live snapshots are pushed to.
-    pub(crate) fn live() -> Self {
-        Self::default()
+    /// An empty timeline that live snapshots are pushed to, and what is kept of them.
+    pub(crate) fn live(past: recording::Past) -> Self {
+        Self { stored: Some(Recorded::of_past(past)), ..Self::default() }
     }
 
     /// The timeline of a recording, at its start.
     pub(crate) fn recorded(recorded: Recorded) -> Self {
-        let (first, _) = recorded.span();
-        let mut timeline = Self { recorded: Some(recorded), ..Self::default() };
-        timeline.go_to(Moment::At(first));
+        let first = recorded.span().map(|(first, _)| first);
+        let mut timeline = Self { stored: Some(recorded), ..Self::default() };
+        timeline.go_to(Moment::At(first.unwrap_or_default()));
         timeline
     }
 
     /// Takes the next snapshot, whatever moment is looked at.
     pub fn push(&mut self, snapshot: Arc<Snapshot>) {
-        self.ring.push(Arc::clone(&snapshot));
+        if let Some(stored) = &mut self.stored {
+            stored.push(&snapshot);
+        }
         self.now.push(snapshot);
         if self.past.is_none() {
             self.forget_merged();
@@ -66,52 +85,54 @@ impl Timeline {
     }
 
     /// Looks at another moment, and says which snapshot that is: the last one that is not later, or else the oldest that is
-    /// still there. Windows of a past moment are made from the snapshots that are still there, and [`Timeline::covered`] says
-    /// how much that is; "since start" then begins with the oldest of them.
+    /// still there. What takes long to read comes with [`Timeline::work`]; until then [`Timeline::covered`] says how little of a
+    /// window is known.
     pub(crate) fn go_to(&mut self, moment: Moment) -> Option<Timestamp> {
-        if let Some(recorded) = &mut self.recorded {
-            let at = match moment {
-                Moment::Now => recorded.span().1,
-                Moment::At(at) => at,
-            };
-            let seen = Seen::of(&recorded.until(at));
-            if let Some(at) = seen.snapshot.as_ref().map(|snapshot| snapshot.at) {
-                self.past = Some((at, seen));
+        let latest = self.latest().map(|latest| latest.at);
+        match moment {
+            Moment::Now if latest.is_some() => self.past = None,
+            // Nothing has to be read, and the sum since the start is whole.
+            Moment::At(at) if latest.is_some_and(|latest| at >= latest) => {
+                self.past = Past::of_now(&self.now);
             }
-            self.forget_merged();
-            return self.moment_shown();
+            Moment::Now | Moment::At(_) => {
+                let stored = self.stored.as_mut()?;
+                let (_, last) = stored.span()?;
+                let at = if let Moment::At(at) = moment { at } else { last };
+                if !self.past.as_mut().is_some_and(|past| past.go_on(stored, at)) {
+                    self.past = Past::at(stored, at).or_else(|| self.past.take());
+                }
+            }
         }
-        let latest = self.ring.latest()?.at;
-        let past = match moment {
-            Moment::Now => None,
-            // Nothing has to be made again, and the sum since the start is whole.
-            Moment::At(at) if at >= latest => Some((latest, self.now.clone())),
-            Moment::At(at) => {
-                let (oldest, _) = self.ring.span()?;
-                let at = at.max(oldest);
-                let snapshot = Arc::clone(self.ring.at(at)?);
-                let until = snapshot.at;
-                let seen = Seen {
-                    windows: Arc::new(Windows::of(self.ring.within(Timestamp::MIN, until))),
-                    histories: self.now.histories.each_ref().map(|histories| Arc::new(histories.until(until))),
-                    snapshot: Some(snapshot),
-                };
-                Some((until, seen))
-            }
-        };
-        self.past = past;
         self.forget_merged();
         self.moment_shown()
     }
 
+    /// Reads a part of what the moment still lacks and a window and a grouping need. Each call takes some milliseconds.
+    pub fn work(&mut self, window: Window, grouping: Grouping) -> Worked {
+        let (Some(past), Some(stored)) = (&mut self.past, &mut self.stored) else { return Worked::Nothing };
+        match past.work(stored, window, grouping) {
+            Worked::Nothing => {}
+            Worked::Some => return Worked::Some,
+            Worked::Visible => {
+                self.forget_merged();
+                return Worked::Visible;
+            }
+        }
+        match self.outline.step(stored) {
+            0 => Worked::Nothing,
+            _ => Worked::Visible,
+        }
+    }
+
     /// Stays with the latest snapshot while others come; [`Moment::Now`] goes on.
     pub(crate) fn freeze(&mut self) -> Option<Timestamp> {
-        self.go_to(Moment::At(self.ring.latest()?.at))
+        self.go_to(Moment::At(self.latest()?.at))
     }
 
     /// The moment that is looked at.
     pub(crate) fn moment(&self) -> Moment {
-        self.past.as_ref().map_or(Moment::Now, |(at, _)| Moment::At(*at))
+        self.past.as_ref().map_or(Moment::Now, |past| Moment::At(past.moment()))
     }
 
     fn moment_shown(&self) -> Option<Timestamp> {
@@ -119,14 +140,25 @@ impl Timeline {
     }
 
     /// The first and the last moment that can be gone to.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the keys over the past of a live session will ask for it"))]
     pub(crate) fn span(&self) -> Option<(Timestamp, Timestamp)> {
-        self.ring.span()
+        let latest = self.latest().map(|latest| (latest.at, latest.at));
+        let stored = self.stored.as_ref().and_then(Recorded::span);
+        stored.into_iter().chain(latest).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
     }
 
-    /// The latest snapshot, whatever moment is looked at.
+    /// The memory of a group over all that can be gone to, as far as it is read.
+    pub(crate) fn memory(&self, group: &str) -> Vec<(Timestamp, u64)> {
+        self.outline.of(group)
+    }
+
+    /// The share of the sum over all that is added up; `None` when it is whole, or not looked at.
+    pub(crate) fn progress(&self) -> Option<f64> {
+        self.past.as_ref()?.progress()
+    }
+
+    /// The latest snapshot, whatever moment is looked at; `None` in a recording.
     pub(crate) fn latest(&self) -> Option<&Arc<Snapshot>> {
-        self.ring.latest()
+        self.now.snapshot.as_ref()
     }
 
     /// The snapshot of the moment.
@@ -187,7 +219,7 @@ impl Timeline {
     }
 
     fn seen(&self) -> &Seen {
-        self.past.as_ref().map_or(&self.now, |(_, seen)| seen)
+        self.past.as_ref().map_or(&self.now, Past::seen)
     }
 
     fn forget_merged(&mut self) {
@@ -197,15 +229,6 @@ impl Timeline {
 }
 
 impl Seen {
-    /// What is known at the last of some snapshots, which are in the order of time.
-    fn of(snapshots: &[Arc<Snapshot>]) -> Self {
-        Self {
-            snapshot: snapshots.last().cloned(),
-            windows: Arc::new(Windows::of(snapshots)),
-            histories: Grouping::ALL.map(|grouping| Arc::new(Histories::of(snapshots, grouping))),
-        }
-    }
-
     /// Goes on. What a copy shares is copied now, once.
     fn push(&mut self, snapshot: Arc<Snapshot>) {
         Arc::make_mut(&mut self.windows).push(snapshot.at, &snapshot.php);

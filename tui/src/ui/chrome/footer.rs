@@ -5,7 +5,7 @@ use ratatui::{buffer::Buffer, layout::Rect};
 use crate::{
     model::{Level, Snapshot},
     ui::{frame::Screen, paint},
-    view::Scene,
+    view::{KeyHint, Scene, TIME},
     words::{names, printable},
 };
 
@@ -58,7 +58,9 @@ pub(crate) fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut
 fn hints(buffer: &mut Buffer, area: Rect, y: u16, screen: &Screen, scene: &mut Scene) {
     let palette = screen.palette;
     let mut x = area.x + 1;
-    for hint in screen.hints.iter().filter(|hint| !hint.short.is_empty()) {
+    // Keys through time take their place where they are needed.
+    let has_place = |hint: &&KeyHint| !hint.short.is_empty() && (hint.section != TIME || screen.scrub.is_some());
+    for hint in screen.hints.iter().filter(has_place) {
         let width = (printable::width(&hint.key) + 1 + printable::width(hint.short)) as u16;
         if x + width + 1 > area.right() {
             break;

@@ -18,7 +18,7 @@ use crate::{
 
 /// Minutes of which the times of all snapshots are remembered.
 const KEPT_TIMES: usize = 8;
-/// Parts of a minute that the usual number of requests is taken from, before a spike and after: 5 minutes each.
+/// Counts that the usual number of requests is taken from, before a spike and after: 5 minutes each.
 const USUAL: usize = 5 * PARTS;
 /// Standard deviations of a Poisson count that a spike is above what is usual.
 const SPIKE: f64 = 6.0;
@@ -306,27 +306,47 @@ impl Recorded {
     /// The start of the next time with many more requests than in the minutes around it: so many that chance does not explain it
     /// (6 standard deviations of a Poisson count), and half as many again.
     fn next_spike(&mut self, moment: Timestamp, forward: bool) -> Option<Timestamp> {
-        let counts: Vec<(Timestamp, u32)> = self.requests().collect();
+        let counts = self.counts();
         let is_high = |index: usize| {
             let around = index.saturating_sub(USUAL)..(index + USUAL + 1).min(counts.len());
-            let mut others: Vec<u32> = counts[around].iter().map(|&(_, count)| count).collect();
+            let mut others: Vec<u64> = counts[around].iter().map(|&(_, count)| count).collect();
             let middle = others.len() / 2;
-            let usual = f64::from(*others.select_nth_unstable(middle).1);
-            let count = f64::from(counts[index].1);
+            let usual = *others.select_nth_unstable(middle).1 as f64;
+            let count = counts[index].1 as f64;
             count > usual + SPIKE * usual.max(1.0).sqrt() && count > usual * 1.5
         };
-        // Where it begins, and the snapshot is that before the middle of its 5 s.
         let begins = |&index: &usize| is_high(index) && (index == 0 || !is_high(index - 1));
-        let start = SignedDuration::from_secs(60 / PARTS as i64 / 2);
-        let at = |index: usize| counts[index].0.saturating_sub(start).unwrap_or(counts[index].0);
-        let found = match forward {
-            true => (0..counts.len()).filter(|&index| at(index) > moment).find(begins),
-            false => (0..counts.len()).rev().filter(|&index| at(index) < moment).find(begins),
+        // From the last one that begins before the moment, for its snapshot may be later than the moment.
+        let found: Vec<usize> = match forward {
+            true => {
+                let from = counts.partition_point(|(at, _)| *at <= moment).saturating_sub(1);
+                (from..counts.len()).filter(begins).take(2).collect()
+            }
+            false => {
+                let to = counts.partition_point(|(at, _)| *at < moment);
+                (0..to).rev().filter(begins).take(2).collect()
+            }
         };
-        let at = at(found?);
-        // A snapshot of that time, so that stepping on from it does not find it again.
-        let next = if self.time_at(at) == Some(at) { Some(at) } else { self.next(at, true) };
-        next.filter(|&next| if forward { next > moment } else { next < moment })
+        // The snapshot that shows it first.
+        let shown = |index: usize| self.next(just_before(counts[index].0), true);
+        found.into_iter().filter_map(shown).find(|&at| if forward { at > moment } else { at < moment })
+    }
+
+    /// Requests by the start of each 5 s; by minute where snapshots are further apart.
+    fn counts(&self) -> Vec<(Timestamp, u64)> {
+        let part = SignedDuration::from_secs(60 / PARTS as i64);
+        let mut counts = Vec::new();
+        for minute in &self.minutes {
+            let span = minute.last.duration_since(minute.first);
+            if span > part * minute.snapshots as i32 {
+                counts.push((minute.first, minute.requests.iter().map(|&count| u64::from(count)).sum()));
+                continue;
+            }
+            let starts = (0..PARTS as i32).map(|index| minute.first.saturating_add(part * index).unwrap_or(minute.last));
+            let known = starts.zip(minute.requests).filter(|&(at, _)| at <= minute.last);
+            counts.extend(known.map(|(at, count)| (at, u64::from(count))));
+        }
+        counts
     }
 
     /// The end of a gap that a moment is in, such as the time that the machine was suspended.

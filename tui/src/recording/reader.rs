@@ -78,6 +78,8 @@ pub struct Minute {
     pub news: u32,
     /// Requests that finished, by twelfths of a minute after `first`.
     pub requests: [u32; PARTS],
+    /// Number of snapshots.
+    pub snapshots: u32,
     pub(super) offset: u64,
     pub(super) bytes: u64,
     /// CRC-32 of its bytes; `None` where no index entry was written.
@@ -247,9 +249,9 @@ impl Recording {
             }
         }
         if let Some((first, last)) = tally.span {
-            let Tally { news, requests, .. } = tally;
+            let Tally { news, requests, snapshots, .. } = tally;
             let bytes = length.saturating_sub(offset).min(MAX_FRAME);
-            self.minutes.push(Minute { first, last, news, requests, offset, bytes, crc: None });
+            self.minutes.push(Minute { first, last, news, requests, snapshots, offset, bytes, crc: None });
         }
         Ok(())
     }
@@ -267,8 +269,8 @@ impl Minute {
     }
 
     pub(super) fn of(entry: &Entry) -> Self {
-        let &Entry { first, last, offset, bytes, crc, news, requests, .. } = entry;
-        Self { first, last, news, requests, offset, bytes, crc: Some(crc) }
+        let &Entry { first, last, offset, bytes, crc, news, requests, snapshots, .. } = entry;
+        Self { first, last, news, requests, snapshots, offset, bytes, crc: Some(crc) }
     }
 }
 

@@ -80,7 +80,10 @@ impl Histories {
     pub(super) fn push_long(&mut self, at: Timestamp, groups: &[Group]) {
         for group in groups {
             if self.groups.contains_key(&group.name) || self.groups.len() < MAX_GROUPS {
-                keep(&mut self.groups.entry(group.name.clone()).or_default().long, Point::of(at, group, group.cpu_ratio));
+                keep(
+                    &mut self.groups.entry(group.name.clone()).or_default().long,
+                    Point::of(at, group, group.cpu_ratio),
+                );
             }
         }
         self.last = at;

@@ -1,12 +1,7 @@
 //! The snapshots of a recording, or of a session's own past in memory: each is decoded when its moment is looked at. Nothing that is
 //! decoded is kept but the place behind the last one, so that going on reads no minute again.
 
-use std::{
-    collections::VecDeque,
-    io::Cursor,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, io::Cursor, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -102,12 +97,7 @@ impl Recorded {
 
     /// Hands over each snapshot later than `after` and not later than `until` as JSON, in the order of time, until `take` says that
     /// it is enough.
-    pub(crate) fn each(
-        &mut self,
-        after: Timestamp,
-        until: Timestamp,
-        mut take: impl FnMut(Timestamp, &[u8]) -> bool,
-    ) {
+    pub(crate) fn each(&mut self, after: Timestamp, until: Timestamp, mut take: impl FnMut(Timestamp, &[u8]) -> bool) {
         let from = self.index(after);
         for index in from..self.minutes.len() {
             let minute = self.minutes[index];
@@ -182,7 +172,8 @@ impl Recorded {
     /// The time of the last snapshot that is not later than a moment, else of the first; `None` where nothing can be read.
     pub(crate) fn time_at(&mut self, moment: Timestamp) -> Option<Timestamp> {
         let index = self.index(moment);
-        let before = (0..=index).rev().find_map(|index| self.times(index).iter().rev().copied().find(|&at| at <= moment));
+        let before =
+            (0..=index).rev().find_map(|index| self.times(index).iter().rev().copied().find(|&at| at <= moment));
         before.or_else(|| (0..self.minutes.len()).find_map(|index| self.times(index).first().copied()))
     }
 
@@ -213,7 +204,12 @@ impl Recorded {
     }
 
     /// As [`Recorded::each`], with what PHP did.
-    pub(crate) fn each_php(&mut self, after: Timestamp, until: Timestamp, mut take: impl FnMut(Timestamp, Php) -> bool) {
+    pub(crate) fn each_php(
+        &mut self,
+        after: Timestamp,
+        until: Timestamp,
+        mut take: impl FnMut(Timestamp, Php) -> bool,
+    ) {
         let mut trouble = None;
         self.each(after, until, |at, json| match Snapshot::read_php(json) {
             Ok(php) => take(at, php),
@@ -342,7 +338,8 @@ impl Recorded {
                 counts.push((minute.first, minute.requests.iter().map(|&count| u64::from(count)).sum()));
                 continue;
             }
-            let starts = (0..PARTS as i32).map(|index| minute.first.saturating_add(part * index).unwrap_or(minute.last));
+            let starts =
+                (0..PARTS as i32).map(|index| minute.first.saturating_add(part * index).unwrap_or(minute.last));
             let known = starts.zip(minute.requests).filter(|&(at, _)| at <= minute.last);
             counts.extend(known.map(|(at, count)| (at, u64::from(count))));
         }

@@ -56,6 +56,10 @@ pub enum Action {
     PreviousEvent,
     NextEvent,
     Now,
+    MarkStart,
+    MarkEnd,
+    ClearMarks,
+    Compare,
     Jump,
     Faster,
     Slower,
@@ -101,7 +105,7 @@ const ACT: &str = "Act";
 const SESSION: &str = "Session";
 
 /// All actions. The footer shows those with a short text, in this order, as many as fit.
-pub const ACTIONS: [Entry; 60] = [
+pub const ACTIONS: [Entry; 64] = [
     entry(Action::Quit, "quit", &["q", "f10"], (SESSION, "quit", "quit")),
     entry(Action::Help, "help", &["?", "f1"], (SESSION, "help", "this help; type to search in it")),
     entry(
@@ -133,6 +137,20 @@ pub const ACTIONS: [Entry; 60] = [
     entry(Action::PreviousEvent, "previous-event", &["'"], (TIME, "", "to the last new notice or spike of requests")),
     entry(Action::NextEvent, "next-event", &[";"], (TIME, "event", "to the next new notice or spike of requests")),
     entry(Action::Now, "now", &["L"], (TIME, "now", "back to now; in a recording, to its end")),
+    entry(
+        Action::MarkStart,
+        "mark-start",
+        &["["],
+        (TIME, "", "mark where a span begins: the lists are about all of it"),
+    ),
+    entry(
+        Action::MarkEnd,
+        "mark-end",
+        &["]"],
+        (TIME, "mark", "mark where it ends; dragging along the line marks both"),
+    ),
+    entry(Action::ClearMarks, "clear-marks", &["\\"], (TIME, "", "no span, and no comparison")),
+    entry(Action::Compare, "compare", &["="], (TIME, "compare", "compare the marked span with the next one")),
     entry(
         Action::Jump,
         "jump",

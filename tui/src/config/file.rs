@@ -6,8 +6,9 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use toml::Spanned;
 
 use super::{
-    Color, ConfigError, KeySetting, MAX_HZ, parse_duration, parse_length, parse_pss_budget, parse_read_limit, parse_share,
-    parse_size, rules::{self, GroupSettings},
+    Color, ConfigError, KeySetting, MAX_HZ, parse_duration, parse_length, parse_pss_budget, parse_read_limit,
+    parse_share, parse_size,
+    rules::{self, GroupSettings},
 };
 use crate::words::nearest::nearest;
 

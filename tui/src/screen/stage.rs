@@ -23,7 +23,7 @@ use crate::{
         self,
         theme::{ColorDepth, Palette, Theme},
     },
-    view::{Go, KeyHint, Overlay, Scrub, Shown, TIME},
+    view::{Go, KeyHint, Overlay, Scrub, Shown, TIME, TileColour},
 };
 
 /// What the screen should look like.
@@ -146,6 +146,8 @@ impl Stage {
 
     fn go_to_now(&mut self) {
         self.timeline.go_to(Moment::Now);
+        self.timeline.look_between(None);
+        self.timeline.end_comparison();
         (self.scrub, self.app.view.paused) = (None, false);
     }
 
@@ -159,10 +161,20 @@ impl Stage {
         }
         let is_live = self.timeline.latest().is_some();
         let shown = self.timeline.current().map(|snapshot| snapshot.at);
+        if let Go::Mark { .. } | Go::ClearMarks | Go::Compare = go {
+            return self.mark(go);
+        }
         let Some((scrub, stored)) = self.scrub.as_mut().zip(self.timeline.stored.as_mut()) else { return };
+        scrub.note = None;
         let (first, last) = scrub.span;
         let shown = shown.unwrap_or(first);
+        let at_column = |column: u16, of: u16| {
+            let share = f64::from(column) / f64::from(of.saturating_sub(1).max(1));
+            first.saturating_add(last.duration_since(first).mul_f64(share.clamp(0.0, 1.0))).ok()
+        };
+        let mut drags = None;
         let to = match go {
+            Go::Mark { .. } | Go::ClearMarks | Go::Compare => None,
             Go::Now if is_live => return self.go_to_now(),
             Go::Now => Some(last),
             Go::Speed { faster } => {
@@ -174,15 +186,58 @@ impl Stage {
             Go::Seconds(seconds) => scrub.at.saturating_add(SignedDuration::from_secs(seconds)).ok(),
             Go::To(when) => Some(when.within((first, last), &self.time_zone)),
             Go::Column { column, of } => {
-                let share = f64::from(column) / f64::from(of.saturating_sub(1).max(1));
-                first.saturating_add(last.duration_since(first).mul_f64(share.clamp(0.0, 1.0))).ok()
+                scrub.clicked = at_column(column, of);
+                scrub.clicked
+            }
+            Go::Drag { column, of } => {
+                let at = at_column(column, of);
+                drags = scrub.clicked.zip(at);
+                at
             }
         };
+        if let Some((from, to)) = drags {
+            scrub.marks = (Some(from.min(to)), Some(from.max(to)));
+        }
         if let Some(at) = to {
             scrub.at = at.clamp(first, last);
             let at = scrub.at;
             self.timeline.go_to(Moment::At(at));
         }
+        if drags.is_some() {
+            self.look_between_marks();
+        }
+    }
+
+    /// Marks the moment, or does something with what is marked.
+    fn mark(&mut self, go: Go) {
+        let Some((scrub, at)) = self.scrub.as_mut().zip(self.timeline.current().map(|snapshot| snapshot.at)) else {
+            return;
+        };
+        scrub.note = None;
+        let (from, to) = &mut scrub.marks;
+        match go {
+            Go::Mark { end: false } => (*from, *to) = (Some(at), to.filter(|&to| at <= to)),
+            Go::Mark { end: true } => (*from, *to) = (from.filter(|&from| from <= at), Some(at)),
+            Go::Compare if self.timeline.compare() => {
+                scrub.baseline = from.zip(*to);
+                scrub.marks = (None, None);
+                self.app.view.tile_colour = TileColour::Growth;
+            }
+            Go::Compare if scrub.baseline.is_none() => {
+                scrub.note = Some("mark a span first: [ where it begins, ] where it ends".into());
+                return;
+            }
+            _ => {
+                (scrub.marks, scrub.baseline) = ((None, None), None);
+                self.timeline.end_comparison();
+            }
+        }
+        self.look_between_marks();
+    }
+
+    fn look_between_marks(&mut self) {
+        let marks = self.scrub.as_ref().map(|scrub| scrub.marks);
+        self.timeline.look_between(marks.and_then(|(from, to)| from.zip(to)));
     }
 
     /// The process whose page is open, which is to be looked at closely.
@@ -247,6 +302,8 @@ impl Stage {
             lagged: self.lagged,
             scrub: self.scrub.as_ref(),
             adding: self.timeline.progress(),
+            between: self.timeline.between(),
+            difference: self.timeline.difference(),
             previous: Some(&self.shown.scene),
         };
         self.shown = ui::draw(buffer, &input);

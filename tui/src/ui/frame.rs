@@ -3,6 +3,8 @@
 
 use std::{borrow::Cow, ops::Deref, sync::Arc};
 
+use jiff::Timestamp;
+
 use super::{
     Input,
     pages::process,
@@ -68,6 +70,11 @@ impl<'a> Screen<'a> {
 
     /// What time the PHP lists are about.
     pub(super) fn window_name(&self) -> Cow<'static, str> {
+        if let Some(between) = self.between {
+            let clock = |at: Timestamp| at.to_zoned(self.time_zone.clone()).strftime("%H:%M:%S").to_string();
+            let read = between.progress().map(|share| format!(", {:.0} % read", (share * 100.0).floor()));
+            return format!("{} to {}{}", clock(between.from), clock(between.to), read.unwrap_or_default()).into();
+        }
         match (self.view.window, self.adding) {
             (Window::Last, _) => "last interval".into(),
             (Window::TenSeconds, _) => "last 10 s".into(),

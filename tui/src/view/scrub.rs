@@ -30,6 +30,22 @@ pub enum Go {
         /// How many there are.
         of: u16,
     },
+    /// To a column of the line, with all since the last one that was clicked marked.
+    Drag {
+        /// Which, from 0.
+        column: u16,
+        /// How many there are.
+        of: u16,
+    },
+    /// Mark the moment as the start or the end of a span.
+    Mark {
+        /// As its end.
+        end: bool,
+    },
+    /// Give up the marks and what is compared.
+    ClearMarks,
+    /// Compare the span that is marked with the next one.
+    Compare,
     /// Play faster or slower.
     Speed {
         /// Faster.
@@ -54,6 +70,14 @@ pub struct Scrub {
     pub memory: Option<(Arc<str>, Vec<(Timestamp, u64)>)>,
     /// The time of the latest snapshot, where this is the past of a session that goes on.
     pub latest: Option<Timestamp>,
+    /// Where a span begins and ends, as far as that is marked.
+    pub marks: (Option<Timestamp>, Option<Timestamp>),
+    /// The span that is compared with.
+    pub baseline: Option<(Timestamp, Timestamp)>,
+    /// The moment that was clicked last.
+    pub clicked: Option<Timestamp>,
+    /// What a key needs first.
+    pub note: Option<String>,
     /// What cannot be read.
     pub trouble: Option<String>,
 }

@@ -6,9 +6,9 @@ use crossterm::event::{Event, KeyModifiers, MouseButton, MouseEvent, MouseEventK
 use jiff::SignedDuration;
 use tusktop::{
     app::Command,
-    model::{Notice, Snapshot},
+    model::{Notice, Snapshot, Window},
     recording::{PastLimits, Recording, Writer},
-    view::{Shown, View},
+    view::{Pane, Shown, TileColour, View},
 };
 
 use crate::{snapshot::web01, stage::Stage};
@@ -164,12 +164,13 @@ fn a_replayed_snapshot_is_drawn_as_it_was_live_at_every_size() {
         let mut live = Stage::keeping(PastLimits::default(), 150, 45);
         snapshots[..=last].iter().cloned().for_each(|snapshot| live.push(snapshot));
         live.press(".");
-        replayed.app.view.window = tusktop::model::Window::default();
+        replayed.app.view.window = Window::default();
         replayed.press(&format!("0:{}<enter>", snapshots[last].at));
         for keys in ["", "w", "w", "wg", "ggggtl", "<enter>", "t"] {
             replayed.press(keys);
             replayed.settle();
             live.app.view = View { recorded: false, ..replayed.app.view.clone() };
+            live.settle();
             for (width, height) in SIZES {
                 let panes = |stage: &mut Stage| {
                     // Tiles keep the places that they had in the drawing before.
@@ -215,7 +216,9 @@ fn a_live_screen_goes_back_while_it_goes_on_collecting() {
 #[test]
 fn the_past_of_a_live_screen_has_all_keys_of_a_recording() {
     let (mut stage, snapshots) = watched(120, 30);
-    for (keys, expected) in [(",", 190), ("(", 130), (";", 130), ("'", 120), (".", 130), ("{", 0), (")", 60), ("}", 200)] {
+    for (keys, expected) in
+        [(",", 190), ("(", 130), (";", 130), ("'", 120), (".", 130), ("{", 0), (")", 60), ("}", 200)]
+    {
         stage.press(keys);
         assert_eq!(second(&stage, &snapshots), expected, "{keys}");
     }
@@ -261,9 +264,109 @@ fn the_memory_of_the_chosen_group_is_drawn_along_the_line() {
     let (mut stage, _) = replaying(120, 30);
     assert_eq!(stage.shown.scene.scrub.unwrap().height, 1);
     stage.press("l");
-    let line = stage.line_with(" memory ");
-    assert!(line.contains(", up to ") && line.contains('█'), "{line}");
+    let line = stage.line_with(", up to ");
+    assert!(line.starts_with(" memory ") && line.contains('█'), "{line}");
     assert_eq!(stage.shown.scene.scrub.unwrap().height, 2, "and it takes clicks, too");
+}
+
+#[test]
+fn two_marks_show_what_lies_between_them() {
+    let (mut stage, snapshots) = replaying(150, 45);
+    stage.press(")[");
+    assert!(stage.text().contains("last 10 s"), "one mark is no span");
+    stage.press(")]");
+    stage.settle();
+    let clock = |index: usize| snapshots[index].at.strftime("%H:%M:%S").to_string();
+    let span = format!("{} to {}", clock(6), clock(12));
+    assert_eq!(stage.text().matches(&span).count(), 3, "every list says it: {}", stage.text());
+    let requests: u64 = snapshots[7..=12].iter().flat_map(|s| &s.php.routes).map(|route| route.requests).sum();
+    assert_eq!(stage.timeline.window(Window::All).routes.iter().map(|route| route.requests).sum::<u64>(), requests);
+    let line = stage.line_with("stopped 1x");
+    assert!(line.contains('[') && line.contains(']'), "{line}");
+    stage.press("(");
+    stage.settle();
+    assert!(stage.text().contains(&span), "it stays when another moment is gone to");
+    stage.press("\\");
+    assert!(!stage.text().contains(&span) && stage.text().contains("last 10 s"));
+}
+
+#[test]
+fn dragging_along_the_line_marks_a_span() {
+    let (mut stage, _) = replaying(120, 30);
+    let line = stage.shown.scene.scrub.unwrap();
+    let mouse = |stage: &mut Stage, kind, column| {
+        stage.event(&Event::Mouse(MouseEvent { kind, column, row: line.y, modifiers: KeyModifiers::NONE }));
+    };
+    mouse(&mut stage, MouseEventKind::Down(MouseButton::Left), line.right() - 5);
+    mouse(&mut stage, MouseEventKind::Drag(MouseButton::Left), line.x + 20);
+    mouse(&mut stage, MouseEventKind::Drag(MouseButton::Left), line.x + 10);
+    stage.settle();
+    let shown = stage.line_with("stopped 1x");
+    let place = |symbol| shown.chars().position(|c| c == symbol).map(|at| at as u16);
+    assert_eq!((place('['), place(']')), (Some(line.x + 10), Some(line.right() - 5)), "{shown}");
+    assert!(!stage.text().contains("last 10 s"));
+}
+
+#[test]
+fn groups_grow_over_the_marked_span() {
+    let mut writer = Writer::new(Vec::new()).unwrap();
+    let base = web01();
+    for second in 0..120_u64 {
+        let mut snapshot = base.clone();
+        snapshot.at += SignedDuration::from_secs(second as i64);
+        let group = &mut snapshot.groups[0];
+        group.memory.rss_bytes = group.memory.rss_bytes.map(|bytes| bytes + second.min(60) * (4 << 20));
+        writer.push(&snapshot).unwrap();
+    }
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&writer.finish().unwrap()).unwrap();
+    let mut stage = Stage::new(150, 45);
+    stage.replay(Recording::open(file.path()).unwrap());
+    stage.press("[:1m ago<enter>]t");
+    stage.settle();
+    assert!(stage.text().contains("▲ 240 MiB/min"), "{}", stage.text());
+}
+
+#[test]
+fn two_spans_are_compared_and_noise_is_grey() {
+    let mut writer = Writer::new(Vec::new()).unwrap();
+    let base = web01();
+    for second in 0..240 {
+        let mut snapshot = base.clone();
+        snapshot.at += SignedDuration::from_secs(second);
+        let mut php = (*snapshot.php).clone();
+        for (index, function) in php.functions.iter_mut().enumerate() {
+            // The first one takes three times as long from the middle on; the others vary a little.
+            let after = if index == 0 && second >= 120 { 3 } else { 1 };
+            function.self_samples = after * (20 + (second as u64 + index as u64) % 3);
+            function.total_samples = function.self_samples;
+        }
+        snapshot.php = Arc::new(php);
+        writer.push(&snapshot).unwrap();
+    }
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&writer.finish().unwrap()).unwrap();
+    let mut stage = Stage::new(150, 45);
+    stage.replay(Recording::open(file.path()).unwrap());
+    stage.press("=");
+    assert!(stage.text().contains("mark a span first"));
+    stage.press("[)]=");
+    stage.press(":30s ago<enter>[");
+    assert!(!stage.text().contains("compared"), "the second span has no end yet");
+    stage.press("}]");
+    stage.settle();
+    let text = stage.text();
+    assert!(text.contains("functions compared") && text.contains("routes compared"), "{text}");
+    let name = web01().php.functions[0].key.name.to_string();
+    let hot = stage.shown.scene.panes.iter().find(|(pane, _)| *pane == Pane::Hot).unwrap().1;
+    let style = |stage: &Stage, y: u16| stage.buffer[(hot.x + 2, hot.y + y)].style();
+    let first: String = (hot.x..hot.right()).map(|x| stage.buffer[(x, hot.y + 1)].symbol()).collect();
+    assert!(first.contains(&name) && first.contains('+'), "what changed comes first: {first}");
+    assert_ne!(style(&stage, 1).fg, style(&stage, 3).fg, "and what is noise is grey");
+    assert_eq!(style(&stage, 3).fg, stage.palette.muted.fg);
+    assert_eq!(stage.app.view.tile_colour, TileColour::Growth);
+    stage.press("\\");
+    assert!(!stage.text().contains("compared"));
 }
 
 #[test]

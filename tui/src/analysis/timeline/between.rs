@@ -18,6 +18,9 @@ use crate::model::{Group, Snapshot};
 /// Snapshots that one step reads.
 const STEP: usize = 4;
 
+/// Snapshots after which what is there is shown.
+const SHOWN: u32 = 60;
+
 /// A span that is added up.
 #[derive(Debug)]
 pub(crate) struct Between {
@@ -26,6 +29,7 @@ pub(crate) struct Between {
     /// The end of its last interval.
     pub to: Timestamp,
     upto: Timestamp,
+    snapshots: u32,
     /// Everything up to `to` is in.
     done: bool,
     pub(super) windows: Windows,
@@ -44,6 +48,7 @@ impl Between {
             from,
             to,
             upto: from,
+            snapshots: 0,
             done: false,
             windows: Windows::default(),
             summary: Summary::default(),
@@ -75,7 +80,8 @@ impl Between {
             left > 0
         });
         if left == 0 {
-            return Worked::Some;
+            self.snapshots += STEP as u32;
+            return if self.snapshots.is_multiple_of(SHOWN) { Worked::Visible } else { Worked::Some };
         }
         self.done = true;
         self.growth = self.growth_per_minute().unwrap_or_default();
@@ -96,10 +102,12 @@ impl Between {
     fn growth_per_minute(&self) -> Option<HashMap<Arc<str>, f64>> {
         let ((from, first), (to, last)) = (self.first.as_ref()?, self.last.as_ref()?);
         let minutes = to.duration_since(*from).as_secs_f64() / 60.0;
-        let before: HashMap<_, _> = first.iter().map(|group| (&group.name, group.footprint_bytes)).collect();
+        let bytes = |group: &Group| group.footprint_bytes.or(group.memory.rss_bytes);
+        let before: HashMap<_, _> = first.iter().map(|group| (&group.name, bytes(group))).collect();
         let growth = |group: &Group| {
+            // A group that was not there had nothing.
             let before = before.get(&group.name).copied().unwrap_or(Some(0))?;
-            Some((group.name.clone(), (group.footprint_bytes? as f64 - before as f64) / minutes))
+            Some((group.name.clone(), (bytes(group)? as f64 - before as f64) / minutes))
         };
         (minutes > 0.0).then(|| last.iter().filter_map(growth).collect())
     }

@@ -2,13 +2,16 @@
 //! history of each group until then. The moment is now, or it is a past one while snapshots keep coming.
 //! Time comes from the snapshots, never from a clock.
 
+mod between;
 mod past;
 
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
+pub(crate) use self::between::Between;
 use self::past::Past;
+use super::difference::{Difference, difference};
 pub(crate) use super::history::{Histories, Point, Span};
 use super::{outline::Outline, recorded::Recorded, regroup, windows::Windows};
 use crate::{
@@ -46,6 +49,11 @@ pub struct Timeline {
     now: Seen,
     /// What is looked at where that is not now.
     past: Option<Past>,
+    /// What lies between two marks, where there are two: PHP's lists are about it in place of a window.
+    between: Option<Between>,
+    /// The span that it is compared with.
+    baseline: Option<Between>,
+    difference: Option<Difference>,
     grouped: Option<(Grouping, Arc<Snapshot>)>,
     merged: Option<(Window, Arc<Php>)>,
 }
@@ -108,21 +116,63 @@ impl Timeline {
         self.moment_shown()
     }
 
-    /// Reads a part of what the moment still lacks and a window and a grouping need. Each call takes some milliseconds.
+    /// Reads a part of what is still to be read for a window, a grouping and the spans that are looked at. Each call takes some
+    /// milliseconds.
     pub fn work(&mut self, window: Window, grouping: Grouping) -> Worked {
-        let (Some(past), Some(stored)) = (&mut self.past, &mut self.stored) else { return Worked::Nothing };
-        match past.work(stored, window, grouping) {
-            Worked::Nothing => {}
-            Worked::Some => return Worked::Some,
+        let Some(stored) = &mut self.stored else { return Worked::Nothing };
+        let spans = self.baseline.iter_mut().chain(&mut self.between);
+        let mut worked = spans.map(|span| span.step(stored)).find(|&worked| worked != Worked::Nothing);
+        if worked.is_none()
+            && self.difference.is_none()
+            && let Some((before, after)) = self.baseline.as_ref().zip(self.between.as_ref())
+        {
+            self.difference = Some(difference(&before.summary, &after.summary));
+            worked = Some(Worked::Visible);
+        }
+        let window = if self.between.is_some() { Window::Last } else { window };
+        let past = self.past.as_mut();
+        let worked = worked.or_else(|| Some(past?.work(stored, window, grouping)));
+        match worked.unwrap_or(Worked::Nothing) {
+            Worked::Nothing => match self.outline.step(stored) {
+                0 => Worked::Nothing,
+                _ => Worked::Visible,
+            },
+            Worked::Some => Worked::Some,
             Worked::Visible => {
                 self.forget_merged();
-                return Worked::Visible;
+                Worked::Visible
             }
         }
-        match self.outline.step(stored) {
-            0 => Worked::Nothing,
-            _ => Worked::Visible,
-        }
+    }
+
+    /// Has PHP's lists be about what lies between two moments; `None` goes back to windows.
+    pub(crate) fn look_between(&mut self, span: Option<(Timestamp, Timestamp)>) {
+        self.between = span.map(|(from, to)| Between::new(from, to));
+        self.difference = None;
+        self.forget_merged();
+    }
+
+    /// What lies between two moments, if that is looked at.
+    pub(crate) fn between(&self) -> Option<&Between> {
+        self.between.as_ref()
+    }
+
+    /// Compares what is looked at next with what lies between the two moments that are looked at now. False when there are none.
+    pub(crate) fn compare(&mut self) -> bool {
+        let Some(between) = self.between.take() else { return false };
+        self.baseline = Some(between);
+        self.forget_merged();
+        true
+    }
+
+    /// Compares nothing.
+    pub(crate) fn end_comparison(&mut self) {
+        (self.baseline, self.difference) = (None, None);
+    }
+
+    /// The difference of two spans, when both are added up.
+    pub(crate) fn difference(&self) -> Option<&Difference> {
+        self.difference.as_ref()
     }
 
     /// Stays with the latest snapshot while others come; [`Moment::Now`] goes on.
@@ -187,7 +237,7 @@ impl Timeline {
 
     /// The PHP part over a window that ends with the moment: functions, stacks and routes of all intervals in it are added up by
     /// what they are, and indexes refer to the merged lists.
-    pub(crate) fn window(&mut self, window: Window) -> Arc<Php> {
+    pub fn window(&mut self, window: Window) -> Arc<Php> {
         if let Some((merged, php)) = &self.merged
             && *merged == window
         {
@@ -196,6 +246,7 @@ impl Timeline {
         let seen = self.seen();
         let Some(current) = &seen.snapshot else { return Arc::default() };
         let php = match window {
+            _ if let Some(between) = &self.between => Arc::new(between.windows.all(&current.php)),
             Window::Last => current.php.clone(),
             Window::TenSeconds => Arc::new(seen.windows.over(Duration::from_secs(10), &current.php)),
             Window::Minute => Arc::new(seen.windows.over(Duration::from_secs(60), &current.php)),
@@ -208,6 +259,9 @@ impl Timeline {
     /// How much time the intervals of a window cover together.
     pub(crate) fn covered(&self, window: Window) -> Duration {
         let seen = self.seen();
+        if let Some(between) = &self.between {
+            return between.windows.covered_by_all();
+        }
         match window {
             Window::Last => {
                 Duration::from_millis(seen.snapshot.as_ref().map_or(0, |snapshot| snapshot.php.interval_ms))

@@ -177,8 +177,7 @@ impl Past {
             Whole::Short | Whole::Minute => self.at.checked_sub(LONG).ok(),
         };
         self.summing.take_if(|(whole, _)| *whole != wanted);
-        let (_, summing) =
-            self.summing.get_or_insert_with(|| (wanted, Summing::new(from.unwrap_or(Timestamp::MIN))));
+        let (_, summing) = self.summing.get_or_insert_with(|| (wanted, Summing::new(from.unwrap_or(Timestamp::MIN))));
         if !summing.step(stored, self.at) {
             return Worked::Some;
         }

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     analysis::tests::snapshot,
-    recording::{Past, PastLimits},
     model::{Function, FunctionKey, FunctionKind, Group, LineCalls, Route, RouteKey, Stack},
+    recording::{Past, PastLimits},
 };
 
 /// Stacks of functions by number, leaf first, each with its route and samples.
@@ -164,7 +164,10 @@ fn before_the_oldest_snapshot_is_the_oldest_and_covered_says_how_little_there_is
     let mut timeline = timeline(0..1800);
     let (oldest, latest) = timeline.span().unwrap();
     assert_eq!(latest, second(1799));
-    assert!((second(1799 - 660)..=second(1799 - 600)).contains(&oldest), "ten minutes, and what is left of one: {oldest}");
+    assert!(
+        (second(1799 - 660)..=second(1799 - 600)).contains(&oldest),
+        "ten minutes, and what is left of one: {oldest}"
+    );
     assert_eq!(timeline.go_to(Moment::At(second(3))), Some(oldest));
     assert_eq!(timeline.covered(Window::All).as_secs(), 1);
     assert_eq!(timeline.go_to(Moment::Now), Some(latest));

@@ -43,12 +43,18 @@ pub(crate) fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut
         Some(latest) => format!("{} ago", units::age(latest.duration_since(shown).as_secs().try_into().unwrap_or(0))),
         None => format!("at {}", clock(shown)),
     };
-    let trouble = scrub.trouble.as_deref().map(|trouble| format!("   {}", printable::truncate_end(trouble, 40)));
-    let trouble = trouble.filter(|_| line.width >= 110).unwrap_or_default();
+    let trouble = scrub
+        .note
+        .as_ref()
+        .or(scrub.trouble.as_ref())
+        .map(|trouble| format!("   {}", printable::truncate_end(trouble, 60)));
+    // What a key needs is the answer to it, so it takes the place of the picture if it must.
+    let trouble = trouble.filter(|_| line.width >= 110 || scrub.note.is_some()).unwrap_or_default();
     let right = format!(" {}   {moment} {state}", clock(last));
     let taken = (printable::width(&right) + printable::width(&trouble)) as u16 + 1;
     let (x, end) = (line.x + CLOCK + 2, line.right().saturating_sub(taken));
     if end < x + LEAST {
+        paint::put(buffer, (line.x + 1, line.y), line.width, trouble.trim_start(), palette.warn);
         return;
     }
     paint::put(buffer, (line.x + 1, line.y), CLOCK, &clock(first), palette.muted);
@@ -57,6 +63,17 @@ pub(crate) fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut
     let at = column(scrub, scrub.at, picture.width);
     let requests = sums(scrub, picture.width);
     draw_row(buffer, Rect { y: line.y, height: 1, ..picture }, &requests, at, palette.ok, screen);
+    let marks = [
+        (scrub.marks, palette.focus),
+        (scrub.baseline.map_or((None, None), |(a, b)| (Some(a), Some(b))), palette.warn),
+    ];
+    for ((from, to), style) in marks {
+        for (symbol, moment) in [("[", from), ("]", to)] {
+            let Some(moment) = moment else { continue };
+            let x = picture.x + column(scrub, moment, picture.width) as u16;
+            paint::put(buffer, (x, line.y), 1, symbol, paint::reversed(style));
+        }
+    }
     let x = paint::put(buffer, (end, line.y), taken, &right, palette.muted);
     paint::put(buffer, (x, line.y), line.right().saturating_sub(x), &trouble, palette.warn);
     if let (Some((group, points)), true) = (&scrub.memory, area.height > 1) {
@@ -65,7 +82,13 @@ pub(crate) fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut
         paint::put(buffer, (area.x + 1, area.y), CLOCK, "memory", palette.muted);
         let highest = points.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0);
         let room = area.right().saturating_sub(end + 1);
-        paint::put(buffer, (end + 1, area.y), room, &format!("{group}, up to {}", units::bytes(highest)), palette.muted);
+        paint::put(
+            buffer,
+            (end + 1, area.y),
+            room,
+            &format!("{group}, up to {}", units::bytes(highest)),
+            palette.muted,
+        );
     }
 }
 

@@ -22,7 +22,7 @@ const SPIKE: f64 = 6.0;
 #[derive(Debug)]
 enum Store {
     File(Recording),
-    Memory(Past),
+    Memory(Box<Past>),
 }
 
 /// A recording that is moved through.
@@ -31,11 +31,17 @@ pub(crate) struct Recorded {
     store: Store,
     /// In the order of time, also where the clock was set back.
     minutes: Vec<Minute>,
-    /// Times of the snapshots of a minute, by when it begins and its bytes: the minute that is written grows.
-    times: VecDeque<((Timestamp, u64), Arc<[Timestamp]>)>,
+    times: VecDeque<Times>,
     open: Option<Open>,
     /// What could not be read last.
     pub(crate) trouble: Option<String>,
+}
+
+/// The times of the snapshots of a minute, by when it begins and its bytes: the minute that is written grows.
+#[derive(Debug)]
+struct Times {
+    of: (Timestamp, u64),
+    all: Arc<[Timestamp]>,
 }
 
 /// A minute that is being decoded.
@@ -66,7 +72,7 @@ impl Recorded {
     /// The past of a session, which goes on.
     pub(crate) fn of_past(past: Past) -> Self {
         let minutes = past.minutes().collect();
-        Self { store: Store::Memory(past), minutes, times: VecDeque::new(), open: None, trouble: None }
+        Self { store: Store::Memory(Box::new(past)), minutes, times: VecDeque::new(), open: None, trouble: None }
     }
 
     /// Adds a snapshot to the past of a session.
@@ -363,9 +369,9 @@ impl Recorded {
     /// The times of the snapshots of a minute, in their order; none where it cannot be read.
     fn times(&mut self, index: usize) -> Arc<[Timestamp]> {
         let Some(&minute) = self.minutes.get(index) else { return Arc::default() };
-        let key = (minute.first, minute.bytes());
-        if let Some((_, times)) = self.times.iter().find(|(known, _)| *known == key) {
-            return times.clone();
+        let of = (minute.first, minute.bytes());
+        if let Some(known) = self.times.iter().find(|times| times.of == of) {
+            return known.all.clone();
         }
         let mut times = Vec::new();
         let going_on = self.open.take();
@@ -379,10 +385,10 @@ impl Recorded {
         }
         self.open = going_on;
         times.sort();
-        let times: Arc<[Timestamp]> = times.into();
+        let all: Arc<[Timestamp]> = times.into();
         self.times.truncate(KEPT_TIMES - 1);
-        self.times.push_front((key, times.clone()));
-        times
+        self.times.push_front(Times { of, all: all.clone() });
+        all
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{
         self,
         theme::{ColorDepth, Palette, Theme},
     },
-    view::{Go, KeyHint, Overlay, Scrub, Shown, TIME, TileColour},
+    view::{Go, GroupMemory, KeyHint, Overlay, Scrub, Shown, TIME, TileColour},
 };
 
 /// What the screen should look like.
@@ -322,7 +322,7 @@ impl Stage {
         scrub.requests.extend(stored.requests());
         scrub.memory = group.map(|group| {
             let points = self.timeline.memory(&group);
-            (group, points)
+            GroupMemory { group, points }
         });
     }
 }

@@ -17,7 +17,7 @@ pub use self::{
     facts::{Facts, Shown},
     row::{Row, TileKey},
     scene::{KeyHint, List, Scene, TIME},
-    scrub::{Go, Scrub},
+    scrub::{Go, GroupMemory, Scrub},
     signal::SignalDialog,
     sorting::{Sort, orders},
 };

@@ -53,6 +53,15 @@ pub enum Go {
     },
 }
 
+/// The memory of a group along the line.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupMemory {
+    /// Its name.
+    pub group: Arc<str>,
+    /// Bytes by time.
+    pub points: Vec<(Timestamp, u64)>,
+}
+
 /// What the line shows.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Scrub {
@@ -66,8 +75,8 @@ pub struct Scrub {
     pub playing: bool,
     /// How fast it plays.
     pub speed: u32,
-    /// The group that is selected and its memory, by time.
-    pub memory: Option<(Arc<str>, Vec<(Timestamp, u64)>)>,
+    /// The memory of the group that is selected.
+    pub memory: Option<GroupMemory>,
     /// The time of the latest snapshot, where this is the past of a session that goes on.
     pub latest: Option<Timestamp>,
     /// Where a span begins and ends, as far as that is marked.

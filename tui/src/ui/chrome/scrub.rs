@@ -6,7 +6,7 @@ use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
 use crate::{
     ui::{frame::Screen, paint},
-    view::{Scene, Scrub},
+    view::{GroupMemory, Scene, Scrub},
     words::{printable, units},
 };
 
@@ -25,7 +25,7 @@ pub(crate) fn height(screen: &Screen, area: Rect) -> u16 {
 }
 
 fn has_memory(scrub: &Scrub) -> bool {
-    scrub.memory.as_ref().is_some_and(|(_, points)| !points.is_empty())
+    scrub.memory.as_ref().is_some_and(|memory| !memory.points.is_empty())
 }
 
 /// Draws it, and says where the picture is, for clicks.
@@ -76,7 +76,7 @@ pub(crate) fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut
     }
     let x = paint::put(buffer, (end, line.y), taken, &right, palette.muted);
     paint::put(buffer, (x, line.y), line.right().saturating_sub(x), &trouble, palette.warn);
-    if let (Some((group, points)), true) = (&scrub.memory, area.height > 1) {
+    if let (Some(GroupMemory { group, points }), true) = (&scrub.memory, area.height > 1) {
         let memory = levels(scrub, points, picture.width);
         draw_row(buffer, Rect { height: 1, ..picture }, &memory, at, palette.focus, screen);
         paint::put(buffer, (area.x + 1, area.y), CLOCK, "memory", palette.muted);

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::windows::Windows;
 use crate::{
     model::{NoticeKind, Php, Snapshot},
-    recording::{Event, Minute, PARTS, Past, Recording, Stream, is_news},
+    recording::{Event, Minute, PARTS, Recording, Ring, Stream, is_news},
 };
 
 /// Minutes of which the times of all snapshots are remembered.
@@ -22,7 +22,7 @@ const SPIKE: f64 = 6.0;
 #[derive(Debug)]
 enum Store {
     File(Recording),
-    Memory(Box<Past>),
+    Memory(Box<Ring>),
 }
 
 /// A recording that is moved through.
@@ -70,9 +70,9 @@ impl Recorded {
     }
 
     /// The past of a session, which goes on.
-    pub(crate) fn of_past(past: Past) -> Self {
-        let minutes = past.minutes().collect();
-        Self { store: Store::Memory(Box::new(past)), minutes, times: VecDeque::new(), open: None, trouble: None }
+    pub(crate) fn of_ring(ring: Ring) -> Self {
+        let minutes = ring.minutes().collect();
+        Self { store: Store::Memory(Box::new(ring)), minutes, times: VecDeque::new(), open: None, trouble: None }
     }
 
     /// Adds a snapshot to the past of a session.

@@ -18,7 +18,7 @@ use clap::ValueEnum;
 use serde::Deserialize;
 
 use crate::{
-    recording::PastLimits,
+    recording::RingLimits,
     system::{
         small_file::{self, SmallFileError},
         users::Users,
@@ -74,7 +74,7 @@ pub struct Settings {
     /// Time that reading the PSS of one process may take.
     pub pss_read_limit: Duration,
     /// How much of its session the screen keeps to go back to.
-    pub past: PastLimits,
+    pub past: RingLimits,
     /// How processes are grouped.
     pub groups: GroupSettings,
     /// Key bindings that differ from the built-in ones.
@@ -101,7 +101,7 @@ impl Default for Settings {
             read_only: None,
             pss_budget: 0.01,
             pss_read_limit: Duration::from_millis(20),
-            past: PastLimits::default(),
+            past: RingLimits::default(),
             groups: GroupSettings::default(),
             keys: Vec::new(),
             file: None,
@@ -250,7 +250,7 @@ fn merge(
         },
         pss_budget: arguments.pss_budget.or(content.pss_budget).unwrap_or(default.pss_budget),
         pss_read_limit: content.pss_read_limit.unwrap_or(default.pss_read_limit),
-        past: PastLimits {
+        past: RingLimits {
             span: content.past.unwrap_or(default.past.span),
             bytes: content.past_size.unwrap_or(default.past.bytes),
         },

@@ -37,7 +37,7 @@ fn all_settings_are_read() {
         hz: 0,
         budget: 0.005,
         trace_limit: Duration::from_secs(120),
-        past: PastLimits { span: Duration::from_secs(90 * 60), bytes: 1 << 20 },
+        past: RingLimits { span: Duration::from_secs(90 * 60), bytes: 1 << 20 },
         theme: Some("light".into()),
         color: Color::Ansi256,
         ascii: true,

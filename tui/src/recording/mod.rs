@@ -3,16 +3,18 @@
 pub mod file;
 mod past;
 mod reader;
+mod ring;
 mod stream;
 mod writer;
 
 pub(crate) use self::file::is_news;
 pub use self::{
     file::PARTS,
-    past::{Past, PastLimits},
+    past::Past,
     reader::{Minute, Recording, RecordingError},
+    ring::{Ring, RingLimits},
     stream::{Damage, Event, Stream, StreamError, Wrong},
-    writer::Writer,
+    writer::{Container, Writer},
 };
 
 #[cfg(test)]

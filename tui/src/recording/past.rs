@@ -1,122 +1,154 @@
-//! The last hours of a session in memory, as a recording has them: frames of a minute, compressed. Bounded by time and by bytes,
-//! the oldest minute goes first.
+//! The last minutes of a session, kept as compressed frames in memory until something happens. Bounded by time and by bytes. A
+//! file that begins at an event has these minutes before it, and gets what comes after at the same time as the memory.
 
-use std::{collections::VecDeque, io, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    io::{self, Write},
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 
-use super::{file::ENTRY_BYTES, reader::Minute, writer::Writer};
+use super::{
+    file::Entry,
+    writer::{Compressor, Container},
+};
 use crate::model::Snapshot;
 
-/// Base 2 logarithm of how far back a frame refers: 2 MiB, two snapshots of 2 000 processes. More would cost its size in memory.
-const WINDOW_LOG: u32 = 21;
-
-/// How much is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PastLimits {
-    /// Time; 0 keeps nothing.
-    pub span: Duration,
-    /// Compressed bytes.
-    pub bytes: u64,
-}
-
-impl Default for PastLimits {
-    fn default() -> Self {
-        Self { span: Duration::from_secs(2 * 3600), bytes: 8 << 20 }
-    }
-}
-
-/// The last hours of a session.
+/// Snapshots of the last minutes.
 pub struct Past {
-    /// `None` before the first snapshot.
-    writer: Option<Writer<Vec<u8>>>,
-    /// Minutes that have ended, in the order in which they were written.
-    minutes: VecDeque<(Minute, Arc<[u8]>)>,
-    bytes: u64,
-    limits: PastLimits,
+    compressor: Compressor,
+    /// Frames that are whole, the oldest first.
+    whole: VecDeque<Whole>,
+    open: Option<Open>,
+    keep: Duration,
+    max_bytes: usize,
+    bytes: usize,
+    /// Frames were given up that were not too old.
+    short: bool,
+}
+
+struct Whole {
+    frame: Vec<u8>,
+    entry: Entry,
+    begun: Instant,
+    ended: Instant,
+}
+
+struct Open {
+    frame: Vec<u8>,
+    first: Timestamp,
+    begun: Instant,
 }
 
 impl Past {
-    /// A past in which nothing is yet.
-    pub fn new(limits: PastLimits) -> Self {
-        Self { writer: None, minutes: VecDeque::new(), bytes: 0, limits }
-    }
-
-    /// Whether anything is kept.
-    pub fn is_on(&self) -> bool {
-        !self.limits.span.is_zero() && self.limits.bytes > 0
-    }
-
-    /// Adds a snapshot. Where the clock was set back, what would be later than it is given up.
+    /// Keeps at least the last `keep`, in `max_bytes` at most. A frame is given up as a whole, so up to a minute more is kept.
     ///
     /// # Errors
-    /// The snapshot is larger than a recording takes, or zstd gets no memory. What was kept before is still there.
-    pub fn push(&mut self, snapshot: &Snapshot) -> io::Result<()> {
-        if !self.is_on() {
-            return Ok(());
-        }
-        let writer = match &mut self.writer {
-            Some(writer) => writer,
-            none => none.insert(Writer::with_window(Vec::new(), WINDOW_LOG)?),
+    /// zstd gets no memory.
+    pub fn new(keep: Duration, max_bytes: usize) -> io::Result<Self> {
+        let (whole, compressor) = (VecDeque::new(), Compressor::new()?);
+        Ok(Self { compressor, whole, open: None, keep, max_bytes, bytes: 0, short: false })
+    }
+
+    /// Adds a snapshot that came at `now`, to the memory and to a file that was begun with [`Past::begin`].
+    ///
+    /// # Errors
+    /// Only the file cannot be written.
+    pub fn push<W: Write>(
+        &mut self,
+        snapshot: &Snapshot,
+        now: Instant,
+        file: Option<&mut Container<W>>,
+    ) -> io::Result<()> {
+        let mut file = file;
+        let ended = match self.compressor.is_over(snapshot.at) {
+            true => self.end_frame(now, file.as_deref_mut()),
+            false => Ok(()),
         };
-        if writer.open_frame().is_some_and(|frame| frame.last >= snapshot.at) {
-            // The times in the open frame are in order, and so are those of the frames before it.
-            *writer = Writer::with_window(Vec::new(), WINDOW_LOG)?;
-        }
-        while self.minutes.back().is_some_and(|(minute, _)| minute.last >= snapshot.at) {
-            self.bytes -= self.minutes.pop_back().map_or(0, |(minute, _)| minute.bytes);
-        }
-        writer.push(snapshot)?;
-        for entry in writer.take_entries() {
-            let minute = Minute { crc: None, ..Minute::of(&entry) };
-            let frame: Vec<u8> = writer.sink_mut().drain(..entry.bytes as usize + ENTRY_BYTES).collect();
-            self.bytes += minute.bytes;
-            self.minutes.push_back((minute, frame.into()));
-        }
-        let is_over = |past: &Self, oldest: &Minute| {
-            let open = past.writer.as_ref().and_then(Writer::open_frame).map_or(0, |frame| frame.bytes);
-            past.bytes + open > past.limits.bytes
-                || snapshot.at.duration_since(oldest.last).unsigned_abs() > past.limits.span
+        let piece = self.compressor.push(snapshot)?;
+        let open = self.open.get_or_insert_with(|| Open { frame: Vec::new(), first: snapshot.at, begun: now });
+        open.frame.extend_from_slice(piece);
+        self.bytes += piece.len();
+        let put = match file {
+            Some(file) if ended.is_ok() => file.put(piece),
+            _ => Ok(()),
         };
-        while self.minutes.front().is_some_and(|(oldest, _)| is_over(self, oldest)) {
-            self.bytes -= self.minutes.pop_front().map_or(0, |(minute, _)| minute.bytes);
+        self.forget(now);
+        ended.and(put)
+    }
+
+    /// Begins a file with all that is kept.
+    ///
+    /// # Errors
+    /// The file cannot be written; then it is handed back, with what was written.
+    pub fn begin<W: Write>(&self, sink: W) -> Result<Container<W>, (Container<W>, io::Error)> {
+        let mut file = Container::new(sink);
+        let put = self.whole.iter().try_for_each(|whole| file.end_frame(&whole.frame, &whole.entry));
+        let put = put.and_then(|()| self.open.as_ref().map_or(Ok(()), |open| file.put(&open.frame)));
+        match put {
+            Ok(()) => Ok(file),
+            Err(error) => Err((file, error)),
         }
-        Ok(())
     }
 
-    /// Its minutes, the oldest first, and that which is being written.
-    pub fn minutes(&self) -> impl Iterator<Item = Minute> {
-        let open = self.writer.as_ref().and_then(Writer::open_frame);
-        let open = open.map(|entry| Minute { crc: None, ..Minute::of(&entry) });
-        self.minutes.iter().map(|(minute, _)| *minute).chain(open)
-    }
-
-    /// The times of the first and the last snapshot; `None` while there is none.
-    pub fn span(&self) -> Option<(Timestamp, Timestamp)> {
-        let mut minutes = self.minutes();
-        let first = minutes.next()?;
-        Some((first.first, minutes.last().unwrap_or(first).last))
-    }
-
-    /// The bytes of a minute; `None` when it is not there any more.
-    pub fn frame(&self, minute: Minute) -> Option<Arc<[u8]>> {
-        let kept = self.minutes.iter().find(|(known, _)| known.first == minute.first);
-        if let Some((_, bytes)) = kept {
-            return Some(Arc::clone(bytes));
+    /// Ends a file, and hands back what it was written to; the memory goes on with another frame.
+    ///
+    /// # Errors
+    /// The file cannot be written; then it is handed back, with what was written.
+    pub fn finish<W: Write>(
+        &mut self,
+        mut file: Container<W>,
+        now: Instant,
+    ) -> Result<W, (Option<Container<W>>, io::Error)> {
+        match self.end_frame(now, Some(&mut file)) {
+            Ok(()) => file.finish().map_err(|error| (None, error)),
+            Err(error) => Err((Some(file), error)),
         }
-        let writer = self.writer.as_ref()?;
-        writer.open_frame().filter(|open| open.first == minute.first)?;
-        Some(writer.sink().as_slice().into())
     }
 
-    /// Bytes of all minutes that have ended.
-    pub fn bytes(&self) -> u64 {
+    /// Time of the oldest snapshot that is kept.
+    pub fn first(&self) -> Option<Timestamp> {
+        self.whole.front().map(|whole| whole.entry.first).or(self.open.as_ref().map(|open| open.first))
+    }
+
+    /// How far back the memory goes.
+    pub fn covered(&self, now: Instant) -> Duration {
+        let first = self.whole.front().map(|whole| whole.begun).or(self.open.as_ref().map(|open| open.begun));
+        first.map_or(Duration::ZERO, |first| now.saturating_duration_since(first))
+    }
+
+    /// Bytes in memory.
+    pub fn bytes(&self) -> usize {
         self.bytes
     }
-}
 
-impl std::fmt::Debug for Past {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Past").field("minutes", &self.minutes.len()).field("bytes", &self.bytes).finish_non_exhaustive()
+    /// Whether less is kept than was asked for, because it would have taken too many bytes.
+    pub fn is_short(&self) -> bool {
+        self.short
+    }
+
+    fn end_frame<W: Write>(&mut self, now: Instant, file: Option<&mut Container<W>>) -> io::Result<()> {
+        let Some(open) = self.open.take() else { return Ok(()) };
+        let Some((rest, entry)) = self.compressor.end_frame()? else { return Ok(()) };
+        let mut frame = open.frame;
+        frame.extend_from_slice(rest);
+        frame.shrink_to_fit();
+        self.bytes += rest.len();
+        let put = file.map_or(Ok(()), |file| file.end_frame(rest, &entry));
+        self.whole.push_back(Whole { frame, entry, begun: open.begun, ended: now });
+        put
+    }
+
+    fn forget(&mut self, now: Instant) {
+        while let Some(oldest) = self.whole.front() {
+            let old = now.saturating_duration_since(oldest.ended) >= self.keep;
+            if !old && self.bytes <= self.max_bytes {
+                break;
+            }
+            self.short = !old;
+            self.bytes -= oldest.frame.len();
+            self.whole.pop_front();
+        }
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     },
     app::{App, Command, KeymapError},
     model::{Grouping, Inspection, InspectionOrder, Snapshot},
-    recording::{Past, PastLimits, Recording},
+    recording::{Recording, Ring, RingLimits},
     ui::{
         self,
         theme::{ColorDepth, Palette, Theme},
@@ -44,7 +44,7 @@ pub struct Options {
     /// What turned signals off; `None` where they can be sent.
     pub read_only: Option<Arc<str>>,
     /// How much of the session can be gone back to.
-    pub past: PastLimits,
+    pub past: RingLimits,
 }
 
 /// Fastest speed that the past plays at: an hour in half a minute.
@@ -83,13 +83,13 @@ impl Stage {
         let mut app = App::new(&options.keys, options.mouse)?;
         app.view.read_only.clone_from(&options.read_only);
         app.view.own_pid = std::process::id();
-        let past = Past::new(options.past);
-        app.view.moves = past.is_on();
-        let moves = past.is_on();
+        let ring = Ring::new(options.past);
+        let moves = ring.is_on();
+        app.view.moves = moves;
         Ok(Self {
             hints: app.hints().into_iter().filter(|hint| moves || hint.section != TIME).collect(),
             app,
-            timeline: Timeline::live(past),
+            timeline: Timeline::live(ring),
             palette: options.theme.palette(options.depth),
             time_zone: options.time_zone.clone(),
             ascii: options.ascii,

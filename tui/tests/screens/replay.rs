@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use tusktop::{
     app::Command,
     model::{Notice, Snapshot, Window},
-    recording::{PastLimits, Recording, Writer},
+    recording::{Recording, RingLimits, Writer},
     view::{Pane, Shown, TileColour, View},
 };
 
@@ -47,7 +47,7 @@ fn replaying(width: u16, height: u16) -> (Stage, Vec<Snapshot>) {
 /// A live screen that has seen the same.
 fn watched(width: u16, height: u16) -> (Stage, Vec<Snapshot>) {
     let (_, snapshots) = recording();
-    let mut stage = Stage::keeping(PastLimits::default(), width, height);
+    let mut stage = Stage::keeping(RingLimits::default(), width, height);
     snapshots.iter().cloned().for_each(|snapshot| stage.push(snapshot));
     (stage, snapshots)
 }
@@ -161,7 +161,7 @@ fn a_replayed_snapshot_is_drawn_as_it_was_live_at_every_size() {
     let (mut replayed, snapshots) = replaying(150, 45);
     for last in [6, 9, 20] {
         // A step from now shows what was collected, with the line that a recording has, too.
-        let mut live = Stage::keeping(PastLimits::default(), 150, 45);
+        let mut live = Stage::keeping(RingLimits::default(), 150, 45);
         snapshots[..=last].iter().cloned().for_each(|snapshot| live.push(snapshot));
         live.press(".");
         replayed.app.view.window = Window::default();

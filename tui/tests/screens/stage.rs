@@ -14,7 +14,7 @@ use tusktop::{
     analysis::timeline::Worked,
     app::Command,
     model::Snapshot,
-    recording::PastLimits,
+    recording::RingLimits,
     screen::stage,
     ui::theme::{self, ColorDepth},
 };
@@ -45,11 +45,11 @@ impl DerefMut for Stage {
 impl Stage {
     /// A screen that has drawn nothing but the start, and that keeps no past.
     pub fn new(width: u16, height: u16) -> Self {
-        Self::keeping(PastLimits { span: Duration::ZERO, bytes: 0 }, width, height)
+        Self::keeping(RingLimits { span: Duration::ZERO, bytes: 0 }, width, height)
     }
 
     /// A screen with a past.
-    pub fn keeping(past: PastLimits, width: u16, height: u16) -> Self {
+    pub fn keeping(past: RingLimits, width: u16, height: u16) -> Self {
         let options = stage::Options {
             theme: theme::load("dark", None, None).expect("a built-in theme"),
             depth: ColorDepth::Indexed,

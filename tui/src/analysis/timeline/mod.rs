@@ -16,7 +16,7 @@ pub(crate) use super::history::{Histories, Point, Span};
 use super::{outline::Outline, recorded::Recorded, regroup, windows::Windows};
 use crate::{
     model::{Grouping, Php, Snapshot, Window},
-    recording,
+    recording::Ring,
 };
 
 /// The moment that is looked at.
@@ -69,8 +69,8 @@ struct Seen {
 
 impl Timeline {
     /// An empty timeline that live snapshots are pushed to, and what is kept of them.
-    pub(crate) fn live(past: recording::Past) -> Self {
-        Self { stored: Some(Recorded::of_past(past)), ..Self::default() }
+    pub(crate) fn live(ring: Ring) -> Self {
+        Self { stored: Some(Recorded::of_ring(ring)), ..Self::default() }
     }
 
     /// The timeline of a recording, at its start.

@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     analysis::tests::snapshot,
     model::{Function, FunctionKey, FunctionKind, Group, LineCalls, Route, RouteKey, Stack},
-    recording::{Past, PastLimits},
+    recording::{Ring, RingLimits},
 };
 
 /// Stacks of functions by number, leaf first, each with its route and samples.
@@ -92,7 +92,7 @@ fn growing(seconds: std::ops::Range<i64>) -> impl Iterator<Item = Arc<Snapshot>>
 
 /// A timeline that keeps ten minutes.
 fn live() -> Timeline {
-    Timeline::live(Past::new(PastLimits { span: Duration::from_secs(600), bytes: 1 << 20 }))
+    Timeline::live(Ring::new(RingLimits { span: Duration::from_secs(600), bytes: 1 << 20 }))
 }
 
 /// Reads all that a moment needs.

@@ -127,7 +127,9 @@ impl Day {
             if changes && process.pid % 2 == 0 {
                 let by = random.below(64) << 12;
                 let memory = &mut process.memory;
-                let moved = |bytes: Option<u64>| bytes.map(|bytes| if by % 8192 == 0 { bytes + by } else { bytes.saturating_sub(by) });
+                let moved = |bytes: Option<u64>| {
+                    bytes.map(|bytes| if by % 8192 == 0 { bytes + by } else { bytes.saturating_sub(by) })
+                };
                 (memory.rss_bytes, memory.pss_bytes) = (moved(memory.rss_bytes), moved(memory.pss_bytes));
                 memory.uss_bytes = moved(memory.uss_bytes);
             }
@@ -151,15 +153,21 @@ impl Day {
     fn php(&mut self, snapshot: &Snapshot, busy: f64) -> Php {
         let random = &mut self.random;
         let mut php = Php { requests: Vec::new(), ..(*self.base.php).clone() };
-        let sampled = |random: &mut Random, number: usize| random.below((40.0 * busy) as u64 / (1 + number as u64 / 8) + 2);
-        php.functions = self.functions.iter().enumerate().map(|(number, key)| {
-            let own = sampled(random, number);
-            let mut function = Function::seen(key.clone());
-            (function.self_samples, function.total_samples) = (own, own + random.below(8));
-            function.self_wait_ns = Some(random.below(3) * random.below(1 << 22));
-            function.total_wait_ns = function.self_wait_ns;
-            function
-        }).collect();
+        let sampled =
+            |random: &mut Random, number: usize| random.below((40.0 * busy) as u64 / (1 + number as u64 / 8) + 2);
+        php.functions = self
+            .functions
+            .iter()
+            .enumerate()
+            .map(|(number, key)| {
+                let own = sampled(random, number);
+                let mut function = Function::seen(key.clone());
+                (function.self_samples, function.total_samples) = (own, own + random.below(8));
+                function.self_wait_ns = Some(random.below(3) * random.below(1 << 22));
+                function.total_wait_ns = function.self_wait_ns;
+                function
+            })
+            .collect();
         php.routes = self.routes.iter().map(|key| Route::seen(key.clone())).collect();
         for _ in 0..(REQUESTS as f64 * busy / 0.6) as u64 {
             let number = random.below(ROUTES as u64) as usize;
@@ -168,31 +176,40 @@ impl Day {
             route.histogram.record(2_000_000 + random.below(40) * random.below(2_000_000));
             route.errors += u64::from(random.below(200) == 0);
         }
-        php.stacks = self.stacks.iter().map(|(route, frames)| {
-            let (samples, wait_ns) = (random.below(4), Some(random.below(2) << 18));
-            Stack { route: *route, frames: frames.clone(), samples, wait_ns, truncated: false }
-        }).collect();
+        php.stacks = self
+            .stacks
+            .iter()
+            .map(|(route, frames)| {
+                let (samples, wait_ns) = (random.below(4), Some(random.below(2) << 18));
+                Stack { route: *route, frames: frames.clone(), samples, wait_ns, truncated: false }
+            })
+            .collect();
         let pids: Vec<u32> = snapshot.processes.iter().map(|process| process.pid).take(50).collect();
-        php.requests = (0..NAMED).map(|number| Request {
-            pid: pids[number % pids.len()],
-            uri: format!("/shop/section{}/{}", random.below(ROUTES as u64), random.below(100_000)).into(),
-            method: "GET".into(),
-            status: Some(200),
-            started_at: snapshot.at - SignedDuration::from_millis(random.below(1000) as i64),
-            duration_ms: random.below(90_000) as f64 / 1000.0,
-            cpu_ms: Some(random.below(40_000) as f64 / 1000.0),
-            wait_ms: Some(random.below(40_000) as f64 / 1000.0),
-            finished: number > 5,
-            route: random.below(ROUTES as u64) as usize,
-        }).collect();
-        php.workers = pids.iter().map(|&pid| Worker {
-            pid,
-            pool: "www".into(),
-            group: Some(group_name(0)),
-            state: if random.below(3) == 0 { WorkerState::Running } else { WorkerState::Idle },
-            requests: random.below(5),
-            since: Some(snapshot.at),
-        }).collect();
+        php.requests = (0..NAMED)
+            .map(|number| Request {
+                pid: pids[number % pids.len()],
+                uri: format!("/shop/section{}/{}", random.below(ROUTES as u64), random.below(100_000)).into(),
+                method: "GET".into(),
+                status: Some(200),
+                started_at: snapshot.at - SignedDuration::from_millis(random.below(1000) as i64),
+                duration_ms: random.below(90_000) as f64 / 1000.0,
+                cpu_ms: Some(random.below(40_000) as f64 / 1000.0),
+                wait_ms: Some(random.below(40_000) as f64 / 1000.0),
+                finished: number > 5,
+                route: random.below(ROUTES as u64) as usize,
+            })
+            .collect();
+        php.workers = pids
+            .iter()
+            .map(|&pid| Worker {
+                pid,
+                pool: "www".into(),
+                group: Some(group_name(0)),
+                state: if random.below(3) == 0 { WorkerState::Running } else { WorkerState::Idle },
+                requests: random.below(5),
+                since: Some(snapshot.at),
+            })
+            .collect();
         php
     }
 }
@@ -258,7 +275,7 @@ fn measure(path: &Path) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     let options = Options {
         theme: theme::load("dark", None, None).unwrap(),
-        depth: ColorDepth::True,
+        depth: ColorDepth::Truecolor,
         ascii: false,
         mouse: false,
         keys: BTreeMap::new(),
@@ -269,11 +286,15 @@ fn measure(path: &Path) -> std::io::Result<()> {
     let started = Instant::now();
     let recording = Recording::open(path).unwrap();
     let (first, last) = recording.span();
-    let mut screen =
-        Screen { stage: Stage::new(&options).unwrap(), buffer: Buffer::empty(Rect::new(0, 0, 200, 50)) };
+    let mut screen = Screen { stage: Stage::new(&options).unwrap(), buffer: Buffer::empty(Rect::new(0, 0, 200, 50)) };
     screen.stage.replay(recording);
     screen.draw();
-    writeln!(out, "first paint                            {:>8.1?}   ({} MiB, {first} to {last})", started.elapsed(), std::fs::metadata(path)?.len() >> 20)?;
+    writeln!(
+        out,
+        "first paint                            {:>8.1?}   ({} MiB, {first} to {last})",
+        started.elapsed(),
+        std::fs::metadata(path)?.len() >> 20
+    )?;
     let (whole, longest) = screen.settle();
     writeln!(out, "memory of groups over the whole day    {whole:>8.1?}   in parts of {longest:.1?} at most")?;
 
@@ -281,10 +302,12 @@ fn measure(path: &Path) -> std::io::Result<()> {
     let mut at = || first + SignedDuration::from_secs(random.below(last.duration_since(first).as_secs() as u64) as i64);
     let mut jumps: Vec<Duration> = (0..JUMPS).map(|_| screen.jump(at())).collect();
     report(&mut out, "a jump to any second", &mut jumps)?;
-    let (mut wholes, mut parts): (Vec<_>, Vec<_>) = (0..20).map(|_| {
-        screen.jump(at());
-        screen.settle()
-    }).unzip();
+    let (mut wholes, mut parts): (Vec<_>, Vec<_>) = (0..20)
+        .map(|_| {
+            screen.jump(at());
+            screen.settle()
+        })
+        .unzip();
     report(&mut out, "histories of two hours after a jump", &mut wholes)?;
     report(&mut out, "the longest part of reading them", &mut parts)?;
     let mut back: Vec<Duration> = (0..50).map(|_| timed(&mut screen, KeyCode::Char(','))).collect();
@@ -294,17 +317,19 @@ fn measure(path: &Path) -> std::io::Result<()> {
     screen.press(KeyCode::Char(' '));
     for speed in [1, 16, 128] {
         // A key waits for what is being played, and is drawn then.
-        let mut answers: Vec<Duration> = (0..150).map(|_| {
-            let started = Instant::now();
-            if screen.stage.play(Duration::from_millis(100)) {
+        let mut answers: Vec<Duration> = (0..150)
+            .map(|_| {
+                let started = Instant::now();
+                if screen.stage.play(Duration::from_millis(100)) {
+                    screen.draw();
+                }
+                screen.press(KeyCode::Char('?'));
                 screen.draw();
-            }
-            screen.press(KeyCode::Char('?'));
-            screen.draw();
-            let answer = started.elapsed();
-            screen.press(KeyCode::Esc);
-            answer
-        }).collect();
+                let answer = started.elapsed();
+                screen.press(KeyCode::Esc);
+                answer
+            })
+            .collect();
         report(&mut out, &format!("key to answer while playing at {speed}x"), &mut answers)?;
         (0..if speed == 1 { 4 } else { 3 }).for_each(|_| screen.press(KeyCode::Char('+')));
     }

@@ -48,6 +48,9 @@ pub enum NoticeKind {
     PhpNotTrusted,
     PhpLeftOut,
     TierUnavailable,
+    TooManyToCount,
+    WaitsEstimated,
+    StartsMissed,
     NoPhp,
     CommandWithoutPhp,
     GrowthNotCollected,
@@ -312,6 +315,27 @@ impl Notice {
     pub fn tier_unavailable(level: Level, program: &str, shows: &str, reason: &str, hint: &[String]) -> Self {
         let text = format!("{program}: {shows} are not observed: {reason}");
         Self::new(level, NoticeKind::TierUnavailable, text, hint.join("; "))
+    }
+
+    /// There is so much of something that it is counted only now and then: `shows` in the plural.
+    pub fn too_many_to_count(program: &str, shows: &str, percent: u8) -> Self {
+        let text =
+            format!("{program}: there are too many {shows} to count all; they were counted {percent} % of the time");
+        let hint = "the numbers are too low; counting all would take more than 1 % of the CPU time";
+        Self::new(Level::Warning, NoticeKind::TooManyToCount, text, hint)
+    }
+
+    /// PHP blocks so often that one wait stands for several.
+    pub fn waits_estimated() -> Self {
+        let text = "PHP blocks thousands of times a second: one wait in several was noted, for all of them";
+        Self::new(Level::Info, NoticeKind::WaitsEstimated, text, "")
+    }
+
+    /// So many programs were started that not each was looked at.
+    pub fn starts_missed(count: u64) -> Self {
+        let text =
+            format!("{count} programs were started too fast to look at each; PHP among them is found a little later");
+        Self::new(Level::Info, NoticeKind::StartsMissed, text, "")
     }
 
     /// None is running.

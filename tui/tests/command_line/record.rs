@@ -37,7 +37,7 @@ pub fn read(path: &Path) -> (Vec<Snapshot>, Vec<String>) {
     let mut damage: Vec<_> = recording.damage().iter().map(ToString::to_string).collect();
     let mut snapshots = Vec::new();
     for &minute in recording.minutes() {
-        let each = |event| match event {
+        let each = |event: Event| match event {
             Event::Snapshot(snapshot) => snapshots.push(*snapshot),
             Event::Damage(found) => damage.push(found.to_string()),
         };

@@ -55,8 +55,11 @@ pub enum NoticeKind {
     CommandWithoutPhp,
     GrowthNotCollected,
     PoolTooLarge,
+    MachineSuspended,
+    ClockSet,
     RecordingTriggered,
     RecordingRequested,
+    SnapshotsMissed,
     /// One that this version does not know: its text says what it is about.
     #[default]
     #[serde(other)]
@@ -202,8 +205,28 @@ impl Notice {
     }
 }
 
-/// Recordings.
+/// Time, and recordings.
 impl Notice {
+    /// Nothing ran for `age` before this snapshot.
+    pub fn machine_suspended(age: &str) -> Self {
+        let text = format!("the machine was suspended for {age} before this");
+        Self::new(Level::Info, NoticeKind::MachineSuspended, text, "")
+    }
+
+    /// Between the snapshot before and this one the time of day jumped by `age`.
+    pub fn clock_set(age: &str, forward: bool) -> Self {
+        let text = format!("the clock was set {} by {age}", if forward { "forward" } else { "back" });
+        let hint = "the times of snapshots before this are those of the clock as it was";
+        Self::new(Level::Info, NoticeKind::ClockSet, text, hint)
+    }
+
+    /// Snapshots that are not in the recording.
+    pub fn snapshots_missed(count: u64) -> Self {
+        let (snapshots, are) = if count == 1 { ("snapshot", "is") } else { ("snapshots", "are") };
+        let text = format!("{count} {snapshots} before this {are} missing: the recording was not written fast enough");
+        Self::new(Level::Warning, NoticeKind::SnapshotsMissed, text, "use a longer --interval, or another disk")
+    }
+
     /// A condition of the flight recorder holds: what was measured, and the condition as it was typed.
     pub fn recording_triggered(measured: &str, condition: &str) -> Self {
         let hint = format!("this was recorded because of --when '{condition}'");

@@ -13,7 +13,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{PATIENCE, files::Files};
+use super::{PATIENCE, after_missed, files::Files};
 use crate::{cli::RecordArgs, model::Snapshot, view::RecordingInProgress};
 
 /// Snapshots that wait for the disk.
@@ -53,18 +53,22 @@ async fn record(
     let (sender, receiver) = mpsc::channel(BACKLOG);
     let written = states.clone();
     let mut writing = spawn_blocking(move || write(receiver, &written));
-    let miss = |count| {
-        if count > 0 {
-            states.send_modify(|state| state.get_or_insert_default().missed += count);
-        }
-    };
+    let mut missed = 0;
+    let miss = |count| states.send_modify(|state| state.get_or_insert_default().missed += count);
     loop {
         tokio::select! {
             _ = wanted.wait_for(|wanted| !*wanted) => break,
             _ = &mut writing => return,
             snapshot = snapshots.recv() => match snapshot {
-                Ok(snapshot) => miss(u64::from(sender.try_send(snapshot).is_err())),
-                Err(RecvError::Lagged(count)) => miss(count),
+                Ok(snapshot) if sender.try_send((snapshot.clone(), missed)).is_ok() => missed = 0,
+                Ok(_) => {
+                    missed += 1;
+                    miss(1);
+                }
+                Err(RecvError::Lagged(count)) => {
+                    missed += count;
+                    miss(count);
+                }
                 Err(RecvError::Closed) => break,
             },
         }
@@ -75,7 +79,7 @@ async fn record(
 }
 
 /// Writes until there is nothing more to come.
-fn write(mut snapshots: mpsc::Receiver<Arc<Snapshot>>, states: &States) {
+fn write(mut snapshots: mpsc::Receiver<(Arc<Snapshot>, u64)>, states: &States) {
     let change = |change: &dyn Fn(&mut RecordingInProgress)| {
         states.send_modify(|state| change(state.get_or_insert_default()));
     };
@@ -88,8 +92,8 @@ fn write(mut snapshots: mpsc::Receiver<Arc<Snapshot>>, states: &States) {
         Err(error) => return fail(error),
     };
     change(&|state| state.file = files.name());
-    while let Some(snapshot) = snapshots.blocking_recv() {
-        if let Err(error) = files.push(&snapshot) {
+    while let Some((snapshot, missed)) = snapshots.blocking_recv() {
+        if let Err(error) = files.push(&after_missed(&snapshot, missed)) {
             files.give_up();
             return fail(error.into());
         }

@@ -172,7 +172,7 @@ mod tests {
             pid: 42,
             image: 1,
             uri_source,
-            reserved: 0,
+            user: 0,
             method: [0; METHOD_BYTES],
             title: [0; TITLE_BYTES],
             script: [0; SCRIPT_BYTES],

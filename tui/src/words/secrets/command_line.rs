@@ -153,7 +153,7 @@ fn known(word: &[u8]) -> Option<&'static Program> {
         Some(start) => name.starts_with(start.as_bytes()),
         None => name == known.as_bytes(),
     };
-    PROGRAMS.iter().find(|program| program.names.iter().any(|name| is(name)))
+    PROGRAMS.iter().find(|program| program.names.iter().any(is))
 }
 
 /// The words of an argument, as a shell would see them: quotes may be around one, or around the value in it.
@@ -198,7 +198,8 @@ impl Iterator for Words<'_> {
         let mut at = start;
         while at < self.rest.end && !self.bytes[at].is_ascii_whitespace() {
             // Behind a letter or a digit it is an apostrophe, unless it belongs to an option: `-p'a b'`.
-            let option = self.bytes[start] == b'-' || !self.bytes[at.saturating_sub(1).max(start)].is_ascii_alphanumeric();
+            let option =
+                self.bytes[start] == b'-' || !self.bytes[at.saturating_sub(1).max(start)].is_ascii_alphanumeric();
             at = option.then(|| self.closed(at)).flatten().unwrap_or(at) + 1;
         }
         self.rest.start = at;

@@ -29,7 +29,8 @@ fn find_behind_words(text: &str, places: &mut Places) {
                 places.add(text, next..end);
             }
         } else if is(b"by") && before.eq_ignore_ascii_case(b"identified") {
-            let password = bytes[next..].iter().take(16).position(|byte| matches!(byte, b'\'' | b'"')).map(|quote| next + quote);
+            let password =
+                bytes[next..].iter().take(16).position(|byte| matches!(byte, b'\'' | b'"')).map(|quote| next + quote);
             if let Some(start) = password {
                 let quote = bytes[start];
                 let end = bytes[start + 1..].iter().position(|&byte| byte == quote || matches!(byte, 0 | b'\n'));

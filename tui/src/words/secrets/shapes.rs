@@ -5,8 +5,31 @@ use super::Places;
 
 /// What tokens of well-known services begin with.
 const PREFIXES: [&str; 26] = [
-    "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xoxb-", "xoxp-", "xoxa-", "xoxr-", "xoxs-", "sk_live_",
-    "sk_test_", "rk_live_", "sk-ant-", "sk-proj-", "AIza", "ya29.", "SG.", "shpat_", "whsec_", "npm_", "dop_v1_", "hvs.",
+    "ghp_",
+    "gho_",
+    "ghu_",
+    "ghs_",
+    "ghr_",
+    "github_pat_",
+    "glpat-",
+    "xoxb-",
+    "xoxp-",
+    "xoxa-",
+    "xoxr-",
+    "xoxs-",
+    "sk_live_",
+    "sk_test_",
+    "rk_live_",
+    "sk-ant-",
+    "sk-proj-",
+    "AIza",
+    "ya29.",
+    "SG.",
+    "shpat_",
+    "whsec_",
+    "npm_",
+    "dop_v1_",
+    "hvs.",
     "pypi-",
 ];
 /// Bytes behind such a beginning, at least.
@@ -35,7 +58,7 @@ pub(super) fn find_in_query(uri: &str, places: &mut Places) {
     let mut start = query + 1;
     for parameter in uri[start..].split('&') {
         if let Some(equals) = parameter.find('=') {
-            let value = parameter[equals + 1..].as_bytes();
+            let value = &parameter.as_bytes()[equals + 1..];
             if is_hexadecimal(value) || is_random(value) {
                 places.add(uri, start + equals + 1..start + parameter.len());
             }

@@ -24,7 +24,10 @@ fn options_with_secret_names_are_masked_to_the_end_of_their_argument() {
         ("app|--token|abc", "app --token ***"),
         ("app|-token=abc", "app -token=***"),
         ("wp|user|create|bob|bob@example.org|--user_pass=x y", "wp user create bob bob@example.org --user_pass=***"),
-        ("java|-Djavax.net.ssl.keyStorePassword=changeit|-jar|a.jar", "java -Djavax.net.ssl.keyStorePassword=*** -jar a.jar"),
+        (
+            "java|-Djavax.net.ssl.keyStorePassword=changeit|-jar|a.jar",
+            "java -Djavax.net.ssl.keyStorePassword=*** -jar a.jar",
+        ),
         ("redis-server|*:6379|--requirepass|foobared", "redis-server *:6379 --requirepass ***"),
         ("php|artisan|app:sync|--api-key=k3y|--queue=high", "php artisan app:sync --api-key=*** --queue=high"),
         ("gpg|--batch|--passphrase|correct horse|-d|x.gpg", "gpg --batch --passphrase *** -d x.gpg"),
@@ -40,8 +43,14 @@ fn variables_in_command_lines_are_masked() {
         ("env|PGPASSWORD=a b&c|psql|-h|db", "env PGPASSWORD=*** psql -h db"),
         ("sh|-c|PGPASSWORD=x psql -h db shop", "sh -c PGPASSWORD=*** psql -h db shop"),
         ("sh|-c|export API_TOKEN='a b'; exec app", "sh -c export API_TOKEN=*** exec app"),
-        ("docker|run|-e|MYSQL_ROOT_PASSWORD=x;y|-e|TZ=UTC|mysql:8", "docker run -e MYSQL_ROOT_PASSWORD=*** -e TZ=UTC mysql:8"),
-        ("sudo|-u|www-data|AWS_SECRET_ACCESS_KEY=abc/d|php|x.php", "sudo -u www-data AWS_SECRET_ACCESS_KEY=*** php x.php"),
+        (
+            "docker|run|-e|MYSQL_ROOT_PASSWORD=x;y|-e|TZ=UTC|mysql:8",
+            "docker run -e MYSQL_ROOT_PASSWORD=*** -e TZ=UTC mysql:8",
+        ),
+        (
+            "sudo|-u|www-data|AWS_SECRET_ACCESS_KEY=abc/d|php|x.php",
+            "sudo -u www-data AWS_SECRET_ACCESS_KEY=*** php x.php",
+        ),
     ]);
 }
 
@@ -51,7 +60,10 @@ fn short_options_of_known_programs_are_masked() {
         ("mysql|-uroot|-phunter2|-h|db|shop", "mysql -uroot -p*** -h db shop"),
         ("/usr/bin/mysqldump|-p$ecret|--all-databases", "/usr/bin/mysqldump -p*** --all-databases"),
         ("mysql|-u|root|-p|shop", "mysql -u root -p shop"),
-        ("sh|-c|/usr/bin/mariadb-dump -u root -p'a b' shop > /b", "sh -c /usr/bin/mariadb-dump -u root -p*** shop > /b"),
+        (
+            "sh|-c|/usr/bin/mariadb-dump -u root -p'a b' shop > /b",
+            "sh -c /usr/bin/mariadb-dump -u root -p*** shop > /b",
+        ),
         ("sudo|mysql|-pabc", "sudo mysql -p***"),
         ("sshpass|-p|hunter2|ssh|root@web01", "sshpass -p *** ssh root@web01"),
         ("sshpass|-phunter2|ssh|root@web01", "sshpass -p*** ssh root@web01"),
@@ -231,17 +243,50 @@ fn secret() -> impl Strategy<Value = String> {
 }
 
 fn name() -> impl Strategy<Value = &'static str> {
-    proptest::sample::select(vec!["password", "db_password", "access_token", "clientSecret", "X-Api-Key", "PHPSESSID", "key"])
+    proptest::sample::select(vec![
+        "password",
+        "db_password",
+        "access_token",
+        "clientSecret",
+        "X-Api-Key",
+        "PHPSESSID",
+        "key",
+    ])
 }
 
 /// Texts as programs write them.
 fn usual() -> impl Strategy<Value = String> {
     let words = vec![
-        "--password=hunter2", "--token", "abc", "-phunter2", "mysql", "curl", "-u", "bob:hunter2", "sh", "-c", "name='a b'",
-        "https://bob:pw@example.org:443/a?token=abc&page=2", "/reset/4f9c1e7a8b2d3c4e5f60", "Authorization: Bearer abc123def",
-        "{\"password\":\"a, b\",\"n\":1}", "'api_key' => 'it\\'s',", "(password=abc).", "Cookie: a=b; c=d", "it's",
-        "#0 /a.php(3): f('x', 'y')", "IDENTIFIED BY 'x'", "pgsql:host=db;password=a,b;dbname=x", "unexpected token \"=\"",
-        "Invalid token: abc123", "aB3dE5fG7hI9jK1lM2nO4pQ6rS8tU0vW", "user%5Bpassword%5D=x", "next=%2Fx%3Ftoken%3Dabc", "é", "?", "-v",
+        "--password=hunter2",
+        "--token",
+        "abc",
+        "-phunter2",
+        "mysql",
+        "curl",
+        "-u",
+        "bob:hunter2",
+        "sh",
+        "-c",
+        "name='a b'",
+        "https://bob:pw@example.org:443/a?token=abc&page=2",
+        "/reset/4f9c1e7a8b2d3c4e5f60",
+        "Authorization: Bearer abc123def",
+        "{\"password\":\"a, b\",\"n\":1}",
+        "'api_key' => 'it\\'s',",
+        "(password=abc).",
+        "Cookie: a=b; c=d",
+        "it's",
+        "#0 /a.php(3): f('x', 'y')",
+        "IDENTIFIED BY 'x'",
+        "pgsql:host=db;password=a,b;dbname=x",
+        "unexpected token \"=\"",
+        "Invalid token: abc123",
+        "aB3dE5fG7hI9jK1lM2nO4pQ6rS8tU0vW",
+        "user%5Bpassword%5D=x",
+        "next=%2Fx%3Ftoken%3Dabc",
+        "é",
+        "?",
+        "-v",
     ];
     let separators = proptest::sample::select(vec![" ", "\0", "&", "\n", ", "]);
     proptest::collection::vec((proptest::sample::select(words), separators), 0..12)
@@ -251,9 +296,51 @@ fn usual() -> impl Strategy<Value = String> {
 /// Texts that steer the search: signs, names, parts of URLs.
 fn strange() -> impl Strategy<Value = String> {
     let pieces = vec![
-        "password", "token", "key", "=", ":", "//", "@", "'", "\"", "\\", " ", "\0", "\n", "&", "?", ";", ",", "(", ")", "[",
-        "]", "%3D", "%253D", "%", "=>", "--", "-p", "mysql", "curl", "-u", "sh", "-c", "Bearer", "basic", "#0 a(1): f",
-        "Cookie:", "identified by ", "a", "Z9", "é", "***", "-----BEGIN PRIVATE KEY-----", "-----", "eyJabc.def", "/reset/",
+        "password",
+        "token",
+        "key",
+        "=",
+        ":",
+        "//",
+        "@",
+        "'",
+        "\"",
+        "\\",
+        " ",
+        "\0",
+        "\n",
+        "&",
+        "?",
+        ";",
+        ",",
+        "(",
+        ")",
+        "[",
+        "]",
+        "%3D",
+        "%253D",
+        "%",
+        "=>",
+        "--",
+        "-p",
+        "mysql",
+        "curl",
+        "-u",
+        "sh",
+        "-c",
+        "Bearer",
+        "basic",
+        "#0 a(1): f",
+        "Cookie:",
+        "identified by ",
+        "a",
+        "Z9",
+        "é",
+        "***",
+        "-----BEGIN PRIVATE KEY-----",
+        "-----",
+        "eyJabc.def",
+        "/reset/",
         "aB3dE5fG7hI9jK1lM2nO4pQ6rS8tU0vW",
     ];
     proptest::collection::vec(proptest::sample::select(pieces), 0..40).prop_map(|pieces| pieces.concat())

@@ -20,12 +20,34 @@ const LONGEST: usize = 96;
 
 /// Parts of names, without what separates words.
 const ANYWHERE: [&[u8]; 15] = [
-    b"passw", b"passphrase", b"secret", b"token", b"apikey", b"accesskey", b"privatekey", b"jwt", b"authorization",
-    b"sessid", b"requirepass", b"masterauth", b"kennwort", b"motdepasse", b"contrasena",
+    b"passw",
+    b"passphrase",
+    b"secret",
+    b"token",
+    b"apikey",
+    b"accesskey",
+    b"privatekey",
+    b"jwt",
+    b"authorization",
+    b"sessid",
+    b"requirepass",
+    b"masterauth",
+    b"kennwort",
+    b"motdepasse",
+    b"contrasena",
 ];
 const VALUE: [&[u8]; 11] = [
-    b"signature", b"credential", b"sessionid", b"sessionkey", b"authkey", b"csrf", b"xsrf", b"passcode", b"authcode",
-    b"passin", b"passout",
+    b"signature",
+    b"credential",
+    b"sessionid",
+    b"sessionkey",
+    b"authkey",
+    b"csrf",
+    b"xsrf",
+    b"passcode",
+    b"authcode",
+    b"passin",
+    b"passout",
 ];
 const PARAMETER: [&[u8]; 3] = [b"nonce", b"samlre", b"assertion"];
 
@@ -34,28 +56,104 @@ const VALUE_WORDS: [&[u8]; 5] = [b"pass", b"otp", b"totp", b"hmac", b"pw"];
 /// Whole words at the end of a name.
 const LAST_VALUE_WORDS: [&[u8]; 8] = [b"key", b"auth", b"sig", b"pin", b"pwd", b"bearer", b"cookie", b"cookies"];
 const LAST_PARAMETER_WORDS: [&[u8]; 12] = [
-    b"session", b"sess", b"sid", b"sign", b"ticket", b"reset", b"activation", b"invite", b"invitation", b"confirmation",
-    b"verification", b"magic",
+    b"session",
+    b"sess",
+    b"sid",
+    b"sign",
+    b"ticket",
+    b"reset",
+    b"activation",
+    b"invite",
+    b"invitation",
+    b"confirmation",
+    b"verification",
+    b"magic",
 ];
 /// What a key is that anybody may know, before the word `key`.
 const PUBLIC_KEYS: [&[u8]; 14] = [
-    b"public", b"primary", b"foreign", b"cache", b"sort", b"site", b"default", b"recv", b"host", b"trusted", b"group",
-    b"partition", b"array", b"meta",
+    b"public",
+    b"primary",
+    b"foreign",
+    b"cache",
+    b"sort",
+    b"site",
+    b"default",
+    b"recv",
+    b"host",
+    b"trusted",
+    b"group",
+    b"partition",
+    b"array",
+    b"meta",
 ];
 /// What a code is for that lets somebody in, before the word `code`.
 const CODES: [&[u8]; 19] = [
-    b"auth", b"oauth", b"access", b"login", b"verification", b"verify", b"security", b"recovery", b"backup", b"device",
-    b"user", b"reset", b"activation", b"invite", b"confirm", b"confirmation", b"sms", b"mfa", b"factor",
+    b"auth",
+    b"oauth",
+    b"access",
+    b"login",
+    b"verification",
+    b"verify",
+    b"security",
+    b"recovery",
+    b"backup",
+    b"device",
+    b"user",
+    b"reset",
+    b"activation",
+    b"invite",
+    b"confirm",
+    b"confirmation",
+    b"sms",
+    b"mfa",
+    b"factor",
 ];
 /// First words of names that are switches.
 const SWITCHES: [&[u8]; 11] =
     [b"no", b"ask", b"prompt", b"has", b"is", b"use", b"allow", b"enable", b"disable", b"show", b"max"];
 /// Last words of names that say something about a secret and not the secret.
 const ABOUT: [&[u8]; 41] = [
-    b"file", b"files", b"path", b"dir", b"directory", b"type", b"method", b"mode", b"algorithm", b"algo", b"name", b"url",
-    b"uri", b"endpoint", b"host", b"port", b"timeout", b"lifetime", b"ttl", b"expires", b"expiry", b"expiration", b"length",
-    b"size", b"count", b"limit", b"min", b"max", b"policy", b"hint", b"enabled", b"required", b"only", b"version", b"handler",
-    b"provider", b"format", b"stdin", b"class", b"driver", b"prompt",
+    b"file",
+    b"files",
+    b"path",
+    b"dir",
+    b"directory",
+    b"type",
+    b"method",
+    b"mode",
+    b"algorithm",
+    b"algo",
+    b"name",
+    b"url",
+    b"uri",
+    b"endpoint",
+    b"host",
+    b"port",
+    b"timeout",
+    b"lifetime",
+    b"ttl",
+    b"expires",
+    b"expiry",
+    b"expiration",
+    b"length",
+    b"size",
+    b"count",
+    b"limit",
+    b"min",
+    b"max",
+    b"policy",
+    b"hint",
+    b"enabled",
+    b"required",
+    b"only",
+    b"version",
+    b"handler",
+    b"provider",
+    b"format",
+    b"stdin",
+    b"class",
+    b"driver",
+    b"prompt",
 ];
 /// Words that end in `pass` and are none.
 const PASSES: [&[u8]; 4] = [b"bypass", b"compass", b"trespass", b"encompass"];
@@ -67,7 +165,8 @@ pub(super) fn weigh(name: &[u8]) -> Weight {
     let words = Words::read(name, &mut buffer);
     let Some(last) = words.last() else { return Weight::None };
     let first = words.iter().next().unwrap_or_default();
-    let has = |parts: &[&[u8]]| parts.iter().any(|part| words.letters.windows(part.len()).any(|window| window == *part));
+    let has =
+        |parts: &[&[u8]]| parts.iter().any(|part| words.letters.windows(part.len()).any(|window| window == *part));
     let about = ABOUT.contains(&last) || words.letters.ends_with(b"file") || words.letters.ends_with(b"path");
     if about || (words.count() > 1 && SWITCHES.contains(&first)) || has(&[b"tokeniz", b"tokens", b"passwordless"]) {
         return Weight::None;
@@ -97,9 +196,8 @@ pub(super) fn is_password(name: &[u8]) -> bool {
 
 /// Whether a part of a path says that a secret follows: `/reset-password/...`.
 pub(super) fn announces_secret(segment: &[u8]) -> bool {
-    const MORE: [&[u8]; 9] = [
-        b"reset", b"confirm", b"verify", b"activate", b"invite", b"unsubscribe", b"magic", b"recover", b"recovery",
-    ];
+    const MORE: [&[u8]; 9] =
+        [b"reset", b"confirm", b"verify", b"activate", b"invite", b"unsubscribe", b"magic", b"recover", b"recovery"];
     let mut buffer = [0; LONGEST];
     let words = Words::read(&segment[segment.len().saturating_sub(LONGEST)..], &mut buffer);
     words.iter().any(|word| MORE.contains(&word)) || weigh(segment) > Weight::None
@@ -164,31 +262,112 @@ mod tests {
         is(
             Weight::Anywhere,
             &[
-                "password", "PGPASSWORD", "MYSQL_ROOT_PASSWORD", "user[password]", "user%5Bpassword%5D", "passwd",
-                "access_token", "accessToken", "csrf-token", "X-Api-Key", "api_key", "apiKey", "AWS_SECRET_ACCESS_KEY",
-                "PHPSESSID", "client_secret", "Authorization", "jwt", "db.password", "javax.net.ssl.keyStorePassword",
-                "requirepass", "%70assword", "ssh_private_key",
+                "password",
+                "PGPASSWORD",
+                "MYSQL_ROOT_PASSWORD",
+                "user[password]",
+                "user%5Bpassword%5D",
+                "passwd",
+                "access_token",
+                "accessToken",
+                "csrf-token",
+                "X-Api-Key",
+                "api_key",
+                "apiKey",
+                "AWS_SECRET_ACCESS_KEY",
+                "PHPSESSID",
+                "client_secret",
+                "Authorization",
+                "jwt",
+                "db.password",
+                "javax.net.ssl.keyStorePassword",
+                "requirepass",
+                "%70assword",
+                "ssh_private_key",
             ],
         );
         is(
             Weight::Value,
             &[
-                "key", "rp_key", "sig", "X-Amz-Signature", "pass", "db_pass", "dbpass", "DBPASS", "smtpPass", "pass1",
-                "auth", "basic-auth", "pin", "otp", "dbpwd", "AWS_CREDENTIALS", "jsessionid", "cookie", "passin", "auth_code",
+                "key",
+                "rp_key",
+                "sig",
+                "X-Amz-Signature",
+                "pass",
+                "db_pass",
+                "dbpass",
+                "DBPASS",
+                "smtpPass",
+                "pass1",
+                "auth",
+                "basic-auth",
+                "pin",
+                "otp",
+                "dbpwd",
+                "AWS_CREDENTIALS",
+                "jsessionid",
+                "cookie",
+                "passin",
+                "auth_code",
             ],
         );
         is(
             Weight::Parameter,
-            &["code", "login_code", "verification_code", "_wpnonce", "session", "sid", "reset", "ticket", "SAMLResponse"],
+            &[
+                "code",
+                "login_code",
+                "verification_code",
+                "_wpnonce",
+                "session",
+                "sid",
+                "reset",
+                "ticket",
+                "SAMLResponse",
+            ],
         );
         is(
             Weight::None,
             &[
-                "", "1", "page_id", "route", "id", "q", "lang_code", "status_code", "postcode", "keyword", "keywords",
-                "monkey", "public_key", "primaryKey", "sort_key", "password_file", "passwordfile", "token_type",
-                "max_tokens", "tokenizer", "author", "authors", "session.save_handler", "session_name", "no-password",
-                "ask-become-pass", "password-stdin", "compass", "bypass", "opinion", "codec", "signal", "design",
-                "key_name", "auth_method", "PATH", "secret_file", "passage", "é", "cache-key",
+                "",
+                "1",
+                "page_id",
+                "route",
+                "id",
+                "q",
+                "lang_code",
+                "status_code",
+                "postcode",
+                "keyword",
+                "keywords",
+                "monkey",
+                "public_key",
+                "primaryKey",
+                "sort_key",
+                "password_file",
+                "passwordfile",
+                "token_type",
+                "max_tokens",
+                "tokenizer",
+                "author",
+                "authors",
+                "session.save_handler",
+                "session_name",
+                "no-password",
+                "ask-become-pass",
+                "password-stdin",
+                "compass",
+                "bypass",
+                "opinion",
+                "codec",
+                "signal",
+                "design",
+                "key_name",
+                "auth_method",
+                "PATH",
+                "secret_file",
+                "passage",
+                "é",
+                "cache-key",
             ],
         );
     }

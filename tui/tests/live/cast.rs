@@ -82,7 +82,7 @@ impl Cast {
     /// One that sleeps with these arguments behind its own.
     pub fn with_arguments(&mut self, role: &str, arguments: &[&str]) -> u32 {
         let path = self.named("/usr/bin/perl", role);
-        self.spawn(Command::new(path).args(["-e", &format!("sleep {LIFE}")]).args(arguments).stdin(Stdio::null()))
+        self.spawn(Command::new(path).args(["-e", &format!("sleep {LIFE}"), "--"]).args(arguments).stdin(Stdio::null()))
     }
 
     /// One that sleeps as this user.

@@ -1,10 +1,6 @@
 //! Secrets in the command lines of real processes, through the whole binary: in no output, unless they are asked for.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::PathBuf, process::Command};
 
 use crate::{
     cast::Cast,
@@ -65,13 +61,19 @@ fn seen(text: &str) -> Vec<&'static str> {
     SECRETS.into_iter().filter(|secret| text.contains(secret)).collect()
 }
 
+/// What a recording has. On a busy machine the first snapshot may come late, so it is made longer until there is one.
 fn recording(careless: &Careless, name: &str, more: &[&str]) -> String {
-    let path: &Path = &careless.folder.join(name);
+    let path = careless.folder.join(name);
     let path = path.to_str().unwrap();
-    tusktop(careless, &[&["record", "--no-php", "-d", "500ms", "-i", "100ms", "-o", path], more].concat());
-    let output = Command::new(env!("CARGO_BIN_EXE_tusktop")).env_clear().args(["cat", path]).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap()
+    for duration in ["500ms", "5s", "30s"] {
+        let record = ["record", "--no-php", "-d", duration, "-i", "100ms", "--force", "-o", path];
+        tusktop(careless, &[&record, more].concat());
+        let output = Command::new(env!("CARGO_BIN_EXE_tusktop")).env_clear().args(["cat", path]).output().unwrap();
+        if output.status.success() {
+            return String::from_utf8(output.stdout).unwrap();
+        }
+    }
+    panic!("{path} has no snapshot");
 }
 
 #[test]

@@ -177,6 +177,8 @@ fn messages_lose_their_secrets_and_keep_their_meaning() {
             "could not connect: mysql://shop:hunter2@db:3306/shop?charset=utf8",
             "could not connect: mysql://***@db:3306/shop?charset=utf8",
         ),
+        ("cut off: mysql://root:hunt", "cut off: mysql://***"),
+        ("cut off: {\"password\":\"hunt", "cut off: {\"password\":\"***"),
         ("bad DSN mysql://root:pa/ss?x@db/shop", "bad DSN mysql://***@db/shop"),
         ("dial shop:hunter2@tcp(db:3306)/shop", "dial shop:***@tcp(db:3306)/shop"),
         ("pgsql:host=db;user=shop;password=a,b;dbname=x", "pgsql:host=db;user=shop;password=***;dbname=x"),

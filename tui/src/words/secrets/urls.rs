@@ -94,6 +94,10 @@ impl Authority {
             }
             at += taken;
         }
+        if at == bytes.len() && host.is_none() && colon && !number && end.is_none() {
+            // The text was cut before the `@`.
+            host = Some(at);
+        }
         let end = if host.is_some() { at } else { end.unwrap_or(at) };
         Self { end, host, searched: searched.max(at) }
     }

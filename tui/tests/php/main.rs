@@ -21,6 +21,7 @@ mod requests;
 mod restarts;
 mod samples;
 mod secrets;
+mod storms;
 mod tracing;
 mod trust;
 mod truth;

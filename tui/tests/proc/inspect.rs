@@ -82,12 +82,19 @@ impl Tree {
     }
 
     fn look(&self, pid: u32) -> Inspection {
-        Reader::new(self.0.path().to_owned(), Secrets::Masked).inspect(
-            ProcessKey { pid, start_ticks: None },
-            None,
-            false,
-        )
+        let process = ProcessKey { pid, start_ticks: None };
+        Reader::new(self.0.path().to_owned(), Secrets::Masked).inspect(process, None, false)
     }
+}
+
+#[test]
+fn secrets_in_the_arguments_are_masked_unless_they_are_asked_for() {
+    let tree = Tree::new();
+    tree.process(7, 100, 2).write("7/cmdline", "app\0--password\0a b\0-v\0");
+    assert_eq!(tree.look(7).arguments, Ok(("app --password *** -v".into(), false)));
+    let mut reader = Reader::new(tree.path(""), Secrets::Shown);
+    let shown = reader.inspect(ProcessKey { pid: 7, start_ticks: None }, None, false);
+    assert_eq!(shown.arguments, Ok(("app --password a b -v".into(), false)));
 }
 
 #[test]

@@ -73,7 +73,7 @@ pub async fn run(settings: &Settings, rules: Arc<Rules>, screen: stage::Options)
         }
     };
     let (inspected, wanted) = watch::channel(None);
-    let readings = inspect::spawn(proc::Options::default().root, wanted);
+    let readings = inspect::spawn(proc::Options::default().root, settings.secrets, wanted);
     let inspections = Inspections { orders: inspected, readings };
     let end = terminal::run(stage, snapshots, order, inspections).await;
     session.stop().await;

@@ -20,6 +20,7 @@ mod pricing;
 mod requests;
 mod restarts;
 mod samples;
+mod secrets;
 mod storms;
 mod tracing;
 mod trust;

@@ -129,9 +129,9 @@ impl Collector {
             following: Following::default(),
             names: Names::default(),
             exact: Exact::new(Instant::now()),
-            failures: Failures::default(),
+            failures: Failures::new(options.secrets),
             scoreboards: Scoreboards::default(),
-            requests: Requests::default(),
+            requests: Requests::new(options.secrets),
             waits: Waits::default(),
             stacks: Stacks::default(),
             users: Users::default(),
@@ -244,7 +244,7 @@ impl Collector {
             let event = Event::decode(&record);
             drop(record);
             match event {
-                Some(Event::Request(request)) => self.request_ended(FinishedRequest::decode(&request)),
+                Some(Event::Request(request)) => self.request_ended(self.requests.decode(&request)),
                 Some(_) | None => self.dropped += 1,
             }
         }

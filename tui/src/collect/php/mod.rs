@@ -29,7 +29,10 @@ pub use tier::requests::{FinishedRequest, RequestText};
 pub use tier::sampling::NamedStack;
 
 use super::{Sample, Tick};
-use crate::model::{Drops, Exact, FunctionKey, Notice, Scoreboard, Target};
+use crate::{
+    model::{Drops, Exact, FunctionKey, Notice, Scoreboard, Target},
+    words::secrets::Secrets,
+};
 
 /// What the collector is asked for.
 #[derive(Debug, Clone, Default)]
@@ -46,6 +49,8 @@ pub struct Options {
     pub moves_code: bool,
     /// Exact tracing that begins at the start.
     pub exact: Option<Order>,
+    /// Whether secrets in URIs and messages are masked.
+    pub secrets: Secrets,
 }
 
 /// What the BPF programs saw since the last reading.

@@ -279,9 +279,9 @@ mod tests {
         let options = Options {
             root: root.path().into(),
             passwd: "/nonexistent".into(),
-            owners: Vec::new(),
             kernel: false,
             pss: PssOptions::off(),
+            ..Options::default()
         };
         let mut watched = Watched::start(&options).unwrap();
         let mut pass = || watched.pass(Tick { at: Instant::now() }).unwrap();

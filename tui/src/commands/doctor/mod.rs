@@ -61,6 +61,7 @@ async fn sample(settings: &Settings) -> Option<PhpSample> {
     let options = php::Options {
         hz: settings.hz,
         owners: settings.php_owners.clone(),
+        secrets: settings.secrets,
         programs: php::installed(),
         ..php::Options::default()
     };

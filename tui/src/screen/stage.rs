@@ -242,7 +242,7 @@ impl Stage {
 
     /// The process whose page is open, which is to be looked at closely.
     pub(crate) fn inspected(&self) -> Option<InspectionOrder> {
-        self.app.view.inspected()
+        self.app.view.inspected().filter(|_| self.scrub.is_none() && !self.app.view.recorded)
     }
 
     /// Takes an event from the terminal, which came at `now`, and says what the terminal has to do.
@@ -294,7 +294,7 @@ impl Stage {
             covered: self.timeline.covered(view.window),
             histories: self.timeline.histories(view.grouping),
             exact: self.timeline.latest().and_then(|snapshot| snapshot.php.exact.as_ref()),
-            inspection: self.inspection.as_deref(),
+            inspection: self.inspection.as_deref().filter(|_| self.scrub.is_none()),
             palette: &self.palette,
             hints: &self.hints,
             time_zone: &self.time_zone,

@@ -270,6 +270,30 @@ fn the_memory_of_the_chosen_group_is_drawn_along_the_line() {
 }
 
 #[test]
+fn the_page_of_a_process_says_what_is_not_recorded() {
+    let (mut replayed, _) = replaying(150, 45);
+    let (mut back, _) = watched(150, 45);
+    back.press("(");
+    for stage in [&mut replayed, &mut back] {
+        stage.press("l<enter>l<enter>");
+        assert!(stage.text().contains("it is not recorded"), "{}", stage.text());
+        assert!(!stage.text().contains("reading …"));
+    }
+}
+
+#[test]
+fn what_comes_through_a_pipe_can_be_gone_back_in() {
+    let (mut stage, snapshots) = watched(150, 45);
+    stage.app.view.recorded = true;
+    stage.press("(");
+    assert_eq!(second(&stage, &snapshots), 140);
+    assert!(stage.text().contains("PAST 1m 00s ago"));
+    stage.press("L");
+    assert_eq!(second(&stage, &snapshots), 200);
+    assert!(stage.text().contains("RECORDING") && !stage.text().contains("PAST"));
+}
+
+#[test]
 fn two_marks_show_what_lies_between_them() {
     let (mut stage, snapshots) = replaying(150, 45);
     stage.press(")[");

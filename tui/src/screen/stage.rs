@@ -154,8 +154,15 @@ impl Stage {
     /// Goes to another moment.
     fn go(&mut self, go: Go) {
         if self.scrub.is_none() {
-            // From now into the past, which stands still until it is told to play.
-            self.timeline.freeze();
+            match go {
+                Go::Now => return self.go_to_now(),
+                Go::Speed { .. } | Go::ClearMarks => return,
+                _ => {}
+            }
+            // From now, or from where it was paused, into the past, which stands still until it is told to play.
+            if self.timeline.moment() == Moment::Now {
+                self.timeline.freeze();
+            }
             self.scrub = self.scrub_of();
             self.app.view.paused = true;
         }

@@ -246,6 +246,23 @@ fn the_past_of_a_live_screen_plays_until_it_is_now() {
 }
 
 #[test]
+fn a_paused_screen_goes_back_from_where_it_stopped() {
+    let (mut stage, snapshots) = watched(120, 30);
+    stage.press("+-\\");
+    assert!(stage.shown.scene.scrub.is_none(), "there is no speed and no mark without a past moment");
+    stage.press("<space>");
+    let mut next = snapshots[20].clone();
+    for _ in 0..3 {
+        next.at += SignedDuration::from_secs(10);
+        stage.push(next.clone());
+    }
+    stage.press(",");
+    assert_eq!(second(&stage, &snapshots), 190);
+    stage.press("L");
+    assert_eq!(second(&stage, &snapshots), 230);
+}
+
+#[test]
 fn a_past_moment_of_a_live_screen_is_drawn_as_it_was_then() {
     let (mut back, snapshots) = watched(150, 45);
     back.press("(");

@@ -317,7 +317,9 @@ impl Recorded {
             let count = counts[index].1 as f64;
             count > usual + SPIKE * usual.max(1.0).sqrt() && count > usual * 1.5
         };
-        let begins = |&index: &usize| is_high(index) && (index == 0 || !is_high(index - 1));
+        // What is asked first is what costs least.
+        let rises = |index: usize| index == 0 || counts[index].1 > counts[index - 1].1;
+        let begins = |&index: &usize| rises(index) && is_high(index) && (index == 0 || !is_high(index - 1));
         // From the last one that begins before the moment, for its snapshot may be later than the moment.
         let found: Vec<usize> = match forward {
             true => {

@@ -5,9 +5,10 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
+    analysis::difference::Limit,
     config::{SettingArgs, parse_duration, parse_length, parse_size, parse_window},
     exit,
-    words::times::When,
+    words::times::{Between, When},
 };
 
 /// Memory per process group and hot PHP code, live on one screen.
@@ -41,6 +42,9 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Print the snapshots of a recording as lines of JSON.
     Cat(CatArgs),
+    /// Compare two recordings, or two spans of one.
+    #[command(after_long_help = exit::SUMMARY_OF_DIFF)]
+    Diff(DiffArgs),
     /// Check what can be observed here and how to fix what cannot.
     #[command(after_long_help = exit::SUMMARY_OF_DOCTOR)]
     Doctor(DoctorArgs),
@@ -129,6 +133,39 @@ pub struct CatArgs {
     pub to: Option<When>,
 }
 
+/// What to compare.
+#[derive(Debug, Clone, Args)]
+pub struct DiffArgs {
+    /// The recording to compare with; alone, the one with both spans. `-` is standard input.
+    #[arg(value_name = "BEFORE")]
+    pub before: PathBuf,
+    /// The recording to compare.
+    #[arg(value_name = "AFTER", required_unless_present_any = ["from", "against"])]
+    pub after: Option<PathBuf>,
+    /// Compare what is from this moment on: 14:05, `3m ago` (before the end), 2026-11-27T14:05:33Z [default: all of AFTER].
+    #[arg(long, value_name = "TIME", value_parser = When::parse)]
+    pub from: Option<When>,
+    /// Compare what is up to this moment.
+    #[arg(long, value_name = "TIME", value_parser = When::parse)]
+    pub to: Option<When>,
+    /// Compare with this span, either end of which may be left open [default: all of BEFORE; of one recording, what is before --from].
+    #[arg(long, value_name = "FROM..TO", value_parser = Between::parse)]
+    pub against: Option<Between>,
+    /// Exit with 3 if a limit is exceeded, such as `route /checkout p95 +20%`; may be repeated.
+    ///
+    /// A limit is a subject, a measure and a bound. Subjects and their measures: `requests` (all of them) and `route [METHOD] PATH`
+    /// have requests, errors (share of 5xx), p50, p95 and p99; `function NAME` has self and total (time per second); `group NAME` has
+    /// memory, cpu and processes; `exceptions [CLASS]` and `errors [LEVEL]` have count (in a minute). A name that ends with `*` stands
+    /// for all that begin so. Bounds: +20% and -20% are relative, +50ms and -50ms are differences, and both hold only if the
+    /// difference is more than noise; >500ms and <500ms are about the value afterwards. Sizes are 100M or 1G, rates 5/s or 5/min. A
+    /// limit that cannot be told, because there is no such route or there are too few requests, is said and ends with 1.
+    #[arg(long, value_name = "LIMIT", value_parser = Limit::parse)]
+    pub fail_on: Vec<Limit>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = DifferenceFormat::Table)]
+    pub format: DifferenceFormat,
+}
+
 /// What is traced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Exact {
@@ -168,6 +205,16 @@ pub struct BecomeArgs {
 /// How a snapshot is printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum SnapshotFormat {
+    /// For people.
+    #[default]
+    Table,
+    /// One line of JSON with all that is known.
+    Json,
+}
+
+/// How a difference is printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum DifferenceFormat {
     /// For people.
     #[default]
     Table,

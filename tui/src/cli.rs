@@ -42,6 +42,10 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Print the snapshots of a recording as lines of JSON.
     Cat(CatArgs),
+    /// Write a part of a recording to another, with pseudonyms if asked.
+    Cut(CutArgs),
+    /// Play a recording of a small shop that comes with the program: no root, no PHP.
+    Demo(DemoArgs),
     /// Compare two recordings, or two spans of one.
     #[command(after_long_help = exit::SUMMARY_OF_DIFF)]
     Diff(DiffArgs),
@@ -58,7 +62,7 @@ pub enum Command {
 /// What to print.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SnapArgs {
-    /// A recording, of which one moment is printed; nothing is collected.
+    /// A recording, of which one moment is printed; nothing is collected. `-` is standard input.
     #[arg(value_name = "FILE", conflicts_with_all = ["duration", "exact", "command"])]
     pub file: Option<PathBuf>,
     /// The moment of the recording: 14:05, `3m ago` (before the end), 2026-11-27T14:05:33Z [default: its end].
@@ -131,6 +135,41 @@ pub struct CatArgs {
     /// Leave out what is after this.
     #[arg(long, value_name = "TIME", value_parser = When::parse)]
     pub to: Option<When>,
+}
+
+/// Which part to write, and where to.
+#[derive(Debug, Clone, Args)]
+pub struct CutArgs {
+    /// The recording; `-` is standard input.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Leave out what is before this: 14:05, `3m ago` (before the end), 2026-11-27T14:05:33Z.
+    #[arg(long, value_name = "TIME", value_parser = When::parse)]
+    pub from: Option<When>,
+    /// Leave out what is after this.
+    #[arg(long, value_name = "TIME", value_parser = When::parse)]
+    pub to: Option<When>,
+    /// Write to this file; `-` is standard output.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Replace names, paths, URIs, command lines, messages, users and hosts by pseudonyms.
+    ///
+    /// The same text has the same pseudonym within the file. The key is random and kept nowhere, so that nothing can be guessed
+    /// from a pseudonym, and two files have different ones. Numbers, times, versions, built-in functions, and names that everybody has
+    /// (`/srv`, index.php, php-fpm, www-data) stay.
+    #[arg(long)]
+    pub redact: bool,
+    /// Replace a file that exists.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// What to do with the recording that comes with the program.
+#[derive(Debug, Clone, Args)]
+pub struct DemoArgs {
+    /// Write it to this file instead, to try `cat`, `cut`, `diff` and `snap` on it; `-` is standard output.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 /// What to compare.

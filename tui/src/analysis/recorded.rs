@@ -61,14 +61,7 @@ impl Recorded {
     /// The snapshot of a moment, with what PHP did in a time up to it: a minute at most, since more is not read. `None` where
     /// nothing around it can be read.
     pub(crate) fn over(&mut self, moment: Timestamp, window: Option<Duration>) -> Option<Snapshot> {
-        let snapshots = self.until(moment);
-        let last = snapshots.last()?;
-        let mut snapshot = Snapshot::clone(last);
-        if let Some(window) = window.and_then(|window| SignedDuration::try_from(window).ok()) {
-            let after = last.at.checked_sub(window).unwrap_or(Timestamp::MIN);
-            snapshot.php = windows::sum(snapshots.iter().filter(|snapshot| snapshot.at > after)).into();
-        }
-        Some(snapshot)
+        over(&self.until(moment), window)
     }
 
     /// The time of the snapshot next to the one of a moment, in one direction; minutes that cannot be read are passed over.
@@ -151,6 +144,17 @@ impl Recorded {
         self.loaded.push_front((index, snapshots.clone()));
         snapshots
     }
+}
+
+/// The last of some snapshots, with what PHP did in a time up to it. They are in the order of time.
+pub(crate) fn over(snapshots: &[Arc<Snapshot>], window: Option<Duration>) -> Option<Snapshot> {
+    let last = snapshots.last()?;
+    let mut snapshot = Snapshot::clone(last);
+    if let Some(window) = window.and_then(|window| SignedDuration::try_from(window).ok()) {
+        let after = last.at.checked_sub(window).unwrap_or(Timestamp::MIN);
+        snapshot.php = windows::sum(snapshots.iter().filter(|snapshot| snapshot.at > after)).into();
+    }
+    Some(snapshot)
 }
 
 fn kinds(snapshot: &Snapshot) -> Vec<NoticeKind> {

@@ -1,6 +1,8 @@
 //! The subcommands: what each does and prints, and the command that `snap -- COMMAND` observes.
 
 pub mod cat;
+pub mod cut;
+pub mod demo;
 pub mod diff;
 pub mod doctor;
 pub mod failure;

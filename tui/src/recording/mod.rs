@@ -1,7 +1,8 @@
-//! A session in a file (`.tusk`): the layout ([`mod@file`]), writing it, reading it back. Nothing is collected or drawn here.
+//! A session in a file (`.tusk`): the layout ([`mod@file`]), writing it, reading it back, redacting it. Nothing is collected or drawn here.
 
 pub mod file;
 mod reader;
+mod redaction;
 mod stream;
 mod writer;
 
@@ -9,6 +10,7 @@ pub(crate) use self::file::has_news;
 pub use self::{
     file::PARTS,
     reader::{Minute, Recording, RecordingError},
+    redaction::Redaction,
     stream::{Damage, Event, Stream, StreamError, Wrong},
     writer::Writer,
 };

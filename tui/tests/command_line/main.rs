@@ -6,3 +6,4 @@ mod terminal;
 mod cli;
 mod pty;
 mod record;
+mod share;

@@ -39,7 +39,7 @@ const LEAST_CORES: f64 = 0.01;
 const LEAST_PROCESSES: f64 = 0.5;
 
 /// Which route it is in both spans. Its script is not part of it, for that moves with a release.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct RouteName {
     /// Folded path; the script, without the folder of its release, where there is no path.
     pub route: Arc<str>,
@@ -50,7 +50,7 @@ pub struct RouteName {
 }
 
 /// Which function it is in both spans.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct FunctionName {
     /// Name without the class.
     pub name: Arc<str>,
@@ -63,7 +63,7 @@ pub struct FunctionName {
 }
 
 /// Which problem it is in both spans.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct ProblemName {
     /// Exception, error or compiled file.
     pub kind: ProblemKind,
@@ -403,7 +403,7 @@ pub fn difference(before: &Summary, after: &Summary) -> Difference {
     let mut routes: Vec<_> = in_both(&before.routes, &after.routes)
         .map(|(name, from, to)| route(name.clone(), (before, &from), (after, &to)))
         .collect();
-    routes.sort_by(|a, b| by_weight(&a.busy_workers, &b.busy_workers).then_with(|| a.name.route.cmp(&b.name.route)));
+    routes.sort_by(|a, b| by_weight(&a.busy_workers, &b.busy_workers).then_with(|| a.name.cmp(&b.name)));
     let per_s = |from: &Counted, to: &Counted| {
         scaled(statistics::rate(span(from, before.php), span(to, after.php), unit_ns), 1e-6)
     };
@@ -414,10 +414,7 @@ pub fn difference(before: &Summary, after: &Summary) -> Difference {
             total_ms_per_s: per_s(&from.total_ns, &to.total_ns),
         })
         .collect();
-    functions.sort_by(|a, b| {
-        by_weight(&a.self_ms_per_s, &b.self_ms_per_s)
-            .then_with(|| (&a.name.class, &a.name.name).cmp(&(&b.name.class, &b.name.name)))
-    });
+    functions.sort_by(|a, b| by_weight(&a.self_ms_per_s, &b.self_ms_per_s).then_with(|| a.name.cmp(&b.name)));
     let level = |from: &Level, to: &Level, course, least| {
         statistics::level((from, before.readings), (to, after.readings), course, least)
     };
@@ -438,9 +435,7 @@ pub fn difference(before: &Summary, after: &Summary) -> Difference {
             ProblemDifference { name: name.clone(), message, per_min: scaled(per_s, 60.0) }
         })
         .collect();
-    problems.sort_by(|a, b| {
-        by_weight(&a.per_min, &b.per_min).then_with(|| (&a.name.file, &a.name.name).cmp(&(&b.name.file, &b.name.name)))
-    });
+    problems.sort_by(|a, b| by_weight(&a.per_min, &b.per_min).then_with(|| a.name.cmp(&b.name)));
     let all = |kind: ProblemKind| {
         let of = |summary: &'_ Summary| (summary.all_problems[kind as usize], summary.problems_read[kind as usize]);
         let ((from, from_readings), (to, to_readings)) = (of(before), of(after));

@@ -7,6 +7,8 @@ pub(super) const FUNCTIONS: &[&str] = &[
     "{closure}",
     "?",
     "(more functions)",
+    "(before or after PHP code)",
+    "(too many waits to tell apart)",
     "__construct",
     "__destruct",
     "__call",
@@ -124,7 +126,7 @@ pub(super) const FOLDERS: &[&str] = &[
 ];
 
 /// Files that are called so everywhere; without their ending.
-pub(super) const FILES: &[&str] = &["index", "(more places)", "(more routes)"];
+pub(super) const FILES: &[&str] = &["index", "(more places)", "(more routes)", "(other)"];
 
 /// Endings of files.
 pub(super) const ENDINGS: &[&str] = &["conf", "html", "inc", "ini", "php", "phtml", "sock", "so"];
@@ -134,6 +136,7 @@ pub(super) const UNITS: &[&str] = &[".service", ".scope", ".slice", ".socket"];
 
 /// Programs and units of distributions, and the words of the built-in names of groups.
 pub(super) const PROGRAMS: &[&str] = &[
+    "(no name)",
     "(sd-pam)",
     "(udev-worker)",
     "agetty",
@@ -312,6 +315,7 @@ const WORDS: &[&str] = &[
     "user",
     "systemd unit",
     "unit",
+    "limit",
     "more groups",
     "compile__file__entry",
     "compile__file__return",

@@ -143,6 +143,9 @@ impl<S: BuildHasher> Pseudonyms<S> {
             let is_known = known::is_program(name) || known::USERS.contains(&name);
             format!("{}{end}", if is_known { name.to_owned() } else { self.unit(name) })
         };
+        if known::is_program(text) {
+            return text.to_owned();
+        }
         text.split(' ').map(part).collect::<Vec<_>>().join(" ")
     }
 

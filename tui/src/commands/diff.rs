@@ -13,7 +13,10 @@ use super::{
     reading::{self, Span},
 };
 use crate::{
-    analysis::difference::{self, Finding, Outcome, Summary},
+    analysis::{
+        difference::{self, Finding, Outcome, Summary},
+        recorded::just_before,
+    },
     cli::{DiffArgs, DifferenceFormat},
     exit, export,
     words::times::When,
@@ -90,10 +93,6 @@ fn read(file: &Path, summary: &mut Summary, from: Option<When>, to: Option<When>
         bail!("{}: there is no snapshot in the span that is asked for", file.display());
     }
     Ok(())
-}
-
-fn just_before(at: Timestamp) -> Timestamp {
-    at.checked_sub(SignedDuration::from_nanos(1)).unwrap_or(Timestamp::MIN)
 }
 
 fn just_after(at: Timestamp) -> Timestamp {

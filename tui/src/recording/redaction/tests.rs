@@ -65,7 +65,7 @@ fn safe() -> impl Fn(&str) -> bool {
     ];
     let listed =
         lists.into_iter().flatten().copied().chain(known::TITLES.iter().flat_map(|(_, words)| words.iter().copied()));
-    let known: BTreeSet<&str> = listed.flat_map(words).collect();
+    let known: BTreeSet<&str> = listed.flat_map(|text| text.split(|c: char| !c.is_alphanumeric())).collect();
     move |word| known.contains(word) || known.contains(word.trim_end_matches(|c: char| c.is_ascii_digit()))
 }
 

@@ -10,7 +10,7 @@ use std::{
 use clap::Parser as _;
 use tusktop::{
     cli::{Cli, Command, SnapArgs},
-    commands::{cat, doctor, failure, groups, live, observed, record, replay, snap},
+    commands::{cat, cut, demo, diff, doctor, failure, groups, live, observed, record, replay, snap},
     config::{self, Environment},
     exit,
     system::heap,
@@ -42,6 +42,9 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
             Some(Command::Record(arguments)) => record::run(&settings, rules, arguments).await,
             Some(Command::Replay(arguments)) => replay::run(screen, arguments).await,
             Some(Command::Cat(arguments)) => cat::run(&arguments),
+            Some(Command::Demo(arguments)) => demo::run(screen, arguments).await,
+            Some(Command::Cut(arguments)) => cut::run(&arguments),
+            Some(Command::Diff(arguments)) => diff::run(&arguments),
             Some(Command::Doctor(arguments)) => doctor::run(&settings, arguments).await,
             Some(Command::Groups(arguments)) => groups::run(&settings, &rules, arguments),
             None | Some(Command::Live) if live::can_draw() => live::run(&settings, rules, screen).await,

@@ -394,6 +394,20 @@ impl Recorded {
     }
 }
 
+/// The last of some snapshots, with what PHP did in a time up to it. They are in the order of time.
+pub(crate) fn over(snapshots: &[Arc<Snapshot>], window: Option<Duration>) -> Option<Snapshot> {
+    let last = snapshots.last()?;
+    let mut snapshot = Snapshot::clone(last);
+    if let Some(window) = window.and_then(|window| SignedDuration::try_from(window).ok()) {
+        let after = last.at.checked_sub(window).unwrap_or(Timestamp::MIN);
+        let mut windows = Windows::default();
+        let within = snapshots.iter().filter(|snapshot| snapshot.at > after);
+        within.for_each(|snapshot| windows.push(snapshot.at, &snapshot.php));
+        snapshot.php = windows.all(&snapshot.php).into();
+    }
+    Some(snapshot)
+}
+
 /// The moment before one, for bounds that are not part of what they bound.
 pub(crate) fn just_before(at: Timestamp) -> Timestamp {
     at.checked_sub(SignedDuration::from_nanos(1)).unwrap_or(at)

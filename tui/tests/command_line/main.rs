@@ -7,3 +7,4 @@ mod cli;
 mod flight;
 mod pty;
 mod record;
+mod share;

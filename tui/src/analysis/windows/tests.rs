@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 
 use super::*;
-use crate::model::{Function, Histogram, Request, Route, Stack};
+use crate::model::{Function, FunctionKind, Histogram, Request, Route, Stack};
 
 fn function(name: &str, own: u64, total: u64) -> Function {
     let key =

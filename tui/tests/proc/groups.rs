@@ -220,6 +220,29 @@ fn groups_beyond_the_bound_share_one_and_a_notice_says_so() {
 }
 
 #[test]
+fn a_big_group_that_comes_late_is_listed_whatever_sleeps_there() {
+    let proc = FakeProc::new();
+    let count = u32::try_from(MAX_GROUPS).unwrap() + 50;
+    (1..=count).for_each(|pid| drop(proc.process(pid, &Fake::default())));
+    let mut watched = Watched::new(&proc, imported("process_names:\n- name: 'p{{.PID}}'\n  cmdline: [.]\n"));
+    watched.tick();
+    let (big, busy) = (count + 1, count + 2);
+    proc.process(big, &Fake { rss_pages: 100_000, ..Fake::default() });
+    proc.process(busy, &Fake { rss_pages: 1, ..Fake::default() });
+    watched.tick();
+    proc.process(busy, &Fake { rss_pages: 1, cpu_ticks: 1, ..Fake::default() });
+    let snapshot = watched.tick();
+    assert_eq!(groups_of(&snapshot, [big, busy]), [format!("p{big}"), format!("p{busy}")]);
+    assert_eq!(&*snapshot.groups[0].name, &*format!("p{big}"));
+    assert_eq!(snapshot.groups.len(), MAX_GROUPS + 1);
+    assert_eq!(snapshot.groups.iter().map(|group| group.processes).sum::<u32>(), busy, "each is counted once");
+    assert!(snapshot.groups.is_sorted_by(|a, b| a.order() < b.order()));
+    // A group is not exchanged for another one of the same size.
+    let names = |snapshot: &Snapshot| snapshot.groups.iter().map(|group| group.name.to_string()).collect::<Vec<_>>();
+    assert_eq!(names(&watched.tick()), names(&snapshot));
+}
+
+#[test]
 fn it_is_explained_which_rule_took_a_process_and_why_the_others_did_not() {
     let proc = FakeProc::new();
     family(&proc);

@@ -303,15 +303,26 @@ mod tests {
         let quiet: Vec<_> = (0..30).map(|at| finished(["/a", "/b", "/c"][at % 3])).collect();
         routes(&mut keys, &quiet);
         keys.end(1.0, &[]);
-        for second in 0..30 {
+        for second in 0..100 {
             // Each of a scanner's paths has two requests, and each of the site's one.
-            let scan: Vec<_> = (0..5_000).map(|at| finished(&format!("/x{second}y{}z", at / 2))).collect();
+            let scan: Vec<_> = (0..1_200).map(|at| finished(&format!("/x{second}y{}z", at / 2))).collect();
             let site: Vec<_> = ["/a", "/b", "/c"].map(&mut finished).into();
             let routes = routes(&mut keys, &[scan, site].concat()).finish();
             let listed = routes.iter().filter(|route| ["/a", "/b", "/c"].contains(&&*route.key.route));
             assert_eq!(listed.map(|route| route.requests).collect::<Vec<_>>(), [1, 1, 1]);
             keys.end(1.0, &[]);
         }
+    }
+
+    #[test]
+    fn a_client_that_makes_up_methods_makes_one_route() {
+        let requests = (0..24_000).map(|at| {
+            let mut finished = finished("/", at + 1, 200, 1);
+            finished.request = Arc::new(RequestText { method: format!("M-{at}"), ..request("/", at + 1) });
+            finished
+        });
+        let routes = routes(&mut RouteKeys::default(), &requests.collect::<Vec<_>>()).finish();
+        assert_eq!(routes.iter().map(|r| (&*r.key.method, r.requests)).collect::<Vec<_>>(), [("other", 24_000)]);
     }
 
     #[test]

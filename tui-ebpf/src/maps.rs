@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use tusktop_shared::{
     CallKey, Calls, Compiled, Config, Count, CountKey, Failure, FunctionName, Image, Process, Request, Site, Stack,
@@ -72,11 +72,11 @@ pub static STACKS: HashMap<u64, Stack> = HashMap::with_max_entries(sizes::STACKS
 
 /// Samples and waits, written while `ACTIVE` is 0.
 #[map]
-pub static COUNTS_0: PerCpuHashMap<CountKey, Count> = PerCpuHashMap::with_max_entries(sizes::COUNTS, 0);
+pub static COUNTS_0: HashMap<CountKey, Count> = HashMap::with_max_entries(sizes::COUNTS, 0);
 
 /// Samples and waits, written while `ACTIVE` is 1.
 #[map]
-pub static COUNTS_1: PerCpuHashMap<CountKey, Count> = PerCpuHashMap::with_max_entries(sizes::COUNTS, 0);
+pub static COUNTS_1: HashMap<CountKey, Count> = HashMap::with_max_entries(sizes::COUNTS, 0);
 
 /// Threads whose calls are traced, by slot.
 #[map]

@@ -13,7 +13,7 @@ use tusktop_shared::{
 };
 
 use crate::{
-    maps::{MET, MET_KEYS, NAMES, SCRATCH, STACKS, add},
+    maps::{GENERATION, MET, MET_KEYS, NAMES, SCRATCH, STACKS, add},
     php::{STRING_TEXT, StringHead, Text, fetch, fetch_string_head, pointer, string_key},
 };
 
@@ -38,6 +38,10 @@ struct Walk {
     depth: u64,
     /// What the keys of this walk are remembered by, 0 when they are not.
     owner: u64,
+    /// What the whole stack is remembered by: its functions by address.
+    stack_met_as: u64,
+    /// 0 once a function was met that may not stay where it is until the request ends.
+    lasting: u64,
     /// Of the function whose key is made.
     met_as: u64,
     place: u64,
@@ -79,22 +83,36 @@ pub const CLASS_NAME: u64 = 8;
 pub fn capture(image: &Image, leaf: u64, request: u64) -> Option<u64> {
     // SAFETY: the pointer is this CPU's slot, and nothing else uses it meanwhile, as said above.
     let scratch = unsafe { &mut *SCRATCH.get_ptr_mut(0)? };
-    let key = walk(scratch, image, leaf, request);
-    keep_stack(scratch, image, key);
+    // Without a request nothing says when the memory of a function becomes that of another one. Names that were forgotten
+    // have to be kept again.
+    let generation = u64::from(GENERATION.get(0).copied().unwrap_or(0));
+    let owner = if request == 0 { 0 } else { mix(mix(request, generation), bpf_get_current_pid_tgid()) | 1 };
+    scratch.walk.owner = owner;
+    scratch.walk.frame = leaf;
+    let depth = collect(scratch, image) as u64;
+    let depth = kept(&mut scratch.walk.depth, depth);
+    add(stat::FRAMES, depth);
+    // A thread blocks again and again at the same places: then the stack is in its map already.
+    let met_as = mix(mix(scratch.walk.stack_met_as, scratch.walk.frame), depth);
+    let met_as = kept(&mut scratch.walk.stack_met_as, met_as);
+    let known = recall(read(&scratch.walk.owner), met_as);
+    if known != NO_FUNCTION {
+        return Some(known);
+    }
+    let key = walk(scratch, image);
+    if keep_stack(scratch, image, key) && scratch.walk.lasting != 0 {
+        remember(scratch.walk.owner, scratch.walk.stack_met_as, key);
+    }
     Some(key)
 }
 
-/// Fills `scratch.stack` and `scratch.functions` from the leaf to the root and returns the stack's key.
+/// Makes the keys of `scratch.functions` in `scratch.stack` and returns the stack's key.
 #[inline(always)]
-fn walk(scratch: &mut Scratch, image: &Image, leaf: u64, request: u64) -> u64 {
+fn walk(scratch: &mut Scratch, image: &Image) -> u64 {
     // Names are keyed by user too, so that one user's process cannot name the functions of another's.
     let user = bpf_get_current_uid_gid() as u32;
     scratch.walk.hash = u64::from(user);
-    scratch.walk.frame = leaf;
-    // Without a request nothing says when the memory of a function becomes that of another one.
-    scratch.walk.owner = if request == 0 { 0 } else { mix(request, bpf_get_current_pid_tgid()) | 1 };
-    let depth = collect(scratch, image) as u64;
-    kept(&mut scratch.walk.depth, depth);
+    scratch.walk.lasting = 1;
     // Three loops and not one: what an iteration may do multiplies within a loop for the verifier, and adds between loops.
     let mut i = 0;
     while i < MAX_FRAMES {
@@ -127,14 +145,15 @@ fn walk(scratch: &mut Scratch, image: &Image, leaf: u64, request: u64) -> u64 {
     scratch.stack.depth = depth as u32;
     scratch.stack.flags = if scratch.walk.frame == 0 { 0 } else { STACK_TRUNCATED };
     scratch.stack.missing = 0;
-    add(stat::FRAMES, depth);
     mix(scratch.walk.hash, u64::from(scratch.stack.flags)) | 1
 }
 
-/// Puts the functions of all frames from the leaf to the root into `scratch.functions` and returns how many there are.
+/// Puts the functions of all frames from the leaf to the root into `scratch.functions`, mixes their addresses into
+/// `scratch.walk.stack_met_as` and returns how many there are.
 /// The engine puts frames without a function between calls; they are not PHP code, and keep their slot with a 0.
 #[inline(always)]
 fn collect(scratch: &mut Scratch, image: &Image) -> usize {
+    scratch.walk.stack_met_as = scratch.walk.owner;
     let mut i = 0;
     while i < MAX_FRAMES {
         if scratch.walk.frame == 0 {
@@ -146,7 +165,9 @@ fn collect(scratch: &mut Scratch, image: &Image) -> usize {
         }
         let previous = (image.previous_execute_data >> 3) as usize & (FRAME_WORDS - 1);
         scratch.walk.frame = scratch.frame[previous];
-        scratch.functions[i & (MAX_FRAMES - 1)] = scratch.frame[FRAME_FUNCTION];
+        let function = scratch.frame[FRAME_FUNCTION];
+        scratch.functions[i & (MAX_FRAMES - 1)] = function;
+        scratch.walk.stack_met_as = mix(scratch.walk.stack_met_as, function);
         i += 1;
     }
     i
@@ -166,6 +187,7 @@ const FLAGS_SHIFT: u32 = 32;
 fn key_of(scratch: &mut Scratch, image: &Image, function: u64, user: u32) -> u64 {
     if !fetch_function(function, &mut scratch.function) {
         add(stat::SAMPLES_BROKEN, 1);
+        scratch.walk.lasting = 0;
         return NO_FUNCTION;
     }
     let words = &scratch.function;
@@ -176,6 +198,9 @@ fn key_of(scratch: &mut Scratch, image: &Image, function: u64, user: u32) -> u64
     let (name, scope) = (words[FUNCTION_NAME], words[FUNCTION_SCOPE]);
     let lasts = name != 0 && (words[FUNCTION_KIND] >> FLAGS_SHIFT) & SHORT_LIVED == 0;
     let texts = if lasts { 0 } else { mix(mix(name, scope), mix(file, place)) };
+    if !lasts {
+        scratch.walk.lasting = 0;
+    }
     let met_as = kept(&mut scratch.walk.met_as, mix(scratch.walk.owner, function) ^ texts);
     let key = recall(scratch.walk.owner, met_as);
     if key != NO_FUNCTION {
@@ -197,6 +222,8 @@ fn key_of(scratch: &mut Scratch, image: &Image, function: u64, user: u32) -> u64
     let key = mix(key, mix(file, read(&scratch.walk.place))) | 1;
     if name != 0 && scope != 0 && file != 0 {
         remember(scratch.walk.owner, read(&scratch.walk.met_as), key);
+    } else {
+        scratch.walk.lasting = 0;
     }
     key
 }
@@ -268,12 +295,12 @@ pub fn place(function: &[u64; FUNCTION_ROOM], filename: u32) -> (u64, u32) {
     (function[word], function[(word + 1) & (FUNCTION_ROOM - 1)] as u32)
 }
 
-/// Makes sure that the stack and the names of its frames are in their maps.
+/// Makes sure that the stack and the names of its frames are in their maps; `false` when one of them is not.
 #[inline(always)]
-fn keep_stack(scratch: &mut Scratch, image: &Image, stack_key: u64) {
+fn keep_stack(scratch: &mut Scratch, image: &Image, stack_key: u64) -> bool {
     // SAFETY: one aligned integer of the entry is read.
     if unsafe { STACKS.get(stack_key) }.is_some_and(|stack| stack.missing == 0) {
-        return;
+        return true;
     }
     let depth = scratch.stack.depth as usize;
     let mut missing = 0;
@@ -298,6 +325,9 @@ fn keep_stack(scratch: &mut Scratch, image: &Image, stack_key: u64) {
     if kept.is_err() {
         add(stat::STACKS_FULL, 1);
     }
+    // SAFETY: a reference is a valid place. Volatile for the reason that `read` gives.
+    let missing = unsafe { (&raw const scratch.stack.missing).read_volatile() };
+    kept.is_ok() && missing == 0
 }
 
 /// Copies the texts of one function. Returns `false` when one of them could not be read.

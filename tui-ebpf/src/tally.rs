@@ -152,20 +152,23 @@ pub fn tally(tallies: &HashMap<u64, Tally>, key: u64, silenced: u64) -> bool {
     let Some(entry) = tallies.get_ptr_mut(key) else { return false };
     // SAFETY: both fields are aligned integers of a live entry.
     unsafe {
-        increment(&raw mut (*entry).count);
+        atomic_add(&raw mut (*entry).count, 1);
         if silenced != 0 {
-            increment(&raw mut (*entry).silenced);
+            atomic_add(&raw mut (*entry).silenced, 1);
         }
     }
     true
 }
 
-/// Adds one in a single instruction: programs of probes interrupt each other, on one CPU too. (`AtomicU64` has no
-/// `fetch_add` for this target.)
+/// Adds in a single instruction: programs of probes interrupt each other, on one CPU too. (`AtomicU64` has no `fetch_add` for this
+/// target.)
+///
+/// # Safety
+/// The value is an aligned integer that is alive.
 #[inline(always)]
-unsafe fn increment(value: *mut u64) {
+pub unsafe fn atomic_add(value: *mut u64, amount: u64) {
     // SAFETY: the caller hands over an aligned integer that is alive.
-    unsafe { asm!("lock *(u64 *)({value} + 0) += {one}", value = in(reg) value, one = in(reg) 1_u64) };
+    unsafe { asm!("lock *(u64 *)({value} + 0) += {amount}", value = in(reg) value, amount = in(reg) amount) };
 }
 
 /// Makes an entry and adds one to it, or to the one that another CPU has just made; `false` when there is no room.

@@ -14,7 +14,7 @@ mod verify;
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap as BpfHashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf},
+    maps::{Array, HashMap as BpfHashMap, IterableMap as _, MapData, PerCpuArray, RingBuf},
     programs::{
         PerfEvent, ProgramError, RawTracePoint,
         perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent},
@@ -34,7 +34,7 @@ use self::{
     probes::Probes,
 };
 use super::image::{Image, operand::Architecture, sites::ProbeSite};
-use crate::collect::bpf::wire::Wire;
+use crate::collect::bpf::{batch::Batch, wire::Wire};
 
 pub(crate) use error::KernelError;
 pub(crate) use failures::{FailureMaps, Tallies};
@@ -48,7 +48,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_
 const EXISTING: u64 = 2;
 
 type Hash<K, V> = BpfHashMap<MapData, K, Wire<V>>;
-type Counts = PerCpuHashMap<MapData, Wire<CountKey>, Wire<Count>>;
+type Counts = BpfHashMap<MapData, Wire<CountKey>, Wire<Count>>;
 
 /// The programs and their maps. Everything is detached when it is dropped.
 pub(crate) struct Kernel {
@@ -71,6 +71,8 @@ pub(crate) struct Kernel {
     names: Hash<u64, FunctionName>,
     stacks: Hash<u64, Stack>,
     counts: [Counts; 2],
+    counted: Batch<Wire<CountKey>, Wire<Count>>,
+    threads: Batch<u64, Wire<Wait>>,
     stats: PerCpuArray<MapData, u64>,
 }
 
@@ -127,6 +129,8 @@ impl Kernel {
             names: map!(ebpf, "NAMES"),
             stacks: map!(ebpf, "STACKS"),
             counts: [map!(ebpf, "COUNTS_0"), map!(ebpf, "COUNTS_1")],
+            counted: Batch::new(),
+            threads: Batch::new(),
             stats: map!(ebpf, "STATS"),
             ebpf,
         };
@@ -278,20 +282,11 @@ impl Kernel {
     /// # Errors
     /// The map cannot be read.
     pub(crate) fn take_counts(&mut self) -> Result<Vec<(CountKey, Count)>, KernelError> {
-        let failed = |source| KernelError::Map { name: "COUNTS", source };
-        let counts = &mut self.counts[(self.writing ^ 1) as usize];
-        let keys: Vec<_> = counts.keys().collect::<Result<_, _>>().map_err(failed)?;
-        let mut taken = Vec::with_capacity(keys.len());
-        for key in keys {
-            let mut sum = Count::default();
-            for Wire(count) in counts.get(&key, 0).map_err(failed)?.iter() {
-                sum.samples += count.samples;
-                sum.waits += count.waits;
-                sum.wait_ns += count.wait_ns;
-            }
-            taken.push((key.0, sum));
-            counts.remove(&key).map_err(failed)?;
-        }
+        let counts = &self.counts[(self.writing ^ 1) as usize];
+        let mut taken = Vec::new();
+        self.counted
+            .take(counts.map(), |key, count| taken.push((key.0, count.0)))
+            .map_err(|source| KernelError::Batch { name: "COUNTS", source })?;
         Ok(taken)
     }
 
@@ -307,6 +302,7 @@ impl Kernel {
 
     /// Empties the maps of stacks and names; the programs fill them again with what they meet.
     pub(crate) fn forget_names(&mut self) {
+        // Before, so that nothing is found that goes away now, and afterwards, for what was kept meanwhile and went with the rest.
         self.tracing.forget_names();
         let stacks: Vec<_> = self.stacks.keys().flatten().collect();
         for key in stacks {
@@ -316,6 +312,7 @@ impl Kernel {
         for key in names {
             let _ = self.names.remove(&key);
         }
+        self.tracing.forget_names();
     }
 
     /// Requests that run now.
@@ -325,10 +322,16 @@ impl Kernel {
     }
 
     /// Threads that are blocked now, by pid << 32 | tid.
-    pub(crate) fn waiting(&self) -> impl Iterator<Item = (u64, Wait)> {
-        let entries = self.waiting.iter().take(2 * sizes::WAITING as usize).flatten();
-        // 0 is what remains of a wait that is over.
-        entries.map(|(key, wait)| (key, wait.0)).filter(|(_, wait)| wait.since_ns != 0)
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub(crate) fn waiting(&mut self) -> Result<Vec<(u64, Wait)>, KernelError> {
+        let mut waiting = Vec::new();
+        // A start of 0 is what remains of a wait that is over.
+        self.threads
+            .look(self.waiting.map(), |key, wait| waiting.extend((wait.0.since_ns != 0).then_some((key, wait.0))))
+            .map_err(|source| KernelError::Batch { name: "WAITING", source })?;
+        Ok(waiting)
     }
 
     /// One counter, of all CPUs.

@@ -5,7 +5,9 @@
 //! for each update on average and allocates nothing (Anderson et al., "A High-Performance Algorithm for Identifying Frequent
 //! Items in Data Streams", IMC 2017; with one entry at a time it is Space-Saving: Metwally et al., "Efficient Computation of
 //! Frequent and Top-k Elements in Data Streams", ICDT 2005). A key that comes later may be one that gave way before, so it may have
-//! as much more as the biggest that ever did: this is its error. For a table that keeps `k` keys and was given `n` in all:
+//! as much more as the biggest that ever did. It has no more than what gave way in its cell, which is chosen by a hash: so keys that
+//! come once are told from those that come again (Homem and Carvalho, "Finding top-k elements in data streams", Information Sciences
+//! 180, 2010). The lesser of both is its error. For a table that keeps `k` keys and was given `n` in all:
 //!
 //! - a key has at least what its entry says, and at most its error more;
 //! - every key with more than `n / k` has an entry;
@@ -47,11 +49,16 @@ pub struct Top<K, V, S = RandomState> {
     rest: Option<V>,
     /// The most that a key without an entry may have.
     gone: Bound,
+    /// What gave way, by a hash of the key; empty while nothing did.
+    cells: Vec<Bound>,
     /// The sum of all [`Top::miss`].
     missed: u64,
     /// For finding out which half is the smaller.
     sizes: Vec<u64>,
 }
+
+/// Cells for each key that is kept.
+const CELLS: usize = 8;
 
 /// What may be missing from an entry, or be known of a key without one.
 #[derive(Debug, Clone, Copy, Default)]
@@ -79,7 +86,7 @@ impl<V: Amount> Entry<V> {
     }
 }
 
-impl<K: Eq + Hash + Clone, V: Amount, S: BuildHasher + Default> Top<K, V, S> {
+impl<K: Eq + Hash + Clone, V: Amount, S: BuildHasher + Default + Clone> Top<K, V, S> {
     /// A table that keeps `kept` keys, one at least, and never has more than twice as many.
     pub fn new(kept: usize) -> Self {
         Self {
@@ -87,6 +94,7 @@ impl<K: Eq + Hash + Clone, V: Amount, S: BuildHasher + Default> Top<K, V, S> {
             entries: HashMap::default(),
             rest: None,
             gone: Bound::default(),
+            cells: Vec::new(),
             missed: 0,
             sizes: Vec::new(),
         }
@@ -99,21 +107,32 @@ impl<K: Eq + Hash + Clone, V: Amount, S: BuildHasher + Default> Top<K, V, S> {
 
     /// Adds to a key. What gives way goes to the rest.
     pub fn add(&mut self, key: &K, amount: &V) {
+        let hasher = self.hasher();
+        self.add_hashed(key, amount, |key| hasher.hash_one(key));
+    }
+
+    /// Adds to a key. `hash` is that of a key for as long as the table lives, also where keys are renamed.
+    pub fn add_hashed(&mut self, key: &K, amount: &V, hash: impl Fn(&K) -> u64) {
         let mut rest = self.rest.take();
-        self.add_giving(key, amount, |_, gone| add_to(&mut rest, gone));
+        self.add_giving(key, amount, hash, |_, gone| add_to(&mut rest, gone));
         self.rest = rest;
     }
 
-    /// Adds to a key. What gives way is given to `gives`, and the rest stays as it is.
-    pub fn add_giving(&mut self, key: &K, amount: &V, gives: impl FnMut(K, &V)) {
+    /// Adds to a key, as [`Top::add_hashed`]. What gives way is given to `gives`, and the rest stays as it is.
+    pub fn add_giving(&mut self, key: &K, amount: &V, hash: impl Fn(&K) -> u64, gives: impl FnMut(K, &V)) {
         if let Some(entry) = self.entries.get_mut(key) {
             entry.amount.add(amount);
             return;
         }
         if self.entries.len() >= self.kept.saturating_mul(2) {
-            self.make_room(gives);
+            self.make_room(&hash, gives);
         }
-        let entry = Entry { amount: amount.clone(), error: self.gone, not_missed: self.missed };
+        let mut error = self.gone;
+        if let Some(cell) = cell(&mut self.cells, || hash(key)) {
+            error.size = error.size.min(cell.size);
+            error.count = error.count.min(cell.count.saturating_add(self.missed));
+        }
+        let entry = Entry { amount: amount.clone(), error, not_missed: self.missed };
         self.entries.insert(key.clone(), entry);
     }
 
@@ -136,15 +155,19 @@ impl<K: Eq + Hash + Clone, V: Amount, S: BuildHasher + Default> Top<K, V, S> {
         }
     }
 
-    /// The smaller half gives way.
-    fn make_room(&mut self, mut gives: impl FnMut(K, &V)) {
+    /// The smaller half gives way. What all that gave way are bounded by grows only where all that stay are above it, and each of
+    /// them stays with that much less above it: so it is never more than what was added, divided by their number.
+    fn make_room(&mut self, hash: impl Fn(&K) -> u64, mut gives: impl FnMut(K, &V)) {
+        if self.cells.is_empty() {
+            self.cells.resize(self.kept.saturating_mul(CELLS).next_power_of_two(), Bound::default());
+        }
         let leave = self.entries.len() - self.kept;
         self.sizes.clear();
         self.sizes.extend(self.entries.values().map(Entry::size));
         let (smaller, &mut limit, _) = self.sizes.select_nth_unstable(leave - 1);
         // Of those of equal size, some stay.
         let mut at_limit = leave - smaller.iter().filter(|&&size| size < limit).count();
-        let (missed, gone) = (self.missed, &mut self.gone);
+        let (missed, gone, cells) = (self.missed, &mut self.gone, &mut self.cells);
         let leaves = |_: &K, entry: &mut Entry<V>| {
             let size = entry.size();
             let leaves = size < limit || (size == limit && at_limit > 0);
@@ -154,6 +177,10 @@ impl<K: Eq + Hash + Clone, V: Amount, S: BuildHasher + Default> Top<K, V, S> {
         for (key, entry) in self.entries.extract_if(leaves) {
             gone.size = gone.size.max(entry.size());
             gone.count = gone.count.max(entry.amount.count().saturating_add(entry.error(missed)));
+            if let Some(cell) = cell(cells, || hash(&key)) {
+                cell.size = cell.size.saturating_add(entry.amount.size());
+                cell.count = cell.count.saturating_add(entry.amount.count());
+            }
             gives(key, &entry.amount);
         }
     }
@@ -162,6 +189,7 @@ impl<K: Eq + Hash + Clone, V: Amount, S: BuildHasher + Default> Top<K, V, S> {
     pub fn fade(&mut self, halve: impl Fn(&mut V)) {
         let half = |bound: &mut Bound| (bound.size, bound.count) = (bound.size / 2, bound.count / 2);
         half(&mut self.gone);
+        self.cells.iter_mut().for_each(half);
         let missed = std::mem::take(&mut self.missed);
         self.entries.retain(|_, entry| {
             entry.error.count = entry.error(missed);
@@ -173,6 +201,11 @@ impl<K: Eq + Hash + Clone, V: Amount, S: BuildHasher + Default> Top<K, V, S> {
         if let Some(rest) = &mut self.rest {
             halve(rest);
         }
+    }
+
+    /// What finds the keys; it hashes them the same as long as the table lives.
+    pub fn hasher(&self) -> S {
+        self.entries.hasher().clone()
     }
 
     /// All keys with what they have, and how much more of [`Amount::count`] they may have, in no order.
@@ -188,11 +221,6 @@ impl<K: Eq + Hash + Clone, V: Amount, S: BuildHasher + Default> Top<K, V, S> {
     /// The key of an entry, as it was added.
     pub fn key(&self, key: &K) -> Option<&K> {
         self.entries.get_key_value(key).map(|(key, _)| key)
-    }
-
-    /// What a key has and may have more; 0 and the most that it may have without an entry.
-    pub fn size_at_most(&self, key: &K) -> u64 {
-        self.entries.get(key).map_or(self.gone.size, Entry::size)
     }
 
     /// The sum of all that gave way; `None` while nothing did.
@@ -212,8 +240,16 @@ impl<K: Eq + Hash + Clone, V: Amount, S: BuildHasher + Default> Top<K, V, S> {
 
     /// Gives all keys other names, which differ as the old ones do.
     pub fn rename(&mut self, name: impl Fn(&K) -> K) {
-        self.entries = std::mem::take(&mut self.entries).into_iter().map(|(key, entry)| (name(&key), entry)).collect();
+        let mut renamed = HashMap::with_capacity_and_hasher(self.entries.len(), self.hasher());
+        renamed.extend(self.entries.drain().map(|(key, entry)| (name(&key), entry)));
+        self.entries = renamed;
     }
+}
+
+/// The cell of a key; `None` while there are none.
+fn cell(cells: &mut [Bound], hash: impl FnOnce() -> u64) -> Option<&mut Bound> {
+    // The upper bits are the good ones of a product.
+    (!cells.is_empty()).then(|| &mut cells[(hash() >> (u64::BITS - cells.len().ilog2())) as usize])
 }
 
 fn add_to<V: Amount>(rest: &mut Option<V>, amount: &V) {
@@ -302,6 +338,7 @@ mod tests {
         });
         let (_, &amount, error) = top.iter().find(|(key, ..)| **key == 7_777).unwrap();
         assert!(amount == 500 && error <= 1_000 / 10, "{amount} {error}");
+        assert_eq!(top.cells.len(), 128);
         let rest = top.rest().copied().unwrap();
         assert_eq!(rest + top.iter().map(|(_, amount, _)| amount).sum::<u64>(), 2_000);
     }
@@ -351,13 +388,13 @@ mod tests {
             for (key, amount, error) in top.iter() {
                 let truth = truth[key];
                 prop_assert!(amount.count() <= truth.count() && truth.count() <= amount.count() + error);
-                prop_assert!(amount.size() <= truth.size() && truth.size() <= top.size_at_most(key));
+                prop_assert!(amount.size() <= truth.size() && truth.size() <= top.entries[key].size());
             }
             for (key, truth) in &truth {
                 if truth.size() > n / kept as u64 {
                     prop_assert!(top.of(key).is_some(), "{key} has {truth:?} of {n}");
                 }
-                prop_assert!(truth.size() <= top.size_at_most(key));
+                prop_assert!(truth.size() <= top.entries.get(key).map_or(top.gone.size, Entry::size));
             }
             prop_assert!(top.gone.size <= n / kept as u64);
             prop_assert!(top.gone.size > 0 || top.rest().is_none(), "it is exact as long as nothing gave way");

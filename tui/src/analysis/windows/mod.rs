@@ -7,7 +7,8 @@ pub(crate) mod places;
 mod sum;
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque, hash_map::RandomState},
+    hash::BuildHasher,
     sync::Arc,
     time::Duration,
 };
@@ -63,6 +64,8 @@ struct Tables {
     routes: Vec<NumberedRoute>,
     stack_ids: HashMap<Path, u32>,
     stacks: Vec<Path>,
+    /// For hashes of keys that stay the same when their numbers do not.
+    hasher: RandomState,
 }
 
 #[derive(Debug, Clone)]
@@ -263,6 +266,14 @@ impl Tables {
         &self.routes[id as usize].key
     }
 
+    fn hash_of_route(&self, id: u32) -> u64 {
+        self.hasher.hash_one(&*self.routes[id as usize].key)
+    }
+
+    fn hash_of_function(&self, id: u32) -> u64 {
+        self.hasher.hash_one(&*self.functions[id as usize])
+    }
+
     /// The route that stands for those of the same group that are not listed.
     fn other(&self, id: u32) -> u32 {
         self.routes[id as usize].other
@@ -275,7 +286,7 @@ impl Tables {
 
     /// The same under new numbers.
     fn renumbered(&self, numbers: &Renumbered, stacks: Vec<Path>) -> Self {
-        let mut renumbered = Self::default();
+        let mut renumbered = Self { hasher: self.hasher.clone(), ..Self::default() };
         for (key, _) in self.functions.iter().zip(&numbers.functions).filter(|(_, new)| **new != MORE) {
             renumbered.function_ids.insert(key, renumbered.functions.len() as u32);
             renumbered.functions.push(Arc::clone(key));

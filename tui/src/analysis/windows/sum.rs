@@ -83,7 +83,7 @@ impl Sum {
 
     pub(super) fn add(&mut self, interval: &Interval, tables: &Tables) {
         for (id, counts) in &interval.functions {
-            self.functions.add(id, counts);
+            self.functions.add_hashed(id, counts, |id| tables.hash_of_function(*id));
         }
         self.left_out += interval.left_out;
         for stack in &interval.stacks {
@@ -101,11 +101,14 @@ impl Sum {
 
     fn add_routes(&mut self, interval: &Interval, tables: &Tables) {
         let others = &mut self.others;
+        let hash = |id: &u32| tables.hash_of_route(*id);
         for (id, counts) in &interval.routes {
             if tables.is_other(*id) {
-                others.add(id, counts);
+                others.add_hashed(id, counts, hash);
             } else {
-                self.routes.add_giving(id, counts, |gone, counts| others.add(&tables.other(gone), counts));
+                self.routes.add_giving(id, counts, hash, |gone, counts| {
+                    others.add_hashed(&tables.other(gone), counts, hash);
+                });
             }
         }
         let most = interval.other_route_requests;

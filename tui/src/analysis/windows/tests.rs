@@ -252,6 +252,18 @@ fn a_route_that_begins_in_the_evening_is_there_with_its_error() {
 }
 
 #[test]
+fn a_route_that_comes_back_may_have_what_gave_way_before() {
+    let mut windows = Windows::default();
+    for minute in 0..60 {
+        windows.push(at(60 * minute), &scanned(minute, if minute % 59 == 0 { &[1] } else { &[] }, 500));
+        windows.forget_rare(MAX_STACKS);
+    }
+    let all = windows.all(&Php::default());
+    let found = all.routes.iter().find(|route| &*route.key.route == "/a").unwrap();
+    assert!(found.requests <= 2 && found.requests + found.count_error >= 2, "also where it got another number");
+}
+
+#[test]
 fn requests_of_routes_that_were_not_listed_are_in_the_error() {
     let mut windows = Windows::default();
     for second in 0..30 {

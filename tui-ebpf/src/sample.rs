@@ -54,7 +54,7 @@ fn try_sample(key: u64, image: &Image, globals: u64) -> Option<()> {
     let request = unsafe { REQUESTS.get(key) }.map_or(0, |request| request.started_ns);
     let stack = capture(image, frame, request)?;
     count(
-        CountKey { request, stack, pid: (key >> 32) as u32, reserved: 0 },
+        CountKey { request, stack: stack.hash, pid: (key >> 32) as u32, user: stack.user },
         Count { samples: 1, waits: 0, wait_ns: 0 },
     );
     Some(())

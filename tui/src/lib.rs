@@ -18,6 +18,7 @@ pub mod screen;
 pub(crate) mod session;
 pub mod system;
 pub mod top;
+pub mod trigger;
 pub mod ui;
 pub mod view;
 pub mod words;

@@ -12,6 +12,11 @@ pub(crate) mod ring;
 mod tracing;
 mod verify;
 
+use std::{
+    collections::HashMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
 use aya::{
     Ebpf,
     maps::{Array, HashMap as BpfHashMap, IterableMap as _, MapData, PerCpuArray, RingBuf},
@@ -21,9 +26,10 @@ use aya::{
     },
     util::online_cpus,
 };
+use rustix::rand::{GetRandomFlags, getrandom};
 use tusktop_shared::{
-    self as shared, Config, Count, CountKey, FunctionName, Process, Request, Stack, UNKNOWN_OFFSET, Wait, call, sizes,
-    stat,
+    self as shared, Config, ContentKey, Count, CountKey, FunctionName, Process, Request, Stack, UNKNOWN_OFFSET, Wait,
+    call, sizes, stat,
 };
 
 use self::{
@@ -68,8 +74,8 @@ pub(crate) struct Kernel {
     processes: Hash<u32, Process>,
     requests: Hash<u64, Request>,
     waiting: Hash<u64, Wait>,
-    names: Hash<u64, FunctionName>,
-    stacks: Hash<u64, Stack>,
+    names: Hash<Wire<ContentKey>, FunctionName>,
+    stacks: Hash<Wire<ContentKey>, Stack>,
     counts: [Counts; 2],
     counted: Batch<Wire<CountKey>, Wire<Count>>,
     threads: Batch<u64, Wire<Wait>>,
@@ -99,7 +105,7 @@ impl Kernel {
         // Before any map is taken out of it.
         let multi = MultiPrograms::link(OBJECT, &ebpf);
         let mut config: Array<MapData, Wire<Config>> = map!(ebpf, "CONFIG");
-        let layout = kernel_layout(architecture);
+        let layout = kernel_layout(architecture, seed());
         config.set(0, Wire(layout), 0).map_err(|source| KernelError::Map { name: "CONFIG", source })?;
         for (name, tracepoint) in [
             ("fork", "sched_process_fork"),
@@ -116,7 +122,7 @@ impl Kernel {
         let ring = map!(ebpf, "EVENTS");
         let kernel = Self {
             failures: FailureMaps::take(&mut ebpf)?,
-            probes: Probes::new(uprobe, multi, map!(ebpf, "SITES")),
+            probes: Probes::new(uprobe, multi, map!(ebpf, "SITES"), map!(ebpf, "HITS")),
             tracing: Tracing::new(map!(ebpf, "TRACED"), map!(ebpf, "CALLS"), map!(ebpf, "GENERATION")),
             _config: config,
             knows_waits: layout.task_state != UNKNOWN_OFFSET,
@@ -197,6 +203,17 @@ impl Kernel {
         for pid in pids {
             let _ = self.processes.remove(&pid);
         }
+        self.forget_requests(id);
+        self.probes.forget(id);
+    }
+
+    /// Hits of probes so far, by image and program.
+    pub(crate) fn hits(&self) -> HashMap<(u32, &'static str), u64> {
+        self.probes.hits()
+    }
+
+    /// Forgets the requests of an image that run: their end will not be seen.
+    pub(crate) fn forget_requests(&mut self, id: u32) {
         let threads: Vec<u64> = self
             .requests
             .iter()
@@ -208,7 +225,6 @@ impl Kernel {
         for thread in threads {
             let _ = self.requests.remove(&thread);
         }
-        self.probes.forget(id);
     }
 
     /// Tells the programs that a process runs an image. One that they met before keeps what they noted of it.
@@ -291,13 +307,13 @@ impl Kernel {
     }
 
     /// A stack by its key.
-    pub(crate) fn stack(&self, key: u64) -> Option<Box<Stack>> {
-        self.stacks.get(&key, 0).ok().map(|stack| Box::new(stack.0))
+    pub(crate) fn stack(&self, key: ContentKey) -> Option<Box<Stack>> {
+        self.stacks.get(&Wire(key), 0).ok().map(|stack| Box::new(stack.0))
     }
 
     /// A name by its key.
-    pub(crate) fn name(&self, key: u64) -> Option<Box<FunctionName>> {
-        self.names.get(&key, 0).ok().map(|name| Box::new(name.0))
+    pub(crate) fn name(&self, key: ContentKey) -> Option<Box<FunctionName>> {
+        self.names.get(&Wire(key), 0).ok().map(|name| Box::new(name.0))
     }
 
     /// Empties the maps of stacks and names; the programs fill them again with what they meet.
@@ -342,6 +358,16 @@ impl Kernel {
     /// The counters of all CPUs, by the indexes of `tusktop_shared::stat`.
     pub(crate) fn stats(&self) -> [u64; stat::COUNT as usize] {
         std::array::from_fn(|i| self.stat(i as u32))
+    }
+}
+
+/// A number that no process can guess.
+fn seed() -> u64 {
+    let mut seed = [0; 8];
+    // Only before the kernel has gathered its first randomness, at boot, it gives less: then the clock has to do.
+    match getrandom(&mut seed, GetRandomFlags::NONBLOCK) {
+        Ok(8) => u64::from_ne_bytes(seed),
+        _ => SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64),
     }
 }
 

@@ -355,7 +355,9 @@ mod tests {
         top.add(&"c", &1);
         assert!(error(&top, "b").is_none() && error(&top, "c") >= Some(10));
         top.add(&"b", &1);
-        assert_eq!(error(&top, "b"), Some(13), "what gave way and what was missed");
+        // And what c had, where it is in the same cell.
+        let error = error(&top, "b");
+        assert!([Some(13), Some(14)].contains(&error), "what gave way and what was missed: {error:?}");
     }
 
     #[test]

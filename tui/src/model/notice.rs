@@ -33,6 +33,7 @@ pub enum NoticeKind {
     PssUnsupported,
     CgroupsLeftOut,
     GroupsLeftOut,
+    RoutesLeftOut,
     PhpOff,
     PhpNotPermitted,
     InnerPidNamespace,
@@ -189,6 +190,15 @@ impl Notice {
         let text = format!("{} in `more groups`: the limit is {most} groups", processes(count));
         let hint = "give groups names without a pid, a time or a whole command line; `tusktop groups` shows the rules";
         Self::new(Level::Warning, NoticeKind::GroupsLeftOut, text, hint)
+    }
+
+    /// Routes beyond the `most` that are listed, none of which had more than `requests` in the interval.
+    pub fn routes_left_out(count: u32, most: usize, requests: u64) -> Self {
+        let routes = if count == 1 { "1 route is".to_owned() } else { format!("{count} routes are") };
+        let text = format!("{routes} in `(other)`, with at most {requests} requests each: the limit is {most} routes");
+        let hint =
+            "usually somebody scans the site; `≥` marks counts of routes that may have more requests in `(other)`";
+        Self::new(Level::Info, NoticeKind::RoutesLeftOut, text, hint)
     }
 
     /// A pool that may start more workers than fit: `set` and `fit` workers, `into` what, `each` with so much of its own.

@@ -27,6 +27,7 @@ fn exception(file: &str, line: u32, count: u64) -> ExceptionCount {
         file: file.into(),
         line,
         count,
+        count_error: 0,
         uncaught: None,
         caught_at: "".into(),
         script: "".into(),

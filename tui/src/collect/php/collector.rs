@@ -33,7 +33,7 @@ use super::{
     },
 };
 use crate::{
-    collect::{Sample, Tick, trust::Owners},
+    collect::{Sample, Tick, procfs::Procfs, reads::Reads, trust::Owners},
     model::{self, Drops, FunctionKey, Notice, TraceOrder},
     system::{heap, users::Users},
 };
@@ -130,12 +130,15 @@ impl Collector {
         };
         collector.following.discovery.owners = Owners::new(options.owners.clone());
         collector.following.discovery.moves = options.moves_code || moves::is_configured(Path::new("/"));
+        if let Some(tusktop) = &options.tusktop {
+            collector.following.discovery.reads = Reads::new(Procfs::default(), tusktop.clone());
+        }
         collector.following.family = options.root.map(Family::of);
         for program in &options.programs {
             collector.following.discovery.program(program);
         }
-        let found = collector.following.start();
-        collector.observe(found);
+        collector.following.start();
+        collector.observe();
         heap::trim();
         if let Some(order) = &options.exact {
             collector.order(order.clone());
@@ -154,7 +157,12 @@ impl Collector {
     }
 
     /// Has the kernel observe processes that were found to run PHP.
-    fn observe(&mut self, found: impl IntoIterator<Item = (u32, Mapped)>) {
+    fn observe(&mut self) {
+        let found = self.following.take_found();
+        self.tell(found);
+    }
+
+    fn tell(&mut self, found: impl IntoIterator<Item = (u32, Mapped)>) {
         let images = &self.following.discovery.images;
         let left = self.tiers.leave(images);
         if let Some(kernel) = &mut self.kernel {
@@ -179,7 +187,7 @@ impl Collector {
             && self.tiers.has_traps(mapped.image);
         let process = Pid::from_raw(pid.cast_signed()).filter(|_| moves);
         let held = process.filter(|&process| kill_process(process, Signal::STOP).is_ok());
-        self.observe([(pid, mapped)]);
+        self.tell([(pid, mapped)]);
         if let Some(process) = held {
             // It may have been killed meanwhile.
             let _ = kill_process(process, Signal::CONT);
@@ -189,7 +197,7 @@ impl Collector {
     /// Begins or ends exact tracing.
     fn order(&mut self, order: Order) {
         // Whether a process can be traced is known of its master, which may be new.
-        self.following.masters();
+        self.following.read_masters();
         let pool = match &order.what {
             TraceOrder::Price(request) | TraceOrder::Start(request) => request.pool.clone(),
             TraceOrder::Stop => None,
@@ -217,7 +225,8 @@ impl Collector {
             match event {
                 Some(Event::Request(request)) => self.request_ended(FinishedRequest::decode(&request)),
                 Some(Event::Exec { pid }) => {
-                    if let Some(mapped) = self.following.exec(pid) {
+                    self.following.exec(pid);
+                    for (pid, mapped) in self.following.take_found() {
                         self.started(pid, mapped);
                     }
                 }
@@ -248,6 +257,8 @@ impl Collector {
     /// The order matters: a sample that was counted before the maps are turned belongs to a request that still runs
     /// afterwards, or whose end is in the ring by then.
     fn gather(&mut self, ring: Option<&mut Ring>) {
+        self.following.go_on();
+        self.observe();
         let Some(kernel) = &mut self.kernel else { return };
         let turned = kernel.turn_counts();
         self.requests.look(kernel);
@@ -288,8 +299,8 @@ impl Collector {
     /// Makes the sample of the interval that ends now.
     fn sample(&mut self) -> PhpSample {
         self.release();
-        let found = self.following.tick();
-        self.observe(found);
+        self.following.tick();
+        self.observe();
         let processes = self.following.take();
         // What is due must not wait for a moment without ticks.
         if self.exact.due().is_some_and(|due| due <= Instant::now()) {
@@ -312,7 +323,8 @@ impl Collector {
             ..PhpSample::default()
         };
         let masters = sample.targets.iter().filter(|target| *target.sapi == *Sapi::Fpm.name());
-        sample.pools = self.scoreboards.read(masters.flat_map(|target| &target.masters).map(|master| master.pid));
+        let masters = masters.flat_map(|target| &target.masters).map(|master| master.pid);
+        sample.pools = self.scoreboards.read(masters, &mut self.following.discovery.reads);
         if let Some(kernel) = &self.kernel {
             (sample.failures, sample.compiles) = self.failures.take(&kernel.failures);
         }
@@ -325,6 +337,7 @@ impl Collector {
             }
         }
         self.count(&mut sample);
+        sample.notices.append(&mut self.following.notices());
         let (unobserved, counts) = (&self.following.discovery.unobserved, |pid| self.following.counts(pid));
         sample.targets.extend(unobserved.targets(&mut self.users, counts));
         sample.notices.extend(unobserved.notices(&mut self.users, counts));

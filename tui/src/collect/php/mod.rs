@@ -46,6 +46,8 @@ pub struct Options {
     pub moves_code: bool,
     /// Exact tracing that begins at the start.
     pub exact: Option<Order>,
+    /// Where tusktop is, which reads the memory of others in a process of its own; `None` where this program is tusktop.
+    pub tusktop: Option<PathBuf>,
 }
 
 /// What the BPF programs saw since the last reading.

@@ -9,7 +9,10 @@ pub(crate) mod requests;
 pub(crate) mod sampling;
 pub(crate) mod waiting;
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 pub(crate) use missing::Missing;
 
@@ -22,8 +25,13 @@ use super::{
         attach::{self, Attachment},
     },
 };
-use crate::model::{Master, SeenBy, Target, Tier, TierStatus, Tiers};
+use crate::{
+    collect::reads,
+    model::{Master, SeenBy, Target, Tier, TierStatus, Tiers},
+};
 
+/// An attach that waits for longer has waited for the memory of some process.
+const SLOW: Duration = Duration::from_millis(500);
 /// Names of probes that are listed; PHP has eleven, a hostile file as many as it likes.
 const PROBES: usize = 32;
 
@@ -72,6 +80,10 @@ struct Observed {
     tiers: Tiers,
     /// What is attached for as long as the image is observed.
     attachments: Vec<Attachment>,
+    /// Nothing is attached because a process holds it up: when it does not any more, all begins again.
+    held_up: bool,
+    /// How long a slow attach took: it waited for the memory of some process.
+    slow: Option<Duration>,
 }
 
 impl ImageTiers {
@@ -108,10 +120,20 @@ impl ImageTiers {
     pub(crate) fn attach(&mut self, mut kernel: Option<&mut Kernel>, images: &[Option<Found>]) {
         self.leave_moving(images);
         self.observed.resize_with(images.len(), || None);
+        for (observed, found) in self.observed.iter_mut().zip(images) {
+            let free = found.as_ref().is_some_and(|found| found.held_up_by.is_empty());
+            observed.take_if(|observed| observed.held_up && free);
+        }
         for (number, found) in images.iter().enumerate() {
             let Some(found) = found.as_ref().filter(|_| self.observed[number].is_none()) else { continue };
             let id = number as u32;
-            let mut observed = Observed { serial: found.serial, tiers: Tiers::default(), attachments: Vec::new() };
+            let mut observed = Observed {
+                serial: found.serial,
+                tiers: Tiers::default(),
+                attachments: Vec::new(),
+                held_up: !found.held_up_by.is_empty(),
+                slow: None,
+            };
             // Sampling needs the layout also where nothing can be attached; of the others, only requests cannot do without.
             let source = found.image.sapi.uri_source();
             let added = kernel.as_deref_mut().map(|kernel| kernel.add_image(id, &found.image, source));
@@ -124,7 +146,8 @@ impl ImageTiers {
                 };
                 observed.tiers[tier] = attached.unwrap_or_else(|missing| missing.status());
             }
-            if let Some(kernel) = kernel.as_deref_mut().filter(|_| !found.moves) {
+            let free = !found.moves && !observed.held_up && observed.slow.is_none();
+            if let Some(kernel) = kernel.as_deref_mut().filter(|_| free) {
                 self.attach_catches(kernel, id, found);
             }
             self.observed[number] = Some(observed);
@@ -251,7 +274,17 @@ fn attach_sites(
     if found.moves {
         return Err(Missing::MovingCode);
     }
+    if let Some(&pid) = found.held_up_by.first() {
+        return Err(Missing::HeldUp(pid));
+    }
+    if let Some(slow) = observed.slow {
+        return Err(Missing::Slow(slow.as_millis()));
+    }
+    let (begun, worked) = (Instant::now(), reads::cpu_time());
     observed.attachments.extend(attach(kernel, image, found, &sites)?);
+    // The first attach also verifies the program, which is work.
+    let waited = begun.elapsed().saturating_sub(reads::cpu_time().saturating_sub(worked));
+    observed.slow = Some(waited).filter(|&time| time > SLOW);
     Ok(TierStatus::on(sites.seen_by).limited(sites.limit))
 }
 

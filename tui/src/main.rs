@@ -53,6 +53,6 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
             _ => snap::run(&settings, rules, SnapArgs::default()).await,
         }
     });
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    runtime.shutdown_timeout(Duration::from_millis(200));
     code
 }

@@ -16,6 +16,7 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
+    process::{Signal, set_parent_process_death_signal},
 };
 
 /// Most bytes that are read at once: an answer is written in one piece (`PIPE_BUF`).
@@ -134,13 +135,14 @@ impl Reader {
         }
     }
 
-    /// Ends it as soon as the kernel lets it, and tells when that is.
-    fn give_up(mut self) -> Receiver<()> {
+    /// Leaves it alone, and tells when it has ended: it does when it finds that nobody takes its answer. It is not killed, for then
+    /// it would end although what it waits for does not answer.
+    fn give_up(self) -> Receiver<()> {
         let (alive, ended) = channel::<()>();
-        let _ = self.child.kill();
+        let Self { mut child, .. } = self;
         // Where no thread can be started it stays a zombie until tusktop ends.
         let _ = thread::Builder::new().name("memory".into()).stack_size(64 << 10).spawn(move || {
-            let _ = self.child.wait();
+            let _ = child.wait();
             drop(alive);
         });
         ended
@@ -152,6 +154,8 @@ impl Reader {
 /// # Errors
 /// An answer cannot be written.
 pub fn serve() -> io::Result<()> {
+    // Also where it waits for memory at that moment, if the kernel lets it end.
+    let _ = set_parent_process_death_signal(Some(Signal::KILL));
     let (mut requests, mut answers) = (io::stdin().lock(), io::stdout().lock());
     let mut request = [0; REQUEST];
     while requests.read_exact(&mut request).is_ok() {
@@ -190,8 +194,10 @@ mod tests {
     }
 
     #[test]
-    fn one_that_does_not_answer_is_ended_and_says_when_it_has() {
-        let mut child = Command::new("sleep").arg("600").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    fn one_that_does_not_answer_is_left_and_says_when_it_has_ended() {
+        let mut reader = Command::new("sh");
+        reader.args(["-c", "exec cat > /dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = reader.spawn().unwrap();
         let (requests, answers) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let mut memory = Memory { program: PathBuf::new(), reader: Some(Reader { child, requests, answers }) };
         let Err(Unread::Silent(ended)) = memory.read(1, 0, &mut [0; 8], Duration::from_millis(1)) else { panic!() };

@@ -23,4 +23,5 @@ mod samples;
 mod tracing;
 mod trust;
 mod truth;
+mod unanswering;
 mod waits;

@@ -580,7 +580,13 @@ fn put(queue: &mut VecDeque<(u32, u32)>, pid: u32, due: u32) {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        fs,
+        os::unix::fs::{chown, symlink},
+    };
+
     use super::*;
+    use crate::collect::{procfs::fake::Fake, reads::Reads};
 
     fn followed(parent: u32, bias: u64) -> Followed {
         Followed {
@@ -593,6 +599,38 @@ mod tests {
             titled: None,
             script: None,
         }
+    }
+
+    #[test]
+    fn a_thousand_processes_of_one_user_are_looked_at_bit_by_bit_and_another_user_has_a_turn() {
+        let fake = Fake::new();
+        let program = tempfile::tempdir().unwrap();
+        let php = program.path().join("php-x");
+        fs::copy("/proc/self/exe", &php).unwrap();
+        // Each has 2 000 mappings.
+        let maps: String =
+            (1..=2_000).map(|at| format!("{at:x}000-{at:x}800 r--p 00000000 fe:01 7 /usr/lib/x\n")).collect();
+        fs::write(program.path().join("maps"), maps).unwrap();
+        let pids = 1..=1_000;
+        for pid in pids.clone().chain([5_000]) {
+            fake.write(pid, "cgroup", "");
+            symlink(&php, fake.procfs.path(pid, "exe")).unwrap();
+            fs::hard_link(program.path().join("maps"), fake.procfs.path(pid, "maps")).unwrap();
+        }
+        let root = rustix::process::geteuid().is_root();
+        if root {
+            pids.clone().for_each(|pid| chown(fake.procfs.path(pid, ""), Some(1000), None).unwrap());
+        }
+        let mut following = Following::default();
+        following.discovery.reads = Reads::new(fake.procfs.clone(), "/nonexistent".into());
+        pids.chain([5_000]).for_each(|pid| following.put(pid, What::Program));
+        following.work();
+        let looked_at = following.hosts.len();
+        assert!((1..1_000).contains(&looked_at), "{looked_at}");
+        assert!(!root || following.hosts.contains_key(&5_000), "the other user waits for nobody");
+        following.discovery.reads.is_free_until(Instant::now() + Duration::from_secs(600));
+        following.work();
+        assert_eq!(following.hosts.len(), 1_001, "all have their turn");
     }
 
     #[test]

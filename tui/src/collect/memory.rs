@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn one_that_does_not_answer_is_left_and_says_when_it_has_ended() {
         let mut reader = Command::new("sh");
-        reader.args(["-c", "exec cat > /dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        reader.args(["-c", "cat > /dev/null; exit"]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = reader.spawn().unwrap();
         let (requests, answers) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let mut memory = Memory { program: PathBuf::new(), reader: Some(Reader { child, requests, answers }) };

@@ -5,7 +5,7 @@
 use std::{
     fs::{self, File},
     io::Read as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
     thread,
 };
@@ -185,7 +185,7 @@ fn a_snapshot_ends_in_time_and_signals_end_it_while_php_does_not_answer() {
         let kind = NoticeKind::PhpProcessesNotAnswering;
         let notice = snapshot.notices.iter().find(|notice| notice.kind == kind).unwrap();
         assert!(notice.text.contains(&format!("({})", php.pid())), "{}", notice.text);
-        assert!(snapshot.targets.iter().any(|target| target.pids.contains(&fpm.master())));
+        assert!(snapshot.php.targets.iter().any(|target| target.pids.contains(&fpm.master())));
         let output = tusktop(&["doctor"]).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(text.contains(&format!("php ({}) is not answering", php.pid())), "{text}");

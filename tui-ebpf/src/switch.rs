@@ -7,7 +7,7 @@ use aya_ebpf::{
     macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
-use tusktop_shared::{Config, Count, CountKey, NOT_WALKED, OUTSIDE, Request, UNKNOWN_OFFSET, Wait, stat};
+use tusktop_shared::{Config, ContentKey, Count, CountKey, NOT_WALKED, OUTSIDE, Request, UNKNOWN_OFFSET, Wait, stat};
 
 use crate::{
     globals::globals,
@@ -112,7 +112,7 @@ fn leaves(context: &RawTracePointContext, config: &Config) -> Option<()> {
     }
     // SAFETY: a plain helper call.
     let now = unsafe { bpf_ktime_get_ns() };
-    let mut stack = OUTSIDE;
+    let mut stack = ContentKey::new(OUTSIDE, 0);
     if leaf != 0 {
         // SAFETY: the pointer is this CPU's slot, and a switch is not interrupted by another one.
         let walks = unsafe { &mut *WALKS.get_ptr_mut(0)? };
@@ -128,17 +128,18 @@ fn leaves(context: &RawTracePointContext, config: &Config) -> Option<()> {
             add(stat::WAIT_RUNS, 1);
             add(stat::WAIT_NS, spent);
         } else {
-            stack = NOT_WALKED;
+            stack.hash = NOT_WALKED;
             add(stat::WAITS_NOT_WALKED, 1);
         }
     }
-    let wait = Wait { since_ns: now, request, stack };
+    let wait = Wait { since_ns: now, request, stack: stack.hash, user: stack.user, reserved: 0 };
     if let Some(place) = WAITING.get_ptr_mut(key) {
         // SAFETY: the entry belongs to this thread alone. User space may read it meanwhile: the start, without which it is no
         // wait, comes last.
         unsafe {
             (&raw mut (*place).request).write_volatile(wait.request);
             (&raw mut (*place).stack).write_volatile(wait.stack);
+            (&raw mut (*place).user).write_volatile(wait.user);
             (&raw mut (*place).since_ns).write_volatile(wait.since_ns);
         }
     } else if WAITING.insert(key, wait, 0).is_err() {
@@ -199,7 +200,7 @@ fn comes(context: &RawTracePointContext, config: &Config) -> Option<()> {
             }
         }
     }
-    let key = CountKey { request: wait.request, stack: wait.stack, pid, reserved: 0 };
+    let key = CountKey { request: wait.request, stack: wait.stack, pid, user: wait.user };
     count(key, Count { samples: 0, waits: 1, wait_ns });
     Some(())
 }

@@ -1,5 +1,6 @@
-//! What snapshots say over time: windows, histories, hot functions, what compiled files mean. Pure functions of snapshots.
+//! What snapshots say over time: windows, histories, hot functions, two spans compared, what compiled files mean. Pure functions of snapshots.
 
+pub mod difference;
 pub(crate) mod history;
 pub mod opcache;
 pub(crate) mod profile;

@@ -32,7 +32,7 @@ pub(super) const MAX_LINE: usize = 64 << 20;
 /// Base 2 logarithm of how far back a frame refers, which is what decoding it takes: 4 MiB.
 pub(super) const WINDOW_LOG: u32 = 22;
 /// Most frames in a table: two years of minutes.
-const MAX_ENTRIES: usize = 1 << 20;
+pub(super) const MAX_ENTRIES: usize = 1 << 20;
 
 /// First bytes of a zstd frame, RFC 8878.
 pub(super) const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];

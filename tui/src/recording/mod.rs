@@ -1,6 +1,7 @@
 //! A session in a file (`.tusk`): the layout ([`mod@file`]), writing it, reading it back. Nothing is collected or drawn here.
 
 pub mod file;
+mod past;
 mod reader;
 mod stream;
 mod writer;
@@ -8,9 +9,10 @@ mod writer;
 pub(crate) use self::file::has_news;
 pub use self::{
     file::PARTS,
+    past::Past,
     reader::{Minute, Recording, RecordingError},
     stream::{Damage, Event, Stream, StreamError, Wrong},
-    writer::Writer,
+    writer::{Container, Writer},
 };
 
 #[cfg(test)]

@@ -269,9 +269,10 @@ impl Collector {
             following.counts(request.pid)
         });
         let Some(kernel) = &mut self.kernel else { return };
-        match turned.and_then(|()| kernel.take_counts()) {
-            Ok(mut counts) => {
-                self.waits.settle(&mut counts, kernel.waiting(), monotonic());
+        let counts = turned.and_then(|()| kernel.take_counts());
+        match counts.and_then(|counts| Ok((counts, kernel.waiting()?))) {
+            Ok((mut counts, waiting)) => {
+                self.waits.settle(&mut counts, waiting, monotonic());
                 counts.retain(|(key, _)| self.following.counts(key.pid));
                 self.stacks.add(counts, &mut self.names, kernel, &self.requests);
             }

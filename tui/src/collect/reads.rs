@@ -278,7 +278,7 @@ impl Worker {
 }
 
 /// CPU time of this thread.
-pub(crate) fn cpu_time() -> Duration {
+fn cpu_time() -> Duration {
     Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 

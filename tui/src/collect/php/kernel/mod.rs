@@ -25,8 +25,8 @@ use aya::{
 };
 use rustix::rand::{GetRandomFlags, getrandom};
 use tusktop_shared::{
-    self as shared, Config, ContentKey, Count, CountKey, FunctionName, Process, Request, Stack, UNKNOWN_OFFSET, Wait, call, sizes,
-    stat,
+    self as shared, Config, ContentKey, Count, CountKey, FunctionName, Process, Request, Stack, UNKNOWN_OFFSET, Wait,
+    call, sizes, stat,
 };
 
 use self::{

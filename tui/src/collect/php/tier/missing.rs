@@ -67,7 +67,9 @@ pub(crate) enum Missing {
     #[error("process {0}, which runs it, is not answering, and attaching would wait for it")]
     HeldUp(u32),
     /// Attaching waited for a process, and all forks of the machine with it.
-    #[error("attaching to it took {0} ms, in which no process could be started, so nothing more is attached to it")]
+    #[error(
+        "attaching waited {0} ms for the memory of its processes, and all forks of the machine with it; nothing more is attached"
+    )]
     Slow(u128),
 }
 

@@ -9,10 +9,7 @@ pub(crate) mod requests;
 pub(crate) mod sampling;
 pub(crate) mod waiting;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 pub(crate) use missing::Missing;
 
@@ -26,12 +23,13 @@ use super::{
     },
 };
 use crate::{
-    collect::reads,
     model::{Master, SeenBy, Target, Tier, TierStatus, Tiers},
+    system::blocked::Blocked,
 };
 
-/// An attach that waits for longer has waited for the memory of some process.
-const SLOW: Duration = Duration::from_millis(500);
+/// Time for which the thread may be blocked while an image is attached, all in all. What takes longer waits for the memory of some
+/// process.
+const BLOCKED: Duration = Duration::from_secs(2);
 /// Names of probes that are listed; PHP has eleven, a hostile file as many as it likes.
 const PROBES: usize = 32;
 
@@ -82,8 +80,8 @@ struct Observed {
     attachments: Vec<Attachment>,
     /// Nothing is attached because a process holds it up: when it does not any more, all begins again.
     held_up: bool,
-    /// How long a slow attach took: it waited for the memory of some process.
-    slow: Option<Duration>,
+    /// How long the thread was blocked while it was attached.
+    blocked: Duration,
 }
 
 impl ImageTiers {
@@ -132,7 +130,7 @@ impl ImageTiers {
                 tiers: Tiers::default(),
                 attachments: Vec::new(),
                 held_up: !found.held_up_by.is_empty(),
-                slow: None,
+                blocked: Duration::ZERO,
             };
             // Sampling needs the layout also where nothing can be attached; of the others, only requests cannot do without.
             let source = found.image.sapi.uri_source();
@@ -146,7 +144,7 @@ impl ImageTiers {
                 };
                 observed.tiers[tier] = attached.unwrap_or_else(|missing| missing.status());
             }
-            let free = !found.moves && !observed.held_up && observed.slow.is_none();
+            let free = !found.moves && !observed.held_up && observed.blocked < BLOCKED;
             if let Some(kernel) = kernel.as_deref_mut().filter(|_| free) {
                 self.attach_catches(kernel, id, found);
             }
@@ -277,14 +275,13 @@ fn attach_sites(
     if let Some(&pid) = found.held_up_by.first() {
         return Err(Missing::HeldUp(pid));
     }
-    if let Some(slow) = observed.slow {
-        return Err(Missing::Slow(slow.as_millis()));
+    if observed.blocked >= BLOCKED {
+        return Err(Missing::Slow(observed.blocked.as_millis()));
     }
-    let (begun, worked) = (Instant::now(), reads::cpu_time());
-    observed.attachments.extend(attach(kernel, image, found, &sites)?);
-    // The first attach also verifies the program, which is work.
-    let waited = begun.elapsed().saturating_sub(reads::cpu_time().saturating_sub(worked));
-    observed.slow = Some(waited).filter(|&time| time > SLOW);
+    let blocked = Blocked::begin();
+    let attached = attach(kernel, image, found, &sites);
+    observed.blocked += blocked.so_far();
+    observed.attachments.extend(attached?);
     Ok(TierStatus::on(sites.seen_by).limited(sites.limit))
 }
 

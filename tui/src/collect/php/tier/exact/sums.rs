@@ -127,9 +127,15 @@ mod tests {
     fn only_what_was_added_since_the_last_reading_is_handed_over() {
         let mut sums = Sums::default();
         sums.read([(key(1, 0), calls(3, 30, 40)), (key(1, 1), calls(1, 5, 5))]);
-        assert_eq!(sums.take()[&ContentKey::new(1, 0)], CallSums { calls: 4, self_ns: 35, total_ns: 45, ..CallSums::default() });
+        assert_eq!(
+            sums.take()[&ContentKey::new(1, 0)],
+            CallSums { calls: 4, self_ns: 35, total_ns: 45, ..CallSums::default() }
+        );
         sums.read([(key(1, 0), calls(4, 32, 44)), (key(1, 1), calls(1, 5, 5))]);
-        assert_eq!(sums.take()[&ContentKey::new(1, 0)], CallSums { calls: 1, self_ns: 2, total_ns: 4, ..CallSums::default() });
+        assert_eq!(
+            sums.take()[&ContentKey::new(1, 0)],
+            CallSums { calls: 1, self_ns: 2, total_ns: 4, ..CallSums::default() }
+        );
         sums.forget(0);
         sums.read([(key(1, 0), calls(2, 1, 1))]);
         assert_eq!(sums.take()[&ContentKey::new(1, 0)].calls, 2, "the slot started over");

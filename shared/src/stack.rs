@@ -113,8 +113,8 @@ pub struct Wait {
     pub stack: u64,
     /// User id of the process.
     pub user: u32,
-    /// Keeps the layout free of padding.
-    pub reserved: u32,
+    /// How many waits it is noted for.
+    pub stands_for: u32,
 }
 
 /// What was counted for one stack.

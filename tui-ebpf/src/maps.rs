@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use tusktop_shared::{
     CallKey, Calls, Compiled, Config, ContentKey, Count, CountKey, Failure, FunctionName, Image, Process, Request,
-    Site, Stack, TRACED_THREADS, Tally, Traced, Wait, sizes, stat,
+    Site, Stack, TRACED_THREADS, Tally, Traced, Wait, governor, governor::Account, sizes, stat,
 };
 
 use crate::{
@@ -136,6 +136,17 @@ pub static COMPILE_TEXTS: HashMap<ContentKey, Compiled> = HashMap::with_max_entr
 #[map]
 pub static EMPTY_COMPILED: Array<Compiled> = Array::with_max_entries(1, 0);
 
+/// Entries of `ACCOUNTS`.
+const ACCOUNTS_COUNT: u32 = governor::ACCOUNTS as u32;
+
+/// What each CPU has spent on what happens all the time, by account (`tusktop_shared::governor`).
+#[map]
+pub static ACCOUNTS: PerCpuArray<Account> = PerCpuArray::with_max_entries(ACCOUNTS_COUNT, 0);
+
+/// Hits by site.
+#[map]
+pub static HITS: PerCpuArray<u64> = PerCpuArray::with_max_entries(sizes::SITES, 0);
+
 /// Counters, see `tusktop_shared::stat`.
 #[map]
 pub static STATS: PerCpuArray<u64> = PerCpuArray::with_max_entries(stat::COUNT, 0);
@@ -150,5 +161,30 @@ pub fn add(counter: u32, amount: u64) {
     if let Some(value) = STATS.get_ptr_mut(counter) {
         // SAFETY: the pointer is this CPU's slot of the map; a program that interrupts this one may lose one addition.
         unsafe { *value += amount };
+    }
+}
+
+/// Spends of an account of this CPU; `true` when it is more than may be spent.
+#[inline(always)]
+pub fn spend(account: u32, cost_ns: u64, now_ns: u64) -> bool {
+    let burst = governor::BURST_NS[account as usize];
+    // SAFETY: the pointer is this CPU's slot of the map; of a program that interrupts this one, one cost may be lost.
+    ACCOUNTS.get_ptr_mut(account).is_some_and(|account| unsafe { (*account).spend(cost_ns, now_ns, burst) })
+}
+
+/// Spends of an account of this CPU, if there is enough; `false` when there is not.
+#[inline(always)]
+pub fn afford(account: u32, cost_ns: u64, now_ns: u64) -> bool {
+    let burst = governor::BURST_NS[account as usize];
+    // SAFETY: as in `spend`.
+    ACCOUNTS.get_ptr_mut(account).is_none_or(|account| unsafe { (*account).afford(cost_ns, now_ns, burst) })
+}
+
+/// Counts a hit of a site.
+#[inline(always)]
+pub fn hit(site: u32) {
+    if let Some(hits) = HITS.get_ptr_mut(site) {
+        // SAFETY: as in `add`.
+        unsafe { *hits += 1 };
     }
 }

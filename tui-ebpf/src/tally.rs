@@ -13,13 +13,13 @@ use aya_ebpf::{
     maps::{Array, HashMap},
     programs::ProbeContext,
 };
-use tusktop_shared::{ContentKey, Image, OPERAND_REGISTER, Operand, Site, Tally, mix, stat};
+use tusktop_shared::{ContentKey, Image, OPERAND_REGISTER, Operand, Site, Tally, governor, mix, stat};
 
 use crate::{
     arguments::{argument, register},
-    maps::{IMAGES, SITES, STATS, add},
+    maps::{IMAGES, SITES, STATS, add, hit, spend},
     php::{STRING_TEXT, StringHead, Text, fetch, fetch_string_head, string_key},
-    process::config,
+    process::{config, report_storm},
 };
 
 /// Longest text in front of which a string's head is believed where only its text is known.
@@ -86,15 +86,19 @@ const TIMED: u64 = 16;
 pub fn measured(context: &ProbeContext, work: impl FnOnce(&ProbeContext, &Site, &Image, u64) -> Option<()>) {
     let hits = STATS.get_ptr_mut(stat::PROBE_HITS);
     // SAFETY: the pointer is this CPU's slot of the map; a program that interrupts this one may lose one addition.
-    let hit = hits.map_or(0, |hits| unsafe {
+    let number = hits.map_or(0, |hits| unsafe {
         *hits += 1;
         *hits
     });
-    let timed = hit.is_multiple_of(TIMED);
+    let timed = number.is_multiple_of(TIMED);
     // SAFETY: a plain helper call.
     let began = if timed { unsafe { bpf_ktime_get_ns() } } else { 0 };
+    if timed && spend(governor::OF_PROBLEMS, TIMED * governor::HIT_NS, began) {
+        report_storm();
+    }
     // SAFETY: the context is the one that the kernel gave to this program.
     let cookie = unsafe { bpf_get_attach_cookie(context.as_ptr()) } as u32;
+    hit(cookie);
     // SAFETY: entries of both maps are written before the site is attached and not changed afterwards.
     if let Some(site) = unsafe { SITES.get(cookie) }
         && let Some(image) = IMAGES.get(site.image)

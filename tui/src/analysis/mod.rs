@@ -3,11 +3,11 @@
 pub mod difference;
 pub(crate) mod history;
 pub mod opcache;
+mod outline;
 pub(crate) mod profile;
 pub(crate) mod recorded;
 pub(crate) mod regroup;
-pub(crate) mod source;
-pub(crate) mod timeline;
+pub mod timeline;
 pub(crate) mod windows;
 
 #[cfg(test)]

@@ -89,8 +89,14 @@ impl Compressor {
     /// # Errors
     /// zstd gets no memory.
     pub(super) fn new() -> io::Result<Self> {
+        Self::with_window(WINDOW_LOG)
+    }
+
+    /// As [`Compressor::new`], with the base 2 logarithm of how far back a frame refers: it takes that much memory, and a window
+    /// that is smaller than a snapshot saves little.
+    pub(super) fn with_window(log: u32) -> io::Result<Self> {
         let mut encoder = Encoder::new(LEVEL)?;
-        encoder.set_parameter(CParameter::WindowLog(WINDOW_LOG))?;
+        encoder.set_parameter(CParameter::WindowLog(log))?;
         encoder.set_parameter(CParameter::ChecksumFlag(true))?;
         let (piece, line) = (Vec::new(), Vec::new());
         Ok(Self { encoder, out: vec![0; 128 << 10].into(), piece, line, frame: None, tally: Tally::default() })
@@ -128,6 +134,11 @@ impl Compressor {
         at < last || at.duration_since(first).unsigned_abs() >= FRAME_SPAN || frame.bytes >= FRAME_BYTES
     }
 
+    /// What is known of the frame that is open, but for its CRC.
+    pub(super) fn open(&self) -> Option<Entry> {
+        self.frame.as_ref().map(|frame| self.tally.entry(frame))
+    }
+
     /// The last part of the frame that is open, and its entry as if the frame began the file.
     pub(super) fn end_frame(&mut self) -> io::Result<Option<(&[u8], Entry)>> {
         let Some(mut frame) = self.frame.take() else { return Ok(None) };
@@ -135,18 +146,7 @@ impl Compressor {
         self.drain(|encoder, out| encoder.finish(out, true))?;
         self.encoder.reinit()?;
         frame.add(&self.piece);
-        let (first, last) = self.tally.span.unwrap_or_default();
-        let entry = Entry {
-            first,
-            last,
-            offset: 0,
-            bytes: frame.bytes,
-            decoded_bytes: frame.decoded_bytes,
-            snapshots: self.tally.snapshots,
-            crc: frame.crc.finalize(),
-            news: self.tally.news,
-            requests: self.tally.requests,
-        };
+        let entry = Entry { crc: frame.crc.clone().finalize(), ..self.tally.entry(&frame) };
         self.tally.next_frame();
         Ok(Some((&self.piece, entry)))
     }
@@ -163,6 +163,23 @@ impl Compressor {
             if left == 0 {
                 return Ok(());
             }
+        }
+    }
+}
+
+impl Tally {
+    fn entry(&self, frame: &Frame) -> Entry {
+        let (first, last) = self.span.unwrap_or_default();
+        Entry {
+            first,
+            last,
+            offset: 0,
+            bytes: frame.bytes,
+            decoded_bytes: frame.decoded_bytes,
+            snapshots: self.snapshots,
+            crc: 0,
+            news: self.news,
+            requests: self.requests,
         }
     }
 }

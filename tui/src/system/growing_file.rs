@@ -10,7 +10,7 @@ use std::{
 
 use rustix::{
     fd::OwnedFd,
-    fs::{AtFlags, CWD, Mode, OFlags, fstat, fsync, ftruncate, openat, statat, unlinkat},
+    fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, fsync, ftruncate, openat, statat, unlinkat},
     io::Errno,
 };
 
@@ -79,6 +79,14 @@ impl GrowingFile {
 }
 
 impl WholeFile {
+    /// A file that an earlier run has written; `None` for anything but a regular file of our user.
+    pub(crate) fn of_earlier(path: PathBuf) -> Option<Self> {
+        let stat = statat(CWD, &path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let ours = stat.st_uid == rustix::process::geteuid().as_raw();
+        let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        (ours && regular).then_some(Self { path, device: stat.st_dev, inode: stat.st_ino })
+    }
+
     /// Removes it, unless something else has its name by now.
     ///
     /// # Errors
@@ -163,5 +171,9 @@ mod tests {
         fs::write(&path, "another's").unwrap();
         file.finish().unwrap().remove().unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"another's");
+        WholeFile::of_earlier(path.clone()).unwrap().remove().unwrap();
+        assert!(!path.exists());
+        symlink(folder.path().join("b"), &path).unwrap();
+        assert!(WholeFile::of_earlier(path).is_none() && WholeFile::of_earlier(folder.path().to_owned()).is_none());
     }
 }

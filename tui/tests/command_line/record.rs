@@ -24,7 +24,7 @@ use crate::{
 /// Time for what takes a moment on an idle machine.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-fn record(arguments: &[&str]) -> Command {
+pub fn record(arguments: &[&str]) -> Command {
     let mut command = tusktop();
     command.args(["record", "--no-php", "-i", "100ms"]).args(arguments);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -32,12 +32,12 @@ fn record(arguments: &[&str]) -> Command {
 }
 
 /// Snapshots and damages of a file.
-fn read(path: &Path) -> (Vec<Snapshot>, Vec<String>) {
+pub fn read(path: &Path) -> (Vec<Snapshot>, Vec<String>) {
     let recording = Recording::open(path).unwrap_or_else(|error| panic!("{error}"));
     let mut damage: Vec<_> = recording.damage().iter().map(ToString::to_string).collect();
     let mut snapshots = Vec::new();
     for &minute in recording.minutes() {
-        let each = |event| match event {
+        let each = |event: Event| match event {
             Event::Snapshot(snapshot) => snapshots.push(*snapshot),
             Event::Damage(found) => damage.push(found.to_string()),
         };
@@ -46,7 +46,7 @@ fn read(path: &Path) -> (Vec<Snapshot>, Vec<String>) {
     (snapshots, damage)
 }
 
-fn wait_until(what: &str, child: &mut Child, mut holds: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, child: &mut Child, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + DEADLINE;
     while !holds() {
         assert!(child.try_wait().unwrap().is_none(), "it ended before {what}");
@@ -56,7 +56,7 @@ fn wait_until(what: &str, child: &mut Child, mut holds: impl FnMut() -> bool) {
 }
 
 /// Number of snapshots in a file that is being written.
-fn written(path: &Path) -> usize {
+pub fn written(path: &Path) -> usize {
     let Ok(bytes) = fs::read(path) else { return 0 };
     let mut decoded = Vec::new();
     if let Ok(mut decoder) = zstd::Decoder::new(&bytes[..]) {
@@ -66,7 +66,7 @@ fn written(path: &Path) -> usize {
     decoded.iter().filter(|&&byte| byte == b'\n').count()
 }
 
-fn send(child: &Child, signal: Signal) {
+pub fn send(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
 

@@ -192,10 +192,14 @@ pub(super) fn host() -> String {
 
 /// The name of a file that was given none: `web01-2026-11-27-140533.tusk`.
 pub(super) fn default_name(host: &str, now: &Zoned) -> String {
+    format!("{}-{}.tusk", plain(host), now.strftime("%Y-%m-%d-%H%M%S"))
+}
+
+/// The name of a host as a part of the name of a file.
+pub(super) fn plain(host: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     let host: String = host.split('.').next().unwrap_or_default().chars().take(MAX_HOST).map(plain).collect();
-    let host = if host.is_empty() { "tusktop" } else { &host };
-    format!("{host}-{}.tusk", now.strftime("%Y-%m-%d-%H%M%S"))
+    if host.is_empty() { "tusktop".into() } else { host }
 }
 
 /// The name of the following files: `a.tusk`, `a-2.tusk`, `a-3.tusk`.

@@ -1,6 +1,7 @@
 //! `tusktop record`: snapshots to a file or a pipe, without a screen. What a file looks like is `recording`'s matter.
 
 mod files;
+mod flight;
 mod progress;
 
 use std::{io, sync::Arc, time::Duration};
@@ -15,6 +16,7 @@ use tokio::{
 
 use self::{
     files::Files,
+    flight::Flight,
     progress::{Progress, Written},
 };
 use super::options;
@@ -54,22 +56,23 @@ pub async fn run(settings: &Settings, rules: Arc<Rules>, arguments: RecordArgs) 
     let mut hangup = signal(SignalKind::hangup())?;
     // Where a limit is set to the size of files, writing fails then, and does not end the program.
     let _too_large = signal(SignalKind::from_raw(libc::SIGXFSZ))?;
-    let mut files = Files::open(&arguments)?;
-    let mut progress = Progress::new(files.name());
+    // Only the flight recorder listens to it.
+    let mut user = signal(SignalKind::user_defined1())?;
+    let recorder = Recorder::new(&arguments)?;
+    let mut progress = Progress::new(recorder.state());
     let (session, mut snapshots) = Session::start(&options::going_on(settings, rules))?;
     // A pipe whose reader is slow holds up this task alone; the session goes on, and what is missed meanwhile is counted.
-    let (sender, mut receiver) = mpsc::channel::<Arc<Snapshot>>(2);
+    let (sender, mut receiver) = mpsc::channel::<(Arc<Snapshot>, bool)>(2);
     let (written, mut state) = tokio::sync::watch::channel(Written::default());
     let mut writing = spawn_blocking(move || {
-        while let Some(snapshot) = receiver.blocking_recv() {
-            if let Err(error) = files.push(&snapshot) {
-                files.give_up();
-                return Err(error);
-            }
-            written.send_replace(Written { to: files.name(), bytes: files.bytes });
+        let mut recorder = recorder;
+        while let Some((snapshot, requested)) = receiver.blocking_recv() {
+            recorder.push(&snapshot, requested)?;
+            written.send_replace(recorder.state());
         }
-        files.finish()
+        recorder.finish()
     });
+    let mut requested = false;
     let mut ended = None;
     // A year is without end here, and far from what overflows. The time begins with the first snapshot.
     let mut until = Instant::now() + NO_END;
@@ -79,6 +82,7 @@ pub async fn run(settings: &Settings, rules: Arc<Rules>, arguments: RecordArgs) 
             _ = interrupt.recv() => break exit::INTERRUPTED,
             _ = terminate.recv() => break exit::TERMINATED,
             _ = hangup.recv() => break exit::HUNG_UP,
+            _ = user.recv() => requested = true,
             end = &mut writing => {
                 ended = Some(end);
                 break exit::FAILED;
@@ -89,8 +93,9 @@ pub async fn run(settings: &Settings, rules: Arc<Rules>, arguments: RecordArgs) 
                         until = Instant::now() + duration;
                     }
                     progress.count(&snapshot);
-                    if sender.try_send(snapshot).is_err() {
-                        progress.missed += 1;
+                    match sender.try_send((snapshot, requested)) {
+                        Ok(()) => requested = false,
+                        Err(_) => progress.missed += 1,
                     }
                 }
                 Err(RecvError::Lagged(count)) => progress.missed += count,
@@ -115,4 +120,49 @@ pub async fn run(settings: &Settings, rules: Arc<Rules>, arguments: RecordArgs) 
         bail!("the process sampler has stopped; what was recorded before can be read");
     }
     Ok(code)
+}
+
+/// What becomes of the snapshots.
+enum Recorder {
+    /// All of them are written.
+    Files(Box<Files>),
+    /// Those around an event are.
+    Flight(Box<Flight>),
+}
+
+impl Recorder {
+    fn new(arguments: &RecordArgs) -> anyhow::Result<Self> {
+        let is_flight = arguments.keep_last.is_some() || !arguments.when.is_empty();
+        Ok(match is_flight {
+            true => Self::Flight(Flight::new(arguments)?.into()),
+            false => Self::Files(Files::open(arguments)?.into()),
+        })
+    }
+
+    fn push(&mut self, snapshot: &Snapshot, requested: bool) -> Result<(), RecordError> {
+        match self {
+            Self::Files(files) => files.push(snapshot).inspect_err(|_| files.give_up()),
+            Self::Flight(flight) => {
+                flight.push(snapshot, requested);
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(mut self) -> Result<(), RecordError> {
+        match &mut self {
+            Self::Files(files) => files.finish(),
+            Self::Flight(flight) => {
+                flight.finish();
+                Ok(())
+            }
+        }
+    }
+
+    fn state(&self) -> Written {
+        match self {
+            Self::Files(files) => Written { to: files.name(), bytes: files.bytes, events: None },
+            Self::Flight(flight) => flight.state(),
+        }
+    }
 }

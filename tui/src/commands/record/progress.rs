@@ -18,6 +18,8 @@ pub(super) struct Written {
     pub to: String,
     /// Of all files.
     pub bytes: u64,
+    /// Number of events of the flight recorder, which does not write all the time.
+    pub events: Option<u64>,
 }
 
 /// One line on standard error, where that is a terminal.
@@ -31,10 +33,10 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(to: String) -> Self {
+    pub(super) fn new(written: Written) -> Self {
         let shown = io::stderr().is_terminal();
         let mut progress = Self { shown, started: Instant::now(), requests: 0, drops: 0, missed: 0, snapshots: 0 };
-        progress.show(&Written { to, bytes: 0 });
+        progress.show(&written);
         progress
     }
 
@@ -57,8 +59,14 @@ impl Progress {
         let seconds = self.started.elapsed().as_secs();
         let mut line = format!("{}   {}   {}", written.to, units::age(seconds), units::bytes(written.bytes));
         // Writing to a String does not fail.
-        if let Some(rate) = written.bytes.checked_div(seconds) {
-            let _ = write!(line, "   {}/s", units::bytes(rate));
+        match (written.events, written.bytes.checked_div(seconds)) {
+            (Some(events), _) => {
+                let _ = write!(line, "   {events} event{}", if events == 1 { "" } else { "s" });
+            }
+            (None, Some(rate)) => {
+                let _ = write!(line, "   {}/s", units::bytes(rate));
+            }
+            (None, None) => {}
         }
         let _ = write!(line, "   {} requests   {} dropped", units::count(self.requests), units::count(self.drops));
         if self.missed > 0 {

@@ -12,7 +12,10 @@ pub(crate) mod ring;
 mod tracing;
 mod verify;
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    collections::HashMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use aya::{
     Ebpf,
@@ -119,7 +122,7 @@ impl Kernel {
         let ring = map!(ebpf, "EVENTS");
         let kernel = Self {
             failures: FailureMaps::take(&mut ebpf)?,
-            probes: Probes::new(uprobe, multi, map!(ebpf, "SITES")),
+            probes: Probes::new(uprobe, multi, map!(ebpf, "SITES"), map!(ebpf, "HITS")),
             tracing: Tracing::new(map!(ebpf, "TRACED"), map!(ebpf, "CALLS"), map!(ebpf, "GENERATION")),
             _config: config,
             knows_waits: layout.task_state != UNKNOWN_OFFSET,
@@ -200,6 +203,17 @@ impl Kernel {
         for pid in pids {
             let _ = self.processes.remove(&pid);
         }
+        self.forget_requests(id);
+        self.probes.forget(id);
+    }
+
+    /// Hits of probes so far, by image and program.
+    pub(crate) fn hits(&self) -> HashMap<(u32, &'static str), u64> {
+        self.probes.hits()
+    }
+
+    /// Forgets the requests of an image that run: their end will not be seen.
+    pub(crate) fn forget_requests(&mut self, id: u32) {
         let threads: Vec<u64> = self
             .requests
             .iter()
@@ -211,7 +225,6 @@ impl Kernel {
         for thread in threads {
             let _ = self.requests.remove(&thread);
         }
-        self.probes.forget(id);
     }
 
     /// Tells the programs that a process runs an image. One that they met before keeps what they noted of it.

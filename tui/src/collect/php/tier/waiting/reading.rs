@@ -77,7 +77,7 @@ mod tests {
     const THREAD: u64 = 1 << 32 | 1;
 
     fn wait(since_ns: u64) -> (u64, Wait) {
-        (THREAD, Wait { since_ns, request: 7, stack: 9, user: 0, reserved: 0 })
+        (THREAD, Wait { since_ns, request: 7, stack: 9, user: 0, stands_for: 1 })
     }
 
     fn ended(wait_ns: u64) -> (CountKey, Count) {

@@ -128,7 +128,7 @@ impl Day {
                 let by = random.below(64) << 12;
                 let memory = &mut process.memory;
                 let moved = |bytes: Option<u64>| {
-                    bytes.map(|bytes| if by % 8192 == 0 { bytes + by } else { bytes.saturating_sub(by) })
+                    bytes.map(|bytes| if by.is_multiple_of(8192) { bytes + by } else { bytes.saturating_sub(by) })
                 };
                 (memory.rss_bytes, memory.pss_bytes) = (moved(memory.rss_bytes), moved(memory.pss_bytes));
                 memory.uss_bytes = moved(memory.uss_bytes);

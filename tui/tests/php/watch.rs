@@ -91,6 +91,8 @@ impl Watch {
                     | NoticeKind::PhpNotTrusted
                     | NoticeKind::PhpLeftOut
                     | NoticeKind::PhpProcessesNotAnswering
+                    | NoticeKind::StartsMissed
+                    | NoticeKind::WaitsEstimated
             )
         });
         assert!(loaded, "the programs are loaded: {:?}", watch.last.notices);

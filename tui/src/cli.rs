@@ -59,6 +59,9 @@ pub enum Command {
     /// Wait for SIGCONT, then become a command.
     #[command(hide = true)]
     Become(BecomeArgs),
+    /// Read memory of processes, as requests on standard input say.
+    #[command(hide = true)]
+    ReadMemory,
 }
 
 /// What to print.

@@ -10,6 +10,7 @@ use std::{
 use clap::Parser as _;
 use tusktop::{
     cli::{Cli, Command, SnapArgs},
+    collect::memory,
     commands::{cat, cut, demo, diff, doctor, failure, groups, live, observed, record, replay, snap},
     config::{self, Environment},
     exit,
@@ -25,6 +26,10 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
     if let Some(Command::Become(arguments)) = &cli.command {
         // It is about to be another program: its settings are not ours to judge.
         return Err(observed::become_command(&arguments.command).into());
+    }
+    if let Some(Command::ReadMemory) = &cli.command {
+        memory::serve()?;
+        return Ok(exit::FINE);
     }
     if cli.default_config {
         io::stdout().write_all(config::DEFAULT_FILE.as_bytes())?;
@@ -51,6 +56,6 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
             _ => snap::run(&settings, rules, SnapArgs::default()).await,
         }
     });
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    runtime.shutdown_timeout(Duration::from_millis(200));
     code
 }

@@ -151,7 +151,6 @@ fn kind(exact: Exact) -> ExactKind {
 async fn observe(settings: &Settings, rules: Arc<Rules>, arguments: &SnapArgs, out: Output) -> anyhow::Result<u8> {
     let program = observed::resolve(&arguments.command[0], std::env::var_os("PATH").as_deref())?;
     let held = Held::start(&arguments.command)?;
-    let signals = Signals::take()?;
     let mut options = options::once(settings, rules);
     if let Some(php) = &mut options.php {
         php.programs = observed::programs(&program);
@@ -165,14 +164,15 @@ async fn observe(settings: &Settings, rules: Arc<Rules>, arguments: &SnapArgs, o
         });
     }
     let during = async |baseline: Instant| {
-        let mut running = held.release(signals);
+        // Until then they end tusktop, and the kernel ends the command that is held.
+        let mut running = held.release(Signals::take()?);
         running.wait_until(arguments.duration.map(|duration| baseline + duration)).await;
-        running
+        std::io::Result::Ok(running)
     };
     let mut observed = session::observe(&options, during).await?;
     let snapshot = observed.snapshot.take();
     // It may go on for long after what was asked for: then nothing is attached to it any more.
-    let status = observed.end().await.end().await?;
+    let status = observed.end().await?.end().await?;
     let printed = print(out, snapshot, arguments);
     if let Err(error) = printed
         && !failure::is_broken_pipe(&error)

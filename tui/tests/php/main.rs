@@ -25,4 +25,5 @@ mod storms;
 mod tracing;
 mod trust;
 mod truth;
+mod unanswering;
 mod waits;

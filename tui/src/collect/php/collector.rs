@@ -11,7 +11,7 @@ use rustix::{
     time::{ClockId, clock_gettime},
 };
 use tokio::sync::mpsc;
-use tusktop_shared::stat;
+use tusktop_shared::{share, stat};
 
 use super::{
     CallSums, FinishedRequest, Now, Options, Order, PhpSample, Sapi, Work,
@@ -33,7 +33,7 @@ use super::{
     },
 };
 use crate::{
-    collect::{Sample, Tick, trust::Owners},
+    collect::{Sample, Tick, procfs::Procfs, reads::Reads, trust::Owners},
     model::{self, Drops, FunctionKey, Notice, Tier, TraceOrder},
     system::{heap, users::Users},
 };
@@ -141,12 +141,15 @@ impl Collector {
         };
         collector.following.discovery.owners = Owners::new(options.owners.clone());
         collector.following.discovery.moves = options.moves_code || moves::is_configured(Path::new("/"));
+        if let Some(tusktop) = &options.tusktop {
+            collector.following.discovery.reads = Reads::new(Procfs::default(), tusktop.clone());
+        }
         collector.following.family = options.root.map(Family::of);
         for program in &options.programs {
             collector.following.discovery.program(program);
         }
-        let found = collector.following.start();
-        collector.observe(found);
+        collector.following.start();
+        collector.observe();
         heap::trim();
         if let Some(order) = &options.exact {
             collector.order(order.clone());
@@ -165,7 +168,12 @@ impl Collector {
     }
 
     /// Has the kernel observe processes that were found to run PHP.
-    fn observe(&mut self, found: impl IntoIterator<Item = (u32, Mapped)>) {
+    fn observe(&mut self) {
+        let found = self.following.take_found();
+        self.tell(found);
+    }
+
+    fn tell(&mut self, found: impl IntoIterator<Item = (u32, Mapped)>) {
         let images = &self.following.discovery.images;
         let left = self.tiers.leave(images);
         if let Some(kernel) = &mut self.kernel {
@@ -177,7 +185,7 @@ impl Collector {
         self.tiers.attach(self.kernel.as_mut(), images);
         let Some(kernel) = &mut self.kernel else { return };
         for (pid, mapped) in found {
-            let user = self.following.discovery.procfs.uid(pid).unwrap_or(0);
+            let user = self.following.discovery.reads.procfs.uid(pid).unwrap_or(share::OTHERS);
             if kernel.add_process(pid, mapped.image as u32, mapped.bias, user).is_err() {
                 self.dropped += 1;
             }
@@ -191,7 +199,7 @@ impl Collector {
             && self.tiers.has_traps(mapped.image);
         let process = Pid::from_raw(pid.cast_signed()).filter(|_| moves);
         let held = process.filter(|&process| kill_process(process, Signal::STOP).is_ok());
-        self.observe([(pid, mapped)]);
+        self.tell([(pid, mapped)]);
         if let Some(process) = held {
             // It may have been killed meanwhile.
             let _ = kill_process(process, Signal::CONT);
@@ -201,7 +209,7 @@ impl Collector {
     /// Begins or ends exact tracing.
     fn order(&mut self, order: Order) {
         // Whether a process can be traced is known of its master, which may be new.
-        self.following.masters();
+        self.following.read_masters();
         let pool = match &order.what {
             TraceOrder::Price(request) | TraceOrder::Start(request) => request.pool.clone(),
             TraceOrder::Stop => None,
@@ -260,7 +268,8 @@ impl Collector {
             match event {
                 Event::Request(_) => self.dropped += 1,
                 Event::Exec { pid } => {
-                    if let Some(mapped) = self.following.exec(pid) {
+                    self.following.exec(pid);
+                    for (pid, mapped) in self.following.take_found() {
                         self.started(pid, mapped);
                     }
                 }
@@ -278,7 +287,7 @@ impl Collector {
 
     /// Forgets in the kernel what is gone without an event.
     fn sweep(&mut self) {
-        let procfs = &self.following.discovery.procfs;
+        let procfs = &self.following.discovery.reads.procfs;
         if let Some(kernel) = &mut self.kernel {
             kernel.sweep(|pid| procfs.is_there(pid));
         }
@@ -307,6 +316,8 @@ impl Collector {
     /// The order matters: a sample that was counted before the maps are turned belongs to a request that still runs
     /// afterwards, or whose end is in the ring by then.
     fn gather(&mut self, rings: Option<&mut Rings>) {
+        self.following.go_on();
+        self.observe();
         let Some(kernel) = &mut self.kernel else { return };
         let turned = kernel.turn_counts();
         self.requests.look(kernel);
@@ -350,8 +361,8 @@ impl Collector {
     /// Makes the sample of the interval that ends now.
     fn sample(&mut self) -> PhpSample {
         self.release();
-        let found = self.following.tick();
-        self.observe(found);
+        self.following.tick();
+        self.observe();
         let processes = self.following.take();
         // What is due must not wait for a moment without ticks.
         if self.exact.due().is_some_and(|due| due <= Instant::now()) {
@@ -374,7 +385,8 @@ impl Collector {
             ..PhpSample::default()
         };
         let masters = sample.targets.iter().filter(|target| *target.sapi == *Sapi::Fpm.name());
-        sample.pools = self.scoreboards.read(masters.flat_map(|target| &target.masters).map(|master| master.pid));
+        let masters = masters.flat_map(|target| &target.masters).map(|master| master.pid);
+        sample.pools = self.scoreboards.read(masters, &mut self.following.discovery.reads);
         if let Some(kernel) = &self.kernel {
             (sample.failures, sample.compiles) = self.failures.take(&kernel.failures);
         }
@@ -387,6 +399,7 @@ impl Collector {
             }
         }
         self.count(&mut sample);
+        sample.notices.append(&mut self.following.notices());
         let (unobserved, counts) = (&self.following.discovery.unobserved, |pid| self.following.counts(pid));
         sample.targets.extend(unobserved.targets(&mut self.users, counts));
         sample.notices.extend(unobserved.notices(&mut self.users, counts));

@@ -51,6 +51,8 @@ pub struct Options {
     pub exact: Option<Order>,
     /// Whether secrets in URIs and messages are masked.
     pub secrets: Secrets,
+    /// Where tusktop is, which reads the memory of others in a process of its own; `None` where this program is tusktop.
+    pub tusktop: Option<PathBuf>,
 }
 
 /// What the BPF programs saw since the last reading.

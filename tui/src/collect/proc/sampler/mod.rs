@@ -17,10 +17,10 @@ use super::{
     memory_cgroup::{CgroupReader, Seat},
     pss::{PssReader, Remembered},
     stat::Stat,
-    watchdog::{LeftOut, Progress},
+    watchdog::Progress,
 };
 use crate::{
-    collect::{Tick, trust::Owners},
+    collect::{Tick, trust::Owners, unanswering::LeftOut},
     model::PssUnknown,
 };
 
@@ -306,7 +306,7 @@ impl Sampler {
         // The same pid with another start time is another process.
         let tracked = tracked.filter(|tracked| tracked.start_ticks == stat.start_ticks);
         self.progress.files(stat.pid, stat.start_ticks);
-        let left_out = self.left_out.has(stat.pid, stat.start_ticks, || self.files.uid(stat.pid));
+        let left_out = self.left_out.has(stat.pid, Some(stat.start_ticks), || self.files.uid(stat.pid));
         let tracked = match tracked {
             Some(tracked) => Tracked { descriptor, left_out, ..self.seen_again(tracked, &stat, pass, left_out) },
             None => Tracked { descriptor, left_out, ..self.first_sight(&stat, pass, left_out) },

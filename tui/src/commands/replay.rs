@@ -16,7 +16,7 @@ use crate::{
     recording::{Event, Recording, Stream},
     screen::{
         stage::{self, Stage},
-        terminal::{self, Inspections},
+        terminal::{self, Inspections, Recordings},
     },
 };
 
@@ -61,7 +61,11 @@ async fn show(stage: Stage, snapshots: broadcast::Receiver<Arc<Snapshot>>) -> an
     // Nothing is looked at closely in a recording.
     let (orders, _wanted) = watch::channel(None);
     let (_none, readings) = watch::channel(None);
-    let end = terminal::run(stage, snapshots, |_| {}, Inspections { orders, readings }).await;
+    // Nor is one recorded.
+    let (wanted, _wish) = watch::channel(false);
+    let (_none, states) = watch::channel(None);
+    let (inspections, recordings) = (Inspections { orders, readings }, Recordings { wanted, states });
+    let end = terminal::run(stage, snapshots, |_| {}, inspections, recordings).await;
     Ok(end?.code)
 }
 

@@ -23,7 +23,7 @@ use crate::{
         self,
         theme::{ColorDepth, Palette, Theme},
     },
-    view::{Go, GroupMemory, KeyHint, Overlay, Scrub, Shown, TIME, TileColour},
+    view::{Go, GroupMemory, KeyHint, Overlay, RecordingInProgress, Scrub, Shown, TIME, TileColour},
 };
 
 /// What the screen should look like.
@@ -59,6 +59,8 @@ pub struct Stage {
     pub timeline: Timeline,
     /// The last close look at the process whose page is open.
     pub inspection: Option<Arc<Inspection>>,
+    /// The recording that is made beside the screen.
+    pub recording: Option<RecordingInProgress>,
     /// The last drawing.
     pub shown: Shown,
     /// Styles.
@@ -97,6 +99,7 @@ impl Stage {
             missed: 0,
             lagged: 0,
             inspection: None,
+            recording: None,
             shown: Shown::default(),
         })
     }
@@ -307,6 +310,7 @@ impl Stage {
             time_zone: &self.time_zone,
             ascii: self.ascii,
             lagged: self.lagged,
+            recording: self.recording.as_ref(),
             scrub: self.scrub.as_ref(),
             adding: self.timeline.progress(),
             between: self.timeline.between(),

@@ -4,6 +4,7 @@
 mod terminal;
 
 mod cli;
+mod faults;
 mod flight;
 mod pty;
 mod record;

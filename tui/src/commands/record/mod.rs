@@ -1,5 +1,6 @@
 //! `tusktop record`: snapshots to a file or a pipe, without a screen. What a file looks like is `recording`'s matter.
 
+pub(super) mod beside;
 mod files;
 mod flight;
 mod progress;

@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use tusktop_shared::{
     CallKey, Calls, Compiled, Config, ContentKey, Count, CountKey, Failure, FunctionName, Image, Process, Request,
-    Site, Stack, TRACED_THREADS, Tally, Traced, Wait, governor, governor::Account, sizes, stat,
+    Site, Stack, TRACED_THREADS, Tally, Traced, Wait, governor, governor::Account, share, sizes, stat,
 };
 
 use crate::{
@@ -104,9 +104,13 @@ pub const KNOWN_KEYS: u32 = 1 << 14;
 /// Size of `EVENTS`.
 pub const RING_BYTES: u32 = 2 << 20;
 
-/// Rare events: finished requests, processes that start and end.
+/// Finished requests.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
+
+/// Processes that start and end, and storms: a ring of their own, which no flood of requests can fill.
+#[map]
+pub static PROCESS_EVENTS: RingBuf = RingBuf::with_byte_size(256 << 10, 0);
 
 /// Exceptions and errors by key.
 #[map]
@@ -146,6 +150,14 @@ pub static ACCOUNTS: PerCpuArray<Account> = PerCpuArray::with_max_entries(ACCOUN
 /// Hits by site.
 #[map]
 pub static HITS: PerCpuArray<u64> = PerCpuArray::with_max_entries(sizes::SITES, 0);
+
+/// Entries by user and map (`tusktop_shared::share`).
+#[map]
+pub static SHARES: HashMap<u64, u64> = HashMap::with_max_entries(share::SHARES, 0);
+
+/// Entries by map, of all users.
+#[map]
+pub static USED: Array<u64> = Array::with_max_entries(share::MAPS as u32, 0);
 
 /// Counters, see `tusktop_shared::stat`.
 #[map]

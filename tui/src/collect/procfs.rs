@@ -78,6 +78,16 @@ impl Procfs {
         Stat::parse(&line, rustix::param::clock_ticks_per_second()).map(|stat| stat.ppid)
     }
 
+    /// When a process started, in clock ticks after boot, and its name.
+    ///
+    /// # Errors
+    /// It is gone, or its stat file is not in the form that is documented.
+    pub(crate) fn start(&self, pid: u32) -> io::Result<(u64, Arc<str>)> {
+        let line = self.bytes(pid, "stat", STAT_BYTES)?;
+        let stat = Stat::parse(&line, rustix::param::clock_ticks_per_second()).ok_or(io::ErrorKind::InvalidData)?;
+        Ok((stat.start_ticks, String::from_utf8_lossy(stat.comm).into()))
+    }
+
     /// The effective user of a process: the kernel makes it the owner of /proc/PID.
     pub(crate) fn uid(&self, pid: u32) -> Option<u32> {
         std::fs::metadata(self.path(pid, "")).ok().map(|folder| folder.uid())

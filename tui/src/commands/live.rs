@@ -73,7 +73,7 @@ pub async fn run(settings: &Settings, rules: Arc<Rules>, screen: stage::Options)
         }
     };
     let (inspected, wanted) = watch::channel(None);
-    let readings = inspect::spawn(proc::Options::default().root, wanted);
+    let readings = inspect::spawn(proc::Options::default().root, settings.secrets, wanted);
     let inspections = Inspections { orders: inspected, readings };
     let (wanted, wish) = watch::channel(false);
     let (state, states) = watch::channel(None);

@@ -157,8 +157,15 @@ impl Stage {
     /// Goes to another moment.
     fn go(&mut self, go: Go) {
         if self.scrub.is_none() {
-            // From now into the past, which stands still until it is told to play.
-            self.timeline.freeze();
+            match go {
+                Go::Now => return self.go_to_now(),
+                Go::Speed { .. } | Go::ClearMarks => return,
+                _ => {}
+            }
+            // From now, or from where it was paused, into the past, which stands still until it is told to play.
+            if self.timeline.moment() == Moment::Now {
+                self.timeline.freeze();
+            }
             self.scrub = self.scrub_of();
             self.app.view.paused = true;
         }
@@ -245,7 +252,7 @@ impl Stage {
 
     /// The process whose page is open, which is to be looked at closely.
     pub(crate) fn inspected(&self) -> Option<InspectionOrder> {
-        self.app.view.inspected()
+        self.app.view.inspected().filter(|_| self.scrub.is_none() && !self.app.view.recorded)
     }
 
     /// Takes an event from the terminal, which came at `now`, and says what the terminal has to do.
@@ -297,7 +304,7 @@ impl Stage {
             covered: self.timeline.covered(view.window),
             histories: self.timeline.histories(view.grouping),
             exact: self.timeline.latest().and_then(|snapshot| snapshot.php.exact.as_ref()),
-            inspection: self.inspection.as_deref(),
+            inspection: self.inspection.as_deref().filter(|_| self.scrub.is_none()),
             palette: &self.palette,
             hints: &self.hints,
             time_zone: &self.time_zone,

@@ -8,3 +8,4 @@ mod faults;
 mod flight;
 mod pty;
 mod record;
+mod share;

@@ -37,7 +37,7 @@ impl Histogram {
 
     /// Number of durations counted.
     pub fn count(&self) -> u64 {
-        self.buckets.iter().map(|&(_, count)| count).sum()
+        self.buckets.iter().fold(0, |sum, &(_, count)| sum.saturating_add(count))
     }
 
     /// The sum of the durations in milliseconds, as the buckets have it.
@@ -56,7 +56,7 @@ impl Histogram {
         self.buckets
             .iter()
             .find(|&&(_, count)| {
-                seen += count;
+                seen = u64::saturating_add(seen, count);
                 seen >= rank
             })
             .map(|&(bucket, _)| middle_ms(bucket))
@@ -111,6 +111,13 @@ mod tests {
         a.merge(&b);
         assert_eq!(a, both);
         assert_eq!(a.count(), 7);
+    }
+
+    #[test]
+    fn counts_of_a_file_that_nobody_can_have_counted_do_not_overflow() {
+        let histogram: Histogram = serde_json::from_str(&format!("[[1,{0}],[65535,{0}]]", u64::MAX)).unwrap();
+        assert_eq!(histogram.count(), u64::MAX);
+        assert!(histogram.quantile_ms(1.0).is_some() && histogram.sum_ms() > 0.0);
     }
 
     #[test]

@@ -109,10 +109,10 @@ fn identity(screen: &Screen, snapshot: &Snapshot, wide: bool) -> Vec<Fact> {
     facts.push(Fact::new(5, clock(snapshot.at, screen), palette.text));
     let not_now = |text: &str| Fact::new(0, text, paint::reversed(palette.warn));
     facts.push(match (screen.scrub, screen.view.paused) {
+        (Some(scrub), _) if scrub.latest.is_some() => not_now(&past(scrub, snapshot.at)),
         _ if screen.view.recorded => not_now("RECORDING"),
-        (Some(scrub), _) => not_now(&past(scrub, snapshot.at)),
-        (None, true) => not_now("PAUSED"),
-        (None, false) => Fact::new(2, "LIVE", palette.ok),
+        (_, true) => not_now("PAUSED"),
+        (_, false) => Fact::new(2, "LIVE", palette.ok),
     });
     if let Some(recording) = screen.recording {
         facts.extend(in_progress(recording, palette));

@@ -179,17 +179,17 @@ pub fn add(counter: u32, amount: u64) {
 /// Spends of an account of this CPU; `true` when it is more than may be spent.
 #[inline(always)]
 pub fn spend(account: u32, cost_ns: u64, now_ns: u64) -> bool {
-    let burst = governor::BURST_NS[account as usize];
+    let number = account as usize;
     // SAFETY: the pointer is this CPU's slot of the map; of a program that interrupts this one, one cost may be lost.
-    ACCOUNTS.get_ptr_mut(account).is_some_and(|account| unsafe { (*account).spend(cost_ns, now_ns, burst) })
+    ACCOUNTS.get_ptr_mut(account).is_some_and(|account| unsafe { (*account).spend(number, cost_ns, now_ns) })
 }
 
 /// Spends of an account of this CPU, if there is enough; `false` when there is not.
 #[inline(always)]
 pub fn afford(account: u32, cost_ns: u64, now_ns: u64) -> bool {
-    let burst = governor::BURST_NS[account as usize];
+    let number = account as usize;
     // SAFETY: as in `spend`.
-    ACCOUNTS.get_ptr_mut(account).is_none_or(|account| unsafe { (*account).afford(cost_ns, now_ns, burst) })
+    ACCOUNTS.get_ptr_mut(account).is_none_or(|account| unsafe { (*account).afford(number, cost_ns, now_ns) })
 }
 
 /// Counts a hit of a site.

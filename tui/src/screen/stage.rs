@@ -47,8 +47,8 @@ pub struct Options {
     pub past: RingLimits,
 }
 
-/// Fastest speed that the past plays at: an hour in half a minute.
-const MAX_SPEED: u32 = 128;
+/// Fastest speed that the past plays at: an hour in a minute. A tenth of a second of it is read in less than keys may wait.
+const MAX_SPEED: u32 = 64;
 
 /// All that events and snapshots change.
 #[derive(Debug)]

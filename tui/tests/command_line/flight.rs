@@ -126,10 +126,11 @@ fn a_condition_that_goes_on_writes_one_file_and_old_files_are_removed_also_those
         let arguments = ["--when", "memory > 1%", "--after", "100ms", "--keep", "2"];
         let mut recorder = flight(folder.path(), &arguments);
         wait_for_words(&mut recorder, folder.path(), "is whole", 1);
+        let is_event = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().contains("-event-");
+        let events = || recordings(folder.path()).iter().filter(|path| is_event(path)).count();
+        wait_until("old files are removed", &mut recorder, || events() <= 2);
         // One second has one name.
         let begun = recordings(folder.path()).len();
-        let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
-        assert!(recordings(folder.path()).iter().filter(|path| name(path).contains("-event-")).count() <= 2);
         end(recorder);
         assert_eq!(recordings(folder.path()).len(), begun, "there is one file for one event");
     }

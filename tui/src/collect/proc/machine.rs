@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use procfs::{CpuPressure, FromRead as _, IoPressure, LoadAverage, Meminfo, MemoryPressure};
+use procfs::{CpuPressure, FromRead as _, IoPressure, LoadAverage, MemoryPressure};
 
+use super::kibibytes;
 use crate::model::{Host, Pressure};
 
 /// CPU time of all CPUs together since boot, in clock ticks, from the first line of /proc/stat.
@@ -61,9 +62,9 @@ impl MachineReader {
 
     /// Reads everything that changes.
     pub(crate) fn read(&mut self) -> Machine {
-        let memory = Meminfo::from_file(self.root.join("meminfo")).ok();
+        let memory = std::fs::read_to_string(self.root.join("meminfo")).ok().as_deref().and_then(MemoryInfo::parse);
         let uptime_s = self.uptime_s();
-        self.host.memory_bytes = memory.as_ref().map_or(self.host.memory_bytes, |memory| memory.mem_total);
+        self.host.memory_bytes = memory.as_ref().map_or(self.host.memory_bytes, |memory| memory.total_bytes);
         self.host.uptime_s = uptime_s.map_or(self.host.uptime_s, |seconds| seconds as u64);
         let pressure = self.root.join("pressure");
         let load = LoadAverage::from_file(self.root.join("loadavg")).ok();
@@ -71,8 +72,8 @@ impl MachineReader {
             host: self.host.clone(),
             cpu: std::fs::read_to_string(self.root.join("stat")).ok().as_deref().and_then(cpu_ticks),
             load: load.as_ref().map(|load| [load.one, load.five, load.fifteen].map(hundredths)).unwrap_or_default(),
-            memory_available_bytes: memory.as_ref().and_then(|memory| memory.mem_available),
-            swap_used_bytes: memory.as_ref().map(|memory| memory.swap_total.saturating_sub(memory.swap_free)),
+            memory_available_bytes: memory.as_ref().and_then(|memory| memory.available_bytes),
+            swap_used_bytes: memory.as_ref().map(|memory| memory.swap_used_bytes),
             pressure: Pressure {
                 cpu_some: CpuPressure::from_file(pressure.join("cpu")).ok().map(|cpu| hundredths(cpu.some.avg10)),
                 io_some: IoPressure::from_file(pressure.join("io")).ok().map(|io| hundredths(io.some.avg10)),
@@ -98,19 +99,43 @@ fn hundredths(value: f32) -> f64 {
 }
 
 /// `cpu user nice system idle iowait irq softirq steal …`; guest time is already part of user time (proc_stat(5)).
-fn cpu_ticks(stat: &str) -> Option<CpuTicks> {
+/// What /proc/meminfo says (proc_meminfo(5)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct MemoryInfo {
+    pub total_bytes: u64,
+    /// `None` before Linux 3.14.
+    pub available_bytes: Option<u64>,
+    pub swap_used_bytes: u64,
+}
+
+impl MemoryInfo {
+    /// `None` when a line that every kernel writes is missing, or its number makes no sense.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let value = |name: &str| {
+            let mut lines = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            kibibytes(lines.next()?.as_bytes())
+        };
+        Some(Self {
+            total_bytes: value("MemTotal")?,
+            available_bytes: value("MemAvailable"),
+            swap_used_bytes: value("SwapTotal")?.saturating_sub(value("SwapFree")?),
+        })
+    }
+}
+
+pub(super) fn cpu_ticks(stat: &str) -> Option<CpuTicks> {
     let mut fields = stat.lines().next()?.split_whitespace();
     if fields.next() != Some("cpu") {
         return None;
     }
     let ticks: Vec<u64> = fields.take(8).map_while(|field| field.parse().ok()).collect();
     let [_, _, _, idle, io_wait, ..] = ticks[..] else { return None };
-    let total = ticks.iter().sum();
+    let total = ticks.iter().try_fold(0_u64, |sum, &ticks| sum.checked_add(ticks))?;
     Some(CpuTicks { busy: total - idle - io_wait, total })
 }
 
 /// Each CPU that is online has a line of its own, `cpu0`, behind the sum of all (proc_stat(5)).
-fn cpus(stat: &str) -> usize {
+pub(super) fn cpus(stat: &str) -> usize {
     let numbered =
         |line: &str| line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
     stat.lines().skip(1).take_while(|line| numbered(line)).count()
@@ -134,9 +159,22 @@ mod tests {
 
     #[test]
     fn garbage_is_unknown() {
-        for text in ["", "cpu", "cpu 1 2 3", "cpu0 1 2 3 4 5", "cpu a b c d e"] {
+        for text in ["", "cpu", "cpu 1 2 3", "cpu0 1 2 3 4 5", "cpu a b c d e", "cpu 18446744073709551615 1 1 1 1"] {
             assert_eq!(cpu_ticks(text), None, "{text}");
         }
+        for text in ["", "MemTotal: 1 kB\n", "MemTotal: 99999999999999999999 kB\nSwapTotal: 1 kB\nSwapFree: 1 kB\n"] {
+            assert_eq!(MemoryInfo::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn swap_in_use_is_what_is_not_free() {
+        let text = "MemTotal:  2048 kB\nMemFree: 1 kB\nMemAvailable: 1024 kB\nSwapTotal: 30 kB\nSwapFree: 10 kB\n";
+        let expected =
+            MemoryInfo { total_bytes: 2 << 20, available_bytes: Some(1 << 20), swap_used_bytes: 20 << 10 };
+        assert_eq!(MemoryInfo::parse(text), Some(expected));
+        let older = text.replace("MemAvailable", "Else");
+        assert_eq!(MemoryInfo::parse(&older), Some(MemoryInfo { available_bytes: None, ..expected }));
     }
 
     #[test]

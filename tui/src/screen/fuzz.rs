@@ -28,7 +28,8 @@ const KEYS: [KeyCode; 8] = [
 
 #[test]
 fn any_snapshot_is_drawn() {
-    let target = Target { name: "screen", longest: 32 << 10, memory: 16 << 20, words: &["null", "1e308", "[]", "\\u001b"] };
+    let target =
+        Target { name: "screen", longest: 32 << 10, memory: 16 << 20, words: &["null", "1e308", "[]", "\\u001b"] };
     let options = Options {
         theme: theme::load("dark", None, None).unwrap(),
         depth: ColorDepth::Indexed,

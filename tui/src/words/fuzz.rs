@@ -9,7 +9,18 @@ fn any_text_is_harmless_and_fits() {
         name: "printable",
         longest: 256,
         memory: 64 << 10,
-        words: &["\u{202e}", "\u{200b}", "\x1b[", "\u{9b}", "\u{301}", "\u{1f418}", "\u{e0001}", "\u{fe0f}", "漢", "\u{d55c}"],
+        words: &[
+            "\u{202e}",
+            "\u{200b}",
+            "\x1b[",
+            "\u{9b}",
+            "\u{301}",
+            "\u{1f418}",
+            "\u{e0001}",
+            "\u{fe0f}",
+            "漢",
+            "\u{d55c}",
+        ],
     };
     target.run(|bytes| {
         let text = String::from_utf8_lossy(bytes);

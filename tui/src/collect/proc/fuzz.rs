@@ -58,7 +58,14 @@ fn any_list_of_mounts_is_read() {
         name: "mountinfo",
         longest: 4096,
         memory: 64 << 10,
-        words: &[" - cgroup2 cgroup rw\n", " - cgroup cgroup rw,memory\n", "\\040", "\\777", "/../", " / /sys/fs/cgroup "],
+        words: &[
+            " - cgroup2 cgroup rw\n",
+            " - cgroup cgroup rw,memory\n",
+            "\\040",
+            "\\777",
+            "/../",
+            " / /sys/fs/cgroup ",
+        ],
     };
     target.run(|bytes| {
         for mount in CgroupMount::all(bytes) {

@@ -170,8 +170,7 @@ mod tests {
     #[test]
     fn swap_in_use_is_what_is_not_free() {
         let text = "MemTotal:  2048 kB\nMemFree: 1 kB\nMemAvailable: 1024 kB\nSwapTotal: 30 kB\nSwapFree: 10 kB\n";
-        let expected =
-            MemoryInfo { total_bytes: 2 << 20, available_bytes: Some(1 << 20), swap_used_bytes: 20 << 10 };
+        let expected = MemoryInfo { total_bytes: 2 << 20, available_bytes: Some(1 << 20), swap_used_bytes: 20 << 10 };
         assert_eq!(MemoryInfo::parse(text), Some(expected));
         let older = text.replace("MemAvailable", "Else");
         assert_eq!(MemoryInfo::parse(&older), Some(MemoryInfo { available_bytes: None, ..expected }));

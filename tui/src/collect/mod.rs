@@ -3,6 +3,7 @@
 
 mod bpf;
 pub mod inspect;
+mod patience;
 pub mod php;
 mod pool;
 pub mod proc;

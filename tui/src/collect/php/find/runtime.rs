@@ -77,18 +77,20 @@ enum Dtrace {
 fn dtrace(procfs: &Procfs, pid: u32, image: &Image, bias: Option<u64>) -> io::Result<Dtrace> {
     let Some(enabled) = image.dtrace_enabled else { return Ok(Dtrace::NotBuilt) };
     let bias = bias.ok_or_else(not_mapped)?;
-    let memory = procfs.file(pid, "mem")?;
-    // The byte is 0 before the engine has looked at its environment, too; right after that it sets this pointer.
-    if let Some(execute_ex) = image.execute_ex {
-        let mut pointer = [0; 8];
-        memory.read_exact_at(&mut pointer, execute_ex.wrapping_add(bias))?;
-        if pointer == [0; 8] {
-            return Ok(Dtrace::Starting);
+    let execute_ex = image.execute_ex;
+    procfs.memory(pid, move |memory| {
+        // The byte is 0 before the engine has looked at its environment, too; right after that it sets this pointer.
+        if let Some(execute_ex) = execute_ex {
+            let mut pointer = [0; 8];
+            memory.read_exact_at(&mut pointer, execute_ex.wrapping_add(bias))?;
+            if pointer == [0; 8] {
+                return Ok(Dtrace::Starting);
+            }
         }
-    }
-    let mut byte = [0];
-    memory.read_exact_at(&mut byte, enabled.wrapping_add(bias))?;
-    Ok(Dtrace::Known(byte[0] != 0))
+        let mut byte = [0];
+        memory.read_exact_at(&mut byte, enabled.wrapping_add(bias))?;
+        Ok(Dtrace::Known(byte[0] != 0))
+    })
 }
 
 fn environment(procfs: &Procfs, pid: u32) -> Option<bool> {

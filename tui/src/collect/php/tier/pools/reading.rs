@@ -1,6 +1,6 @@
 //! Reads the scoreboards of masters: their mappings are found once, and their headers read at each tick.
 
-use std::{collections::HashMap, fs::File, io, os::unix::fs::FileExt as _};
+use std::{collections::HashMap, fs::File, io, os::unix::fs::FileExt as _, sync::Arc};
 
 use super::layout::{HEADER, may_be_scoreboard, parse};
 use crate::{
@@ -22,8 +22,8 @@ pub(crate) struct Scoreboards {
 
 #[derive(Debug)]
 struct Boards {
-    memory: File,
-    boards: Vec<Board>,
+    memory: Arc<File>,
+    boards: Arc<[Board]>,
     readings: u32,
 }
 
@@ -41,13 +41,13 @@ impl Scoreboards {
         for master in masters {
             let mut of_master = Vec::new();
             let kept = known.remove(&master).filter(|boards| boards.readings < READINGS_PER_SEARCH);
-            let kept = kept.filter(|boards| boards.read(master, &mut of_master).is_ok());
+            let kept = kept.filter(|boards| boards.read(&self.procfs, master, &mut of_master).is_ok());
             let boards = match kept {
                 Some(boards) => Boards { readings: boards.readings + 1, ..boards },
                 None => {
                     of_master.clear();
                     let Ok(boards) = Boards::find(&self.procfs, master) else { continue };
-                    if boards.read(master, &mut of_master).is_err() {
+                    if boards.read(&self.procfs, master, &mut of_master).is_err() {
                         continue;
                     }
                     boards
@@ -63,34 +63,46 @@ impl Scoreboards {
 impl Boards {
     /// Looks for scoreboards among the shared anonymous mappings of a master.
     fn find(procfs: &Procfs, master: u32) -> io::Result<Self> {
-        let memory = procfs.file(master, "mem")?;
-        let mut found = Self { memory, boards: Vec::new(), readings: 0 };
-        for mapping in maps::of(procfs, master)?.iter().filter(|mapping| may_be_scoreboard(mapping)) {
-            let board = Board { address: mapping.start, bytes: mapping.bytes() };
-            if found.boards.len() < MAX_POOLS
-                && found.header(board).is_ok_and(|header| parse(master, &header, board.bytes).is_some())
-            {
-                found.boards.push(board);
-            }
-        }
+        let path = procfs.path(master, "mem");
+        let memory = Arc::new(procfs.patience().read(master, move || File::open(path))?);
+        let mappings = maps::of(procfs, master)?;
+        let candidates = mappings.iter().filter(|mapping| may_be_scoreboard(mapping));
+        let candidates = candidates.map(|mapping| Board { address: mapping.start, bytes: mapping.bytes() });
+        let mut found = Self { memory, boards: candidates.collect(), readings: 0 };
+        let headers = found.headers(procfs, master)?;
+        let is_one = |(board, header): &(&Board, io::Result<Header>)| {
+            header.as_ref().is_ok_and(|header| parse(master, header, board.bytes).is_some())
+        };
+        found.boards =
+            found.boards.iter().zip(headers).filter(is_one).map(|(&board, _)| board).take(MAX_POOLS).collect();
         Ok(found)
     }
 
-    /// Reads all; fails when one of them is none any more.
-    fn read(&self, master: u32, pools: &mut Vec<Scoreboard>) -> io::Result<()> {
-        for &board in &self.boards {
-            let header = self.header(board)?;
-            pools.push(parse(master, &header, board.bytes).ok_or(io::ErrorKind::InvalidData)?);
+    /// Reads all; fails when one of them is none any more, or the process does not answer.
+    fn read(&self, procfs: &Procfs, master: u32, pools: &mut Vec<Scoreboard>) -> io::Result<()> {
+        if self.boards.is_empty() {
+            return Ok(());
+        }
+        for (board, header) in self.boards.iter().zip(self.headers(procfs, master)?) {
+            pools.push(parse(master, &header?, board.bytes).ok_or(io::ErrorKind::InvalidData)?);
         }
         Ok(())
     }
 
-    fn header(&self, board: Board) -> io::Result<[u8; HEADER]> {
-        let mut header = [0; HEADER];
-        self.memory.read_exact_at(&mut header, board.address)?;
-        Ok(header)
+    fn headers(&self, procfs: &Procfs, master: u32) -> io::Result<Vec<io::Result<Header>>> {
+        let (memory, boards) = (Arc::clone(&self.memory), Arc::clone(&self.boards));
+        procfs.patience().read(master, move || {
+            let header = |board: &Board| {
+                let mut header = [0; HEADER];
+                memory.read_exact_at(&mut header, board.address)?;
+                Ok(header)
+            };
+            Ok(boards.iter().map(header).collect())
+        })
     }
 }
+
+type Header = [u8; HEADER];
 
 #[cfg(test)]
 mod tests {

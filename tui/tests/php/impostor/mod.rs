@@ -67,8 +67,13 @@ struct Beside {
 impl Beside {
     /// Starts tusktop when php-fpm and the impostors run, and waits until it has found php-fpm.
     fn start(folder: &Path) -> Self {
+        Self::start_with_silent(folder, &[])
+    }
+
+    /// The same, with files that do not answer.
+    fn start_with_silent(folder: &Path, silent: &[PathBuf]) -> Self {
         let fpm = PhpFpm::start(FpmOptions { pools: vec![Pool::new(POOL, 2)], ..FpmOptions::default() });
-        let mut recorder = Recorder::start(&folder.join("recording.tusk"));
+        let mut recorder = Recorder::start(&folder.join("recording.tusk"), silent);
         let master = fpm.master();
         recorder.until("php-fpm is found", |snapshots| {
             let mut targets = snapshots.last().into_iter().flat_map(|snapshot| &snapshot.php.targets);
@@ -168,6 +173,26 @@ fn memory_that_lies_about_itself_changes_nothing_for_others() {
     let forged = last.php.pools.iter().filter(|pool| pool.scoreboard.master == hostile.pid()).count();
     assert!((1..=256).contains(&forged), "{forged} of 300");
     assert!(last.processes.iter().filter(|process| process.pool.as_deref() == Some(POOL)).count() == 2);
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn a_process_whose_memory_never_answers_is_named_and_all_others_are_observed() {
+    let _alone = alone();
+    let folder = folder();
+    let program = build(folder.path(), "php-silent", &[]);
+    let hostile = start(folder.path(), &program, &["wait"]);
+    let pid = hostile.pid();
+    let name = |name: &str| PathBuf::from(format!("/proc/{pid}/{name}"));
+    let silent = ["maps", "mem", "environ", "cmdline"].map(name);
+    let mut beside = Beside::start_with_silent(folder.path(), &silent);
+    beside.counts_every_request();
+    let snapshots = beside.recorder.until("it is named", |snapshots| {
+        let mut notices = snapshots.iter().flat_map(|snapshot| &snapshot.notices);
+        notices.any(|notice| notice.text.contains("not answering") && notice.text.contains(&format!("({pid})")))
+    });
+    assert!(snapshots.last().unwrap().processes.iter().any(|process| process.pid == pid));
+    beside.end();
 }
 
 #[test]

@@ -32,10 +32,16 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Starts it.
-    pub fn start(file: &Path) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tusktop"));
-        command.args(["record", "--interval", "500ms", "-o"]).arg(file).env("HOME", "/nonexistent");
+    /// Starts it. While it runs, these files do not answer, as if the memory of their processes were locked: there a pipe without a
+    /// writer is mounted over them.
+    pub fn start(file: &Path, silent: &[PathBuf]) -> Self {
+        let pipe = file.with_extension("pipe");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let script = "pipe=$1; file=$2; tusktop=$3; shift 3; for silent; do mount --bind \"$pipe\" \"$silent\" || exit; done; \
+                      exec \"$tusktop\" record --interval 500ms -o \"$file\"";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script, "sh"]).arg(&pipe).arg(file).arg(env!("CARGO_BIN_EXE_tusktop"));
+        command.args(silent).env("HOME", "/nonexistent");
         let tusktop = Daemon::start(command, &file.with_extension("log"), Signal::KILL);
         Self { tusktop, file: file.to_owned() }
     }

@@ -10,6 +10,8 @@ use crate::{
 
 /// Pools of one master.
 const MAX_POOLS: usize = 256;
+/// Mappings of one master that are looked at.
+const MAX_CANDIDATES: usize = 4 * MAX_POOLS;
 /// Readings after which the mappings of a master are looked through again, in case it has reloaded.
 const READINGS_PER_SEARCH: u32 = 30;
 
@@ -68,7 +70,7 @@ impl Boards {
         let mappings = maps::of(procfs, master)?;
         let candidates = mappings.iter().filter(|mapping| may_be_scoreboard(mapping));
         let candidates = candidates.map(|mapping| Board { address: mapping.start, bytes: mapping.bytes() });
-        let mut found = Self { memory, boards: candidates.collect(), readings: 0 };
+        let mut found = Self { memory, boards: candidates.take(MAX_CANDIDATES).collect(), readings: 0 };
         let headers = found.headers(procfs, master)?;
         let is_one = |(board, header): &(&Board, io::Result<Header>)| {
             header.as_ref().is_ok_and(|header| parse(master, header, board.bytes).is_some())

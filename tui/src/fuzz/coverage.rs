@@ -41,9 +41,17 @@ mod counters {
     }
 }
 
+/// Counters that are looked at together: most of them are 0 after any input, and comparing many bytes at once is fast.
+const CHUNK: usize = 1024;
+const ZEROS: [u8; CHUNK] = [0; CHUNK];
+
 /// Sets all counters to 0.
 pub(super) fn clear() {
-    counters::all().fill(0);
+    for counters in counters::all().chunks_mut(CHUNK) {
+        if *counters != ZEROS[..counters.len()] {
+            counters.fill(0);
+        }
+    }
 }
 
 /// What all inputs so far have reached: for each branch one bit for each magnitude of its count.
@@ -58,9 +66,8 @@ impl Coverage {
         let counters = counters::all();
         self.reached.resize(counters.len(), 0);
         let mut grew = false;
-        let (counters, reached) = (counters.chunks(64), self.reached.chunks_mut(64));
-        for (counters, reached) in counters.zip(reached) {
-            if counters.iter().all(|&count| count == 0) {
+        for (counters, reached) in counters.chunks(CHUNK).zip(self.reached.chunks_mut(CHUNK)) {
+            if *counters == ZEROS[..counters.len()] {
                 continue;
             }
             for (&count, reached) in counters.iter().zip(reached) {
@@ -96,15 +103,17 @@ impl Coverage {
 
 /// One bit for 1, 2, 3, up to 7, 15, 31, 127 and more.
 fn magnitude(count: u8) -> u8 {
-    match count {
-        0 => 0,
-        1 => 1,
-        2 => 2,
-        3 => 4,
-        4..8 => 8,
-        8..16 => 16,
-        16..32 => 32,
-        32..128 => 64,
-        128.. => 128,
+    const BITS: [u8; 9] = [0, 1, 2, 8, 16, 32, 64, 64, 128];
+    if count == 3 { 4 } else { BITS[(u8::BITS - count.leading_zeros()) as usize] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_magnitude_has_a_bit() {
+        let bits = [0, 1, 2, 3, 4, 7, 8, 15, 16, 31, 32, 127, 128, 255].map(magnitude);
+        assert_eq!(bits, [0, 1, 2, 4, 8, 8, 16, 16, 32, 32, 64, 64, 128, 128]);
     }
 }

@@ -2,14 +2,12 @@
 
 use std::path::Path;
 
-use procfs::{CpuPressure, FromRead as _, LoadAverage};
-
 use super::{
     Rollup, cgroup,
     cgroup::Membership,
     cgroup_mounts::CgroupMount,
     details::command_line,
-    machine::{MemoryInfo, cpu_ticks, cpus},
+    machine::{MemoryInfo, cpu_ticks, cpus, load, pressure},
     stat::Stat,
 };
 use crate::fuzz::Target;
@@ -93,7 +91,6 @@ fn any_file_about_the_machine_is_read_or_refused() {
     };
     target.run(|bytes| {
         let text = String::from_utf8_lossy(bytes);
-        let _ = (cpu_ticks(&text), cpus(&text), MemoryInfo::parse(&text));
-        let _ = (LoadAverage::from_read(bytes), CpuPressure::from_read(bytes));
+        let _ = (cpu_ticks(&text), cpus(&text), MemoryInfo::parse(&text), load(&text), pressure(&text));
     });
 }

@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use procfs::{CpuPressure, FromRead as _, IoPressure, LoadAverage, MemoryPressure};
-
 use super::kibibytes;
 use crate::model::{Host, Pressure};
 
@@ -62,26 +60,25 @@ impl MachineReader {
 
     /// Reads everything that changes.
     pub(crate) fn read(&mut self) -> Machine {
-        let memory = std::fs::read_to_string(self.root.join("meminfo")).ok().as_deref().and_then(MemoryInfo::parse);
+        let text = |name: &str| std::fs::read_to_string(self.root.join(name)).ok();
+        let memory = text("meminfo").as_deref().and_then(MemoryInfo::parse);
         let uptime_s = self.uptime_s();
         self.host.memory_bytes = memory.as_ref().map_or(self.host.memory_bytes, |memory| memory.total_bytes);
         self.host.uptime_s = uptime_s.map_or(self.host.uptime_s, |seconds| seconds as u64);
-        let pressure = self.root.join("pressure");
-        let load = LoadAverage::from_file(self.root.join("loadavg")).ok();
+        let load = text("loadavg").as_deref().and_then(load);
+        let pressure = |name: &str| text(name).as_deref().and_then(pressure);
         Machine {
             host: self.host.clone(),
-            cpu: std::fs::read_to_string(self.root.join("stat")).ok().as_deref().and_then(cpu_ticks),
-            load: load.as_ref().map(|load| [load.one, load.five, load.fifteen].map(hundredths)).unwrap_or_default(),
+            cpu: text("stat").as_deref().and_then(cpu_ticks),
+            load: load.map(|(load, _)| load).unwrap_or_default(),
             memory_available_bytes: memory.as_ref().and_then(|memory| memory.available_bytes),
             swap_used_bytes: memory.as_ref().map(|memory| memory.swap_used_bytes),
             pressure: Pressure {
-                cpu_some: CpuPressure::from_file(pressure.join("cpu")).ok().map(|cpu| hundredths(cpu.some.avg10)),
-                io_some: IoPressure::from_file(pressure.join("io")).ok().map(|io| hundredths(io.some.avg10)),
-                memory_some: MemoryPressure::from_file(pressure.join("memory"))
-                    .ok()
-                    .map(|memory| hundredths(memory.some.avg10)),
+                cpu_some: pressure("pressure/cpu"),
+                io_some: pressure("pressure/io"),
+                memory_some: pressure("pressure/memory"),
             },
-            newest_pid: load.map(|load| load.latest_pid),
+            newest_pid: load.map(|(_, newest)| newest),
             uptime_ticks: uptime_s.map(|seconds| (seconds * self.ticks_per_second as f64) as u64),
         }
     }
@@ -93,9 +90,20 @@ impl MachineReader {
     }
 }
 
-/// The kernel prints two decimals; procfs keeps them in an `f32`, whose error would show.
-fn hundredths(value: f32) -> f64 {
-    (f64::from(value) * 100.0).round() / 100.0
+/// Load over 1, 5 and 15 minutes and the newest id, of /proc/loadavg (proc_loadavg(5)).
+pub(super) fn load(text: &str) -> Option<([f64; 3], u32)> {
+    let mut fields = text.split_whitespace();
+    let mut average = || fields.next()?.parse().ok().filter(|load: &f64| load.is_finite() && *load >= 0.0);
+    let loads = [average()?, average()?, average()?];
+    Some((loads, fields.nth(1)?.parse().ok()?))
+}
+
+/// Share of the last 10 seconds in which any task waited, in percent, of a file of /proc/pressure (the kernel's
+/// Documentation/accounting/psi.rst).
+pub(super) fn pressure(text: &str) -> Option<f64> {
+    let some = text.lines().find_map(|line| line.strip_prefix("some "))?;
+    let share = some.split_whitespace().find_map(|field| field.strip_prefix("avg10="))?;
+    share.parse().ok().filter(|share| (0.0..=100.0).contains(share))
 }
 
 /// `cpu user nice system idle iowait irq softirq steal …`; guest time is already part of user time (proc_stat(5)).
@@ -164,6 +172,19 @@ mod tests {
         }
         for text in ["", "MemTotal: 1 kB\n", "MemTotal: 99999999999999999999 kB\nSwapTotal: 1 kB\nSwapFree: 1 kB\n"] {
             assert_eq!(MemoryInfo::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn load_and_pressure_are_read_or_unknown() {
+        assert_eq!(load("0.52 1.25 12.00 3/812 40211\n"), Some(([0.52, 1.25, 12.0], 40_211)));
+        for text in ["", "0.52 1.25", "0.52 1.25 inf 3/812 7", "0.52 1.25 -1 3/812 7", "0.52 1.25 12.00 3/812 -7"] {
+            assert_eq!(load(text), None, "{text}");
+        }
+        let text = "some avg10=0.12 avg60=3.00 avg300=0.00 total=123456\nfull avg10=7.00 avg60=0.00 total=0\n";
+        assert_eq!(pressure(text), Some(0.12));
+        for text in ["", "some", "full avg10=7.00", "some avg60=1.00\n", "some avg10=NaN", "some avg10=1e9"] {
+            assert_eq!(pressure(text), None, "{text}");
         }
     }
 

@@ -43,8 +43,9 @@ fn folder() -> TempDir {
 fn build(folder: &Path, name: &str, options: &[&str]) -> PathBuf {
     let path = folder.join(name);
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/php/impostor/php.c");
-    let built = Command::new("cc").args(["-O1", "-rdynamic", "-pthread", "-o"]).arg(&path).arg(source).args(options);
-    assert!(built.status().expect("cc is there, as every build of Rust needs it").success());
+    let mut compiler = Command::new("cc");
+    compiler.args(["-O1", "-rdynamic", "-pthread", "-o"]).arg(&path).arg(source).args(options);
+    assert!(compiler.status().expect("cc is there, as every build of Rust needs it").success());
     path
 }
 
@@ -167,10 +168,10 @@ fn memory_that_lies_about_itself_changes_nothing_for_others() {
     let master = beside.fpm.master();
     let snapshots = beside.end();
     let last = snapshots.last().unwrap();
-    let own: Vec<_> = last.php.pools.iter().filter(|pool| pool.scoreboard.master == master).collect();
+    let own: Vec<_> = last.php.pools.iter().filter(|pool| pool.board.master == master).collect();
     assert_eq!(own.len(), 1, "{own:?}");
-    assert_eq!((&*own[0].scoreboard.name, own[0].scoreboard.max_children), (POOL, 2));
-    let forged = last.php.pools.iter().filter(|pool| pool.scoreboard.master == hostile.pid()).count();
+    assert_eq!((&*own[0].board.name, own[0].board.max_children), (POOL, 2));
+    let forged = last.php.pools.iter().filter(|pool| pool.board.master == hostile.pid()).count();
     assert!((1..=256).contains(&forged), "{forged} of 300");
     assert!(last.processes.iter().filter(|process| process.pool.as_deref() == Some(POOL)).count() == 2);
 }

@@ -27,6 +27,8 @@ use crate::{
 const NOBODY: u32 = 65534;
 /// The pool of the real php-fpm; no other server on the machine has one of this name.
 const POOL: &str = "beside";
+/// The script that an impostor says it runs.
+const SCRIPT: &str = "/srv/impostor.php";
 /// Requests to the real php-fpm.
 const REQUESTS: usize = 300;
 /// Numbers that tusktop has for files.
@@ -119,7 +121,7 @@ fn threads_that_end_inside_a_request_take_no_room_from_others() {
     // More threads than the map of requests has places.
     let aborted = |snapshots: &[Snapshot]| -> u64 {
         let routes = snapshots.iter().flat_map(|snapshot| &snapshot.php.routes);
-        routes.filter(|route| route.key.group.contains("php-threads")).map(|route| route.requests).sum()
+        routes.filter(|route| &*route.key.script == SCRIPT).map(|route| route.requests).sum()
     };
     beside.recorder.until("10 000 of its threads have ended", |snapshots| aborted(snapshots) > 10_000);
     beside.counts_every_request();
@@ -152,10 +154,11 @@ fn memory_that_lies_about_itself_changes_nothing_for_others() {
     let folder = folder();
     let program = build(folder.path(), "php-forged", &[]);
     let mut hostile = start(folder.path(), &program, &["forged"]);
+    let pid = hostile.pid();
     let mut beside = Beside::start(folder.path());
     beside.recorder.until("its requests are seen", |snapshots| {
-        let mut routes = snapshots.iter().flat_map(|snapshot| &snapshot.php.routes);
-        routes.any(|route| route.key.group.contains("php-forged"))
+        let mut workers = snapshots.iter().flat_map(|snapshot| &snapshot.php.workers);
+        workers.any(|worker| worker.pid == pid && worker.requests > 0)
     });
     beside.counts_every_request();
     assert_eq!(beside.fpm.get(POOL, "/burn?ms=500").status, 200);
@@ -171,7 +174,7 @@ fn memory_that_lies_about_itself_changes_nothing_for_others() {
     let own: Vec<_> = last.php.pools.iter().filter(|pool| pool.board.master == master).collect();
     assert_eq!(own.len(), 1, "{own:?}");
     assert_eq!((&*own[0].board.name, own[0].board.max_children), (POOL, 2));
-    let forged = last.php.pools.iter().filter(|pool| pool.board.master == hostile.pid()).count();
+    let forged = last.php.pools.iter().filter(|pool| pool.board.master == pid).count();
     assert!((1..=256).contains(&forged), "{forged} of 300");
     assert!(last.processes.iter().filter(|process| process.pool.as_deref() == Some(POOL)).count() == 2);
 }
@@ -256,7 +259,7 @@ fn a_library_that_is_overwritten_while_it_runs_is_let_go_and_observed_anew() {
         wait_until(PATIENCE, || "it has run".to_owned(), || process.log().contains("done"));
         process
     };
-    let mut watch = Watch::start(0, Path::new("/srv/impostor.php"));
+    let mut watch = Watch::start(0, Path::new(SCRIPT));
     let is_known = |watch: &Watch| watch.last.targets.iter().any(|t| Path::new(&*t.exe) == library);
     let count = |watch: &Watch, pid: u32| watch.finished.iter().filter(|f| f.request.pid == pid).count();
     let mut first = run("0");
@@ -302,6 +305,6 @@ fn an_impostor_of_another_user_is_left_alone() {
     assert!(Tier::ALL.into_iter().all(|tier| target.tiers[tier].state == TierState::Unavailable));
     let lost: u64 = snapshots.iter().map(|snapshot| snapshot.drops.events).sum();
     assert_eq!(lost, 0, "it takes no room");
-    let seen = snapshots.iter().flat_map(|snapshot| &snapshot.php.routes);
-    assert!(seen.clone().all(|route| !route.key.group.contains("php-theirs")));
+    let mut routes = snapshots.iter().flat_map(|snapshot| &snapshot.php.routes);
+    assert!(routes.all(|route| &*route.key.script != SCRIPT), "none of its requests is counted");
 }

@@ -39,6 +39,7 @@ uint64_t executor_globals[256], sapi_globals[64];
 char zend_dtrace_enabled;
 void *zend_execute_ex = &zend_execute_ex;
 #define CURRENT_FRAME (488 / 8)
+#define SCRIPT (40 / 8)
 #define STATUS (216 / 8)
 #define ENVIRONMENT (8296 / 8)
 
@@ -232,7 +233,6 @@ static void forged(void)
 /* As many requests as it is told, then it waits: each of them is there to be counted. */
 static void requests(long count)
 {
-	sapi_globals[5] = (uint64_t)"/srv/impostor.php";
 	while (count-- > 0) {
 		php_request_startup();
 		php_request_shutdown(NULL);
@@ -246,6 +246,7 @@ static void requests(long count)
 int run(int count, char **arguments)
 {
 	const char *what = count > 1 ? arguments[1] : "";
+	sapi_globals[SCRIPT] = (uint64_t)"/srv/impostor.php";
 	if (strcmp(what, "threads") == 0)
 		threads();
 	else if (strcmp(what, "flood") == 0)

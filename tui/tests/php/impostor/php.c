@@ -94,7 +94,7 @@ static void *request_without_end(void *unused)
 
 static void threads(void)
 {
-	for (;;) {
+	for (int rounds = 1;; rounds++) {
 		pid_t child = fork();
 		if (child == 0) {
 			pthread_t thread;
@@ -110,6 +110,8 @@ static void threads(void)
 			started++;
 		while (started > 0)
 			pthread_join(some[--started], NULL);
+		printf("%d threads\n", rounds * 128);
+		fflush(stdout);
 	}
 }
 

@@ -176,6 +176,10 @@ pub struct Traced {
     pub request: u64,
     /// `CLOCK_MONOTONIC` when the process ended, 0 while it lives.
     pub ended_ns: u64,
+    /// User id of the process at its last new key.
+    pub user: u32,
+    /// Keeps the layout free of padding.
+    pub reserved: u32,
     /// Name, file, line and class of the function that is entered; path and name of a file that is compiled.
     pub arguments: [Argument; 4],
     /// Their values at the last hit.
@@ -210,8 +214,8 @@ pub struct CallKey {
     pub function: u64,
     /// Slot of the thread.
     pub slot: u32,
-    /// Keeps the layout free of padding.
-    pub reserved: u32,
+    /// User id of its process.
+    pub user: u32,
 }
 
 /// Sums of one function.
@@ -247,7 +251,7 @@ const _: () = assert!(size_of::<CallKey>() == 16);
 const _: () = assert!(size_of::<Calls>() == 24 + 4 * DURATION_BUCKETS);
 const _: () = assert!(
     size_of::<Traced>()
-        == 64
+        == 72
             + 4 * size_of::<Argument>()
             + 4 * 8
             + 56 * REMEMBERED

@@ -24,6 +24,8 @@ pub const SITE_SHUTDOWN: u32 = 2;
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct Config {
+    /// A random number: who does not know it cannot make content that has the key of other content.
+    pub seed: u64,
     /// Offset of `task_struct.tgid`.
     pub task_tgid: u32,
     /// Offset of `task_struct.pid`, which is the id of the thread.
@@ -42,6 +44,8 @@ pub struct Config {
     pub memory_arguments: u32,
     /// Offset of the instruction pointer in the saved registers.
     pub instruction_pointer: u32,
+    /// Keeps the layout free of padding.
+    pub reserved: u32,
 }
 
 /// Layout of one PHP image. Addresses are as linked; a process adds its load bias.
@@ -93,7 +97,7 @@ pub struct Site {
     pub arguments: [Operand; ARGUMENTS],
 }
 
-const _: () = assert!(size_of::<Config>() == 36);
+const _: () = assert!(size_of::<Config>() == 48);
 const _: () = assert!(size_of::<Image>() == 40);
 const _: () = assert!(size_of::<Process>() == 16);
 const _: () = assert!(size_of::<Site>() == 16 + ARGUMENTS * size_of::<Operand>());

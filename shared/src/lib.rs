@@ -4,6 +4,7 @@
 
 mod calls;
 mod failure;
+pub mod governor;
 mod layout;
 mod operand;
 mod request;
@@ -26,12 +27,13 @@ pub use layout::{
 };
 pub use operand::{OPERAND_CONSTANT, OPERAND_MEMORY, OPERAND_NONE, OPERAND_REGISTER, Operand};
 pub use request::{
-    EVENT_EXEC, EVENT_EXIT, EVENT_FORK, EVENT_REQUEST, METHOD_BYTES, ProcessEvent, Request, RequestEvent, SCRIPT_BYTES,
-    TITLE_BYTES, URI_BYTES,
+    EVENT_EXEC, EVENT_EXIT, EVENT_FORK, EVENT_REQUEST, EVENT_STORM, METHOD_BYTES, ProcessEvent, Request, RequestEvent,
+    SCRIPT_BYTES, TITLE_BYTES, URI_BYTES,
 };
 pub use stack::{
-    CLASS_BYTES, Count, CountKey, FILE_BYTES, FUNCTION_BYTES, FUNCTION_COMPILE, FUNCTION_EVAL, FUNCTION_INTERNAL,
-    FUNCTION_USER, FunctionName, MAX_FRAMES, NO_FUNCTION, NOT_WALKED, OUTSIDE, STACK_TRUNCATED, Stack, Wait, mix,
+    CLASS_BYTES, ContentKey, Count, CountKey, FILE_BYTES, FUNCTION_BYTES, FUNCTION_COMPILE, FUNCTION_EVAL,
+    FUNCTION_INTERNAL, FUNCTION_USER, FunctionName, MAX_FRAMES, NO_FUNCTION, NOT_WALKED, OUTSIDE, STACK_TRUNCATED,
+    Stack, Wait, mix,
 };
 
 pub use task::{
@@ -89,6 +91,10 @@ pub mod stat {
     pub const CALLS_UNREAD: u32 = 22;
     /// Exceptions, errors and compiled files that did not fit into their maps.
     pub const FAILURES_FULL: u32 = 23;
+    /// Programs that were started and not reported, because there were too many.
+    pub const EXECS_SKIPPED: u32 = 24;
+    /// Waits that stand for several, because there were too many to note each.
+    pub const WAITS_ESTIMATED: u32 = 25;
     /// Number of counters.
-    pub const COUNT: u32 = 24;
+    pub const COUNT: u32 = 26;
 }

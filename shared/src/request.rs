@@ -19,6 +19,9 @@ pub const EVENT_FORK: u32 = 3;
 /// A [`ProcessEvent`]: a PHP process ended.
 pub const EVENT_EXIT: u32 = 4;
 
+/// A [`ProcessEvent`]: a CPU pays too much for hits of probes; the process is the one that hit last.
+pub const EVENT_STORM: u32 = 5;
+
 /// A request that runs. Texts end with a NUL or at the end of their array.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +74,7 @@ pub struct RequestEvent {
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct ProcessEvent {
-    /// [`EVENT_EXEC`], [`EVENT_FORK`] or [`EVENT_EXIT`].
+    /// [`EVENT_EXEC`], [`EVENT_FORK`], [`EVENT_EXIT`] or [`EVENT_STORM`].
     pub kind: u32,
     /// Process.
     pub pid: u32,

@@ -35,6 +35,27 @@ pub const fn mix(hash: u64, value: u64) -> u64 {
     h ^ (h >> 29)
 }
 
+/// Key of what a process showed: a hash of its content. The user is a field of its own, so that no process can name, or count
+/// for, what belongs to another user, whatever it makes its memory look like.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ContentKey {
+    /// Hash of the content and of [`crate::Config::seed`].
+    pub hash: u64,
+    /// User id of the process.
+    pub user: u32,
+    /// Keeps the layout free of padding.
+    pub reserved: u32,
+}
+
+impl ContentKey {
+    /// The key of a user's content.
+    #[inline(always)]
+    pub const fn new(hash: u64, user: u32) -> Self {
+        Self { hash, user, reserved: 0 }
+    }
+}
+
 /// The text of a function's key. Texts are not closed by a NUL; `*_len` is the length in PHP, which may exceed what is kept.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +92,7 @@ pub struct Stack {
     pub missing: u32,
     /// Keeps the layout free of padding.
     pub reserved: u32,
-    /// Keys of functions.
+    /// Keys of functions, without the user, who is that of the stack.
     pub frames: [u64; MAX_FRAMES],
 }
 
@@ -90,6 +111,10 @@ pub struct Wait {
     pub request: u64,
     /// Key of its stack, or [`NOT_WALKED`].
     pub stack: u64,
+    /// User id of the process.
+    pub user: u32,
+    /// How many waits it is noted for.
+    pub stands_for: u32,
 }
 
 /// What was counted for one stack.
@@ -114,14 +139,15 @@ pub struct CountKey {
     pub stack: u64,
     /// Process.
     pub pid: u32,
-    /// Keeps the layout free of padding.
-    pub reserved: u32,
+    /// Its user id.
+    pub user: u32,
 }
 
 const _: () = assert!(size_of::<FunctionName>() == 24 + FUNCTION_BYTES + CLASS_BYTES + FILE_BYTES);
 const _: () = assert!(size_of::<Stack>() == 16 + 8 * MAX_FRAMES);
 const _: () = assert!(size_of::<CountKey>() == 24);
-const _: () = assert!(size_of::<Wait>() == 24);
+const _: () = assert!(size_of::<Wait>() == 32);
+const _: () = assert!(size_of::<ContentKey>() == 16);
 const _: () = assert!(size_of::<Count>() == 24);
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub fn push(traced: &mut Traced, slot: u32) -> Option<()> {
     turn_to_region(traced);
     let region = region_of_hit(traced);
     if region >= CALL_REGIONS {
-        return untimed(slot, hit!(traced, key));
+        return untimed(slot, hit!(traced, key), traced.user);
     }
     traced.hit.end = hit!(traced, stack_pointer);
     end_stale(traced, slot);
@@ -32,7 +32,7 @@ pub fn push(traced: &mut Traced, slot: u32) -> Option<()> {
     } else {
         index = traced.used;
         if index >= CALL_FRAMES as u32 {
-            return untimed(slot, hit!(traced, key));
+            return untimed(slot, hit!(traced, key), traced.user);
         }
         traced.used = index + 1;
     }
@@ -119,7 +119,7 @@ pub fn end_frame(traced: &mut Traced, slot: u32, index: u32) {
     traced.frames[slot_of_frame(index)].below = traced.free;
     traced.free = index;
 
-    let Some(calls) = sums(slot, key) else { return };
+    let Some(calls) = sums(slot, key, traced.user) else { return };
     calls.calls += 1;
     calls.self_ns += self_ns;
     if recursive == 0 {
@@ -152,8 +152,8 @@ fn unchain(traced: &mut Traced, index: u32) {
 
 /// The sums of a function.
 #[inline(always)]
-fn sums(slot: u32, function: u64) -> Option<&'static mut Calls> {
-    let key = CallKey { function, slot, reserved: 0 };
+fn sums(slot: u32, function: u64, user: u32) -> Option<&'static mut Calls> {
+    let key = CallKey { function, slot, user };
     let mut calls = CALLS.get_ptr_mut(key);
     if calls.is_none() {
         let _ = CALLS.insert(key, NO_CALLS.get(0)?, 0);
@@ -168,9 +168,9 @@ fn sums(slot: u32, function: u64) -> Option<&'static mut Calls> {
 
 /// Counts a call that there is no frame for: its time is its caller's.
 #[inline(always)]
-fn untimed(slot: u32, function: u64) -> Option<()> {
+fn untimed(slot: u32, function: u64, user: u32) -> Option<()> {
     add(stat::CALLS_DEEP, 1);
-    sums(slot, function)?.calls += 1;
+    sums(slot, function, user)?.calls += 1;
     None
 }
 

@@ -6,12 +6,15 @@ use aya_ebpf::{
     helpers::{bpf_get_current_uid_gid, generated::bpf_probe_read_kernel},
     programs::ProbeContext,
 };
-use tusktop_shared::{FUNCTION_COMPILE, FUNCTION_INTERNAL, REGISTER_WORDS, REMEMBERED, Traced, call, mix, stat};
+use tusktop_shared::{
+    ContentKey, FUNCTION_COMPILE, FUNCTION_INTERNAL, REGISTER_WORDS, REMEMBERED, Traced, call, mix, stat,
+};
 
 use crate::{
     arguments::register,
     maps::{GENERATION, KNOWN, KNOWN_KEYS, NAMES, add},
     php::{STRING_TEXT, StringHead, fetch, fetch_string_head, pointer, string_key},
+    process::config,
     stack::{
         CLASS_NAME, FRAME_FUNCTION, FRAME_WORDS, FUNCTION_KIND, FUNCTION_NAME, FUNCTION_SCOPE, fetch_function,
         keep_texts, kind, place,
@@ -169,8 +172,8 @@ pub fn make_compile_key(traced: &mut Traced) {
         add(stat::CALLS_UNREAD, 1);
         return;
     }
-    let user = bpf_get_current_uid_gid() as u32;
-    let key = mix(mix(u64::from(user), u64::from(FUNCTION_COMPILE)), hash) | 1;
+    traced.user = bpf_get_current_uid_gid() as u32;
+    let key = mix(mix(seed(), u64::from(FUNCTION_COMPILE)), hash) | 1;
     traced.function_room[FUNCTION_KIND] = u64::from(FUNCTION_COMPILE);
     traced.function_room[FUNCTION_NAME] = 0;
     traced.function_room[FUNCTION_SCOPE] = 0;
@@ -193,9 +196,9 @@ pub fn make_key(traced: &mut Traced, call_kind: u32) {
     if call_kind == call::FILE && traced.function_room[FUNCTION_NAME] != 0 {
         return;
     }
-    let user = bpf_get_current_uid_gid() as u32;
+    traced.user = bpf_get_current_uid_gid() as u32;
     let function_kind = kind(&traced.function_room);
-    let mut key = mix(u64::from(user), u64::from(function_kind));
+    let mut key = mix(seed(), u64::from(function_kind));
     let name = traced.function_room[FUNCTION_NAME];
     if name != 0 {
         key = mix(key, string_key(name, &mut traced.text_room));
@@ -228,18 +231,26 @@ pub fn make_key(traced: &mut Traced, call_kind: u32) {
     keep(traced, key | 1, file, line);
 }
 
+/// What all keys begin with.
+#[inline(always)]
+fn seed() -> u64 {
+    config().map_or(0, |config| config.seed)
+}
+
 /// Makes sure that the name of a key is kept.
 #[inline(never)]
 #[unsafe(no_mangle)]
 fn keep(traced: &mut Traced, key: u64, file: u64, line: u32) {
-    let tag = (key >> 32) as u32 ^ GENERATION.get(0).copied().unwrap_or(0);
+    let user = traced.user;
+    let tag = (key >> 32) as u32 ^ GENERATION.get(0).copied().unwrap_or(0) ^ user.wrapping_mul(0x9e37_79b1);
     let Some(known) = KNOWN.get_ptr_mut(key as u32 >> 1 & (KNOWN_KEYS - 1)) else { return };
     // SAFETY: the pointer is an entry of the map; one aligned integer is read and written.
     unsafe {
         if known.read_volatile() == tag {
             return;
         }
-        if NAMES.get(key).is_some() || keep_texts(key, &traced.function_room, &mut traced.name_room, file, line) {
+        let key = ContentKey::new(key, user);
+        if NAMES.get(key).is_some() || keep_texts(&key, &traced.function_room, &mut traced.name_room, file, line) {
             known.write_volatile(tag);
         }
     }

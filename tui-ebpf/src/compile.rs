@@ -1,11 +1,12 @@
 //! Compiled files, which are those that opcache did not have: counted by path in a map.
 
 use aya_ebpf::{helpers::bpf_get_current_uid_gid, macros::uprobe, programs::ProbeContext};
-use tusktop_shared::{Image, SITE_COMPILE, SITE_COMPILE_PATH, SITE_COMPILE_TEXT, Site, mix, stat};
+use tusktop_shared::{ContentKey, Image, SITE_COMPILE, SITE_COMPILE_PATH, SITE_COMPILE_TEXT, Site, mix, stat};
 
 use crate::{
     maps::{COMPILE_TEXTS, COMPILES, EMPTY_COMPILED, add},
     php::{STRING_TEXT, Text, fetch},
+    process::config,
     stack::{NOT_COPIED, copy_tail},
     tally::{Room, begin, measured, plain, quick_argument, room, string_of, tally, text_key},
 };
@@ -47,12 +48,13 @@ fn try_compile(context: &ProbeContext, site: &Site, _image: &Image, _bias: u64) 
         path = string_of(name);
     }
     let mut room: Text = [0; 16];
-    let mut key = mix(u64::from(bpf_get_current_uid_gid() as u32), u64::from(site.image));
-    key = mix(key, text_key(path, name, &mut room)) | 1;
-    if tally(&COMPILES, key, 0) {
+    let hash = mix(config()?.seed, u64::from(site.image));
+    let hash = mix(hash, text_key(path, name, &mut room)) | 1;
+    let key = ContentKey::new(hash, bpf_get_current_uid_gid() as u32);
+    if tally(&COMPILES, &key, 0) {
         return Some(());
     }
-    if keep(site.image, key, path, name) && !begin(&COMPILES, key, 0) {
+    if keep(site.image, &key, path, name) && !begin(&COMPILES, &key, 0) {
         // User space finds texts by their tallies: one without would stay forever.
         let _ = COMPILE_TEXTS.remove(key);
     }
@@ -61,7 +63,7 @@ fn try_compile(context: &ProbeContext, site: &Site, _image: &Image, _bias: u64) 
 
 /// Copies the path of a new key; `false` when it could not be read or does not fit.
 #[inline(always)]
-fn keep(image: u32, key: u64, path: u64, name: u64) -> bool {
+fn keep(image: u32, key: &ContentKey, path: u64, name: u64) -> bool {
     match room(&COMPILE_TEXTS, &EMPTY_COMPILED, key) {
         Room::Made => {}
         Room::Taken => return true,

@@ -1,9 +1,13 @@
 //! Exceptions: thrown, looked at by a `catch`, or not caught.
 
-use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::uprobe, programs::ProbeContext};
+use aya_ebpf::{
+    helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid},
+    macros::uprobe,
+    programs::ProbeContext,
+};
 use tusktop_shared::{
-    FAILURE_THROWN, FAILURE_UNCAUGHT, Image, SITE_CATCH, SITE_THROWN_CLASS, SITE_THROWN_VALUE, SITE_UNCAUGHT, Site,
-    stat,
+    ContentKey, FAILURE_THROWN, FAILURE_UNCAUGHT, Image, SITE_CATCH, SITE_THROWN_CLASS, SITE_THROWN_VALUE,
+    SITE_UNCAUGHT, Site, stat,
 };
 
 use crate::{
@@ -135,6 +139,7 @@ fn try_caught(_context: &ProbeContext, site: &Site, image: &Image, bias: u64) ->
     if !fetch(instruction.wrapping_add(OPLINE_LINE), &mut line) || line == 0 {
         return None;
     }
+    let key = ContentKey::new(key, bpf_get_current_uid_gid() as u32);
     // SAFETY: the entry may be written by another thread at the same time; it is plain bytes.
     let caught = unsafe { &mut (*FAILURE_TEXTS.get_ptr_mut(key)?).caught };
     // The same place again is the rule.

@@ -6,12 +6,13 @@ use aya_ebpf::{
     macros::uprobe,
     programs::ProbeContext,
 };
-use tusktop_shared::{FAILURE_ERROR, Failure, Image, SCRIPT_BYTES, SITE_ERROR, Site, mix, stat};
+use tusktop_shared::{ContentKey, FAILURE_ERROR, Failure, Image, SCRIPT_BYTES, SITE_ERROR, Site, mix, stat};
 
 use crate::{
     globals::globals,
     maps::{EMPTY_FAILURE, FAILURE_TEXTS, FAILURES, REQUESTS, add},
     php::{STRING_TEXT, Text, fetch, string_key},
+    process::config,
     stack::{NOT_COPIED, copy_head, copy_tail},
     tally::{Room, begin, measured, plain, quick_argument, room, string_of, tally, text_key},
 };
@@ -85,27 +86,27 @@ fn try_error(context: &ProbeContext, site: &Site, image: &Image, bias: u64) -> O
     Some(())
 }
 
-/// Counts a failure and returns its key; 0 when there was no room or its texts could not be read.
+/// Counts a failure and returns the hash of its key; 0 when there was no room or its texts could not be read.
 #[inline(always)]
 pub fn count(found: &Found, silenced: u64) -> u64 {
     let mut room: Text = [0; 16];
-    // Keyed by user too, so that one user's process cannot name the failures of another's.
-    let mut key = mix(bpf_get_current_uid_gid() as u32 as u64, u64::from(found.kind));
+    let user = bpf_get_current_uid_gid() as u32;
+    let mut key = mix(config().map_or(0, |config| config.seed), u64::from(found.kind));
     key = mix(key, u64::from(found.image) << 32 | u64::from(found.level));
     key = mix(key, u64::from(found.line));
     key = mix(key, text_key(found.file, found.plain_file, &mut room));
     if found.class != 0 {
         key = mix(key, string_key(found.class, &mut room));
     }
-    key |= 1;
-    if tally(&FAILURES, key, silenced) {
-        return key;
+    let key = ContentKey::new(key | 1, user);
+    if tally(&FAILURES, &key, silenced) {
+        return key.hash;
     }
-    if !keep(found, key) {
+    if !keep(found, &key) {
         return 0;
     }
-    if begin(&FAILURES, key, silenced) {
-        return key;
+    if begin(&FAILURES, &key, silenced) {
+        return key.hash;
     }
     // User space finds texts by their tallies: one without would stay forever.
     let _ = FAILURE_TEXTS.remove(key);
@@ -114,7 +115,7 @@ pub fn count(found: &Found, silenced: u64) -> u64 {
 
 /// Copies the texts of a new key; `false` when they could not be read or do not fit.
 #[inline(always)]
-fn keep(found: &Found, key: u64) -> bool {
+fn keep(found: &Found, key: &ContentKey) -> bool {
     match room(&FAILURE_TEXTS, &EMPTY_FAILURE, key) {
         Room::Made => {}
         Room::Taken => return true,

@@ -2,11 +2,11 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use tusktop_shared::{
-    CallKey, Calls, Compiled, Config, Count, CountKey, Failure, FunctionName, Image, Process, Request, Site, Stack,
-    TRACED_THREADS, Tally, Traced, Wait, sizes, stat,
+    CallKey, Calls, Compiled, Config, ContentKey, Count, CountKey, Failure, FunctionName, Image, Process, Request,
+    Site, Stack, TRACED_THREADS, Tally, Traced, Wait, governor, governor::Account, sizes, stat,
 };
 
 use crate::{
@@ -64,19 +64,19 @@ pub static MET: Array<Met> = Array::with_max_entries(MET_KEYS, 0);
 
 /// Names by key.
 #[map]
-pub static NAMES: HashMap<u64, FunctionName> = HashMap::with_max_entries(sizes::NAMES, 0);
+pub static NAMES: HashMap<ContentKey, FunctionName> = HashMap::with_max_entries(sizes::NAMES, 0);
 
 /// Stacks by key.
 #[map]
-pub static STACKS: HashMap<u64, Stack> = HashMap::with_max_entries(sizes::STACKS, 0);
+pub static STACKS: HashMap<ContentKey, Stack> = HashMap::with_max_entries(sizes::STACKS, 0);
 
 /// Samples and waits, written while `ACTIVE` is 0.
 #[map]
-pub static COUNTS_0: PerCpuHashMap<CountKey, Count> = PerCpuHashMap::with_max_entries(sizes::COUNTS, 0);
+pub static COUNTS_0: HashMap<CountKey, Count> = HashMap::with_max_entries(sizes::COUNTS, 0);
 
 /// Samples and waits, written while `ACTIVE` is 1.
 #[map]
-pub static COUNTS_1: PerCpuHashMap<CountKey, Count> = PerCpuHashMap::with_max_entries(sizes::COUNTS, 0);
+pub static COUNTS_1: HashMap<CountKey, Count> = HashMap::with_max_entries(sizes::COUNTS, 0);
 
 /// Threads whose calls are traced, by slot.
 #[map]
@@ -110,31 +110,42 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
 /// Exceptions and errors by key.
 #[map]
-pub static FAILURES: HashMap<u64, Tally> = HashMap::with_max_entries(sizes::FAILURES, 0);
+pub static FAILURES: HashMap<ContentKey, Tally> = HashMap::with_max_entries(sizes::FAILURES, 0);
 
 /// What the keys of `FAILURES` stand for.
 #[map]
-pub static FAILURE_TEXTS: HashMap<u64, Failure> = HashMap::with_max_entries(sizes::FAILURES, 0);
+pub static FAILURE_TEXTS: HashMap<ContentKey, Failure> = HashMap::with_max_entries(sizes::FAILURES, 0);
 
 /// A failure with nothing in it, to insert into `FAILURE_TEXTS` and fill there; never written.
 #[map]
 pub static EMPTY_FAILURE: Array<Failure> = Array::with_max_entries(1, 0);
 
-/// Key of the exception that each thread threw last, by pid << 32 | tid. The oldest give way.
+/// Hash of the key of the exception that each thread threw last, by pid << 32 | tid. The oldest give way.
 #[map]
 pub static THROWN: LruHashMap<u64, u64> = LruHashMap::with_max_entries(sizes::THROWN, 0);
 
 /// Compiled files by key.
 #[map]
-pub static COMPILES: HashMap<u64, Tally> = HashMap::with_max_entries(sizes::COMPILES, 0);
+pub static COMPILES: HashMap<ContentKey, Tally> = HashMap::with_max_entries(sizes::COMPILES, 0);
 
 /// What the keys of `COMPILES` stand for.
 #[map]
-pub static COMPILE_TEXTS: HashMap<u64, Compiled> = HashMap::with_max_entries(sizes::COMPILES, 0);
+pub static COMPILE_TEXTS: HashMap<ContentKey, Compiled> = HashMap::with_max_entries(sizes::COMPILES, 0);
 
 /// A file without a path, to insert into `COMPILE_TEXTS` and fill there; never written.
 #[map]
 pub static EMPTY_COMPILED: Array<Compiled> = Array::with_max_entries(1, 0);
+
+/// Entries of `ACCOUNTS`.
+const ACCOUNTS_COUNT: u32 = governor::ACCOUNTS as u32;
+
+/// What each CPU has spent on what happens all the time, by account (`tusktop_shared::governor`).
+#[map]
+pub static ACCOUNTS: PerCpuArray<Account> = PerCpuArray::with_max_entries(ACCOUNTS_COUNT, 0);
+
+/// Hits by site.
+#[map]
+pub static HITS: PerCpuArray<u64> = PerCpuArray::with_max_entries(sizes::SITES, 0);
 
 /// Counters, see `tusktop_shared::stat`.
 #[map]
@@ -150,5 +161,30 @@ pub fn add(counter: u32, amount: u64) {
     if let Some(value) = STATS.get_ptr_mut(counter) {
         // SAFETY: the pointer is this CPU's slot of the map; a program that interrupts this one may lose one addition.
         unsafe { *value += amount };
+    }
+}
+
+/// Spends of an account of this CPU; `true` when it is more than may be spent.
+#[inline(always)]
+pub fn spend(account: u32, cost_ns: u64, now_ns: u64) -> bool {
+    let burst = governor::BURST_NS[account as usize];
+    // SAFETY: the pointer is this CPU's slot of the map; of a program that interrupts this one, one cost may be lost.
+    ACCOUNTS.get_ptr_mut(account).is_some_and(|account| unsafe { (*account).spend(cost_ns, now_ns, burst) })
+}
+
+/// Spends of an account of this CPU, if there is enough; `false` when there is not.
+#[inline(always)]
+pub fn afford(account: u32, cost_ns: u64, now_ns: u64) -> bool {
+    let burst = governor::BURST_NS[account as usize];
+    // SAFETY: as in `spend`.
+    ACCOUNTS.get_ptr_mut(account).is_none_or(|account| unsafe { (*account).afford(cost_ns, now_ns, burst) })
+}
+
+/// Counts a hit of a site.
+#[inline(always)]
+pub fn hit(site: u32) {
+    if let Some(hits) = HITS.get_ptr_mut(site) {
+        // SAFETY: as in `add`.
+        unsafe { *hits += 1 };
     }
 }

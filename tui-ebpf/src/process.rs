@@ -7,11 +7,13 @@ use aya_ebpf::{
     macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
-use tusktop_shared::{Config, EVENT_EXEC, EVENT_EXIT, EVENT_FORK, ProcessEvent, UNKNOWN_OFFSET, stat};
+use tusktop_shared::{
+    Config, EVENT_EXEC, EVENT_EXIT, EVENT_FORK, EVENT_STORM, ProcessEvent, UNKNOWN_OFFSET, governor, stat,
+};
 
 use crate::{
     calls,
-    maps::{CONFIG, EVENTS, PROCESSES, REQUESTS, WAITING, add},
+    maps::{CONFIG, EVENTS, PROCESSES, REQUESTS, WAITING, add, afford},
     request,
 };
 
@@ -84,6 +86,11 @@ pub fn exec(context: RawTracePointContext) -> i32 {
     let old = u64::from(pid) << 32 | u64::from(old);
     let _ = REQUESTS.remove(old);
     let _ = WAITING.remove(old);
+    // SAFETY: a plain helper call.
+    if !afford(governor::OF_EXECS, governor::EXEC_NS, unsafe { bpf_ktime_get_ns() }) {
+        add(stat::EXECS_SKIPPED, 1);
+        return 0;
+    }
     // Requests that wait in the ring without a wake-up would keep the kernel from one for this, too.
     emit(EVENT_EXEC, pid, 0, BPF_RB_FORCE_WAKEUP);
     0
@@ -129,6 +136,12 @@ fn is_last() -> bool {
         let live = signal.wrapping_add(u64::from(config.signal_live));
         bpf_probe_read_kernel(live as *const u32).unwrap_or(0) == 0
     }
+}
+
+/// Says that this CPU pays too much for hits of probes.
+#[inline(always)]
+pub fn report_storm() {
+    emit(EVENT_STORM, (bpf_get_current_pid_tgid() >> 32) as u32, 0, BPF_RB_FORCE_WAKEUP);
 }
 
 #[inline(always)]

@@ -12,15 +12,15 @@ use aya_ebpf::{
 };
 use tusktop_shared::{
     Config, EVENT_REQUEST, Image, Process, Request, RequestEvent, SITE_STARTUP, Site, URI_APACHE, URI_FASTCGI,
-    URI_SAPI, stat,
+    URI_SAPI, governor, stat,
 };
 
 use crate::{
     arguments::{argument, register},
     calls,
-    maps::{EMPTY_REQUEST, EVENTS, IMAGES, PROCESSES, REQUESTS, RING_BYTES, SITES, add},
+    maps::{EMPTY_REQUEST, EVENTS, IMAGES, PROCESSES, REQUESTS, RING_BYTES, SITES, add, hit, spend},
     php::{apache_request_line, fastcgi_uri, fetch, pointer, sapi},
-    process::{config, title},
+    process::{config, report_storm, title},
     switch::cpu_time,
 };
 
@@ -43,6 +43,10 @@ pub fn request(context: ProbeContext) -> u32 {
 fn try_request(context: &ProbeContext, now: u64) -> Option<()> {
     // SAFETY: the context is the one that the kernel gave to this program.
     let cookie = unsafe { bpf_get_attach_cookie(context.as_ptr()) } as u32;
+    hit(cookie);
+    if spend(governor::OF_REQUESTS, governor::REQUEST_HIT_NS, now) {
+        report_storm();
+    }
     // SAFETY: entries of both maps are written before the site is attached and not changed afterwards.
     let site = unsafe { SITES.get(cookie) }?;
     let image = IMAGES.get(site.image)?;

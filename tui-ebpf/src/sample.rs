@@ -1,8 +1,10 @@
 //! The sampling tier: a timer on every CPU takes the PHP stack of the process that it interrupted.
 
 use aya_ebpf::{
+    bindings::BPF_NOEXIST,
     helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns},
     macros::perf_event,
+    maps::HashMap,
     programs::PerfEventContext,
 };
 use tusktop_shared::{Count, CountKey, Image, stat};
@@ -12,6 +14,7 @@ use crate::{
     maps::{ACTIVE, COUNTS_0, COUNTS_1, IMAGES, PROCESSES, REQUESTS, add},
     php::fetch,
     stack::capture,
+    tally::atomic_add,
 };
 
 /// The timer.
@@ -51,7 +54,7 @@ fn try_sample(key: u64, image: &Image, globals: u64) -> Option<()> {
     let request = unsafe { REQUESTS.get(key) }.map_or(0, |request| request.started_ns);
     let stack = capture(image, frame, request)?;
     count(
-        CountKey { request, stack, pid: (key >> 32) as u32, reserved: 0 },
+        CountKey { request, stack: stack.hash, pid: (key >> 32) as u32, user: stack.user },
         Count { samples: 1, waits: 0, wait_ns: 0 },
     );
     Some(())
@@ -61,13 +64,27 @@ fn try_sample(key: u64, image: &Image, globals: u64) -> Option<()> {
 #[inline(always)]
 pub fn count(key: CountKey, amount: Count) {
     let counts = if ACTIVE.get(0).copied().unwrap_or(0) == 0 { &COUNTS_0 } else { &COUNTS_1 };
-    if let Some(count) = counts.get_ptr_mut(key) {
-        // SAFETY: the pointer is this CPU's slot of the entry.
-        let count = unsafe { &mut *count };
-        count.samples += amount.samples;
-        count.waits += amount.waits;
-        count.wait_ns += amount.wait_ns;
-    } else if counts.insert(key, amount, 0).is_err() {
-        add(stat::COUNTS_FULL, 1);
+    if !increase(counts, &key, &amount) {
+        // Another thread of the process may have just made it.
+        let made = counts.insert(key, amount, u64::from(BPF_NOEXIST)).is_ok();
+        if !made && !increase(counts, &key, &amount) {
+            add(stat::COUNTS_FULL, 1);
+        }
     }
+}
+
+/// Adds to an entry; `false` when there is none.
+#[inline(always)]
+fn increase(counts: &HashMap<CountKey, Count>, key: &CountKey, amount: &Count) -> bool {
+    let Some(count) = counts.get_ptr_mut(key) else { return false };
+    // SAFETY: all fields are aligned integers of a live entry.
+    unsafe {
+        if amount.samples != 0 {
+            atomic_add(&raw mut (*count).samples, amount.samples);
+        } else {
+            atomic_add(&raw mut (*count).waits, amount.waits);
+            atomic_add(&raw mut (*count).wait_ns, amount.wait_ns);
+        }
+    }
+    true
 }

@@ -9,12 +9,13 @@ use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, generated},
 };
 use tusktop_shared::{
-    FUNCTION_INTERNAL, FunctionName, Image, MAX_FRAMES, NO_FUNCTION, STACK_TRUNCATED, Stack, mix, stat,
+    ContentKey, FUNCTION_INTERNAL, FunctionName, Image, MAX_FRAMES, NO_FUNCTION, STACK_TRUNCATED, Stack, mix, stat,
 };
 
 use crate::{
-    maps::{MET, MET_KEYS, NAMES, SCRATCH, STACKS, add},
+    maps::{GENERATION, MET, MET_KEYS, NAMES, SCRATCH, STACKS, add},
     php::{STRING_TEXT, StringHead, Text, fetch, fetch_string_head, pointer, string_key},
+    process::config,
 };
 
 /// Room for one walk: more than the 512 bytes of a BPF stack.
@@ -38,6 +39,10 @@ struct Walk {
     depth: u64,
     /// What the keys of this walk are remembered by, 0 when they are not.
     owner: u64,
+    /// What the whole stack is remembered by: its functions by address.
+    stack_met_as: u64,
+    /// 0 once a function was met that may not stay where it is until the request ends.
+    lasting: u64,
     /// Of the function whose key is made.
     met_as: u64,
     place: u64,
@@ -76,25 +81,39 @@ pub const CLASS_NAME: u64 = 8;
 /// Call it only where nothing else on this CPU can call it meanwhile: from a timer, or from the scheduler, which
 /// no timer interrupts.
 #[inline(always)]
-pub fn capture(image: &Image, leaf: u64, request: u64) -> Option<u64> {
+pub fn capture(image: &Image, leaf: u64, request: u64) -> Option<ContentKey> {
     // SAFETY: the pointer is this CPU's slot, and nothing else uses it meanwhile, as said above.
     let scratch = unsafe { &mut *SCRATCH.get_ptr_mut(0)? };
-    let key = walk(scratch, image, leaf, request);
-    keep_stack(scratch, image, key);
+    // Without a request nothing says when the memory of a function becomes that of another one. Names that were forgotten
+    // have to be kept again.
+    let generation = u64::from(GENERATION.get(0).copied().unwrap_or(0));
+    let user = bpf_get_current_uid_gid() as u32;
+    let seed = config()?.seed;
+    let owner = if request == 0 { 0 } else { mix(mix(mix(seed, request), generation), bpf_get_current_pid_tgid()) | 1 };
+    scratch.walk.owner = owner;
+    scratch.walk.frame = leaf;
+    let depth = collect(scratch, image) as u64;
+    let depth = kept(&mut scratch.walk.depth, depth);
+    add(stat::FRAMES, depth);
+    // A thread blocks again and again at the same places: then the stack is in its map already.
+    let met_as = mix(mix(scratch.walk.stack_met_as, scratch.walk.frame), depth);
+    let met_as = kept(&mut scratch.walk.stack_met_as, met_as);
+    let known = recall(read(&scratch.walk.owner), met_as);
+    if known != NO_FUNCTION {
+        return Some(ContentKey::new(known, user));
+    }
+    let key = ContentKey::new(walk(scratch, image, seed), user);
+    if keep_stack(scratch, image, &key) && scratch.walk.lasting != 0 {
+        remember(scratch.walk.owner, scratch.walk.stack_met_as, key.hash);
+    }
     Some(key)
 }
 
-/// Fills `scratch.stack` and `scratch.functions` from the leaf to the root and returns the stack's key.
+/// Makes the keys of `scratch.functions` in `scratch.stack` and returns the stack's key.
 #[inline(always)]
-fn walk(scratch: &mut Scratch, image: &Image, leaf: u64, request: u64) -> u64 {
-    // Names are keyed by user too, so that one user's process cannot name the functions of another's.
-    let user = bpf_get_current_uid_gid() as u32;
-    scratch.walk.hash = u64::from(user);
-    scratch.walk.frame = leaf;
-    // Without a request nothing says when the memory of a function becomes that of another one.
-    scratch.walk.owner = if request == 0 { 0 } else { mix(request, bpf_get_current_pid_tgid()) | 1 };
-    let depth = collect(scratch, image) as u64;
-    kept(&mut scratch.walk.depth, depth);
+fn walk(scratch: &mut Scratch, image: &Image, seed: u64) -> u64 {
+    scratch.walk.hash = seed;
+    scratch.walk.lasting = 1;
     // Three loops and not one: what an iteration may do multiplies within a loop for the verifier, and adds between loops.
     let mut i = 0;
     while i < MAX_FRAMES {
@@ -117,7 +136,7 @@ fn walk(scratch: &mut Scratch, image: &Image, leaf: u64, request: u64) -> u64 {
         if function != 0 {
             let mut key = scratch.stack.frames[slot];
             if key == NO_FUNCTION {
-                key = key_of(scratch, image, function, user);
+                key = key_of(scratch, image, function, seed);
             }
             scratch.stack.frames[slot] = key;
             scratch.walk.hash = mix(scratch.walk.hash, key);
@@ -127,14 +146,15 @@ fn walk(scratch: &mut Scratch, image: &Image, leaf: u64, request: u64) -> u64 {
     scratch.stack.depth = depth as u32;
     scratch.stack.flags = if scratch.walk.frame == 0 { 0 } else { STACK_TRUNCATED };
     scratch.stack.missing = 0;
-    add(stat::FRAMES, depth);
     mix(scratch.walk.hash, u64::from(scratch.stack.flags)) | 1
 }
 
-/// Puts the functions of all frames from the leaf to the root into `scratch.functions` and returns how many there are.
+/// Puts the functions of all frames from the leaf to the root into `scratch.functions`, mixes their addresses into
+/// `scratch.walk.stack_met_as` and returns how many there are.
 /// The engine puts frames without a function between calls; they are not PHP code, and keep their slot with a 0.
 #[inline(always)]
 fn collect(scratch: &mut Scratch, image: &Image) -> usize {
+    scratch.walk.stack_met_as = scratch.walk.owner;
     let mut i = 0;
     while i < MAX_FRAMES {
         if scratch.walk.frame == 0 {
@@ -146,7 +166,9 @@ fn collect(scratch: &mut Scratch, image: &Image) -> usize {
         }
         let previous = (image.previous_execute_data >> 3) as usize & (FRAME_WORDS - 1);
         scratch.walk.frame = scratch.frame[previous];
-        scratch.functions[i & (MAX_FRAMES - 1)] = scratch.frame[FRAME_FUNCTION];
+        let function = scratch.frame[FRAME_FUNCTION];
+        scratch.functions[i & (MAX_FRAMES - 1)] = function;
+        scratch.walk.stack_met_as = mix(scratch.walk.stack_met_as, function);
         i += 1;
     }
     i
@@ -163,9 +185,10 @@ const FLAGS_SHIFT: u32 = 32;
 /// A function that has a name and is no closure stays where it is until its request ends: its key is remembered by its address.
 /// All others are read each time, and their key is remembered by the addresses of their texts.
 #[inline(always)]
-fn key_of(scratch: &mut Scratch, image: &Image, function: u64, user: u32) -> u64 {
+fn key_of(scratch: &mut Scratch, image: &Image, function: u64, seed: u64) -> u64 {
     if !fetch_function(function, &mut scratch.function) {
         add(stat::SAMPLES_BROKEN, 1);
+        scratch.walk.lasting = 0;
         return NO_FUNCTION;
     }
     let words = &scratch.function;
@@ -176,6 +199,9 @@ fn key_of(scratch: &mut Scratch, image: &Image, function: u64, user: u32) -> u64
     let (name, scope) = (words[FUNCTION_NAME], words[FUNCTION_SCOPE]);
     let lasts = name != 0 && (words[FUNCTION_KIND] >> FLAGS_SHIFT) & SHORT_LIVED == 0;
     let texts = if lasts { 0 } else { mix(mix(name, scope), mix(file, place)) };
+    if !lasts {
+        scratch.walk.lasting = 0;
+    }
     let met_as = kept(&mut scratch.walk.met_as, mix(scratch.walk.owner, function) ^ texts);
     let key = recall(scratch.walk.owner, met_as);
     if key != NO_FUNCTION {
@@ -193,10 +219,12 @@ fn key_of(scratch: &mut Scratch, image: &Image, function: u64, user: u32) -> u64
     let file = if file == 0 { 1 } else { string_key(file, &mut scratch.text) };
     kept(&mut scratch.walk.file, file);
     let (name, scope, file) = (read(&scratch.walk.key), read(&scratch.walk.scope), read(&scratch.walk.file));
-    let key = mix(mix(u64::from(user), name), scope);
+    let key = mix(mix(seed, name), scope);
     let key = mix(key, mix(file, read(&scratch.walk.place))) | 1;
     if name != 0 && scope != 0 && file != 0 {
         remember(scratch.walk.owner, read(&scratch.walk.met_as), key);
+    } else {
+        scratch.walk.lasting = 0;
     }
     key
 }
@@ -268,12 +296,12 @@ pub fn place(function: &[u64; FUNCTION_ROOM], filename: u32) -> (u64, u32) {
     (function[word], function[(word + 1) & (FUNCTION_ROOM - 1)] as u32)
 }
 
-/// Makes sure that the stack and the names of its frames are in their maps.
+/// Makes sure that the stack and the names of its frames are in their maps; `false` when one of them is not.
 #[inline(always)]
-fn keep_stack(scratch: &mut Scratch, image: &Image, stack_key: u64) {
+fn keep_stack(scratch: &mut Scratch, image: &Image, stack_key: &ContentKey) -> bool {
     // SAFETY: one aligned integer of the entry is read.
     if unsafe { STACKS.get(stack_key) }.is_some_and(|stack| stack.missing == 0) {
-        return;
+        return true;
     }
     let depth = scratch.stack.depth as usize;
     let mut missing = 0;
@@ -284,9 +312,9 @@ fn keep_stack(scratch: &mut Scratch, image: &Image, stack_key: u64) {
         }
         let key = scratch.stack.frames[i & (MAX_FRAMES - 1)];
         // SAFETY: the entry is only tested for being there.
-        if key != NO_FUNCTION && unsafe { NAMES.get(key) }.is_none() {
+        if key != NO_FUNCTION && unsafe { NAMES.get(ContentKey::new(key, stack_key.user)) }.is_none() {
             let function = scratch.functions[i & (MAX_FRAMES - 1)];
-            if !keep_name(scratch, image, key, function) {
+            if !keep_name(scratch, image, &ContentKey::new(key, stack_key.user), function) {
                 missing += 1;
             }
         }
@@ -298,11 +326,14 @@ fn keep_stack(scratch: &mut Scratch, image: &Image, stack_key: u64) {
     if kept.is_err() {
         add(stat::STACKS_FULL, 1);
     }
+    // SAFETY: a reference is a valid place. Volatile for the reason that `read` gives.
+    let missing = unsafe { (&raw const scratch.stack.missing).read_volatile() };
+    kept.is_ok() && missing == 0
 }
 
 /// Copies the texts of one function. Returns `false` when one of them could not be read.
 #[inline(always)]
-fn keep_name(scratch: &mut Scratch, image: &Image, key: u64, function: u64) -> bool {
+fn keep_name(scratch: &mut Scratch, image: &Image, key: &ContentKey, function: u64) -> bool {
     if !fetch_function(function, &mut scratch.function) {
         add(stat::NAMES_UNREAD, 1);
         return false;
@@ -315,7 +346,13 @@ fn keep_name(scratch: &mut Scratch, image: &Image, key: u64, function: u64) -> b
 /// Copies the texts of a function whose words were read; `file` is 0 for a function without a place. Returns `false` when
 /// one of them could not be read.
 #[inline(always)]
-pub fn keep_texts(key: u64, function: &[u64; FUNCTION_ROOM], name: &mut FunctionName, file: u64, line: u32) -> bool {
+pub fn keep_texts(
+    key: &ContentKey,
+    function: &[u64; FUNCTION_ROOM],
+    name: &mut FunctionName,
+    file: u64,
+    line: u32,
+) -> bool {
     name.kind = kind(function);
     name.line = 0;
     name.function_len = 0;

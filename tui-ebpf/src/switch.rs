@@ -7,7 +7,9 @@ use aya_ebpf::{
     macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
-use tusktop_shared::{Config, Count, CountKey, NOT_WALKED, OUTSIDE, Request, UNKNOWN_OFFSET, Wait, stat};
+use tusktop_shared::{
+    Config, ContentKey, Count, CountKey, NOT_WALKED, OUTSIDE, Request, UNKNOWN_OFFSET, Wait, governor, stat,
+};
 
 use crate::{
     globals::globals,
@@ -30,19 +32,38 @@ pub struct OnCpu {
     cpu_ns: u64,
 }
 
-/// What this CPU has spent on stacks of threads that block.
+/// What this CPU has done for threads that block.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Walks {
     /// Start of the period.
     began_ns: u64,
-    /// Time spent in it.
+    /// Time spent on stacks in it.
     spent_ns: u64,
+    /// Waits that began in it.
+    waits: u64,
+    /// One wait in so many is noted, for all of them; 0 before the first period has ended.
+    noted: u64,
 }
 
-/// Walks at blocking threads may take 2 percent of a CPU: 2 ms in 100 ms. Waits beyond that are counted without a stack.
+impl Walks {
+    /// A thread blocks; `false` when another wait stands for this one.
+    #[inline(always)]
+    fn begin(&mut self, now: u64) -> bool {
+        if now.saturating_sub(self.began_ns) > PERIOD_NS {
+            self.began_ns = now;
+            self.spent_ns = 0;
+            self.noted = self.waits / governor::WAITS;
+            self.waits = 0;
+        }
+        self.waits += 1;
+        self.noted <= 1 || self.waits.is_multiple_of(self.noted)
+    }
+}
+
+/// Walks at blocking threads may take 1 percent of a CPU: 1 ms in 100 ms. Waits beyond that are counted without a stack.
 const PERIOD_NS: u64 = 100_000_000;
-const PERIOD_LIMIT_NS: u64 = 2_000_000;
+const PERIOD_LIMIT_NS: u64 = 1_000_000;
 
 /// CPU time of the current thread in nanoseconds; 0 when the kernel's layout is not known.
 ///
@@ -112,14 +133,14 @@ fn leaves(context: &RawTracePointContext, config: &Config) -> Option<()> {
     }
     // SAFETY: a plain helper call.
     let now = unsafe { bpf_ktime_get_ns() };
-    let mut stack = OUTSIDE;
+    // SAFETY: the pointer is this CPU's slot, and a switch is not interrupted by another one.
+    let walks = unsafe { &mut *WALKS.get_ptr_mut(0)? };
+    if !walks.begin(now) {
+        add(stat::WAITS_ESTIMATED, 1);
+        return None;
+    }
+    let mut stack = ContentKey::new(OUTSIDE, 0);
     if leaf != 0 {
-        // SAFETY: the pointer is this CPU's slot, and a switch is not interrupted by another one.
-        let walks = unsafe { &mut *WALKS.get_ptr_mut(0)? };
-        if now.saturating_sub(walks.began_ns) > PERIOD_NS {
-            walks.began_ns = now;
-            walks.spent_ns = 0;
-        }
         if walks.spent_ns < PERIOD_LIMIT_NS {
             stack = capture(image, leaf, request)?;
             // SAFETY: a plain helper call.
@@ -128,17 +149,20 @@ fn leaves(context: &RawTracePointContext, config: &Config) -> Option<()> {
             add(stat::WAIT_RUNS, 1);
             add(stat::WAIT_NS, spent);
         } else {
-            stack = NOT_WALKED;
+            stack.hash = NOT_WALKED;
             add(stat::WAITS_NOT_WALKED, 1);
         }
     }
-    let wait = Wait { since_ns: now, request, stack };
+    let wait =
+        Wait { since_ns: now, request, stack: stack.hash, user: stack.user, stands_for: walks.noted.max(1) as u32 };
     if let Some(place) = WAITING.get_ptr_mut(key) {
         // SAFETY: the entry belongs to this thread alone. User space may read it meanwhile: the start, without which it is no
         // wait, comes last.
         unsafe {
             (&raw mut (*place).request).write_volatile(wait.request);
             (&raw mut (*place).stack).write_volatile(wait.stack);
+            (&raw mut (*place).user).write_volatile(wait.user);
+            (&raw mut (*place).stands_for).write_volatile(wait.stands_for);
             (&raw mut (*place).since_ns).write_volatile(wait.since_ns);
         }
     } else if WAITING.insert(key, wait, 0).is_err() {
@@ -190,7 +214,8 @@ fn comes(context: &RawTracePointContext, config: &Config) -> Option<()> {
     }
     // SAFETY: as above.
     unsafe { (*place).since_ns = 0 };
-    let wait_ns = now.saturating_sub(wait.since_ns);
+    let waits = u64::from(wait.stands_for);
+    let wait_ns = now.saturating_sub(wait.since_ns).wrapping_mul(waits);
     if let Some(request) = REQUESTS.get_ptr_mut(key) {
         // SAFETY: the entry belongs to this thread alone, which does not run yet.
         unsafe {
@@ -199,7 +224,7 @@ fn comes(context: &RawTracePointContext, config: &Config) -> Option<()> {
             }
         }
     }
-    let key = CountKey { request: wait.request, stack: wait.stack, pid, reserved: 0 };
-    count(key, Count { samples: 0, waits: 1, wait_ns });
+    let key = CountKey { request: wait.request, stack: wait.stack, pid, user: wait.user };
+    count(key, Count { samples: 0, waits, wait_ns });
     Some(())
 }

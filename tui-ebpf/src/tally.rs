@@ -13,13 +13,13 @@ use aya_ebpf::{
     maps::{Array, HashMap},
     programs::ProbeContext,
 };
-use tusktop_shared::{Image, OPERAND_REGISTER, Operand, Site, Tally, mix, stat};
+use tusktop_shared::{ContentKey, Image, OPERAND_REGISTER, Operand, Site, Tally, governor, mix, stat};
 
 use crate::{
     arguments::{argument, register},
-    maps::{IMAGES, SITES, STATS, add},
+    maps::{IMAGES, SITES, STATS, add, hit, spend},
     php::{STRING_TEXT, StringHead, Text, fetch, fetch_string_head, string_key},
-    process::config,
+    process::{config, report_storm},
 };
 
 /// Longest text in front of which a string's head is believed where only its text is known.
@@ -86,15 +86,19 @@ const TIMED: u64 = 16;
 pub fn measured(context: &ProbeContext, work: impl FnOnce(&ProbeContext, &Site, &Image, u64) -> Option<()>) {
     let hits = STATS.get_ptr_mut(stat::PROBE_HITS);
     // SAFETY: the pointer is this CPU's slot of the map; a program that interrupts this one may lose one addition.
-    let hit = hits.map_or(0, |hits| unsafe {
+    let number = hits.map_or(0, |hits| unsafe {
         *hits += 1;
         *hits
     });
-    let timed = hit.is_multiple_of(TIMED);
+    let timed = number.is_multiple_of(TIMED);
     // SAFETY: a plain helper call.
     let began = if timed { unsafe { bpf_ktime_get_ns() } } else { 0 };
+    if timed && spend(governor::OF_PROBLEMS, TIMED * governor::HIT_NS, began) {
+        report_storm();
+    }
     // SAFETY: the context is the one that the kernel gave to this program.
     let cookie = unsafe { bpf_get_attach_cookie(context.as_ptr()) } as u32;
+    hit(cookie);
     // SAFETY: entries of both maps are written before the site is attached and not changed afterwards.
     if let Some(site) = unsafe { SITES.get(cookie) }
         && let Some(image) = IMAGES.get(site.image)
@@ -148,29 +152,32 @@ pub fn text_key(string: u64, plain: u64, room: &mut Text) -> u64 {
 
 /// Adds one to an entry; `false` when there is none.
 #[inline(always)]
-pub fn tally(tallies: &HashMap<u64, Tally>, key: u64, silenced: u64) -> bool {
+pub fn tally(tallies: &HashMap<ContentKey, Tally>, key: &ContentKey, silenced: u64) -> bool {
     let Some(entry) = tallies.get_ptr_mut(key) else { return false };
     // SAFETY: both fields are aligned integers of a live entry.
     unsafe {
-        increment(&raw mut (*entry).count);
+        atomic_add(&raw mut (*entry).count, 1);
         if silenced != 0 {
-            increment(&raw mut (*entry).silenced);
+            atomic_add(&raw mut (*entry).silenced, 1);
         }
     }
     true
 }
 
-/// Adds one in a single instruction: programs of probes interrupt each other, on one CPU too. (`AtomicU64` has no
-/// `fetch_add` for this target.)
+/// Adds in a single instruction: programs of probes interrupt each other, on one CPU too. (`AtomicU64` has no `fetch_add` for this
+/// target.)
+///
+/// # Safety
+/// The value is an aligned integer that is alive.
 #[inline(always)]
-unsafe fn increment(value: *mut u64) {
+pub unsafe fn atomic_add(value: *mut u64, amount: u64) {
     // SAFETY: the caller hands over an aligned integer that is alive.
-    unsafe { asm!("lock *(u64 *)({value} + 0) += {one}", value = in(reg) value, one = in(reg) 1_u64) };
+    unsafe { asm!("lock *(u64 *)({value} + 0) += {amount}", value = in(reg) value, amount = in(reg) amount) };
 }
 
 /// Makes an entry and adds one to it, or to the one that another CPU has just made; `false` when there is no room.
 #[inline(always)]
-pub fn begin(tallies: &HashMap<u64, Tally>, key: u64, silenced: u64) -> bool {
+pub fn begin(tallies: &HashMap<ContentKey, Tally>, key: &ContentKey, silenced: u64) -> bool {
     let _ = tallies.insert(key, Tally { count: 0, silenced: 0 }, u64::from(BPF_NOEXIST));
     let counted = tally(tallies, key, silenced);
     if !counted {
@@ -181,7 +188,7 @@ pub fn begin(tallies: &HashMap<u64, Tally>, key: u64, silenced: u64) -> bool {
 
 /// Makes an empty entry for the texts of a key.
 #[inline(always)]
-pub fn room<T>(texts: &HashMap<u64, T>, empty: &Array<T>, key: u64) -> Room {
+pub fn room<T>(texts: &HashMap<ContentKey, T>, empty: &Array<T>, key: &ContentKey) -> Room {
     let Some(empty) = empty.get(0) else { return Room::Full };
     match texts.insert(key, empty, u64::from(BPF_NOEXIST)) {
         Ok(()) => Room::Made,

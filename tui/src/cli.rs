@@ -2,11 +2,12 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     config::{SettingArgs, parse_duration, parse_length, parse_size, parse_window},
     exit,
+    trigger::{self, Trigger},
     words::times::When,
 };
 
@@ -36,6 +37,7 @@ pub enum Command {
     /// Print one snapshot and exit; with a command, run it and report on it.
     Snap(SnapArgs),
     /// Record to a file, without the screen.
+    #[command(after_long_help = trigger::GRAMMAR, after_help = "`tusktop record --help` lists the conditions of --when.")]
     Record(RecordArgs),
     /// Open the screen over a recording, without root.
     Replay(ReplayArgs),
@@ -89,22 +91,40 @@ pub struct SnapArgs {
 
 /// What to record, and where to.
 #[derive(Debug, Clone, Default, Args)]
+#[command(group(ArgGroup::new("flight").args(["keep_last", "when"]).multiple(true)))]
+#[command(group(ArgGroup::new("bounded").args(["max_size", "keep_last", "when"]).multiple(true)))]
 pub struct RecordArgs {
     /// Write to this file, `-` is standard output [default: the host's name and the time, here].
+    ///
+    /// With --when it is the name of the first file; the following ones are numbered.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Time to record for, such as 90s, 10m or 2d [default: until ^C].
     #[arg(short, long, value_parser = parse_length)]
     pub duration: Option<Duration>,
-    /// Begin another file when one has this size, such as 100M: each is a recording of its own.
+    /// Begin another file when one has this size, such as 100M: each is a recording of its own. With --when, the file ends.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub max_size: Option<u64>,
     /// Keep this many files of this recording, the newest [default: all].
-    #[arg(long, value_name = "COUNT", requires = "max_size", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    ///
+    /// With --when and without -o, files of earlier runs in this folder count.
+    #[arg(long, value_name = "COUNT", requires = "bounded", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub keep: Option<u32>,
     /// Replace a file that exists.
     #[arg(long)]
     pub force: bool,
+    /// Write no file until something happens, and keep the last minutes in memory for it, in 64 MiB at most [default with --when: 10m].
+    ///
+    /// SIGUSR1 writes them to a file, too.
+    #[arg(long, value_name = "TIME", value_parser = parse_length)]
+    pub keep_last: Option<Duration>,
+    /// Write a file when this holds, such as 'p99 > 2s for 30s': with what was before, and what comes after. Can be given several
+    /// times.
+    #[arg(long, value_name = "CONDITION", value_parser = Trigger::parse)]
+    pub when: Vec<Trigger>,
+    /// How long a file goes on after what it was begun for [default: 2m].
+    #[arg(long, value_name = "TIME", requires = "flight", value_parser = parse_length)]
+    pub after: Option<Duration>,
 }
 
 /// What to replay.

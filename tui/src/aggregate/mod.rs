@@ -103,6 +103,7 @@ impl Aggregate {
                 load: sample.machine.load,
                 memory_available_bytes: sample.machine.memory_available_bytes,
                 swap_used_bytes: sample.machine.swap_used_bytes,
+                oom_kills: sample.machine.oom_kills,
                 pressure: sample.machine.pressure,
             },
             groups: part.groups,

@@ -76,25 +76,17 @@ struct Track {
 }
 
 impl Histories {
-    /// The histories of some snapshots, which are in the order of time.
-    pub(crate) fn of<'a>(snapshots: impl IntoIterator<Item = &'a Arc<Snapshot>>, grouping: Grouping) -> Self {
-        let mut histories = Self::default();
-        for snapshot in snapshots {
-            histories.push_snapshot(snapshot, grouping);
+    /// Takes the groups of a moment long ago, of which only the long span has a point.
+    pub(super) fn push_long(&mut self, at: Timestamp, groups: &[Group]) {
+        for group in groups {
+            if self.groups.contains_key(&group.name) || self.groups.len() < MAX_GROUPS {
+                keep(
+                    &mut self.groups.entry(group.name.clone()).or_default().long,
+                    Point::of(at, group, group.cpu_ratio),
+                );
+            }
         }
-        histories
-    }
-
-    /// The histories as they were at a moment, as far back as they still go.
-    pub(crate) fn until(&self, moment: Timestamp) -> Self {
-        let before = |points: &VecDeque<Point>| points.iter().filter(|point| point.at <= moment).copied().collect();
-        let tracks = self.groups.iter().map(|(name, track)| {
-            let track = Track { short: before(&track.short), long: before(&track.long), cpu: (0.0, 0) };
-            (Arc::clone(name), track)
-        });
-        let groups: HashMap<_, _> = tracks.filter(|(_, track)| !track.short.is_empty()).collect();
-        let last = groups.values().filter_map(|track| Some(track.short.back()?.at)).max();
-        Self { groups, last: last.unwrap_or_default() }
+        self.last = at;
     }
 
     /// Takes the groups of a snapshot. Groups other than those of the rules are only made where a point is due, so that the CPU
@@ -131,14 +123,8 @@ impl Histories {
             }
             let track = self.groups.entry(group.name.clone()).or_default();
             let (sum, readings) = std::mem::take(&mut track.cpu);
-            let point = Point {
-                at,
-                rss_bytes: group.memory.rss_bytes,
-                pss_bytes: group.memory.pss_bytes,
-                uss_bytes: group.memory.uss_bytes,
-                cpu_ratio: if readings > 0 { Some(sum / f64::from(readings)) } else { group.cpu_ratio },
-                processes: group.processes,
-            };
+            let mean = if readings > 0 { Some(sum / f64::from(readings)) } else { group.cpu_ratio };
+            let point = Point::of(at, group, mean);
             keep(&mut track.short, point);
             if long {
                 keep(&mut track.long, point);
@@ -213,6 +199,18 @@ impl Histories {
 }
 
 impl Point {
+    fn of(at: Timestamp, group: &Group, cpu_ratio: Option<f64>) -> Self {
+        let memory = &group.memory;
+        Self {
+            at,
+            rss_bytes: memory.rss_bytes,
+            pss_bytes: memory.pss_bytes,
+            uss_bytes: memory.uss_bytes,
+            cpu_ratio,
+            processes: group.processes,
+        }
+    }
+
     /// Memory of the group by a measure.
     pub(crate) fn memory(&self, measure: Measure) -> Option<u64> {
         match measure {

@@ -1,12 +1,13 @@
-//! What snapshots say over time: windows, histories, hot functions, what compiled files mean. Pure functions of snapshots.
+//! What snapshots say over time: windows, histories, hot functions, two spans compared, what compiled files mean. Pure functions of snapshots.
 
+pub mod difference;
 pub(crate) mod history;
 pub mod opcache;
+mod outline;
 pub(crate) mod profile;
 pub(crate) mod recorded;
 pub(crate) mod regroup;
-pub(crate) mod source;
-pub(crate) mod timeline;
+pub mod timeline;
 pub(crate) mod windows;
 
 #[cfg(test)]

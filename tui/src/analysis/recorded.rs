@@ -1,41 +1,94 @@
-//! The snapshots of a recording, as the ring has those of a live session: the minutes around a moment are read when it is gone to, and
-//! a few are kept.
+//! The snapshots of a recording, or of a session's own past in memory: each is decoded when its moment is looked at. Nothing that is
+//! decoded is kept but the place behind the last one, so that going on reads no minute again.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io::Cursor, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::windows;
+use super::windows::Windows;
 use crate::{
-    model::{NoticeKind, Snapshot},
-    recording::{Event, Minute, PARTS, Recording, RecordingError, has_news},
+    model::{NoticeKind, Php, Snapshot},
+    recording::{Event, Minute, PARTS, Recording, Ring, Stream, is_news},
 };
 
-/// Minutes that are kept in memory: that of the moment, the one before, and where the moment was.
-const KEPT: usize = 3;
+/// Minutes of which the times of all snapshots are remembered.
+const KEPT_TIMES: usize = 8;
+/// Counts that the usual number of requests is taken from, before a spike and after: 5 minutes each.
+const USUAL: usize = 5 * PARTS;
+/// Standard deviations of a Poisson count that a spike is above what is usual.
+const SPIKE: f64 = 6.0;
+
+/// Where the minutes are.
+#[derive(Debug)]
+enum Store {
+    File(Recording),
+    Memory(Box<Ring>),
+}
 
 /// A recording that is moved through.
 #[derive(Debug)]
 pub(crate) struct Recorded {
-    recording: Recording,
+    store: Store,
     /// In the order of time, also where the clock was set back.
     minutes: Vec<Minute>,
-    loaded: VecDeque<(usize, Vec<Arc<Snapshot>>)>,
+    times: VecDeque<Times>,
+    open: Option<Open>,
     /// What could not be read last.
     pub(crate) trouble: Option<String>,
 }
 
+/// The times of the snapshots of a minute, by when it begins and its bytes: the minute that is written grows.
+#[derive(Debug)]
+struct Times {
+    of: (Timestamp, u64),
+    all: Arc<[Timestamp]>,
+}
+
+/// A minute that is being decoded.
+struct Open {
+    first: Timestamp,
+    stream: Stream<Cursor<Arc<[u8]>>>,
+    /// The last snapshot that was decoded and taken.
+    behind: Timestamp,
+    /// One that was decoded and not taken, because it is later than what was asked for.
+    ahead: Option<(Timestamp, Vec<u8>)>,
+}
+
+impl std::fmt::Debug for Open {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Open").field("first", &self.first).field("behind", &self.behind).finish_non_exhaustive()
+    }
+}
+
 impl Recorded {
+    /// A recording in a file.
     pub(crate) fn new(recording: Recording) -> Self {
         let mut minutes = recording.minutes().to_vec();
         minutes.sort_by_key(|minute| minute.first);
         let trouble = recording.damage().first().map(ToString::to_string);
-        Self { recording, minutes, loaded: VecDeque::new(), trouble }
+        Self { store: Store::File(recording), minutes, times: VecDeque::new(), open: None, trouble }
     }
 
-    /// The times of the first and the last snapshot.
-    pub(crate) fn span(&self) -> (Timestamp, Timestamp) {
-        self.recording.span()
+    /// The past of a session, which goes on.
+    pub(crate) fn of_ring(ring: Ring) -> Self {
+        let minutes = ring.minutes().collect();
+        Self { store: Store::Memory(Box::new(ring)), minutes, times: VecDeque::new(), open: None, trouble: None }
+    }
+
+    /// Adds a snapshot to the past of a session.
+    pub(crate) fn push(&mut self, snapshot: &Snapshot) {
+        let Store::Memory(past) = &mut self.store else { return };
+        if let Err(error) = past.push(snapshot) {
+            self.trouble = Some(format!("the past has a gap: {error}"));
+        }
+        self.minutes.clear();
+        self.minutes.extend(past.minutes());
+    }
+
+    /// The times of the first and the last snapshot; `None` while there is none.
+    pub(crate) fn span(&self) -> Option<(Timestamp, Timestamp)> {
+        let times = self.minutes.iter().map(|minute| (minute.first, minute.last));
+        times.reduce(|span, minute| (span.0.min(minute.0), span.1.max(minute.1)))
     }
 
     /// Requests that finished, each with the time in the middle of the 5 s in which they did.
@@ -48,37 +101,157 @@ impl Recorded {
         })
     }
 
-    /// The snapshots up to a moment, from the minute before it on; those of the first minute that can be read where there is none.
-    pub(crate) fn until(&mut self, moment: Timestamp) -> Vec<Arc<Snapshot>> {
-        let index = self.index(moment);
-        let mut snapshots = index.checked_sub(1).map(|before| self.minute(before)).unwrap_or_default();
-        snapshots.extend(self.minute(index));
-        let count = snapshots.partition_point(|snapshot| snapshot.at <= moment);
-        snapshots.truncate(count.max(1));
-        snapshots
+    /// Hands over each snapshot later than `after` and not later than `until` as JSON, in the order of time, until `take` says that
+    /// it is enough.
+    pub(crate) fn each(&mut self, after: Timestamp, until: Timestamp, mut take: impl FnMut(Timestamp, &[u8]) -> bool) {
+        let from = self.index(after);
+        for index in from..self.minutes.len() {
+            let minute = self.minutes[index];
+            if minute.first > until {
+                break;
+            }
+            if minute.last <= after {
+                continue;
+            }
+            let Some(mut open) = self.open_at(minute, after) else { continue };
+            loop {
+                if let Some((at, json)) = open.ahead.take() {
+                    if at > until {
+                        open.ahead = Some((at, json));
+                        self.open = Some(open);
+                        return;
+                    }
+                    open.behind = at;
+                    if at > after && !take(at, &json) {
+                        self.open = Some(open);
+                        return;
+                    }
+                }
+                let mut read = |json: &[u8]| {
+                    let at = Snapshot::read_time(json)?;
+                    Ok((at, if at > after { json.to_vec() } else { Vec::new() }))
+                };
+                match open.stream.next_with(&mut read) {
+                    Ok(Some(Event::Snapshot(line))) => open.ahead = Some(line),
+                    Ok(Some(Event::Damage(damage))) => self.damaged(minute, &damage.what),
+                    Ok(None) => break,
+                    Err(error) => {
+                        self.damaged(minute, &error);
+                        break;
+                    }
+                }
+            }
+        }
     }
 
-    /// The snapshot of a moment, with what PHP did in a time up to it: a minute at most, since more is not read. `None` where
-    /// nothing around it can be read.
+    /// A minute whose decoding is not past a moment.
+    fn open_at(&mut self, minute: Minute, after: Timestamp) -> Option<Open> {
+        let open = self.open.take().filter(|open| open.first == minute.first && open.behind <= after);
+        open.or_else(|| {
+            let bytes: Arc<[u8]> = match &self.store {
+                Store::Memory(past) => past.frame(minute)?,
+                Store::File(recording) => match recording.frame(minute) {
+                    Ok(Ok(bytes)) => bytes.into(),
+                    Ok(Err(damage)) => {
+                        self.trouble = Some(damage.to_string());
+                        return None;
+                    }
+                    Err(error) => {
+                        self.trouble = Some(error.to_string());
+                        return None;
+                    }
+                },
+            };
+            let stream = Stream::new(Cursor::new(bytes)).ok()?;
+            Some(Open { first: minute.first, stream, behind: Timestamp::MIN, ahead: None })
+        })
+    }
+
+    /// Says what is wrong with a minute. That the last one has no end is how it is while it is written.
+    fn damaged(&mut self, minute: Minute, what: &dyn std::fmt::Display) {
+        let is_open = matches!(self.store, Store::Memory(_)) && self.minutes.last() == Some(&minute);
+        if !is_open {
+            self.trouble = Some(format!("at byte {}: {what}", minute.offset()));
+        }
+    }
+
+    /// The time of the last snapshot that is not later than a moment, else of the first; `None` where nothing can be read.
+    pub(crate) fn time_at(&mut self, moment: Timestamp) -> Option<Timestamp> {
+        let index = self.index(moment);
+        let before =
+            (0..=index).rev().find_map(|index| self.times(index).iter().rev().copied().find(|&at| at <= moment));
+        before.or_else(|| (0..self.minutes.len()).find_map(|index| self.times(index).first().copied()))
+    }
+
+    /// The snapshot of a moment, with what PHP did in a time up to it. `None` where nothing around it can be read.
     pub(crate) fn over(&mut self, moment: Timestamp, window: Option<Duration>) -> Option<Snapshot> {
-        let snapshots = self.until(moment);
-        let last = snapshots.last()?;
-        let mut snapshot = Snapshot::clone(last);
+        let at = self.time_at(moment)?;
+        let mut snapshot = self.snapshot(at)?;
         if let Some(window) = window.and_then(|window| SignedDuration::try_from(window).ok()) {
-            let after = last.at.checked_sub(window).unwrap_or(Timestamp::MIN);
-            snapshot.php = windows::sum(snapshots.iter().filter(|snapshot| snapshot.at > after)).into();
+            let after = at.checked_sub(window).unwrap_or(Timestamp::MIN);
+            let mut windows = Windows::default();
+            self.each_php(after, at, |at, php| {
+                windows.push(at, &php);
+                true
+            });
+            snapshot.php = windows.all(&snapshot.php).into();
         }
         Some(snapshot)
+    }
+
+    /// The snapshot of exactly this time.
+    pub(crate) fn snapshot(&mut self, at: Timestamp) -> Option<Snapshot> {
+        let mut found = None;
+        self.each(just_before(at), at, |_, json| {
+            found = Some(Snapshot::read(json));
+            false
+        });
+        found?.map_err(|error| self.trouble = Some(error.to_string())).ok()
+    }
+
+    /// As [`Recorded::each`], with what PHP did.
+    pub(crate) fn each_php(
+        &mut self,
+        after: Timestamp,
+        until: Timestamp,
+        mut take: impl FnMut(Timestamp, Php) -> bool,
+    ) {
+        let mut trouble = None;
+        self.each(after, until, |at, json| match Snapshot::read_php(json) {
+            Ok(php) => take(at, php),
+            Err(error) => {
+                trouble = Some(error.to_string());
+                true
+            }
+        });
+        self.trouble = trouble.or_else(|| self.trouble.take());
+    }
+
+    /// The first snapshot of a minute, as JSON.
+    pub(crate) fn first(&mut self, minute: Minute) -> Option<(Timestamp, Vec<u8>)> {
+        let mut found = None;
+        self.each(just_before(minute.first), minute.last, |at, json| {
+            found = Some((at, json.to_vec()));
+            false
+        });
+        found
+    }
+
+    /// The minutes that begin later than `after` and not later than `until`.
+    pub(crate) fn minutes(&self, after: Timestamp, until: Timestamp) -> &[Minute] {
+        let from = self.minutes.partition_point(|minute| minute.first <= after);
+        let to = self.minutes.partition_point(|minute| minute.first <= until);
+        &self.minutes[from..to.max(from)]
     }
 
     /// The time of the snapshot next to the one of a moment, in one direction; minutes that cannot be read are passed over.
     pub(crate) fn next(&mut self, moment: Timestamp, forward: bool) -> Option<Timestamp> {
         let mut index = self.index(moment);
         loop {
-            let snapshots = self.minute(index);
+            let times = self.times(index);
             let found = match forward {
-                true => snapshots.iter().map(|snapshot| snapshot.at).find(|&at| at > moment),
-                false => snapshots.iter().rev().map(|snapshot| snapshot.at).find(|&at| at < moment),
+                true => times.iter().copied().find(|&at| at > moment),
+                false => times.iter().rev().copied().find(|&at| at < moment),
             };
             if found.is_some() {
                 return found;
@@ -90,25 +263,37 @@ impl Recorded {
         }
     }
 
+    /// The next moment with something to see: a notice that the snapshot before did not have, or a spike of requests.
+    pub(crate) fn next_event(&mut self, moment: Timestamp, forward: bool) -> Option<Timestamp> {
+        let (notice, spike) = (self.next_notice(moment, forward), self.next_spike(moment, forward));
+        match forward {
+            true => notice.into_iter().chain(spike).min(),
+            false => notice.into_iter().chain(spike).max(),
+        }
+    }
+
     /// The time of the next snapshot with a notice that the one before did not have. Only minutes that have one are read.
-    pub(crate) fn next_notice(&mut self, moment: Timestamp, forward: bool) -> Option<Timestamp> {
+    fn next_notice(&mut self, moment: Timestamp, forward: bool) -> Option<Timestamp> {
         let here = self.index(moment);
         let order: Vec<usize> = if forward { (here..self.minutes.len()).collect() } else { (0..=here).rev().collect() };
         for index in order {
-            if self.minutes[index].news == 0 {
+            let minute = self.minutes[index];
+            if minute.news == 0 {
                 continue;
             }
-            let mut kinds: Vec<NoticeKind> = match index.checked_sub(1) {
-                Some(before) => self.minute(before).last().map(|last| kinds(last)).unwrap_or_default(),
-                None => Vec::new(),
-            };
-            let mut found = Vec::new();
-            for snapshot in self.minute(index) {
-                if has_news(&kinds, &snapshot) {
-                    found.push(snapshot.at);
+            let before = self.time_at(just_before(minute.first)).filter(|&at| at < minute.first);
+            let (mut known, mut found): (Vec<NoticeKind>, _) = (Vec::new(), Vec::new());
+            self.each(just_before(before.unwrap_or(minute.first)), minute.last, |at, json| {
+                if before == Some(at) || at >= minute.first {
+                    let notices = Snapshot::read_notices(json).unwrap_or_default();
+                    let kinds: Vec<NoticeKind> = notices.iter().map(|notice| notice.kind).collect();
+                    if at >= minute.first && is_news(&known, &kinds) {
+                        found.push(at);
+                    }
+                    known = kinds;
                 }
-                kinds = self::kinds(&snapshot);
-            }
+                true
+            });
             let found = match forward {
                 true => found.into_iter().find(|&at| at > moment),
                 false => found.into_iter().rev().find(|&at| at < moment),
@@ -120,12 +305,60 @@ impl Recorded {
         None
     }
 
+    /// The start of the next time with many more requests than in the minutes around it: so many that chance does not explain it
+    /// (6 standard deviations of a Poisson count), and half as many again.
+    fn next_spike(&mut self, moment: Timestamp, forward: bool) -> Option<Timestamp> {
+        let counts = self.counts();
+        let is_high = |index: usize| {
+            let around = index.saturating_sub(USUAL)..(index + USUAL + 1).min(counts.len());
+            let mut others: Vec<u64> = counts[around].iter().map(|&(_, count)| count).collect();
+            let middle = others.len() / 2;
+            let usual = *others.select_nth_unstable(middle).1 as f64;
+            let count = counts[index].1 as f64;
+            count > usual + SPIKE * usual.max(1.0).sqrt() && count > usual * 1.5
+        };
+        let begins = |&index: &usize| is_high(index) && (index == 0 || !is_high(index - 1));
+        // From the last one that begins before the moment, for its snapshot may be later than the moment.
+        let found: Vec<usize> = match forward {
+            true => {
+                let from = counts.partition_point(|(at, _)| *at <= moment).saturating_sub(1);
+                (from..counts.len()).filter(begins).take(2).collect()
+            }
+            false => {
+                let to = counts.partition_point(|(at, _)| *at < moment);
+                (0..to).rev().filter(begins).take(2).collect()
+            }
+        };
+        // The snapshot that shows it first.
+        let shown = |index: usize| self.next(just_before(counts[index].0), true);
+        found.into_iter().filter_map(shown).find(|&at| if forward { at > moment } else { at < moment })
+    }
+
+    /// Requests by the start of each 5 s; by minute where snapshots are further apart.
+    fn counts(&self) -> Vec<(Timestamp, u64)> {
+        let part = SignedDuration::from_secs(60 / PARTS as i64);
+        let mut counts = Vec::new();
+        for minute in &self.minutes {
+            let span = minute.last.duration_since(minute.first);
+            if span > part * minute.snapshots as i32 {
+                counts.push((minute.first, minute.requests.iter().map(|&count| u64::from(count)).sum()));
+                continue;
+            }
+            let starts =
+                (0..PARTS as i32).map(|index| minute.first.saturating_add(part * index).unwrap_or(minute.last));
+            let known = starts.zip(minute.requests).filter(|&(at, _)| at <= minute.last);
+            counts.extend(known.map(|(at, count)| (at, u64::from(count))));
+        }
+        counts
+    }
+
     /// The end of a gap that a moment is in, such as the time that the machine was suspended.
     pub(crate) fn after_gap(&self, moment: Timestamp) -> Option<Timestamp> {
         let index = self.index(moment);
         let next = self.minutes.get(index + 1)?.first;
-        let gap = next.duration_since(self.minutes[index].last) > SignedDuration::from_secs(60);
-        (gap && moment > self.minutes[index].last).then_some(next)
+        let last = self.minutes[index].last;
+        let gap = next.duration_since(last) > SignedDuration::from_secs(60);
+        (gap && moment > last).then_some(next)
     }
 
     /// The last minute that begins not later than a moment, else the first.
@@ -133,26 +366,33 @@ impl Recorded {
         self.minutes.partition_point(|minute| minute.first <= moment).saturating_sub(1)
     }
 
-    /// The snapshots of a minute, in the order of time; none where it cannot be read.
-    fn minute(&mut self, index: usize) -> Vec<Arc<Snapshot>> {
-        if let Some((_, snapshots)) = self.loaded.iter().find(|(known, _)| *known == index) {
-            return snapshots.clone();
+    /// The times of the snapshots of a minute, in their order; none where it cannot be read.
+    fn times(&mut self, index: usize) -> Arc<[Timestamp]> {
+        let Some(&minute) = self.minutes.get(index) else { return Arc::default() };
+        let of = (minute.first, minute.bytes());
+        if let Some(known) = self.times.iter().find(|times| times.of == of) {
+            return known.all.clone();
         }
-        let Some(&minute) = self.minutes.get(index) else { return Vec::new() };
-        let mut snapshots = Vec::new();
-        let mut trouble = None;
-        let read: Result<(), RecordingError> = self.recording.read(minute, |event| match event {
-            Event::Snapshot(snapshot) => snapshots.push(Arc::from(snapshot)),
-            Event::Damage(damage) => trouble = Some(damage.to_string()),
-        });
-        self.trouble = read.err().map(|error| error.to_string()).or(trouble);
-        snapshots.sort_by_key(|snapshot: &Arc<Snapshot>| snapshot.at);
-        self.loaded.truncate(KEPT - 1);
-        self.loaded.push_front((index, snapshots.clone()));
-        snapshots
+        let mut times = Vec::new();
+        let going_on = self.open.take();
+        if let Some(mut open) = self.open_at(minute, Timestamp::MIN) {
+            while let Ok(Some(event)) = open.stream.next_with(&mut Snapshot::read_time) {
+                match event {
+                    Event::Snapshot(at) => times.push(at),
+                    Event::Damage(damage) => self.damaged(minute, &damage.what),
+                }
+            }
+        }
+        self.open = going_on;
+        times.sort();
+        let all: Arc<[Timestamp]> = times.into();
+        self.times.truncate(KEPT_TIMES - 1);
+        self.times.push_front(Times { of, all: all.clone() });
+        all
     }
 }
 
-fn kinds(snapshot: &Snapshot) -> Vec<NoticeKind> {
-    snapshot.notices.iter().map(|notice| notice.kind).collect()
+/// The moment before one, for bounds that are not part of what they bound.
+pub(crate) fn just_before(at: Timestamp) -> Timestamp {
+    at.checked_sub(SignedDuration::from_nanos(1)).unwrap_or(at)
 }

@@ -1,6 +1,8 @@
 //! Everything a key can do: names for the configuration, texts for the footer and the help, default keys.
 //! It owns the table only; what an action changes is in the parent module.
 
+use crate::view::TIME;
+
 /// What a key can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the table below says what each one does")]
@@ -51,8 +53,13 @@ pub enum Action {
     MinuteForward,
     TenMinutesBack,
     TenMinutesForward,
-    PreviousNotice,
-    NextNotice,
+    PreviousEvent,
+    NextEvent,
+    Now,
+    MarkStart,
+    MarkEnd,
+    ClearMarks,
+    Compare,
     Jump,
     Faster,
     Slower,
@@ -96,11 +103,9 @@ const LOOK: &str = "Look";
 const LISTS: &str = "Lists";
 const ACT: &str = "Act";
 const SESSION: &str = "Session";
-/// Section of what only a recording has.
-pub(crate) const REPLAY: &str = "Recording";
 
 /// All actions. The footer shows those with a short text, in this order, as many as fit.
-pub const ACTIONS: [Entry; 59] = [
+pub const ACTIONS: [Entry; 64] = [
     entry(Action::Quit, "quit", &["q", "f10"], (SESSION, "quit", "quit")),
     entry(Action::Help, "help", &["?", "f1"], (SESSION, "help", "this help; type to search in it")),
     entry(
@@ -123,22 +128,37 @@ pub const ACTIONS: [Entry; 59] = [
     entry(Action::HotTime, "time", &["v"], (LOOK, "cpu/wait", "CPU time, waiting time or both")),
     entry(Action::Window, "window", &["w"], (LOOK, "window", "span of the PHP lists: 1 s, 10 s, 1 m, all")),
     entry(Action::Pause, "pause", &["space", "Z"], (SESSION, "pause", "pause or resume the screen")),
-    entry(Action::StepBack, "step-back", &[","], (REPLAY, "", "to the snapshot before")),
-    entry(Action::StepForward, "step-forward", &["."], (REPLAY, "step", "to the next snapshot")),
-    entry(Action::MinuteBack, "minute-back", &["("], (REPLAY, "", "a minute back")),
-    entry(Action::MinuteForward, "minute-forward", &[")"], (REPLAY, "minute", "a minute forward")),
-    entry(Action::TenMinutesBack, "ten-minutes-back", &["{"], (REPLAY, "", "ten minutes back")),
-    entry(Action::TenMinutesForward, "ten-minutes-forward", &["}"], (REPLAY, "", "ten minutes forward")),
-    entry(Action::PreviousNotice, "previous-notice", &["'"], (REPLAY, "", "to the last notice that was new")),
-    entry(Action::NextNotice, "next-notice", &[";"], (REPLAY, "notice", "to the next notice that is new")),
+    entry(Action::StepBack, "step-back", &[","], (TIME, "", "to the snapshot before")),
+    entry(Action::StepForward, "step-forward", &["."], (TIME, "step", "to the next snapshot")),
+    entry(Action::MinuteBack, "minute-back", &["("], (TIME, "", "a minute back")),
+    entry(Action::MinuteForward, "minute-forward", &[")"], (TIME, "minute", "a minute forward")),
+    entry(Action::TenMinutesBack, "ten-minutes-back", &["{"], (TIME, "", "ten minutes back")),
+    entry(Action::TenMinutesForward, "ten-minutes-forward", &["}"], (TIME, "", "ten minutes forward")),
+    entry(Action::PreviousEvent, "previous-event", &["'"], (TIME, "", "to the last new notice or spike of requests")),
+    entry(Action::NextEvent, "next-event", &[";"], (TIME, "event", "to the next new notice or spike of requests")),
+    entry(Action::Now, "now", &["L"], (TIME, "now", "back to now; in a recording, to its end")),
+    entry(
+        Action::MarkStart,
+        "mark-start",
+        &["["],
+        (TIME, "", "mark where a span begins: the lists are about all of it"),
+    ),
+    entry(
+        Action::MarkEnd,
+        "mark-end",
+        &["]"],
+        (TIME, "mark", "mark where it ends; dragging along the line marks both"),
+    ),
+    entry(Action::ClearMarks, "clear-marks", &["\\"], (TIME, "", "no span, and no comparison")),
+    entry(Action::Compare, "compare", &["="], (TIME, "compare", "compare the marked span with the next one")),
     entry(
         Action::Jump,
         "jump",
         &[":"],
-        (REPLAY, "jump", "to a moment: 14:05, 3m ago (before the end), 2026-11-27T14:05:33Z"),
+        (TIME, "jump", "to a moment: 14:05, 3m ago (before the end), 2026-11-27T14:05:33Z"),
     ),
-    entry(Action::Faster, "faster", &["+"], (REPLAY, "faster", "play faster")),
-    entry(Action::Slower, "slower", &["-"], (REPLAY, "", "play slower")),
+    entry(Action::Faster, "faster", &["+"], (TIME, "faster", "play faster")),
+    entry(Action::Slower, "slower", &["-"], (TIME, "", "play slower")),
     entry(Action::Colour, "colour", &["c"], (LOOK, "colour", "what the colour of a tile shows: group, growth, cpu")),
     entry(Action::Table, "table", &["t"], (LOOK, "table", "memory pane as tiles or as a table")),
     entry(Action::Group, "group", &["g"], (LOOK, "group", "group by rules, pool, unit, container or user")),

@@ -14,7 +14,6 @@ use std::{
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-pub(crate) use self::action::REPLAY;
 use self::keymap::{Key, Meaning};
 pub use self::{
     action::{ACTIONS, Action},
@@ -47,7 +46,7 @@ pub enum Command {
     Suspend,
     /// Ask for exact tracing, and draw.
     Trace(TraceOrder),
-    /// Go to another moment of the recording.
+    /// Go to another moment.
     Go(Go),
     /// Send a signal, and tell [`App::signalled`] what became of it.
     Signal(SignalOrder),
@@ -328,19 +327,24 @@ impl App {
             Action::MinuteForward => return self.go(Go::Seconds(60)),
             Action::TenMinutesBack => return self.go(Go::Seconds(-600)),
             Action::TenMinutesForward => return self.go(Go::Seconds(600)),
-            Action::PreviousNotice => return self.go(Go::Notice { forward: false }),
-            Action::NextNotice => return self.go(Go::Notice { forward: true }),
+            Action::PreviousEvent => return self.go(Go::Event { forward: false }),
+            Action::NextEvent => return self.go(Go::Event { forward: true }),
+            Action::Now => return self.go(Go::Now),
+            Action::MarkStart => return self.go(Go::Mark { end: false }),
+            Action::MarkEnd => return self.go(Go::Mark { end: true }),
+            Action::ClearMarks => return self.go(Go::ClearMarks),
+            Action::Compare => return self.go(Go::Compare),
             Action::Faster => return self.go(Go::Speed { faster: true }),
             Action::Slower => return self.go(Go::Speed { faster: false }),
-            Action::Jump if view.recorded => toggle(view, Overlay::Jump { text: String::new(), wrong: None }),
+            Action::Jump if view.moves => toggle(view, Overlay::Jump { text: String::new(), wrong: None }),
             Action::Jump => {}
         }
         (self.view != before).then_some(Command::Draw)
     }
 
-    /// Another moment of a recording; a live screen has none.
+    /// Another moment, where there are others.
     pub(super) fn go(&self, go: Go) -> Option<Command> {
-        self.view.recorded.then_some(Command::Go(go))
+        self.view.moves.then_some(Command::Go(go))
     }
 
     /// Goes to the moment that was typed, or says what is wrong with it.

@@ -27,6 +27,11 @@ impl App {
                     self.click(position, shown);
                 }
             }
+            MouseEventKind::Drag(MouseButton::Left) => {
+                let line = scene.scrub.filter(|line| (line.y..line.bottom()).contains(&position.y))?;
+                let column = position.x.clamp(line.x, line.right() - 1) - line.x;
+                return self.go(Go::Drag { column, of: line.width });
+            }
             MouseEventKind::ScrollDown | MouseEventKind::ScrollUp => {
                 let under = pane_at(position, scene).unwrap_or(self.view.focus.0);
                 self.wheel(under, event.kind == MouseEventKind::ScrollDown, scene);

@@ -49,6 +49,7 @@ pub fn screen(settings: &Settings, environment: &Environment) -> anyhow::Result<
         mouse: settings.mouse,
         keys,
         time_zone: TimeZone::system(),
+        past: settings.past,
         read_only: settings.read_only().or_else(|| {
             let namespace = PidNamespace::read(&proc::Options::default().root);
             namespace.without_signals().map(Arc::from)

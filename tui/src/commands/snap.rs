@@ -75,7 +75,7 @@ pub async fn run(settings: &Settings, rules: Arc<Rules>, arguments: SnapArgs) ->
 fn recorded(file: &Path, arguments: &SnapArgs, out: Output) -> anyhow::Result<u8> {
     let zone = TimeZone::system();
     let mut recorded = Recorded::new(Recording::open(file)?);
-    let (first, last) = recorded.span();
+    let (first, last) = recorded.span().context("there is nothing in this recording")?;
     let at = arguments.at.map_or(last, |at| at.within((first, last), &zone));
     // A time of day has no parts of a second, and what was asked for is the second.
     let outside = at.duration_since(last).max(first.duration_since(at));

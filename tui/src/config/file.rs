@@ -6,7 +6,8 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use toml::Spanned;
 
 use super::{
-    Color, ConfigError, KeySetting, MAX_HZ, parse_duration, parse_pss_budget, parse_read_limit, parse_share,
+    Color, ConfigError, KeySetting, MAX_HZ, parse_duration, parse_length, parse_pss_budget, parse_read_limit,
+    parse_share, parse_size,
     rules::{self, GroupSettings},
 };
 use crate::words::nearest::nearest;
@@ -27,6 +28,8 @@ pub(super) struct Content {
     pub read_only: Option<bool>,
     pub pss_budget: Option<f64>,
     pub pss_read_limit: Option<Duration>,
+    pub past: Option<Duration>,
+    pub past_size: Option<u64>,
     pub groups: GroupSettings,
     pub keys: Vec<KeySetting>,
 }
@@ -50,6 +53,10 @@ struct Toml {
     #[serde(default)]
     php_owners: Vec<String>,
     read_only: Option<bool>,
+    #[serde(default, deserialize_with = "past")]
+    past: Option<Duration>,
+    #[serde(default, deserialize_with = "past_size")]
+    past_size: Option<u64>,
     #[serde(default)]
     memory: Memory,
     #[serde(default)]
@@ -97,6 +104,8 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Content, ConfigError> {
         read_only: content.read_only,
         pss_budget: content.memory.pss_budget,
         pss_read_limit: content.memory.pss_read_limit,
+        past: content.past,
+        past_size: content.past_size,
         groups: rules::read(content.groups, path, text)?,
         keys: keys.collect(),
     })
@@ -162,6 +171,18 @@ fn pss_budget<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>,
 
 fn pss_read_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     parse_read_limit(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
+}
+
+fn past<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text == "0" {
+        return Ok(Some(Duration::ZERO));
+    }
+    parse_length(&text).map(Some).map_err(D::Error::custom)
+}
+
+fn past_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    parse_size(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
 }
 
 fn hz<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {

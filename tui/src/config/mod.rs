@@ -19,9 +19,12 @@ use std::{
 use clap::ValueEnum;
 use serde::Deserialize;
 
-use crate::system::{
-    small_file::{self, SmallFileError},
-    users::Users,
+use crate::{
+    recording::RingLimits,
+    system::{
+        small_file::{self, SmallFileError},
+        users::Users,
+    },
 };
 
 pub use self::{
@@ -72,6 +75,8 @@ pub struct Settings {
     pub pss_budget: f64,
     /// Time that reading the PSS of one process may take.
     pub pss_read_limit: Duration,
+    /// How much of its session the screen keeps to go back to.
+    pub past: RingLimits,
     /// How processes are grouped.
     pub groups: GroupSettings,
     /// Key bindings that differ from the built-in ones.
@@ -98,6 +103,7 @@ impl Default for Settings {
             read_only: None,
             pss_budget: 0.01,
             pss_read_limit: Duration::from_millis(20),
+            past: RingLimits::default(),
             groups: GroupSettings::default(),
             keys: Vec::new(),
             file: None,
@@ -246,6 +252,10 @@ fn merge(
         },
         pss_budget: arguments.pss_budget.or(content.pss_budget).unwrap_or(default.pss_budget),
         pss_read_limit: content.pss_read_limit.unwrap_or(default.pss_read_limit),
+        past: RingLimits {
+            span: content.past.unwrap_or(default.past.span),
+            bytes: content.past_size.unwrap_or(default.past.bytes),
+        },
         groups: GroupSettings {
             import: arguments.process_exporter_config.clone().or(content.groups.import),
             ..content.groups

@@ -235,6 +235,7 @@ fn state(status: &TierStatus) -> String {
     match (status.state, &*status.reason) {
         (TierState::On, "") => "on".into(),
         (TierState::On, limit) => format!("on: {limit}"),
+        (TierState::Resting, reason) => format!("resting: {reason}"),
         (TierState::Off, _) => "off".into(),
         (TierState::Other, _) => "?".into(),
         (TierState::Unavailable, "") => "no".into(),

@@ -103,6 +103,10 @@ pub struct System {
     pub memory_available_bytes: Option<u64>,
     /// Swap in use.
     pub swap_used_bytes: Option<u64>,
+    /// Processes that the kernel killed since boot because memory was gone, of the machine or of a control group (`oom_kill` of
+    /// /proc/vmstat); `None` where it does not count them.
+    #[serde(default)]
+    pub oom_kills: Option<u64>,
     /// Pressure stall information; each is `None` where the kernel has no PSI.
     pub pressure: Pressure,
 }

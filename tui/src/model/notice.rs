@@ -48,10 +48,15 @@ pub enum NoticeKind {
     PhpNotTrusted,
     PhpLeftOut,
     TierUnavailable,
+    TooManyToCount,
+    WaitsEstimated,
+    StartsMissed,
     NoPhp,
     CommandWithoutPhp,
     GrowthNotCollected,
     PoolTooLarge,
+    RecordingTriggered,
+    RecordingRequested,
     /// One that this version does not know: its text says what it is about.
     #[default]
     #[serde(other)]
@@ -197,6 +202,20 @@ impl Notice {
     }
 }
 
+/// Recordings.
+impl Notice {
+    /// A condition of the flight recorder holds: what was measured, and the condition as it was typed.
+    pub fn recording_triggered(measured: &str, condition: &str) -> Self {
+        let hint = format!("this was recorded because of --when '{condition}'");
+        Self::new(Level::Warning, NoticeKind::RecordingTriggered, measured, hint)
+    }
+
+    /// The flight recorder was asked to write what it has.
+    pub fn recording_requested() -> Self {
+        Self::new(Level::Info, NoticeKind::RecordingRequested, "this was recorded on request (SIGUSR1)", "")
+    }
+}
+
 /// PHP as a whole.
 impl Notice {
     /// The user switched it off.
@@ -296,6 +315,27 @@ impl Notice {
     pub fn tier_unavailable(level: Level, program: &str, shows: &str, reason: &str, hint: &[String]) -> Self {
         let text = format!("{program}: {shows} are not observed: {reason}");
         Self::new(level, NoticeKind::TierUnavailable, text, hint.join("; "))
+    }
+
+    /// There is so much of something that it is counted only now and then: `shows` in the plural.
+    pub fn too_many_to_count(program: &str, shows: &str, percent: u8) -> Self {
+        let text =
+            format!("{program}: there are too many {shows} to count all; they were counted {percent} % of the time");
+        let hint = "the numbers are too low; counting all would take more than 1 % of the CPU time";
+        Self::new(Level::Warning, NoticeKind::TooManyToCount, text, hint)
+    }
+
+    /// PHP blocks so often that one wait stands for several.
+    pub fn waits_estimated() -> Self {
+        let text = "PHP blocks thousands of times a second: one wait in several was noted, for all of them";
+        Self::new(Level::Info, NoticeKind::WaitsEstimated, text, "")
+    }
+
+    /// So many programs were started that not each was looked at.
+    pub fn starts_missed(count: u64) -> Self {
+        let text =
+            format!("{count} programs were started too fast to look at each; PHP among them is found a little later");
+        Self::new(Level::Info, NoticeKind::StartsMissed, text, "")
     }
 
     /// None is running.

@@ -1,8 +1,15 @@
-//! Reads a snapshot back from its JSON: the schema is checked, fields and words of other versions are taken as they come.
+//! Reads a snapshot back from its JSON: the schema is checked, fields and words of other versions are taken as they come. Parts of
+//! one can be read without the rest, for those who go through many.
 
-use serde::Deserialize;
+use std::{borrow::Cow, fmt};
 
-use super::{SCHEMA, Snapshot};
+use jiff::Timestamp;
+use serde::{
+    Deserialize, Deserializer as _,
+    de::{Error as _, IgnoredAny, MapAccess, Visitor},
+};
+
+use super::{Group, Notice, Php, SCHEMA, Snapshot};
 
 /// Bytes of one snapshot: one with 100 000 processes has about 40 MB.
 const LONGEST: usize = 256 << 20;
@@ -27,6 +34,9 @@ pub enum SnapshotError {
     Malformed(#[from] serde_json::Error),
 }
 
+/// What the JSON of a snapshot begins with, up to its time.
+const START: &[u8] = b"{\"schema\":1,\"at\":\"";
+
 /// What is looked at before the rest.
 #[derive(Deserialize)]
 struct Head {
@@ -49,13 +59,61 @@ impl Snapshot {
             Some(_) => {}
         }
         let mut snapshot: Self = serde_json::from_slice(json)?;
-        if snapshot.php.interval_ms == 0 && snapshot.php.state == super::PhpState::Read {
-            // Older versions had one interval for both.
-            let php = std::sync::Arc::make_mut(&mut snapshot.php);
-            php.interval_ms = snapshot.interval_ms;
-        }
+        std::sync::Arc::make_mut(&mut snapshot.php).of_interval(snapshot.interval_ms);
         snapshot.check_references()?;
         Ok(snapshot)
+    }
+
+    /// The time of a snapshot, from its JSON.
+    ///
+    /// # Errors
+    /// As [`Snapshot::read`].
+    pub fn read_time(json: &[u8]) -> Result<Timestamp, SnapshotError> {
+        #[derive(Deserialize)]
+        struct Part {
+            at: Timestamp,
+        }
+        // It is written behind the schema, which is looked at when the rest is read.
+        let text = json.strip_prefix(START).and_then(|rest| rest.split(|&byte| byte == b'"').next());
+        let at = text.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
+        at.map_or_else(|| Ok(serde_json::from_slice::<Part>(json)?.at), Ok)
+    }
+
+    /// The groups of a snapshot, from its JSON: what is behind them is not looked at.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn read_groups(json: &[u8]) -> Result<Vec<Group>, SnapshotError> {
+        let mut groups = None;
+        let read = serde_json::Deserializer::from_slice(json).deserialize_map(Groups(&mut groups));
+        groups.map_or_else(|| Err(read.err().unwrap_or_else(|| serde_json::Error::missing_field("groups")).into()), Ok)
+    }
+
+    /// What PHP did, from the JSON of a snapshot. Indexes in it may lead nowhere.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read_php(json: &[u8]) -> Result<Php, SnapshotError> {
+        #[derive(Deserialize)]
+        struct Part {
+            interval_ms: u64,
+            php: Php,
+        }
+        let Part { interval_ms, mut php } = serde_json::from_slice(json)?;
+        php.of_interval(interval_ms);
+        Ok(php)
+    }
+
+    /// The notices of a snapshot, from its JSON.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn read_notices(json: &[u8]) -> Result<Vec<Notice>, SnapshotError> {
+        #[derive(Deserialize)]
+        struct Part {
+            notices: Vec<Notice>,
+        }
+        Ok(serde_json::from_slice::<Part>(json)?.notices)
     }
 
     /// Whether all indexes lead somewhere, so that those who draw need not ask.
@@ -78,6 +136,37 @@ impl Snapshot {
             Some(&(_, what, parts)) => Err(SnapshotError::Missing(what, parts)),
             None => Ok(()),
         }
+    }
+}
+
+impl Php {
+    /// Older versions had one interval for processes and PHP.
+    fn of_interval(&mut self, interval_ms: u64) {
+        if self.interval_ms == 0 && self.state == super::PhpState::Read {
+            self.interval_ms = interval_ms;
+        }
+    }
+}
+
+/// Takes the groups, and has the reader give up behind them.
+struct Groups<'a>(&'a mut Option<Vec<Group>>);
+
+impl<'de> Visitor<'de> for Groups<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a snapshot")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<Cow<'_, str>>()? {
+            if key == "groups" {
+                *self.0 = Some(map.next_value()?);
+                return Err(A::Error::custom("the rest is not needed"));
+            }
+            map.next_value::<IgnoredAny>()?;
+        }
+        Ok(())
     }
 }
 
@@ -108,6 +197,23 @@ mod tests {
         assert!(!snapshot.php.routes.is_empty() && !snapshot.php.stacks.is_empty() && !snapshot.php.pools.is_empty());
         assert!(snapshot.php.exceptions.as_ref().is_some_and(|list| !list.is_empty()));
         assert!(snapshot.notices.iter().all(|n| n.kind == NoticeKind::Other && n.level >= Level::Info));
+    }
+
+    #[test]
+    fn parts_that_are_read_alone_are_those_of_the_snapshot() {
+        let snapshot = Snapshot::read(FROZEN.as_bytes()).unwrap();
+        for json in [FROZEN.as_bytes(), &serde_json::to_vec(&snapshot).unwrap()] {
+            assert_eq!(Snapshot::read_time(json).unwrap(), snapshot.at);
+            assert_eq!(Snapshot::read_groups(json).unwrap(), snapshot.groups);
+            assert_eq!(Snapshot::read_php(json).unwrap(), *snapshot.php);
+            assert_eq!(Snapshot::read_notices(json).unwrap(), snapshot.notices);
+        }
+        let start = format!("{{\"schema\":{SCHEMA},\"at\":\"");
+        assert_eq!(start.as_bytes(), START, "the short way to the time is taken");
+        for json in ["", "{", "[]", "{\"schema\":1,\"at\":\"x"] {
+            assert!(Snapshot::read_time(json.as_bytes()).is_err());
+            assert!(Snapshot::read_groups(json.as_bytes()).is_err());
+        }
     }
 
     #[test]
@@ -157,6 +263,7 @@ mod tests {
             }
             json.truncate(cut.index(2 * FROZEN.len()).min(json.len()));
             let _ = Snapshot::read(&json);
+            let _ = (Snapshot::read_time(&json), Snapshot::read_groups(&json), Snapshot::read_php(&json));
         }
     }
 }

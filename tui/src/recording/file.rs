@@ -32,7 +32,7 @@ pub(super) const MAX_LINE: usize = 64 << 20;
 /// Base 2 logarithm of how far back a frame refers, which is what decoding it takes: 4 MiB.
 pub(super) const WINDOW_LOG: u32 = 22;
 /// Most frames in a table: two years of minutes.
-const MAX_ENTRIES: usize = 1 << 20;
+pub(super) const MAX_ENTRIES: usize = 1 << 20;
 
 /// First bytes of a zstd frame, RFC 8878.
 pub(super) const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
@@ -105,9 +105,9 @@ impl Tally {
         let sum = &mut self.requests[part.min(PARTS - 1)];
         *sum = sum.saturating_add(u32::try_from(requests).unwrap_or(u32::MAX));
         self.snapshots += 1;
-        self.news += u32::from(has_news(&self.kinds, snapshot));
-        self.kinds.clear();
-        self.kinds.extend(snapshot.notices.iter().map(|notice| notice.kind));
+        let kinds: Vec<NoticeKind> = snapshot.notices.iter().map(|notice| notice.kind).collect();
+        self.news += u32::from(is_news(&self.kinds, &kinds));
+        self.kinds = kinds;
     }
 
     /// Begins the next frame.
@@ -116,9 +116,9 @@ impl Tally {
     }
 }
 
-/// Whether a snapshot has a notice of a kind that is not among those of the one before.
-pub(crate) fn has_news(before: &[NoticeKind], snapshot: &Snapshot) -> bool {
-    snapshot.notices.iter().any(|notice| !before.contains(&notice.kind))
+/// Whether among the kinds of a snapshot's notices is one that the snapshot before did not have.
+pub(crate) fn is_news(before: &[NoticeKind], kinds: &[NoticeKind]) -> bool {
+    kinds.iter().any(|kind| !before.contains(kind))
 }
 
 impl Entry {

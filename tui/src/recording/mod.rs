@@ -3,16 +3,20 @@
 pub mod file;
 #[cfg(test)]
 mod fuzz;
+mod past;
 mod reader;
+mod ring;
 mod stream;
 mod writer;
 
-pub(crate) use self::file::has_news;
+pub(crate) use self::file::is_news;
 pub use self::{
     file::PARTS,
+    past::Past,
     reader::{Minute, Recording, RecordingError},
+    ring::{Ring, RingLimits},
     stream::{Damage, Event, Stream, StreamError, Wrong},
-    writer::Writer,
+    writer::{Container, Writer},
 };
 
 #[cfg(test)]

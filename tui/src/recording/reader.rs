@@ -78,10 +78,12 @@ pub struct Minute {
     pub news: u32,
     /// Requests that finished, by twelfths of a minute after `first`.
     pub requests: [u32; PARTS],
-    offset: u64,
-    bytes: u64,
+    /// Number of snapshots.
+    pub snapshots: u32,
+    pub(super) offset: u64,
+    pub(super) bytes: u64,
     /// CRC-32 of its bytes; `None` where no index entry was written.
-    crc: Option<u32>,
+    pub(super) crc: Option<u32>,
 }
 
 impl Recording {
@@ -142,13 +144,12 @@ impl Recording {
     /// # Errors
     /// The file cannot be read.
     pub fn read(&self, minute: Minute, mut each: impl FnMut(Event)) -> Result<(), RecordingError> {
-        let mut stream = match read(&self.file, minute) {
-            Ok(Ok(bytes)) => Stream::new(Cursor::new(bytes)).map_err(|source| self.system(source))?,
-            Ok(Err(what)) => {
-                each(Event::Damage(Damage { offset: minute.offset, what }));
+        let mut stream = match self.frame(minute)? {
+            Ok(bytes) => Stream::new(Cursor::new(bytes)).map_err(|source| self.system(source))?,
+            Err(damage) => {
+                each(Event::Damage(damage));
                 return Ok(());
             }
-            Err(source) => return Err(self.system(source)),
         };
         while let Ok(Some(event)) = stream.next_event() {
             each(match event {
@@ -157,6 +158,15 @@ impl Recording {
             });
         }
         Ok(())
+    }
+
+    /// The bytes of a minute, if they are what was written.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn frame(&self, minute: Minute) -> Result<Result<Vec<u8>, Damage>, RecordingError> {
+        let bytes = read(&self.file, minute).map_err(|source| self.system(source))?;
+        Ok(bytes.map_err(|what| Damage { offset: minute.offset, what }))
     }
 
     fn system(&self, source: io::Error) -> RecordingError {
@@ -239,9 +249,9 @@ impl Recording {
             }
         }
         if let Some((first, last)) = tally.span {
-            let Tally { news, requests, .. } = tally;
+            let Tally { news, requests, snapshots, .. } = tally;
             let bytes = length.saturating_sub(offset).min(MAX_FRAME);
-            self.minutes.push(Minute { first, last, news, requests, offset, bytes, crc: None });
+            self.minutes.push(Minute { first, last, news, requests, snapshots, offset, bytes, crc: None });
         }
         Ok(())
     }
@@ -258,9 +268,9 @@ impl Minute {
         self.offset
     }
 
-    fn of(entry: &Entry) -> Self {
-        let &Entry { first, last, offset, bytes, crc, news, requests, .. } = entry;
-        Self { first, last, news, requests, offset, bytes, crc: Some(crc) }
+    pub(super) fn of(entry: &Entry) -> Self {
+        let &Entry { first, last, offset, bytes, crc, news, requests, snapshots, .. } = entry;
+        Self { first, last, news, requests, snapshots, offset, bytes, crc: Some(crc) }
     }
 }
 

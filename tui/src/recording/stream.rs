@@ -11,11 +11,11 @@ use crate::model::{Snapshot, SnapshotError};
 /// Bytes that are decoded at once.
 const CHUNK: usize = 128 << 10;
 
-/// Something in a recording.
+/// Something in a recording: a snapshot, or what was read of it.
 #[derive(Debug)]
-pub enum Event {
+pub enum Event<T = Box<Snapshot>> {
     /// A snapshot, in the order in which they were written.
-    Snapshot(Box<Snapshot>),
+    Snapshot(T),
     /// A part that is not read.
     Damage(Damage),
 }
@@ -129,11 +129,22 @@ impl<R: BufRead> Stream<R> {
     /// # Errors
     /// It is no recording, or the source cannot be read.
     pub fn next_event(&mut self) -> Result<Option<Event>, StreamError> {
+        self.next_with(&mut |json| Snapshot::read(json).map(Box::new))
+    }
+
+    /// As [`Stream::next_event`], with a part of the snapshot only: what `read` makes of its JSON.
+    ///
+    /// # Errors
+    /// It is no recording, or the source cannot be read.
+    pub fn next_with<T>(
+        &mut self,
+        read: &mut impl FnMut(&[u8]) -> Result<T, SnapshotError>,
+    ) -> Result<Option<Event<T>>, StreamError> {
         loop {
-            if let Some(event) = self.next_line() {
+            if let Some(event) = self.next_line(read) {
                 return Ok(Some(event));
             }
-            let event = match &self.state {
+            let damage = match &self.state {
                 State::Between => self.between()?,
                 State::Frame { done: false, .. } => self.decode()?,
                 State::Frame { done: true, .. } => self.close(),
@@ -143,14 +154,14 @@ impl<R: BufRead> Stream<R> {
                 }
                 State::Ended => return Ok(None),
             };
-            if event.is_some() {
-                return Ok(event);
+            if let Some(damage) = damage {
+                return Ok(Some(Event::Damage(damage)));
             }
         }
     }
 
     /// Takes a line of what is decoded.
-    fn next_line(&mut self) -> Option<Event> {
+    fn next_line<T>(&mut self, read: &mut impl FnMut(&[u8]) -> Result<T, SnapshotError>) -> Option<Event<T>> {
         let State::Frame { offset, .. } = self.state else {
             self.pending = 0..0;
             return None;
@@ -162,21 +173,21 @@ impl<R: BufRead> Stream<R> {
         let end = memchr::memchr(b'\n', pending);
         let part = &pending[..end.unwrap_or(pending.len())];
         if self.line.len() + part.len() > MAX_LINE {
-            return Some(self.lose(offset, Wrong::TooLarge));
+            return Some(Event::Damage(self.lose(offset, Wrong::TooLarge)));
         }
         self.line.extend_from_slice(part);
         self.pending.start += part.len() + usize::from(end.is_some());
         end?;
-        let read = Snapshot::read(&self.line);
+        let read = read(&self.line);
         self.line.clear();
         Some(match read {
-            Ok(snapshot) => Event::Snapshot(Box::new(snapshot)),
+            Ok(part) => Event::Snapshot(part),
             Err(error) => Event::Damage(Damage { offset, what: error.into() }),
         })
     }
 
     /// Reads what is between frames, up to the start of the next one.
-    fn between(&mut self) -> Result<Option<Event>, StreamError> {
+    fn between(&mut self) -> Result<Option<Damage>, StreamError> {
         let offset = self.offset;
         let mut magic = [0; 4];
         let count = self.fill(&mut magic)?;
@@ -221,21 +232,21 @@ impl<R: BufRead> Stream<R> {
     }
 
     /// Reads an entry of which there are the first eight bytes, and compares it with the frame before.
-    fn entry(&mut self, offset: u64, mut frame: [u8; ENTRY_BYTES]) -> Result<Option<Event>, StreamError> {
+    fn entry(&mut self, offset: u64, mut frame: [u8; ENTRY_BYTES]) -> Result<Option<Damage>, StreamError> {
         if self.fill(&mut frame[8..])? < ENTRY_BYTES - 8 {
             return Ok(Some(self.end(offset, Wrong::Torn)));
         }
         let Some((start, bytes, crc)) = self.before.take() else { return Ok(None) };
         Ok(match Entry::decode(&frame) {
             Some(entry) if (entry.bytes, entry.crc) != (bytes, crc) => {
-                Some(Event::Damage(Damage { offset: start, what: Wrong::Checksum }))
+                Some(Damage { offset: start, what: Wrong::Checksum })
             }
             _ => None,
         })
     }
 
     /// Decodes a part of a frame.
-    fn decode(&mut self) -> Result<Option<Event>, StreamError> {
+    fn decode(&mut self) -> Result<Option<Damage>, StreamError> {
         let State::Frame { offset, bytes, decoded, crc, done } = &mut self.state else { return Ok(None) };
         let start = *offset;
         let input = if self.more { &[][..] } else { fill_buf(&mut self.source)? };
@@ -265,14 +276,14 @@ impl<R: BufRead> Stream<R> {
     }
 
     /// Ends a frame whose lines are taken.
-    fn close(&mut self) -> Option<Event> {
+    fn close(&mut self) -> Option<Damage> {
         let State::Frame { offset, bytes, crc, .. } = std::mem::replace(&mut self.state, State::Between) else {
             return None;
         };
         self.before = Some((offset, bytes, crc.finalize()));
         self.more = false;
         let unfinished = !std::mem::take(&mut self.line).is_empty();
-        unfinished.then_some(Event::Damage(Damage { offset, what: Wrong::Unfinished }))
+        unfinished.then_some(Damage { offset, what: Wrong::Unfinished })
     }
 
     /// Searches for the next index entry, and goes on behind it.
@@ -309,14 +320,14 @@ impl<R: BufRead> Stream<R> {
         }
     }
 
-    fn lose(&mut self, offset: u64, what: Wrong) -> Event {
+    fn lose(&mut self, offset: u64, what: Wrong) -> Damage {
         self.reset(State::Lost);
-        Event::Damage(Damage { offset, what })
+        Damage { offset, what }
     }
 
-    fn end(&mut self, offset: u64, what: Wrong) -> Event {
+    fn end(&mut self, offset: u64, what: Wrong) -> Damage {
         self.reset(State::Ended);
-        Event::Damage(Damage { offset, what })
+        Damage { offset, what }
     }
 
     fn reset(&mut self, state: State) {

@@ -1,11 +1,12 @@
 //! Writes a recording: one snapshot at a time, each on its way to the disk or the pipe when [`Writer::push`] returns.
+//! [`Compressor`] makes the frames, [`Container`] puts them one after the other.
 
 use std::io::{self, Write};
 
 use jiff::Timestamp;
 use zstd::stream::raw::{CParameter, Encoder, Operation as _, OutBuffer};
 
-use super::file::{self, Entry, FRAME_BYTES, FRAME_SPAN, MAX_LINE, Tally, WINDOW_LOG};
+use super::file::{self, Entry, FRAME_BYTES, FRAME_SPAN, MAX_ENTRIES, MAX_LINE, Tally, WINDOW_LOG};
 use crate::{export, model::Snapshot};
 
 /// Level of zstd: the window does most of the work, and more takes more CPU than it saves bytes.
@@ -13,22 +14,8 @@ const LEVEL: i32 = 3;
 
 /// A recording that is being written.
 pub struct Writer<W: Write> {
-    sink: W,
-    encoder: Encoder<'static>,
-    /// What the encoder has written last.
-    out: Vec<u8>,
-    line: Vec<u8>,
-    frame: Option<Frame>,
-    tally: Tally,
-    entries: Vec<Entry>,
-    bytes: u64,
-}
-
-/// The frame that is open.
-struct Frame {
-    offset: u64,
-    decoded_bytes: u64,
-    crc: crc32fast::Hasher,
+    compressor: Compressor,
+    container: Container<W>,
 }
 
 impl<W: Write> Writer<W> {
@@ -37,61 +24,23 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// zstd gets no memory.
     pub fn new(sink: W) -> io::Result<Self> {
-        let mut encoder = Encoder::new(LEVEL)?;
-        encoder.set_parameter(CParameter::WindowLog(WINDOW_LOG))?;
-        encoder.set_parameter(CParameter::ChecksumFlag(true))?;
-        let out = vec![0; 128 << 10];
-        Ok(Self {
-            sink,
-            encoder,
-            out,
-            line: Vec::new(),
-            frame: None,
-            tally: Tally::default(),
-            entries: Vec::new(),
-            bytes: 0,
-        })
+        Ok(Self { compressor: Compressor::new()?, container: Container::new(sink) })
     }
 
     /// Adds a snapshot, which can be read from the sink afterwards.
     ///
     /// # Errors
-    /// The sink cannot be written. What was written before can be read.
+    /// The sink cannot be written. What was written before can be read, up to [`Writer::bytes`].
     pub fn push(&mut self, snapshot: &Snapshot) -> io::Result<()> {
-        if self.is_over(snapshot.at) {
+        if self.compressor.is_over(snapshot.at) {
             self.end_frame()?;
         }
-        self.line.clear();
-        // As it is printed: with nothing in it that steers the terminal of who looks at it with zstdcat.
-        export::write_json(snapshot, &mut self.line)?;
-        if self.line.len() > MAX_LINE {
-            let what = format!("a snapshot has {} bytes, more than a recording takes", self.line.len());
-            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
-        }
-        let offset = self.bytes;
-        let frame = self.frame.get_or_insert_with(|| Frame { offset, decoded_bytes: 0, crc: crc32fast::Hasher::new() });
-        self.tally.add(snapshot);
-        frame.decoded_bytes += self.line.len() as u64;
-        let mut rest = &self.line[..];
-        while !rest.is_empty() {
-            let status = self.encoder.run_on_buffers(rest, &mut self.out)?;
-            rest = &rest[status.bytes_read..];
-            self.bytes += put(&mut self.sink, &self.out[..status.bytes_written], &mut frame.crc)?;
-        }
-        loop {
-            let mut out = OutBuffer::around(&mut self.out[..]);
-            let left = self.encoder.flush(&mut out)?;
-            self.bytes += put(&mut self.sink, out.as_slice(), &mut frame.crc)?;
-            if left == 0 {
-                break;
-            }
-        }
-        self.sink.flush()
+        self.container.put(self.compressor.push(snapshot)?)
     }
 
-    /// Bytes written so far.
+    /// Bytes that are written. Where the sink failed, what is behind them is a part of a snapshot.
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.container.bytes
     }
 
     /// Ends the recording, and hands back what it was written to.
@@ -100,54 +49,199 @@ impl<W: Write> Writer<W> {
     /// The sink cannot be written. The snapshots before can be read all the same.
     pub fn finish(mut self) -> io::Result<W> {
         self.end_frame()?;
-        if let Some(table) = file::encode_table(&self.entries, self.bytes).filter(|_| !self.entries.is_empty()) {
-            self.sink.write_all(&table)?;
+        self.container.finish()
+    }
+
+    /// Leaves the recording without an end, and hands back what it was written to.
+    pub fn abandon(self) -> W {
+        self.container.sink
+    }
+
+    fn end_frame(&mut self) -> io::Result<()> {
+        match self.compressor.end_frame()? {
+            Some((rest, entry)) => self.container.end_frame(rest, &entry),
+            None => Ok(()),
         }
-        self.sink.flush()?;
-        Ok(self.sink)
+    }
+}
+
+/// Makes frames of snapshots.
+pub(super) struct Compressor {
+    encoder: Encoder<'static>,
+    /// What the encoder has written last.
+    out: Box<[u8]>,
+    /// All that it has written for one snapshot.
+    piece: Vec<u8>,
+    line: Vec<u8>,
+    frame: Option<Frame>,
+    tally: Tally,
+}
+
+/// The frame that is open.
+#[derive(Default)]
+struct Frame {
+    bytes: u64,
+    decoded_bytes: u64,
+    crc: crc32fast::Hasher,
+}
+
+impl Compressor {
+    /// # Errors
+    /// zstd gets no memory.
+    pub(super) fn new() -> io::Result<Self> {
+        Self::with_window(WINDOW_LOG)
+    }
+
+    /// As [`Compressor::new`], with the base 2 logarithm of how far back a frame refers: it takes that much memory, and a window
+    /// that is smaller than a snapshot saves little.
+    pub(super) fn with_window(log: u32) -> io::Result<Self> {
+        let mut encoder = Encoder::new(LEVEL)?;
+        encoder.set_parameter(CParameter::WindowLog(log))?;
+        encoder.set_parameter(CParameter::ChecksumFlag(true))?;
+        let (piece, line) = (Vec::new(), Vec::new());
+        Ok(Self { encoder, out: vec![0; 128 << 10].into(), piece, line, frame: None, tally: Tally::default() })
+    }
+
+    /// The next part of the frame: with it a snapshot can be read.
+    pub(super) fn push(&mut self, snapshot: &Snapshot) -> io::Result<&[u8]> {
+        self.line.clear();
+        // As it is printed: with nothing in it that steers the terminal of who looks at it with zstdcat.
+        export::write_json(snapshot, &mut self.line)?;
+        if self.line.len() > MAX_LINE {
+            let what = format!("a snapshot has {} bytes, more than a recording takes", self.line.len());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        self.tally.add(snapshot);
+        self.piece.clear();
+        let mut rest = &self.line[..];
+        while !rest.is_empty() {
+            let status = self.encoder.run_on_buffers(rest, &mut self.out)?;
+            rest = &rest[status.bytes_read..];
+            self.piece.extend_from_slice(&self.out[..status.bytes_written]);
+        }
+        let decoded_bytes = self.line.len() as u64;
+        self.drain(Encoder::flush)?;
+        let frame = self.frame.get_or_insert_default();
+        frame.add(&self.piece);
+        frame.decoded_bytes += decoded_bytes;
+        Ok(&self.piece)
     }
 
     /// Whether a snapshot of this time belongs to the next frame: also where the clock was set back, so that the times in a frame
     /// are in order.
-    fn is_over(&self, at: Timestamp) -> bool {
+    pub(super) fn is_over(&self, at: Timestamp) -> bool {
         let Some((frame, (first, last))) = self.frame.as_ref().zip(self.tally.span) else { return false };
-        at < last || at.duration_since(first).unsigned_abs() >= FRAME_SPAN || self.bytes - frame.offset >= FRAME_BYTES
+        at < last || at.duration_since(first).unsigned_abs() >= FRAME_SPAN || frame.bytes >= FRAME_BYTES
     }
 
-    fn end_frame(&mut self) -> io::Result<()> {
-        let Some(mut frame) = self.frame.take() else { return Ok(()) };
+    /// What is known of the frame that is open, but for its CRC.
+    pub(super) fn open(&self) -> Option<Entry> {
+        self.frame.as_ref().map(|frame| self.tally.entry(frame))
+    }
+
+    /// The last part of the frame that is open, and its entry as if the frame began the file.
+    pub(super) fn end_frame(&mut self) -> io::Result<Option<(&[u8], Entry)>> {
+        let Some(mut frame) = self.frame.take() else { return Ok(None) };
+        self.piece.clear();
+        self.drain(|encoder, out| encoder.finish(out, true))?;
+        self.encoder.reinit()?;
+        frame.add(&self.piece);
+        let entry = Entry { crc: frame.crc.clone().finalize(), ..self.tally.entry(&frame) };
+        self.tally.next_frame();
+        Ok(Some((&self.piece, entry)))
+    }
+
+    /// Takes what the encoder still has.
+    fn drain(
+        &mut self,
+        mut step: impl FnMut(&mut Encoder<'static>, &mut OutBuffer<'_, [u8]>) -> io::Result<usize>,
+    ) -> io::Result<()> {
         loop {
             let mut out = OutBuffer::around(&mut self.out[..]);
-            let left = self.encoder.finish(&mut out, true)?;
-            self.bytes += put(&mut self.sink, out.as_slice(), &mut frame.crc)?;
+            let left = step(&mut self.encoder, &mut out)?;
+            self.piece.extend_from_slice(out.as_slice());
             if left == 0 {
-                break;
+                return Ok(());
             }
         }
-        self.encoder.reinit()?;
-        let (first, last) = self.tally.span.unwrap_or_default();
-        let entry = Entry {
-            first,
-            last,
-            offset: frame.offset,
-            bytes: self.bytes - frame.offset,
-            decoded_bytes: frame.decoded_bytes,
-            snapshots: self.tally.snapshots,
-            crc: frame.crc.finalize(),
-            news: self.tally.news,
-            requests: self.tally.requests,
-        };
-        self.tally.next_frame();
-        self.sink.write_all(&entry.encode())?;
-        self.bytes += file::ENTRY_BYTES as u64;
-        self.entries.push(entry);
-        Ok(())
     }
 }
 
-/// Writes a part of a frame, and says how much that was.
-fn put(sink: &mut impl Write, bytes: &[u8], crc: &mut crc32fast::Hasher) -> io::Result<u64> {
-    sink.write_all(bytes)?;
-    crc.update(bytes);
-    Ok(bytes.len() as u64)
+impl Tally {
+    fn entry(&self, frame: &Frame) -> Entry {
+        let (first, last) = self.span.unwrap_or_default();
+        Entry {
+            first,
+            last,
+            offset: 0,
+            bytes: frame.bytes,
+            decoded_bytes: frame.decoded_bytes,
+            snapshots: self.snapshots,
+            crc: 0,
+            news: self.news,
+            requests: self.requests,
+        }
+    }
+}
+
+impl Frame {
+    fn add(&mut self, piece: &[u8]) {
+        self.bytes += piece.len() as u64;
+        self.crc.update(piece);
+    }
+}
+
+/// Puts frames one after the other, each with its entry, and the table behind them.
+#[derive(Debug)]
+pub struct Container<W: Write> {
+    sink: W,
+    /// Those that are written.
+    bytes: u64,
+    /// Where the frame that is open begins.
+    frame: u64,
+    entries: Vec<Entry>,
+}
+
+impl<W: Write> Container<W> {
+    pub(super) fn new(sink: W) -> Self {
+        Self { sink, bytes: 0, frame: 0, entries: Vec::new() }
+    }
+
+    /// Bytes that are written. Where the sink failed, what is behind them is a part of a snapshot.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What it is written to.
+    pub fn into_sink(self) -> W {
+        self.sink
+    }
+
+    /// Adds a part of a frame.
+    pub(super) fn put(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.sink.write_all(piece)?;
+        self.sink.flush()?;
+        self.bytes += piece.len() as u64;
+        Ok(())
+    }
+
+    /// Adds the last part of a frame, and its entry.
+    pub(super) fn end_frame(&mut self, rest: &[u8], entry: &Entry) -> io::Result<()> {
+        self.put(rest)?;
+        let entry = Entry { offset: self.frame, ..*entry };
+        self.put(&entry.encode())?;
+        self.frame = self.bytes;
+        if self.entries.len() <= MAX_ENTRIES {
+            self.entries.push(entry);
+        }
+        Ok(())
+    }
+
+    /// Adds the table, and hands back what it was written to. The last frame is ended.
+    pub(super) fn finish(mut self) -> io::Result<W> {
+        if let Some(table) = file::encode_table(&self.entries, self.bytes).filter(|_| !self.entries.is_empty()) {
+            self.put(&table)?;
+        }
+        Ok(self.sink)
+    }
 }

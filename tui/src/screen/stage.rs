@@ -14,16 +14,16 @@ use ratatui::buffer::Buffer;
 use crate::{
     analysis::{
         recorded::Recorded,
-        timeline::{Moment, Timeline},
+        timeline::{Moment, Timeline, Worked},
     },
-    app::{App, Command, KeymapError, REPLAY},
-    model::{Inspection, InspectionOrder, Snapshot},
-    recording::Recording,
+    app::{App, Command, KeymapError},
+    model::{Grouping, Inspection, InspectionOrder, Snapshot},
+    recording::{Recording, Ring, RingLimits},
     ui::{
         self,
         theme::{ColorDepth, Palette, Theme},
     },
-    view::{Go, KeyHint, Overlay, Scrub, Shown},
+    view::{Go, GroupMemory, KeyHint, Overlay, Scrub, Shown, TIME, TileColour},
 };
 
 /// What the screen should look like.
@@ -43,9 +43,11 @@ pub struct Options {
     pub time_zone: TimeZone,
     /// What turned signals off; `None` where they can be sent.
     pub read_only: Option<Arc<str>>,
+    /// How much of the session can be gone back to.
+    pub past: RingLimits,
 }
 
-/// Fastest speed that a recording plays at: an hour in half a minute.
+/// Fastest speed that the past plays at: an hour in half a minute.
 const MAX_SPEED: u32 = 128;
 
 /// All that events and snapshots change.
@@ -65,7 +67,7 @@ pub struct Stage {
     pub ascii: bool,
     hints: Vec<KeyHint>,
     time_zone: TimeZone,
-    /// How a recording is moved through; `None` on the live screen.
+    /// How a recording or the past is moved through; `None` where the screen shows what is now, or stopped.
     scrub: Option<Scrub>,
     /// Snapshots that this listener missed since the last that it took, and before it.
     missed: u64,
@@ -81,10 +83,13 @@ impl Stage {
         let mut app = App::new(&options.keys, options.mouse)?;
         app.view.read_only.clone_from(&options.read_only);
         app.view.own_pid = std::process::id();
+        let ring = Ring::new(options.past);
+        let moves = ring.is_on();
+        app.view.moves = moves;
         Ok(Self {
-            hints: app.hints().into_iter().filter(|hint| hint.section != REPLAY).collect(),
+            hints: app.hints().into_iter().filter(|hint| moves || hint.section != TIME).collect(),
             app,
-            timeline: Timeline::live(),
+            timeline: Timeline::live(ring),
             palette: options.theme.palette(options.depth),
             time_zone: options.time_zone.clone(),
             ascii: options.ascii,
@@ -98,57 +103,141 @@ impl Stage {
 
     /// Shows a recording in place of what comes; it stands at its start.
     pub fn replay(&mut self, recording: Recording) {
-        let recorded = Recorded::new(recording);
-        let span = recorded.span();
-        self.scrub =
-            Some(Scrub { span, at: span.0, requests: recorded.requests().collect(), speed: 1, ..Scrub::default() });
-        self.timeline = Timeline::recorded(recorded);
-        (self.app.view.recorded, self.app.view.paused) = (true, true);
+        self.timeline = Timeline::recorded(Recorded::new(recording));
+        (self.app.view.recorded, self.app.view.moves, self.app.view.paused) = (true, true, true);
         self.hints = self.app.hints();
+        self.scrub = self.scrub_of();
     }
 
-    /// Whether a recording plays.
+    /// The line for what can be moved through, at the moment that is shown; `None` while there is nothing.
+    fn scrub_of(&self) -> Option<Scrub> {
+        let span = self.timeline.span()?;
+        let at = self.timeline.current()?.at;
+        Some(Scrub { span, at, speed: 1, ..Scrub::default() })
+    }
+
+    /// Whether the past plays.
     pub fn is_playing(&self) -> bool {
         self.scrub.is_some() && !self.app.view.paused
     }
 
-    /// Lets a recording play on by some time. True when there is something new to draw.
+    /// Lets the past play on by some time. True when there is something new to draw.
     pub fn play(&mut self, elapsed: Duration) -> bool {
-        let Some((scrub, recorded)) = self.scrub.as_mut().zip(self.timeline.recorded.as_ref()) else { return false };
+        let Some((scrub, stored)) = self.scrub.as_mut().zip(self.timeline.stored.as_ref()) else { return false };
         let by = SignedDuration::try_from(elapsed * scrub.speed).unwrap_or(SignedDuration::ZERO);
         let at = scrub.at.saturating_add(by).unwrap_or(scrub.span.1);
-        scrub.at = recorded.after_gap(at).unwrap_or(at).min(scrub.span.1);
-        self.app.view.paused |= scrub.at == scrub.span.1;
+        scrub.at = stored.after_gap(at).unwrap_or(at).min(scrub.span.1);
+        if scrub.at == scrub.span.1 {
+            if self.timeline.latest().is_some() {
+                self.go_to_now();
+                return true;
+            }
+            self.app.view.paused = true;
+        }
         let before = self.timeline.current().map(|snapshot| snapshot.at);
         let at = scrub.at;
         self.timeline.go_to(Moment::At(at)) != before || self.app.view.paused
     }
 
-    /// Goes to another moment of a recording.
+    /// Reads a part of what the moment that is shown still lacks, see [`Timeline::work`].
+    pub fn work(&mut self) -> Worked {
+        self.timeline.work(self.app.view.window, self.app.view.grouping)
+    }
+
+    fn go_to_now(&mut self) {
+        self.timeline.go_to(Moment::Now);
+        self.timeline.look_between(None);
+        self.timeline.end_comparison();
+        (self.scrub, self.app.view.paused) = (None, false);
+    }
+
+    /// Goes to another moment.
     fn go(&mut self, go: Go) {
+        if self.scrub.is_none() {
+            // From now into the past, which stands still until it is told to play.
+            self.timeline.freeze();
+            self.scrub = self.scrub_of();
+            self.app.view.paused = true;
+        }
+        let is_live = self.timeline.latest().is_some();
         let shown = self.timeline.current().map(|snapshot| snapshot.at);
-        let Some((scrub, recorded)) = self.scrub.as_mut().zip(self.timeline.recorded.as_mut()) else { return };
+        if let Go::Mark { .. } | Go::ClearMarks | Go::Compare = go {
+            return self.mark(go);
+        }
+        let Some((scrub, stored)) = self.scrub.as_mut().zip(self.timeline.stored.as_mut()) else { return };
+        scrub.note = None;
         let (first, last) = scrub.span;
         let shown = shown.unwrap_or(first);
+        let at_column = |column: u16, of: u16| {
+            let share = f64::from(column) / f64::from(of.saturating_sub(1).max(1));
+            first.saturating_add(last.duration_since(first).mul_f64(share.clamp(0.0, 1.0))).ok()
+        };
+        let mut drags = None;
         let to = match go {
+            Go::Mark { .. } | Go::ClearMarks | Go::Compare => None,
+            Go::Now if is_live => return self.go_to_now(),
+            Go::Now => Some(last),
             Go::Speed { faster } => {
                 scrub.speed = if faster { (scrub.speed * 2).min(MAX_SPEED) } else { (scrub.speed / 2).max(1) };
                 return;
             }
-            Go::Step { forward } => recorded.next(shown, forward),
-            Go::Notice { forward } => recorded.next_notice(shown, forward),
+            Go::Step { forward } => stored.next(shown, forward),
+            Go::Event { forward } => stored.next_event(shown, forward),
             Go::Seconds(seconds) => scrub.at.saturating_add(SignedDuration::from_secs(seconds)).ok(),
             Go::To(when) => Some(when.within((first, last), &self.time_zone)),
             Go::Column { column, of } => {
-                let share = f64::from(column) / f64::from(of.saturating_sub(1).max(1));
-                first.saturating_add(last.duration_since(first).mul_f64(share.clamp(0.0, 1.0))).ok()
+                scrub.clicked = at_column(column, of);
+                scrub.clicked
+            }
+            Go::Drag { column, of } => {
+                let at = at_column(column, of);
+                drags = scrub.clicked.zip(at);
+                at
             }
         };
+        if let Some((from, to)) = drags {
+            scrub.marks = (Some(from.min(to)), Some(from.max(to)));
+        }
         if let Some(at) = to {
             scrub.at = at.clamp(first, last);
             let at = scrub.at;
             self.timeline.go_to(Moment::At(at));
         }
+        if drags.is_some() {
+            self.look_between_marks();
+        }
+    }
+
+    /// Marks the moment, or does something with what is marked.
+    fn mark(&mut self, go: Go) {
+        let Some((scrub, at)) = self.scrub.as_mut().zip(self.timeline.current().map(|snapshot| snapshot.at)) else {
+            return;
+        };
+        scrub.note = None;
+        let (from, to) = &mut scrub.marks;
+        match go {
+            Go::Mark { end: false } => (*from, *to) = (Some(at), to.filter(|&to| at <= to)),
+            Go::Mark { end: true } => (*from, *to) = (from.filter(|&from| from <= at), Some(at)),
+            Go::Compare if self.timeline.compare() => {
+                scrub.baseline = from.zip(*to);
+                scrub.marks = (None, None);
+                self.app.view.tile_colour = TileColour::Growth;
+            }
+            Go::Compare if scrub.baseline.is_none() => {
+                scrub.note = Some("mark a span first: [ where it begins, ] where it ends".into());
+                return;
+            }
+            _ => {
+                (scrub.marks, scrub.baseline) = ((None, None), None);
+                self.timeline.end_comparison();
+            }
+        }
+        self.look_between_marks();
+    }
+
+    fn look_between_marks(&mut self) {
+        let marks = self.scrub.as_ref().map(|scrub| scrub.marks);
+        self.timeline.look_between(marks.and_then(|(from, to)| from.zip(to)));
     }
 
     /// The process whose page is open, which is to be looked at closely.
@@ -164,7 +253,7 @@ impl Stage {
             return Some(Command::Draw);
         }
         if self.scrub.is_some() {
-            // What is shown is a fixed moment already, whether it plays or not.
+            // What is shown is a past moment already, whether it plays or not.
             return command;
         }
         let frozen = self.timeline.moment() != Moment::Now;
@@ -182,7 +271,8 @@ impl Stage {
         // A key that comes before the next drawing acts on what is, also on a paused screen.
         self.shown.facts.tracing = ui::is_tracing(snapshot.php.exact.as_ref());
         self.timeline.push(snapshot);
-        let shows_now = matches!(self.app.view.overlay, Some(Overlay::Trace { .. }));
+        // The line of the past says how long ago it was.
+        let shows_now = self.scrub.is_some() || matches!(self.app.view.overlay, Some(Overlay::Trace { .. }));
         !self.app.view.paused || shows_now
     }
 
@@ -193,10 +283,7 @@ impl Stage {
 
     /// Draws into all of `buffer`.
     pub fn draw(&mut self, buffer: &mut Buffer) {
-        if let (Some(scrub), Some(recorded)) = (&mut self.scrub, &self.timeline.recorded) {
-            scrub.playing = !self.app.view.paused;
-            scrub.trouble.clone_from(&recorded.trouble);
-        }
+        self.update_scrub();
         let view = &self.app.view;
         let php = self.timeline.window(view.window);
         let snapshot = self.timeline.grouped(view.grouping);
@@ -214,8 +301,28 @@ impl Stage {
             ascii: self.ascii,
             lagged: self.lagged,
             scrub: self.scrub.as_ref(),
+            adding: self.timeline.progress(),
+            between: self.timeline.between(),
+            difference: self.timeline.difference(),
             previous: Some(&self.shown.scene),
         };
         self.shown = ui::draw(buffer, &input);
+    }
+
+    /// What is drawn on the line.
+    fn update_scrub(&mut self) {
+        let by_rules = self.app.view.grouping == Grouping::Rules;
+        let group = self.app.view.group().filter(|_| by_rules).cloned();
+        let (Some(scrub), Some(stored)) = (&mut self.scrub, &self.timeline.stored) else { return };
+        scrub.playing = !self.app.view.paused;
+        scrub.trouble.clone_from(&stored.trouble);
+        scrub.span = self.timeline.span().unwrap_or(scrub.span);
+        scrub.latest = self.timeline.latest().map(|latest| latest.at);
+        scrub.requests.clear();
+        scrub.requests.extend(stored.requests());
+        scrub.memory = group.map(|group| {
+            let points = self.timeline.memory(&group);
+            GroupMemory { group, points }
+        });
     }
 }

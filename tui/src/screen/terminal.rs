@@ -26,6 +26,7 @@ use super::{
     tty::{self, Tty},
 };
 use crate::{
+    analysis::timeline::Worked,
     app::Command,
     exit,
     model::{Inspection, InspectionOrder, SignalOrder, Snapshot, TraceOrder},
@@ -90,6 +91,8 @@ pub async fn run(
     let mut frames = tokio::time::interval(FRAME);
     frames.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut played = Instant::now();
+    // There may be something left to read of the moment that is shown.
+    let mut working = true;
     if tty.draw(false, |buffer| stage.draw(buffer)).is_err() {
         return Ok(HUNG_UP);
     }
@@ -124,7 +127,14 @@ pub async fn run(
                     None
                 }
             },
+            // Last, and a few milliseconds at a time, so that keys are answered first.
+            () = tokio::task::yield_now(), if working => {
+                let worked = stage.work();
+                working = worked != Worked::Nothing;
+                (worked == Worked::Visible).then_some(Command::Draw)
+            }
         };
+        working |= command.is_some();
         let mut everything = false;
         let done = match command {
             None => continue,

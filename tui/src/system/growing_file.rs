@@ -2,15 +2,15 @@
 //! never written into: the file is always a new one.
 
 use std::{
-    ffi::OsString,
+    ffi::OsStr,
     fs::File,
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use rustix::{
     fd::OwnedFd,
-    fs::{AtFlags, CWD, Mode, OFlags, fstat, fsync, openat, statat, unlinkat},
+    fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, fsync, ftruncate, openat, statat, unlinkat},
     io::Errno,
 };
 
@@ -19,9 +19,17 @@ use super::new_file::{Existing, NewFileError, check};
 /// A file that is being written.
 #[derive(Debug)]
 pub(crate) struct GrowingFile {
-    name: OsString,
+    path: PathBuf,
     folder: OwnedFd,
     file: File,
+}
+
+/// A file that is whole: nothing of it is open, and it can still be told from another of its name.
+#[derive(Debug)]
+pub(crate) struct WholeFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
 }
 
 impl GrowingFile {
@@ -34,9 +42,7 @@ impl GrowingFile {
         let Some(name) = path.file_name() else {
             return Err(NewFileError::Refused { path: path.to_owned(), what: "this is not the name of a file".into() });
         };
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let folder = openat(CWD, parent, flags, Mode::empty()).map_err(system)?;
+        let folder = parent(path).map_err(system)?;
         check(&folder, name, path, existing)?;
         if existing == Existing::Replace {
             match unlinkat(&folder, name, AtFlags::empty()) {
@@ -46,15 +52,39 @@ impl GrowingFile {
         }
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(&folder, name, flags, Mode::RUSR | Mode::WUSR).map_err(system)?;
-        Ok(Self { name: name.to_owned(), folder, file: file.into() })
+        Ok(Self { path: path.to_owned(), folder, file: file.into() })
     }
 
     /// Waits until all of it is on the disk.
     ///
     /// # Errors
     /// The disk fails.
-    pub(crate) fn sync(&self) -> io::Result<()> {
-        Ok(fsync(&self.file)?)
+    pub(crate) fn finish(self) -> io::Result<WholeFile> {
+        fsync(&self.file)?;
+        // The data is there; a folder that cannot be synced (no right to read it) loses the name at a crash of the machine at most.
+        if let Ok(folder) = openat(&self.folder, ".", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+            let _ = fsync(folder);
+        }
+        let own = fstat(&self.file)?;
+        Ok(WholeFile { path: self.path, device: own.st_dev, inode: own.st_ino })
+    }
+
+    /// Cuts off what is behind the first `bytes`.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub(crate) fn cut(&self, bytes: u64) -> io::Result<()> {
+        Ok(ftruncate(&self.file, bytes)?)
+    }
+}
+
+impl WholeFile {
+    /// A file that an earlier run has written; `None` for anything but a regular file of our user.
+    pub(crate) fn of_earlier(path: PathBuf) -> Option<Self> {
+        let stat = statat(CWD, &path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let ours = stat.st_uid == rustix::process::geteuid().as_raw();
+        let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        (ours && regular).then_some(Self { path, device: stat.st_dev, inode: stat.st_ino })
     }
 
     /// Removes it, unless something else has its name by now.
@@ -62,14 +92,26 @@ impl GrowingFile {
     /// # Errors
     /// The folder cannot be written.
     pub(crate) fn remove(self) -> io::Result<()> {
-        let own = fstat(&self.file)?;
-        match statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(there) if (there.st_dev, there.st_ino) == (own.st_dev, own.st_ino) => {
-                Ok(unlinkat(&self.folder, &self.name, AtFlags::empty())?)
-            }
-            Ok(_) | Err(Errno::NOENT) => Ok(()),
+        let Some(name) = self.path.file_name() else { return Ok(()) };
+        match parent(&self.path) {
+            Ok(folder) => remove(&folder, name, (self.device, self.inode)),
+            Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
+    }
+}
+
+/// The folder of a file.
+fn parent(path: &Path) -> Result<OwnedFd, Errno> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    openat(CWD, parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+fn remove(folder: &OwnedFd, name: &OsStr, own: (u64, u64)) -> io::Result<()> {
+    match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(there) if (there.st_dev, there.st_ino) == own => Ok(unlinkat(folder, name, AtFlags::empty())?),
+        Ok(_) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno.into()),
     }
 }
 
@@ -122,12 +164,16 @@ mod tests {
     fn only_the_file_itself_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
-        GrowingFile::create(&path, Existing::Keep).unwrap().remove().unwrap();
+        GrowingFile::create(&path, Existing::Keep).unwrap().finish().unwrap().remove().unwrap();
         assert!(!path.exists());
         let file = GrowingFile::create(&path, Existing::Keep).unwrap();
         fs::rename(&path, folder.path().join("b")).unwrap();
         fs::write(&path, "another's").unwrap();
-        file.remove().unwrap();
+        file.finish().unwrap().remove().unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"another's");
+        WholeFile::of_earlier(path.clone()).unwrap().remove().unwrap();
+        assert!(!path.exists());
+        symlink(folder.path().join("b"), &path).unwrap();
+        assert!(WholeFile::of_earlier(path).is_none() && WholeFile::of_earlier(folder.path().to_owned()).is_none());
     }
 }

@@ -1,7 +1,9 @@
 //! What one drawing needs, computed once for all regions: the entries of the memory pane, the scope of the PHP lists, and the
 //! facts that decide what keys mean.
 
-use std::{ops::Deref, sync::Arc};
+use std::{borrow::Cow, ops::Deref, sync::Arc};
+
+use jiff::Timestamp;
 
 use super::{
     Input,
@@ -14,7 +16,7 @@ use super::{
 use crate::{
     analysis::profile::Scope,
     model::{Exact, ExactState, Grouping, Window},
-    view::{Facts, Pane, Row, Scene, TileKey},
+    view::{Facts, Pane, Scene},
 };
 
 /// An [`Input`] with what was found in it for all regions.
@@ -66,12 +68,19 @@ impl<'a> Screen<'a> {
         pools.all(|other| other == pool).then(|| pool.clone())
     }
 
-    pub(super) fn window_name(&self) -> &'static str {
-        match self.view.window {
-            Window::Last => "last interval",
-            Window::TenSeconds => "last 10 s",
-            Window::Minute => "last 1 m",
-            Window::All => "since start",
+    /// What time the PHP lists are about.
+    pub(super) fn window_name(&self) -> Cow<'static, str> {
+        if let Some(between) = self.between {
+            let clock = |at: Timestamp| at.to_zoned(self.time_zone.clone()).strftime("%H:%M:%S").to_string();
+            let read = between.progress().map(|share| format!(", {:.0} % read", (share * 100.0).floor()));
+            return format!("{} to {}{}", clock(between.from), clock(between.to), read.unwrap_or_default()).into();
+        }
+        match (self.view.window, self.adding) {
+            (Window::Last, _) => "last interval".into(),
+            (Window::TenSeconds, _) => "last 10 s".into(),
+            (Window::Minute, _) => "last 1 m".into(),
+            (Window::All, None) => "since start".into(),
+            (Window::All, Some(share)) => format!("since start, {:.0} % read", (share * 100.0).floor()).into(),
         }
     }
 }
@@ -86,11 +95,7 @@ fn scope(input: &Input) -> Scope {
         return Scope::Route(route.clone());
     }
     let Some(snapshot) = input.snapshot else { return Scope::All };
-    let selected = match &input.view.pane(Pane::Map).selected {
-        Some(Row::Tile(TileKey::Group(name))) => Some(name),
-        _ => None,
-    };
-    match entries::zoomed_group(&input.view.zoom).or(selected) {
+    match input.view.group() {
         Some(group) if input.view.grouping != Grouping::Rules => {
             // PHP's lists know groups by the rules; another grouping may have one of the same name.
             let same = input.view.grouping == Grouping::Pool && input.php.routes.iter().any(|r| r.key.group == *group);

@@ -35,14 +35,17 @@ use self::{
     chrome::{footer, header, scrub},
     frame::Screen,
     panes::{
-        hot,
+        difference, hot,
         memory::{chart, table, tiles},
         problems, requests,
     },
     theme::Palette,
 };
 use crate::{
-    analysis::timeline::Histories,
+    analysis::{
+        difference::Difference,
+        timeline::{Between, Histories},
+    },
     model::{Exact, Inspection, Php, Snapshot},
     view::{KeyHint, Pane, Scene, Scrub, Shown, View},
 };
@@ -73,8 +76,14 @@ pub(crate) struct Input<'a> {
     pub ascii: bool,
     /// Snapshots that came too fast to be taken just before this one.
     pub lagged: u64,
-    /// The line of a recording.
+    /// The line of a recording or of the past.
     pub scrub: Option<&'a Scrub>,
+    /// The share of the sum since the start that is added up; `None` when it is whole.
+    pub adding: Option<f64>,
+    /// What lies between two marks, if PHP's lists are about that.
+    pub between: Option<&'a Between>,
+    /// How it differs from another span, if they are compared.
+    pub difference: Option<&'a Difference>,
     /// The drawing before, so that tiles keep their places.
     pub previous: Option<&'a Scene>,
 }
@@ -96,7 +105,7 @@ pub(crate) fn draw(buffer: &mut Buffer, input: &Input) -> Shown {
         let wide = width >= 120 && height >= 24;
         let head = header::draw(buffer, area, screen, wide);
         // The last line, so that it stays where it is when a notice comes.
-        let line = u16::from(screen.scrub.is_some());
+        let line = scrub::height(screen, area);
         scrub::draw(buffer, Rect { y: area.bottom() - line, height: line, ..area }, screen, &mut scene);
         let foot = line + footer::draw(buffer, Rect { height: height - line, ..area }, screen, &mut scene);
         let body = Rect { y: area.y + head, height: height.saturating_sub(head + foot), ..area };
@@ -116,6 +125,10 @@ pub(crate) fn draw(buffer: &mut Buffer, input: &Input) -> Shown {
 fn draw_pane(buffer: &mut Buffer, rect: Rect, pane: Pane, screen: &Screen, scene: &mut Scene) {
     if screen.view.pane(pane).detail.is_some() {
         pages::draw(buffer, rect, pane, screen, scene);
+        return;
+    }
+    if let Some(compared) = screen.difference.filter(|_| pane != Pane::Map && pane != Pane::Requests) {
+        difference::draw(buffer, rect, pane, screen, compared, scene);
         return;
     }
     match pane {

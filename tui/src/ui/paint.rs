@@ -176,14 +176,17 @@ pub(crate) fn sparkline(values: impl Iterator<Item = u64>) -> String {
 pub(crate) const LEAST_GROWTH_BYTES: f64 = 1_048_576.0;
 pub(crate) const LEAST_PROCESS_GROWTH_BYTES: f64 = 4096.0;
 
-/// Growth per minute with its sign: `▲ 12 MiB/min`; empty when it is not known, less than `least` or less than half a
-/// percent of `bytes`.
-pub(crate) fn growth(per_minute: Option<f64>, bytes: f64, least: f64) -> String {
-    let Some(per_minute) = per_minute.filter(|growth| growth.abs() >= (bytes / 200.0).max(least)) else {
+/// What growth usually is a rate of.
+pub(crate) const PER_MINUTE: &str = "/min";
+
+/// Growth with its sign and what it is a rate of: `▲ 12 MiB/min`; empty when it is not known, less than `least` or less than half
+/// a percent of `bytes`.
+pub(crate) fn growth(growth: Option<f64>, per: &str, bytes: f64, least: f64) -> String {
+    let Some(growth) = growth.filter(|growth| growth.abs() >= (bytes / 200.0).max(least)) else {
         return String::new();
     };
-    let sign = if per_minute > 0.0 { '▲' } else { '▼' };
-    format!("{sign} {}/min", crate::words::units::bytes(per_minute.abs() as u64))
+    let sign = if growth > 0.0 { '▲' } else { '▼' };
+    format!("{sign} {}{per}", crate::words::units::bytes(growth.abs() as u64))
 }
 
 /// Replaces everything that is not ASCII, for terminals without UTF-8.

@@ -16,8 +16,8 @@ use jiff::Timestamp;
 pub use self::{
     facts::{Facts, Shown},
     row::{Row, TileKey},
-    scene::{KeyHint, List, Scene},
-    scrub::{Go, Scrub},
+    scene::{KeyHint, List, Scene, TIME},
+    scrub::{Go, GroupMemory, Scrub},
     signal::SignalDialog,
     sorting::{Sort, orders},
 };
@@ -176,6 +176,8 @@ pub struct View {
     pub route: Option<Arc<RouteKey>>,
     /// It is a recording: nothing can be signalled, traced or looked at closely.
     pub recorded: bool,
+    /// There are other moments to go to: it is a recording, or the past is kept.
+    pub moves: bool,
     /// New snapshots are not shown; a recording does not play.
     pub paused: bool,
     /// What the colour of tiles says.
@@ -205,6 +207,19 @@ impl View {
             Some((Detail::Process { key: process, asked }, _)) => Some(InspectionOrder { process, asked }),
             _ => None,
         }
+    }
+
+    /// The group that is entered in the memory pane, else the one that is selected.
+    pub fn group(&self) -> Option<&Arc<str>> {
+        let entered = self.zoom.iter().rev().find_map(|zoom| match zoom {
+            Zoom::Group(group) => Some(group),
+            Zoom::Rest(_) => None,
+        });
+        let selected = match &self.pane(Pane::Map).selected {
+            Some(Row::Tile(TileKey::Group(group))) => Some(group),
+            _ => None,
+        };
+        entered.or(selected)
     }
 
     /// State of one pane.

@@ -4,6 +4,9 @@ use ratatui::layout::Rect;
 
 use super::{Pane, Row, TileKey, treemap::Layout};
 
+/// Section of the help about other moments: a recording has them, and a live screen whose past is kept.
+pub const TIME: &str = "Time";
+
 /// A key and what it does, for the footer and the help.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyHint {

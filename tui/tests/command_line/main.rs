@@ -4,5 +4,6 @@
 mod terminal;
 
 mod cli;
+mod flight;
 mod pty;
 mod record;

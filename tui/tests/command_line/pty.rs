@@ -249,6 +249,7 @@ fn panic_with_the_screen_up() {
             keys: Default::default(),
             time_zone: jiff::tz::TimeZone::UTC,
             read_only: None,
+            past: tusktop::recording::RingLimits::default(),
         };
         let mut told = signal(SignalKind::user_defined1()).expect("a signal handler");
         let (orders, _) = tokio::sync::watch::channel(None);

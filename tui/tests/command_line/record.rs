@@ -18,13 +18,13 @@ use tusktop::{
 
 use crate::{
     cli::{run, stderr, stdout, tusktop},
-    terminal::Terminal,
+    terminal::{self, Terminal},
 };
 
 /// Time for what takes a moment on an idle machine.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-fn record(arguments: &[&str]) -> Command {
+pub fn record(arguments: &[&str]) -> Command {
     let mut command = tusktop();
     command.args(["record", "--no-php", "-i", "100ms"]).args(arguments);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -32,12 +32,12 @@ fn record(arguments: &[&str]) -> Command {
 }
 
 /// Snapshots and damages of a file.
-fn read(path: &Path) -> (Vec<Snapshot>, Vec<String>) {
+pub fn read(path: &Path) -> (Vec<Snapshot>, Vec<String>) {
     let recording = Recording::open(path).unwrap_or_else(|error| panic!("{error}"));
     let mut damage: Vec<_> = recording.damage().iter().map(ToString::to_string).collect();
     let mut snapshots = Vec::new();
     for &minute in recording.minutes() {
-        let each = |event| match event {
+        let each = |event: Event| match event {
             Event::Snapshot(snapshot) => snapshots.push(*snapshot),
             Event::Damage(found) => damage.push(found.to_string()),
         };
@@ -46,7 +46,7 @@ fn read(path: &Path) -> (Vec<Snapshot>, Vec<String>) {
     (snapshots, damage)
 }
 
-fn wait_until(what: &str, child: &mut Child, mut holds: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, child: &mut Child, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + DEADLINE;
     while !holds() {
         assert!(child.try_wait().unwrap().is_none(), "it ended before {what}");
@@ -56,7 +56,7 @@ fn wait_until(what: &str, child: &mut Child, mut holds: impl FnMut() -> bool) {
 }
 
 /// Number of snapshots in a file that is being written.
-fn written(path: &Path) -> usize {
+pub fn written(path: &Path) -> usize {
     let Ok(bytes) = fs::read(path) else { return 0 };
     let mut decoded = Vec::new();
     if let Ok(mut decoder) = zstd::Decoder::new(&bytes[..]) {
@@ -66,7 +66,7 @@ fn written(path: &Path) -> usize {
     decoded.iter().filter(|&&byte| byte == b'\n').count()
 }
 
-fn send(child: &Child, signal: Signal) {
+pub fn send(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
 
@@ -156,6 +156,69 @@ fn files_follow_each_other_and_old_ones_are_removed() {
     let (older, newer) = (read(&names[0]), read(&names[1]));
     assert!(older.1.is_empty() && newer.1.is_empty(), "each is whole");
     assert!(older.0.last().unwrap().at < newer.0[0].at, "no snapshot is in both");
+}
+
+#[test]
+fn a_file_that_is_in_the_way_of_the_next_one_is_kept_and_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("a-2.tusk"), "precious").unwrap();
+    let mut child = record(&["--max-size", "64k", "-o", path("a.tusk").to_str().unwrap()]).spawn().unwrap();
+    wait_until("the third file", &mut child, || written(&path("a-3.tusk")) > 0);
+    send(&child, Signal::INT);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(fs::read(path("a-2.tusk")).unwrap(), b"precious");
+    assert!(read(&path("a.tusk")).1.is_empty(), "it is whole");
+}
+
+#[test]
+fn a_terminal_gets_one_line_that_says_how_far_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.tusk");
+    let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_tusktop"));
+    command.args(["record", "--no-php", "-i", "100ms", "-o", path.to_str().unwrap()]);
+    let mut terminal = Terminal::start(command, &[], 50, 10);
+    terminal.wait_for("progress", |screen| screen.contents().contains(" s   "));
+    while written(&path) < 15 {
+        std::thread::yield_now();
+    }
+    terminal.wait_for("a size", |screen| screen.contents().contains(" KiB"));
+    let text = terminal.screen.screen().contents().replace(terminal::BEFORE, "");
+    assert_eq!(text.trim().lines().count(), 1, "a line that is too long is cut: {text}");
+    terminal.press("\u{3}");
+    terminal.ends_with(130);
+    assert!(read(&path).1.is_empty(), "it is whole");
+}
+
+/// A command below a limit for the size of files, in blocks of 512 bytes as `sh` has it.
+fn limited(blocks: u32, arguments: &[&str]) -> Command {
+    let mut command = Command::new("sh");
+    let program = env!("CARGO_BIN_EXE_tusktop");
+    command.args([
+        "-c",
+        &format!("ulimit -f {blocks}; exec \"$@\""),
+        "sh",
+        program,
+        "record",
+        "--no-php",
+        "-i",
+        "100ms",
+    ]);
+    command.args(arguments).env_clear().env("HOME", "/nonexistent").stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+#[test]
+fn a_file_that_may_not_grow_ends_the_recording_and_what_is_whole_can_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.tusk");
+    let output = limited(64, &["-o", path.to_str().unwrap()]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("a.tusk") && stderr(&output).contains("can be read"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("File too large"), "{}", stderr(&output));
+    let (snapshots, damage) = read(&path);
+    assert!(snapshots.len() > 1 && snapshots.len() == written(&path));
+    assert!(damage.iter().all(|text| text.contains("ends within a minute")), "{damage:?}");
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod pricing;
 mod requests;
 mod restarts;
 mod samples;
+mod storms;
 mod tracing;
 mod trust;
 mod truth;

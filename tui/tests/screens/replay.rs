@@ -6,8 +6,9 @@ use crossterm::event::{Event, KeyModifiers, MouseButton, MouseEvent, MouseEventK
 use jiff::SignedDuration;
 use tusktop::{
     app::Command,
-    model::{Notice, Snapshot},
-    recording::{Recording, Writer},
+    model::{Notice, Snapshot, Window},
+    recording::{Recording, RingLimits, Writer},
+    view::{Pane, Shown, TileColour, View},
 };
 
 use crate::{snapshot::web01, stage::Stage};
@@ -20,7 +21,7 @@ fn recording() -> (tempfile::NamedTempFile, Vec<Snapshot>) {
             let mut snapshot = web01();
             snapshot.at += SignedDuration::from_secs(step * 10);
             let mut php = (*snapshot.php).clone();
-            php.routes.iter_mut().for_each(|route| route.requests = (step as u64 % 7) * 3);
+            php.routes.iter_mut().for_each(|route| route.requests = 3 + step as u64 % 3);
             snapshot.php = Arc::new(php);
             snapshot.notices.clear();
             if step >= 12 {
@@ -39,7 +40,15 @@ fn replaying(width: u16, height: u16) -> (Stage, Vec<Snapshot>) {
     let (file, snapshots) = recording();
     let mut stage = Stage::new(width, height);
     stage.replay(Recording::open(file.path()).unwrap());
-    stage.draw();
+    stage.settle();
+    (stage, snapshots)
+}
+
+/// A live screen that has seen the same.
+fn watched(width: u16, height: u16) -> (Stage, Vec<Snapshot>) {
+    let (_, snapshots) = recording();
+    let mut stage = Stage::keeping(RingLimits::default(), width, height);
+    snapshots.iter().cloned().for_each(|snapshot| stage.push(snapshot));
     (stage, snapshots)
 }
 
@@ -143,16 +152,247 @@ fn signals_and_tracing_say_why_they_do_nothing() {
     assert!(!stage.commands.iter().any(|command| matches!(command, Command::Trace(_) | Command::Signal(_))));
 }
 
+/// Sizes at which the screens are compared: the smallest, each arrangement of panes, and large ones.
+const SIZES: [(u16, u16); 10] =
+    [(30, 8), (40, 10), (60, 14), (80, 24), (100, 30), (119, 40), (120, 24), (120, 35), (150, 45), (200, 50)];
+
 #[test]
-fn the_panes_are_those_of_the_live_screen() {
+fn a_replayed_snapshot_is_drawn_as_it_was_live_at_every_size() {
     let (mut replayed, snapshots) = replaying(150, 45);
-    replayed.press(")");
-    let mut live = Stage::new(150, 45);
-    snapshots[..=6].iter().cloned().for_each(|snapshot| live.push(snapshot));
-    // One line of the recording's screen is the line of the recording.
-    live.resize(150, 44);
-    let body = |stage: &Stage| -> Vec<String> { stage.text().lines().skip(2).take(40).map(str::to_owned).collect() };
-    assert_eq!(body(&live), body(&replayed));
+    for last in [6, 9, 20] {
+        // A step from now shows what was collected, with the line that a recording has, too.
+        let mut live = Stage::keeping(RingLimits::default(), 150, 45);
+        snapshots[..=last].iter().cloned().for_each(|snapshot| live.push(snapshot));
+        live.press(".");
+        replayed.app.view.window = Window::default();
+        replayed.press(&format!("0:{}<enter>", snapshots[last].at));
+        for keys in ["", "w", "w", "wg", "ggggtl", "<enter>", "t"] {
+            replayed.press(keys);
+            replayed.settle();
+            live.app.view = View { recorded: false, ..replayed.app.view.clone() };
+            live.settle();
+            for (width, height) in SIZES {
+                let panes = |stage: &mut Stage| {
+                    // Tiles keep the places that they had in the drawing before.
+                    stage.shown = Shown::default();
+                    stage.resize(width, height);
+                    panes(stage)
+                };
+                assert_eq!(panes(&mut live), panes(&mut replayed), "{width}x{height} {keys} {last}");
+            }
+        }
+    }
+}
+
+/// The lines of the panes, which are all but the header, the keys and the line of the recording.
+fn panes(stage: &Stage) -> Vec<String> {
+    let rects = || stage.shown.scene.panes.iter().map(|(_, rect)| rect);
+    let top = rects().map(|rect| rect.y).min().unwrap_or(0);
+    let bottom = rects().map(|rect| rect.bottom()).max().unwrap_or(0);
+    stage.text().lines().take(usize::from(bottom)).skip(usize::from(top)).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_live_screen_goes_back_while_it_goes_on_collecting() {
+    let (mut stage, snapshots) = watched(150, 45);
+    assert!(stage.shown.scene.scrub.is_none() && stage.line_with("LIVE").contains("web01"));
+    stage.press("(");
+    assert_eq!(second(&stage, &snapshots), 140);
+    assert!(stage.line_with("PAST").contains("PAST 1m 00s ago"), "{}", stage.text());
+    assert!(stage.line_with("stopped 1x").contains("1m 00s ago"));
+    let mut next = snapshots[20].clone();
+    next.at += SignedDuration::from_secs(10);
+    stage.push(next.clone());
+    assert_eq!(second(&stage, &snapshots), 140, "what is looked at stays");
+    assert!(stage.line_with("PAST").contains("PAST 1m 10s ago"), "and is longer ago now");
+    stage.press("L");
+    assert_eq!(second(&stage, &snapshots), 210);
+    assert!(stage.shown.scene.scrub.is_none() && stage.text().contains("LIVE"));
+    next.at += SignedDuration::from_secs(10);
+    stage.push(next);
+    assert_eq!(second(&stage, &snapshots), 220, "and it goes on");
+}
+
+#[test]
+fn the_past_of_a_live_screen_has_all_keys_of_a_recording() {
+    let (mut stage, snapshots) = watched(120, 30);
+    for (keys, expected) in
+        [(",", 190), ("(", 130), (";", 130), ("'", 120), (".", 130), ("{", 0), (")", 60), ("}", 200)]
+    {
+        stage.press(keys);
+        assert_eq!(second(&stage, &snapshots), expected, "{keys}");
+    }
+    stage.press(":1m ago<enter>");
+    assert_eq!(second(&stage, &snapshots), 140);
+    let line = stage.shown.scene.scrub.unwrap();
+    let kind = MouseEventKind::Down(MouseButton::Left);
+    stage.event(&Event::Mouse(MouseEvent { kind, column: line.x, row: line.y, modifiers: KeyModifiers::NONE }));
+    assert_eq!(second(&stage, &snapshots), 0);
+}
+
+#[test]
+fn the_past_of_a_live_screen_plays_until_it_is_now() {
+    let (mut stage, snapshots) = watched(120, 30);
+    stage.press("(<space>");
+    assert!(stage.is_playing());
+    assert!(stage.play(Duration::from_secs(10)));
+    assert_eq!(second(&stage, &snapshots), 150);
+    stage.play(Duration::from_secs(100));
+    stage.draw();
+    assert!(!stage.is_playing() && stage.text().contains("LIVE"));
+    stage.press("<space>");
+    assert!(stage.text().contains("PAUSED"), "a pause alone is no journey");
+    assert!(stage.shown.scene.scrub.is_none());
+}
+
+#[test]
+fn a_past_moment_of_a_live_screen_is_drawn_as_it_was_then() {
+    let (mut back, snapshots) = watched(150, 45);
+    back.press("(");
+    back.settle();
+    let mut then = Stage::new(150, 44);
+    snapshots[..=14].iter().cloned().for_each(|snapshot| then.push(snapshot));
+    back.shown = Shown::default();
+    back.draw();
+    then.shown = Shown::default();
+    then.draw();
+    assert_eq!(panes(&back), panes(&then));
+}
+
+#[test]
+fn the_memory_of_the_chosen_group_is_drawn_along_the_line() {
+    let (mut stage, _) = replaying(120, 30);
+    assert_eq!(stage.shown.scene.scrub.unwrap().height, 1);
+    stage.press("l");
+    let line = stage.line_with(", up to ");
+    assert!(line.starts_with(" memory ") && line.contains('█'), "{line}");
+    assert_eq!(stage.shown.scene.scrub.unwrap().height, 2, "and it takes clicks, too");
+}
+
+#[test]
+fn two_marks_show_what_lies_between_them() {
+    let (mut stage, snapshots) = replaying(150, 45);
+    stage.press(")[");
+    assert!(stage.text().contains("last 10 s"), "one mark is no span");
+    stage.press(")]");
+    stage.settle();
+    let clock = |index: usize| snapshots[index].at.strftime("%H:%M:%S").to_string();
+    let span = format!("{} to {}", clock(6), clock(12));
+    assert_eq!(stage.text().matches(&span).count(), 3, "every list says it: {}", stage.text());
+    let requests: u64 = snapshots[7..=12].iter().flat_map(|s| &s.php.routes).map(|route| route.requests).sum();
+    assert_eq!(stage.timeline.window(Window::All).routes.iter().map(|route| route.requests).sum::<u64>(), requests);
+    let line = stage.line_with("stopped 1x");
+    assert!(line.contains('[') && line.contains(']'), "{line}");
+    stage.press("(");
+    stage.settle();
+    assert!(stage.text().contains(&span), "it stays when another moment is gone to");
+    stage.press("\\");
+    assert!(!stage.text().contains(&span) && stage.text().contains("last 10 s"));
+}
+
+#[test]
+fn dragging_along_the_line_marks_a_span() {
+    let (mut stage, _) = replaying(120, 30);
+    let line = stage.shown.scene.scrub.unwrap();
+    let mouse = |stage: &mut Stage, kind, column| {
+        stage.event(&Event::Mouse(MouseEvent { kind, column, row: line.y, modifiers: KeyModifiers::NONE }));
+    };
+    mouse(&mut stage, MouseEventKind::Down(MouseButton::Left), line.right() - 5);
+    mouse(&mut stage, MouseEventKind::Drag(MouseButton::Left), line.x + 20);
+    mouse(&mut stage, MouseEventKind::Drag(MouseButton::Left), line.x + 10);
+    stage.settle();
+    let shown = stage.line_with("stopped 1x");
+    let place = |symbol| shown.chars().position(|c| c == symbol).map(|at| at as u16);
+    assert_eq!((place('['), place(']')), (Some(line.x + 10), Some(line.right() - 5)), "{shown}");
+    assert!(!stage.text().contains("last 10 s"));
+}
+
+#[test]
+fn groups_grow_over_the_marked_span() {
+    let mut writer = Writer::new(Vec::new()).unwrap();
+    let base = web01();
+    for second in 0..120_u64 {
+        let mut snapshot = base.clone();
+        snapshot.at += SignedDuration::from_secs(second as i64);
+        let group = &mut snapshot.groups[0];
+        group.memory.rss_bytes = group.memory.rss_bytes.map(|bytes| bytes + second.min(60) * (4 << 20));
+        writer.push(&snapshot).unwrap();
+    }
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&writer.finish().unwrap()).unwrap();
+    let mut stage = Stage::new(150, 45);
+    stage.replay(Recording::open(file.path()).unwrap());
+    stage.press("[:1m ago<enter>]t");
+    stage.settle();
+    assert!(stage.text().contains("▲ 240 MiB/min"), "{}", stage.text());
+}
+
+#[test]
+fn two_spans_are_compared_and_noise_is_grey() {
+    let mut writer = Writer::new(Vec::new()).unwrap();
+    let base = web01();
+    for second in 0..240 {
+        let mut snapshot = base.clone();
+        snapshot.at += SignedDuration::from_secs(second);
+        let mut php = (*snapshot.php).clone();
+        for (index, function) in php.functions.iter_mut().enumerate() {
+            // The first one takes three times as long from the middle on; the others vary a little.
+            let after = if index == 0 && second >= 120 { 3 } else { 1 };
+            function.self_samples = after * (20 + (second as u64 + index as u64) % 3);
+            function.total_samples = function.self_samples;
+        }
+        snapshot.php = Arc::new(php);
+        writer.push(&snapshot).unwrap();
+    }
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&writer.finish().unwrap()).unwrap();
+    let mut stage = Stage::new(150, 45);
+    stage.replay(Recording::open(file.path()).unwrap());
+    stage.press("=");
+    assert!(stage.text().contains("mark a span first"));
+    stage.press("[)]=");
+    stage.press(":30s ago<enter>[");
+    assert!(!stage.text().contains("compared"), "the second span has no end yet");
+    stage.press("}]");
+    stage.settle();
+    let text = stage.text();
+    assert!(text.contains("functions compared") && text.contains("routes compared"), "{text}");
+    let name = web01().php.functions[0].key.name.to_string();
+    let hot = stage.shown.scene.panes.iter().find(|(pane, _)| *pane == Pane::Hot).unwrap().1;
+    let style = |stage: &Stage, y: u16| stage.buffer[(hot.x + 2, hot.y + y)].style();
+    let first: String = (hot.x..hot.right()).map(|x| stage.buffer[(x, hot.y + 1)].symbol()).collect();
+    assert!(first.contains(&name) && first.contains('+'), "what changed comes first: {first}");
+    assert_ne!(style(&stage, 1).fg, style(&stage, 3).fg, "and what is noise is grey");
+    assert_eq!(style(&stage, 3).fg, stage.palette.muted.fg);
+    assert_eq!(stage.app.view.tile_colour, TileColour::Growth);
+    stage.press("\\");
+    assert!(!stage.text().contains("compared"));
+}
+
+#[test]
+fn keys_go_to_spikes_of_requests() {
+    let mut writer = Writer::new(Vec::new()).unwrap();
+    let mut snapshots = Vec::new();
+    for second in 0..240 {
+        let mut snapshot = web01();
+        snapshot.at += SignedDuration::from_secs(second);
+        snapshot.notices.clear();
+        let mut php = tusktop::model::Php { routes: snapshot.php.routes[..1].to_vec(), ..Default::default() };
+        // Ten a second as chance has it, and for a while many more.
+        php.routes[0].requests = if (130..150).contains(&second) { 60 } else { 8 + second as u64 % 5 };
+        snapshot.php = Arc::new(php);
+        (snapshot.processes, snapshot.groups) = (Vec::new(), Vec::new());
+        writer.push(&snapshot).unwrap();
+        snapshots.push(snapshot);
+    }
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&writer.finish().unwrap()).unwrap();
+    let mut stage = Stage::new(80, 24);
+    stage.replay(Recording::open(file.path()).unwrap());
+    for (keys, expected) in [(";", 130), (";", 130), (")", 190), ("'", 130), ("'", 130)] {
+        stage.press(keys);
+        assert_eq!(second(&stage, &snapshots), expected, "{keys}");
+    }
 }
 
 #[test]
@@ -166,10 +406,13 @@ fn every_size_has_a_screen_and_ascii_is_ascii() {
 }
 
 #[test]
-fn a_live_screen_has_neither_the_line_nor_its_keys() {
-    let mut stage = Stage::showing(web01(), 120, 60).keys(".(){};:+-");
+fn a_screen_that_keeps_no_past_has_neither_the_line_nor_its_keys() {
+    let mut stage = Stage::showing(web01(), 120, 60).keys(".(){};:+-L");
     assert!(stage.shown.scene.scrub.is_none());
     assert!(!stage.commands.iter().any(|command| matches!(command, Command::Go(_))));
     stage.press("?");
     assert!(!stage.text().contains("ten-minutes-back"));
+    let (mut stage, _) = watched(120, 60);
+    stage.press("?ten");
+    assert!(stage.text().contains("ten-minutes-back"), "one that keeps it does, before it is in it");
 }

@@ -11,8 +11,10 @@ use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
 use jiff::{SignedDuration, tz::TimeZone};
 use ratatui::{buffer::Buffer, layout::Rect};
 use tusktop::{
+    analysis::timeline::Worked,
     app::Command,
     model::Snapshot,
+    recording::RingLimits,
     screen::stage,
     ui::theme::{self, ColorDepth},
 };
@@ -41,8 +43,13 @@ impl DerefMut for Stage {
 }
 
 impl Stage {
-    /// A screen that has drawn nothing but the start.
+    /// A screen that has drawn nothing but the start, and that keeps no past.
     pub fn new(width: u16, height: u16) -> Self {
+        Self::keeping(RingLimits { span: Duration::ZERO, bytes: 0 }, width, height)
+    }
+
+    /// A screen with a past.
+    pub fn keeping(past: RingLimits, width: u16, height: u16) -> Self {
         let options = stage::Options {
             theme: theme::load("dark", None, None).expect("a built-in theme"),
             depth: ColorDepth::Indexed,
@@ -51,6 +58,7 @@ impl Stage {
             keys: BTreeMap::new(),
             time_zone: TimeZone::UTC,
             read_only: None,
+            past,
         };
         let mut stage = stage::Stage::new(&options).expect("the default keys are good");
         // Fixtures have processes of any pid; none of them is this test.
@@ -94,6 +102,12 @@ impl Stage {
             change(&mut snapshot, second);
             self.push(snapshot);
         }
+    }
+
+    /// Reads all that is still to be read of the moment that is shown.
+    pub fn settle(&mut self) {
+        while self.work() != Worked::Nothing {}
+        self.draw();
     }
 
     /// Another size.

@@ -221,6 +221,10 @@ fn of_tiers(targets: &[Target], one_command: bool) -> Vec<Notice> {
                 notices.push(Notice::tier_unavailable(level, &name, tier.shows(), &status.reason, &status.hint));
             }
         }
+        for (tier, status) in target.tiers.iter() {
+            let percent = status.counted_percent.into_iter();
+            notices.extend(percent.map(|percent| Notice::too_many_to_count(&name, tier.shows(), percent)));
+        }
     }
     let none = targets.iter().all(|target| target.pids.is_empty());
     notices.push(match (none, one_command) {

@@ -1,14 +1,23 @@
 //! Snapshots in time, seen from one moment: the snapshot of that moment, the PHP lists over a window that ends there, and the
-//! history of each group until then. The moment is now, or it is frozen while snapshots keep coming.
+//! history of each group until then. The moment is now, or it is a past one while snapshots keep coming.
 //! Time comes from the snapshots, never from a clock.
+
+mod between;
+mod past;
 
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
+pub(crate) use self::between::Between;
+use self::past::Past;
+use super::difference::{Difference, difference};
 pub(crate) use super::history::{Histories, Point, Span};
-use super::{recorded::Recorded, regroup, source::Ring, windows::Windows};
-use crate::model::{Grouping, Php, Snapshot, Window};
+use super::{outline::Outline, recorded::Recorded, regroup, windows::Windows};
+use crate::{
+    model::{Grouping, Php, Snapshot, Window},
+    recording::Ring,
+};
 
 /// The moment that is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -20,15 +29,31 @@ pub(crate) enum Moment {
     At(Timestamp),
 }
 
+/// What a call of [`Timeline::work`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Worked {
+    /// There is nothing more to read.
+    Nothing,
+    /// A part of what is still to be read.
+    Some,
+    /// Something that is shown is known now.
+    Visible,
+}
+
 /// The snapshots of a session.
 #[derive(Debug, Default)]
 pub struct Timeline {
-    ring: Ring,
-    /// In place of the ring: a recording, of which there is always a fixed moment.
-    pub(crate) recorded: Option<Recorded>,
+    /// What can be gone back to: a recording, or the own past; `None` where nothing is kept.
+    pub(crate) stored: Option<Recorded>,
+    outline: Outline,
     now: Seen,
     /// What is looked at where that is not now.
-    past: Option<(Timestamp, Seen)>,
+    past: Option<Past>,
+    /// What lies between two marks, where there are two: PHP's lists are about it in place of a window.
+    between: Option<Between>,
+    /// The span that it is compared with.
+    baseline: Option<Between>,
+    difference: Option<Difference>,
     grouped: Option<(Grouping, Arc<Snapshot>)>,
     merged: Option<(Window, Arc<Php>)>,
 }
@@ -43,22 +68,24 @@ struct Seen {
 }
 
 impl Timeline {
-    /// An empty timeline that live snapshots are pushed to.
-    pub(crate) fn live() -> Self {
-        Self::default()
+    /// An empty timeline that live snapshots are pushed to, and what is kept of them.
+    pub(crate) fn live(ring: Ring) -> Self {
+        Self { stored: Some(Recorded::of_ring(ring)), ..Self::default() }
     }
 
     /// The timeline of a recording, at its start.
     pub(crate) fn recorded(recorded: Recorded) -> Self {
-        let (first, _) = recorded.span();
-        let mut timeline = Self { recorded: Some(recorded), ..Self::default() };
-        timeline.go_to(Moment::At(first));
+        let first = recorded.span().map(|(first, _)| first);
+        let mut timeline = Self { stored: Some(recorded), ..Self::default() };
+        timeline.go_to(Moment::At(first.unwrap_or_default()));
         timeline
     }
 
     /// Takes the next snapshot, whatever moment is looked at.
     pub fn push(&mut self, snapshot: Arc<Snapshot>) {
-        self.ring.push(Arc::clone(&snapshot));
+        if let Some(stored) = &mut self.stored {
+            stored.push(&snapshot);
+        }
         self.now.push(snapshot);
         if self.past.is_none() {
             self.forget_merged();
@@ -66,52 +93,96 @@ impl Timeline {
     }
 
     /// Looks at another moment, and says which snapshot that is: the last one that is not later, or else the oldest that is
-    /// still there. Windows of a past moment are made from the snapshots that are still there, and [`Timeline::covered`] says
-    /// how much that is; "since start" then begins with the oldest of them.
+    /// still there. What takes long to read comes with [`Timeline::work`]; until then [`Timeline::covered`] says how little of a
+    /// window is known.
     pub(crate) fn go_to(&mut self, moment: Moment) -> Option<Timestamp> {
-        if let Some(recorded) = &mut self.recorded {
-            let at = match moment {
-                Moment::Now => recorded.span().1,
-                Moment::At(at) => at,
-            };
-            let seen = Seen::of(&recorded.until(at));
-            if let Some(at) = seen.snapshot.as_ref().map(|snapshot| snapshot.at) {
-                self.past = Some((at, seen));
+        let latest = self.latest().map(|latest| latest.at);
+        match moment {
+            Moment::Now if latest.is_some() => self.past = None,
+            // Nothing has to be read, and the sum since the start is whole.
+            Moment::At(at) if latest.is_some_and(|latest| at >= latest) => {
+                self.past = Past::of_now(&self.now);
             }
-            self.forget_merged();
-            return self.moment_shown();
+            Moment::Now | Moment::At(_) => {
+                let stored = self.stored.as_mut()?;
+                let (_, last) = stored.span()?;
+                let at = if let Moment::At(at) = moment { at } else { last };
+                if !self.past.as_mut().is_some_and(|past| past.go_on(stored, at)) {
+                    self.past = Past::at(stored, at).or_else(|| self.past.take());
+                }
+            }
         }
-        let latest = self.ring.latest()?.at;
-        let past = match moment {
-            Moment::Now => None,
-            // Nothing has to be made again, and the sum since the start is whole.
-            Moment::At(at) if at >= latest => Some((latest, self.now.clone())),
-            Moment::At(at) => {
-                let (oldest, _) = self.ring.span()?;
-                let at = at.max(oldest);
-                let snapshot = Arc::clone(self.ring.at(at)?);
-                let until = snapshot.at;
-                let seen = Seen {
-                    windows: Arc::new(Windows::of(self.ring.within(Timestamp::MIN, until))),
-                    histories: self.now.histories.each_ref().map(|histories| Arc::new(histories.until(until))),
-                    snapshot: Some(snapshot),
-                };
-                Some((until, seen))
-            }
-        };
-        self.past = past;
         self.forget_merged();
         self.moment_shown()
     }
 
+    /// Reads a part of what is still to be read for a window, a grouping and the spans that are looked at. Each call takes some
+    /// milliseconds.
+    pub fn work(&mut self, window: Window, grouping: Grouping) -> Worked {
+        let Some(stored) = &mut self.stored else { return Worked::Nothing };
+        let spans = self.baseline.iter_mut().chain(&mut self.between);
+        let mut worked = spans.map(|span| span.step(stored)).find(|&worked| worked != Worked::Nothing);
+        if worked.is_none()
+            && self.difference.is_none()
+            && let Some((before, after)) = self.baseline.as_ref().zip(self.between.as_ref())
+        {
+            self.difference = Some(difference(&before.summary, &after.summary));
+            worked = Some(Worked::Visible);
+        }
+        let window = if self.between.is_some() { Window::Last } else { window };
+        let past = self.past.as_mut();
+        let worked = worked.or_else(|| Some(past?.work(stored, window, grouping)));
+        match worked.unwrap_or(Worked::Nothing) {
+            Worked::Nothing => match self.outline.step(stored) {
+                0 => Worked::Nothing,
+                _ => Worked::Visible,
+            },
+            Worked::Some => Worked::Some,
+            Worked::Visible => {
+                self.forget_merged();
+                Worked::Visible
+            }
+        }
+    }
+
+    /// Has PHP's lists be about what lies between two moments; `None` goes back to windows.
+    pub(crate) fn look_between(&mut self, span: Option<(Timestamp, Timestamp)>) {
+        self.between = span.map(|(from, to)| Between::new(from, to));
+        self.difference = None;
+        self.forget_merged();
+    }
+
+    /// What lies between two moments, if that is looked at.
+    pub(crate) fn between(&self) -> Option<&Between> {
+        self.between.as_ref()
+    }
+
+    /// Compares what is looked at next with what lies between the two moments that are looked at now. False when there are none.
+    pub(crate) fn compare(&mut self) -> bool {
+        let Some(between) = self.between.take() else { return false };
+        self.baseline = Some(between);
+        self.forget_merged();
+        true
+    }
+
+    /// Compares nothing.
+    pub(crate) fn end_comparison(&mut self) {
+        (self.baseline, self.difference) = (None, None);
+    }
+
+    /// The difference of two spans, when both are added up.
+    pub(crate) fn difference(&self) -> Option<&Difference> {
+        self.difference.as_ref()
+    }
+
     /// Stays with the latest snapshot while others come; [`Moment::Now`] goes on.
     pub(crate) fn freeze(&mut self) -> Option<Timestamp> {
-        self.go_to(Moment::At(self.ring.latest()?.at))
+        self.go_to(Moment::At(self.latest()?.at))
     }
 
     /// The moment that is looked at.
     pub(crate) fn moment(&self) -> Moment {
-        self.past.as_ref().map_or(Moment::Now, |(at, _)| Moment::At(*at))
+        self.past.as_ref().map_or(Moment::Now, |past| Moment::At(past.moment()))
     }
 
     fn moment_shown(&self) -> Option<Timestamp> {
@@ -119,14 +190,25 @@ impl Timeline {
     }
 
     /// The first and the last moment that can be gone to.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the keys over the past of a live session will ask for it"))]
     pub(crate) fn span(&self) -> Option<(Timestamp, Timestamp)> {
-        self.ring.span()
+        let latest = self.latest().map(|latest| (latest.at, latest.at));
+        let stored = self.stored.as_ref().and_then(Recorded::span);
+        stored.into_iter().chain(latest).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
     }
 
-    /// The latest snapshot, whatever moment is looked at.
+    /// The memory of a group over all that can be gone to, as far as it is read.
+    pub(crate) fn memory(&self, group: &str) -> Vec<(Timestamp, u64)> {
+        self.outline.of(group)
+    }
+
+    /// The share of the sum over all that is added up; `None` when it is whole, or not looked at.
+    pub(crate) fn progress(&self) -> Option<f64> {
+        self.past.as_ref()?.progress()
+    }
+
+    /// The latest snapshot, whatever moment is looked at; `None` in a recording.
     pub(crate) fn latest(&self) -> Option<&Arc<Snapshot>> {
-        self.ring.latest()
+        self.now.snapshot.as_ref()
     }
 
     /// The snapshot of the moment.
@@ -155,7 +237,7 @@ impl Timeline {
 
     /// The PHP part over a window that ends with the moment: functions, stacks and routes of all intervals in it are added up by
     /// what they are, and indexes refer to the merged lists.
-    pub(crate) fn window(&mut self, window: Window) -> Arc<Php> {
+    pub fn window(&mut self, window: Window) -> Arc<Php> {
         if let Some((merged, php)) = &self.merged
             && *merged == window
         {
@@ -164,6 +246,7 @@ impl Timeline {
         let seen = self.seen();
         let Some(current) = &seen.snapshot else { return Arc::default() };
         let php = match window {
+            _ if let Some(between) = &self.between => Arc::new(between.windows.all(&current.php)),
             Window::Last => current.php.clone(),
             Window::TenSeconds => Arc::new(seen.windows.over(Duration::from_secs(10), &current.php)),
             Window::Minute => Arc::new(seen.windows.over(Duration::from_secs(60), &current.php)),
@@ -176,6 +259,9 @@ impl Timeline {
     /// How much time the intervals of a window cover together.
     pub(crate) fn covered(&self, window: Window) -> Duration {
         let seen = self.seen();
+        if let Some(between) = &self.between {
+            return between.windows.covered_by_all();
+        }
         match window {
             Window::Last => {
                 Duration::from_millis(seen.snapshot.as_ref().map_or(0, |snapshot| snapshot.php.interval_ms))
@@ -187,7 +273,7 @@ impl Timeline {
     }
 
     fn seen(&self) -> &Seen {
-        self.past.as_ref().map_or(&self.now, |(_, seen)| seen)
+        self.past.as_ref().map_or(&self.now, Past::seen)
     }
 
     fn forget_merged(&mut self) {
@@ -197,15 +283,6 @@ impl Timeline {
 }
 
 impl Seen {
-    /// What is known at the last of some snapshots, which are in the order of time.
-    fn of(snapshots: &[Arc<Snapshot>]) -> Self {
-        Self {
-            snapshot: snapshots.last().cloned(),
-            windows: Arc::new(Windows::of(snapshots)),
-            histories: Grouping::ALL.map(|grouping| Arc::new(Histories::of(snapshots, grouping))),
-        }
-    }
-
     /// Goes on. What a copy shares is copied now, once.
     fn push(&mut self, snapshot: Arc<Snapshot>) {
         Arc::make_mut(&mut self.windows).push(snapshot.at, &snapshot.php);

@@ -7,8 +7,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    analysis::{tests::snapshot, windows},
+    analysis::tests::snapshot,
     model::{Function, FunctionKey, FunctionKind, Group, LineCalls, Route, RouteKey, Stack},
+    recording::{Ring, RingLimits},
 };
 
 /// Stacks of functions by number, leaf first, each with its route and samples.
@@ -89,8 +90,20 @@ fn growing(seconds: std::ops::Range<i64>) -> impl Iterator<Item = Arc<Snapshot>>
     })
 }
 
+/// A timeline that keeps ten minutes.
+fn live() -> Timeline {
+    Timeline::live(Ring::new(RingLimits { span: Duration::from_secs(600), bytes: 1 << 20 }))
+}
+
+/// Reads all that a moment needs.
+fn settle(timeline: &mut Timeline) {
+    for (window, grouping) in [(Window::Minute, Grouping::Rules), (Window::All, Grouping::Pool)] {
+        while timeline.work(window, grouping) != Worked::Nothing {}
+    }
+}
+
 fn timeline(seconds: std::ops::Range<i64>) -> Timeline {
-    let mut timeline = Timeline::live();
+    let mut timeline = live();
     growing(seconds).for_each(|snapshot| timeline.push(snapshot));
     timeline
 }
@@ -138,6 +151,9 @@ fn a_past_moment_is_as_it_was_then() {
     let mut back = timeline(0..100);
     assert_eq!(back.go_to(Moment::At(second(70) + SignedDuration::from_millis(400))), Some(second(70)));
     let mut then = timeline(0..71);
+    let short = |timeline: &mut Timeline| [Window::Last, Window::TenSeconds].map(|window| timeline.window(window));
+    assert_eq!(short(&mut back), short(&mut then), "at once");
+    settle(&mut back);
     assert_eq!(shown(&mut back), shown(&mut then));
     back.push(growing(100..101).next().unwrap());
     assert_eq!(shown(&mut back), shown(&mut then));
@@ -145,24 +161,44 @@ fn a_past_moment_is_as_it_was_then() {
 
 #[test]
 fn before_the_oldest_snapshot_is_the_oldest_and_covered_says_how_little_there_is() {
-    let mut timeline = timeline(0..600);
+    let mut timeline = timeline(0..1800);
     let (oldest, latest) = timeline.span().unwrap();
-    assert_eq!((oldest, latest), (second(479), second(599)));
+    assert_eq!(latest, second(1799));
+    assert!(
+        (second(1799 - 660)..=second(1799 - 600)).contains(&oldest),
+        "ten minutes, and what is left of one: {oldest}"
+    );
     assert_eq!(timeline.go_to(Moment::At(second(3))), Some(oldest));
     assert_eq!(timeline.covered(Window::All).as_secs(), 1);
     assert_eq!(timeline.go_to(Moment::Now), Some(latest));
-    assert_eq!(Timeline::live().freeze(), None);
+    assert_eq!(live().freeze(), None);
 }
 
 #[test]
-fn histories_of_snapshots_are_those_that_were_kept_while_they_came() {
-    let snapshots: Vec<_> = growing(0..300).collect();
-    let kept = timeline(0..300);
-    for grouping in Grouping::ALL {
-        let of = Histories::of(&snapshots, grouping);
-        let points = |histories: &Histories| histories.points("g", Span::TenMinutes).copied().collect::<Vec<_>>();
-        assert_eq!(points(&of), points(kept.histories(grouping)), "{grouping:?}");
+fn going_on_by_seconds_is_as_going_there() {
+    let mut stepped = timeline(0..400);
+    stepped.go_to(Moment::At(second(290)));
+    for to in [291, 292, 296, 305, 305] {
+        assert_eq!(stepped.go_to(Moment::At(second(to))), Some(second(to)));
     }
+    let mut gone = timeline(0..400);
+    gone.go_to(Moment::At(second(305)));
+    settle(&mut gone);
+    settle(&mut stepped);
+    assert_eq!(shown(&mut stepped), shown(&mut gone));
+    stepped.go_to(Moment::At(second(308)));
+    gone.go_to(Moment::At(second(308)));
+    assert_eq!(shown(&mut stepped), shown(&mut gone), "and what was read by then is whole");
+}
+
+#[test]
+fn the_memory_of_a_group_is_known_by_the_minute() {
+    let mut timeline = timeline(0..400);
+    timeline.go_to(Moment::At(second(10)));
+    settle(&mut timeline);
+    assert_eq!(timeline.memory("g").len(), 7);
+    assert!(timeline.memory("g").is_sorted());
+    assert!(timeline.memory("unknown").is_empty());
 }
 
 proptest! {
@@ -173,15 +209,15 @@ proptest! {
     ) {
         let snapshots: Vec<Arc<Snapshot>> =
             (0..).zip(&profiles).map(|(second, stacks)| Arc::new(snapshot(second, php(stacks)))).collect();
-        let mut timeline = Timeline::live();
+        let mut timeline = live();
         snapshots.iter().for_each(|snapshot| timeline.push(snapshot.clone()));
         let last = snapshots.len() - 1 - back.min(snapshots.len() - 1);
         timeline.go_to(Moment::At(snapshots[last].at));
+        settle(&mut timeline);
         for (window, seconds) in [(Window::Last, 1), (Window::TenSeconds, 10), (Window::Minute, 60), (Window::All, 90)] {
             let intervals = &snapshots[(last + 1).saturating_sub(seconds)..=last];
             let expected = sums(intervals.iter().map(|snapshot| &*snapshot.php));
             prop_assert_eq!(&sums([&*timeline.window(window)]), &expected);
-            prop_assert_eq!(&sums([&windows::sum(intervals)]), &expected);
             prop_assert_eq!(timeline.covered(window).as_secs() as usize, intervals.len());
         }
     }

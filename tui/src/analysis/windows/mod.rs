@@ -15,7 +15,7 @@ use std::{
 use jiff::Timestamp;
 
 use self::{interval::Interval, sum::Sum};
-use crate::model::{FunctionKey, FunctionKind, Numbers, Php, RouteKey, Snapshot, Stack};
+use crate::model::{FunctionKey, FunctionKind, Numbers, Php, RouteKey, Stack};
 
 /// Different stacks kept; when there are more, the rarest half is forgotten.
 pub(crate) const MAX_STACKS: usize = 20_000;
@@ -56,24 +56,7 @@ struct Path {
     truncated: bool,
 }
 
-/// The PHP part over some snapshots, which are in the order of time: everything in them is added up by what it is. What is not
-/// counted over time (images, workers, running requests) is that of the last.
-pub(crate) fn sum<'a>(snapshots: impl IntoIterator<Item = &'a Arc<Snapshot>>) -> Php {
-    let mut last = None;
-    let windows = Windows::of(snapshots.into_iter().inspect(|snapshot| last = Some(*snapshot)));
-    last.map_or_else(Php::default, |last| windows.all(&last.php))
-}
-
 impl Windows {
-    /// The windows that end with the last of some snapshots, which are in the order of time; `all` is the sum of all of them.
-    pub(super) fn of<'a>(snapshots: impl IntoIterator<Item = &'a Arc<Snapshot>>) -> Self {
-        let mut windows = Self::default();
-        for snapshot in snapshots {
-            windows.push(snapshot.at, &snapshot.php);
-        }
-        windows
-    }
-
     pub(super) fn push(&mut self, at: Timestamp, php: &Php) {
         if self.tables.stacks.len() + php.stacks.len() > MAX_STACKS {
             self.forget_rare_stacks();

@@ -2,8 +2,8 @@
 #![expect(unsafe_code, reason = "aya asks for a promise that the types are plain data")]
 
 use tusktop_shared::{
-    CallKey, Calls, Compiled, Config, Count, CountKey, EndedProcess, Failure, FreedProcess, FunctionName, Image,
-    Process, ProcessRecord, Request, RequestEvent, Site, Stack, Tally, TaskHead, TaskLayout, Traced, Wait,
+    CallKey, Calls, Compiled, Config, ContentKey, Count, CountKey, EndedProcess, Failure, FreedProcess, FunctionName,
+    Image, Process, ProcessRecord, Request, RequestEvent, Site, Stack, Tally, TaskHead, TaskLayout, Traced, Wait,
 };
 
 /// A wire type as aya wants to see it: the orphan rule asks for a type of this crate.
@@ -27,6 +27,7 @@ plain!(
     Calls,
     Compiled,
     Config,
+    ContentKey,
     Count,
     CountKey,
     EndedProcess,

@@ -25,6 +25,7 @@ use super::{
     tier::{
         ImageTiers,
         exact::Exact,
+        governor::Governor,
         pools::Scoreboards,
         problems::{self, Failures},
         requests::Requests,
@@ -34,7 +35,7 @@ use super::{
 };
 use crate::{
     collect::{Sample, Tick, trust::Owners},
-    model::{self, Drops, FunctionKey, Notice, TraceOrder},
+    model::{self, Drops, FunctionKey, Notice, Tier, TraceOrder},
     system::{heap, users::Users},
 };
 
@@ -92,6 +93,7 @@ struct Collector {
     kernel: Option<Kernel>,
     failure: Option<Notice>,
     tiers: ImageTiers,
+    governor: Governor,
     following: Following,
     names: Names,
     exact: Exact,
@@ -114,6 +116,7 @@ impl Collector {
         };
         let mut collector = Self {
             tiers: ImageTiers::start(kernel.as_mut(), options.hz),
+            governor: Governor::default(),
             kernel,
             failure,
             following: Following::default(),
@@ -228,10 +231,20 @@ impl Collector {
                         self.exact.process_ended(pid, kernel);
                     }
                 }
+                Some(Event::Storm) => self.storm(),
                 None => self.dropped += 1,
             }
         }
         true
+    }
+
+    /// Hits of probes take too much of a CPU: what takes most rests for a while.
+    fn storm(&mut self) {
+        let Some(kernel) = &mut self.kernel else { return };
+        let Some((image, program)) = self.governor.blamed(kernel) else { return };
+        if self.tiers.rest(image, program) == Some(Tier::Requests) {
+            kernel.forget_requests(image);
+        }
     }
 
     fn request_ended(&mut self, finished: FinishedRequest) {
@@ -258,9 +271,10 @@ impl Collector {
             following.counts(request.pid)
         });
         let Some(kernel) = &mut self.kernel else { return };
-        match turned.and_then(|()| kernel.take_counts()) {
-            Ok(mut counts) => {
-                self.waits.settle(&mut counts, kernel.waiting(), monotonic());
+        let counts = turned.and_then(|()| kernel.take_counts());
+        match counts.and_then(|counts| Ok((counts, kernel.waiting()?))) {
+            Ok((mut counts, waiting)) => {
+                self.waits.settle(&mut counts, waiting, monotonic());
                 counts.retain(|(key, _)| self.following.counts(key.pid));
                 self.stacks.add(counts, &mut self.names, kernel, &self.requests);
             }
@@ -268,6 +282,8 @@ impl Collector {
                 self.failure = Some(Notice::samples_unreadable(&error));
             }
         }
+        self.governor.look(kernel);
+        self.tiers.wake(kernel, &self.following.discovery.images);
         self.names.make_room(kernel);
         if self.failures.gather(&mut kernel.failures) > problems::CATCHES {
             self.tiers.leave_catches();
@@ -372,6 +388,14 @@ impl Collector {
             probe_hits: since(stat::PROBE_HITS),
             probe_ns: since(stat::PROBE_NS),
         };
+        let (starts, waits) = (since(stat::EXECS_SKIPPED), since(stat::WAITS_ESTIMATED));
+        if starts > 0 {
+            self.following.missed_starts();
+            sample.notices.push(Notice::starts_missed(starts));
+        }
+        if waits > 0 {
+            sample.notices.push(Notice::waits_estimated());
+        }
         self.stats = stats;
     }
 }

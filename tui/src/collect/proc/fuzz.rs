@@ -7,7 +7,7 @@ use super::{
     cgroup::Membership,
     cgroup_mounts::CgroupMount,
     details::command_line,
-    machine::{MemoryInfo, cpu_ticks, cpus, load, pressure},
+    machine::{MemoryInfo, cpu_ticks, cpus, load, oom_kills, pressure},
     stat::Stat,
 };
 use crate::fuzz::Target;
@@ -92,5 +92,6 @@ fn any_file_about_the_machine_is_read_or_refused() {
     target.run(|bytes| {
         let text = String::from_utf8_lossy(bytes);
         let _ = (cpu_ticks(&text), cpus(&text), MemoryInfo::parse(&text), load(&text), pressure(&text));
+        oom_kills(&text);
     });
 }

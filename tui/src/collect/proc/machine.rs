@@ -27,6 +27,8 @@ pub struct Machine {
     pub memory_available_bytes: Option<u64>,
     /// `SwapTotal` less `SwapFree`.
     pub swap_used_bytes: Option<u64>,
+    /// `oom_kill` of /proc/vmstat.
+    pub oom_kills: Option<u64>,
     /// Pressure stall information.
     pub pressure: Pressure,
     /// Clock ticks since boot, to compare with start times.
@@ -73,6 +75,7 @@ impl MachineReader {
             load: load.map(|(load, _)| load).unwrap_or_default(),
             memory_available_bytes: memory.as_ref().and_then(|memory| memory.available_bytes),
             swap_used_bytes: memory.as_ref().map(|memory| memory.swap_used_bytes),
+            oom_kills: text("vmstat").as_deref().and_then(oom_kills),
             pressure: Pressure {
                 cpu_some: pressure("pressure/cpu"),
                 io_some: pressure("pressure/io"),
@@ -142,6 +145,11 @@ pub(super) fn cpu_ticks(stat: &str) -> Option<CpuTicks> {
     Some(CpuTicks { busy: total - idle - io_wait, total })
 }
 
+/// A line `oom_kill N`, since Linux 4.13.
+pub(super) fn oom_kills(vmstat: &str) -> Option<u64> {
+    vmstat.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
+}
+
 /// Each CPU that is online has a line of its own, `cpu0`, behind the sum of all (proc_stat(5)).
 pub(super) fn cpus(stat: &str) -> usize {
     let numbered =
@@ -163,6 +171,12 @@ mod tests {
     fn idle_and_io_wait_are_not_busy() {
         let text = "cpu  100 5 50 800 40 3 2 0 7 0\ncpu0 1 1 1 1 1 1 1 0 0 0\n";
         assert_eq!(cpu_ticks(text), Some(CpuTicks { busy: 160, total: 1000 }));
+    }
+
+    #[test]
+    fn oom_kills_have_a_line_of_their_own() {
+        let text = "nr_free_pages 5\noom_kill_other 9\noom_kill 3\n";
+        assert_eq!((oom_kills(text), oom_kills("nr_free_pages 5\n"), oom_kills("oom_kill x")), (Some(3), None, None));
     }
 
     #[test]

@@ -40,6 +40,11 @@ impl Histogram {
         self.buckets.iter().map(|&(_, count)| count).sum()
     }
 
+    /// The sum of the durations in milliseconds, as the buckets have it.
+    pub fn sum_ms(&self) -> f64 {
+        self.buckets.iter().map(|&(bucket, count)| count as f64 * middle_ms(bucket)).sum()
+    }
+
     /// The duration in milliseconds below which `quantile` (0 to 1) of all lie, by nearest rank; `None` when empty.
     pub fn quantile_ms(&self, quantile: f64) -> Option<f64> {
         let total = self.count();
@@ -54,7 +59,7 @@ impl Histogram {
                 seen += count;
                 seen >= rank
             })
-            .map(|&(bucket, _)| (f64::from(bucket) / PER_OCTAVE).exp2() / 1000.0)
+            .map(|&(bucket, _)| middle_ms(bucket))
     }
 
     fn add(&mut self, bucket: u16, count: u64) {
@@ -64,6 +69,10 @@ impl Histogram {
             Err(i) => self.buckets.insert(i, (bucket, count)),
         }
     }
+}
+
+fn middle_ms(bucket: u16) -> f64 {
+    (f64::from(bucket) / PER_OCTAVE).exp2() / 1000.0
 }
 
 fn bucket(duration_ns: u64) -> u16 {
@@ -85,6 +94,7 @@ mod tests {
             let got = histogram.quantile_ms(quantile).unwrap();
             assert!((got / expected - 1.0).abs() < 0.03, "{quantile}: {got}");
         }
+        assert!((histogram.sum_ms() / 500_500.0 - 1.0).abs() < 0.01, "{}", histogram.sum_ms());
     }
 
     #[test]

@@ -102,6 +102,8 @@ impl Tier {
 pub enum TierState {
     /// Observing.
     On,
+    /// Not observing for some seconds: counting all would slow PHP down.
+    Resting,
     /// Possible, but not switched on.
     Off,
     /// Not possible here; the reason says why.
@@ -145,17 +147,34 @@ pub struct TierStatus {
     /// Samples per second and CPU, of a tier that is seen by a timer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hz: Option<u32>,
+    /// For how much of the time it was counted since there was more of it than may be counted; `None` where all is counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted_percent: Option<u8>,
 }
 
 impl TierStatus {
     /// It observes all that there is.
     pub fn on(seen_by: SeenBy) -> Self {
-        Self { state: TierState::On, seen_by: Some(seen_by), reason: String::new(), hint: Vec::new(), hz: None }
+        Self {
+            state: TierState::On,
+            seen_by: Some(seen_by),
+            reason: String::new(),
+            hint: Vec::new(),
+            hz: None,
+            counted_percent: None,
+        }
     }
 
     /// It works but is not switched on, and why.
     pub fn off(reason: impl fmt::Display) -> Self {
-        Self { state: TierState::Off, seen_by: None, reason: reason.to_string(), hint: Vec::new(), hz: None }
+        Self {
+            state: TierState::Off,
+            seen_by: None,
+            reason: reason.to_string(),
+            hint: Vec::new(),
+            hz: None,
+            counted_percent: None,
+        }
     }
 
     /// It does not work here, and why.
@@ -171,6 +190,13 @@ impl TierStatus {
     /// The same, but it does not show all.
     pub fn limited(self, reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), ..self }
+    }
+
+    /// The same, but it was counted only for a part of the time, in percent, because there is too much of it.
+    pub fn counted(self, percent: u8) -> Self {
+        let reason =
+            format!("counted {percent} % of the time, because counting all would slow PHP down; numbers are too low");
+        Self { counted_percent: Some(percent), ..self.limited(reason) }
     }
 
     /// How it is seen, in words; empty where there is nothing to say.

@@ -5,9 +5,12 @@ use ratatui::{buffer::Buffer, layout::Rect};
 use crate::{
     model::{Level, Snapshot},
     ui::{frame::Screen, paint},
-    view::Scene,
+    view::{Scene, TIME},
     words::{names, printable},
 };
+
+/// Keys that come first, whatever is shown: those to leave and for help.
+const FIRST: usize = 2;
 
 /// Draws the bottom lines and says how many they are.
 pub(crate) fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene) -> u16 {
@@ -58,7 +61,12 @@ pub(crate) fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut
 fn hints(buffer: &mut Buffer, area: Rect, y: u16, screen: &Screen, scene: &mut Scene) {
     let palette = screen.palette;
     let mut x = area.x + 1;
-    for hint in screen.hints.iter().filter(|hint| !hint.short.is_empty()) {
+    // Keys through time come first where they are needed, and have no place elsewhere.
+    let (time, others): (Vec<_>, Vec<_>) =
+        screen.hints.iter().filter(|hint| !hint.short.is_empty()).partition(|hint| hint.section == TIME);
+    let time = time.into_iter().filter(|_| screen.scrub.is_some());
+    let (first, rest) = others.split_at(others.len().min(FIRST));
+    for hint in first.iter().copied().chain(time).chain(rest.iter().copied()) {
         let width = (printable::width(&hint.key) + 1 + printable::width(hint.short)) as u16;
         if x + width + 1 > area.right() {
             break;

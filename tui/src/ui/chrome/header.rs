@@ -6,6 +6,7 @@ use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 use crate::{
     model::{Histogram, Snapshot, Tier, WorkerState},
     ui::{frame::Screen, paint},
+    view::Scrub,
     words::{printable, units},
 };
 
@@ -106,12 +107,20 @@ fn identity(screen: &Screen, snapshot: &Snapshot, wide: bool) -> Vec<Fact> {
         facts.push(Fact::new(9, format!("up {}", units::age(snapshot.host.uptime_s)), palette.muted));
     }
     facts.push(Fact::new(5, clock(snapshot.at, screen), palette.text));
-    facts.push(match screen.view.paused {
-        _ if screen.view.recorded => Fact::new(0, "RECORDING", paint::reversed(palette.warn)),
-        true => Fact::new(0, "PAUSED", paint::reversed(palette.warn)),
-        false => Fact::new(2, "LIVE", palette.ok),
+    let not_now = |text: &str| Fact::new(0, text, paint::reversed(palette.warn));
+    facts.push(match (screen.scrub, screen.view.paused) {
+        _ if screen.view.recorded => not_now("RECORDING"),
+        (Some(scrub), _) => not_now(&past(scrub, snapshot.at)),
+        (None, true) => not_now("PAUSED"),
+        (None, false) => Fact::new(2, "LIVE", palette.ok),
     });
     facts
+}
+
+/// How long ago what is shown of the past was.
+fn past(scrub: &Scrub, at: Timestamp) -> String {
+    let ago = scrub.latest.map_or(0, |latest| latest.duration_since(at).as_secs());
+    format!("PAST {} ago", units::age(ago.try_into().unwrap_or(0)))
 }
 
 fn clock(at: Timestamp, screen: &Screen) -> String {

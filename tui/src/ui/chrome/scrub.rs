@@ -1,59 +1,142 @@
-//! The line of a recording: its time from left to right with the requests along it, and the moment that is shown.
+//! The line of a recording or of the past: its time from left to right with the requests along it, and the moment that is shown.
+//! Above it, where a group is chosen, its memory.
 
-use ratatui::{buffer::Buffer, layout::Rect};
+use jiff::Timestamp;
+use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
 use crate::{
     ui::{frame::Screen, paint},
-    view::Scene,
-    words::printable,
+    view::{GroupMemory, Scene, Scrub},
+    words::{printable, units},
 };
 
 /// Narrowest picture that is worth a place.
 const LEAST: u16 = 10;
+/// Columns of a time.
+const CLOCK: u16 = 8;
 
-/// Draws the line, and says where the picture is, for clicks.
-pub(crate) fn draw(buffer: &mut Buffer, line: Rect, screen: &Screen, scene: &mut Scene) {
-    let (palette, Some(scrub)) = (screen.palette, screen.scrub) else { return };
-    let clock = |at: jiff::Timestamp| at.to_zoned(screen.time_zone.clone()).strftime("%H:%M:%S").to_string();
-    let (first, last) = scrub.span;
-    let state = format!("{} {}x", if scrub.playing { "playing" } else { "stopped" }, scrub.speed);
-    let moment = screen.snapshot.map_or(scrub.at, |snapshot| snapshot.at);
-    let mut x = paint::put(buffer, (line.x + 1, line.y), line.width, &clock(first), palette.muted) + 1;
-    let trouble = scrub.trouble.as_deref().map(|trouble| format!("   {}", printable::truncate_end(trouble, 40)));
-    let trouble = trouble.filter(|_| line.width >= 110).unwrap_or_default();
-    let right = format!(" {}   at {} {state}", clock(last), clock(moment));
-    let taken = (printable::width(&right) + printable::width(&trouble)) as u16 + 1;
-    let end = line.right().saturating_sub(taken);
-    if end < x + LEAST {
-        return;
+/// How many lines it takes.
+pub(crate) fn height(screen: &Screen, area: Rect) -> u16 {
+    match screen.scrub {
+        None => 0,
+        Some(scrub) if area.height >= 24 && has_memory(scrub) => 2,
+        Some(_) => 1,
     }
-    let area = Rect { x, width: end - x, ..line };
-    scene.scrub = Some(area);
-    let (heights, at) = picture(screen, area.width);
-    for (column, height) in heights.into_iter().enumerate() {
-        let symbol = height.map_or("·", |height| paint::HEIGHTS[height]);
-        let style = if column == at { paint::reversed(palette.focus) } else { palette.ok };
-        let style = if height.is_none() && column != at { palette.muted } else { style };
-        paint::put(buffer, (area.x + column as u16, line.y), 1, symbol, style);
-    }
-    x = paint::put(buffer, (end, line.y), taken, &right, palette.muted);
-    paint::put(buffer, (x, line.y), line.right().saturating_sub(x), &trouble, palette.warn);
 }
 
-/// A height for each column, `None` where there was no request or no snapshot; and the column of the moment.
-fn picture(screen: &Screen, columns: u16) -> (Vec<Option<usize>>, usize) {
-    let mut sums = vec![0_u64; usize::from(columns)];
-    let Some(scrub) = screen.scrub else { return (Vec::new(), 0) };
+fn has_memory(scrub: &Scrub) -> bool {
+    scrub.memory.as_ref().is_some_and(|memory| !memory.points.is_empty())
+}
+
+/// Draws it, and says where the picture is, for clicks.
+pub(crate) fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene) {
+    let (palette, Some(scrub)) = (screen.palette, screen.scrub) else { return };
+    if area.is_empty() {
+        return;
+    }
+    let line = Rect { y: area.bottom() - 1, height: 1, ..area };
+    let clock = |at: Timestamp| at.to_zoned(screen.time_zone.clone()).strftime("%H:%M:%S").to_string();
+    let (first, last) = scrub.span;
+    let state = format!("{} {}x", if scrub.playing { "playing" } else { "stopped" }, scrub.speed);
+    let shown = screen.snapshot.map_or(scrub.at, |snapshot| snapshot.at);
+    let moment = match scrub.latest {
+        Some(latest) => format!("{} ago", units::age(latest.duration_since(shown).as_secs().try_into().unwrap_or(0))),
+        None => format!("at {}", clock(shown)),
+    };
+    let trouble = scrub
+        .note
+        .as_ref()
+        .or(scrub.trouble.as_ref())
+        .map(|trouble| format!("   {}", printable::truncate_end(trouble, 60)));
+    // What a key needs is the answer to it, so it takes the place of the picture if it must.
+    let trouble = trouble.filter(|_| line.width >= 110 || scrub.note.is_some()).unwrap_or_default();
+    let right = format!(" {}   {moment} {state}", clock(last));
+    let taken = (printable::width(&right) + printable::width(&trouble)) as u16 + 1;
+    let (x, end) = (line.x + CLOCK + 2, line.right().saturating_sub(taken));
+    if end < x + LEAST {
+        paint::put(buffer, (line.x + 1, line.y), line.width, trouble.trim_start(), palette.warn);
+        return;
+    }
+    paint::put(buffer, (line.x + 1, line.y), CLOCK, &clock(first), palette.muted);
+    let picture = Rect { x, width: end - x, ..area };
+    scene.scrub = Some(picture);
+    let at = column(scrub, scrub.at, picture.width);
+    let requests = sums(scrub, picture.width);
+    draw_row(buffer, Rect { y: line.y, height: 1, ..picture }, &requests, at, palette.ok, screen);
+    let marks = [
+        (scrub.marks, palette.focus),
+        (scrub.baseline.map_or((None, None), |(a, b)| (Some(a), Some(b))), palette.warn),
+    ];
+    for ((from, to), style) in marks {
+        for (symbol, moment) in [("[", from), ("]", to)] {
+            let Some(moment) = moment else { continue };
+            let x = picture.x + column(scrub, moment, picture.width) as u16;
+            paint::put(buffer, (x, line.y), 1, symbol, paint::reversed(style));
+        }
+    }
+    let x = paint::put(buffer, (end, line.y), taken, &right, palette.muted);
+    paint::put(buffer, (x, line.y), line.right().saturating_sub(x), &trouble, palette.warn);
+    if let (Some(GroupMemory { group, points }), true) = (&scrub.memory, area.height > 1) {
+        let memory = levels(scrub, points, picture.width);
+        draw_row(buffer, Rect { height: 1, ..picture }, &memory, at, palette.focus, screen);
+        paint::put(buffer, (area.x + 1, area.y), CLOCK, "memory", palette.muted);
+        let highest = points.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0);
+        let room = area.right().saturating_sub(end + 1);
+        paint::put(
+            buffer,
+            (end + 1, area.y),
+            room,
+            &format!("{group}, up to {}", units::bytes(highest)),
+            palette.muted,
+        );
+    }
+}
+
+/// Draws values as heights, the column of the moment marked.
+fn draw_row(buffer: &mut Buffer, row: Rect, values: &[Option<u64>], at: usize, style: Style, screen: &Screen) {
+    let palette = screen.palette;
+    let most = values.iter().flatten().max().copied().unwrap_or(0).max(1) as f64;
+    for (column, value) in values.iter().enumerate() {
+        let height = value.filter(|&value| value > 0).map(|value| (value as f64 / most * 7.0).round() as usize);
+        let symbol = height.map_or("·", |height| paint::HEIGHTS[height.min(7)]);
+        let style = match height {
+            _ if column == at => paint::reversed(palette.focus),
+            None => palette.muted,
+            Some(_) => style,
+        };
+        paint::put(buffer, (row.x + column as u16, row.y), 1, symbol, style);
+    }
+}
+
+/// The column of a moment.
+fn column(scrub: &Scrub, at: Timestamp, columns: u16) -> usize {
     let (first, last) = scrub.span;
     let whole = last.duration_since(first).as_secs_f64().max(1e-3);
-    let column = |at: jiff::Timestamp| {
-        let share = (at.duration_since(first).as_secs_f64() / whole).clamp(0.0, 1.0);
-        ((share * f64::from(columns - 1)).round() as usize).min(usize::from(columns) - 1)
-    };
+    let share = (at.duration_since(first).as_secs_f64() / whole).clamp(0.0, 1.0);
+    ((share * f64::from(columns - 1)).round() as usize).min(usize::from(columns) - 1)
+}
+
+/// Requests by column.
+fn sums(scrub: &Scrub, columns: u16) -> Vec<Option<u64>> {
+    let mut sums = vec![0; usize::from(columns)];
     for &(at, count) in &scrub.requests {
-        sums[column(at)] += u64::from(count);
+        sums[column(scrub, at, columns)] += u64::from(count);
     }
-    let most = sums.iter().max().copied().unwrap_or(0).max(1) as f64;
-    let height = |&sum: &u64| (sum > 0).then(|| ((sum as f64 / most * 7.0).round() as usize).min(7));
-    (sums.iter().map(height).collect(), column(scrub.at))
+    sums.into_iter().map(Some).collect()
+}
+
+/// The highest value of each column; between two points the one before goes on.
+fn levels(scrub: &Scrub, points: &[(Timestamp, u64)], columns: u16) -> Vec<Option<u64>> {
+    let mut levels = vec![None; usize::from(columns)];
+    for &(at, bytes) in points {
+        let level = &mut levels[column(scrub, at, columns)];
+        *level = (*level).max(Some(bytes));
+    }
+    let to = points.last().map_or(0, |&(at, _)| column(scrub, at, columns));
+    let mut before = None;
+    for level in &mut levels[..=to] {
+        before = level.or(before);
+        *level = before;
+    }
+    levels
 }

@@ -38,7 +38,7 @@ pub(crate) fn draw(buffer: &mut Buffer, rect: Rect, pane: Pane, screen: &Screen,
     let style = if focused { palette.focus } else { palette.title };
     let about = match detail {
         Detail::Function(_) => format!("{}   {}", screen.window_name(), hot::scope_name(&screen.scope)),
-        Detail::Problem(_) => screen.window_name().to_owned(),
+        Detail::Problem(_) => screen.window_name().into_owned(),
         _ => String::new(),
     };
     let titles = [(&*title, style), (&*about, palette.muted), ("esc back", palette.muted)];

@@ -1,5 +1,6 @@
-//! The panes: memory, hot functions, routes and requests, problems.
+//! The panes: memory, hot functions, routes and requests, problems; two spans compared.
 
+pub(crate) mod difference;
 pub(crate) mod empty;
 pub(crate) mod hot;
 pub(crate) mod memory;

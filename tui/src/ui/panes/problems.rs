@@ -52,7 +52,7 @@ pub(crate) fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut
     let parts = [
         ("problems", style),
         (&*filter, palette.warn),
-        (screen.window_name(), palette.muted),
+        (&screen.window_name(), palette.muted),
         (order, palette.muted),
         (&*summary, palette.text),
     ];

@@ -157,7 +157,7 @@ fn frame(
     let parts = [
         (title, style),
         (&*filter, palette.warn),
-        (screen.window_name(), palette.muted),
+        (&screen.window_name(), palette.muted),
         (&*of, palette.text),
         (order, palette.muted),
         (inverted, palette.muted),

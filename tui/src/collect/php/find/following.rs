@@ -77,6 +77,11 @@ pub(crate) struct Following {
 }
 
 impl Following {
+    /// Programs were started that no event told of: they are looked for at the next tick.
+    pub(crate) fn missed_starts(&mut self) {
+        self.servers_found = true;
+    }
+
     /// Whether what a process does is of interest.
     pub(crate) fn counts(&self, pid: u32) -> bool {
         self.family.as_ref().is_none_or(|family| family.contains(pid))

@@ -25,6 +25,9 @@ pub(crate) enum KernelError {
     /// A map does not work.
     #[error("BPF map {name}: {source}")]
     Map { name: &'static str, source: MapError },
+    /// Entries of a map cannot be read together.
+    #[error("BPF map {name} (Linux 5.6 or newer): {source}")]
+    Batch { name: &'static str, source: io::Error },
     /// A program was refused.
     #[error("the kernel refuses the BPF program {name}: {}", concise(source))]
     Program { name: &'static str, source: ProgramError },

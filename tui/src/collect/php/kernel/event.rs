@@ -1,6 +1,6 @@
 //! Tells the records of the ring apart. What a request says is read by its tier.
 
-use tusktop_shared::{EVENT_EXEC, EVENT_EXIT, EVENT_FORK, EVENT_REQUEST, RequestEvent};
+use tusktop_shared::{EVENT_EXEC, EVENT_EXIT, EVENT_FORK, EVENT_REQUEST, EVENT_STORM, RequestEvent};
 
 use crate::collect::bpf::wire;
 
@@ -15,6 +15,8 @@ pub(crate) enum Event {
     Fork { parent: u32, child: u32 },
     /// A PHP process ended.
     Exit { pid: u32 },
+    /// A CPU pays too much for hits of probes.
+    Storm,
 }
 
 impl Event {
@@ -27,6 +29,7 @@ impl Event {
             EVENT_EXEC => Some(Self::Exec { pid }),
             EVENT_FORK => Some(Self::Fork { parent: word(8)?, child: pid }),
             EVENT_EXIT => Some(Self::Exit { pid }),
+            EVENT_STORM => Some(Self::Storm),
             _ => None,
         }
     }

@@ -1,15 +1,15 @@
 //! The maps of exceptions, errors and compiled files: tallies by key, and what the keys stand for.
 
 use aya::{Ebpf, maps::HashMap as BpfHashMap, maps::MapData};
-use tusktop_shared::{Compiled, Failure, Tally, sizes};
+use tusktop_shared::{Compiled, ContentKey, Failure, Tally, sizes};
 
 use super::KernelError;
 use crate::collect::bpf::wire::{Plain, Wire};
 
 /// Tallies and the texts of their keys.
 pub(crate) struct Tallies<T: Plain> {
-    tallies: BpfHashMap<MapData, u64, Wire<Tally>>,
-    texts: BpfHashMap<MapData, u64, Wire<T>>,
+    tallies: BpfHashMap<MapData, Wire<ContentKey>, Wire<Tally>>,
+    texts: BpfHashMap<MapData, Wire<ContentKey>, Wire<T>>,
     /// Most entries that fit.
     pub room: usize,
 }
@@ -23,19 +23,19 @@ where
     }
 
     /// All tallies. Bounded: an entry that goes away makes the kernel start over.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, Tally)> {
-        self.tallies.iter().take(2 * self.room).flatten().map(|(key, tally)| (key, tally.0))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ContentKey, Tally)> {
+        self.tallies.iter().take(2 * self.room).flatten().map(|(key, tally)| (key.0, tally.0))
     }
 
     /// What a key stands for.
-    pub(crate) fn text(&self, key: u64) -> Option<Box<T>> {
-        self.texts.get(&key, 0).ok().map(|text| Box::new(text.0))
+    pub(crate) fn text(&self, key: ContentKey) -> Option<Box<T>> {
+        self.texts.get(&Wire(key), 0).ok().map(|text| Box::new(text.0))
     }
 
     /// Forgets a key. The text goes first: a tally without a text could not be named.
-    pub(crate) fn remove(&mut self, key: u64) {
-        let _ = self.texts.remove(&key);
-        let _ = self.tallies.remove(&key);
+    pub(crate) fn remove(&mut self, key: ContentKey) {
+        let _ = self.texts.remove(&Wire(key));
+        let _ = self.tallies.remove(&Wire(key));
     }
 }
 
@@ -56,7 +56,10 @@ impl FailureMaps {
     }
 }
 
-fn map<V: Plain>(ebpf: &mut Ebpf, name: &'static str) -> Result<BpfHashMap<MapData, u64, Wire<V>>, KernelError>
+fn map<V: Plain>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<BpfHashMap<MapData, Wire<ContentKey>, Wire<V>>, KernelError>
 where
     Wire<V>: aya::Pod,
 {

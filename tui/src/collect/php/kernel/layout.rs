@@ -7,11 +7,12 @@ use tusktop_shared::{Config, UNKNOWN_OFFSET};
 use crate::collect::{bpf::btf::KernelTypes, php::image::operand::Architecture};
 
 /// Offsets of the kernel's structures; what its type information does not have is unknown, and what needs it is left out.
-pub(crate) fn kernel_layout(architecture: Architecture) -> Config {
+pub(crate) fn kernel_layout(architecture: Architecture, seed: u64) -> Config {
     let types = KernelTypes::open(Path::new("/sys/kernel/btf/vmlinux")).ok();
     let offset =
         |structure, path| types.as_ref().and_then(|types| types.offset(structure, path)).unwrap_or(UNKNOWN_OFFSET);
     Config {
+        seed,
         task_tgid: offset("task_struct", "tgid"),
         task_pid: offset("task_struct", "pid"),
         task_state: offset("task_struct", "__state"),
@@ -21,5 +22,6 @@ pub(crate) fn kernel_layout(architecture: Architecture) -> Config {
         signal_live: offset("signal_struct", "live"),
         memory_arguments: offset("mm_struct", "arg_start"),
         instruction_pointer: architecture.instruction_pointer(),
+        reserved: 0,
     }
 }

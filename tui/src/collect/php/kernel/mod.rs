@@ -12,18 +12,24 @@ pub(crate) mod ring;
 mod tracing;
 mod verify;
 
+use std::{
+    collections::HashMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
 use aya::{
     Ebpf,
-    maps::{Array, HashMap as BpfHashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf},
+    maps::{Array, HashMap as BpfHashMap, IterableMap as _, MapData, PerCpuArray, RingBuf},
     programs::{
         PerfEvent, ProgramError, RawTracePoint,
         perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent},
     },
     util::online_cpus,
 };
+use rustix::rand::{GetRandomFlags, getrandom};
 use tusktop_shared::{
-    self as shared, Config, Count, CountKey, FunctionName, Process, Request, Stack, UNKNOWN_OFFSET, Wait, call, sizes,
-    stat,
+    self as shared, Config, ContentKey, Count, CountKey, FunctionName, Process, Request, Stack, UNKNOWN_OFFSET, Wait,
+    call, sizes, stat,
 };
 
 use self::{
@@ -34,7 +40,7 @@ use self::{
     probes::Probes,
 };
 use super::image::{Image, operand::Architecture, sites::ProbeSite};
-use crate::collect::bpf::wire::Wire;
+use crate::collect::bpf::{batch::Batch, wire::Wire};
 
 pub(crate) use error::KernelError;
 pub(crate) use failures::{FailureMaps, Tallies};
@@ -48,7 +54,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_
 const EXISTING: u64 = 2;
 
 type Hash<K, V> = BpfHashMap<MapData, K, Wire<V>>;
-type Counts = PerCpuHashMap<MapData, Wire<CountKey>, Wire<Count>>;
+type Counts = BpfHashMap<MapData, Wire<CountKey>, Wire<Count>>;
 
 /// The programs and their maps. Everything is detached when it is dropped.
 pub(crate) struct Kernel {
@@ -68,9 +74,11 @@ pub(crate) struct Kernel {
     processes: Hash<u32, Process>,
     requests: Hash<u64, Request>,
     waiting: Hash<u64, Wait>,
-    names: Hash<u64, FunctionName>,
-    stacks: Hash<u64, Stack>,
+    names: Hash<Wire<ContentKey>, FunctionName>,
+    stacks: Hash<Wire<ContentKey>, Stack>,
     counts: [Counts; 2],
+    counted: Batch<Wire<CountKey>, Wire<Count>>,
+    threads: Batch<u64, Wire<Wait>>,
     stats: PerCpuArray<MapData, u64>,
 }
 
@@ -97,7 +105,7 @@ impl Kernel {
         // Before any map is taken out of it.
         let multi = MultiPrograms::link(OBJECT, &ebpf);
         let mut config: Array<MapData, Wire<Config>> = map!(ebpf, "CONFIG");
-        let layout = kernel_layout(architecture);
+        let layout = kernel_layout(architecture, seed());
         config.set(0, Wire(layout), 0).map_err(|source| KernelError::Map { name: "CONFIG", source })?;
         for (name, tracepoint) in [
             ("fork", "sched_process_fork"),
@@ -114,7 +122,7 @@ impl Kernel {
         let ring = map!(ebpf, "EVENTS");
         let kernel = Self {
             failures: FailureMaps::take(&mut ebpf)?,
-            probes: Probes::new(uprobe, multi, map!(ebpf, "SITES")),
+            probes: Probes::new(uprobe, multi, map!(ebpf, "SITES"), map!(ebpf, "HITS")),
             tracing: Tracing::new(map!(ebpf, "TRACED"), map!(ebpf, "CALLS"), map!(ebpf, "GENERATION")),
             _config: config,
             knows_waits: layout.task_state != UNKNOWN_OFFSET,
@@ -127,6 +135,8 @@ impl Kernel {
             names: map!(ebpf, "NAMES"),
             stacks: map!(ebpf, "STACKS"),
             counts: [map!(ebpf, "COUNTS_0"), map!(ebpf, "COUNTS_1")],
+            counted: Batch::new(),
+            threads: Batch::new(),
             stats: map!(ebpf, "STATS"),
             ebpf,
         };
@@ -193,6 +203,17 @@ impl Kernel {
         for pid in pids {
             let _ = self.processes.remove(&pid);
         }
+        self.forget_requests(id);
+        self.probes.forget(id);
+    }
+
+    /// Hits of probes so far, by image and program.
+    pub(crate) fn hits(&self) -> HashMap<(u32, &'static str), u64> {
+        self.probes.hits()
+    }
+
+    /// Forgets the requests of an image that run: their end will not be seen.
+    pub(crate) fn forget_requests(&mut self, id: u32) {
         let threads: Vec<u64> = self
             .requests
             .iter()
@@ -204,7 +225,6 @@ impl Kernel {
         for thread in threads {
             let _ = self.requests.remove(&thread);
         }
-        self.probes.forget(id);
     }
 
     /// Tells the programs that a process runs an image. One that they met before keeps what they noted of it.
@@ -278,35 +298,27 @@ impl Kernel {
     /// # Errors
     /// The map cannot be read.
     pub(crate) fn take_counts(&mut self) -> Result<Vec<(CountKey, Count)>, KernelError> {
-        let failed = |source| KernelError::Map { name: "COUNTS", source };
-        let counts = &mut self.counts[(self.writing ^ 1) as usize];
-        let keys: Vec<_> = counts.keys().collect::<Result<_, _>>().map_err(failed)?;
-        let mut taken = Vec::with_capacity(keys.len());
-        for key in keys {
-            let mut sum = Count::default();
-            for Wire(count) in counts.get(&key, 0).map_err(failed)?.iter() {
-                sum.samples += count.samples;
-                sum.waits += count.waits;
-                sum.wait_ns += count.wait_ns;
-            }
-            taken.push((key.0, sum));
-            counts.remove(&key).map_err(failed)?;
-        }
+        let counts = &self.counts[(self.writing ^ 1) as usize];
+        let mut taken = Vec::new();
+        self.counted
+            .take(counts.map(), |key, count| taken.push((key.0, count.0)))
+            .map_err(|source| KernelError::Batch { name: "COUNTS", source })?;
         Ok(taken)
     }
 
     /// A stack by its key.
-    pub(crate) fn stack(&self, key: u64) -> Option<Box<Stack>> {
-        self.stacks.get(&key, 0).ok().map(|stack| Box::new(stack.0))
+    pub(crate) fn stack(&self, key: ContentKey) -> Option<Box<Stack>> {
+        self.stacks.get(&Wire(key), 0).ok().map(|stack| Box::new(stack.0))
     }
 
     /// A name by its key.
-    pub(crate) fn name(&self, key: u64) -> Option<Box<FunctionName>> {
-        self.names.get(&key, 0).ok().map(|name| Box::new(name.0))
+    pub(crate) fn name(&self, key: ContentKey) -> Option<Box<FunctionName>> {
+        self.names.get(&Wire(key), 0).ok().map(|name| Box::new(name.0))
     }
 
     /// Empties the maps of stacks and names; the programs fill them again with what they meet.
     pub(crate) fn forget_names(&mut self) {
+        // Before, so that nothing is found that goes away now, and afterwards, for what was kept meanwhile and went with the rest.
         self.tracing.forget_names();
         let stacks: Vec<_> = self.stacks.keys().flatten().collect();
         for key in stacks {
@@ -316,6 +328,7 @@ impl Kernel {
         for key in names {
             let _ = self.names.remove(&key);
         }
+        self.tracing.forget_names();
     }
 
     /// Requests that run now.
@@ -325,10 +338,16 @@ impl Kernel {
     }
 
     /// Threads that are blocked now, by pid << 32 | tid.
-    pub(crate) fn waiting(&self) -> impl Iterator<Item = (u64, Wait)> {
-        let entries = self.waiting.iter().take(2 * sizes::WAITING as usize).flatten();
-        // 0 is what remains of a wait that is over.
-        entries.map(|(key, wait)| (key, wait.0)).filter(|(_, wait)| wait.since_ns != 0)
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub(crate) fn waiting(&mut self) -> Result<Vec<(u64, Wait)>, KernelError> {
+        let mut waiting = Vec::new();
+        // A start of 0 is what remains of a wait that is over.
+        self.threads
+            .look(self.waiting.map(), |key, wait| waiting.extend((wait.0.since_ns != 0).then_some((key, wait.0))))
+            .map_err(|source| KernelError::Batch { name: "WAITING", source })?;
+        Ok(waiting)
     }
 
     /// One counter, of all CPUs.
@@ -339,6 +358,16 @@ impl Kernel {
     /// The counters of all CPUs, by the indexes of `tusktop_shared::stat`.
     pub(crate) fn stats(&self) -> [u64; stat::COUNT as usize] {
         std::array::from_fn(|i| self.stat(i as u32))
+    }
+}
+
+/// A number that no process can guess.
+fn seed() -> u64 {
+    let mut seed = [0; 8];
+    // Only before the kernel has gathered its first randomness, at boot, it gives less: then the clock has to do.
+    match getrandom(&mut seed, GetRandomFlags::NONBLOCK) {
+        Ok(8) => u64::from_ne_bytes(seed),
+        _ => SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64),
     }
 }
 

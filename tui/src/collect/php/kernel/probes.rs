@@ -8,7 +8,7 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{HashMap as BpfHashMap, MapData},
+    maps::{HashMap as BpfHashMap, MapData, PerCpuArray},
     programs::UProbe,
 };
 use tusktop_shared::Site;
@@ -40,6 +40,9 @@ pub(crate) struct Probes {
     programs: HashMap<&'static str, OwnedFd>,
     sites: BpfHashMap<MapData, u32, Wire<Site>>,
     cookies: HashMap<(u32, u32, u64), u32>,
+    /// The program of each number.
+    program_of: HashMap<u32, &'static str>,
+    hits: PerCpuArray<MapData, u64>,
     /// Numbers that were given back: all below the highest that has no site.
     free: Vec<u32>,
 }
@@ -50,8 +53,21 @@ impl Probes {
         uprobe: UprobeType,
         multi: Option<MultiPrograms>,
         sites: BpfHashMap<MapData, u32, Wire<Site>>,
+        hits: PerCpuArray<MapData, u64>,
     ) -> Self {
-        Self { uprobe, multi, programs: HashMap::new(), sites, cookies: HashMap::new(), free: Vec::new() }
+        let (cookies, program_of) = (HashMap::new(), HashMap::new());
+        Self { uprobe, multi, programs: HashMap::new(), sites, cookies, program_of, hits, free: Vec::new() }
+    }
+
+    /// Hits so far, by image and program.
+    pub(crate) fn hits(&self) -> HashMap<(u32, &'static str), u64> {
+        let mut hits = HashMap::new();
+        for ((image, ..), cookie) in &self.cookies {
+            let Some(program) = self.program_of.get(cookie) else { continue };
+            let of_site = self.hits.get(cookie, 0).map_or(0, |of_cpus| of_cpus.iter().sum());
+            *hits.entry((*image, *program)).or_default() += of_site;
+        }
+        hits
     }
 
     /// Attaches `program` to sites, each with its kind.
@@ -80,7 +96,9 @@ impl Probes {
     ) -> Result<Vec<Attachment>, KernelError> {
         let mut numbered = Vec::with_capacity(sites.len());
         for (kind, site) in sites {
-            numbered.push((u64::from(self.cookie(target.image, *kind, site)?), *site));
+            let cookie = self.cookie(target.image, *kind, site)?;
+            self.program_of.insert(cookie, program);
+            numbered.push((u64::from(cookie), *site));
         }
         self.attach_numbered(ebpf, program, target, &numbered)
     }
@@ -149,6 +167,7 @@ impl Probes {
         for (_, cookie) in self.cookies.extract_if(|(of, ..), _| *of == image) {
             // Without its entry in the map a hit is nobody's.
             let _ = self.sites.remove(&cookie);
+            self.program_of.remove(&cookie);
             self.free.push(cookie);
         }
     }

@@ -2,6 +2,7 @@
 //! it works for an image (`status`). [`ImageTiers`] attaches what [`sites`] lists and knows the state of every tier.
 
 pub(crate) mod exact;
+pub(crate) mod governor;
 mod missing;
 pub(crate) mod pools;
 pub(crate) mod problems;
@@ -9,8 +10,9 @@ pub(crate) mod requests;
 pub(crate) mod sampling;
 pub(crate) mod waiting;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
+use self::governor::Storms;
 pub(crate) use missing::Missing;
 
 use super::{
@@ -22,7 +24,7 @@ use super::{
         attach::{self, Attachment},
     },
 };
-use crate::model::{Master, SeenBy, Target, Tier, TierStatus, Tiers};
+use crate::model::{Master, SeenBy, Target, Tier, TierState, TierStatus, Tiers};
 
 /// Names of probes that are listed; PHP has eleven, a hostile file as many as it likes.
 const PROBES: usize = 32;
@@ -71,7 +73,26 @@ struct Observed {
     /// The status of the tiers that have sites.
     tiers: Tiers,
     /// What is attached for as long as the image is observed.
-    attachments: Vec<Attachment>,
+    attachments: Vec<(Tier, Attachment)>,
+    /// Tiers that had, or have, more to count than may be.
+    storms: Storms,
+}
+
+impl Observed {
+    fn status(&self, tier: Tier) -> TierStatus {
+        let status = self.tiers[tier].clone();
+        match self.storms.counted_percent(tier, Instant::now()) {
+            Some(percent) if status.state == TierState::On => {
+                let state = if self.storms.rests(tier) { TierState::Resting } else { status.state };
+                TierStatus { state, ..status }.counted(percent)
+            }
+            _ => status,
+        }
+    }
+
+    fn into_attachments(self) -> impl Iterator<Item = Attachment> {
+        self.attachments.into_iter().map(|(_, attachment)| attachment)
+    }
 }
 
 impl ImageTiers {
@@ -94,7 +115,7 @@ impl ImageTiers {
             if slot.as_ref().is_none_or(|observed| Some(observed.serial) == serial) {
                 continue;
             }
-            detached.extend(slot.take().into_iter().flat_map(|observed| observed.attachments));
+            detached.extend(slot.take().into_iter().flat_map(Observed::into_attachments));
             let of_image = |(image, _): &mut (u32, Attachment)| *image as usize == number;
             let caught = self.catches.iter_mut().flat_map(|catches| catches.extract_if(.., of_image));
             detached.extend(caught.map(|(_, attachment)| attachment));
@@ -111,7 +132,12 @@ impl ImageTiers {
         for (number, found) in images.iter().enumerate() {
             let Some(found) = found.as_ref().filter(|_| self.observed[number].is_none()) else { continue };
             let id = number as u32;
-            let mut observed = Observed { serial: found.serial, tiers: Tiers::default(), attachments: Vec::new() };
+            let mut observed = Observed {
+                serial: found.serial,
+                tiers: Tiers::default(),
+                attachments: Vec::new(),
+                storms: Storms::default(),
+            };
             // Sampling needs the layout also where nothing can be attached; of the others, only requests cannot do without.
             let source = found.image.sapi.uri_source();
             let added = kernel.as_deref_mut().map(|kernel| kernel.add_image(id, &found.image, source));
@@ -120,7 +146,7 @@ impl ImageTiers {
                 let Some(sites) = sites(tier, &found.image) else { continue };
                 let attached = match unknown.take_if(|_| tier == Tier::Requests) {
                     Some(error) => Err(error.into()),
-                    None => attach_sites(&mut observed, kernel.as_deref_mut(), id, found, sites),
+                    None => attach_sites(&mut observed, kernel.as_deref_mut(), id, found, tier, sites),
                 };
                 observed.tiers[tier] = attached.unwrap_or_else(|missing| missing.status());
             }
@@ -155,8 +181,8 @@ impl ImageTiers {
             let Some(observed) = observed.as_mut().filter(|_| images.get(id).is_some_and(moves)) else { continue };
             let of_image = |(image, _): &mut (u32, Attachment)| *image as usize == id;
             let caught = self.catches.iter_mut().flat_map(|catches| catches.extract_if(.., of_image));
-            let detached: Vec<_> =
-                observed.attachments.drain(..).chain(caught.map(|(_, attachment)| attachment)).collect();
+            let attached = observed.attachments.drain(..).map(|(_, attachment)| attachment);
+            let detached: Vec<_> = attached.chain(caught.map(|(_, attachment)| attachment)).collect();
             if detached.is_empty() {
                 continue;
             }
@@ -169,6 +195,38 @@ impl ImageTiers {
             }
         }
         attach::detach(left);
+    }
+
+    /// A storm goes through a program: its tier rests in that image. Says which it is, if it was attached.
+    pub(crate) fn rest(&mut self, image: u32, program: &str) -> Option<Tier> {
+        let Some(tier) = governor::tier_of(program) else {
+            self.leave_catches();
+            return None;
+        };
+        let observed = self.observed.get_mut(image as usize).and_then(Option::as_mut)?;
+        let left: Vec<_> = observed.attachments.extract_if(.., |(of, _)| *of == tier).collect();
+        if left.is_empty() {
+            return None;
+        }
+        attach::detach(left.into_iter().map(|(_, attachment)| attachment));
+        observed.storms.rest(tier, Instant::now());
+        Some(tier)
+    }
+
+    /// Attaches again what has rested.
+    pub(crate) fn wake(&mut self, kernel: &mut Kernel, images: &[Option<Found>]) {
+        for (number, observed) in self.observed.iter_mut().enumerate() {
+            let Some(observed) = observed else { continue };
+            for tier in observed.storms.rested(Instant::now()) {
+                let found = images.get(number).and_then(Option::as_ref);
+                let found = found.filter(|found| found.serial == observed.serial && observed.tiers.is_on(tier));
+                let sites = found.and_then(|found| Some((found, sites(tier, &found.image)?)));
+                if let Some((found, sites)) = sites {
+                    let attached = attach_sites(observed, Some(&mut *kernel), number as u32, found, tier, sites);
+                    observed.tiers[tier] = attached.unwrap_or_else(|missing| missing.status());
+                }
+            }
+        }
     }
 
     /// Detaches what shows where exceptions are caught: a site that throws all the time shall not pay for that too.
@@ -212,7 +270,7 @@ impl ImageTiers {
                     probes: probes.into_iter().take(PROBES).map(Arc::from).collect(),
                     functions: functions.into_iter().map(Arc::from).collect(),
                     pids: processes.iter().filter(|p| p.alive && p.image == id).map(|p| p.pid).collect(),
-                    tiers: self.tiers(&observed.tiers, &found.image, &masters),
+                    tiers: self.tiers(observed, &found.image, &masters),
                     masters_left_out: masters::bound(&mut masters),
                     masters,
                 }
@@ -220,9 +278,9 @@ impl ImageTiers {
             .collect()
     }
 
-    fn tiers(&self, attached: &Tiers, image: &Image, masters: &[Master]) -> Tiers {
+    fn tiers(&self, observed: &Observed, image: &Image, masters: &[Master]) -> Tiers {
         Tiers::new(|tier| match tier {
-            Tier::Requests | Tier::Exceptions | Tier::Errors | Tier::Compiles => attached[tier].clone(),
+            Tier::Requests | Tier::Exceptions | Tier::Errors | Tier::Compiles => observed.status(tier),
             Tier::Sampling => sampling::status::of(&self.sampling, image),
             // A wait counts for the stack that it began in.
             Tier::Waiting => sampling::status::of(&self.waiting, image),
@@ -234,7 +292,7 @@ impl ImageTiers {
 impl Drop for ImageTiers {
     fn drop(&mut self) {
         let caught = self.catches.take().into_iter().flatten().map(|(_, attachment)| attachment);
-        let observed = self.observed.drain(..).flatten().flat_map(|observed| observed.attachments);
+        let observed = self.observed.drain(..).flatten().flat_map(Observed::into_attachments);
         attach::detach(observed.chain(caught));
     }
 }
@@ -244,6 +302,7 @@ fn attach_sites(
     kernel: Option<&mut Kernel>,
     image: u32,
     found: &Found,
+    tier: Tier,
     sites: Result<TierSites, Missing>,
 ) -> Result<TierStatus, Missing> {
     let kernel = kernel.ok_or(Missing::Programs)?;
@@ -251,7 +310,7 @@ fn attach_sites(
     if found.moves {
         return Err(Missing::MovingCode);
     }
-    observed.attachments.extend(attach(kernel, image, found, &sites)?);
+    observed.attachments.extend(attach(kernel, image, found, &sites)?.into_iter().map(|attachment| (tier, attachment)));
     Ok(TierStatus::on(sites.seen_by).limited(sites.limit))
 }
 

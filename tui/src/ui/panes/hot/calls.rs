@@ -41,7 +41,7 @@ pub(crate) fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut
     let parts = [
         (title, style),
         (&*filter, palette.warn),
-        (screen.window_name(), palette.muted),
+        (&screen.window_name(), palette.muted),
         (pool, palette.text),
         (&*part, palette.warn),
         (&*state, palette.muted),

@@ -59,7 +59,7 @@ pub(crate) fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut
     let parts = [
         (title, style),
         (&*filter, palette.warn),
-        (screen.window_name(), palette.muted),
+        (&screen.window_name(), palette.muted),
         (&*of, palette.text),
         (time_name(screen.view.hot_time), palette.muted),
         (order, palette.muted),

@@ -98,7 +98,7 @@ fn charts(screen: &Screen, group: &str, points: &[Point]) -> [Chart; 4] {
     let bytes: fn(f64) -> String = |value| units::bytes(value.max(0.0) as u64);
     let trend = |growth: Option<f64>, values: &[(Timestamp, f64)]| {
         let size = values.last().map_or(0.0, |(_, value)| *value);
-        paint::growth(growth, size, paint::LEAST_PROCESS_GROWTH_BYTES)
+        paint::growth(growth, paint::PER_MINUTE, size, paint::LEAST_PROCESS_GROWTH_BYTES)
     };
     let memory = values(&|point| point.memory(whole).map(|bytes| bytes as f64));
     let process = values(&|point| point.per_process(each));

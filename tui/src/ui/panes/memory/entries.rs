@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use crate::{
-    model::{Cgroup, Memory, Process, Request, Snapshot},
+    analysis::difference::Verdict,
+    model::{Cgroup, Grouping, Memory, Process, Request, Snapshot},
     ui::{
         Input,
         filter::{About, Filter},
+        paint::PER_MINUTE,
     },
     view::{Pane, Sort, TileKey, Zoom},
     words::memory::{self, Measure},
@@ -37,6 +39,8 @@ pub(crate) struct Entry<'a> {
     pub processes: u32,
     /// Growth of a group in bytes per minute.
     pub growth: Option<f64>,
+    /// What `growth` is a rate of: `/min`; empty for the difference of two spans.
+    pub per: &'static str,
     /// Growth of the mean process of a group in bytes per minute.
     pub process_growth: Option<f64>,
     /// The process, when it is one.
@@ -66,6 +70,21 @@ pub(crate) fn zoomed_group(zoom: &[Zoom]) -> Option<&Arc<str>> {
         Zoom::Group(name) => Some(name),
         Zoom::Rest(_) => None,
     })
+}
+
+/// How much a group grew: by minute now or over the marked span, else from one span to the other, where that is more than noise.
+fn growth(input: &Input, group: &str) -> Option<f64> {
+    if input.view.grouping != Grouping::Rules {
+        return input.histories.growth_per_minute(group);
+    }
+    match (input.difference, input.between) {
+        (Some(difference), _) => {
+            let found = difference.groups.iter().find(|known| *known.group == *group)?;
+            found.memory_bytes.difference.filter(|_| found.memory_bytes.verdict == Verdict::Changed)
+        }
+        (None, Some(between)) => between.growth().get(group).copied(),
+        (None, None) => input.histories.growth_per_minute(group),
+    }
 }
 
 /// Collects the entries of the level that is shown. Empty without a snapshot.
@@ -116,7 +135,8 @@ pub(crate) fn entries<'a>(input: &'a Input<'a>) -> Entries<'a> {
                     cgroup: cgroup(snapshot, group.cgroup),
                     cpu: group.cpu_ratio,
                     processes: group.processes,
-                    growth: input.histories.growth_per_minute(&group.name),
+                    growth: growth(input, &group.name),
+                    per: if input.difference.is_some() { "" } else { PER_MINUTE },
                     process_growth: input.histories.process_growth_per_minute(&group.name),
                     process: None,
                 })
@@ -172,6 +192,7 @@ fn of_process<'a>(process: &'a Process, measure: Measure, group: &'a str, snapsh
         cpu: process.cpu_ratio,
         processes: 1,
         growth: None,
+        per: PER_MINUTE,
         process_growth: None,
         process: Some(process),
     }

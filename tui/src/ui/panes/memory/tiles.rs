@@ -327,14 +327,14 @@ fn capacity(entry: &Entry, screen: &Screen, width: u16) -> String {
 
 /// How a group's memory grows; nothing for a process.
 pub(crate) fn growth(entry: &Entry) -> String {
-    paint::growth(entry.growth, entry.bytes.unwrap_or(0) as f64, paint::LEAST_GROWTH_BYTES)
+    paint::growth(entry.growth, entry.per, entry.bytes.unwrap_or(0) as f64, paint::LEAST_GROWTH_BYTES)
 }
 
 /// What a process of a group takes, and whether it becomes more.
 fn each(entry: &Entry) -> String {
     let Some(bytes) = entry.bytes.filter(|_| entry.processes > 1) else { return String::new() };
     let size = bytes / u64::from(entry.processes);
-    let growth = paint::growth(entry.process_growth, size as f64, paint::LEAST_PROCESS_GROWTH_BYTES);
+    let growth = paint::growth(entry.process_growth, entry.per, size as f64, paint::LEAST_PROCESS_GROWTH_BYTES);
     let sign = growth.chars().next().map_or_else(String::new, |sign| format!(" {sign}"));
     format!("{} each{sign}", units::bytes(size))
 }

@@ -21,7 +21,7 @@ use std::{
 };
 
 use rustix::time::{ClockId, clock_gettime};
-use tusktop_shared::{TRACED_THREADS, stat};
+use tusktop_shared::{ContentKey, TRACED_THREADS, stat};
 
 pub(crate) use self::workers::Candidate;
 use self::{budget::Budget, counting::Missed, part::Part, price::Price, slot::Slot, sums::Sums, workers::Workers};
@@ -372,7 +372,7 @@ impl Exact {
     }
 
     /// What was found since the last call, by key of function.
-    pub(crate) fn take(&mut self, kernel: &mut Kernel) -> Vec<(u64, CallSums)> {
+    pub(crate) fn take(&mut self, kernel: &mut Kernel) -> Vec<(ContentKey, CallSums)> {
         if self.attached() > 0 && matches!(self.state, State::Tracing { .. }) {
             self.sums.read(kernel.tracing.sums());
         }

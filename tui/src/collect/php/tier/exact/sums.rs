@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use tusktop_shared::{CallKey, Calls, DURATION_BUCKETS, Traced, duration_bucket};
+use tusktop_shared::{CallKey, Calls, ContentKey, DURATION_BUCKETS, Traced, duration_bucket};
 
 /// Functions between two readings; calls of more are counted as lost.
 const FUNCTIONS: usize = 20_000;
@@ -30,7 +30,7 @@ impl Default for CallSums {
 #[derive(Debug, Default)]
 pub(crate) struct Sums {
     before: HashMap<CallKey, Calls>,
-    added: HashMap<u64, CallSums>,
+    added: HashMap<ContentKey, CallSums>,
     /// Calls of functions for which there was no room.
     pub lost: u64,
 }
@@ -45,7 +45,7 @@ impl Sums {
             }
             let durations = std::array::from_fn(|i| u64::from(now.durations[i].wrapping_sub(before.durations[i])));
             self.add(
-                key.function,
+                ContentKey::new(key.function, key.user),
                 &CallSums {
                     calls: now.calls.saturating_sub(before.calls),
                     self_ns: now.self_ns.saturating_sub(before.self_ns),
@@ -76,7 +76,7 @@ impl Sums {
                     ..CallSums::default()
                 };
                 sums.durations[duration_bucket(total_ns)] = 1;
-                self.add(frame.key, &sums);
+                self.add(ContentKey::new(frame.key, traced.user), &sums);
                 child_ns = total_ns;
                 index = frame.below as usize;
             }
@@ -89,11 +89,11 @@ impl Sums {
     }
 
     /// What was added since the last call, by key of function.
-    pub(crate) fn take(&mut self) -> HashMap<u64, CallSums> {
+    pub(crate) fn take(&mut self) -> HashMap<ContentKey, CallSums> {
         std::mem::take(&mut self.added)
     }
 
-    fn add(&mut self, function: u64, more: &CallSums) {
+    fn add(&mut self, function: ContentKey, more: &CallSums) {
         if self.added.len() >= FUNCTIONS && !self.added.contains_key(&function) {
             self.lost += more.calls;
             return;
@@ -116,7 +116,7 @@ mod tests {
     use crate::collect::bpf::wire;
 
     fn key(function: u64, slot: u32) -> CallKey {
-        CallKey { function, slot, reserved: 0 }
+        CallKey { function, slot, user: 0 }
     }
 
     fn calls(calls: u64, self_ns: u64, total_ns: u64) -> Calls {
@@ -127,12 +127,18 @@ mod tests {
     fn only_what_was_added_since_the_last_reading_is_handed_over() {
         let mut sums = Sums::default();
         sums.read([(key(1, 0), calls(3, 30, 40)), (key(1, 1), calls(1, 5, 5))]);
-        assert_eq!(sums.take()[&1], CallSums { calls: 4, self_ns: 35, total_ns: 45, ..CallSums::default() });
+        assert_eq!(
+            sums.take()[&ContentKey::new(1, 0)],
+            CallSums { calls: 4, self_ns: 35, total_ns: 45, ..CallSums::default() }
+        );
         sums.read([(key(1, 0), calls(4, 32, 44)), (key(1, 1), calls(1, 5, 5))]);
-        assert_eq!(sums.take()[&1], CallSums { calls: 1, self_ns: 2, total_ns: 4, ..CallSums::default() });
+        assert_eq!(
+            sums.take()[&ContentKey::new(1, 0)],
+            CallSums { calls: 1, self_ns: 2, total_ns: 4, ..CallSums::default() }
+        );
         sums.forget(0);
         sums.read([(key(1, 0), calls(2, 1, 1))]);
-        assert_eq!(sums.take()[&1].calls, 2, "the slot started over");
+        assert_eq!(sums.take()[&ContentKey::new(1, 0)].calls, 2, "the slot started over");
     }
 
     fn frame(key: u64, started_ns: u64, child_ns: u64, below: u32) -> CallFrame {
@@ -148,9 +154,9 @@ mod tests {
         let mut sums = Sums::default();
         sums.cut(&traced, 200);
         let added = sums.take();
-        assert_eq!((added[&11].total_ns, added[&11].self_ns), (100, 40));
-        assert_eq!((added[&12].total_ns, added[&12].self_ns), (50, 50));
-        assert_eq!(added[&12].durations[5], 1);
+        assert_eq!((added[&ContentKey::new(11, 0)].total_ns, added[&ContentKey::new(11, 0)].self_ns), (100, 40));
+        assert_eq!((added[&ContentKey::new(12, 0)].total_ns, added[&ContentKey::new(12, 0)].self_ns), (50, 50));
+        assert_eq!(added[&ContentKey::new(12, 0)].durations[5], 1);
     }
 
     #[test]
@@ -161,7 +167,7 @@ mod tests {
         traced.ended_ns = 150;
         let mut sums = Sums::default();
         sums.cut(&traced, 1_000_000);
-        assert_eq!(sums.take()[&11].total_ns, 50);
+        assert_eq!(sums.take()[&ContentKey::new(11, 0)].total_ns, 50);
     }
 
     #[test]
@@ -175,13 +181,13 @@ mod tests {
         let mut sums = Sums::default();
         sums.cut(&traced, 200);
         let added = sums.take();
-        assert_eq!((added[&11].total_ns, added[&12].total_ns), (100, 10));
+        assert_eq!((added[&ContentKey::new(11, 0)].total_ns, added[&ContentKey::new(12, 0)].total_ns), (100, 10));
 
         traced.current = 1;
         traced.regions[0].left_ns = 120;
         sums.cut(&traced, 200);
         let added = sums.take();
-        assert_eq!((added[&11].self_ns, added[&12].total_ns), (20, 80));
+        assert_eq!((added[&ContentKey::new(11, 0)].self_ns, added[&ContentKey::new(12, 0)].total_ns), (20, 80));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use tusktop_shared::{Compiled, FAILURE_THROWN, FAILURE_UNCAUGHT, Failure, MESSAGE_BYTES, Tally};
+use tusktop_shared::{Compiled, ContentKey, FAILURE_THROWN, FAILURE_UNCAUGHT, Failure, MESSAGE_BYTES, Tally};
 
 use crate::collect::{
     bpf::wire::{Plain, Wire},
@@ -107,7 +107,7 @@ const REST: u32 = 60;
 /// Keys that were met, with what was counted until the last reading.
 #[derive(Debug)]
 struct Known<T> {
-    entries: HashMap<u64, Entry<T>>,
+    entries: HashMap<ContentKey, Entry<T>>,
     /// Counts that no text was found for.
     nameless: u64,
 }
@@ -179,7 +179,7 @@ impl<T> Known<T> {
     }
 
     /// What was counted since the last call.
-    fn take(&mut self) -> Vec<(u64, Arc<T>, Tally)> {
+    fn take(&mut self) -> Vec<(ContentKey, Arc<T>, Tally)> {
         let mut changed = Vec::new();
         for (key, entry) in &mut self.entries {
             let Some(text) = &entry.text else { continue };
@@ -230,7 +230,7 @@ impl Failures {
     }
 }
 
-fn caught_at(maps: &FailureMaps, key: u64) -> Option<CatchPlace> {
+fn caught_at(maps: &FailureMaps, key: ContentKey) -> Option<CatchPlace> {
     let raw = maps.failures.text(key)?;
     (raw.caught.line != 0)
         .then(|| CatchPlace { file: tail(&raw.caught.file, raw.caught.file_len).into(), line: raw.caught.line })

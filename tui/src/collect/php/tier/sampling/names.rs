@@ -6,8 +6,8 @@ use std::{
 };
 
 use tusktop_shared::{
-    FUNCTION_BYTES, FUNCTION_COMPILE, FUNCTION_EVAL, FUNCTION_INTERNAL, FunctionName, NO_FUNCTION, NOT_WALKED, OUTSIDE,
-    STACK_TRUNCATED, sizes,
+    ContentKey, FUNCTION_BYTES, FUNCTION_COMPILE, FUNCTION_EVAL, FUNCTION_INTERNAL, FunctionName, NO_FUNCTION,
+    NOT_WALKED, OUTSIDE, STACK_TRUNCATED, sizes,
 };
 
 use crate::{
@@ -38,9 +38,9 @@ const OUTSIDE_NAME: &str = "(before or after PHP code)";
 /// Names that were read so far.
 #[derive(Debug)]
 pub(crate) struct Names {
-    functions: HashMap<u64, Arc<FunctionKey>>,
+    functions: HashMap<ContentKey, Arc<FunctionKey>>,
     texts: HashSet<Arc<FunctionKey>>,
-    stacks: HashMap<u64, Arc<NamedStack>>,
+    stacks: HashMap<ContentKey, Arc<NamedStack>>,
     unknown: Arc<FunctionKey>,
     not_walked: Arc<NamedStack>,
     outside: Arc<NamedStack>,
@@ -66,11 +66,11 @@ impl Default for Names {
 
 impl Names {
     /// The stack of a key; `None` when the kernel had no room for it.
-    pub(crate) fn stack(&mut self, kernel: &Kernel, key: u64) -> Option<Arc<NamedStack>> {
-        if key == NOT_WALKED {
+    pub(crate) fn stack(&mut self, kernel: &Kernel, key: ContentKey) -> Option<Arc<NamedStack>> {
+        if key.hash == NOT_WALKED {
             return Some(self.not_walked.clone());
         }
-        if key == OUTSIDE {
+        if key.hash == OUTSIDE {
             return Some(self.outside.clone());
         }
         if let Some(stack) = self.stacks.get(&key) {
@@ -78,7 +78,7 @@ impl Names {
         }
         let raw = kernel.stack(key)?;
         let frames = raw.frames.iter().take(raw.depth as usize).filter(|&&frame| frame != NO_FUNCTION);
-        let frames: Vec<_> = frames.map(|&frame| self.function(kernel, frame)).collect();
+        let frames: Vec<_> = frames.map(|&frame| self.function(kernel, ContentKey::new(frame, key.user))).collect();
         let complete = frames.iter().all(|frame| !Arc::ptr_eq(frame, &self.unknown));
         let stack = Arc::new(NamedStack { frames, truncated: raw.flags & STACK_TRUNCATED != 0 });
         if complete {
@@ -98,7 +98,7 @@ impl Names {
     }
 
     /// The function of a key.
-    pub(crate) fn function(&mut self, kernel: &Kernel, key: u64) -> Arc<FunctionKey> {
+    pub(crate) fn function(&mut self, kernel: &Kernel, key: ContentKey) -> Arc<FunctionKey> {
         if let Some(function) = self.functions.get(&key) {
             return function.clone();
         }

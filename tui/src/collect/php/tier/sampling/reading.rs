@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, hash_map::Entry};
 
-use tusktop_shared::{Count, CountKey};
+use tusktop_shared::{ContentKey, Count, CountKey};
 
 use super::Names;
 use crate::collect::php::{StackCount, kernel::Kernel, tier::requests::Requests};
@@ -32,7 +32,7 @@ impl Stacks {
             let count = match self.stacks.entry(key) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => {
-                    let stack = if full { None } else { names.stack(kernel, key.stack) };
+                    let stack = if full { None } else { names.stack(kernel, ContentKey::new(key.stack, key.user)) };
                     let Some(stack) = stack else {
                         self.lost += counted.samples + counted.waits;
                         continue;

@@ -52,7 +52,7 @@ impl Waits {
             lasting.insert(thread, Credit { wait, until_ns: now_ns.max(from) });
             if more > 0 {
                 let pid = (thread >> 32) as u32;
-                let key = CountKey { request: wait.request, stack: wait.stack, pid, reserved: 0 };
+                let key = CountKey { request: wait.request, stack: wait.stack, pid, user: wait.user };
                 *self.advanced.entry(key).or_default() += more;
                 counts.push((key, Count { wait_ns: more, ..Count::default() }));
             }
@@ -73,11 +73,11 @@ impl Waits {
 mod tests {
     use super::*;
 
-    const KEY: CountKey = CountKey { request: 7, stack: 9, pid: 1, reserved: 0 };
+    const KEY: CountKey = CountKey { request: 7, stack: 9, pid: 1, user: 0 };
     const THREAD: u64 = 1 << 32 | 1;
 
     fn wait(since_ns: u64) -> (u64, Wait) {
-        (THREAD, Wait { since_ns, request: 7, stack: 9 })
+        (THREAD, Wait { since_ns, request: 7, stack: 9, user: 0, stands_for: 1 })
     }
 
     fn ended(wait_ns: u64) -> (CountKey, Count) {

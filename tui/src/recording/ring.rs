@@ -1,0 +1,116 @@
+//! The last hours of a session in memory, to be gone back to: frames of a minute, compressed as in a recording. Bounded by time and
+//! by bytes, the oldest minute goes first.
+
+use std::{collections::VecDeque, io, sync::Arc, time::Duration};
+
+use super::{reader::Minute, writer::Compressor};
+use crate::model::Snapshot;
+
+/// Base 2 logarithm of how far back a frame refers: 2 MiB, two snapshots of 2 000 processes. More would cost its size in memory.
+const WINDOW_LOG: u32 = 21;
+
+/// How much is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RingLimits {
+    /// Time; 0 keeps nothing.
+    pub span: Duration,
+    /// Compressed bytes.
+    pub bytes: u64,
+}
+
+impl Default for RingLimits {
+    fn default() -> Self {
+        Self { span: Duration::from_secs(2 * 3600), bytes: 8 << 20 }
+    }
+}
+
+/// The last hours of a session.
+pub struct Ring {
+    /// `None` before the first snapshot.
+    compressor: Option<Compressor>,
+    /// The frame that is being written.
+    open: Vec<u8>,
+    /// Minutes that have ended, in the order of time.
+    minutes: VecDeque<(Minute, Arc<[u8]>)>,
+    bytes: u64,
+    limits: RingLimits,
+}
+
+impl Ring {
+    /// A past in which nothing is yet.
+    pub fn new(limits: RingLimits) -> Self {
+        Self { compressor: None, open: Vec::new(), minutes: VecDeque::new(), bytes: 0, limits }
+    }
+
+    /// Whether anything is kept.
+    pub fn is_on(&self) -> bool {
+        !self.limits.span.is_zero() && self.limits.bytes > 0
+    }
+
+    /// Adds a snapshot. Where the clock was set back, what would be later than it is given up.
+    ///
+    /// # Errors
+    /// The snapshot is larger than a recording takes, or zstd gets no memory. What was kept before is still there.
+    pub fn push(&mut self, snapshot: &Snapshot) -> io::Result<()> {
+        if !self.is_on() {
+            return Ok(());
+        }
+        let compressor = match &mut self.compressor {
+            Some(compressor) => compressor,
+            none => none.insert(Compressor::with_window(WINDOW_LOG)?),
+        };
+        if compressor.open().is_some_and(|frame| frame.last >= snapshot.at) {
+            // The times in the open frame are in order, so all of it may be later.
+            *compressor = Compressor::with_window(WINDOW_LOG)?;
+            self.open.clear();
+        }
+        while self.minutes.back().is_some_and(|(minute, _)| minute.last >= snapshot.at) {
+            self.bytes -= self.minutes.pop_back().map_or(0, |(minute, _)| minute.bytes);
+        }
+        if compressor.is_over(snapshot.at)
+            && let Some((rest, entry)) = compressor.end_frame()?
+        {
+            self.open.extend_from_slice(rest);
+            self.bytes += entry.bytes;
+            self.minutes.push_back((Minute { crc: None, ..Minute::of(&entry) }, self.open.as_slice().into()));
+            self.open.clear();
+        }
+        self.open.extend_from_slice(compressor.push(snapshot)?);
+        let is_over = |ring: &Self, oldest: &Minute| {
+            ring.bytes + ring.open.len() as u64 > ring.limits.bytes
+                || snapshot.at.duration_since(oldest.last).unsigned_abs() > ring.limits.span
+        };
+        while self.minutes.front().is_some_and(|(oldest, _)| is_over(self, oldest)) {
+            self.bytes -= self.minutes.pop_front().map_or(0, |(minute, _)| minute.bytes);
+        }
+        Ok(())
+    }
+
+    fn open_minute(&self) -> Option<Minute> {
+        let entry = self.compressor.as_ref()?.open()?;
+        Some(Minute { crc: None, ..Minute::of(&entry) })
+    }
+
+    /// Its minutes, the oldest first, and that which is being written.
+    pub fn minutes(&self) -> impl Iterator<Item = Minute> {
+        self.minutes.iter().map(|(minute, _)| *minute).chain(self.open_minute())
+    }
+
+    /// The bytes of a minute; `None` when it is not there any more.
+    pub fn frame(&self, minute: Minute) -> Option<Arc<[u8]>> {
+        let is_open = self.open_minute().is_some_and(|open| open.first == minute.first);
+        let kept = || self.minutes.iter().find(|(known, _)| known.first == minute.first);
+        if is_open { Some(self.open.as_slice().into()) } else { kept().map(|(_, bytes)| Arc::clone(bytes)) }
+    }
+
+    /// Bytes of all minutes that have ended.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl std::fmt::Debug for Ring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ring").field("minutes", &self.minutes.len()).field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}

@@ -1,6 +1,10 @@
 //! Snapshots that are read back, drawn: whatever is in a recording, the screen shows it and no cell steers the terminal.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
 use jiff::tz::TimeZone;
@@ -10,6 +14,7 @@ use super::stage::{Options, Stage};
 use crate::{
     fuzz::Target,
     model::Snapshot,
+    recording::RingLimits,
     ui::theme::{self, ColorDepth},
     words::printable::printable,
 };
@@ -38,6 +43,7 @@ fn any_snapshot_is_drawn() {
         keys: BTreeMap::new(),
         time_zone: TimeZone::UTC,
         read_only: None,
+        past: RingLimits { span: Duration::ZERO, bytes: 0 },
     };
     target.run(|bytes| {
         let Ok(snapshot) = Snapshot::read(bytes) else { return };

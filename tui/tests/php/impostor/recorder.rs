@@ -105,7 +105,6 @@ impl Recorder {
         let left = || !programs(|_| true).is_disjoint(&ours);
         wait_until(PATIENCE, || format!("nothing of {ours:?} is attached"), || !left());
         assert!(peak < MEMORY_KIB, "it took {peak} KiB of memory");
-        println!("peak {peak} KiB, {} snapshots", snapshots.len());
         snapshots
     }
 }

@@ -37,7 +37,7 @@ impl Histogram {
 
     /// Number of durations counted.
     pub fn count(&self) -> u64 {
-        self.buckets.iter().map(|&(_, count)| count).sum()
+        self.buckets.iter().map(|&(_, count)| count).fold(0, u64::saturating_add)
     }
 
     /// The sum of the durations in milliseconds, as the buckets have it.

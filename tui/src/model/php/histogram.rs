@@ -52,11 +52,11 @@ impl Histogram {
             return None;
         }
         let rank = ((quantile.clamp(0.0, 1.0) * total as f64).ceil() as u64).max(1);
-        let mut seen = 0;
+        let mut seen = 0_u64;
         self.buckets
             .iter()
             .find(|&&(_, count)| {
-                seen += count;
+                seen = seen.saturating_add(count);
                 seen >= rank
             })
             .map(|&(bucket, _)| middle_ms(bucket))

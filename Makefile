@@ -1,7 +1,7 @@
 # Two commands on a fresh machine with a Rust toolchain: `make run` and `make test`.
 # README.md says what each target does and needs; .ci/packages holds the lists of packages.
 
-.PHONY: run demo test fuzz bench ebpf screenshots
+.PHONY: run demo demo-recording test fuzz bench ebpf screenshots
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -14,6 +14,10 @@ run: build
 demo: build
 	$(SUDO) .ci/packages demo
 	$(SUDO) tui/demo/run $(TARGET)/release/tusktop
+
+demo-recording: build
+	$(SUDO) .ci/packages demo-recording
+	$(SUDO) tui/demo/record $(TARGET)/release/tusktop tui/demo/demo.tusk
 
 test:
 	$(SUDO) .ci/packages test

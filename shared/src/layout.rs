@@ -80,6 +80,10 @@ pub struct Process {
     pub image: u32,
     /// 1 + the slot of its [`crate::Traced`]; 0 when its calls are not traced.
     pub traced: u32,
+    /// User id that its entry is counted for.
+    pub user: u32,
+    /// Keeps the layout free of padding.
+    pub reserved: u32,
 }
 
 /// A place where a program is attached, found by the attach cookie.
@@ -99,5 +103,5 @@ pub struct Site {
 
 const _: () = assert!(size_of::<Config>() == 48);
 const _: () = assert!(size_of::<Image>() == 40);
-const _: () = assert!(size_of::<Process>() == 16);
+const _: () = assert!(size_of::<Process>() == 24);
 const _: () = assert!(size_of::<Site>() == 16 + ARGUMENTS * size_of::<Operand>());

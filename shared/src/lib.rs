@@ -8,6 +8,7 @@ pub mod governor;
 mod layout;
 mod operand;
 mod request;
+pub mod share;
 pub mod sizes;
 mod stack;
 mod task;
@@ -95,6 +96,8 @@ pub mod stat {
     pub const EXECS_SKIPPED: u32 = 24;
     /// Waits that stand for several, because there were too many to note each.
     pub const WAITS_ESTIMATED: u32 = 25;
+    /// Entries of maps that were not made, because their user has so many.
+    pub const SHARES_FULL: u32 = 26;
     /// Number of counters.
-    pub const COUNT: u32 = 26;
+    pub const COUNT: u32 = 27;
 }

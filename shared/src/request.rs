@@ -38,8 +38,8 @@ pub struct Request {
     pub image: u32,
     /// Where `uri` came from: one of the `URI_` numbers. With [`crate::URI_APACHE`] it is the whole request line.
     pub uri_source: u32,
-    /// Keeps the layout free of padding.
-    pub reserved: u32,
+    /// User id of the process.
+    pub user: u32,
     /// HTTP method.
     pub method: [u8; METHOD_BYTES],
     /// Title of the process under FastCGI, such as `php-fpm: pool www`; empty elsewhere.

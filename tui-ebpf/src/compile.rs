@@ -1,7 +1,7 @@
 //! Compiled files, which are those that opcache did not have: counted by path in a map.
 
 use aya_ebpf::{helpers::bpf_get_current_uid_gid, macros::uprobe, programs::ProbeContext};
-use tusktop_shared::{ContentKey, Image, SITE_COMPILE, SITE_COMPILE_PATH, SITE_COMPILE_TEXT, Site, mix, stat};
+use tusktop_shared::{ContentKey, Image, SITE_COMPILE, SITE_COMPILE_PATH, SITE_COMPILE_TEXT, Site, mix, share, stat};
 
 use crate::{
     maps::{COMPILE_TEXTS, COMPILES, EMPTY_COMPILED, add},
@@ -64,7 +64,7 @@ fn try_compile(context: &ProbeContext, site: &Site, _image: &Image, _bias: u64) 
 /// Copies the path of a new key; `false` when it could not be read or does not fit.
 #[inline(always)]
 fn keep(image: u32, key: &ContentKey, path: u64, name: u64) -> bool {
-    match room(&COMPILE_TEXTS, &EMPTY_COMPILED, key) {
+    match room(&COMPILE_TEXTS, &EMPTY_COMPILED, key, share::COMPILES) {
         Room::Made => {}
         Room::Taken => return true,
         Room::Full => return false,

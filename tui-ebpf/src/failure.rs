@@ -6,7 +6,7 @@ use aya_ebpf::{
     macros::uprobe,
     programs::ProbeContext,
 };
-use tusktop_shared::{ContentKey, FAILURE_ERROR, Failure, Image, SCRIPT_BYTES, SITE_ERROR, Site, mix, stat};
+use tusktop_shared::{ContentKey, FAILURE_ERROR, Failure, Image, SCRIPT_BYTES, SITE_ERROR, Site, mix, share, stat};
 
 use crate::{
     globals::globals,
@@ -116,7 +116,7 @@ pub fn count(found: &Found, silenced: u64) -> u64 {
 /// Copies the texts of a new key; `false` when they could not be read or do not fit.
 #[inline(always)]
 fn keep(found: &Found, key: &ContentKey) -> bool {
-    match room(&FAILURE_TEXTS, &EMPTY_FAILURE, key) {
+    match room(&FAILURE_TEXTS, &EMPTY_FAILURE, key, share::FAILURES) {
         Room::Made => {}
         Room::Taken => return true,
         Room::Full => return false,

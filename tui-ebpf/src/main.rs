@@ -18,6 +18,7 @@ mod php;
 mod process;
 mod request;
 mod sample;
+mod share;
 mod stack;
 mod switch;
 mod tally;

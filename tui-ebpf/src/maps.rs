@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use tusktop_shared::{
     CallKey, Calls, Compiled, Config, ContentKey, Count, CountKey, Failure, FunctionName, Image, Process, Request,
-    Site, Stack, TRACED_THREADS, Tally, Traced, Wait, governor, governor::Account, sizes, stat,
+    Site, Stack, TRACED_THREADS, Tally, Traced, Wait, governor, governor::Account, share, sizes, stat,
 };
 
 use crate::{
@@ -104,9 +104,13 @@ pub const KNOWN_KEYS: u32 = 1 << 14;
 /// Size of `EVENTS`.
 pub const RING_BYTES: u32 = 2 << 20;
 
-/// Rare events: finished requests, processes that start and end.
+/// Finished requests.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
+
+/// Processes that start and end, and storms: a ring of their own, which no flood of requests can fill.
+#[map]
+pub static PROCESS_EVENTS: RingBuf = RingBuf::with_byte_size(256 << 10, 0);
 
 /// Exceptions and errors by key.
 #[map]
@@ -147,6 +151,14 @@ pub static ACCOUNTS: PerCpuArray<Account> = PerCpuArray::with_max_entries(ACCOUN
 #[map]
 pub static HITS: PerCpuArray<u64> = PerCpuArray::with_max_entries(sizes::SITES, 0);
 
+/// Entries by user and map (`tusktop_shared::share`).
+#[map]
+pub static SHARES: HashMap<u64, u64> = HashMap::with_max_entries(share::SHARES, 0);
+
+/// Entries by map, of all users.
+#[map]
+pub static USED: Array<u64> = Array::with_max_entries(share::MAPS as u32, 0);
+
 /// Counters, see `tusktop_shared::stat`.
 #[map]
 pub static STATS: PerCpuArray<u64> = PerCpuArray::with_max_entries(stat::COUNT, 0);
@@ -167,17 +179,17 @@ pub fn add(counter: u32, amount: u64) {
 /// Spends of an account of this CPU; `true` when it is more than may be spent.
 #[inline(always)]
 pub fn spend(account: u32, cost_ns: u64, now_ns: u64) -> bool {
-    let burst = governor::BURST_NS[account as usize];
+    let number = account as usize;
     // SAFETY: the pointer is this CPU's slot of the map; of a program that interrupts this one, one cost may be lost.
-    ACCOUNTS.get_ptr_mut(account).is_some_and(|account| unsafe { (*account).spend(cost_ns, now_ns, burst) })
+    ACCOUNTS.get_ptr_mut(account).is_some_and(|account| unsafe { (*account).spend(number, cost_ns, now_ns) })
 }
 
 /// Spends of an account of this CPU, if there is enough; `false` when there is not.
 #[inline(always)]
 pub fn afford(account: u32, cost_ns: u64, now_ns: u64) -> bool {
-    let burst = governor::BURST_NS[account as usize];
+    let number = account as usize;
     // SAFETY: as in `spend`.
-    ACCOUNTS.get_ptr_mut(account).is_none_or(|account| unsafe { (*account).afford(cost_ns, now_ns, burst) })
+    ACCOUNTS.get_ptr_mut(account).is_none_or(|account| unsafe { (*account).afford(number, cost_ns, now_ns) })
 }
 
 /// Counts a hit of a site.

@@ -3,18 +3,23 @@
 use aya_ebpf::{
     EbpfContext,
     bindings::BPF_RB_FORCE_WAKEUP,
-    helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_ns, bpf_probe_read_kernel},
+    helpers::{
+        bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid, bpf_ktime_get_ns,
+        bpf_probe_read_kernel,
+    },
     macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
 use tusktop_shared::{
-    Config, EVENT_EXEC, EVENT_EXIT, EVENT_FORK, EVENT_STORM, ProcessEvent, UNKNOWN_OFFSET, governor, stat,
+    Config, EVENT_EXEC, EVENT_EXIT, EVENT_FORK, EVENT_STORM, Process, ProcessEvent, UNKNOWN_OFFSET, governor, share,
+    stat,
 };
 
 use crate::{
     calls,
-    maps::{CONFIG, EVENTS, PROCESSES, REQUESTS, WAITING, add, afford},
+    maps::{CONFIG, PROCESS_EVENTS, PROCESSES, REQUESTS, WAITING, add, afford},
     request,
+    share::{give_share, take_share},
 };
 
 /// Facts about the kernel.
@@ -60,9 +65,8 @@ fn try_fork(context: &RawTracePointContext) -> Option<()> {
     if child == parent {
         return None;
     }
-    if PROCESSES.insert(child, process, 0).is_err() {
-        add(stat::REQUESTS_FULL, 1);
-    }
+    process.user = bpf_get_current_uid_gid() as u32;
+    add_process(child, &process);
     emit(EVENT_FORK, child, parent, 0);
     Some(())
 }
@@ -78,20 +82,17 @@ pub fn exec(context: RawTracePointContext) -> i32 {
         // SAFETY: a plain helper call.
         calls::forget_image(process.traced - 1, unsafe { bpf_ktime_get_ns() });
     }
-    let _ = PROCESSES.remove(pid);
-    let _ = REQUESTS.remove(bpf_get_current_pid_tgid());
-    let _ = WAITING.remove(bpf_get_current_pid_tgid());
+    remove_process(pid);
+    forget_thread(bpf_get_current_pid_tgid());
     // A thread that is not the first gets the number of the process by this (kernel: de_thread); its entries have its old one.
     let old: u32 = context.arg(1);
     let old = u64::from(pid) << 32 | u64::from(old);
-    let _ = REQUESTS.remove(old);
-    let _ = WAITING.remove(old);
+    forget_thread(old);
     // SAFETY: a plain helper call.
     if !afford(governor::OF_EXECS, governor::EXEC_NS, unsafe { bpf_ktime_get_ns() }) {
         add(stat::EXECS_SKIPPED, 1);
         return 0;
     }
-    // Requests that wait in the ring without a wake-up would keep the kernel from one for this, too.
     emit(EVENT_EXEC, pid, 0, BPF_RB_FORCE_WAKEUP);
     0
 }
@@ -104,7 +105,7 @@ pub fn exec(context: RawTracePointContext) -> i32 {
 pub fn exit(context: RawTracePointContext) -> i32 {
     let pid = context.tgid();
     request::abort();
-    let _ = WAITING.remove(bpf_get_current_pid_tgid());
+    forget_wait(bpf_get_current_pid_tgid());
     // SAFETY: the entry may be replaced while it is read; it is plain integers.
     let Some(process) = (unsafe { PROCESSES.get(pid) }) else { return 0 };
     if !is_last() {
@@ -114,9 +115,50 @@ pub fn exit(context: RawTracePointContext) -> i32 {
         // SAFETY: a plain helper call.
         calls::note_end(process.traced - 1, unsafe { bpf_ktime_get_ns() });
     }
-    let _ = PROCESSES.remove(pid);
+    remove_process(pid);
     emit(EVENT_EXIT, pid, 0, 0);
     0
+}
+
+/// Notes a process, if its user has room for it.
+#[inline(always)]
+pub fn add_process(pid: u32, process: &Process) {
+    // SAFETY: the entry is only tested for being there.
+    let is_new = unsafe { PROCESSES.get(pid) }.is_none();
+    if is_new && take_share(share::PROCESSES, process.user) == 0 {
+        add(stat::REQUESTS_FULL, 1);
+    } else if PROCESSES.insert(pid, process, 0).is_err() {
+        add(stat::REQUESTS_FULL, 1);
+        give_share(share::PROCESSES, process.user);
+    }
+}
+
+#[inline(always)]
+fn remove_process(pid: u32) {
+    // SAFETY: the entry may be replaced while it is read; it is plain integers.
+    let Some(user) = (unsafe { PROCESSES.get(pid) }).map(|process| process.user) else { return };
+    if PROCESSES.remove(pid).is_ok() {
+        give_share(share::PROCESSES, user);
+    }
+}
+
+#[inline(always)]
+fn forget_thread(key: u64) {
+    // SAFETY: the entry belongs to this thread alone.
+    if let Some(user) = unsafe { REQUESTS.get(key) }.map(|request| request.user) {
+        let _ = REQUESTS.remove(key);
+        give_share(share::REQUESTS, user);
+    }
+    forget_wait(key);
+}
+
+#[inline(always)]
+fn forget_wait(key: u64) {
+    // SAFETY: the entry belongs to this thread alone.
+    if let Some(user) = unsafe { WAITING.get(key) }.map(|wait| wait.user) {
+        let _ = WAITING.remove(key);
+        give_share(share::WAITING, user);
+    }
 }
 
 /// Whether no thread of the current process is left but this one, which ends. Where the kernel does not say where it counts
@@ -147,7 +189,7 @@ pub fn report_storm() {
 #[inline(always)]
 fn emit(kind: u32, pid: u32, other: u32, flags: u32) {
     let event = ProcessEvent { kind, pid, other, reserved: 0 };
-    if EVENTS.output::<ProcessEvent>(event, u64::from(flags)).is_err() {
+    if PROCESS_EVENTS.output::<ProcessEvent>(event, u64::from(flags)).is_err() {
         add(stat::RING_FULL, 1);
     }
 }

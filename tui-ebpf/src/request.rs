@@ -4,7 +4,7 @@ use aya_ebpf::{
     EbpfContext,
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::{
-        bpf_get_current_pid_tgid, bpf_ktime_get_ns,
+        bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_ktime_get_ns,
         generated::{bpf_get_attach_cookie, bpf_probe_read_user_str},
     },
     macros::uprobe,
@@ -12,7 +12,7 @@ use aya_ebpf::{
 };
 use tusktop_shared::{
     Config, EVENT_REQUEST, Image, Process, Request, RequestEvent, SITE_STARTUP, Site, URI_APACHE, URI_FASTCGI,
-    URI_SAPI, governor, stat,
+    URI_SAPI, governor, share, stat,
 };
 
 use crate::{
@@ -20,7 +20,8 @@ use crate::{
     calls,
     maps::{EMPTY_REQUEST, EVENTS, IMAGES, PROCESSES, REQUESTS, RING_BYTES, SITES, add, hit, spend},
     php::{apache_request_line, fastcgi_uri, fetch, pointer, sapi},
-    process::{config, report_storm, title},
+    process::{add_process, config, report_storm, title},
+    share::{give_share, take_share},
     switch::cpu_time,
 };
 
@@ -81,11 +82,20 @@ fn start(
     // A library may come back at another address: Apache unloads and loads its modules at a graceful restart.
     // SAFETY: the entry may be replaced while it is read; it is plain integers.
     let known = unsafe { PROCESSES.get(pid) }.is_some_and(|known| known.bias == bias && known.image == site.image);
-    if !known && PROCESSES.insert(pid, Process { bias, image: site.image, traced: 0 }, 0).is_err() {
+    let user = bpf_get_current_uid_gid() as u32;
+    if !known {
+        add_process(pid, &Process { bias, image: site.image, traced: 0, user, reserved: 0 });
+    }
+    // The entry of a request whose end was not seen is used again.
+    // SAFETY: the entry is only tested for being there.
+    let is_new = unsafe { REQUESTS.get(key) }.is_none();
+    if is_new && take_share(share::REQUESTS, user) == 0 {
         add(stat::REQUESTS_FULL, 1);
+        return None;
     }
     if REQUESTS.insert(key, EMPTY_REQUEST.get(0)?, 0).is_err() {
         add(stat::REQUESTS_FULL, 1);
+        give_share(share::REQUESTS, user);
         return None;
     }
     // SAFETY: the entry belongs to this thread alone: its key is the thread's own id.
@@ -94,6 +104,7 @@ fn start(
     request.cpu_ns = cpu_time(config, now);
     request.pid = pid;
     request.image = site.image;
+    request.user = user;
 
     let globals = if image.sapi_globals == 0 { 0 } else { image.sapi_globals.wrapping_add(bias) };
     // A site at a plain symbol has no arguments: then everything comes from `sapi_globals`.
@@ -126,8 +137,10 @@ fn end(config: &Config, image: &Image, bias: u64, key: u64, now: u64) -> Option<
     if image.sapi_globals != 0 {
         fetch(image.sapi_globals.wrapping_add(bias).wrapping_add(u64::from(image.response_code)), &mut status);
     }
+    let user = request.user;
     finish(request, status, now, cpu_time(config, now), 0);
     let _ = REQUESTS.remove(key);
+    give_share(share::REQUESTS, user);
     Some(())
 }
 
@@ -140,8 +153,10 @@ pub fn abort() {
         // SAFETY: a plain helper call.
         let now = unsafe { bpf_ktime_get_ns() };
         let cpu = config().map_or(0, |config| cpu_time(config, now));
+        let user = request.user;
         finish(request, 0, now, cpu, 1);
         let _ = REQUESTS.remove(key);
+        give_share(share::REQUESTS, user);
     }
 }
 

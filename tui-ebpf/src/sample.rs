@@ -7,12 +7,13 @@ use aya_ebpf::{
     maps::HashMap,
     programs::PerfEventContext,
 };
-use tusktop_shared::{Count, CountKey, Image, stat};
+use tusktop_shared::{Count, CountKey, Image, share, sizes, stat};
 
 use crate::{
     globals::globals,
     maps::{ACTIVE, COUNTS_0, COUNTS_1, IMAGES, PROCESSES, REQUESTS, add},
     php::fetch,
+    share::take_of,
     stack::capture,
     tally::atomic_add,
 };
@@ -63,8 +64,13 @@ fn try_sample(key: u64, image: &Image, globals: u64) -> Option<()> {
 /// Adds to what belongs to a stack in a request.
 #[inline(always)]
 pub fn count(key: CountKey, amount: Count) {
-    let counts = if ACTIVE.get(0).copied().unwrap_or(0) == 0 { &COUNTS_0 } else { &COUNTS_1 };
+    let active = ACTIVE.get(0).copied().unwrap_or(0);
+    let counts = if active == 0 { &COUNTS_0 } else { &COUNTS_1 };
     if !increase(counts, &key, &amount) {
+        if take_of(share::COUNTS + (active & 1), key.user, sizes::COUNTS) == 0 {
+            add(stat::COUNTS_FULL, 1);
+            return;
+        }
         // Another thread of the process may have just made it.
         let made = counts.insert(key, amount, u64::from(BPF_NOEXIST)).is_ok();
         if !made && !increase(counts, &key, &amount) {

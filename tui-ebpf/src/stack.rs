@@ -9,13 +9,15 @@ use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, generated},
 };
 use tusktop_shared::{
-    ContentKey, FUNCTION_INTERNAL, FunctionName, Image, MAX_FRAMES, NO_FUNCTION, STACK_TRUNCATED, Stack, mix, stat,
+    ContentKey, FUNCTION_INTERNAL, FunctionName, Image, MAX_FRAMES, NO_FUNCTION, STACK_TRUNCATED, Stack, mix, share,
+    stat,
 };
 
 use crate::{
     maps::{GENERATION, MET, MET_KEYS, NAMES, SCRATCH, STACKS, add},
     php::{STRING_TEXT, StringHead, Text, fetch, fetch_string_head, pointer, string_key},
     process::config,
+    share::take_share,
 };
 
 /// Room for one walk: more than the 512 bytes of a BPF stack.
@@ -300,8 +302,13 @@ pub fn place(function: &[u64; FUNCTION_ROOM], filename: u32) -> (u64, u32) {
 #[inline(always)]
 fn keep_stack(scratch: &mut Scratch, image: &Image, stack_key: &ContentKey) -> bool {
     // SAFETY: one aligned integer of the entry is read.
-    if unsafe { STACKS.get(stack_key) }.is_some_and(|stack| stack.missing == 0) {
+    let known = unsafe { STACKS.get(stack_key) }.map(|stack| stack.missing);
+    if known == Some(0) {
         return true;
+    }
+    if known.is_none() && take_share(share::STACKS, stack_key.user) == 0 {
+        add(stat::STACKS_FULL, 1);
+        return false;
     }
     let depth = scratch.stack.depth as usize;
     let mut missing = 0;
@@ -376,6 +383,10 @@ pub fn keep_texts(
     if !complete {
         add(stat::NAMES_UNREAD, 1);
         return false;
+    }
+    if take_share(share::NAMES, key.user) == 0 {
+        add(stat::NAMES_FULL, 1);
+        return true;
     }
     #[expect(clippy::needless_borrows_for_generic_args, reason = "by value it would be copied onto the BPF stack")]
     let kept = NAMES.insert(key, &*name, u64::from(BPF_NOEXIST));

@@ -3,12 +3,15 @@
 
 use aya_ebpf::{
     EbpfContext,
-    helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_ns, bpf_probe_read_kernel},
+    helpers::{
+        bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid, bpf_ktime_get_ns,
+        bpf_probe_read_kernel,
+    },
     macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
 use tusktop_shared::{
-    Config, ContentKey, Count, CountKey, NOT_WALKED, OUTSIDE, Request, UNKNOWN_OFFSET, Wait, governor, stat,
+    Config, ContentKey, Count, CountKey, NOT_WALKED, OUTSIDE, Request, UNKNOWN_OFFSET, Wait, governor, share, stat,
 };
 
 use crate::{
@@ -17,6 +20,7 @@ use crate::{
     php::pointer,
     process::config,
     sample::count,
+    share::take_share,
     stack::capture,
 };
 
@@ -139,7 +143,7 @@ fn leaves(context: &RawTracePointContext, config: &Config) -> Option<()> {
         add(stat::WAITS_ESTIMATED, 1);
         return None;
     }
-    let mut stack = ContentKey::new(OUTSIDE, 0);
+    let mut stack = ContentKey::new(OUTSIDE, bpf_get_current_uid_gid() as u32);
     if leaf != 0 {
         if walks.spent_ns < PERIOD_LIMIT_NS {
             stack = capture(image, leaf, request)?;
@@ -165,7 +169,7 @@ fn leaves(context: &RawTracePointContext, config: &Config) -> Option<()> {
             (&raw mut (*place).stands_for).write_volatile(wait.stands_for);
             (&raw mut (*place).since_ns).write_volatile(wait.since_ns);
         }
-    } else if WAITING.insert(key, wait, 0).is_err() {
+    } else if take_share(share::WAITING, wait.user) == 0 || WAITING.insert(key, wait, 0).is_err() {
         add(stat::REQUESTS_FULL, 1);
     }
     Some(())

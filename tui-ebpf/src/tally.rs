@@ -20,6 +20,7 @@ use crate::{
     maps::{IMAGES, SITES, STATS, add, hit, spend},
     php::{STRING_TEXT, StringHead, Text, fetch, fetch_string_head, string_key},
     process::{config, report_storm},
+    share::take_share,
 };
 
 /// Longest text in front of which a string's head is believed where only its text is known.
@@ -188,8 +189,12 @@ pub fn begin(tallies: &HashMap<ContentKey, Tally>, key: &ContentKey, silenced: u
 
 /// Makes an empty entry for the texts of a key.
 #[inline(always)]
-pub fn room<T>(texts: &HashMap<ContentKey, T>, empty: &Array<T>, key: &ContentKey) -> Room {
+pub fn room<T>(texts: &HashMap<ContentKey, T>, empty: &Array<T>, key: &ContentKey, map: u32) -> Room {
     let Some(empty) = empty.get(0) else { return Room::Full };
+    if take_share(map, key.user) == 0 {
+        add(stat::FAILURES_FULL, 1);
+        return Room::Full;
+    }
     match texts.insert(key, empty, u64::from(BPF_NOEXIST)) {
         Ok(()) => Room::Made,
         Err(EXISTS) => Room::Taken,

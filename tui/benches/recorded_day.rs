@@ -1,6 +1,6 @@
 //! How fast a recording of 24 hours opens, jumps and plays, and the memory that this takes. `cargo bench --bench recorded_day --
 //! write FILE` makes one (300 processes in 40 groups, 300 functions, 100 requests a second, a snapshot a second), `… -- FILE` opens
-//! it on a screen of 200x50 in memory. Times are those of the clock, so the machine should do nothing else.
+//! it on a screen of 200x50 in memory. Times are CPU time of the one thread that does all of it, so that other programs do not count.
 #![expect(clippy::unwrap_used, reason = "a benchmark ends at the first surprise")]
 
 use std::{
@@ -231,6 +231,24 @@ fn process(number: u32, pattern: &Process, random: &mut Random) -> Process {
     process
 }
 
+/// CPU time of this thread since a moment.
+struct Watch(Duration);
+
+impl Watch {
+    fn start() -> Self {
+        Self(Self::now())
+    }
+
+    fn elapsed(&self) -> Duration {
+        Self::now() - self.0
+    }
+
+    fn now() -> Duration {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    }
+}
+
 /// A screen in memory.
 struct Screen {
     stage: Stage,
@@ -252,7 +270,7 @@ impl Screen {
     fn jump(&mut self, to: Timestamp) -> Duration {
         self.press(KeyCode::Char(':'));
         to.to_string().chars().for_each(|c| self.press(KeyCode::Char(c)));
-        let started = Instant::now();
+        let started = Watch::start();
         self.press(KeyCode::Enter);
         self.draw();
         started.elapsed()
@@ -260,9 +278,9 @@ impl Screen {
 
     /// Reads all that is left, and says how long that took and how long the longest part did.
     fn settle(&mut self) -> (Duration, Duration) {
-        let (started, mut longest) = (Instant::now(), Duration::ZERO);
+        let (started, mut longest) = (Watch::start(), Duration::ZERO);
         loop {
-            let part = Instant::now();
+            let part = Watch::start();
             if self.stage.work() == Worked::Nothing {
                 return (started.elapsed(), longest);
             }
@@ -283,7 +301,7 @@ fn measure(path: &Path) -> std::io::Result<()> {
         read_only: None,
         past: RingLimits::default(),
     };
-    let started = Instant::now();
+    let started = Watch::start();
     let recording = Recording::open(path).unwrap();
     let (first, last) = recording.span();
     let mut screen = Screen { stage: Stage::new(&options).unwrap(), buffer: Buffer::empty(Rect::new(0, 0, 200, 50)) };
@@ -319,7 +337,7 @@ fn measure(path: &Path) -> std::io::Result<()> {
         // A key waits for what is being played, and is drawn then.
         let mut answers: Vec<Duration> = (0..150)
             .map(|_| {
-                let started = Instant::now();
+                let started = Watch::start();
                 if screen.stage.play(Duration::from_millis(100)) {
                     screen.draw();
                 }
@@ -339,7 +357,7 @@ fn measure(path: &Path) -> std::io::Result<()> {
 }
 
 fn timed(screen: &mut Screen, key: KeyCode) -> Duration {
-    let started = Instant::now();
+    let started = Watch::start();
     screen.press(key);
     screen.draw();
     started.elapsed()

@@ -5,10 +5,11 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
+    analysis::difference::Limit,
     config::{SettingArgs, parse_duration, parse_length, parse_size, parse_window},
     exit,
     trigger::{self, Trigger},
-    words::times::When,
+    words::times::{Between, When},
 };
 
 /// Memory per process group and hot PHP code, live on one screen.
@@ -43,6 +44,13 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Print the snapshots of a recording as lines of JSON.
     Cat(CatArgs),
+    /// Write a part of a recording to another, with pseudonyms if asked.
+    Cut(CutArgs),
+    /// Play a recording of a small shop that comes with the program: no root, no PHP.
+    Demo(DemoArgs),
+    /// Compare two recordings, or two spans of one.
+    #[command(after_long_help = exit::SUMMARY_OF_DIFF)]
+    Diff(DiffArgs),
     /// Check what can be observed here and how to fix what cannot.
     #[command(after_long_help = exit::SUMMARY_OF_DOCTOR)]
     Doctor(DoctorArgs),
@@ -51,12 +59,15 @@ pub enum Command {
     /// Wait for SIGCONT, then become a command.
     #[command(hide = true)]
     Become(BecomeArgs),
+    /// Read memory of processes, as requests on standard input say.
+    #[command(hide = true)]
+    ReadMemory,
 }
 
 /// What to print.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SnapArgs {
-    /// A recording, of which one moment is printed; nothing is collected.
+    /// A recording, of which one moment is printed; nothing is collected. `-` is standard input.
     #[arg(value_name = "FILE", conflicts_with_all = ["duration", "exact", "command"])]
     pub file: Option<PathBuf>,
     /// The moment of the recording: 14:05, `3m ago` (before the end), 2026-11-27T14:05:33Z [default: its end].
@@ -149,6 +160,74 @@ pub struct CatArgs {
     pub to: Option<When>,
 }
 
+/// Which part to write, and where to.
+#[derive(Debug, Clone, Args)]
+pub struct CutArgs {
+    /// The recording; `-` is standard input.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Leave out what is before this: 14:05, `3m ago` (before the end), 2026-11-27T14:05:33Z.
+    #[arg(long, value_name = "TIME", value_parser = When::parse)]
+    pub from: Option<When>,
+    /// Leave out what is after this.
+    #[arg(long, value_name = "TIME", value_parser = When::parse)]
+    pub to: Option<When>,
+    /// Write to this file; `-` is standard output.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Replace names, paths, URIs, command lines, messages, users and hosts by pseudonyms.
+    ///
+    /// The same text has the same pseudonym within the file. The key is random and kept nowhere, so that nothing can be guessed
+    /// from a pseudonym, and two files have different ones. Numbers, times, versions, built-in functions, and names that everybody has
+    /// (`/srv`, index.php, php-fpm, www-data) stay.
+    #[arg(long)]
+    pub redact: bool,
+    /// Replace a file that exists.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// What to do with the recording that comes with the program.
+#[derive(Debug, Clone, Args)]
+pub struct DemoArgs {
+    /// Write it to this file instead, to try `cat`, `cut`, `diff` and `snap` on it; `-` is standard output.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// What to compare.
+#[derive(Debug, Clone, Args)]
+pub struct DiffArgs {
+    /// The recording to compare with; alone, the one with both spans. `-` is standard input.
+    #[arg(value_name = "BEFORE")]
+    pub before: PathBuf,
+    /// The recording to compare.
+    #[arg(value_name = "AFTER", required_unless_present_any = ["from", "against"])]
+    pub after: Option<PathBuf>,
+    /// Compare what is from this moment on: 14:05, `3m ago` (before the end), 2026-11-27T14:05:33Z [default: all of AFTER].
+    #[arg(long, value_name = "TIME", value_parser = When::parse)]
+    pub from: Option<When>,
+    /// Compare what is up to this moment.
+    #[arg(long, value_name = "TIME", value_parser = When::parse)]
+    pub to: Option<When>,
+    /// Compare with this span, either end of which may be left open [default: all of BEFORE; of one recording, what is before --from].
+    #[arg(long, value_name = "FROM..TO", value_parser = Between::parse)]
+    pub against: Option<Between>,
+    /// Exit with 3 if a limit is exceeded, such as `route /checkout p95 +20%`; may be repeated.
+    ///
+    /// A limit is a subject, a measure and a bound. Subjects and their measures: `requests` (all of them) and `route [METHOD] PATH`
+    /// have requests, errors (share of 5xx), p50, p95 and p99; `function NAME` has self and total (time per second); `group NAME` has
+    /// memory, cpu and processes; `exceptions [CLASS]` and `errors [LEVEL]` have count (in a minute). A name that ends with `*` stands
+    /// for all that begin so. Bounds: +20% and -20% are relative, +50ms and -50ms are differences, and both hold only if the
+    /// difference is more than noise; >500ms and <500ms are about the value afterwards. Sizes are 100M or 1G, rates 5/s or 5/min. A
+    /// limit that cannot be told, because there is no such route or there are too few requests, is said and ends with 1.
+    #[arg(long, value_name = "LIMIT", value_parser = Limit::parse)]
+    pub fail_on: Vec<Limit>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = DifferenceFormat::Table)]
+    pub format: DifferenceFormat,
+}
+
 /// What is traced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Exact {
@@ -188,6 +267,16 @@ pub struct BecomeArgs {
 /// How a snapshot is printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum SnapshotFormat {
+    /// For people.
+    #[default]
+    Table,
+    /// One line of JSON with all that is known.
+    Json,
+}
+
+/// How a difference is printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum DifferenceFormat {
     /// For people.
     #[default]
     Table,

@@ -6,6 +6,8 @@ pub const FINE: u8 = 0;
 pub(crate) const FAILED: u8 = 1;
 /// Wrong usage or configuration, as clap has it.
 pub(crate) const USAGE: u8 = 2;
+/// A limit of `diff --fail-on` is exceeded.
+pub(crate) const LIMIT_EXCEEDED: u8 = 3;
 /// There is no procfs: `EX_UNAVAILABLE` of sysexits(3).
 pub(crate) const NO_PROCFS: u8 = 69;
 /// The rights are missing: `EX_NOPERM` of sysexits(3).
@@ -22,7 +24,9 @@ pub(crate) const TERMINATED: u8 = by_signal(libc::SIGTERM);
 pub(crate) const HUNG_UP: u8 = by_signal(libc::SIGHUP);
 
 /// For the help.
-pub(crate) const SUMMARY: &str = "Exit codes: 0 fine, 1 failed, 2 wrong usage or configuration, 69 no procfs, 77 no permission, 130 and 143 ended by a signal; `snap -- COMMAND` passes on the code of the command.";
+pub(crate) const SUMMARY: &str = "Exit codes: 0 fine, 1 failed, 2 wrong usage or configuration, 3 a limit of `diff --fail-on` is exceeded, 69 no procfs, 77 no permission, 130 and 143 ended by a signal; `snap -- COMMAND` passes on the code of the command.";
+/// For the help of `diff`.
+pub(crate) const SUMMARY_OF_DIFF: &str = "Exit codes: 0 compared, and all limits are kept; 1 it failed, or a limit cannot be told; 2 wrong usage; 3 a limit is exceeded.";
 /// For the help of `doctor`.
 pub(crate) const SUMMARY_OF_DOCTOR: &str =
     "Exit codes: 0 all tiers work for every running PHP, 1 some are missing, 69 no procfs, 77 no permission.";
@@ -41,7 +45,7 @@ mod tests {
 
     #[test]
     fn the_help_names_the_codes() {
-        for code in [FINE, FAILED, USAGE, NO_PROCFS, NO_PERMISSION, INTERRUPTED, TERMINATED] {
+        for code in [FINE, FAILED, USAGE, LIMIT_EXCEEDED, NO_PROCFS, NO_PERMISSION, INTERRUPTED, TERMINATED] {
             assert!(SUMMARY.contains(&format!(" {code} ")), "{code}");
         }
         for code in [FINE, FAILED, NO_PROCFS, NO_PERMISSION] {

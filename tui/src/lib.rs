@@ -19,6 +19,7 @@ pub mod rules;
 pub mod screen;
 pub(crate) mod session;
 pub mod system;
+pub mod top;
 pub mod trigger;
 pub mod ui;
 pub mod view;

@@ -10,7 +10,8 @@ use std::{
 use clap::Parser as _;
 use tusktop::{
     cli::{Cli, Command, SnapArgs},
-    commands::{cat, doctor, failure, groups, live, observed, record, replay, snap},
+    collect::memory,
+    commands::{cat, cut, demo, diff, doctor, failure, groups, live, observed, record, replay, snap},
     config::{self, Environment},
     exit,
     system::heap,
@@ -25,6 +26,10 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
     if let Some(Command::Become(arguments)) = &cli.command {
         // It is about to be another program: its settings are not ours to judge.
         return Err(observed::become_command(&arguments.command).into());
+    }
+    if let Some(Command::ReadMemory) = &cli.command {
+        memory::serve()?;
+        return Ok(exit::FINE);
     }
     if cli.default_config {
         io::stdout().write_all(config::DEFAULT_FILE.as_bytes())?;
@@ -42,12 +47,15 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
             Some(Command::Record(arguments)) => record::run(&settings, rules, arguments).await,
             Some(Command::Replay(arguments)) => replay::run(screen, arguments).await,
             Some(Command::Cat(arguments)) => cat::run(&arguments),
+            Some(Command::Demo(arguments)) => demo::run(screen, arguments).await,
+            Some(Command::Cut(arguments)) => cut::run(&arguments),
+            Some(Command::Diff(arguments)) => diff::run(&arguments),
             Some(Command::Doctor(arguments)) => doctor::run(&settings, arguments).await,
             Some(Command::Groups(arguments)) => groups::run(&settings, &rules, arguments),
             None | Some(Command::Live) if live::can_draw() => live::run(&settings, rules, screen).await,
             _ => snap::run(&settings, rules, SnapArgs::default()).await,
         }
     });
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    runtime.shutdown_timeout(Duration::from_millis(200));
     code
 }

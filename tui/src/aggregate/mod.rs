@@ -2,6 +2,7 @@
 //! It reads no clock and no file; the same samples make the same snapshots.
 
 mod capacity;
+mod clock;
 mod cpu;
 mod notices;
 pub mod php;
@@ -15,6 +16,7 @@ use jiff::Timestamp;
 
 use self::{
     capacity::Room,
+    clock::Clock,
     php::{PhpAggregate, PhpPart, Placed},
     processes::ProcessAggregate,
     totals::Totals,
@@ -51,6 +53,7 @@ pub struct Aggregate {
     known_php: Arc<Php>,
     standing: Vec<Notice>,
     totals: Totals,
+    clock: Clock,
 }
 
 impl Aggregate {
@@ -66,6 +69,7 @@ impl Aggregate {
         notices.extend(notices::of_php(&php));
         let part = self.processes.update(&sample);
         notices.extend(notices::of_groups(part.without_room));
+        notices.extend(self.clock.take(at, sample.machine.host.uptime_s, part.interval_s));
         let placed = |pid: u32| {
             let process = &part.processes[part.processes.binary_search_by_key(&pid, |process| process.pid).ok()?];
             Some(Placed { group: Arc::clone(&part.groups[process.group].name), pool: process.pool.clone() })

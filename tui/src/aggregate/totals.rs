@@ -1,12 +1,15 @@
 //! Running totals since the start, which only grow: by route, pool, group, class of exception and level of error. A snapshot holds
 //! only the counts of its interval; metrics need counters that never go back and take them from here.
 
-use std::{collections::HashMap, hash::Hash, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
-use crate::model::{Histogram, Php, RouteKey, Snapshot};
+use crate::{
+    model::{Histogram, Php, RouteKey, Snapshot},
+    top::{Amount, Top},
+};
 
-/// Keys of one kind that are kept apart; of more, the smallest are added to the rest.
-const MOST: usize = 1_000;
+/// Keys of one kind that are kept apart; there may be twice as many, and then the smaller half is added to the rest.
+const KEPT: usize = 500;
 
 /// Requests that finished.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,15 +25,7 @@ pub struct RequestTotals {
     pub wait_ns: u64,
 }
 
-/// What can be added up and be told more from less.
-pub trait Sum: Default {
-    /// Adds what was counted elsewhere.
-    fn add(&mut self, other: &Self);
-    /// Its size: the smallest gives way.
-    fn size(&self) -> u64;
-}
-
-impl Sum for RequestTotals {
+impl Amount for RequestTotals {
     fn add(&mut self, other: &Self) {
         self.requests = self.requests.saturating_add(other.requests);
         self.errors = self.errors.saturating_add(other.errors);
@@ -44,90 +39,34 @@ impl Sum for RequestTotals {
     }
 }
 
-impl Sum for u64 {
-    fn add(&mut self, other: &Self) {
-        *self = self.saturating_add(*other);
-    }
-
-    fn size(&self) -> u64 {
-        *self
-    }
-}
-
-/// Totals by key: a thousand at most, and the rest in one sum, so that all of them together are exact.
-#[derive(Debug, Clone)]
-pub struct ByKey<K, T> {
-    entries: HashMap<K, T>,
-    rest: T,
-}
-
-impl<K, T: Default> Default for ByKey<K, T> {
-    fn default() -> Self {
-        Self { entries: HashMap::new(), rest: T::default() }
-    }
-}
-
-impl<K: Eq + Hash + Clone, T: Sum> ByKey<K, T> {
-    fn add(&mut self, key: &K, amount: &T) {
-        if let Some(total) = self.entries.get_mut(key) {
-            total.add(amount);
-            return;
-        }
-        if self.entries.len() >= MOST {
-            self.make_room();
-        }
-        let mut total = T::default();
-        total.add(amount);
-        self.entries.insert(key.clone(), total);
-    }
-
-    /// Adds the smaller half to the rest, so that room has not to be made for each new key.
-    fn make_room(&mut self) {
-        let mut sizes: Vec<u64> = self.entries.values().map(Sum::size).collect();
-        sizes.sort_unstable();
-        let (median, mut left) = (sizes[sizes.len() / 2], sizes.len() / 2);
-        let rest = &mut self.rest;
-        self.entries.retain(|_, total| {
-            let goes = left > 0 && total.size() <= median;
-            if goes {
-                left -= 1;
-                rest.add(total);
-            }
-            !goes
-        });
-    }
-
-    /// All that are kept apart, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (&K, &T)> {
-        self.entries.iter()
-    }
-
-    /// The total of a key that is kept apart.
-    pub fn of(&self, key: &K) -> Option<&T> {
-        self.entries.get(key)
-    }
-
-    /// The sum of all others.
-    pub fn rest(&self) -> &T {
-        &self.rest
-    }
-}
-
 /// Totals since the start.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Totals {
     /// Requests by route.
-    pub routes: ByKey<Arc<RouteKey>, RequestTotals>,
+    pub routes: Top<Arc<RouteKey>, RequestTotals>,
     /// Requests by php-fpm pool.
-    pub pools: ByKey<Arc<str>, RequestTotals>,
+    pub pools: Top<Arc<str>, RequestTotals>,
     /// Requests by group of processes.
-    pub groups: ByKey<Arc<str>, RequestTotals>,
+    pub groups: Top<Arc<str>, RequestTotals>,
     /// CPU time by group of processes, in nanoseconds.
-    pub cpu: ByKey<Arc<str>, u64>,
+    pub cpu: Top<Arc<str>, u64>,
     /// Exceptions by class.
-    pub exceptions: ByKey<Arc<str>, u64>,
+    pub exceptions: Top<Arc<str>, u64>,
     /// Errors by level.
-    pub errors: ByKey<Arc<str>, u64>,
+    pub errors: Top<Arc<str>, u64>,
+}
+
+impl Default for Totals {
+    fn default() -> Self {
+        Self {
+            routes: Top::new(KEPT),
+            pools: Top::new(KEPT),
+            groups: Top::new(KEPT),
+            cpu: Top::new(KEPT),
+            exceptions: Top::new(KEPT),
+            errors: Top::new(KEPT),
+        }
+    }
 }
 
 impl Totals {
@@ -207,6 +146,7 @@ mod tests {
             file: "".into(),
             line: 1,
             count: paths.len() as u64,
+            count_error: 0,
             uncaught: None,
             caught_at: "".into(),
             script: "".into(),
@@ -226,7 +166,7 @@ mod tests {
         php.routes.push(Route { requests: 7, ..Route::seen(key("/x", "both")) });
         totals.add_php(&php);
         assert_eq!(
-            totals.pools.iter().map(|(pool, total)| (&**pool, total.requests)).collect::<Vec<_>>(),
+            totals.pools.iter().map(|(pool, total, _)| (&**pool, total.requests)).collect::<Vec<_>>(),
             [("www", 1)]
         );
         assert_eq!(totals.groups.of(&"both".into()).map(|total| total.requests), Some(7));
@@ -240,10 +180,10 @@ mod tests {
                 totals.add_php(&php(paths));
             }
             let all: u64 = intervals.iter().map(|paths| paths.len() as u64).sum();
-            let mut sum = totals.routes.rest().clone();
-            totals.routes.iter().for_each(|(_, total)| sum.add(total));
+            let mut sum = totals.routes.rest().cloned().unwrap_or_default();
+            totals.routes.iter().for_each(|(_, total, _)| sum.add(total));
             prop_assert_eq!((sum.requests, sum.durations.count(), sum.cpu_ns), (all, all, 5 * all));
-            prop_assert!(totals.routes.iter().count() <= MOST);
+            prop_assert!(totals.routes.len() <= 2 * KEPT);
             let of = |key: &str| totals.exceptions.of(&key.into()).copied().unwrap_or(0);
             prop_assert_eq!(of("E"), all);
             let pool = totals.pools.of(&"www".into()).map_or(0, |total| total.requests);

@@ -2,7 +2,7 @@
 //! It owns the points and the trend; `ui` decides how to draw them.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
@@ -117,10 +117,9 @@ impl Histories {
         }
         let long = step(at, LONG_STEP_S) != step(self.last, LONG_STEP_S);
         self.last = at;
+        let groups = &groups[..groups.len().min(MAX_GROUPS)];
+        self.make_room(groups);
         for group in groups {
-            if !self.groups.contains_key(&group.name) && self.groups.len() >= MAX_GROUPS {
-                continue;
-            }
             let track = self.groups.entry(group.name.clone()).or_default();
             let (sum, readings) = std::mem::take(&mut track.cpu);
             let mean = if readings > 0 { Some(sum / f64::from(readings)) } else { group.cpu_ratio };
@@ -133,6 +132,23 @@ impl Histories {
         let last = self.last;
         let recent = |point: &Point| seconds(point.at, last) < (MAX_POINTS as i64 * STEP_S) as f64;
         self.groups.retain(|_, track| track.short.back().is_some_and(recent));
+    }
+
+    /// Makes room for groups: of the others, those that ended first and the smallest are forgotten.
+    fn make_room(&mut self, groups: &[Group]) {
+        let new = groups.iter().filter(|group| !self.groups.contains_key(&group.name)).count();
+        let excess = (self.groups.len() + new).saturating_sub(MAX_GROUPS);
+        if excess == 0 {
+            return;
+        }
+        let stay: HashSet<&Arc<str>> = groups.iter().map(|group| &group.name).collect();
+        let last = |track: &Track| track.short.back().map(|point| (point.at, point.rss_bytes));
+        let others = self.groups.iter().filter(|(name, _)| !stay.contains(name));
+        let mut others: Vec<_> = others.map(|(name, track)| (last(track), Arc::clone(name))).collect();
+        others.sort_unstable();
+        for (_, name) in others.into_iter().take(excess) {
+            self.groups.remove(&name);
+        }
     }
 
     /// Points of a group, oldest first.
@@ -332,6 +348,10 @@ mod tests {
         let mut known = histories(1, |_| many.clone());
         assert_eq!(known.points("0", Span::TenMinutes).count(), 1);
         assert_eq!(known.points(&MAX_GROUPS.to_string(), Span::TenMinutes).count(), 0);
+        let big = [group("big", 1, 2, None, 0.0), group("1", 1, 1, None, 0.0)];
+        known.push(Timestamp::from_second(1_000_000_000 + 30).unwrap(), &big);
+        assert_eq!(known.points("big", Span::TenMinutes).count(), 1, "one that comes late");
+        assert_eq!((known.groups.len(), known.points("1", Span::TenMinutes).count()), (MAX_GROUPS, 2));
         known.push(Timestamp::from_second(1_000_000_000 + 1000).unwrap(), &[]);
         assert_eq!(known.points("0", Span::TenMinutes).count(), 0);
     }

@@ -107,8 +107,12 @@ mod tests {
         let key =
             RouteKey { route: "/".into(), script: "/srv/index.php".into(), method: "GET".into(), group: "www".into() };
         let route = Route { requests, ..Route::seen(key.into()) };
-        let file =
-            |&(file, sapi, count): &(&str, &str, u64)| CompiledFile { file: file.into(), sapi: sapi.into(), count };
+        let file = |&(file, sapi, count): &(&str, &str, u64)| CompiledFile {
+            file: file.into(),
+            sapi: sapi.into(),
+            count,
+            count_error: 0,
+        };
         Php { routes: vec![route], compiles: Some(files.iter().map(file).collect()), ..Php::default() }
     }
 

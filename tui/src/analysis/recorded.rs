@@ -317,7 +317,9 @@ impl Recorded {
             let count = counts[index].1 as f64;
             count > usual + SPIKE * usual.max(1.0).sqrt() && count > usual * 1.5
         };
-        let begins = |&index: &usize| is_high(index) && (index == 0 || !is_high(index - 1));
+        // What is asked first is what costs least.
+        let rises = |index: usize| index == 0 || counts[index].1 > counts[index - 1].1;
+        let begins = |&index: &usize| rises(index) && is_high(index) && (index == 0 || !is_high(index - 1));
         // From the last one that begins before the moment, for its snapshot may be later than the moment.
         let found: Vec<usize> = match forward {
             true => {
@@ -390,6 +392,20 @@ impl Recorded {
         self.times.push_front(Times { of, all: all.clone() });
         all
     }
+}
+
+/// The last of some snapshots, with what PHP did in a time up to it. They are in the order of time.
+pub(crate) fn over(snapshots: &[Arc<Snapshot>], window: Option<Duration>) -> Option<Snapshot> {
+    let last = snapshots.last()?;
+    let mut snapshot = Snapshot::clone(last);
+    if let Some(window) = window.and_then(|window| SignedDuration::try_from(window).ok()) {
+        let after = last.at.checked_sub(window).unwrap_or(Timestamp::MIN);
+        let mut windows = Windows::default();
+        let within = snapshots.iter().filter(|snapshot| snapshot.at > after);
+        within.for_each(|snapshot| windows.push(snapshot.at, &snapshot.php));
+        snapshot.php = windows.all(&snapshot.php).into();
+    }
+    Some(snapshot)
 }
 
 /// The moment before one, for bounds that are not part of what they bound.

@@ -69,6 +69,7 @@ pub enum Action {
     Mouse,
     Redraw,
     Suspend,
+    Record,
     Interrupt,
     Quit,
 }
@@ -105,7 +106,7 @@ const ACT: &str = "Act";
 const SESSION: &str = "Session";
 
 /// All actions. The footer shows those with a short text, in this order, as many as fit.
-pub const ACTIONS: [Entry; 64] = [
+pub const ACTIONS: [Entry; 65] = [
     entry(Action::Quit, "quit", &["q", "f10"], (SESSION, "quit", "quit")),
     entry(Action::Help, "help", &["?", "f1"], (SESSION, "help", "this help; type to search in it")),
     entry(
@@ -199,13 +200,19 @@ pub const ACTIONS: [Entry; 64] = [
     entry(
         Action::SortRate,
         "sort-rate",
-        &["R"],
+        &["F"],
         (LISTS, "", "by frequency; groups by process count, processes by pid"),
     ),
     entry(Action::SortErrors, "sort-errors", &["E"], (LISTS, "", "by errors")),
     entry(Action::SortName, "sort-name", &["A"], (LISTS, "", "by name")),
     entry(Action::SortUser, "sort-user", &["U"], (LISTS, "", "processes by user")),
     entry(Action::Invert, "invert", &["I"], (LISTS, "", "reverse order")),
+    entry(
+        Action::Record,
+        "record",
+        &["R"],
+        (SESSION, "", "record to a file here, or stop; without the screen: tusktop record"),
+    ),
     entry(Action::Mouse, "mouse", &["m"], (SESSION, "", "mouse on or off; off lets the terminal select text")),
     entry(Action::Redraw, "redraw", &["ctrl+l"], (SESSION, "", "redraw everything")),
     entry(Action::Suspend, "suspend", &["ctrl+z"], (SESSION, "", "suspend (fg resumes)")),

@@ -48,6 +48,8 @@ pub enum Command {
     Trace(TraceOrder),
     /// Go to another moment.
     Go(Go),
+    /// Record, or stop recording.
+    Record,
     /// Send a signal, and tell [`App::signalled`] what became of it.
     Signal(SignalOrder),
     /// Leave with this exit code, of [`exit`].
@@ -256,6 +258,8 @@ impl App {
             Action::Interrupt => return Some(Command::Leave(exit::INTERRUPTED)),
             Action::Suspend => return Some(Command::Suspend),
             Action::Redraw => return Some(Command::Redraw),
+            Action::Record if view.recorded => {}
+            Action::Record => return Some(Command::Record),
             Action::Mouse => {
                 view.mouse = !view.mouse;
                 return Some(Command::CaptureMouse(view.mouse));

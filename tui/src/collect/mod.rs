@@ -3,13 +3,15 @@
 
 mod bpf;
 pub mod inspect;
-mod patience;
+pub mod memory;
 pub mod php;
 mod pool;
 pub mod proc;
 pub(crate) mod procfs;
+mod reads;
 pub mod tasks;
 mod trust;
+mod unanswering;
 
 use std::time::Instant;
 

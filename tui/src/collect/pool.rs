@@ -1,7 +1,7 @@
 //! Which php-fpm pool a process is in. A title is text that any process can give itself, so it is believed only of workers whose
 //! master belongs to a trusted user; the pool of anybody else has its user behind the name.
 
-use std::{fs, os::unix::fs::MetadataExt as _, sync::Arc};
+use std::{fs, io, os::unix::fs::MetadataExt as _, sync::Arc};
 
 use super::{procfs::Procfs, trust::Owners};
 use crate::system::users::Users;
@@ -17,25 +17,45 @@ pub(crate) fn of(
     (pid, uid, parent): (u32, Option<u32>, u32),
     pool: &str,
 ) -> Arc<str> {
-    // Where tusktop runs without the rights of root, its user's own pools are no stranger's.
-    let trusted = |uid: u32| owners.include(uid) || uid == rustix::process::geteuid().as_raw();
-    if uid.is_some_and(trusted) || (procfs.uid(parent).is_some_and(trusted) && is_worker(procfs, pid, parent)) {
+    let believed = is_trusted(owners, uid)
+        || (is_trusted(owners, procfs.uid(parent))
+            && is_same(program(procfs, pid), program(procfs, parent))
+            && is_master(procfs, parent).unwrap_or(false));
+    named(users, believed, uid, pool)
+}
+
+/// Whether the title of this user's process, or those of its workers, are believed. Where tusktop runs without the rights of
+/// root, its user's own pools are no stranger's.
+pub(crate) fn is_trusted(owners: &Owners, uid: Option<u32>) -> bool {
+    uid.is_some_and(|uid| owners.include(uid) || uid == rustix::process::geteuid().as_raw())
+}
+
+/// Which program a process runs, to be compared.
+pub(crate) fn program(procfs: &Procfs, pid: u32) -> io::Result<(u64, u64)> {
+    fs::metadata(procfs.path(pid, "exe")).map(|file| (file.dev(), file.ino()))
+}
+
+/// Whether a process still is the program of its parent: one that this user's cron has started runs another program.
+pub(crate) fn is_same(own: io::Result<(u64, u64)>, of_parent: io::Result<(u64, u64)>) -> bool {
+    match (own, of_parent) {
+        (Ok(own), Ok(of_parent)) => own == of_parent,
+        // Root can always read them: a process that has ended, or tusktop without rights.
+        _ => true,
+    }
+}
+
+/// Whether a process, which is trusted, says that it is a master.
+pub(crate) fn is_master(procfs: &Procfs, pid: u32) -> io::Result<bool> {
+    Ok(procfs.bytes(pid, "cmdline", MASTER.len() as u64)? == MASTER)
+}
+
+/// Name of a pool, with its user behind it if the title is not `believed`.
+pub(crate) fn named(users: &mut Users, believed: bool, uid: Option<u32>, pool: &str) -> Arc<str> {
+    if believed {
         return pool.into();
     }
     let user = uid.map_or_else(|| "?".into(), |uid| users.name(uid));
     format!("{pool} ({user})").into()
-}
-
-/// Whether a process of another user was forked by a master and is still the same program. The parent is trusted, and so is its
-/// title; a process that this user's cron has started runs another program.
-fn is_worker(procfs: &Procfs, pid: u32, parent: u32) -> bool {
-    let file = |pid| fs::metadata(procfs.path(pid, "exe")).map(|file| (file.dev(), file.ino()));
-    let same = match (file(pid), file(parent)) {
-        (Ok(own), Ok(of_parent)) => own == of_parent,
-        // Root can always read them: a process that has ended, or tusktop without rights.
-        _ => true,
-    };
-    same && procfs.bytes(parent, "cmdline", MASTER.len() as u64).is_ok_and(|title| title == MASTER)
 }
 
 #[cfg(test)]

@@ -15,19 +15,15 @@ use rustix::{
     io::Errno,
 };
 
-use super::{patience::Patience, proc::stat::Stat};
+use super::proc::stat::Stat;
 
 /// Bytes of /proc/PID/stat that are read; its name is 64 bytes at most, its 52 numbers 20 digits each.
 const STAT_BYTES: u64 = 4096;
-
-/// Files for which the kernel takes the lock of the process's memory, or reads it.
-const WAITING: [&str; 3] = ["cmdline", "environ", "maps"];
 
 /// Where a procfs is mounted, or a tree that looks like one.
 #[derive(Debug, Clone)]
 pub(crate) struct Procfs {
     root: Arc<Path>,
-    patience: Patience,
 }
 
 impl Default for Procfs {
@@ -39,7 +35,7 @@ impl Default for Procfs {
 
 impl Procfs {
     pub(crate) fn new(root: &Path) -> Self {
-        Self { root: root.into(), patience: Patience::default() }
+        Self { root: root.into() }
     }
 
     /// Opens the root itself, to read many processes one after the other; names in it begin with the pid.
@@ -67,33 +63,8 @@ impl Procfs {
     }
 
     /// Reads at most `most` bytes of a file of a process.
-    ///
-    /// # Errors
-    /// The process is gone, belongs to another user, or does not answer.
     pub(crate) fn bytes(&self, pid: u32, name: &str, most: u64) -> io::Result<Vec<u8>> {
-        if !WAITING.contains(&name) {
-            return bounded(self.file(pid, name)?, most);
-        }
-        let path = self.path(pid, name);
-        self.patience.read(pid, move || bounded(File::open(path)?, most))
-    }
-
-    /// For reads that may have to wait for the process.
-    pub(crate) fn patience(&self) -> &Patience {
-        &self.patience
-    }
-
-    /// Reads the memory of a process with `read`, which gets all of it as a file.
-    ///
-    /// # Errors
-    /// As [`Self::bytes`], and those of `read`.
-    pub(crate) fn memory<T: Send + 'static>(
-        &self,
-        pid: u32,
-        read: impl FnOnce(&File) -> io::Result<T> + Send + 'static,
-    ) -> io::Result<T> {
-        let path = self.path(pid, "mem");
-        self.patience.read(pid, move || read(&File::open(path)?))
+        bounded(self.file(pid, name)?, most)
     }
 
     /// Reads at most `most` bytes of a file of a process. Bytes that are not UTF-8 are replaced.
@@ -105,6 +76,16 @@ impl Procfs {
     pub(crate) fn parent(&self, pid: u32) -> Option<u32> {
         let line = self.bytes(pid, "stat", STAT_BYTES).ok()?;
         Stat::parse(&line, rustix::param::clock_ticks_per_second()).map(|stat| stat.ppid)
+    }
+
+    /// When a process started, in clock ticks after boot, and its name.
+    ///
+    /// # Errors
+    /// It is gone, or its stat file is not in the form that is documented.
+    pub(crate) fn start(&self, pid: u32) -> io::Result<(u64, Arc<str>)> {
+        let line = self.bytes(pid, "stat", STAT_BYTES)?;
+        let stat = Stat::parse(&line, rustix::param::clock_ticks_per_second()).ok_or(io::ErrorKind::InvalidData)?;
+        Ok((stat.start_ticks, String::from_utf8_lossy(stat.comm).into()))
     }
 
     /// The effective user of a process: the kernel makes it the owner of /proc/PID.
@@ -223,30 +204,6 @@ mod tests {
         assert_eq!(pids, [7, 9]);
         assert_eq!(procfs.bytes(8, "stat", 9).unwrap_err().kind(), io::ErrorKind::NotFound);
         assert_eq!(Procfs::new(Path::new("/nonexistent")).pids(), [0; 0]);
-    }
-
-    #[test]
-    fn a_process_whose_arguments_and_memory_do_not_answer_holds_nobody_up() {
-        let fake = Fake::new();
-        fake.process(7, "silent", 1).process(8, "other", 1).write(8, "cmdline", "other\0").write(8, "mem", "12345678");
-        for name in ["cmdline", "mem"] {
-            let pipe = fake.procfs.path(7, name);
-            rustix::fs::mknodat(rustix::fs::CWD, pipe, rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        }
-        let procfs = &fake.procfs;
-        assert_eq!(procfs.bytes(7, "cmdline", 9).unwrap_err().kind(), io::ErrorKind::TimedOut);
-        let memory = procfs.memory(7, |_| Ok(()));
-        assert_eq!(memory.unwrap_err().kind(), io::ErrorKind::TimedOut, "at once, as long as it is silent");
-        assert_eq!(procfs.parent(7), Some(1));
-        assert_eq!(procfs.text(8, "cmdline", 9).unwrap(), "other\0");
-        let byte = procfs.memory(8, |memory| {
-            let mut byte = [0];
-            std::os::unix::fs::FileExt::read_exact_at(memory, &mut byte, 3)?;
-            Ok(byte[0])
-        });
-        assert_eq!(byte.unwrap(), b'4');
-        // The thread that was left behind ends.
-        drop(File::options().write(true).open(procfs.path(7, "cmdline")).unwrap());
     }
 
     #[test]

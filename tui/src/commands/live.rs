@@ -9,7 +9,7 @@ use std::{
 use jiff::tz::TimeZone;
 use tokio::sync::watch;
 
-use super::options;
+use super::{options, record};
 use crate::{
     app::Keymap,
     collect::{inspect, php::Order, proc},
@@ -19,7 +19,7 @@ use crate::{
     screen::{
         depth,
         stage::{self, Stage},
-        terminal::{self, Inspections},
+        terminal::{self, Inspections, Recordings},
     },
     session::Session,
     system::pid_namespace::PidNamespace,
@@ -73,9 +73,14 @@ pub async fn run(settings: &Settings, rules: Arc<Rules>, screen: stage::Options)
         }
     };
     let (inspected, wanted) = watch::channel(None);
-    let readings = inspect::spawn(proc::Options::default().root, wanted);
+    let readings = inspect::spawn(proc::Options::default().root, settings.secrets, wanted);
     let inspections = Inspections { orders: inspected, readings };
-    let end = terminal::run(stage, snapshots, order, inspections).await;
+    let (wanted, wish) = watch::channel(false);
+    let (state, states) = watch::channel(None);
+    let recording = record::beside::spawn(snapshots.resubscribe(), wish, state);
+    let end = terminal::run(stage, snapshots, order, inspections, Recordings { wanted, states }).await;
+    // The task can only fail by a panic, which has been reported by then.
+    let _ = recording.await;
     session.stop().await;
     Ok(end?.code)
 }

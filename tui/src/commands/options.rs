@@ -20,6 +20,7 @@ pub(super) fn going_on(settings: &Settings, rules: Arc<Rules>) -> session::Optio
         php: settings.php.then(|| php::Options {
             hz: settings.hz,
             owners: settings.php_owners.clone(),
+            secrets: settings.secrets,
             ..php::Options::default()
         }),
         proc: processes(settings, PssOptions::default().allowance),
@@ -44,5 +45,5 @@ pub(super) fn limits(settings: &Settings) -> TraceLimits {
 
 fn processes(settings: &Settings, allowance: Duration) -> proc::Options {
     let pss = PssOptions { budget: settings.pss_budget, read_limit: settings.pss_read_limit, allowance };
-    proc::Options { pss, owners: settings.php_owners.clone(), ..proc::Options::default() }
+    proc::Options { pss, owners: settings.php_owners.clone(), secrets: settings.secrets, ..proc::Options::default() }
 }

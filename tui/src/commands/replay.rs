@@ -16,7 +16,7 @@ use crate::{
     recording::{Event, Recording, Stream},
     screen::{
         stage::{self, Stage},
-        terminal::{self, Inspections},
+        terminal::{self, Inspections, Recordings},
     },
 };
 
@@ -40,14 +40,32 @@ pub async fn run(mut screen: stage::Options, arguments: ReplayArgs) -> anyhow::R
         stage.app.view.recorded = true;
         follow(sender)?;
     } else {
-        let recording = Recording::open(&arguments.file)?;
-        drop(sender);
-        stage.replay(recording);
+        stage.replay(Recording::open(&arguments.file)?);
     }
+    show(stage, snapshots).await
+}
+
+/// Opens the screen over a recording that plays at once.
+///
+/// # Errors
+/// The terminal cannot be set up.
+pub(super) async fn play(mut screen: stage::Options, recording: Recording) -> anyhow::Result<u8> {
+    screen.read_only = Some(RECORDED.into());
+    let mut stage = Stage::new(&screen)?;
+    stage.replay(recording);
+    stage.app.view.paused = false;
+    show(stage, broadcast::channel(1).1).await
+}
+
+async fn show(stage: Stage, snapshots: broadcast::Receiver<Arc<Snapshot>>) -> anyhow::Result<u8> {
     // Nothing is looked at closely in a recording.
     let (orders, _wanted) = watch::channel(None);
     let (_none, readings) = watch::channel(None);
-    let end = terminal::run(stage, snapshots, |_| {}, Inspections { orders, readings }).await;
+    // Nor is one recorded.
+    let (wanted, _wish) = watch::channel(false);
+    let (_none, states) = watch::channel(None);
+    let (inspections, recordings) = (Inspections { orders, readings }, Recordings { wanted, states });
+    let end = terminal::run(stage, snapshots, |_| {}, inspections, recordings).await;
     Ok(end?.code)
 }
 

@@ -1,6 +1,6 @@
 //! `tusktop snap`: one snapshot, of a moment or of the time that a command runs.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::VecDeque, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow, bail};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
@@ -14,9 +14,10 @@ use super::{
     observed::{self, Held, Signals},
     options,
     output::Output,
+    reading,
 };
 use crate::{
-    analysis::recorded::Recorded,
+    analysis::recorded::{self, Recorded},
     cli::{Exact, SnapArgs},
     collect::php::{Order, moves_code},
     config::{MAX_INTERVAL, Settings},
@@ -25,12 +26,15 @@ use crate::{
     recording::Recording,
     rules::Rules,
     session,
+    words::units,
 };
 
 /// How long a snapshot is collected for when nothing else is said.
 const A_MOMENT: Duration = Duration::from_secs(1);
 /// More than any command takes: a day.
 const NO_LIMIT: Duration = MAX_INTERVAL.saturating_mul(24);
+/// The most that is added up of a recording, as `--window` has it.
+const LONGEST_WINDOW: SignedDuration = SignedDuration::from_secs(60);
 const SAMPLER_STOPPED: &str = "the process sampler has stopped";
 
 /// Collects and prints one snapshot.
@@ -73,6 +77,9 @@ pub async fn run(settings: &Settings, rules: Arc<Rules>, arguments: SnapArgs) ->
 
 /// Prints a moment of a recording.
 fn recorded(file: &Path, arguments: &SnapArgs, out: Output) -> anyhow::Result<u8> {
+    if reading::is_pipe(file) {
+        return piped(arguments, out);
+    }
     let zone = TimeZone::system();
     let mut recorded = Recorded::new(Recording::open(file)?);
     let (first, last) = recorded.span().context("there is nothing in this recording")?;
@@ -88,8 +95,45 @@ fn recorded(file: &Path, arguments: &SnapArgs, out: Output) -> anyhow::Result<u8
     if let Some(trouble) = &recorded.trouble {
         failure::say(&anyhow!("{}: {trouble}", file.display()));
     }
-    out.print(&snapshot.context("nothing of the recording can be read at this moment")?, arguments.format)?;
+    let snapshot = snapshot.context("nothing of the recording can be read at this moment")?;
+    say_gap(&snapshot, at);
+    out.print(&snapshot, arguments.format)?;
     Ok(exit::FINE)
+}
+
+/// Prints a moment of a recording that comes through standard input, when all of it has come. Only the minute before the moment is kept.
+fn piped(arguments: &SnapArgs, out: Output) -> anyhow::Result<u8> {
+    let mut kept: VecDeque<Arc<Snapshot>> = VecDeque::new();
+    let spans = |within| vec![reading::span(None, arguments.at, within)];
+    let whole = reading::read(Path::new("-"), spans, |_, snapshot| {
+        let at = snapshot.at;
+        kept.push_back(Arc::from(snapshot));
+        // A clock that was set back makes those before it later: they are given up, too.
+        let within =
+            |kept: &Arc<Snapshot>| (0..LONGEST_WINDOW.as_secs()).contains(&at.duration_since(kept.at).as_secs());
+        while kept.front().is_some_and(|first| !within(first)) {
+            kept.pop_front();
+        }
+        Ok(())
+    })?;
+    let snapshot = recorded::over(kept.make_contiguous(), arguments.window);
+    let snapshot = snapshot.context("standard input: there is no snapshot before this moment")?;
+    if let Some(at) = arguments.at {
+        let now = Timestamp::now();
+        say_gap(&snapshot, at.within((now, now), &TimeZone::system()));
+    }
+    out.print(&snapshot, arguments.format)?;
+    Ok(if whole { exit::FINE } else { exit::FAILED })
+}
+
+/// Says that nothing was recorded at a moment, so that what is printed is from before it.
+fn say_gap(snapshot: &Snapshot, at: Timestamp) {
+    let age = at.duration_since(snapshot.at);
+    let interval = SignedDuration::from_millis(i64::try_from(snapshot.interval_ms).unwrap_or(i64::MAX));
+    if age > interval.saturating_mul(2).max(SignedDuration::from_secs(2)) {
+        let (age, when) = (units::age(age.unsigned_abs().as_secs()), snapshot.at.strftime("%Y-%m-%dT%H:%M:%SZ"));
+        failure::say(&anyhow!("nothing was recorded at this moment; this is from {when}, {age} before it"));
+    }
 }
 
 fn print(out: Output, snapshot: Option<Snapshot>, arguments: &SnapArgs) -> anyhow::Result<()> {
@@ -107,7 +151,6 @@ fn kind(exact: Exact) -> ExactKind {
 async fn observe(settings: &Settings, rules: Arc<Rules>, arguments: &SnapArgs, out: Output) -> anyhow::Result<u8> {
     let program = observed::resolve(&arguments.command[0], std::env::var_os("PATH").as_deref())?;
     let held = Held::start(&arguments.command)?;
-    let signals = Signals::take()?;
     let mut options = options::once(settings, rules);
     if let Some(php) = &mut options.php {
         php.programs = observed::programs(&program);
@@ -121,14 +164,15 @@ async fn observe(settings: &Settings, rules: Arc<Rules>, arguments: &SnapArgs, o
         });
     }
     let during = async |baseline: Instant| {
-        let mut running = held.release(signals);
+        // Until then they end tusktop, and the kernel ends the command that is held.
+        let mut running = held.release(Signals::take()?);
         running.wait_until(arguments.duration.map(|duration| baseline + duration)).await;
-        running
+        std::io::Result::Ok(running)
     };
     let mut observed = session::observe(&options, during).await?;
     let snapshot = observed.snapshot.take();
     // It may go on for long after what was asked for: then nothing is attached to it any more.
-    let status = observed.end().await.end().await?;
+    let status = observed.end().await?.end().await?;
     let printed = print(out, snapshot, arguments);
     if let Err(error) = printed
         && !failure::is_broken_pipe(&error)

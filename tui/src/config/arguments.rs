@@ -51,4 +51,7 @@ pub struct SettingArgs {
     /// Never send signals.
     #[arg(long, global = true)]
     pub read_only: bool,
+    /// Show passwords, tokens and keys in URIs, command lines and messages, which are otherwise shown as `***`.
+    #[arg(long, global = true)]
+    pub show_secrets: bool,
 }

@@ -26,6 +26,7 @@ pub(super) struct Content {
     pub php: Option<bool>,
     pub php_owners: Vec<String>,
     pub read_only: Option<bool>,
+    pub show_secrets: Option<bool>,
     pub pss_budget: Option<f64>,
     pub pss_read_limit: Option<Duration>,
     pub past: Option<Duration>,
@@ -53,6 +54,7 @@ struct Toml {
     #[serde(default)]
     php_owners: Vec<String>,
     read_only: Option<bool>,
+    show_secrets: Option<bool>,
     #[serde(default, deserialize_with = "past")]
     past: Option<Duration>,
     #[serde(default, deserialize_with = "past_size")]
@@ -102,6 +104,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Content, ConfigError> {
         php: content.php,
         php_owners: content.php_owners,
         read_only: content.read_only,
+        show_secrets: content.show_secrets,
         pss_budget: content.memory.pss_budget,
         pss_read_limit: content.memory.pss_read_limit,
         past: content.past,

@@ -25,6 +25,7 @@ use crate::{
         small_file::{self, SmallFileError},
         users::Users,
     },
+    words::secrets::Secrets,
 };
 
 pub use self::{
@@ -71,6 +72,8 @@ pub struct Settings {
     pub php_owners: Vec<u32>,
     /// Send no signals; what said so.
     pub read_only: Option<ReadOnly>,
+    /// Whether secrets are masked in all that is shown and recorded.
+    pub secrets: Secrets,
     /// Share of one core that reading PSS may take; 0 reads none.
     pub pss_budget: f64,
     /// Time that reading the PSS of one process may take.
@@ -101,6 +104,7 @@ impl Default for Settings {
             php: true,
             php_owners: Vec::new(),
             read_only: None,
+            secrets: Secrets::Masked,
             pss_budget: 0.01,
             pss_read_limit: Duration::from_millis(20),
             past: RingLimits::default(),
@@ -249,6 +253,11 @@ fn merge(
             Some(ReadOnly::Argument)
         } else {
             content.read_only.unwrap_or(false).then_some(ReadOnly::File)
+        },
+        secrets: if arguments.show_secrets || content.show_secrets.unwrap_or(false) {
+            Secrets::Shown
+        } else {
+            default.secrets
         },
         pss_budget: arguments.pss_budget.or(content.pss_budget).unwrap_or(default.pss_budget),
         pss_read_limit: content.pss_read_limit.unwrap_or(default.pss_read_limit),

@@ -32,7 +32,7 @@ fn exceptions(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
         Columns::new([("THROWN", Right), ("UNCAUGHT", Right), ("CLASS", Left), ("MESSAGE", Left), ("WHERE", Left)]);
     for exception in exceptions.iter().take(ROWS) {
         columns.row([
-            units::count(exception.count),
+            units::at_least(units::count(exception.count), exception.count, exception.count_error),
             exception.uncaught.map_or_else(|| "-".to_owned(), units::count),
             truncate_start(&exception.class, NAME_COLUMNS).into_owned(),
             message(&exception.message),
@@ -59,7 +59,7 @@ fn errors(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
         Columns::new([("RAISED", Right), ("SILENCED", Right), ("LEVEL", Left), ("MESSAGE", Left), ("WHERE", Left)]);
     for error in errors.iter().take(ROWS) {
         columns.row([
-            units::count(error.count),
+            units::at_least(units::count(error.count), error.count, error.count_error),
             error.silenced.map_or_else(|| "-".to_owned(), units::count),
             error.level.to_string(),
             message(&error.message),
@@ -77,7 +77,8 @@ fn compiles(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     let minutes = snapshot.interval_ms as f64 / 60_000.0;
     for file in compiles.iter().take(ROWS) {
         let rate = if minutes > 0.0 { units::count((file.count as f64 / minutes).round() as u64) } else { "-".into() };
-        columns.row([units::count(file.count), rate, file.sapi.to_string(), path(&file.file)]);
+        let count = units::at_least(units::count(file.count), file.count, file.count_error);
+        columns.row([count, rate, file.sapi.to_string(), path(&file.file)]);
     }
     let compiled: u64 = compiles.iter().map(|file| file.count).fold(0, u64::saturating_add);
     title(

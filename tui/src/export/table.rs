@@ -152,7 +152,7 @@ fn routes(php: &Php, out: &mut impl Write) -> io::Result<()> {
     for route in routes.iter().take(ROWS) {
         let durations = &route.duration_ms;
         columns.row([
-            units::count(route.requests),
+            units::at_least(units::count(route.requests), route.requests, route.count_error),
             units::count(route.errors),
             or_dash(durations.p50, units::duration_ms),
             or_dash(durations.p95, units::duration_ms),

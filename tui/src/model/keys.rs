@@ -35,8 +35,24 @@ pub struct RouteKey {
     pub group: Arc<str>,
 }
 
+/// The route that stands for those of a group that are not listed.
+const OTHER: &str = "(other)";
+
+impl RouteKey {
+    /// What stands for all routes of a group that are not listed.
+    pub(crate) fn other(group: &Arc<str>) -> Self {
+        let none: Arc<str> = "".into();
+        Self { route: OTHER.into(), script: Arc::clone(&none), method: none, group: Arc::clone(group) }
+    }
+
+    /// Whether it stands for routes that are not listed.
+    pub(crate) fn is_other(&self) -> bool {
+        &*self.route == OTHER && self.script.is_empty() && self.method.is_empty()
+    }
+}
+
 /// What kind of problem it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProblemKind {
     /// An exception.

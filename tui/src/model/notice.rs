@@ -33,6 +33,7 @@ pub enum NoticeKind {
     PssUnsupported,
     CgroupsLeftOut,
     GroupsLeftOut,
+    RoutesLeftOut,
     PhpOff,
     PhpNotPermitted,
     InnerPidNamespace,
@@ -41,6 +42,8 @@ pub enum NoticeKind {
     PhpLate,
     PhpEnded,
     PhpNotAnswering,
+    PhpProcessesNotAnswering,
+    PhpBehind,
     ProgramsRefused,
     EventsUnreadable,
     SamplesUnreadable,
@@ -55,8 +58,11 @@ pub enum NoticeKind {
     CommandWithoutPhp,
     GrowthNotCollected,
     PoolTooLarge,
+    MachineSuspended,
+    ClockSet,
     RecordingTriggered,
     RecordingRequested,
+    SnapshotsMissed,
     /// One that this version does not know: its text says what it is about.
     #[default]
     #[serde(other)]
@@ -191,6 +197,15 @@ impl Notice {
         Self::new(Level::Warning, NoticeKind::GroupsLeftOut, text, hint)
     }
 
+    /// Routes beyond the `most` that are listed, none of which had more than `requests` in the interval.
+    pub fn routes_left_out(count: u32, most: usize, requests: u64) -> Self {
+        let routes = if count == 1 { "1 route is".to_owned() } else { format!("{count} routes are") };
+        let text = format!("{routes} in `(other)`, with at most {requests} requests each: the limit is {most} routes");
+        let hint =
+            "usually somebody scans the site; `≥` marks counts of routes that may have more requests in `(other)`";
+        Self::new(Level::Info, NoticeKind::RoutesLeftOut, text, hint)
+    }
+
     /// A pool that may start more workers than fit: `set` and `fit` workers, `into` what, `each` with so much of its own.
     pub fn pool_too_large(pool: &str, set: u32, fit: u32, into: &str, each: &str) -> Self {
         let text = format!(
@@ -202,8 +217,28 @@ impl Notice {
     }
 }
 
-/// Recordings.
+/// Time, and recordings.
 impl Notice {
+    /// Nothing ran for `age` before this snapshot.
+    pub fn machine_suspended(age: &str) -> Self {
+        let text = format!("the machine was suspended for {age} before this");
+        Self::new(Level::Info, NoticeKind::MachineSuspended, text, "")
+    }
+
+    /// Between the snapshot before and this one the time of day jumped by `age`.
+    pub fn clock_set(age: &str, forward: bool) -> Self {
+        let text = format!("the clock was set {} by {age}", if forward { "forward" } else { "back" });
+        let hint = "the times of snapshots before this are those of the clock as it was";
+        Self::new(Level::Info, NoticeKind::ClockSet, text, hint)
+    }
+
+    /// Snapshots that are not in the recording.
+    pub fn snapshots_missed(count: u64) -> Self {
+        let (snapshots, are) = if count == 1 { ("snapshot", "is") } else { ("snapshots", "are") };
+        let text = format!("{count} {snapshots} before this {are} missing: the recording was not written fast enough");
+        Self::new(Level::Warning, NoticeKind::SnapshotsMissed, text, "use a longer --interval, or another disk")
+    }
+
     /// A condition of the flight recorder holds: what was measured, and the condition as it was typed.
     pub fn recording_triggered(measured: &str, condition: &str) -> Self {
         let hint = format!("this was recorded because of --when '{condition}'");
@@ -270,6 +305,28 @@ impl Notice {
     pub fn php_not_answering() -> Self {
         let text = "the PHP collector does not answer";
         Self::new(Level::Error, NoticeKind::PhpNotAnswering, text, "please report this")
+    }
+
+    /// Processes whose files or memory the kernel does not answer for in time, and the names of some. What PHP does there is not known.
+    pub fn php_processes_not_answering(count: usize, names: &[String]) -> Self {
+        let processes = processes(u32::try_from(count).unwrap_or(u32::MAX));
+        let text = match (names, count > names.len()) {
+            ([name], false) => format!("{name} is not answering: what PHP it runs is not known"),
+            (_, false) => format!("{} are not answering: what PHP they run is not known", names.join(", ")),
+            (_, true) => {
+                format!("{processes} are not answering ({}, ...): what PHP they run is not known", names.join(", "))
+            }
+        };
+        let hint = "its memory is locked, or a file system that it uses hangs: check its state and its mounts";
+        Self::new(Level::Warning, NoticeKind::PhpProcessesNotAnswering, text, hint)
+    }
+
+    /// More processes wait to be looked at for PHP than there is time for, most of them of `user`.
+    pub fn php_behind(waiting: usize, left_out: u64, user: &str) -> Self {
+        let waiting = processes(u32::try_from(waiting).unwrap_or(u32::MAX));
+        let not = if left_out > 0 { format!("; {left_out} more were not looked at") } else { String::new() };
+        let text = format!("looking for PHP is behind: {waiting} waiting, most of {user}{not}");
+        Self::new(Level::Info, NoticeKind::PhpBehind, text, "PHP of other users is still found in time")
     }
 
     /// The kernel refuses the BPF programs.

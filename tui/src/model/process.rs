@@ -122,6 +122,28 @@ impl Group {
         self.footprint_bytes = footprint.map(|(sum, bytes)| sum.saturating_add(bytes));
         self.pss_processes += u32::from(process.memory.pss_bytes.is_some());
     }
+
+    /// Adds the sums of another group.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        if other.processes > 0 {
+            self.cgroup = other.cgroup.filter(|_| self.processes == 0 || self.cgroup == other.cgroup);
+        }
+        self.processes = self.processes.saturating_add(other.processes);
+        self.threads = self.threads.saturating_add(other.threads);
+        if let Some(ratio) = other.cpu_ratio {
+            self.cpu_ratio = Some(self.cpu_ratio.unwrap_or(0.0) + ratio);
+        }
+        self.memory.add(&other.memory);
+        let footprint = self.footprint_bytes.zip(other.footprint_bytes);
+        self.footprint_bytes = footprint.map(|(sum, bytes)| sum.saturating_add(bytes));
+        self.pss_processes = self.pss_processes.saturating_add(other.pss_processes);
+        let sum = |a: Option<u32>, b: Option<u32>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.saturating_add(b)),
+            (a, b) => a.or(b),
+        };
+        self.started = sum(self.started, other.started);
+        self.ended = sum(self.ended, other.ended);
+    }
 }
 
 /// Why the PSS of a process is unknown.

@@ -93,19 +93,28 @@ impl Recording {
     /// The file cannot be read, is something else, or nothing in it is whole.
     pub fn open(path: &Path) -> Result<Self, RecordingError> {
         let system = |source| RecordingError::System { path: path.to_owned(), source };
-        let stream = |source| match source {
-            StreamError::Io(source) => system(source),
-            source => RecordingError::Stream { path: path.to_owned(), source },
-        };
         // Not to wait for the writer of a pipe that somebody put there.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = File::from(rustix::fs::open(path, flags, rustix::fs::Mode::empty()).map_err(|e| system(e.into()))?);
+        let file = rustix::fs::open(path, flags, rustix::fs::Mode::empty()).map_err(|errno| system(errno.into()))?;
+        Self::of(file.into(), path.to_owned())
+    }
+
+    /// The same of a file that is open. `path` is what messages call it.
+    ///
+    /// # Errors
+    /// As [`Recording::open`].
+    pub fn of(file: File, path: PathBuf) -> Result<Self, RecordingError> {
+        let system = |source| RecordingError::System { path: path.clone(), source };
+        let stream = |source| match source {
+            StreamError::Io(source) => system(source),
+            source => RecordingError::Stream { path: path.clone(), source },
+        };
         let metadata = file.metadata().map_err(system)?;
         if !metadata.is_file() {
             let what = "this is no regular file; name `-` to read a pipe";
             return Err(system(io::Error::new(io::ErrorKind::InvalidInput, what)));
         }
-        let mut recording = Self { path: path.to_owned(), file, minutes: Vec::new(), damage: Vec::new() };
+        let mut recording = Self { path: path.clone(), file, minutes: Vec::new(), damage: Vec::new() };
         let length = metadata.len();
         match recording.table(length) {
             Some(entries) => recording.minutes = entries.iter().map(Minute::of).collect(),
@@ -113,7 +122,7 @@ impl Recording {
         }
         match (recording.minutes.is_empty(), recording.damage.first()) {
             (false, _) => Ok(recording),
-            (true, Some(first)) => Err(RecordingError::Nothing { path: path.to_owned(), first: first.to_string() }),
+            (true, Some(first)) => Err(RecordingError::Nothing { path: path.clone(), first: first.to_string() }),
             (true, None) => Err(stream(StreamError::Empty)),
         }
     }

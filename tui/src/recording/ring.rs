@@ -1,13 +1,26 @@
 //! The last hours of a session in memory, to be gone back to: frames of a minute, compressed as in a recording. Bounded by time and
 //! by bytes, the oldest minute goes first.
 
-use std::{collections::VecDeque, io, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    io::{self, Cursor, Read as _},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use zstd::stream::{read::Decoder, write::Encoder};
 
 use super::{reader::Minute, writer::Compressor};
 use crate::model::Snapshot;
 
 /// Base 2 logarithm of how far back a frame refers: 2 MiB, two snapshots of 2 000 processes. More would cost its size in memory.
 const WINDOW_LOG: u32 = 21;
+
+/// Level of zstd for a minute that has ended: as one piece, and not flushed for each snapshot, it takes little more than half.
+const LEVEL: i32 = 6;
+/// Decoded bytes that are compressed again with each snapshot: a minute of a few hundred processes takes some seconds.
+const PART: u64 = 1 << 20;
 
 /// How much is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,14 +45,36 @@ pub struct Ring {
     open: Vec<u8>,
     /// Minutes that have ended, in the order of time.
     minutes: VecDeque<(Minute, Arc<[u8]>)>,
+    /// A minute that is being compressed again.
+    packing: Option<Packing>,
     bytes: u64,
     limits: RingLimits,
+}
+
+struct Packing {
+    first: Timestamp,
+    decoder: Decoder<'static, Cursor<Arc<[u8]>>>,
+    encoder: Encoder<'static, Vec<u8>>,
+}
+
+impl Packing {
+    fn new(first: Timestamp, frame: Arc<[u8]>) -> io::Result<Self> {
+        let decoder = Decoder::with_buffer(Cursor::new(frame))?;
+        let mut encoder = Encoder::new(Vec::new(), LEVEL)?;
+        encoder.window_log(WINDOW_LOG)?;
+        Ok(Self { first, decoder, encoder })
+    }
+
+    /// Takes a part. True when that was the last.
+    fn step(&mut self) -> io::Result<bool> {
+        Ok(io::copy(&mut self.decoder.by_ref().take(PART), &mut self.encoder)? < PART)
+    }
 }
 
 impl Ring {
     /// A past in which nothing is yet.
     pub fn new(limits: RingLimits) -> Self {
-        Self { compressor: None, open: Vec::new(), minutes: VecDeque::new(), bytes: 0, limits }
+        Self { compressor: None, open: Vec::new(), minutes: VecDeque::new(), packing: None, bytes: 0, limits }
     }
 
     /// Whether anything is kept.
@@ -72,16 +107,35 @@ impl Ring {
         {
             self.open.extend_from_slice(rest);
             self.bytes += entry.bytes;
-            self.minutes.push_back((Minute { crc: None, ..Minute::of(&entry) }, self.open.as_slice().into()));
+            let frame: Arc<[u8]> = self.open.as_slice().into();
+            self.packing = Some(Packing::new(entry.first, Arc::clone(&frame))?);
+            self.minutes.push_back((Minute { crc: None, ..Minute::of(&entry) }, frame));
             self.open.clear();
         }
         self.open.extend_from_slice(compressor.push(snapshot)?);
+        self.pack()?;
         let is_over = |ring: &Self, oldest: &Minute| {
             ring.bytes + ring.open.len() as u64 > ring.limits.bytes
                 || snapshot.at.duration_since(oldest.last).unsigned_abs() > ring.limits.span
         };
         while self.minutes.front().is_some_and(|(oldest, _)| is_over(self, oldest)) {
             self.bytes -= self.minutes.pop_front().map_or(0, |(minute, _)| minute.bytes);
+        }
+        Ok(())
+    }
+
+    /// Compresses the minute that ended last again, a part of it.
+    fn pack(&mut self) -> io::Result<()> {
+        let Some(mut packing) = self.packing.take() else { return Ok(()) };
+        if !packing.step()? {
+            self.packing = Some(packing);
+            return Ok(());
+        }
+        let packed = packing.encoder.finish()?;
+        let same = self.minutes.iter_mut().find(|(minute, _)| minute.first == packing.first);
+        if let Some((minute, frame)) = same.filter(|(minute, _)| minute.bytes > packed.len() as u64) {
+            self.bytes -= minute.bytes - packed.len() as u64;
+            (minute.bytes, *frame) = (packed.len() as u64, packed.into());
         }
         Ok(())
     }
@@ -112,5 +166,73 @@ impl Ring {
 impl std::fmt::Debug for Ring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Ring").field("minutes", &self.minutes.len()).field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::recording::{Event, Stream};
+
+    fn snapshot(second: i64) -> Snapshot {
+        let mut snapshot = Snapshot::read(include_bytes!("../../tests/fixtures/schema1.json")).unwrap();
+        snapshot.at += SignedDuration::from_secs(second);
+        snapshot
+    }
+
+    fn ring(seconds: impl IntoIterator<Item = i64>, span: u64, bytes: u64) -> Ring {
+        let mut ring = Ring::new(RingLimits { span: Duration::from_secs(span), bytes });
+        seconds.into_iter().for_each(|second| ring.push(&snapshot(second)).unwrap());
+        ring
+    }
+
+    /// The seconds of all snapshots that are there.
+    fn seconds(ring: &Ring) -> Vec<i64> {
+        let mut found = Vec::new();
+        for minute in ring.minutes() {
+            let mut stream = Stream::new(Cursor::new(ring.frame(minute).unwrap())).unwrap();
+            while let Ok(Some(event)) = stream.next_event() {
+                if let Event::Snapshot(read) = event {
+                    found.push(read.at.duration_since(snapshot(0).at).as_secs());
+                }
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn all_that_was_pushed_is_there_also_the_minute_that_is_not_over() {
+        let ring = ring(0..200, 3600, 64 << 20);
+        assert_eq!(seconds(&ring), (0..200).collect::<Vec<_>>());
+        let minutes: Vec<_> = ring.minutes().map(|minute| minute.snapshots).collect();
+        assert_eq!(minutes, [60, 60, 60, 20]);
+        assert_eq!(ring.bytes(), ring.minutes().take(3).map(|minute| minute.bytes).sum::<u64>());
+    }
+
+    #[test]
+    fn a_minute_that_is_over_becomes_smaller() {
+        let ended = ring(0..61, 3600, 64 << 20);
+        let packed = ring(0..100, 3600, 64 << 20);
+        assert!(packed.packing.is_none());
+        assert!(packed.bytes() < ended.bytes(), "{} of {}", packed.bytes(), ended.bytes());
+    }
+
+    #[test]
+    fn the_oldest_minute_goes_when_it_is_too_old_or_there_are_too_many_bytes() {
+        let kept = seconds(&ring(0..400, 120, 64 << 20));
+        assert_eq!((kept[0], kept[kept.len() - 1]), (240, 399));
+        let most = ring(0..400, 3600, 64 << 20).bytes() / 2;
+        let small = ring(0..400, 3600, most);
+        assert!(small.bytes() <= most && small.minutes().count() > 1, "{small:?}");
+        assert_eq!(seconds(&small).last(), Some(&399));
+        assert!(seconds(&ring(0..10, 0, 1 << 20)).is_empty(), "nothing is kept");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_leaves_no_future() {
+        assert_eq!(seconds(&ring([0, 1, 70, 71, 5, 6], 3600, 1 << 20)), [0, 1, 5, 6]);
+        assert_eq!(seconds(&ring([100, 101, 5], 3600, 1 << 20)), [5]);
     }
 }

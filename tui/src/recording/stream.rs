@@ -10,6 +10,10 @@ use crate::model::{Snapshot, SnapshotError};
 
 /// Bytes that are decoded at once.
 const CHUNK: usize = 128 << 10;
+/// Most snapshots in a frame: ten times as many as are taken in a minute at most.
+const MAX_SNAPSHOTS: usize = 6_000;
+/// Lines that are no snapshots and are told one by one; after them the frame is given up.
+const MAX_UNREAD: usize = 20;
 
 /// Something in a recording: a snapshot, or what was read of it.
 #[derive(Debug)]
@@ -83,6 +87,9 @@ pub struct Stream<R> {
     /// The decoder may have more without more input.
     more: bool,
     line: Vec<u8>,
+    /// Lines of this frame that are snapshots, and that are none.
+    snapshots: usize,
+    unread: usize,
     /// The frame before: where it began, its bytes and their CRC.
     before: Option<(u64, u64, u32)>,
 }
@@ -119,6 +126,8 @@ impl<R: BufRead> Stream<R> {
             pending: 0..0,
             more: false,
             line: Vec::new(),
+            snapshots: 0,
+            unread: 0,
             before: None,
         })
     }
@@ -180,6 +189,11 @@ impl<R: BufRead> Stream<R> {
         end?;
         let read = read(&self.line);
         self.line.clear();
+        let count = if read.is_ok() { &mut self.snapshots } else { &mut self.unread };
+        *count += 1;
+        if self.snapshots > MAX_SNAPSHOTS || self.unread > MAX_UNREAD {
+            return Some(Event::Damage(self.lose(offset, Wrong::TooLarge)));
+        }
         Some(match read {
             Ok(part) => Event::Snapshot(part),
             Err(error) => Event::Damage(Damage { offset, what: error.into() }),
@@ -206,6 +220,7 @@ impl<R: BufRead> Stream<R> {
             crc.update(&magic);
             self.state = State::Frame { offset, bytes: 4, decoded: 0, crc, done: false };
             self.line.clear();
+            (self.snapshots, self.unread) = (0, 0);
             let fed = self.decoder.reinit().and_then(|()| self.decoder.run_on_buffers(&magic, &mut self.decoded));
             return Ok(fed.err().map(|error| self.lose(offset, Wrong::Undecodable(error))));
         }

@@ -30,6 +30,21 @@ fn recorded(seconds: impl IntoIterator<Item = i64>) -> (Vec<u8>, Vec<usize>) {
     (writer.finish().unwrap(), ends)
 }
 
+/// A recording of four minutes, three snapshots each, that is read in no time.
+fn small() -> Vec<u8> {
+    let mut writer = Writer::new(Vec::new()).unwrap();
+    for at in (0..12).map(|number| at(number * 20)) {
+        writer.push(&Snapshot { at, ..small_snapshot() }).unwrap();
+    }
+    writer.finish().unwrap()
+}
+
+fn small_snapshot() -> Snapshot {
+    let mut small = Snapshot { php: Default::default(), ..snapshot(0) };
+    (small.groups, small.processes, small.cgroups) = Default::default();
+    small
+}
+
 /// Seconds and damages of a stream.
 fn streamed(bytes: &[u8]) -> (Vec<i64>, Vec<Damage>) {
     let mut stream = Stream::new(bytes).unwrap();
@@ -184,15 +199,45 @@ fn a_frame_that_claims_much_takes_little() {
     assert!(matches!(damage[0].what, Wrong::Undecodable(_)));
 }
 
+#[test]
+fn a_file_that_ends_at_any_byte_opens_or_says_why() {
+    let good = small();
+    let mut seen = 0;
+    for length in 0..good.len() {
+        match opened(file(&good[..length]).path()) {
+            Ok((seconds, _)) => {
+                assert!(
+                    seconds.len() >= seen && seconds.iter().enumerate().all(|(at, &second)| second == 20 * at as i64)
+                );
+                seen = seconds.len();
+            }
+            Err(error) => assert!(seen == 0, "{length}: {error}"),
+        }
+    }
+    assert_eq!(seen, 12);
+}
+
+#[test]
+fn a_frame_with_lines_that_are_no_snapshots_or_too_many_is_given_up() {
+    let no_snapshots = zstd::encode_all(&vec![b'\n'; 1 << 20][..], 1).unwrap();
+    let (seconds, damage) = streamed(&no_snapshots);
+    assert!(seconds.is_empty() && damage.len() <= 22, "{}", damage.len());
+    let mut line = serde_json::to_vec(&small_snapshot()).unwrap();
+    line.push(b'\n');
+    let many = zstd::encode_all(&line.repeat(7_000)[..], 1).unwrap();
+    let (seconds, damage) = streamed(&many);
+    assert!(seconds.len() == 6_000 && matches!(damage[0].what, Wrong::TooLarge));
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(3_000))]
     #[test]
     fn damage_anywhere_costs_what_it_hits_and_never_a_panic(
         flips in prop::collection::vec((any::<prop::sample::Index>(), 1..=255_u8), 0..4),
         cut in any::<prop::sample::Index>(),
         whole in any::<bool>(),
     ) {
-        thread_local!(static GOOD: Vec<u8> = recorded((0..12).map(|at| at * 20)).0);
+        thread_local!(static GOOD: Vec<u8> = small());
         let mut bytes = GOOD.with(Clone::clone);
         for (at, bits) in &flips {
             let at = at.index(bytes.len());

@@ -23,7 +23,7 @@ use crate::{
         self,
         theme::{ColorDepth, Palette, Theme},
     },
-    view::{Go, GroupMemory, KeyHint, Overlay, Scrub, Shown, TIME, TileColour},
+    view::{Go, GroupMemory, KeyHint, Overlay, RecordingInProgress, Scrub, Shown, TIME, TileColour},
 };
 
 /// What the screen should look like.
@@ -59,6 +59,8 @@ pub struct Stage {
     pub timeline: Timeline,
     /// The last close look at the process whose page is open.
     pub inspection: Option<Arc<Inspection>>,
+    /// The recording that is made beside the screen.
+    pub recording: Option<RecordingInProgress>,
     /// The last drawing.
     pub shown: Shown,
     /// Styles.
@@ -97,6 +99,7 @@ impl Stage {
             missed: 0,
             lagged: 0,
             inspection: None,
+            recording: None,
             shown: Shown::default(),
         })
     }
@@ -154,8 +157,15 @@ impl Stage {
     /// Goes to another moment.
     fn go(&mut self, go: Go) {
         if self.scrub.is_none() {
-            // From now into the past, which stands still until it is told to play.
-            self.timeline.freeze();
+            match go {
+                Go::Now => return self.go_to_now(),
+                Go::Speed { .. } | Go::ClearMarks => return,
+                _ => {}
+            }
+            // From now, or from where it was paused, into the past, which stands still until it is told to play.
+            if self.timeline.moment() == Moment::Now {
+                self.timeline.freeze();
+            }
             self.scrub = self.scrub_of();
             self.app.view.paused = true;
         }
@@ -242,7 +252,7 @@ impl Stage {
 
     /// The process whose page is open, which is to be looked at closely.
     pub(crate) fn inspected(&self) -> Option<InspectionOrder> {
-        self.app.view.inspected()
+        self.app.view.inspected().filter(|_| self.scrub.is_none() && !self.app.view.recorded)
     }
 
     /// Takes an event from the terminal, which came at `now`, and says what the terminal has to do.
@@ -294,12 +304,13 @@ impl Stage {
             covered: self.timeline.covered(view.window),
             histories: self.timeline.histories(view.grouping),
             exact: self.timeline.latest().and_then(|snapshot| snapshot.php.exact.as_ref()),
-            inspection: self.inspection.as_deref(),
+            inspection: self.inspection.as_deref().filter(|_| self.scrub.is_none()),
             palette: &self.palette,
             hints: &self.hints,
             time_zone: &self.time_zone,
             ascii: self.ascii,
             lagged: self.lagged,
+            recording: self.recording.as_ref(),
             scrub: self.scrub.as_ref(),
             adding: self.timeline.progress(),
             between: self.timeline.between(),

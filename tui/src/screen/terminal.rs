@@ -30,6 +30,7 @@ use crate::{
     app::Command,
     exit,
     model::{Inspection, InspectionOrder, SignalOrder, Snapshot, TraceOrder},
+    view::RecordingInProgress,
 };
 
 /// Time between two looks at a recording that plays.
@@ -42,6 +43,15 @@ pub struct Inspections {
     pub orders: watch::Sender<Option<InspectionOrder>>,
     /// The last reading of what was ordered.
     pub readings: watch::Receiver<Option<Arc<Inspection>>>,
+}
+
+/// Where a recording beside the screen is ordered, and what becomes of it.
+#[derive(Debug)]
+pub struct Recordings {
+    /// Whether there shall be one.
+    pub wanted: watch::Sender<bool>,
+    /// How far it is; `None` where there is none.
+    pub states: watch::Receiver<Option<RecordingInProgress>>,
 }
 
 /// Why the screen ended.
@@ -81,6 +91,7 @@ pub async fn run(
     mut snapshots: broadcast::Receiver<Arc<Snapshot>>,
     order: impl Fn(TraceOrder),
     mut inspections: Inspections,
+    mut recordings: Recordings,
 ) -> Result<Exit, TerminalError> {
     let mut signals = Signals::new().map_err(TerminalError::Signals)?;
     let (panicked, gone) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
@@ -109,6 +120,10 @@ pub async fn run(
             },
             Ok(()) = inspections.readings.changed() => {
                 stage.inspection.clone_from(&inspections.readings.borrow_and_update());
+                Some(Command::Draw)
+            }
+            Ok(()) = recordings.states.changed() => {
+                stage.recording.clone_from(&recordings.states.borrow_and_update());
                 Some(Command::Draw)
             }
             _ = frames.tick(), if stage.is_playing() => {
@@ -148,6 +163,10 @@ pub async fn run(
             Some(Command::CaptureMouse(on)) => tty.capture_mouse(on),
             Some(Command::Trace(what)) => {
                 order(what);
+                Ok(())
+            }
+            Some(Command::Record) => {
+                recordings.wanted.send_modify(|wanted| *wanted = !*wanted);
                 Ok(())
             }
             Some(Command::Suspend) => {

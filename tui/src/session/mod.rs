@@ -32,8 +32,8 @@ const SOON: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a single snapshot waits for the PHP collector to find and attach.
 const ATTACH_LIMIT: Duration = Duration::from_secs(30);
-/// How long the end waits for the collectors to detach.
-const DETACH_LIMIT: Duration = Duration::from_secs(5);
+/// How long the end waits for the collectors to detach. After that the kernel detaches when tusktop ends.
+const DETACH_LIMIT: Duration = Duration::from_millis(700);
 
 /// What is collected, and how often.
 #[derive(Debug, Clone)]
@@ -285,7 +285,7 @@ mod tests {
                 }
             }
         };
-        timeout(DETACH_LIMIT, end).await.unwrap();
+        timeout(ATTACH_LIMIT, end).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

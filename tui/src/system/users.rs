@@ -3,6 +3,9 @@
 
 use std::{collections::HashMap, fs, path::PathBuf, sync::Arc, time::SystemTime};
 
+/// Ids without a name that are remembered; then all are forgotten. A user namespace has as many as its processes like.
+const MAX_NUMBERS: usize = 4_096;
+
 /// Interned user names by id.
 #[derive(Debug)]
 pub(crate) struct Users {
@@ -37,6 +40,9 @@ impl Users {
             if let Some(name) = self.names.get(&uid) {
                 return Arc::clone(name);
             }
+        }
+        if self.numbers.len() >= MAX_NUMBERS {
+            self.numbers.clear();
         }
         Arc::clone(self.numbers.entry(uid).or_insert_with(|| uid.to_string().into()))
     }
@@ -76,6 +82,8 @@ mod tests {
         let mut users = Users::read(passwd.clone());
         let names: Vec<_> = [0, 33, 7, 1234].map(|uid| users.name(uid)).into_iter().collect();
         assert_eq!(names, ["root", "www-data", "7", "1234"].map(Arc::from));
+        (100_000..110_000).for_each(|uid| assert_eq!(*users.name(uid), *uid.to_string()));
+        assert!(users.numbers.len() <= MAX_NUMBERS);
 
         fs::write(&passwd, "new:x:1234:1:::\n").unwrap();
         let later = fs::metadata(&passwd).unwrap().modified().unwrap() + std::time::Duration::from_secs(5);

@@ -169,6 +169,7 @@ fn exceptions_are_counted_by_class_for_a_minute() {
             file: text("/a.php"),
             line: 1,
             count,
+            count_error: 0,
             uncaught: None,
             caught_at: text(""),
             script: text(""),

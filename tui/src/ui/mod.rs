@@ -47,7 +47,7 @@ use crate::{
         timeline::{Between, Histories},
     },
     model::{Exact, Inspection, Php, Snapshot},
-    view::{KeyHint, Pane, Scene, Scrub, Shown, View},
+    view::{KeyHint, Pane, RecordingInProgress, Scene, Scrub, Shown, View},
 };
 
 /// Everything that a drawing depends on.
@@ -76,6 +76,8 @@ pub(crate) struct Input<'a> {
     pub ascii: bool,
     /// Snapshots that came too fast to be taken just before this one.
     pub lagged: u64,
+    /// The recording that is made beside the screen.
+    pub recording: Option<&'a RecordingInProgress>,
     /// The line of a recording or of the past.
     pub scrub: Option<&'a Scrub>,
     /// The share of the sum since the start that is added up; `None` when it is whole.

@@ -2,6 +2,7 @@
 //! and filtered ([`View`]), and where things are on the screen ([`Scene`]).
 
 mod facts;
+mod recording;
 mod row;
 mod scene;
 mod scrub;
@@ -15,6 +16,7 @@ use jiff::Timestamp;
 
 pub use self::{
     facts::{Facts, Shown},
+    recording::RecordingInProgress,
     row::{Row, TileKey},
     scene::{KeyHint, List, Scene, TIME},
     scrub::{Go, GroupMemory, Scrub},

@@ -8,6 +8,7 @@ pub(crate) mod memory;
 pub(crate) mod names;
 pub(crate) mod nearest;
 pub mod printable;
+pub mod secrets;
 pub mod times;
 pub(crate) mod tracing;
 pub(crate) mod units;

@@ -15,6 +15,30 @@ pub enum When {
     Ago(SignedDuration),
 }
 
+/// A span of time as it was typed, `13:00..14:05`: either end may be open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Between {
+    /// Its start; `None` where it is open.
+    pub from: Option<When>,
+    /// Its end; `None` where it is open.
+    pub to: Option<When>,
+}
+
+impl Between {
+    /// Reads a span.
+    ///
+    /// # Errors
+    /// What is wrong, as a sentence.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (from, to) = text
+            .split_once("..")
+            .ok_or_else(|| format!("{text:?}: expected a span such as 13:00..14:05 or ..14:05"))?;
+        let end = |text: &str| if text.trim().is_empty() { Ok(None) } else { When::parse(text).map(Some) };
+        let span = Self { from: end(from)?, to: end(to)? };
+        if (span.from, span.to) == (None, None) { Err("a span has at least one end".into()) } else { Ok(span) }
+    }
+}
+
 impl When {
     /// Reads a moment.
     ///
@@ -82,6 +106,17 @@ mod tests {
         }
         for text in ["", "x", "25:00", "ago", "-3m ago", "14", "noon", "2026-13-01"] {
             assert!(When::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_span_may_be_open_at_one_end() {
+        let clock = |text| Some(When::parse(text).unwrap());
+        assert_eq!(Between::parse("13:00..14:05"), Ok(Between { from: clock("13:00"), to: clock("14:05") }));
+        assert_eq!(Between::parse("..3m ago"), Ok(Between { from: None, to: clock("3m ago") }));
+        assert_eq!(Between::parse("2026-11-27T14:05:33Z .. ").unwrap().to, None);
+        for text in ["", "..", "13:00", "13:00-14:00", "x..14:00"] {
+            assert!(Between::parse(text).is_err(), "{text}");
         }
     }
 

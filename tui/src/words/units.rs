@@ -88,6 +88,11 @@ pub(crate) fn rate(per_s: f64) -> String {
     if per_s < 999.95 { format!("{per_s:.1}/s") } else { format!("{:.1} k/s", per_s / 1000.0) }
 }
 
+/// A count that `text` shows, marked where there may be `error` more and that is more than a hundredth of it.
+pub(crate) fn at_least(text: String, count: u64, error: u64) -> String {
+    if error > count / 100 { format!("≥{text}") } else { text }
+}
+
 /// An age or uptime in its two largest units: `4 s`, `3m 20s`, `2h 05m`, `12 d`.
 pub(crate) fn age(seconds: u64) -> String {
     match seconds {

@@ -4,6 +4,8 @@
 mod terminal;
 
 mod cli;
+mod faults;
 mod flight;
 mod pty;
 mod record;
+mod share;

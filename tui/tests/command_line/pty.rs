@@ -255,7 +255,11 @@ fn panic_with_the_screen_up() {
         let (orders, _) = tokio::sync::watch::channel(None);
         let (_readings, readings) = tokio::sync::watch::channel(None);
         let inspections = terminal::Inspections { orders, readings };
-        let screen = tokio::spawn(terminal::run(stage::Stage::new(&options).unwrap(), snapshots, |_| {}, inspections));
+        let (wanted, _) = tokio::sync::watch::channel(false);
+        let (_states, states) = tokio::sync::watch::channel(None);
+        let recordings = terminal::Recordings { wanted, states };
+        let stage = stage::Stage::new(&options).unwrap();
+        let screen = tokio::spawn(terminal::run(stage, snapshots, |_| {}, inspections, recordings));
         told.recv().await;
         let broken = tokio::spawn(async { panic!("the collector broke") });
         assert!(broken.await.is_err());

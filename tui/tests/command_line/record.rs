@@ -115,6 +115,39 @@ fn what_was_written_before_a_kill_is_read() {
 }
 
 #[test]
+fn a_key_on_the_screen_starts_and_stops_a_recording() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_tusktop"));
+    command.args(["--no-php", "-i", "200ms"]);
+    command.cwd(folder.path());
+    let mut terminal = Terminal::start(command, &[], 160, 30);
+    terminal.wait_for("the first snapshot", |screen| screen.contents().contains("LIVE"));
+    terminal.press("R");
+    terminal.wait_for("a recording", |screen| screen.contents().contains("REC "));
+    let recorded = || fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).next();
+    let path = recorded().unwrap();
+    let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+    terminal.wait_for("the name of the file", |screen| screen.contents().contains(&name));
+    while written(&path) < 3 {
+        std::thread::yield_now();
+    }
+    terminal.press("R");
+    terminal.wait_for("its end", |screen| !screen.contents().contains("REC "));
+    let (snapshots, damage) = read(&path);
+    assert!(snapshots.len() >= 3 && damage.is_empty(), "{damage:?}");
+    fs::remove_file(&path).unwrap();
+    terminal.press("R");
+    terminal.wait_for("another recording", |screen| screen.contents().contains("REC "));
+    let path = recorded().unwrap();
+    while written(&path) < 1 {
+        std::thread::yield_now();
+    }
+    terminal.press("q");
+    terminal.ends_with(0);
+    assert!(read(&path).1.is_empty(), "leaving ends it properly");
+}
+
+#[test]
 fn a_file_that_exists_is_replaced_only_when_that_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.tusk");

@@ -79,6 +79,12 @@ impl Cast {
         self.spawn(Command::new(path).arg0(title).arg(LIFE).stdin(Stdio::null()))
     }
 
+    /// One that sleeps with these arguments behind its own.
+    pub fn with_arguments(&mut self, role: &str, arguments: &[&str]) -> u32 {
+        let path = self.named("/usr/bin/perl", role);
+        self.spawn(Command::new(path).args(["-e", &format!("sleep {LIFE}"), "--"]).args(arguments).stdin(Stdio::null()))
+    }
+
     /// One that sleeps as this user.
     pub fn of_user(&mut self, role: &str, uid: u32) -> u32 {
         let path = self.named("/bin/sleep", role);

@@ -12,4 +12,5 @@ mod kernel_tasks;
 mod namespaces;
 mod parity;
 mod parity_configurations;
+mod secrets;
 mod unanswering;

@@ -60,6 +60,8 @@ impl Watch {
 
     /// The same with other options.
     pub fn start_with(options: php::Options, scope: &Path) -> Self {
+        // The program that runs here is the test.
+        let options = php::Options { tusktop: Some(env!("CARGO_BIN_EXE_tusktop").into()), ..options };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (answers, samples) = mpsc::channel(2);
         let handle = runtime.block_on(async { php::spawn(options, answers) });
@@ -88,6 +90,7 @@ impl Watch {
                 NoticeKind::ProgramUnread
                     | NoticeKind::PhpNotTrusted
                     | NoticeKind::PhpLeftOut
+                    | NoticeKind::PhpProcessesNotAnswering
                     | NoticeKind::StartsMissed
                     | NoticeKind::WaitsEstimated
             )

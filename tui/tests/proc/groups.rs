@@ -211,12 +211,37 @@ fn groups_beyond_the_bound_share_one_and_a_notice_says_so() {
     assert_eq!((more.processes, &*more.rule), (50, "limit"));
     assert!(snapshot.notices.iter().any(|notice| notice.text.starts_with("50 processes in `more groups`")));
     (1..=100).for_each(|pid| proc.end(pid));
-    assert_eq!(watched.tick().groups.len(), MAX_GROUPS + 1 - 100);
+    assert_eq!(watched.tick().groups.len(), MAX_GROUPS + 50 - 100, "what was in `more groups` has room now");
     for pid in 1..=100 {
         proc.process(pid + count, &Fake::default());
     }
     let snapshot = watched.tick();
     assert_eq!((snapshot.groups.len(), snapshot.processes.len()), (MAX_GROUPS + 1, count as usize));
+}
+
+#[test]
+fn a_big_group_that_comes_late_is_listed_whatever_sleeps_there() {
+    let proc = FakeProc::new();
+    let count = u32::try_from(MAX_GROUPS).unwrap() + 50;
+    for pid in 1..=count {
+        proc.process(pid, &Fake::default());
+    }
+    let mut watched = Watched::new(&proc, imported("process_names:\n- name: 'p{{.PID}}'\n  cmdline: [.]\n"));
+    watched.tick();
+    let (big, busy) = (count + 1, count + 2);
+    proc.process(big, &Fake { rss_pages: 100_000, ..Fake::default() });
+    proc.process(busy, &Fake { rss_pages: 1, ..Fake::default() });
+    watched.tick();
+    proc.process(busy, &Fake { rss_pages: 1, cpu_ticks: 1, ..Fake::default() });
+    let snapshot = watched.tick();
+    assert_eq!(groups_of(&snapshot, [big, busy]), [format!("p{big}"), format!("p{busy}")]);
+    assert_eq!(&*snapshot.groups[0].name, &*format!("p{big}"));
+    assert_eq!(snapshot.groups.len(), MAX_GROUPS + 1);
+    assert_eq!(snapshot.groups.iter().map(|group| group.processes).sum::<u32>(), busy, "each is counted once");
+    assert!(snapshot.groups.is_sorted_by(|a, b| a.order() < b.order()));
+    // A group is not exchanged for another one of the same size.
+    let mut names = || watched.tick().groups.iter().map(|group| group.name.to_string()).collect::<Vec<_>>();
+    assert!(names() == names());
 }
 
 #[test]

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tusktop::{
     collect::inspect::{self, Reader},
     model::{CgroupLimit, Inspection, InspectionOrder, ProcessKey, Unread},
+    words::secrets::Secrets,
 };
 
 const LIMITS: &str = "Limit                     Soft Limit           Hard Limit           Units     \n\
@@ -81,8 +82,19 @@ impl Tree {
     }
 
     fn look(&self, pid: u32) -> Inspection {
-        Reader::new(self.0.path().to_owned()).inspect(ProcessKey { pid, start_ticks: None }, None, false)
+        let process = ProcessKey { pid, start_ticks: None };
+        Reader::new(self.0.path().to_owned(), Secrets::Masked).inspect(process, None, false)
     }
+}
+
+#[test]
+fn secrets_in_the_arguments_are_masked_unless_they_are_asked_for() {
+    let tree = Tree::new();
+    tree.process(7, 100, 2).write("7/cmdline", "app\0--password\0a b\0-v\0");
+    assert_eq!(tree.look(7).arguments, Ok(("app --password *** -v".into(), false)));
+    let mut reader = Reader::new(tree.path(""), Secrets::Shown);
+    let shown = reader.inspect(ProcessKey { pid: 7, start_ticks: None }, None, false);
+    assert_eq!(shown.arguments, Ok(("app --password a b -v".into(), false)));
 }
 
 #[test]
@@ -137,7 +149,7 @@ fn a_long_command_line_is_cut_and_says_so() {
 fn a_process_that_ended_keeps_its_last_values_and_its_pid_is_no_other_process() {
     let tree = Tree::new();
     tree.process(7, 100, 2);
-    let mut reader = Reader::new(tree.path(""));
+    let mut reader = Reader::new(tree.path(""), Secrets::Masked);
     let key = ProcessKey { pid: 7, start_ticks: Some(100) };
     let first = reader.inspect(key, None, false);
     assert!(!first.ended);
@@ -155,7 +167,7 @@ fn a_process_that_ended_keeps_its_last_values_and_its_pid_is_no_other_process() 
 fn what_would_take_too_long_is_not_read_unasked() {
     let tree = Tree::new();
     tree.process(7, 100, 500_000_000);
-    let mut reader = Reader::new(tree.path(""));
+    let mut reader = Reader::new(tree.path(""), Secrets::Masked);
     let key = ProcessKey { pid: 7, start_ticks: Some(100) };
     let first = reader.inspect(key, None, false);
     assert!(matches!(first.mappings, Err(Unread::TooExpensive(time)) if time > Duration::from_secs(1)), "{first:?}");
@@ -245,7 +257,7 @@ async fn next(readings: &mut watch::Receiver<Option<Arc<Inspection>>>) -> Option
 async fn it_looks_at_what_is_ordered_until_it_is_not() {
     let mut sleeper = Sleeper::start();
     let (orders, wanted) = watch::channel(None);
-    let mut readings = inspect::spawn("/proc".into(), wanted);
+    let mut readings = inspect::spawn("/proc".into(), Secrets::Masked, wanted);
     let order = InspectionOrder { process: sleeper.key(), asked: 0 };
     orders.send_replace(Some(order));
     let seen = next(&mut readings).await.expect("a reading");

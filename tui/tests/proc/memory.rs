@@ -29,8 +29,14 @@ impl Clock {
     }
 
     fn with(proc: &FakeProc, pss: PssOptions) -> Self {
-        let options =
-            proc::Options { root: proc.path(""), passwd: proc.path("passwd"), pss, kernel: false, owners: Vec::new() };
+        let options = proc::Options {
+            root: proc.path(""),
+            passwd: proc.path("passwd"),
+            pss,
+            kernel: false,
+            owners: Vec::new(),
+            ..proc::Options::default()
+        };
         let sampler = Sampler::with(&options, Timestamp::UNIX_EPOCH).unwrap();
         Self { sampler, aggregate: Aggregate::default(), start: Instant::now() }
     }

@@ -11,6 +11,7 @@ mod history;
 mod memory;
 mod problems;
 mod process;
+mod record;
 mod replay;
 mod trace;
 mod treemap_steadiness;

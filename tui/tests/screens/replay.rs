@@ -246,6 +246,23 @@ fn the_past_of_a_live_screen_plays_until_it_is_now() {
 }
 
 #[test]
+fn a_paused_screen_goes_back_from_where_it_stopped() {
+    let (mut stage, snapshots) = watched(120, 30);
+    stage.press("+-\\");
+    assert!(stage.shown.scene.scrub.is_none(), "there is no speed and no mark without a past moment");
+    stage.press("<space>");
+    let mut next = snapshots[20].clone();
+    for _ in 0..3 {
+        next.at += SignedDuration::from_secs(10);
+        stage.push(next.clone());
+    }
+    stage.press(",");
+    assert_eq!(second(&stage, &snapshots), 190);
+    stage.press("L");
+    assert_eq!(second(&stage, &snapshots), 230);
+}
+
+#[test]
 fn a_past_moment_of_a_live_screen_is_drawn_as_it_was_then() {
     let (mut back, snapshots) = watched(150, 45);
     back.press("(");
@@ -267,6 +284,30 @@ fn the_memory_of_the_chosen_group_is_drawn_along_the_line() {
     let line = stage.line_with(", up to ");
     assert!(line.starts_with(" memory ") && line.contains('█'), "{line}");
     assert_eq!(stage.shown.scene.scrub.unwrap().height, 2, "and it takes clicks, too");
+}
+
+#[test]
+fn the_page_of_a_process_says_what_is_not_recorded() {
+    let (mut replayed, _) = replaying(150, 45);
+    let (mut back, _) = watched(150, 45);
+    back.press("(");
+    for stage in [&mut replayed, &mut back] {
+        stage.press("l<enter>l<enter>");
+        assert!(stage.text().contains("it is not recorded"), "{}", stage.text());
+        assert!(!stage.text().contains("reading …"));
+    }
+}
+
+#[test]
+fn what_comes_through_a_pipe_can_be_gone_back_in() {
+    let (mut stage, snapshots) = watched(150, 45);
+    stage.app.view.recorded = true;
+    stage.press("(");
+    assert_eq!(second(&stage, &snapshots), 140);
+    assert!(stage.text().contains("PAST 1m 00s ago"));
+    stage.press("L");
+    assert_eq!(second(&stage, &snapshots), 200);
+    assert!(stage.text().contains("RECORDING") && !stage.text().contains("PAST"));
 }
 
 #[test]

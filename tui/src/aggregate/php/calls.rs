@@ -6,7 +6,7 @@ use crate::{
     model::{ExactKind, FunctionKind, LineCalls},
 };
 
-/// Lines in one snapshot: those with the most time.
+/// Lines in one snapshot: those with the most time. One more stands for all others.
 const LINES: usize = 1_000;
 
 /// Adds the calls of functions to `stacks`; calls by line are returned, when those are traced.
@@ -39,7 +39,12 @@ pub(crate) fn add(sample: &PhpSample, stacks: &mut Stacks) -> Option<Vec<LineCal
         })
         .collect();
     lines.sort_by_key(|line| std::cmp::Reverse(line.self_ns));
-    lines.truncate(LINES);
+    if lines.len() > LINES {
+        let mut rest = lines[LINES].as_rest();
+        lines[LINES + 1..].iter().for_each(|line| rest.merge(line));
+        lines.truncate(LINES);
+        lines.push(rest);
+    }
     Some(lines)
 }
 

@@ -12,7 +12,7 @@ use std::{collections::HashMap, sync::Arc};
 use jiff::{SignedDuration, Timestamp};
 
 use self::{
-    routes::{RouteKeys, Routes},
+    routes::{Found, MOST, RouteKeys},
     stacks::Stacks,
     workers::Workers,
 };
@@ -63,35 +63,59 @@ impl PhpAggregate {
         self.placed = self.place(&sample, placed);
         let unknown: Arc<str> = "".into();
         let group = |pid: u32| self.placed.get(&pid).map_or(&unknown, |placed| &placed.group);
-        let mut routes = Routes::new(&mut self.routes);
-        let mut stacks = Stacks::default();
+        let scripts: HashMap<u32, &Arc<str>> =
+            sample.processes.iter().filter_map(|process| Some((process.pid, process.script.as_ref()?))).collect();
+        let mut found = Found::new(&mut self.routes);
+        let started: Vec<usize> =
+            sample.running.iter().take(RUNNING).map(|request| found.of_request(group(request.pid), request)).collect();
+        let ended: Vec<usize> = sample
+            .finished
+            .iter()
+            .map(|FinishedRequest { request, aborted, .. }| {
+                let route = found.of_request(group(request.pid), request);
+                if !aborted {
+                    found.add_request(route);
+                }
+                route
+            })
+            .collect();
+        let sampled: Vec<usize> = sample
+            .stacks
+            .iter()
+            .map(|count| {
+                let route = match &count.request {
+                    Some(request) => found.of_request(group(count.pid), request),
+                    None => found.of_script(count.pid, group(count.pid), scripts.get(&count.pid).copied()),
+                };
+                found.add_samples(route, count.samples);
+                route
+            })
+            .collect();
+        let mut routes = found.choose();
 
-        let mut requests = Vec::new();
-        for request in sample.running.iter().take(RUNNING) {
-            let route = routes.of_request(group(request.pid), request);
-            requests.push(running(request, sample.now, route));
-        }
+        let mut requests: Vec<Request> = sample
+            .running
+            .iter()
+            .zip(started)
+            .map(|(request, route)| running(request, sample.now, routes.place(route)))
+            .collect();
         let mut finished = Vec::with_capacity(sample.finished.len());
-        for request in &sample.finished {
-            let route = routes.of_request(group(request.request.pid), &request.request);
+        for (request, route) in sample.finished.iter().zip(ended) {
+            let route = routes.place(route);
             if !request.aborted {
                 routes.count(route, request);
             }
             finished.push((request, route));
         }
-        let scripts: HashMap<u32, &Arc<str>> =
-            sample.processes.iter().filter_map(|process| Some((process.pid, process.script.as_ref()?))).collect();
-        for count in &sample.stacks {
-            let route = match &count.request {
-                Some(request) => routes.of_request(group(count.pid), request),
-                None => routes.of_script(count.pid, group(count.pid), scripts.get(&count.pid).copied()),
-            };
-            stacks.add(route, &count.stack, count.samples, count.wait_ns);
+        let mut stacks = Stacks::default();
+        for (count, route) in sample.stacks.iter().zip(sampled) {
+            stacks.add(routes.place(route), &count.stack, count.samples, count.wait_ns);
         }
         let lines = calls::add(&sample, &mut stacks);
-        requests.extend(notable(&mut finished).map(|(request, route)| ended(request, sample.now, route)));
+        requests.extend(notable(&mut finished).map(|(request, route)| of_finished(request, sample.now, route)));
+        let (others, other_route_requests) = (routes.others, routes.other_requests);
         let routes = routes.finish();
-        self.routes.forget_ended(&sample.running);
+        self.routes.end(interval_s, &sample.running);
         self.workers.update(&sample);
         let mut php = Php {
             interval_ms: (interval_s * 1000.0).round() as u64,
@@ -100,6 +124,7 @@ impl PhpAggregate {
             stacks: stacks.stacks,
             left_out_samples: 0,
             routes,
+            other_route_requests,
             requests,
             exceptions: problems::exceptions(&sample),
             errors: problems::errors(&sample),
@@ -115,6 +140,9 @@ impl PhpAggregate {
         }
         let mut notices = sample.notices;
         notices.extend(of_tiers(&php.targets, sample.root.is_some()));
+        if others > 0 {
+            notices.push(Notice::routes_left_out(others, MOST, other_route_requests));
+        }
         PhpPart {
             php: Arc::new(php),
             drops: sample.drops,
@@ -187,7 +215,7 @@ fn running(request: &RequestText, now: Now, route: usize) -> Request {
     }
 }
 
-fn ended(finished: &FinishedRequest, now: Now, route: usize) -> Request {
+fn of_finished(finished: &FinishedRequest, now: Now, route: usize) -> Request {
     Request {
         status: finished.status,
         duration_ms: finished.duration_ns as f64 / 1e6,

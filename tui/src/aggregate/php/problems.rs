@@ -27,6 +27,7 @@ pub(crate) fn exceptions(sample: &PhpSample) -> Option<Vec<ExceptionCount>> {
             file: what.file.clone(),
             line: what.line,
             count: 0,
+            count_error: 0,
             uncaught: Some(0),
             caught_at: "".into(),
             script: what.script.clone(),
@@ -61,6 +62,7 @@ pub(crate) fn errors(sample: &PhpSample) -> Option<Vec<PhpError>> {
             file: what.file.clone(),
             line: what.line,
             count: 0,
+            count_error: 0,
             silenced: silenced(failure, sample).then_some(0),
             script: what.script.clone(),
         });
@@ -83,6 +85,7 @@ pub(crate) fn compiles(sample: &PhpSample) -> Option<Vec<CompiledFile>> {
             file: compile.what.file.clone(),
             sapi: sapi.clone(),
             count: 0,
+            count_error: 0,
         });
         file.count += compile.count;
     }

@@ -1,5 +1,5 @@
 //! Which requests share a route: `/post/12?x=1` and `/post/7` are both `/post/:n`.
-//! It folds paths; what is counted by route is left to others.
+//! It folds paths and methods; what is counted by route is left to others.
 
 use std::borrow::Cow;
 
@@ -7,6 +7,39 @@ use std::borrow::Cow;
 const LONGEST: usize = 160;
 /// A segment of hexadecimal digits of this length or more, with a decimal digit in it, is an id.
 const SHORTEST_ID: usize = 8;
+
+/// Methods that make routes of their own: those of HTTP (RFC 9110, RFC 5789) and of WebDAV (RFC 4918, RFC 3253, RFC 5323).
+const METHODS: [&str; 18] = [
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "DELETE",
+    "CONNECT",
+    "OPTIONS",
+    "TRACE",
+    "PATCH",
+    "PROPFIND",
+    "PROPPATCH",
+    "MKCOL",
+    "COPY",
+    "MOVE",
+    "LOCK",
+    "UNLOCK",
+    "REPORT",
+    "SEARCH",
+];
+/// What a client makes up, because web servers pass on any word.
+const OTHER_METHOD: &str = "other";
+
+/// The method of a route; empty on the command line.
+pub(crate) fn method(method: &str) -> &'static str {
+    match METHODS.iter().find(|known| **known == method) {
+        Some(known) => known,
+        None if method.is_empty() => "",
+        None => OTHER_METHOD,
+    }
+}
 
 /// Folds a URI to its route: without host, query and fragment, with ids replaced by `:n`
 /// (digits) and `:id` (hexadecimal).
@@ -87,6 +120,13 @@ mod tests {
         ] {
             assert_eq!(fold(uri), route);
         }
+    }
+
+    #[test]
+    fn methods_that_clients_make_up_are_one() {
+        assert_eq!(["GET", "PROPFIND", "", "get", "X_1"].map(method), ["GET", "PROPFIND", "", "other", "other"]);
+        let made_up: std::collections::HashSet<_> = (0..24_000).map(|number| method(&format!("M{number}"))).collect();
+        assert_eq!(made_up.len(), 1);
     }
 
     #[test]

@@ -1,35 +1,55 @@
 //! The routes of one interval: requests and samples that share a group, a script, a method and a folded path. The key of a
 //! request is computed once per request, not once per sample.
+//!
+//! First all routes are found, then those are chosen that are listed. So it does not matter which come first.
 
 use std::{
+    cmp::Reverse,
     collections::{HashMap, HashSet},
     sync::Arc,
 };
 
-use super::route::fold;
+use super::route::{fold, method};
 use crate::{
     collect::php::{FinishedRequest, RequestText},
     model::{DurationSummary, Numbers, Route, RouteKey},
+    top::Top,
 };
 
-/// Routes in one snapshot; requests of further ones share `(other)`.
-const MOST: usize = 500;
-/// Different keys kept from one interval to the next.
-const KEPT: usize = 4_096;
+/// Routes in one snapshot; requests of further ones share the `(other)` of their group.
+pub(crate) const MOST: usize = 500;
+/// Keys kept from one interval to the next; there may be twice as many.
+const KEPT: usize = 2_048;
+/// Seconds after which the past counts half.
+const HALF_LIFE_S: f64 = 60.0;
 
 /// Keys of routes, kept from one interval to the next, so that a route is the same allocation in all snapshots.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct RouteKeys {
-    shared: HashSet<Arc<RouteKey>>,
+    /// With how many requests they had lately.
+    shared: Top<Arc<RouteKey>, u64>,
+    /// Since the past was last halved.
+    seconds: f64,
     /// By process and start of the request; the start is 0 outside of any request.
     known: HashMap<(u32, u64), Arc<RouteKey>>,
 }
 
+impl Default for RouteKeys {
+    fn default() -> Self {
+        Self { shared: Top::new(KEPT), seconds: 0.0, known: HashMap::new() }
+    }
+}
+
 impl RouteKeys {
-    /// Forgets all requests but those that run.
-    pub(crate) fn forget_ended(&mut self, running: &[Arc<RequestText>]) {
+    /// Ends an interval of so many seconds: forgets all requests but those that run, and routes that are no longer seen.
+    pub(crate) fn end(&mut self, interval_s: f64, running: &[Arc<RequestText>]) {
         let running: HashSet<(u32, u64)> = running.iter().map(|request| (request.pid, request.started_ns)).collect();
         self.known.retain(|id, _| running.contains(id));
+        self.seconds += interval_s;
+        if self.seconds >= HALF_LIFE_S {
+            self.seconds = 0.0;
+            self.shared.fade(|requests| *requests /= 2);
+        }
     }
 
     fn of(&mut self, id: (u32, u64), group: &Arc<str>, key: impl FnOnce() -> RouteKey) -> Arc<RouteKey> {
@@ -42,55 +62,143 @@ impl RouteKeys {
     }
 
     fn share(&mut self, key: RouteKey) -> Arc<RouteKey> {
-        if let Some(shared) = self.shared.get(&key) {
-            return Arc::clone(shared);
-        }
-        if self.shared.len() >= KEPT {
-            self.shared.clear();
-        }
         let key = Arc::new(key);
-        self.shared.insert(Arc::clone(&key));
-        key
+        self.shared.add(&key, &1);
+        self.shared.key(&key).cloned().unwrap_or(key)
+    }
+
+    /// Requests that a route had lately.
+    fn lately(&self, key: &Arc<RouteKey>) -> u64 {
+        self.shared.of(key).copied().unwrap_or(0)
     }
 }
 
+/// Routes as they are found.
 #[derive(Debug)]
-pub(crate) struct Routes<'a> {
+pub(crate) struct Found<'a> {
     keys: &'a mut RouteKeys,
-    routes: Vec<Route>,
+    routes: Vec<FoundRoute>,
     numbers: Numbers<RouteKey>,
 }
 
-impl<'a> Routes<'a> {
+#[derive(Debug)]
+struct FoundRoute {
+    key: Arc<RouteKey>,
+    requests: u64,
+    samples: u64,
+}
+
+impl<'a> Found<'a> {
     /// No routes yet.
     pub(crate) fn new(keys: &'a mut RouteKeys) -> Self {
         Self { keys, routes: Vec::new(), numbers: Numbers::default() }
     }
 
-    /// The route of a request that `group` serves.
+    /// The number of the route of a request that `group` serves.
     pub(crate) fn of_request(&mut self, group: &Arc<str>, request: &RequestText) -> usize {
         let key = self.keys.of((request.pid, request.started_ns), group, || RouteKey {
             group: group.clone(),
             script: request.script.as_str().into(),
-            method: request.method.as_str().into(),
+            method: method(&request.method).into(),
             route: fold(&request.uri).into(),
         });
-        self.place(&key)
+        self.number(&key)
     }
 
-    /// The route of code that a process of `group` runs outside of any known request.
+    /// The number of the route of code that a process of `group` runs outside of any known request.
     pub(crate) fn of_script(&mut self, pid: u32, group: &Arc<str>, script: Option<&Arc<str>>) -> usize {
         let key = self.keys.of((pid, 0), group, || {
             let none: Arc<str> = "".into();
             let script = script.unwrap_or(&none).clone();
             RouteKey { group: group.clone(), script, method: none.clone(), route: none }
         });
-        self.place(&key)
+        self.number(&key)
+    }
+
+    fn number(&mut self, key: &Arc<RouteKey>) -> usize {
+        if let Some(number) = self.numbers.find(key) {
+            return number as usize;
+        }
+        let number = self.routes.len();
+        self.routes.push(FoundRoute { key: Arc::clone(key), requests: 0, samples: 0 });
+        self.numbers.insert(key, number as u32);
+        number
+    }
+
+    /// A request of a route ended and counts.
+    pub(crate) fn add_request(&mut self, number: usize) {
+        self.routes[number].requests += 1;
+    }
+
+    /// Samples were taken in a route.
+    pub(crate) fn add_samples(&mut self, number: usize, samples: u64) {
+        self.routes[number].samples += samples;
+    }
+
+    /// Chooses the routes that are listed: those with the most requests and samples, lately and in this interval.
+    pub(crate) fn choose(self) -> Routes {
+        let Self { keys, routes: found, .. } = self;
+        let mut order: Vec<usize> = (0..found.len()).collect();
+        if found.len() > MOST {
+            let score = |route: &FoundRoute| keys.lately(&route.key) + route.requests + route.samples;
+            let scores: Vec<u64> = found.iter().map(score).collect();
+            order.select_nth_unstable_by_key(MOST, |&number| (Reverse(scores[number]), number));
+            order.truncate(MOST);
+            order.sort_unstable();
+        }
+        let mut chosen = Routes {
+            routes: Vec::with_capacity(order.len()),
+            places: vec![usize::MAX; found.len()],
+            others: 0,
+            other_requests: 0,
+        };
+        for number in order {
+            chosen.places[number] = chosen.routes.len();
+            chosen.routes.push(Route::seen(Arc::clone(&found[number].key)));
+        }
+        let mut others: HashMap<&Arc<str>, usize> = HashMap::new();
+        for (number, route) in found.iter().enumerate().filter(|(_, route)| route.key.is_other()) {
+            // What a process calls so is no route of its own.
+            if chosen.places[number] != usize::MAX {
+                others.insert(&route.key.group, chosen.places[number]);
+            }
+        }
+        for (number, route) in found.iter().enumerate() {
+            if chosen.places[number] != usize::MAX {
+                continue;
+            }
+            chosen.others += 1;
+            chosen.other_requests = chosen.other_requests.max(route.requests);
+            chosen.places[number] = *others.entry(&route.key.group).or_insert_with(|| {
+                let other = keys.share(RouteKey::other(&route.key.group));
+                chosen.routes.push(Route::seen(other));
+                chosen.routes.len() - 1
+            });
+        }
+        chosen
+    }
+}
+
+/// The routes that are listed.
+#[derive(Debug)]
+pub(crate) struct Routes {
+    routes: Vec<Route>,
+    /// By the number that a route was found under.
+    places: Vec<usize>,
+    /// How many are not listed, and the most requests that one of them had.
+    pub others: u32,
+    pub other_requests: u64,
+}
+
+impl Routes {
+    /// The place in the list of a route that was found.
+    pub(crate) fn place(&self, number: usize) -> usize {
+        self.places[number]
     }
 
     /// Counts a request that ended.
-    pub(crate) fn count(&mut self, route: usize, request: &FinishedRequest) {
-        let route = &mut self.routes[route];
+    pub(crate) fn count(&mut self, place: usize, request: &FinishedRequest) {
+        let route = &mut self.routes[place];
         route.requests += 1;
         route.errors += u64::from(request.status.is_some_and(|status| status >= 500));
         route.histogram.record(request.duration_ns);
@@ -111,28 +219,6 @@ impl<'a> Routes<'a> {
             route.duration_ms = DurationSummary { p50: quantile(0.5), p95: quantile(0.95), p99: quantile(0.99), max };
         }
         self.routes
-    }
-
-    fn place(&mut self, key: &Arc<RouteKey>) -> usize {
-        if let Some(index) = self.numbers.find(key) {
-            return index as usize;
-        }
-        if self.routes.len() < MOST {
-            return self.add(key);
-        }
-        let other = RouteKey { route: "(other)".into(), script: "".into(), ..RouteKey::clone(key) };
-        let other = self.keys.share(other);
-        match self.numbers.find(&other) {
-            Some(index) => index as usize,
-            None => self.add(&other),
-        }
-    }
-
-    fn add(&mut self, key: &Arc<RouteKey>) -> usize {
-        let index = self.routes.len();
-        self.routes.push(Route::seen(Arc::clone(key)));
-        self.numbers.insert(key, index as u32);
-        index
     }
 }
 
@@ -164,17 +250,27 @@ mod tests {
         }
     }
 
+    /// The routes of these requests, all of one group.
+    fn routes(keys: &mut RouteKeys, requests: &[FinishedRequest]) -> Routes {
+        let group = "php-fpm: www".into();
+        let mut found = Found::new(keys);
+        let number = |finished: &FinishedRequest| {
+            let number = found.of_request(&group, &finished.request);
+            found.add_request(number);
+            number
+        };
+        let numbers: Vec<usize> = requests.iter().map(number).collect();
+        let mut routes = found.choose();
+        for (number, request) in numbers.into_iter().zip(requests) {
+            routes.count(routes.place(number), request);
+        }
+        routes
+    }
+
     #[test]
     fn requests_of_one_route_are_counted_together() {
-        let mut keys = RouteKeys::default();
-        let mut routes = Routes::new(&mut keys);
-        let group = "php-fpm: www".into();
-        for (started, (uri, status, ms)) in (1..).zip([("/post/1", 200, 10), ("/post/2?x", 500, 30), ("/", 404, 1)]) {
-            let finished = finished(uri, started, status, ms);
-            let route = routes.of_request(&group, &finished.request);
-            routes.count(route, &finished);
-        }
-        let routes = routes.finish();
+        let requests = [finished("/post/1", 1, 200, 10), finished("/post/2?x", 2, 500, 30), finished("/", 3, 404, 1)];
+        let routes = routes(&mut RouteKeys::default(), &requests).finish();
         assert_eq!(routes.len(), 2);
         assert_eq!((&*routes[0].key.route, routes[0].requests, routes[0].errors), ("/post/:n", 2, 1));
         assert_eq!((routes[0].duration_ms.max, routes[0].cpu_ns), (Some(30.0), Some(2)));
@@ -183,19 +279,64 @@ mod tests {
     }
 
     #[test]
-    fn routes_beyond_the_bound_share_one_and_no_request_is_lost() {
-        let mut keys = RouteKeys::default();
-        let mut routes = Routes::new(&mut keys);
-        let group = "g".into();
-        for i in 0..MOST * 2 {
-            let finished = finished(&format!("/page{i}x"), i as u64 + 1, 200, 1);
-            let route = routes.of_request(&group, &finished.request);
-            routes.count(route, &finished);
-        }
+    fn the_biggest_routes_are_listed_whichever_come_first_and_no_request_is_lost() {
+        let scan = (0..4 * MOST as u64).map(|at| finished(&format!("/page{at}x"), at + 1, 404, 1));
+        let shop = (0..3).map(|at| finished("/shop", 100_000 + at, 200, 1));
+        let requests: Vec<_> = scan.chain(shop).collect();
+        let routes = routes(&mut RouteKeys::default(), &requests);
+        assert_eq!((routes.others, routes.other_requests), (3 * MOST as u32 + 1, 1));
         let routes = routes.finish();
         assert_eq!(routes.len(), MOST + 1);
-        assert_eq!(routes.iter().map(|route| route.requests).sum::<u64>(), 2 * MOST as u64);
-        assert_eq!(&*routes[MOST].key.route, "(other)");
+        assert_eq!(routes.iter().map(|route| route.requests).sum::<u64>(), 4 * MOST as u64 + 3);
+        assert!(routes[MOST].key.is_other() && routes[MOST].requests == 3 * MOST as u64 + 1);
+        assert!(routes.iter().any(|route| &*route.key.route == "/shop" && route.requests == 3));
+    }
+
+    #[test]
+    fn a_route_that_is_known_is_listed_in_every_interval_while_a_scanner_asks_for_more() {
+        let mut keys = RouteKeys::default();
+        let mut started = 0;
+        let mut finished = |uri: &str| {
+            started += 1;
+            finished(uri, started, 200, 1)
+        };
+        let quiet: Vec<_> = (0..30).map(|at| finished(["/a", "/b", "/c"][at % 3])).collect();
+        routes(&mut keys, &quiet);
+        keys.end(1.0, &[]);
+        for second in 0..100 {
+            // Each of a scanner's paths has two requests, and each of the site's one.
+            let scan: Vec<_> = (0..1_200).map(|at| finished(&format!("/x{second}y{}z", at / 2))).collect();
+            let site: Vec<_> = ["/a", "/b", "/c"].map(&mut finished).into();
+            let routes = routes(&mut keys, &[scan, site].concat()).finish();
+            let listed = routes.iter().filter(|route| ["/a", "/b", "/c"].contains(&&*route.key.route));
+            assert_eq!(listed.map(|route| route.requests).collect::<Vec<_>>(), [1, 1, 1]);
+            keys.end(1.0, &[]);
+        }
+    }
+
+    #[test]
+    fn a_client_that_makes_up_methods_makes_one_route() {
+        let requests = (0..24_000).map(|at| {
+            let mut finished = finished("/", at + 1, 200, 1);
+            finished.request = Arc::new(RequestText { method: format!("M-{at}"), ..request("/", at + 1) });
+            finished
+        });
+        let routes = routes(&mut RouteKeys::default(), &requests.collect::<Vec<_>>()).finish();
+        assert_eq!(routes.iter().map(|r| (&*r.key.method, r.requests)).collect::<Vec<_>>(), [("other", 24_000)]);
+    }
+
+    #[test]
+    fn what_is_not_listed_is_told_by_group() {
+        let mut keys = RouteKeys::default();
+        let mut found = Found::new(&mut keys);
+        let groups: [Arc<str>; 2] = ["a".into(), "b".into()];
+        for at in 0..2 * MOST as u64 {
+            let number = found.of_request(&groups[at as usize % 2], &request(&format!("/page{at}x"), at + 1));
+            found.add_request(number);
+        }
+        let routes = found.choose().finish();
+        let others: Vec<_> = routes[MOST..].iter().map(|route| (&*route.key.route, &*route.key.group)).collect();
+        assert_eq!(others, [("(other)", "a"), ("(other)", "b")]);
     }
 
     #[test]
@@ -203,33 +344,33 @@ mod tests {
         let mut keys = RouteKeys::default();
         let group: Arc<str> = "g".into();
         let running = [Arc::new(request("/a/1", 5)), Arc::new(request("/b", 6))];
-        let mut first = Routes::new(&mut keys);
-        running.iter().for_each(|request| {
-            first.of_request(&group, request);
-        });
-        let first = first.finish();
-        keys.forget_ended(&running[..1]);
+        let of = |keys: &mut RouteKeys, group, requests: &[Arc<RequestText>]| {
+            let mut found = Found::new(keys);
+            requests.iter().for_each(|request| {
+                found.of_request(group, request);
+            });
+            found.choose().finish()
+        };
+        let first = of(&mut keys, &group, &running);
+        keys.end(1.0, &running[..1]);
         assert_eq!(keys.known.keys().collect::<Vec<_>>(), [&(1, 5)]);
-        let mut second = Routes::new(&mut keys);
-        running.iter().for_each(|request| {
-            second.of_request(&group, request);
-        });
-        let second = second.finish();
+        let second = of(&mut keys, &group, &running);
         assert!(first.iter().zip(&second).all(|(a, b)| Arc::ptr_eq(&a.key, &b.key)), "also of one that was forgotten");
         let other: Arc<str> = "moved".into();
-        let mut third = Routes::new(&mut keys);
-        third.of_request(&other, &running[0]);
-        assert_eq!(third.finish()[0].key.group, other, "a process that moves takes its requests with it");
+        let third = of(&mut keys, &other, &running[..1]);
+        assert_eq!(third[0].key.group, other, "a process that moves takes its requests with it");
     }
 
     #[test]
-    fn keys_are_bounded() {
+    fn keys_are_bounded_and_leave_when_they_are_no_longer_seen() {
         let mut keys = RouteKeys::default();
-        let mut routes = Routes::new(&mut keys);
+        let mut found = Found::new(&mut keys);
         for i in 0..3 * KEPT {
-            routes.of_request(&"g".into(), &request(&format!("/page{i}x"), i as u64 + 1));
+            found.of_request(&"g".into(), &request(&format!("/page{i}x"), i as u64 + 1));
         }
-        keys.forget_ended(&[]);
-        assert!(keys.shared.len() <= KEPT && keys.known.is_empty());
+        keys.end(1.0, &[]);
+        assert!(keys.shared.len() <= 2 * KEPT && keys.known.is_empty());
+        (0..2).for_each(|_| keys.end(HALF_LIFE_S, &[]));
+        assert!(keys.shared.is_empty());
     }
 }

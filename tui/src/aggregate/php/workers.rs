@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Placed;
 use crate::{
     collect::php::PhpSample,
-    model::{Tier, Worker, WorkerState},
+    model::{Tier, TierState, Worker, WorkerState},
 };
 
 /// Keeps a count for every live worker.
@@ -51,7 +51,9 @@ impl Workers {
             if process.pool.is_none() && served.is_none() && started.is_none() {
                 continue;
             }
-            let observed = sample.target(process.image).is_some_and(|target| target.tiers.is_on(Tier::Requests));
+            // While the tier rests, nothing tells whether a worker is idle.
+            let requests = sample.target(process.image).map(|target| target.tiers[Tier::Requests].state);
+            let observed = requests == Some(TierState::On);
             let (state, since) = match started {
                 Some(&started) => (WorkerState::Running, moment(started)),
                 None if observed => (WorkerState::Idle, served.and_then(|served| moment(served.last_end_ns))),

@@ -10,7 +10,7 @@ use std::{
 use self::ended::{Gone, Interval};
 use super::{
     cpu::CpuBase,
-    sums::{GroupId, Groups, MORE},
+    sums::{GroupId, Groups, Listed},
 };
 use crate::{
     collect::proc::{CpuTicks, Details, ProcessReading, ProcessSample, Pss},
@@ -254,14 +254,14 @@ impl ProcessAggregate {
         self.machine = now;
         self.first_ticks = self.first_ticks.or(sample.machine.uptime_ticks);
 
-        let (groups, places) = self.groups.finish(sample.ended.is_some() && interval_s.is_some());
+        let Listed { groups, places, without_room } =
+            self.groups.finish(sample.ended.is_some() && interval_s.is_some());
         for process in &mut processes {
             process.group = places[process.group];
         }
-        let full = groups.iter().find(|group| (&*group.name, &*group.rule) == MORE);
         let own = sample.own_pid.and_then(|pid| find(&sample.processes, pid));
         ProcessPart {
-            without_room: full.map_or(0, |group| group.processes),
+            without_room,
             groups,
             processes,
             placements,

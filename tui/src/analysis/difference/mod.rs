@@ -4,6 +4,7 @@
 //! What is the same in both spans is found so that a new release does not make everything new: without line numbers, and without
 //! the folder of a release ([`unreleased`]).
 
+mod limit;
 mod statistics;
 
 use std::{
@@ -16,8 +17,11 @@ use std::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-pub use self::statistics::{Change, Verdict};
 use self::statistics::{Counted, Course, Level, Readings};
+pub use self::{
+    limit::{Finding, Limit, Outcome, Unit},
+    statistics::{Change, Verdict},
+};
 use super::profile::{Basis, Time};
 use crate::model::{
     FunctionKey, FunctionKind, Group, Histogram, HotTime, Php, ProblemKey, ProblemKind, Route, Snapshot, Tier,
@@ -35,7 +39,7 @@ const LEAST_CORES: f64 = 0.01;
 const LEAST_PROCESSES: f64 = 0.5;
 
 /// Which route it is in both spans. Its script is not part of it, for that moves with a release.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct RouteName {
     /// Folded path; the script, without the folder of its release, where there is no path.
     pub route: Arc<str>,
@@ -46,7 +50,7 @@ pub struct RouteName {
 }
 
 /// Which function it is in both spans.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct FunctionName {
     /// Name without the class.
     pub name: Arc<str>,
@@ -59,7 +63,7 @@ pub struct FunctionName {
 }
 
 /// Which problem it is in both spans.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct ProblemName {
     /// Exception, error or compiled file.
     pub kind: ProblemKind,
@@ -162,6 +166,10 @@ pub struct Difference {
     pub groups: Vec<GroupDifference>,
     /// Exceptions, errors and compiled files.
     pub problems: Vec<ProblemDifference>,
+    /// All exceptions together, in a minute.
+    pub exceptions_per_min: Change,
+    /// All errors together, in a minute.
+    pub errors_per_min: Change,
 }
 
 /// What happened in a span, added up.
@@ -174,6 +182,8 @@ pub struct Summary {
     php: Readings,
     /// Those in which exceptions, errors and compiles were collected.
     problems_read: [Readings; 3],
+    /// All of them together.
+    all_problems: [Counted; 3],
     all: RouteSum,
     routes: HashMap<RouteName, RouteSum>,
     functions: HashMap<FunctionName, FunctionSum>,
@@ -226,6 +236,11 @@ impl Summary {
         if snapshot.php.interval_ms > 0 {
             self.add_php(&snapshot.php);
         }
+    }
+
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.span.is_none()
     }
 
     fn add_group(&mut self, group: &Group, seconds: f64) {
@@ -282,6 +297,7 @@ impl Summary {
     ) {
         let (Some(list), readings) = (list, &mut self.problems_read[kind as usize]) else { return };
         for (key, count, message) in list {
+            self.all_problems[kind as usize].add(readings.count, count as f64);
             let name = ProblemName::of(&key);
             if let Some(sum) = slot(&mut self.problems, &mut self.left_out, &name, count) {
                 sum.count.add(readings.count, count as f64);
@@ -387,7 +403,7 @@ pub fn difference(before: &Summary, after: &Summary) -> Difference {
     let mut routes: Vec<_> = in_both(&before.routes, &after.routes)
         .map(|(name, from, to)| route(name.clone(), (before, &from), (after, &to)))
         .collect();
-    routes.sort_by(|a, b| by_weight(&a.busy_workers, &b.busy_workers).then_with(|| a.name.route.cmp(&b.name.route)));
+    routes.sort_by(|a, b| by_weight(&a.busy_workers, &b.busy_workers).then_with(|| a.name.cmp(&b.name)));
     let per_s = |from: &Counted, to: &Counted| {
         scaled(statistics::rate(span(from, before.php), span(to, after.php), unit_ns), 1e-6)
     };
@@ -398,10 +414,7 @@ pub fn difference(before: &Summary, after: &Summary) -> Difference {
             total_ms_per_s: per_s(&from.total_ns, &to.total_ns),
         })
         .collect();
-    functions.sort_by(|a, b| {
-        by_weight(&a.self_ms_per_s, &b.self_ms_per_s)
-            .then_with(|| (&a.name.class, &a.name.name).cmp(&(&b.name.class, &b.name.name)))
-    });
+    functions.sort_by(|a, b| by_weight(&a.self_ms_per_s, &b.self_ms_per_s).then_with(|| a.name.cmp(&b.name)));
     let level = |from: &Level, to: &Level, course, least| {
         statistics::level((from, before.readings), (to, after.readings), course, least)
     };
@@ -422,9 +435,12 @@ pub fn difference(before: &Summary, after: &Summary) -> Difference {
             ProblemDifference { name: name.clone(), message, per_min: scaled(per_s, 60.0) }
         })
         .collect();
-    problems.sort_by(|a, b| {
-        by_weight(&a.per_min, &b.per_min).then_with(|| (&a.name.file, &a.name.name).cmp(&(&b.name.file, &b.name.name)))
-    });
+    problems.sort_by(|a, b| by_weight(&a.per_min, &b.per_min).then_with(|| a.name.cmp(&b.name)));
+    let all = |kind: ProblemKind| {
+        let of = |summary: &'_ Summary| (summary.all_problems[kind as usize], summary.problems_read[kind as usize]);
+        let ((from, from_readings), (to, to_readings)) = (of(before), of(after));
+        scaled(statistics::rate(span(&from, from_readings), span(&to, to_readings), 1.0), 60.0)
+    };
     let none = RouteName { route: "".into(), method: "".into(), group: "".into() };
     Difference {
         before: before.facts(),
@@ -434,6 +450,8 @@ pub fn difference(before: &Summary, after: &Summary) -> Difference {
         functions,
         groups,
         problems,
+        exceptions_per_min: all(ProblemKind::Exception),
+        errors_per_min: all(ProblemKind::Error),
     }
 }
 

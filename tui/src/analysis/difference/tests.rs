@@ -27,6 +27,7 @@ fn exception(file: &str, line: u32, count: u64) -> ExceptionCount {
         file: file.into(),
         line,
         count,
+        count_error: 0,
         uncaught: None,
         caught_at: "".into(),
         script: "".into(),
@@ -161,4 +162,37 @@ fn names_are_bounded_and_what_did_not_fit_is_counted() {
     let found = difference(&Summary::default(), &summary);
     assert_eq!((found.routes.len(), found.after.left_out, found.after.requests), (MAX_KEYS, 10_000, 40_000));
     assert_eq!(found.before.from, None);
+}
+
+/// A span before a release and one after it.
+pub(super) fn two_releases() -> (Summary, Summary) {
+    let span = |is_after: bool| {
+        let mut summary = Summary::default();
+        for second in 0..120 {
+            let ms = if is_after { 80 } else { 50 } + second as u64 % 5;
+            let mut routes = vec![
+                route("/steady", "/i.php", &[500, 510 + second as u64 % 7], 0),
+                route("/slower", "/i.php", &[ms, ms], 0),
+            ];
+            if second < 2 {
+                routes.push(route("/rare", "/i.php", &[9], 0));
+            }
+            if !is_after {
+                routes.push(route("/gone", "/i.php", &[9], 0));
+            }
+            let php = Php {
+                routes,
+                functions: vec![function("add", "/a.php", 1, if is_after { 15 } else { 10 })],
+                exceptions: Some(vec![exception("/a.php", 1, if is_after { 3 } else { 1 })]),
+                ..Php::default()
+            };
+            let mut snapshot = snapshot(second, php);
+            let footprint_bytes = Some(if is_after { 150 << 20 } else { 100 << 20 });
+            let name = "php-fpm: www".into();
+            snapshot.groups.push(Group { footprint_bytes, processes: 3, ..Group::empty(name, "".into()) });
+            summary.add(&snapshot);
+        }
+        summary
+    };
+    (span(false), span(true))
 }

@@ -4,8 +4,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::Tables;
-use crate::model::{CompiledFile, ExceptionCount, Function, LineCalls, Php, PhpError, Request, Route};
+use super::{Renumbered, Tables};
+use crate::{
+    model::{CompiledFile, ExceptionCount, Function, LineCalls, Php, PhpError, Request, Route},
+    top::Amount,
+};
+
+/// Waiting time that weighs as much as a sample: the time from one sample to the next, about.
+const WAIT_NS: u64 = 10_000_000;
 
 #[derive(Debug, Clone)]
 pub(super) struct Interval {
@@ -13,7 +19,9 @@ pub(super) struct Interval {
     pub interval_ms: u64,
     pub functions: Vec<(u32, Counts)>,
     pub stacks: Vec<StackCounts>,
-    pub routes: Vec<(u32, Route)>,
+    pub routes: Vec<(u32, RouteCounts)>,
+    /// The most requests that a route had that is not listed.
+    pub other_route_requests: u64,
     /// Finished requests, with the number of the route in place of its index.
     pub requests: Vec<Request>,
     pub exceptions: Option<Vec<ExceptionCount>>,
@@ -34,6 +42,17 @@ pub(super) struct Counts {
     /// Waiting time of itself and in total, calls, exact time of itself and in total.
     pub optional: [Option<u64>; 5],
     pub durations_log2: Option<Vec<u64>>,
+    pub count_error: u64,
+    /// What decides whether it is kept: samples, calls, waits, and in how many intervals it was seen.
+    pub weight: u64,
+}
+
+/// What is counted of a route.
+#[derive(Debug, Clone)]
+pub(super) struct RouteCounts {
+    pub route: Route,
+    /// What decides whether it is kept: requests, samples, and in how many intervals it was seen.
+    pub weight: u64,
 }
 
 /// What is counted of a stack.
@@ -57,8 +76,15 @@ impl Interval {
                 None => left_out += stack.samples,
             }
         }
-        let shared = |(&id, route): (&u32, &Route)| {
-            (id, Route { key: Arc::clone(&tables.routes[id as usize]), ..route.clone() })
+        let mut samples = vec![0; php.routes.len()];
+        for stack in &php.stacks {
+            if let Some(samples) = samples.get_mut(stack.route) {
+                *samples += stack.samples;
+            }
+        }
+        let of_route = |((&id, route), samples): ((&u32, &Route), u64)| {
+            let weight = 1 + route.requests + samples;
+            (id, RouteCounts { route: Route { key: Arc::clone(tables.route_key(id)), ..route.clone() }, weight })
         };
         let finished = php.requests.iter().filter(|request| request.finished);
         let mut interval = Self {
@@ -66,7 +92,8 @@ impl Interval {
             interval_ms: php.interval_ms,
             functions: function_ids.iter().copied().zip(php.functions.iter().map(counts)).collect(),
             stacks,
-            routes: route_ids.iter().zip(&php.routes).map(shared).collect(),
+            routes: route_ids.iter().zip(&php.routes).zip(samples).map(of_route).collect(),
+            other_route_requests: php.other_route_requests,
             requests: finished
                 .filter_map(|request| {
                     Some(Request { route: *route_ids.get(request.route)? as usize, ..request.clone() })
@@ -88,21 +115,28 @@ impl Interval {
         self.stacks.iter().map(|stack| stack.id)
     }
 
-    /// Gives stacks their new numbers; those without one are left out.
-    pub(crate) fn renumber_stacks(&mut self, renumbered: &[u32]) {
+    /// Gives everything its new number; stacks without one are left out.
+    pub(crate) fn renumber(&mut self, renumbered: &Renumbered) {
+        self.functions.iter_mut().for_each(|(id, _)| *id = renumbered.function(*id));
+        self.routes.iter_mut().for_each(|(id, _)| *id = renumbered.route(*id));
+        self.requests.iter_mut().for_each(|request| request.route = renumbered.route(request.route as u32) as usize);
         let left_out = &mut self.left_out;
-        self.stacks.retain_mut(|stack| {
-            stack.id = renumbered.get(stack.id as usize).copied().unwrap_or(u32::MAX);
-            if stack.id == u32::MAX {
-                *left_out += stack.samples;
+        self.stacks.retain_mut(|stack| match renumbered.stack(stack.id) {
+            Some(id) => {
+                stack.id = id;
+                true
             }
-            stack.id != u32::MAX
+            None => {
+                *left_out += stack.samples;
+                false
+            }
         });
     }
 
     fn measured(&self) -> usize {
         let durations = self.functions.iter().filter_map(|(_, counts)| counts.durations_log2.as_ref());
-        let routes = self.routes.iter().map(|(_, route)| size_of::<(u32, Route)>() + route.histogram.bytes());
+        let routes =
+            self.routes.iter().map(|(_, counts)| size_of::<(u32, RouteCounts)>() + counts.route.histogram.bytes());
         let requests = self.requests.iter().map(|request| size_of::<Request>() + request.uri.len());
         size_of::<Self>()
             + self.functions.len() * size_of::<(u32, Counts)>()
@@ -122,10 +156,79 @@ fn size_of_list<T>(list: &Option<Vec<T>>) -> usize {
 }
 
 fn counts(function: &Function) -> Counts {
+    let (calls, wait_ns) = (function.calls.unwrap_or(0), function.total_wait_ns.unwrap_or(0));
     Counts {
         self_samples: function.self_samples,
         total_samples: function.total_samples,
         optional: [function.self_wait_ns, function.total_wait_ns, function.calls, function.self_ns, function.total_ns],
         durations_log2: function.durations_log2.clone(),
+        count_error: function.count_error,
+        weight: 1 + function.total_samples + calls + wait_ns / WAIT_NS,
+    }
+}
+
+impl Amount for Counts {
+    fn add(&mut self, other: &Self) {
+        self.self_samples += other.self_samples;
+        self.total_samples += other.total_samples;
+        for (sum, value) in self.optional.iter_mut().zip(other.optional) {
+            *sum = plus(*sum, value);
+        }
+        if let Some(durations) = &other.durations_log2 {
+            add_durations(self.durations_log2.get_or_insert_default(), durations);
+        }
+        self.count_error += other.count_error;
+        self.weight += other.weight;
+    }
+
+    fn size(&self) -> u64 {
+        self.weight
+    }
+
+    fn count(&self) -> u64 {
+        let [_, _, calls, ..] = self.optional;
+        self.total_samples + calls.unwrap_or(0) + self.count_error
+    }
+}
+
+impl Amount for RouteCounts {
+    fn add(&mut self, other: &Self) {
+        let (sum, route) = (&mut self.route, &other.route);
+        sum.requests += route.requests;
+        sum.count_error += route.count_error;
+        sum.errors += route.errors;
+        sum.histogram.merge(&route.histogram);
+        sum.duration_ms.max = match (sum.duration_ms.max, route.duration_ms.max) {
+            (Some(a), Some(b)) => Some(a.max(b)),
+            (a, b) => a.or(b),
+        };
+        sum.cpu_ns = plus(sum.cpu_ns, route.cpu_ns);
+        sum.wait_ns = plus(sum.wait_ns, route.wait_ns);
+        sum.rss_growth_bytes = plus(sum.rss_growth_bytes, route.rss_growth_bytes);
+        self.weight += other.weight;
+    }
+
+    fn size(&self) -> u64 {
+        self.weight
+    }
+
+    fn count(&self) -> u64 {
+        self.route.requests + self.route.count_error
+    }
+}
+
+fn add_durations(sum: &mut Vec<u64>, durations: &[u64]) {
+    if sum.len() < durations.len() {
+        sum.resize(durations.len(), 0);
+    }
+    for (sum, calls) in sum.iter_mut().zip(durations) {
+        *sum += calls;
+    }
+}
+
+pub(super) fn plus<T: std::ops::Add<Output = T> + Copy>(a: Option<T>, b: Option<T>) -> Option<T> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a + b),
+        (a, b) => a.or(b),
     }
 }

@@ -1,26 +1,30 @@
 //! PHP profiles added up over time. Every function, route and stack gets a number once, so that adding is by number; a window is
-//! the sum of its intervals, and "all" is a sum that only grows. Bounded: rare stacks are forgotten and counted.
+//! the sum of its intervals, and "all" is a sum that only grows. Bounded: rare stacks are forgotten and counted, and so are
+//! routes and functions that count least ([`crate::top`]). Numbers that nothing has any more are given out again.
 
 mod interval;
 pub(crate) mod places;
 mod sum;
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    hash::Hash,
+    collections::{HashMap, HashSet, VecDeque, hash_map::RandomState},
+    hash::BuildHasher,
     sync::Arc,
     time::Duration,
 };
 
 use jiff::Timestamp;
 
-use self::{interval::Interval, sum::Sum};
-use crate::model::{FunctionKey, FunctionKind, Numbers, Php, RouteKey, Stack};
+use self::{
+    interval::Interval,
+    sum::{FUNCTIONS, ROUTES, Sum},
+};
+use crate::model::{FunctionKey, Numbers, Php, RouteKey, Stack};
 
 /// Different stacks kept; when there are more, the rarest half is forgotten.
 pub(crate) const MAX_STACKS: usize = 20_000;
-/// Different functions and routes kept; more are counted as one.
-const MAX_NAMES: usize = 30_000;
+/// The number of all functions that gave way, in stacks.
+const MORE: u32 = u32::MAX;
 /// Longest window that is added up from its parts.
 const KEPT: Duration = Duration::from_secs(60);
 
@@ -35,6 +39,20 @@ pub(super) struct Windows {
     recent_bytes: usize,
     all: Sum,
     covered_ms: u64,
+    room: Room,
+}
+
+/// How many numbers are given out before those are taken back that nothing has any more.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    routes: usize,
+    functions: usize,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self { routes: 2 * ROUTES, functions: 2 * FUNCTIONS }
+    }
 }
 
 /// What the numbers stand for.
@@ -43,10 +61,44 @@ struct Tables {
     function_ids: Numbers<FunctionKey>,
     functions: Vec<Arc<FunctionKey>>,
     route_ids: Numbers<RouteKey>,
-    routes: Vec<Arc<RouteKey>>,
+    routes: Vec<NumberedRoute>,
     stack_ids: HashMap<Path, u32>,
     stacks: Vec<Path>,
+    /// For hashes of keys that stay the same when their numbers do not.
+    hasher: RandomState,
 }
+
+#[derive(Debug, Clone)]
+struct NumberedRoute {
+    key: Arc<RouteKey>,
+    /// The number of the route that stands for those of its group that are not listed.
+    other: u32,
+}
+
+/// New numbers by the old ones. Everything that has a number has a new one, except stacks that are forgotten.
+#[derive(Debug)]
+struct Renumbered {
+    functions: Vec<u32>,
+    routes: Vec<u32>,
+    stacks: Vec<u32>,
+}
+
+impl Renumbered {
+    fn function(&self, id: u32) -> u32 {
+        self.functions.get(id as usize).copied().unwrap_or(MORE)
+    }
+
+    fn route(&self, id: u32) -> u32 {
+        self.routes[id as usize]
+    }
+
+    fn stack(&self, id: u32) -> Option<u32> {
+        self.stacks.get(id as usize).copied().filter(|&id| id != FORGOTTEN)
+    }
+}
+
+/// In place of the number of a stack.
+const FORGOTTEN: u32 = u32::MAX;
 
 /// A stack by numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -58,11 +110,15 @@ struct Path {
 
 impl Windows {
     pub(super) fn push(&mut self, at: Timestamp, php: &Php) {
-        if self.tables.stacks.len() + php.stacks.len() > MAX_STACKS {
-            self.forget_rare_stacks();
+        let too_many_stacks = self.tables.stacks.len() + php.stacks.len() > MAX_STACKS;
+        if too_many_stacks
+            || self.tables.routes.len() + php.routes.len() > self.room.routes
+            || self.tables.functions.len() + php.functions.len() > self.room.functions
+        {
+            self.forget_rare(if too_many_stacks { MAX_STACKS / 2 } else { MAX_STACKS });
         }
         let interval = Interval::of(at, php, &mut self.tables);
-        self.all.add(&interval);
+        self.all.add(&interval, &self.tables);
         self.covered_ms += php.interval_ms;
         self.recent_bytes += interval.bytes;
         self.recent.push_back(Arc::new(interval));
@@ -75,10 +131,10 @@ impl Windows {
 
     /// The sum of the intervals that ended less than `span` before the last one.
     pub(super) fn over(&self, span: Duration, current: &Php) -> Php {
-        let mut sum = Sum::default();
+        let mut sum = Sum::of_window();
         let Some(last) = self.recent.back() else { return Php::default() };
         for interval in self.recent.iter().filter(|interval| within(interval.at, last.at, span)) {
-            sum.add(interval);
+            sum.add(interval, &self.tables);
         }
         Php { interval_ms: millis(self.covered(span)), ..sum.php(&self.tables, current) }
     }
@@ -98,42 +154,135 @@ impl Windows {
         Duration::from_millis(self.covered_ms)
     }
 
-    /// Keeps the stacks of the last minute and the more frequent half of the others.
-    fn forget_rare_stacks(&mut self) {
-        let fresh: HashSet<u32> = self.recent.iter().flat_map(|interval| interval.stacks()).collect();
-        let mut ids: Vec<u32> = (0..self.tables.stacks.len() as u32).collect();
-        ids.sort_by_key(|&id| std::cmp::Reverse((fresh.contains(&id), self.all.stack_samples(id))));
-        ids.truncate(MAX_STACKS / 2);
-        let mut renumbered = vec![u32::MAX; self.tables.stacks.len()];
-        for (new, &old) in ids.iter().enumerate() {
-            renumbered[old as usize] = new as u32;
+    /// Takes back the numbers of functions and routes that neither a sum nor an interval has any more, and keeps so many stacks:
+    /// those of the last minute, and of the others the most frequent.
+    fn forget_rare(&mut self, most_stacks: usize) {
+        let tables = &self.tables;
+        let (mut functions, mut routes) = (vec![false; tables.functions.len()], vec![false; tables.routes.len()]);
+        let recent = || self.recent.iter();
+        let used = self.all.functions().chain(recent().flat_map(|interval| interval.functions.iter().map(|f| f.0)));
+        used.for_each(|id| functions[id as usize] = true);
+        for id in self.all.routes().chain(recent().flat_map(|interval| interval.routes.iter().map(|route| route.0))) {
+            routes[id as usize] = true;
+            routes[tables.other(id) as usize] = true;
         }
-        self.all.renumber_stacks(&renumbered, ids.len());
-        self.tables.stacks = ids.iter().map(|&old| self.tables.stacks[old as usize].clone()).collect();
-        self.tables.stack_ids =
-            self.tables.stacks.iter().enumerate().map(|(id, path)| (path.clone(), id as u32)).collect();
+
+        // Stacks of which only the route differed, or a function, may be the same without it.
+        let mut rests: Vec<(Path, u64, bool)> = Vec::new();
+        let mut by_path: HashMap<Path, usize> = HashMap::new();
+        let mut rest_of = Vec::with_capacity(tables.stacks.len());
+        let fresh: HashSet<u32> = recent().flat_map(|interval| interval.stacks()).collect();
+        for (id, path) in (0..).zip(&tables.stacks) {
+            let route = if routes[path.route as usize] { path.route } else { tables.other(path.route) };
+            routes[route as usize] = true;
+            let is_used = |function: u32| functions.get(function as usize).is_some_and(|used| *used);
+            let frames = match path.frames.iter().all(|&function| is_used(function)) {
+                true => Arc::clone(&path.frames),
+                false => path.frames.iter().map(|&f| if is_used(f) { f } else { MORE }).collect(),
+            };
+            let path = Path { route, frames, truncated: path.truncated };
+            let rest = *by_path.entry(path.clone()).or_insert_with(|| {
+                rests.push((path, 0, false));
+                rests.len() - 1
+            });
+            rests[rest].1 += self.all.stack_samples(id);
+            rests[rest].2 |= fresh.contains(&id);
+            rest_of.push(rest);
+        }
+        let mut order: Vec<usize> = (0..rests.len()).collect();
+        order.sort_by_key(|&rest| std::cmp::Reverse((rests[rest].2, rests[rest].1)));
+        order.truncate(most_stacks);
+        let mut kept = vec![FORGOTTEN; rests.len()];
+        (0..).zip(&order).for_each(|(new, &rest)| kept[rest] = new);
+        let renumbered = Renumbered {
+            functions: numbered(&functions),
+            routes: numbered(&routes),
+            stacks: rest_of.into_iter().map(|rest| kept[rest]).collect(),
+        };
+        let stacks = order.into_iter().map(|rest| {
+            let (path, ..) = &rests[rest];
+            let frames = path.frames.iter().map(|&function| renumbered.function(function)).collect();
+            Path { route: renumbered.route(path.route), frames, truncated: path.truncated }
+        });
+        self.tables = tables.renumbered(&renumbered, stacks.collect());
+        self.all.renumber(&renumbered);
         for interval in &mut self.recent {
-            Arc::make_mut(interval).renumber_stacks(&renumbered);
+            Arc::make_mut(interval).renumber(&renumbered);
         }
+        self.room =
+            Room { routes: self.tables.routes.len() + ROUTES, functions: self.tables.functions.len() + FUNCTIONS };
     }
+}
+
+/// Numbers in a row for what is used; [`MORE`] for the rest.
+fn numbered(used: &[bool]) -> Vec<u32> {
+    let mut next = 0;
+    let number = |&used: &bool| {
+        next += u32::from(used);
+        if used { next - 1 } else { MORE }
+    };
+    used.iter().map(number).collect()
 }
 
 impl Tables {
     fn function(&mut self, key: &Arc<FunctionKey>) -> u32 {
-        let more = || FunctionKey {
-            name: "(more functions)".into(),
-            class: "".into(),
-            file: "".into(),
-            line: 0,
-            kind: FunctionKind::Unknown,
-        };
-        number(&mut self.function_ids, &mut self.functions, key, more)
+        self.function_ids.find(key).unwrap_or_else(|| {
+            let number = self.functions.len() as u32;
+            self.functions.push(Arc::clone(key));
+            self.function_ids.insert(key, number);
+            number
+        })
     }
 
     fn route(&mut self, key: &Arc<RouteKey>) -> u32 {
-        let more =
-            || RouteKey { route: "(more routes)".into(), script: "".into(), method: "".into(), group: "".into() };
-        number(&mut self.route_ids, &mut self.routes, key, more)
+        if let Some(number) = self.route_ids.find(key) {
+            return number;
+        }
+        let other = (!key.is_other()).then(|| self.route(&Arc::new(RouteKey::other(&key.group))));
+        let number = self.routes.len() as u32;
+        self.routes.push(NumberedRoute { key: Arc::clone(key), other: other.unwrap_or(number) });
+        self.route_ids.insert(key, number);
+        number
+    }
+
+    fn route_key(&self, id: u32) -> &Arc<RouteKey> {
+        &self.routes[id as usize].key
+    }
+
+    fn hash_of_route(&self, id: u32) -> u64 {
+        self.hasher.hash_one(&*self.routes[id as usize].key)
+    }
+
+    fn hash_of_function(&self, id: u32) -> u64 {
+        self.hasher.hash_one(&*self.functions[id as usize])
+    }
+
+    /// The route that stands for those of the same group that are not listed.
+    fn other(&self, id: u32) -> u32 {
+        self.routes[id as usize].other
+    }
+
+    /// Whether it is such a route itself.
+    fn is_other(&self, id: u32) -> bool {
+        self.other(id) == id
+    }
+
+    /// The same under new numbers.
+    fn renumbered(&self, numbers: &Renumbered, stacks: Vec<Path>) -> Self {
+        let mut renumbered = Self { hasher: self.hasher.clone(), ..Self::default() };
+        for (key, _) in self.functions.iter().zip(&numbers.functions).filter(|(_, new)| **new != MORE) {
+            renumbered.function_ids.insert(key, renumbered.functions.len() as u32);
+            renumbered.functions.push(Arc::clone(key));
+        }
+        for (NumberedRoute { key, other }, _) in
+            self.routes.iter().zip(&numbers.routes).filter(|(_, new)| **new != MORE)
+        {
+            renumbered.route_ids.insert(key, renumbered.routes.len() as u32);
+            renumbered.routes.push(NumberedRoute { key: Arc::clone(key), other: numbers.route(*other) });
+        }
+        renumbered.stack_ids = stacks.iter().cloned().zip(0..).collect();
+        renumbered.stacks = stacks;
+        renumbered
     }
 
     /// The number of a stack; `None` when there are too many, and for indexes that lead nowhere.
@@ -153,28 +302,6 @@ impl Tables {
         self.stack_ids.insert(path, id);
         Some(id)
     }
-}
-
-/// The number of a key. The last number is that of `more`, which stands for all keys beyond the bound.
-fn number<K: Eq + Hash>(
-    numbers: &mut Numbers<K>,
-    keys: &mut Vec<Arc<K>>,
-    key: &Arc<K>,
-    more: impl FnOnce() -> K,
-) -> u32 {
-    if let Some(number) = numbers.find(key) {
-        return number;
-    }
-    let number = keys.len().min(MAX_NAMES - 1);
-    if number + 1 < MAX_NAMES {
-        keys.push(Arc::clone(key));
-        numbers.insert(key, number as u32);
-    } else if keys.len() < MAX_NAMES {
-        let more = Arc::new(more());
-        numbers.insert(&more, number as u32);
-        keys.push(more);
-    }
-    number as u32
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -1,28 +1,39 @@
 //! Exceptions, errors and compiled files added up by place.
 
-use std::collections::HashMap;
+use std::{hash::BuildHasher, sync::Arc};
 
-use crate::model::{CompiledFile, ExceptionCount, PhpError, ProblemKey};
+use crate::{
+    model::{CompiledFile, ExceptionCount, PhpError, ProblemKey},
+    top::{Amount, Top},
+};
 
-/// Different places kept of each kind; what comes beyond is added up in one.
-const MAX_PLACES: usize = 2_000;
-/// Stands for the file of all places beyond.
+/// Different places kept of each kind when others give way; there may be twice as many.
+const PLACES: usize = 1_000;
+/// Levels and server APIs whose places that gave way are added up apart.
+const NAMES: usize = 50;
+/// Stands for the file of all places that gave way.
 const BEYOND: &str = "(more places)";
 
 /// A count that belongs to a place.
-pub(super) trait Place: Clone {
+pub(super) trait Place: Amount {
     /// What makes it the same place.
     fn key(&self) -> ProblemKey;
-    /// Adds the counts of another one.
-    fn add(&mut self, other: &Self);
     /// The same counts at no place in particular.
     fn beyond(&self) -> Self;
-    fn count(&self) -> u64;
+    /// So many more may be counted elsewhere.
+    fn add_error(&mut self, error: u64);
 }
 
 /// Sums by place; `None` until the first that were collected.
 #[derive(Debug, Clone)]
-pub(super) struct Places<T>(Option<HashMap<ProblemKey, T>>);
+pub(super) struct Places<T>(Option<Sums<T>>);
+
+#[derive(Debug, Clone)]
+struct Sums<T> {
+    places: Top<ProblemKey, T>,
+    /// What gave way, by level or server API.
+    beyond: Top<Arc<str>, T>,
+}
 
 impl<T> Default for Places<T> {
     fn default() -> Self {
@@ -34,27 +45,38 @@ impl<T: Place> Places<T> {
     /// Adds the counts of one interval.
     pub(super) fn add(&mut self, new: Option<&Vec<T>>) {
         let Some(new) = new else { return };
-        let sums = self.0.get_or_insert_default();
+        let empty = || Sums { places: Top::new(PLACES), beyond: Top::new(NAMES) };
+        let Sums { places, beyond } = self.0.get_or_insert_with(empty);
+        let hasher = places.hasher();
         for place in new {
-            if let Some(sum) = sums.get_mut(&place.key()) {
-                sum.add(place);
-            } else if sums.len() < MAX_PLACES {
-                sums.insert(place.key(), place.clone());
-            } else {
-                let place = place.beyond();
-                sums.entry(place.key()).and_modify(|sum| sum.add(&place)).or_insert(place);
-            }
+            places.add_giving(
+                &place.key(),
+                place,
+                |key| hasher.hash_one(key),
+                |_, gone| {
+                    let gone = gone.beyond();
+                    beyond.add(&gone.key().name, &gone);
+                },
+            );
         }
     }
 
     /// All sums, the most frequent first.
     pub(super) fn list(&self) -> Option<Vec<T>> {
-        let mut list: Vec<_> = self.0.as_ref()?.iter().collect();
+        let Sums { places, beyond } = self.0.as_ref()?;
+        let with_error = |(place, error): (&T, u64)| {
+            let mut place = place.clone();
+            place.add_error(error);
+            (place.key(), place)
+        };
+        let mut list: Vec<_> = places.iter().map(|(_, place, error)| with_error((place, error))).collect();
+        list.extend(beyond.iter().map(|(_, place, _)| with_error((place, 0))));
+        list.extend(beyond.rest().map(|place| with_error((place, 0))));
         list.sort_by(|(a_key, a), (b_key, b)| {
             let place = |key: &ProblemKey| (key.file.clone(), key.line, key.name.clone());
-            b.count().cmp(&a.count()).then_with(|| place(a_key).cmp(&place(b_key)))
+            b.size().cmp(&a.size()).then_with(|| place(a_key).cmp(&place(b_key)))
         });
-        Some(list.into_iter().map(|(_, place)| place.clone()).collect())
+        Some(list.into_iter().map(|(_, place)| place).collect())
     }
 }
 
@@ -65,13 +87,10 @@ fn plus(a: Option<u64>, b: Option<u64>) -> Option<u64> {
     }
 }
 
-impl Place for ExceptionCount {
-    fn key(&self) -> ProblemKey {
-        self.key()
-    }
-
+impl Amount for ExceptionCount {
     fn add(&mut self, other: &Self) {
         self.count += other.count;
+        self.count_error += other.count_error;
         self.uncaught = plus(self.uncaught, other.uncaught);
         if !other.caught_at.is_empty() {
             self.caught_at.clone_from(&other.caught_at);
@@ -79,6 +98,21 @@ impl Place for ExceptionCount {
         if self.message.is_empty() {
             self.message.clone_from(&other.message);
         }
+    }
+
+    fn size(&self) -> u64 {
+        // One that was thrown before this time may end in it.
+        self.count.max(self.uncaught.unwrap_or(0))
+    }
+
+    fn count(&self) -> u64 {
+        self.size() + self.count_error
+    }
+}
+
+impl Place for ExceptionCount {
+    fn key(&self) -> ProblemKey {
+        self.key()
     }
 
     fn beyond(&self) -> Self {
@@ -94,8 +128,24 @@ impl Place for ExceptionCount {
         }
     }
 
-    fn count(&self) -> u64 {
+    fn add_error(&mut self, error: u64) {
+        self.count_error += error;
+    }
+}
+
+impl Amount for PhpError {
+    fn add(&mut self, other: &Self) {
+        self.count += other.count;
+        self.count_error += other.count_error;
+        self.silenced = plus(self.silenced, other.silenced);
+    }
+
+    fn size(&self) -> u64 {
         self.count
+    }
+
+    fn count(&self) -> u64 {
+        self.count + self.count_error
     }
 }
 
@@ -104,17 +154,27 @@ impl Place for PhpError {
         self.key()
     }
 
-    fn add(&mut self, other: &Self) {
-        self.count += other.count;
-        self.silenced = plus(self.silenced, other.silenced);
-    }
-
     fn beyond(&self) -> Self {
         Self { message: "".into(), file: BEYOND.into(), line: 0, script: "".into(), ..self.clone() }
     }
 
-    fn count(&self) -> u64 {
+    fn add_error(&mut self, error: u64) {
+        self.count_error += error;
+    }
+}
+
+impl Amount for CompiledFile {
+    fn add(&mut self, other: &Self) {
+        self.count += other.count;
+        self.count_error += other.count_error;
+    }
+
+    fn size(&self) -> u64 {
         self.count
+    }
+
+    fn count(&self) -> u64 {
+        self.count + self.count_error
     }
 }
 
@@ -123,16 +183,12 @@ impl Place for CompiledFile {
         self.key()
     }
 
-    fn add(&mut self, other: &Self) {
-        self.count += other.count;
-    }
-
     fn beyond(&self) -> Self {
         Self { file: BEYOND.into(), ..self.clone() }
     }
 
-    fn count(&self) -> u64 {
-        self.count
+    fn add_error(&mut self, error: u64) {
+        self.count_error += error;
     }
 }
 
@@ -147,6 +203,7 @@ mod tests {
             file: "/a.php".into(),
             line,
             count,
+            count_error: 0,
             uncaught,
             caught_at: "".into(),
             script: "".into(),
@@ -167,11 +224,45 @@ mod tests {
     #[test]
     fn places_are_bounded_and_nothing_is_lost_from_the_sum() {
         let mut places = Places::default();
-        let many: Vec<_> = (0..3 * MAX_PLACES as u32).map(|line| exception(line, 2, Some(1))).collect();
+        let many: Vec<_> = (0..6 * PLACES as u32).map(|line| exception(line, 2, Some(1))).collect();
         places.add(Some(&many));
         let list = places.list().unwrap();
-        assert_eq!(list.len(), MAX_PLACES + 1);
-        assert_eq!((&*list[0].file, list[0].count), (BEYOND, 4 * MAX_PLACES as u64));
-        assert_eq!(list.iter().map(|e| e.count).sum::<u64>(), 6 * MAX_PLACES as u64);
+        assert!(list.len() <= 2 * PLACES + 1);
+        assert_eq!((&*list[0].file, list[0].class.is_empty()), (BEYOND, true));
+        assert_eq!(list.iter().map(|e| e.count).sum::<u64>(), 12 * PLACES as u64);
+    }
+
+    #[test]
+    fn a_place_that_fails_often_is_listed_though_a_deploy_left_thousands_before_it() {
+        let mut places = Places::default();
+        let file = |name: String, count| CompiledFile { file: name.into(), sapi: "fpm".into(), count, count_error: 0 };
+        places.add(Some(&(0..10_000).map(|at| file(format!("/releases/{at}.php"), 1)).collect()));
+        places.add(Some(&vec![file("/hot.php".into(), 50)]));
+        let list = places.list().unwrap();
+        let hot = list.iter().find(|file| &*file.file == "/hot.php").unwrap();
+        assert!(hot.count == 50 && hot.count_error <= 10_000 / PLACES as u64);
+        assert_eq!((&*list[0].file, &*list[0].sapi), (BEYOND, "fpm"));
+    }
+
+    #[test]
+    fn what_gave_way_is_told_by_level() {
+        let mut places = Places::default();
+        let error = |line: u32| PhpError {
+            level: if line.is_multiple_of(2) { "warning" } else { "notice" }.into(),
+            message: "m".into(),
+            file: "/a.php".into(),
+            line,
+            count: 1,
+            count_error: 0,
+            silenced: None,
+            script: "".into(),
+        };
+        places.add(Some(&(0..4 * PLACES as u32).map(error).collect()));
+        let list = places.list().unwrap();
+        let mut beyond: Vec<_> =
+            list.iter().filter(|error| &*error.file == BEYOND).map(|error| &*error.level).collect();
+        beyond.sort_unstable();
+        assert_eq!(beyond, ["notice", "warning"]);
+        assert_eq!(list.iter().map(|error| error.count).sum::<u64>(), 4 * PLACES as u64);
     }
 }

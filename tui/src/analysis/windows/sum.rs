@@ -9,47 +9,81 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    Tables,
-    interval::{Counts, Interval},
+    Renumbered, Tables,
+    interval::{Counts, Interval, RouteCounts, plus},
     places::Places,
 };
-use crate::model::{
-    CompiledFile, DurationSummary, ExceptionCount, Function, LineCalls, Php, PhpError, Request, Route, Stack,
+use crate::{
+    model::{
+        CompiledFile, DurationSummary, ExceptionCount, Function, FunctionKey, FunctionKind, LineCalls, Php, PhpError,
+        Request, Route, RouteKey, Stack,
+    },
+    top::{Amount, Top, TopByNumber},
 };
 
+/// Routes, functions and lines kept of a long time when others give way; there may be twice as many.
+pub(super) const ROUTES: usize = 4_000;
+pub(super) const FUNCTIONS: usize = 15_000;
+const LINES: usize = 1_000;
+/// Groups whose routes that gave way are added up apart.
+const GROUPS: usize = 500;
 /// Finished requests kept: the slowest.
 const MAX_REQUESTS: usize = 200;
-/// Different lines kept.
-const MAX_PLACES: usize = 1_000;
 
 /// Counts by number.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Sum {
-    /// `None` for functions that were not seen.
-    functions: Vec<Option<Counts>>,
+    functions: TopByNumber<Counts>,
     stacks: Vec<(u64, Option<u64>)>,
-    routes: HashMap<u32, Route>,
+    routes: TopByNumber<RouteCounts>,
+    /// What stands for routes that are not listed, by the number of that route of their group.
+    others: TopByNumber<RouteCounts>,
+    /// The most requests that a route had that was not listed in an interval.
+    other_route_requests: u64,
     requests: Vec<Request>,
     exceptions: Places<ExceptionCount>,
     errors: Places<PhpError>,
     compiles: Places<CompiledFile>,
-    lines: Option<Vec<LineCalls>>,
+    lines: Option<Top<LineKey, LineCalls>>,
     /// Samples of stacks that have no number.
     left_out: u64,
 }
 
+/// File, line, class and name.
+type LineKey = (Arc<str>, u32, Arc<str>, Arc<str>);
+
+impl Default for Sum {
+    /// The sum of a long time: what counts least gives way.
+    fn default() -> Self {
+        Self::new(TopByNumber::new(FUNCTIONS), TopByNumber::new(ROUTES))
+    }
+}
+
 impl Sum {
-    pub(super) fn add(&mut self, interval: &Interval) {
-        for (id, more) in &interval.functions {
-            let counts = slot(&mut self.functions, *id).get_or_insert_default();
-            counts.self_samples += more.self_samples;
-            counts.total_samples += more.total_samples;
-            for (sum, value) in counts.optional.iter_mut().zip(more.optional) {
-                *sum = plus(*sum, value);
-            }
-            if let Some(durations) = &more.durations_log2 {
-                add_durations(counts.durations_log2.get_or_insert_default(), durations);
-            }
+    /// The sum of intervals that are there in whole: everything that they have is in it.
+    pub(super) fn of_window() -> Self {
+        Self::new(TopByNumber::unbounded(), TopByNumber::unbounded())
+    }
+
+    fn new(functions: TopByNumber<Counts>, routes: TopByNumber<RouteCounts>) -> Self {
+        Self {
+            functions,
+            stacks: Vec::new(),
+            routes,
+            others: TopByNumber::new(GROUPS),
+            other_route_requests: 0,
+            requests: Vec::new(),
+            exceptions: Places::default(),
+            errors: Places::default(),
+            compiles: Places::default(),
+            lines: None,
+            left_out: 0,
+        }
+    }
+
+    pub(super) fn add(&mut self, interval: &Interval, tables: &Tables) {
+        for (id, counts) in &interval.functions {
+            self.functions.add_hashed(id, counts, |id| tables.hash_of_function(*id));
         }
         self.left_out += interval.left_out;
         for stack in &interval.stacks {
@@ -57,14 +91,7 @@ impl Sum {
             *samples += stack.samples;
             *wait = plus(*wait, stack.wait_ns);
         }
-        for (id, route) in &interval.routes {
-            match self.routes.get_mut(id) {
-                Some(sum) => add_route(sum, route),
-                None => {
-                    self.routes.insert(*id, route.clone());
-                }
-            }
-        }
+        self.add_routes(interval, tables);
         self.add_requests(interval);
         self.exceptions.add(interval.exceptions.as_ref());
         self.errors.add(interval.errors.as_ref());
@@ -72,21 +99,35 @@ impl Sum {
         self.add_lines(interval.lines.as_deref());
     }
 
+    fn add_routes(&mut self, interval: &Interval, tables: &Tables) {
+        let others = &mut self.others;
+        let hash = |id: &u32| tables.hash_of_route(*id);
+        for (id, counts) in &interval.routes {
+            if tables.is_other(*id) {
+                others.add_hashed(id, counts, hash);
+            } else {
+                self.routes.add_giving(id, counts, hash, |gone, counts| {
+                    others.add_hashed(&tables.other(gone), counts, hash);
+                });
+            }
+        }
+        let most = interval.other_route_requests;
+        if most > 0 {
+            // A route that is listed has all its requests, and any other one may have some that are not told.
+            self.routes.miss(most);
+            interval.routes.iter().for_each(|(id, _)| self.routes.is_whole(id, most));
+            self.other_route_requests = self.other_route_requests.max(most);
+        }
+    }
+
     fn add_lines(&mut self, lines: Option<&[LineCalls]>) {
         let Some(lines) = lines else { return };
-        let sum = self.lines.get_or_insert_default();
-        // By place, so that a long list is not searched for each of its lines.
-        let place = |line: &LineCalls| (line.file.clone(), line.line, line.class.clone(), line.name.clone());
-        let places: HashMap<_, usize> = sum.iter().enumerate().map(|(at, line)| (place(line), at)).collect();
+        let sum = self.lines.get_or_insert_with(|| Top::new(LINES));
         for line in lines {
-            match places.get(&place(line)) {
-                Some(&at) => {
-                    sum[at].calls += line.calls;
-                    sum[at].self_ns += line.self_ns;
-                    sum[at].total_ns += line.total_ns;
-                }
-                None if sum.len() < MAX_PLACES => sum.push(line.clone()),
-                None => {}
+            if line.is_rest() {
+                sum.add_to_rest(line);
+            } else {
+                sum.add(&(line.file.clone(), line.line, line.class.clone(), line.name.clone()), line);
             }
         }
     }
@@ -106,86 +147,174 @@ impl Sum {
         self.stacks.get(id as usize).map_or(0, |(samples, _)| *samples)
     }
 
-    /// Gives stacks their new numbers; the samples of those that have none are counted as left out.
-    pub(super) fn renumber_stacks(&mut self, renumbered: &[u32], kept: usize) {
-        let mut stacks = vec![(0, None); kept];
-        for (old, counts) in self.stacks.iter().enumerate() {
-            match stacks.get_mut(renumbered[old] as usize) {
-                Some(place) => *place = *counts,
-                None => self.left_out += counts.0,
+    /// The numbers of the functions and routes in it.
+    pub(super) fn functions(&self) -> impl Iterator<Item = u32> {
+        self.functions.iter().map(|(id, ..)| *id)
+    }
+
+    pub(super) fn routes(&self) -> impl Iterator<Item = u32> {
+        let rows = self.routes.iter().chain(self.others.iter()).map(|(id, ..)| *id);
+        rows.chain(self.requests.iter().map(|request| request.route as u32))
+    }
+
+    /// Gives everything its new number; the samples of stacks that have none are counted as left out.
+    pub(super) fn renumber(&mut self, renumbered: &Renumbered) {
+        self.functions.rename(|&id| renumbered.function(id));
+        self.routes.rename(|&id| renumbered.route(id));
+        self.others.rename(|&id| renumbered.route(id));
+        self.requests.iter_mut().for_each(|request| request.route = renumbered.route(request.route as u32) as usize);
+        for (id, (samples, wait_ns)) in std::mem::take(&mut self.stacks).into_iter().enumerate() {
+            match renumbered.stack(id as u32) {
+                Some(id) => {
+                    // Stacks may have become the same.
+                    let sum = slot(&mut self.stacks, id);
+                    *sum = (sum.0 + samples, plus(sum.1, wait_ns));
+                }
+                None => self.left_out += samples,
             }
         }
-        self.stacks = stacks;
     }
 
     /// The profile. What is not counted over time (images, workers, running requests) is that of `current`.
     pub(super) fn php(&self, tables: &Tables, current: &Php) -> Php {
-        let mut places = vec![usize::MAX; tables.functions.len()];
-        let mut functions = Vec::new();
-        for (id, counts) in self.functions.iter().enumerate().filter_map(|(id, counts)| Some((id, counts.as_ref()?))) {
-            places[id] = functions.len();
-            let mut function = Function::seen(Arc::clone(&tables.functions[id]));
-            function.self_samples = counts.self_samples;
-            function.total_samples = counts.total_samples;
-            [function.self_wait_ns, function.total_wait_ns, function.calls, function.self_ns, function.total_ns] =
-                counts.optional;
-            function.durations_log2 = counts.durations_log2.clone();
-            functions.push(function);
-        }
-        let mut ids: Vec<u32> = self.routes.keys().copied().collect();
-        ids.sort_unstable();
-        let route_places: HashMap<usize, usize> = ids.iter().enumerate().map(|(at, &id)| (id as usize, at)).collect();
-        let routes = ids.iter().map(|id| summarised(&self.routes[id])).collect();
+        let (functions, function_places) = self.listed_functions(tables);
+        let (routes, route_places) = self.listed_routes(tables);
         let stacks =
             self.stacks.iter().zip(&tables.stacks).filter(|((samples, wait), _)| *samples > 0 || wait.is_some());
         let stacks = stacks.filter_map(|(&(samples, wait_ns), path)| {
-            let frames = path.frames.iter().map(|&id| places[id as usize]).collect();
-            let route = *route_places.get(&(path.route as usize))?;
+            let place =
+                |id: &u32| function_places.get(*id as usize).copied().unwrap_or(functions.len().saturating_sub(1));
+            let frames = path.frames.iter().map(place).collect();
+            let route = route_places.of(path.route, tables)?;
             Some(Stack { route, frames, samples, wait_ns, truncated: path.truncated })
         });
-        let mut php = Php {
+        Php {
             // Whoever knows which intervals these are says how much time they cover.
             interval_ms: 0,
             state: current.state,
             targets: current.targets.clone(),
-            functions,
             stacks: stacks.collect(),
+            functions,
             left_out_samples: self.left_out,
+            requests: self.requests(tables, current, &route_places),
             routes,
-            requests: Vec::new(),
+            other_route_requests: self.other_route_requests,
             exceptions: self.exceptions.list(),
             errors: self.errors.list(),
             compiles: self.compiles.list(),
             workers: current.workers.clone(),
             pools: current.pools.clone(),
             exact: current.exact.clone(),
-            lines: self.lines.clone(),
-        };
-        php.requests = self.requests(tables, current, &route_places);
-        php
+            lines: self.lines.as_ref().map(listed_lines),
+        }
     }
 
-    fn requests(&self, tables: &Tables, current: &Php, places: &HashMap<usize, usize>) -> Vec<Request> {
+    /// The functions and their places by number. The last stands for all that gave way.
+    fn listed_functions(&self, tables: &Tables) -> (Vec<Function>, Vec<usize>) {
+        let mut rows: Vec<_> = self.functions.iter().collect();
+        rows.sort_unstable_by_key(|(id, ..)| **id);
+        let more = self.functions.rest();
+        // Without them there is no function that has no place.
+        let mut places = vec![rows.len(); tables.functions.len()];
+        let mut functions = Vec::with_capacity(rows.len() + usize::from(more.is_some()));
+        for (&id, counts, error) in rows {
+            places[id as usize] = functions.len();
+            functions.push(function(Arc::clone(&tables.functions[id as usize]), counts, error));
+        }
+        functions.extend(more.map(|counts| function(Arc::new(more_functions()), counts, 0)));
+        (functions, places)
+    }
+
+    /// The routes, and behind them what stands for those that are not listed.
+    fn listed_routes(&self, tables: &Tables) -> (Vec<Route>, RoutePlaces) {
+        let mut rows: Vec<_> = self.routes.iter().collect();
+        rows.sort_unstable_by_key(|(id, ..)| **id);
+        let mut others: Vec<_> = self.others.iter().collect();
+        others.sort_unstable_by_key(|(id, ..)| **id);
+        let mut places = RoutePlaces::default();
+        let mut routes = Vec::with_capacity(rows.len() + others.len() + 1);
+        for (&id, counts, error) in rows {
+            places.known.insert(id, routes.len());
+            routes.push(summarised(Route { count_error: counts.route.count_error + error, ..counts.route.clone() }));
+        }
+        for (&id, counts, _) in others {
+            places.known.insert(id, routes.len());
+            routes.push(summarised(Route { key: Arc::clone(tables.route_key(id)), ..counts.route.clone() }));
+        }
+        if let Some(counts) = self.others.rest() {
+            places.rest = Some(routes.len());
+            routes.push(summarised(Route { key: Arc::new(RouteKey::other(&"".into())), ..counts.route.clone() }));
+        }
+        (routes, places)
+    }
+
+    fn requests(&self, tables: &Tables, current: &Php, places: &RoutePlaces) -> Vec<Request> {
         let running = current.requests.iter().filter(|request| !request.finished).filter_map(|request| {
             let key = &current.routes.get(request.route)?.key;
-            Some((request, tables.route_ids.known(key)? as usize))
+            Some((request, tables.route_ids.known(key)?))
         });
-        let mut finished: Vec<(&Request, usize)> = self.requests.iter().map(|r| (r, r.route)).collect();
+        let mut finished: Vec<(&Request, u32)> = self.requests.iter().map(|r| (r, r.route as u32)).collect();
         finished.sort_by_key(|(request, _)| Reverse(request.duration_ms.to_bits()));
         running
             .chain(finished)
-            .filter_map(|(request, id)| Some(Request { route: *places.get(&id)?, ..request.clone() }))
+            .filter_map(|(request, id)| Some(Request { route: places.of(id, tables)?, ..request.clone() }))
             .collect()
     }
 }
 
-fn add_durations(sum: &mut Vec<u64>, durations: &[u64]) {
-    if sum.len() < durations.len() {
-        sum.resize(durations.len(), 0);
+/// Where routes are in the list, by number.
+#[derive(Debug, Default)]
+struct RoutePlaces {
+    known: HashMap<u32, usize>,
+    /// Of what stands for those of groups that are not listed either.
+    rest: Option<usize>,
+}
+
+impl RoutePlaces {
+    /// The place of a route, or of what stands for it.
+    fn of(&self, id: u32, tables: &Tables) -> Option<usize> {
+        self.known.get(&id).or_else(|| self.known.get(&tables.other(id))).copied().or(self.rest)
     }
-    for (sum, calls) in sum.iter_mut().zip(durations) {
-        *sum += calls;
+}
+
+fn function(key: Arc<FunctionKey>, counts: &Counts, error: u64) -> Function {
+    let [self_wait_ns, total_wait_ns, calls, self_ns, total_ns] = counts.optional;
+    Function {
+        key,
+        self_samples: counts.self_samples,
+        total_samples: counts.total_samples,
+        count_error: counts.count_error + error,
+        self_wait_ns,
+        total_wait_ns,
+        calls,
+        self_ns,
+        total_ns,
+        durations_log2: counts.durations_log2.clone(),
     }
+}
+
+fn more_functions() -> FunctionKey {
+    let nothing: Arc<str> = "".into();
+    let (class, file) = (Arc::clone(&nothing), nothing);
+    FunctionKey { name: "(more functions)".into(), class, file, line: 0, kind: FunctionKind::Unknown }
+}
+
+impl Amount for LineCalls {
+    fn add(&mut self, other: &Self) {
+        self.merge(other);
+    }
+
+    fn size(&self) -> u64 {
+        self.self_ns.saturating_add(self.calls)
+    }
+}
+
+fn listed_lines(sum: &Top<LineKey, LineCalls>) -> Vec<LineCalls> {
+    let mut lines: Vec<LineCalls> = sum.iter().map(|(_, line, _)| line.clone()).collect();
+    let place = |line: &LineCalls| (Arc::clone(&line.file), line.line, Arc::clone(&line.name));
+    lines.sort_by(|a, b| b.self_ns.cmp(&a.self_ns).then_with(|| place(a).cmp(&place(b))));
+    lines.extend(sum.rest().map(LineCalls::as_rest));
+    lines
 }
 
 fn slot<T: Clone + Default>(list: &mut Vec<T>, id: u32) -> &mut T {
@@ -196,28 +325,7 @@ fn slot<T: Clone + Default>(list: &mut Vec<T>, id: u32) -> &mut T {
     &mut list[at]
 }
 
-fn plus<T: std::ops::Add<Output = T> + Copy>(a: Option<T>, b: Option<T>) -> Option<T> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a + b),
-        (a, b) => a.or(b),
-    }
-}
-
-fn add_route(sum: &mut Route, route: &Route) {
-    sum.requests += route.requests;
-    sum.errors += route.errors;
-    sum.histogram.merge(&route.histogram);
-    sum.duration_ms.max = match (sum.duration_ms.max, route.duration_ms.max) {
-        (Some(a), Some(b)) => Some(a.max(b)),
-        (a, b) => a.or(b),
-    };
-    sum.cpu_ns = plus(sum.cpu_ns, route.cpu_ns);
-    sum.wait_ns = plus(sum.wait_ns, route.wait_ns);
-    sum.rss_growth_bytes = plus(sum.rss_growth_bytes, route.rss_growth_bytes);
-}
-
-fn summarised(route: &Route) -> Route {
-    let mut route = route.clone();
+fn summarised(mut route: Route) -> Route {
     let quantile = |quantile| route.histogram.quantile_ms(quantile);
     route.duration_ms =
         DurationSummary { p50: quantile(0.5), p95: quantile(0.95), p99: quantile(0.99), max: route.duration_ms.max };

@@ -1,9 +1,12 @@
 //! Claims about windows: adding up, forgetting, bounds.
 
+use std::collections::BTreeMap;
+
 use jiff::SignedDuration;
+use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Function, Histogram, Request, Route, Stack};
+use crate::model::{Function, FunctionKind, Histogram, Request, Route, Stack};
 
 fn function(name: &str, own: u64, total: u64) -> Function {
     let key =
@@ -178,4 +181,182 @@ fn more_stacks_in_one_interval_than_are_kept_are_counted() {
     windows.push(at(0), &Php { functions, routes: vec![route("/", &[1])], stacks, ..Php::default() });
     let all = windows.all(&Php::default());
     assert_eq!((all.stacks.len(), all.left_out_samples), (MAX_STACKS, 1_000));
+}
+
+/// Requests by route, samples by function, and samples by route and frames.
+type Counts = (BTreeMap<String, u64>, BTreeMap<String, u64>, BTreeMap<(String, Vec<String>), u64>);
+
+/// What is in a profile, whatever its order.
+fn counts(php: &Php) -> Counts {
+    let route = |at: usize| php.routes[at].key.route.to_string();
+    let function = |at: usize| php.functions[at].key.name.to_string();
+    let routes = php.routes.iter().map(|route| (route.key.route.to_string(), route.requests)).collect();
+    let functions = php.functions.iter().map(|f| (f.key.name.to_string(), f.total_samples)).collect();
+    let mut stacks = BTreeMap::new();
+    for stack in &php.stacks {
+        let frames = stack.frames.iter().map(|&frame| function(frame)).collect();
+        *stacks.entry((route(stack.route), frames)).or_default() += stack.samples;
+    }
+    (routes, functions, stacks)
+}
+
+/// A second in which a site serves its routes `/a`, `/b` …, each so often, and a scanner asks for so many paths of its own.
+fn scanned(second: i64, site: &[u64], scan: usize) -> Php {
+    let asked = |requests: u64, path: String| Route { requests, ..route(&path, &[]) };
+    let own = (b'a'..).zip(site).map(|(name, &requests)| asked(requests, format!("/{}", name as char)));
+    let scan = (0..scan).map(|path| asked(1, format!("/x{second}/{path}")));
+    Php { interval_ms: 60_000, routes: scan.chain(own).collect(), ..Php::default() }
+}
+
+#[test]
+fn the_routes_of_a_site_are_exact_after_a_day_of_scanning() {
+    let site: Vec<u64> = (1..=20).collect();
+    let mut windows = Windows::default();
+    let (minutes, scan) = (24 * 60, 200);
+    for minute in 0..minutes {
+        windows.push(at(60 * minute), &scanned(minute, &site, scan));
+        assert!(windows.tables.routes.len() <= 3 * ROUTES + 2 * (scan + 21));
+    }
+    let all = windows.all(&Php::default());
+    assert!(all.routes.len() <= 2 * ROUTES + 1);
+    for (name, requests) in (b'a'..).zip(&site) {
+        let path = format!("/{}", name as char);
+        let found = all.routes.iter().find(|route| *route.key.route == path).unwrap();
+        assert_eq!((found.requests, found.count_error), (requests * minutes as u64, 0), "{path}");
+    }
+    let total: u64 = all.routes.iter().map(|route| route.requests).sum();
+    assert_eq!(total, minutes as u64 * (scan as u64 + site.iter().sum::<u64>()), "nothing is lost from the sum");
+    let other = all.routes.iter().find(|route| route.key.is_other()).unwrap();
+    assert_eq!(&*other.key.group, "www");
+    let minute = windows.over(KEPT, &Php::default());
+    assert_eq!(minute.routes.len(), scan + 20);
+}
+
+#[test]
+fn a_route_that_begins_in_the_evening_is_there_with_its_error() {
+    let mut windows = Windows::default();
+    for minute in 0..200 {
+        windows.push(at(60 * minute), &scanned(minute, &[], 500));
+    }
+    let mut least = 0;
+    for minute in 200..260 {
+        windows.push(at(60 * minute), &scanned(minute, &[10], 500));
+        let all = windows.all(&Php::default());
+        let found = all.routes.iter().find(|route| &*route.key.route == "/a").unwrap();
+        let truth = 10 * (minute - 199) as u64;
+        assert!(found.requests <= truth && truth <= found.requests + found.count_error);
+        assert!(found.count_error <= 260 * 510 * 2 / ROUTES as u64);
+        least = found.requests;
+    }
+    assert_eq!(least, 600, "once it is there, it counts in full");
+}
+
+#[test]
+fn a_route_that_comes_back_may_have_what_gave_way_before() {
+    let mut windows = Windows::default();
+    for minute in 0..60 {
+        windows.push(at(60 * minute), &scanned(minute, if minute % 59 == 0 { &[1] } else { &[] }, 500));
+        windows.forget_rare(MAX_STACKS);
+    }
+    let all = windows.all(&Php::default());
+    let found = all.routes.iter().find(|route| &*route.key.route == "/a").unwrap();
+    assert!(found.requests <= 2 && found.requests + found.count_error >= 2, "also where it got another number");
+}
+
+#[test]
+fn requests_of_routes_that_were_not_listed_are_in_the_error() {
+    let mut windows = Windows::default();
+    for second in 0..30 {
+        let mut php = scanned(second, if second % 3 == 0 { &[5] } else { &[] }, 10);
+        // In each second up to 2 requests of a route may be in here.
+        php.routes.push(Route { requests: 40, ..Route::seen(Arc::new(RouteKey::other(&"www".into()))) });
+        php.other_route_requests = 2;
+        windows.push(at(second), &php);
+    }
+    for php in [windows.all(&Php::default()), windows.over(KEPT, &Php::default())] {
+        let found = php.routes.iter().find(|route| &*route.key.route == "/a").unwrap();
+        assert_eq!((found.requests, found.count_error), (50, 40));
+        assert_eq!(php.other_route_requests, 2);
+        let others: Vec<u64> = php.routes.iter().filter(|r| r.key.is_other()).map(|route| route.requests).collect();
+        assert_eq!(others, [30 * 40]);
+    }
+}
+
+#[test]
+fn functions_that_give_way_are_one_and_their_stacks_stay() {
+    let mut windows = Windows::default();
+    let mut samples = 0;
+    for second in 0..50_i64 {
+        let mut functions = vec![function("main", 0, 1_000), function("hot", 0, 0)];
+        functions.extend((0..1_000).map(|i| function(&format!("f{second}_{i}"), 1, 1)));
+        let stacks = (0..1_000).map(|i| stack(0, &[i + 2, 0], 1)).collect();
+        samples += 1_000;
+        windows.push(at(second), &Php { functions, routes: vec![route("/", &[1])], stacks, ..Php::default() });
+        assert!(windows.tables.functions.len() <= 2 * FUNCTIONS + 61_000);
+    }
+    for second in 100..104_i64 {
+        windows.push(at(60 * second), &php("hot", 500, "/"));
+        samples += 500;
+    }
+    windows.forget_rare(MAX_STACKS);
+    assert!(windows.tables.functions.len() <= 2 * FUNCTIONS + 2);
+    let all = windows.all(&Php::default());
+    assert!(all.functions.len() <= 2 * FUNCTIONS + 1);
+    let hot = named(&all, "hot");
+    assert_eq!((hot.self_samples, named(&all, "main").total_samples), (2_000, samples));
+    assert_eq!(all.functions.iter().map(|function| function.self_samples).sum::<u64>(), samples);
+    assert_eq!(all.stacks.iter().map(|stack| stack.samples).sum::<u64>() + all.left_out_samples, samples);
+    let more = all.functions.iter().position(|function| &*function.key.name == "(more functions)").unwrap();
+    assert!(all.stacks.iter().any(|stack| stack.frames[0] == more), "stacks of what gave way are one");
+    assert!(all.stacks.iter().all(|stack| stack.frames.iter().all(|&frame| frame < all.functions.len())));
+}
+
+#[test]
+fn a_running_request_of_a_route_that_gave_way_is_still_listed() {
+    let mut windows = Windows::default();
+    let request = Request {
+        pid: 1,
+        uri: "/x0/0".into(),
+        method: "GET".into(),
+        status: None,
+        started_at: at(0),
+        duration_ms: 5.0,
+        cpu_ms: None,
+        wait_ms: None,
+        finished: false,
+        route: 0,
+    };
+    let mut now = Php::default();
+    for minute in 0..40 {
+        now = scanned(minute, &[], 500);
+        now.routes.push(route("/x0/0", &[]));
+        now.requests = vec![Request { route: 500, ..request.clone() }];
+        windows.push(at(60 * minute), &now);
+    }
+    let all = windows.all(&now);
+    assert_eq!((all.requests.len(), all.requests[0].route < all.routes.len()), (1, true));
+}
+
+proptest! {
+    #[test]
+    fn taking_numbers_back_changes_no_profile(
+        intervals in prop::collection::vec(prop::collection::vec((0..4_usize, prop::collection::vec(0..6_usize, 1..4), 1..9_u64), 0..12), 1..20)
+    ) {
+        let (mut plain, mut renumbered) = (Windows::default(), Windows::default());
+        for (second, stacks) in (0..).map(|second| 5 * second).zip(&intervals) {
+            let names = |i: usize| format!("f{}", i + second as usize / 20);
+            let php = Php {
+                functions: (0..6).map(|i| function(&names(i), 0, 1)).collect(),
+                routes: (0..4).map(|i| Route { requests: 1, ..route(&format!("/{}", i + second / 20), &[]) }).collect(),
+                stacks: stacks.iter().map(|(route, frames, samples)| stack(*route, frames, *samples)).collect(),
+                ..Php::default()
+            };
+            plain.push(at(second), &php);
+            renumbered.push(at(second), &php);
+            renumbered.forget_rare(MAX_STACKS);
+            prop_assert_eq!(counts(&plain.all(&php)), counts(&renumbered.all(&php)));
+            let span = Duration::from_secs(20);
+            prop_assert_eq!(counts(&plain.over(span, &php)), counts(&renumbered.over(span, &php)));
+        }
+    }
 }

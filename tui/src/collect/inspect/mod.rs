@@ -23,7 +23,10 @@ use tokio::sync::watch;
 
 use self::{cgroup::Hierarchies, folder::Folder};
 use super::{proc::stat::Stat, procfs::Procfs};
-use crate::model::{Inspection, InspectionOrder, Mappings, ProcessKey, Reading, Unread};
+use crate::{
+    model::{Inspection, InspectionOrder, Mappings, ProcessKey, Reading, Unread},
+    words::secrets::Secrets,
+};
 
 /// Shortest time between two readings.
 const EVERY: Duration = Duration::from_secs(2);
@@ -41,10 +44,11 @@ const PER_PAGE: Duration = Duration::from_nanos(100);
 /// `root` is where procfs is mounted.
 pub fn spawn(
     root: PathBuf,
+    secrets: Secrets,
     orders: watch::Receiver<Option<InspectionOrder>>,
 ) -> watch::Receiver<Option<Arc<Inspection>>> {
     let (readings, receiver) = watch::channel(None);
-    tokio::spawn(run(Reader::new(root), orders, readings));
+    tokio::spawn(run(Reader::new(root, secrets), orders, readings));
     receiver
 }
 
@@ -99,14 +103,15 @@ async fn run(
 #[derive(Debug)]
 pub struct Reader {
     procfs: Procfs,
+    secrets: Secrets,
     hierarchies: Hierarchies,
     chunk: Vec<u8>,
 }
 
 impl Reader {
     /// Reads below a proc root.
-    pub fn new(root: PathBuf) -> Self {
-        Self { hierarchies: Hierarchies::read(&root), procfs: Procfs::new(&root), chunk: Vec::new() }
+    pub fn new(root: PathBuf, secrets: Secrets) -> Self {
+        Self { hierarchies: Hierarchies::read(&root), procfs: Procfs::new(&root), secrets, chunk: Vec::new() }
     }
 
     /// Reads a process. What `before` knew stays where it is not read again: all of it when the process has ended, the mappings
@@ -160,7 +165,7 @@ impl Reader {
             switches: status.and_then(|text| state::switches(&text)),
             exe: folder.link("exe"),
             cwd: folder.link("cwd"),
-            arguments: state::arguments(&folder),
+            arguments: state::arguments(&folder, self.secrets),
         };
         // Where it ended while it was read, what is missing is missing for that reason.
         folder.bytes("stat", state::STAT_BYTES).map_err(|_| Unread::Ended)?;

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use super::folder::Folder;
-use crate::model::{Reading, Unread};
+use crate::{
+    model::{Reading, Unread},
+    words::secrets::Secrets,
+};
 
 /// Bytes of /proc/PID/stat that are read: it is shorter.
 pub(super) const STAT_BYTES: u64 = 4096;
@@ -62,17 +65,17 @@ pub(super) fn number(folder: &Folder, name: &str) -> Reading<i64> {
     std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok()).ok_or(Unread::Malformed)
 }
 
-/// The arguments, with a space between them, and whether there are more than were read. [`Unread::Absent`] without any.
-pub(super) fn arguments(folder: &Folder) -> Reading<(Arc<str>, bool)> {
+/// The arguments, with a space between them and their secrets masked, and whether there are more than were read.
+/// [`Unread::Absent`] without any.
+pub(super) fn arguments(folder: &Folder, secrets: Secrets) -> Reading<(Arc<str>, bool)> {
     let mut bytes = folder.bytes("cmdline", MOST_ARGUMENTS + 1)?;
     let cut = bytes.len() as u64 > MOST_ARGUMENTS;
     bytes.truncate(MOST_ARGUMENTS as usize);
     // Programs that set their title leave the rest of the area filled with these.
     let end = bytes.iter().rposition(|byte| !matches!(byte, 0 | b' ')).map_or(0, |last| last + 1);
     bytes.truncate(end);
-    bytes.iter_mut().filter(|byte| **byte == 0).for_each(|byte| *byte = b' ');
     if bytes.is_empty() {
         return Err(Unread::Absent);
     }
-    Ok((String::from_utf8_lossy(&bytes).into(), cut))
+    Ok((secrets.command_line(&String::from_utf8_lossy(&bytes)).into(), cut))
 }

@@ -6,13 +6,12 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use aya::maps::{MapData, RingBuf};
 use rustix::{
     process::{Pid, Signal, kill_process},
     time::{ClockId, clock_gettime},
 };
 use tokio::sync::mpsc;
-use tusktop_shared::stat;
+use tusktop_shared::{share, stat};
 
 use super::{
     CallSums, FinishedRequest, Now, Options, Order, PhpSample, Sapi, Work,
@@ -20,7 +19,7 @@ use super::{
     kernel::{
         Kernel,
         event::Event,
-        ring::{self, Ring},
+        ring::{self, Rings, Unwatched},
     },
     tier::{
         ImageTiers,
@@ -34,13 +33,16 @@ use super::{
     },
 };
 use crate::{
-    collect::{Sample, Tick, trust::Owners},
+    collect::{Sample, Tick, procfs::Procfs, reads::Reads, trust::Owners},
     model::{self, Drops, FunctionKey, Notice, Tier, TraceOrder},
     system::{heap, users::Users},
 };
 
 /// Longest time between two readings of the counts, so that their maps do not fill up under a long interval.
 const READING: Duration = Duration::from_secs(1);
+
+/// Time between two looks at whether what the kernel's maps hold still is there.
+const SWEEP: Duration = Duration::from_secs(30);
 
 /// Events that are handled at once, before it is looked whether a tick is due: some milliseconds.
 const EVENTS_AT_ONCE: usize = 4_096;
@@ -52,8 +54,10 @@ pub(crate) async fn run(
     mut orders: mpsc::Receiver<Order>,
     samples: mpsc::Sender<Sample>,
 ) {
-    let (mut collector, ring) = Collector::start(&options);
-    let mut ring = ring.and_then(|ring| collector.watch(ring));
+    let (mut collector, rings) = Collector::start(&options);
+    let mut rings = rings.and_then(|rings| collector.watch(rings));
+    let mut sweep = tokio::time::interval(SWEEP);
+    sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut reading = tokio::time::interval(READING);
     reading.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut more = false;
@@ -66,16 +70,17 @@ pub(crate) async fn run(
                 if tick.is_none() {
                     return;
                 }
-                collector.gather(ring.as_mut());
+                collector.gather(rings.as_mut());
                 reading.reset();
                 if samples.send(Sample::Php(Box::new(collector.sample()))).await.is_err() {
                     return;
                 }
             }
             () = until(collector.exact.due()) => collector.trace(),
-            _ = reading.tick() => collector.gather(ring.as_mut()),
-            Ok(()) = async { if more { Ok(()) } else { ring::readable(&mut ring).await } } => {
-                more = collector.drain(ring.as_mut());
+            _ = sweep.tick() => collector.sweep(),
+            _ = reading.tick() => collector.gather(rings.as_mut()),
+            Ok(()) = async { if more { Ok(()) } else { ring::readable(&mut rings).await } } => {
+                more = collector.drain(rings.as_mut());
             }
         }
     }
@@ -103,15 +108,17 @@ struct Collector {
     waits: Waits,
     stacks: Stacks,
     users: Users,
-    /// Records of the ring that were not understood, and processes that the kernel had no room for.
+    /// What was said of processes and is to be followed.
+    events: Vec<Event>,
+    /// Records of the rings that were not understood, and processes that the kernel had no room for.
     dropped: u64,
     stats: [u64; stat::COUNT as usize],
 }
 
 impl Collector {
-    fn start(options: &Options) -> (Self, Option<RingBuf<MapData>>) {
-        let (mut kernel, ring, failure) = match Kernel::load() {
-            Ok((kernel, ring)) => (Some(kernel), Some(ring), None),
+    fn start(options: &Options) -> (Self, Option<Unwatched>) {
+        let (mut kernel, rings, failure) = match Kernel::load() {
+            Ok((kernel, rings)) => (Some(kernel), Some(rings), None),
             Err(error) => (None, None, Some(error.notice())),
         };
         let mut collector = Self {
@@ -122,33 +129,37 @@ impl Collector {
             following: Following::default(),
             names: Names::default(),
             exact: Exact::new(Instant::now()),
-            failures: Failures::default(),
+            failures: Failures::new(options.secrets),
             scoreboards: Scoreboards::default(),
-            requests: Requests::default(),
+            requests: Requests::new(options.secrets),
             waits: Waits::default(),
             stacks: Stacks::default(),
             users: Users::default(),
+            events: Vec::new(),
             dropped: 0,
             stats: [0; stat::COUNT as usize],
         };
         collector.following.discovery.owners = Owners::new(options.owners.clone());
         collector.following.discovery.moves = options.moves_code || moves::is_configured(Path::new("/"));
+        if let Some(tusktop) = &options.tusktop {
+            collector.following.discovery.reads = Reads::new(Procfs::default(), tusktop.clone());
+        }
         collector.following.family = options.root.map(Family::of);
         for program in &options.programs {
             collector.following.discovery.program(program);
         }
-        let found = collector.following.start();
-        collector.observe(found);
+        collector.following.start();
+        collector.observe();
         heap::trim();
         if let Some(order) = &options.exact {
             collector.order(order.clone());
         }
-        (collector, ring)
+        (collector, rings)
     }
 
-    fn watch(&mut self, ring: RingBuf<MapData>) -> Option<Ring> {
-        match ring::watch(ring) {
-            Ok(ring) => Some(ring),
+    fn watch(&mut self, rings: Unwatched) -> Option<Rings> {
+        match Rings::watch(rings) {
+            Ok(rings) => Some(rings),
             Err(error) => {
                 self.failure = Some(Notice::events_unreadable(&error));
                 None
@@ -157,7 +168,12 @@ impl Collector {
     }
 
     /// Has the kernel observe processes that were found to run PHP.
-    fn observe(&mut self, found: impl IntoIterator<Item = (u32, Mapped)>) {
+    fn observe(&mut self) {
+        let found = self.following.take_found();
+        self.tell(found);
+    }
+
+    fn tell(&mut self, found: impl IntoIterator<Item = (u32, Mapped)>) {
         let images = &self.following.discovery.images;
         let left = self.tiers.leave(images);
         if let Some(kernel) = &mut self.kernel {
@@ -169,7 +185,8 @@ impl Collector {
         self.tiers.attach(self.kernel.as_mut(), images);
         let Some(kernel) = &mut self.kernel else { return };
         for (pid, mapped) in found {
-            if kernel.add_process(pid, mapped.image as u32, mapped.bias).is_err() {
+            let user = self.following.discovery.reads.procfs.uid(pid).unwrap_or(share::OTHERS);
+            if kernel.add_process(pid, mapped.image as u32, mapped.bias, user).is_err() {
                 self.dropped += 1;
             }
         }
@@ -182,7 +199,7 @@ impl Collector {
             && self.tiers.has_traps(mapped.image);
         let process = Pid::from_raw(pid.cast_signed()).filter(|_| moves);
         let held = process.filter(|&process| kill_process(process, Signal::STOP).is_ok());
-        self.observe([(pid, mapped)]);
+        self.tell([(pid, mapped)]);
         if let Some(process) = held {
             // It may have been killed meanwhile.
             let _ = kill_process(process, Signal::CONT);
@@ -192,7 +209,7 @@ impl Collector {
     /// Begins or ends exact tracing.
     fn order(&mut self, order: Order) {
         // Whether a process can be traced is known of its master, which may be new.
-        self.following.masters();
+        self.following.read_masters();
         let pool = match &order.what {
             TraceOrder::Price(request) | TraceOrder::Start(request) => request.pool.clone(),
             TraceOrder::Stop => None,
@@ -210,32 +227,70 @@ impl Collector {
         self.exact.step(kernel, &following.discovery.images, || following.candidates(pool.as_deref()));
     }
 
-    /// Handles events that wait in the ring; true when there may be more than were handled.
-    fn drain(&mut self, ring: Option<&mut Ring>) -> bool {
-        let Some(ring) = ring.map(Ring::get_mut) else { return false };
+    /// Handles events that wait in the rings; true when there may be more than were handled.
+    ///
+    /// What is said of processes is taken first and followed last: then all requests that ended before are known, so that none
+    /// ends in a process that seems to be gone.
+    fn drain(&mut self, rings: Option<&mut Rings>) -> bool {
+        let Some(rings) = rings else { return false };
+        let processes = rings.processes.get_mut();
+        while self.events.len() < EVENTS_AT_ONCE
+            && let Some(record) = processes.next()
+        {
+            match Event::decode(&record) {
+                Some(event) => self.events.push(event),
+                None => self.dropped += 1,
+            }
+        }
+        let full = self.events.len() == EVENTS_AT_ONCE;
+        let requests = rings.requests.get_mut();
         for _ in 0..EVENTS_AT_ONCE {
-            let Some(record) = ring.next() else { return false };
+            let Some(record) = requests.next() else {
+                self.follow();
+                return full;
+            };
             let event = Event::decode(&record);
             drop(record);
             match event {
-                Some(Event::Request(request)) => self.request_ended(FinishedRequest::decode(&request)),
-                Some(Event::Exec { pid }) => {
-                    if let Some(mapped) = self.following.exec(pid) {
+                Some(Event::Request(request)) => self.request_ended(self.requests.decode(&request)),
+                Some(_) | None => self.dropped += 1,
+            }
+        }
+        if full {
+            self.follow();
+        }
+        true
+    }
+
+    /// Follows what was said of processes.
+    fn follow(&mut self) {
+        for event in std::mem::take(&mut self.events) {
+            match event {
+                Event::Request(_) => self.dropped += 1,
+                Event::Exec { pid } => {
+                    self.following.exec(pid);
+                    for (pid, mapped) in self.following.take_found() {
                         self.started(pid, mapped);
                     }
                 }
-                Some(Event::Fork { parent, child }) => self.following.fork(parent, child),
-                Some(Event::Exit { pid }) => {
+                Event::Fork { parent, child } => self.following.fork(parent, child),
+                Event::Exit { pid } => {
                     self.following.end(pid);
                     if let Some(kernel) = &mut self.kernel {
                         self.exact.process_ended(pid, kernel);
                     }
                 }
-                Some(Event::Storm) => self.storm(),
-                None => self.dropped += 1,
+                Event::Storm => self.storm(),
             }
         }
-        true
+    }
+
+    /// Forgets in the kernel what is gone without an event.
+    fn sweep(&mut self) {
+        let procfs = &self.following.discovery.reads.procfs;
+        if let Some(kernel) = &mut self.kernel {
+            kernel.sweep(|pid| procfs.is_there(pid));
+        }
     }
 
     /// Hits of probes take too much of a CPU: what takes most rests for a while.
@@ -260,11 +315,13 @@ impl Collector {
     ///
     /// The order matters: a sample that was counted before the maps are turned belongs to a request that still runs
     /// afterwards, or whose end is in the ring by then.
-    fn gather(&mut self, ring: Option<&mut Ring>) {
+    fn gather(&mut self, rings: Option<&mut Rings>) {
+        self.following.go_on();
+        self.observe();
         let Some(kernel) = &mut self.kernel else { return };
         let turned = kernel.turn_counts();
         self.requests.look(kernel);
-        self.drain(ring);
+        self.drain(rings);
         let following = &mut self.following;
         self.requests.settle(|request| {
             following.request(request);
@@ -304,8 +361,8 @@ impl Collector {
     /// Makes the sample of the interval that ends now.
     fn sample(&mut self) -> PhpSample {
         self.release();
-        let found = self.following.tick();
-        self.observe(found);
+        self.following.tick();
+        self.observe();
         let processes = self.following.take();
         // What is due must not wait for a moment without ticks.
         if self.exact.due().is_some_and(|due| due <= Instant::now()) {
@@ -328,7 +385,8 @@ impl Collector {
             ..PhpSample::default()
         };
         let masters = sample.targets.iter().filter(|target| *target.sapi == *Sapi::Fpm.name());
-        sample.pools = self.scoreboards.read(masters.flat_map(|target| &target.masters).map(|master| master.pid));
+        let masters = masters.flat_map(|target| &target.masters).map(|master| master.pid);
+        sample.pools = self.scoreboards.read(masters, &mut self.following.discovery.reads);
         if let Some(kernel) = &self.kernel {
             (sample.failures, sample.compiles) = self.failures.take(&kernel.failures);
         }
@@ -341,6 +399,7 @@ impl Collector {
             }
         }
         self.count(&mut sample);
+        sample.notices.append(&mut self.following.notices());
         let (unobserved, counts) = (&self.following.discovery.unobserved, |pid| self.following.counts(pid));
         sample.targets.extend(unobserved.targets(&mut self.users, counts));
         sample.notices.extend(unobserved.notices(&mut self.users, counts));

@@ -29,7 +29,10 @@ pub use tier::requests::{FinishedRequest, RequestText};
 pub use tier::sampling::NamedStack;
 
 use super::{Sample, Tick};
-use crate::model::{Drops, Exact, FunctionKey, Notice, Scoreboard, Target};
+use crate::{
+    model::{Drops, Exact, FunctionKey, Notice, Scoreboard, Target},
+    words::secrets::Secrets,
+};
 
 /// What the collector is asked for.
 #[derive(Debug, Clone, Default)]
@@ -46,6 +49,10 @@ pub struct Options {
     pub moves_code: bool,
     /// Exact tracing that begins at the start.
     pub exact: Option<Order>,
+    /// Whether secrets in URIs and messages are masked.
+    pub secrets: Secrets,
+    /// Where tusktop is, which reads the memory of others in a process of its own; `None` where this program is tusktop.
+    pub tusktop: Option<PathBuf>,
 }
 
 /// What the BPF programs saw since the last reading.

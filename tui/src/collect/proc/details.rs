@@ -1,7 +1,11 @@
 //! The parts of a process that rarely change: names, command line, user, unit, container.
 //! They are read at first sight and again when a change is likely; an unchanged reading allocates nothing.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{
+    borrow::Cow,
+    hash::{DefaultHasher, Hasher as _},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 
@@ -11,7 +15,7 @@ use super::{
     memory_cgroup::MemoryCgroup,
     stat::Stat,
 };
-use crate::model::pool_of_title;
+use crate::{model::pool_of_title, words::secrets::Secrets};
 
 /// Bytes of a command line that are kept.
 pub const CMDLINE_BYTES: usize = 4096;
@@ -23,9 +27,9 @@ pub struct Details {
     pub pid: u32,
     /// Kernel's name of the process.
     pub comm: Arc<str>,
-    /// First argument of the command line; empty for kernel threads and zombies.
+    /// First argument of the command line, its secrets masked; empty for kernel threads and zombies.
     pub exe: Arc<str>,
-    /// Arguments joined by a space, cut at [`CMDLINE_BYTES`].
+    /// Arguments joined by a space, cut at [`CMDLINE_BYTES`], their secrets masked.
     pub cmdline: Arc<str>,
     /// php-fpm pool that a worker's title names; with its user behind it where the title may be anybody's, see `collect/pool`.
     pub pool: Option<Arc<str>>,
@@ -47,7 +51,12 @@ pub struct Details {
 
 impl Details {
     /// Reads everything of a process seen for the first time; one that does not answer has its name and its user.
-    pub(super) fn read(files: &mut Files, stat: &Stat, started_at: Option<Timestamp>, answers: bool) -> Arc<Self> {
+    pub(super) fn read(
+        files: &mut Files,
+        stat: &Stat,
+        started_at: Option<Timestamp>,
+        answers: bool,
+    ) -> (Arc<Self>, Arguments) {
         let empty: Arc<str> = "".into();
         let mut details = Arc::new(Self {
             pid: stat.pid,
@@ -63,12 +72,19 @@ impl Details {
             kernel_thread: stat.kernel_thread,
             started_at,
         });
-        Self::refresh(&mut details, files, stat, answers);
-        details
+        let mut arguments = Arguments::default();
+        Self::refresh(&mut details, &mut arguments, files, stat, answers);
+        (details, arguments)
     }
 
     /// Reads everything again. What cannot be read (a zombie's command line, a process that just ended) stays as it was.
-    pub(super) fn refresh(details: &mut Arc<Self>, files: &mut Files, stat: &Stat, answers: bool) {
+    pub(super) fn refresh(
+        details: &mut Arc<Self>,
+        known: &mut Arguments,
+        files: &mut Files,
+        stat: &Stat,
+        answers: bool,
+    ) {
         let comm = text(stat.comm);
         if *details.comm != *comm {
             Arc::make_mut(details).comm = comm.into();
@@ -81,15 +97,15 @@ impl Details {
         if stat.kernel_thread || stat.state == 'Z' || !answers {
             return;
         }
+        let secrets = files.secrets();
         if let Some(bytes) = files.read(stat.pid, "cmdline") {
             let arguments = without_padding(bytes);
-            let exe = text(first(arguments));
-            if *details.exe != *exe {
-                Arc::make_mut(details).exe = exe.into();
-            }
-            if !joined_equals(&details.cmdline, arguments) {
+            let read = Arguments::hash(arguments);
+            if *known != read {
+                *known = read;
+                let command_line = command_line(arguments, secrets);
                 let details = Arc::make_mut(details);
-                details.cmdline = text(&joined(arguments)).into();
+                (details.exe, details.cmdline) = command_line;
                 let uid = files.uid(stat.pid);
                 details.pool = pool_of_title(&details.cmdline).map(|pool| files.pool(stat.pid, uid, stat.ppid, pool));
             }
@@ -115,27 +131,28 @@ impl Details {
 }
 
 /// The first argument and the whole command line, of arguments with a NUL behind each.
-pub(super) fn command_line(arguments: &[u8]) -> (Arc<str>, Arc<str>) {
-    let arguments = without_padding(arguments);
-    (text(first(arguments)).into(), text(&joined(arguments)).into())
+pub(super) fn command_line(arguments: &[u8], secrets: Secrets) -> (Arc<str>, Arc<str>) {
+    let arguments = text(without_padding(arguments));
+    let first = arguments.split('\0').next().unwrap_or_default();
+    (secrets.command_line(first).into(), secrets.command_line(&arguments).into())
 }
 
-fn first(arguments: &[u8]) -> &[u8] {
-    arguments.split(|&byte| byte == 0).next().unwrap_or_default()
-}
+/// Which arguments were read last, to see a change without keeping what is masked. `None` before any were read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Arguments(Option<u64>);
 
-fn joined(arguments: &[u8]) -> Vec<u8> {
-    arguments.iter().map(|&byte| if byte == 0 { b' ' } else { byte }).collect()
+impl Arguments {
+    /// Only ever compared with what the same process has shown before.
+    fn hash(arguments: &[u8]) -> Self {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(arguments);
+        Self(Some(hasher.finish()))
+    }
 }
 
 /// Text as the snapshot holds it: bytes that are not UTF-8 are replaced. Nothing is escaped; that is the output's work.
 pub(super) fn text(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes)
-}
-
-fn joined_equals(cmdline: &str, arguments: &[u8]) -> bool {
-    cmdline.len() == arguments.len()
-        && cmdline.bytes().zip(arguments).all(|(kept, &byte)| kept == if byte == 0 { b' ' } else { byte })
 }
 
 /// Programs that set their title leave the rest of their argument area filled with NULs or spaces.

@@ -18,6 +18,7 @@ use crate::{
         trust::Owners,
     },
     system::users::Users,
+    words::secrets::Secrets,
 };
 
 /// Descriptors that are left for the rest of the program.
@@ -40,6 +41,7 @@ pub(super) struct Files {
     root: Folder,
     procfs: Procfs,
     owners: Owners,
+    secrets: Secrets,
     directory: Box<[MaybeUninit<u8>]>,
     content: Box<[u8]>,
     path: String,
@@ -50,7 +52,7 @@ pub(super) struct Files {
 
 impl Files {
     /// Opens the root and raises the soft limit of open descriptors to the hard one.
-    pub(crate) fn open(root: &Path, passwd: &Path, owners: Owners) -> Result<Self, ProcError> {
+    pub(crate) fn open(root: &Path, passwd: &Path, owners: Owners, secrets: Secrets) -> Result<Self, ProcError> {
         let procfs = Procfs::new(root);
         let opened = procfs.open();
         let opened = opened.map_err(|errno| ProcError::Root { path: root.to_owned(), source: errno.into() })?;
@@ -58,6 +60,7 @@ impl Files {
             root: opened,
             procfs,
             owners,
+            secrets,
             directory: vec![MaybeUninit::uninit(); DIRECTORY_BYTES].into(),
             content: vec![0; CMDLINE_BYTES].into(),
             path: String::with_capacity(32),
@@ -161,6 +164,11 @@ impl Files {
         self.users.name(uid)
     }
 
+    /// Whether secrets in command lines are masked.
+    pub(crate) fn secrets(&self) -> Secrets {
+        self.secrets
+    }
+
     /// Whether the root is a procfs, and not a folder that looks like one.
     pub(crate) fn is_procfs(&self) -> bool {
         rustix::fs::fstatfs(&self.root).is_ok_and(|system| system.f_type == rustix::fs::PROC_SUPER_MAGIC)
@@ -200,7 +208,8 @@ mod tests {
             fs::create_dir(root.path().join(pid.to_string())).unwrap();
             fs::write(root.path().join(format!("{pid}/stat")), pid.to_string()).unwrap();
         }
-        let mut files = Files::open(root.path(), Path::new("/nonexistent"), Owners::default()).unwrap();
+        let mut files =
+            Files::open(root.path(), Path::new("/nonexistent"), Owners::default(), Secrets::Masked).unwrap();
         files.keep = 2;
         let mut kept = [None, None, None];
         for _ in 0..2 {
@@ -222,7 +231,8 @@ mod tests {
         for name in names {
             fs::create_dir(root.path().join(name)).unwrap();
         }
-        let mut files = Files::open(root.path(), Path::new("/nonexistent"), Owners::default()).unwrap();
+        let mut files =
+            Files::open(root.path(), Path::new("/nonexistent"), Owners::default(), Secrets::Masked).unwrap();
         let mut pids = vec![77];
         for _ in 0..2 {
             files.pids(&mut pids).unwrap();

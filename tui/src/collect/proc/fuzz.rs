@@ -10,7 +10,7 @@ use super::{
     machine::{MemoryInfo, cpu_ticks, cpus, load, oom_kills, pressure},
     stat::Stat,
 };
-use crate::fuzz::Target;
+use crate::{fuzz::Target, words::secrets::Secrets};
 
 #[test]
 fn any_stat_file_is_read_or_refused() {
@@ -74,9 +74,14 @@ fn any_list_of_mounts_is_read() {
 
 #[test]
 fn any_command_line_is_text() {
-    let target = Target { name: "cmdline", longest: 4096, memory: 64 << 10, words: &["\0", " ", "php-fpm: pool "] };
+    let target = Target {
+        name: "cmdline",
+        longest: 4096,
+        memory: 128 << 10,
+        words: &["\0", " ", "php-fpm: pool ", "--password", "="],
+    };
     target.run(|bytes| {
-        let (exe, cmdline) = command_line(bytes);
+        let (exe, cmdline) = command_line(bytes, Secrets::Masked);
         assert!(exe.len() <= cmdline.len() && cmdline.len() <= 3 * bytes.len());
     });
 }

@@ -33,7 +33,7 @@ pub use self::{
     sampler::Sampler,
 };
 use super::{Sample, Tick};
-use crate::model::Cgroup;
+use crate::{model::Cgroup, words::secrets::Secrets};
 
 /// The sampler cannot read the proc root at all. A single unreadable process is no error.
 #[derive(Debug, thiserror::Error)]
@@ -175,6 +175,8 @@ pub struct Options {
     pub pss: PssOptions,
     /// Users whose titles are believed, besides root's, see `collect/pool`.
     pub owners: Vec<u32>,
+    /// Whether secrets in command lines are masked.
+    pub secrets: Secrets,
 }
 
 impl Default for Options {
@@ -185,6 +187,7 @@ impl Default for Options {
             pss: PssOptions::default(),
             kernel: true,
             owners: Vec::new(),
+            secrets: Secrets::default(),
         }
     }
 }

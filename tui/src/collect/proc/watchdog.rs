@@ -6,7 +6,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU32, AtomicU64, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, channel, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel},
     },
     thread,
     time::Duration,
@@ -19,6 +19,7 @@ use crate::{
     collect::{
         Tick,
         tasks::{Tasks, TasksError},
+        unanswering::{LeftBehind, LeftOut, Reading},
     },
     system::rights,
 };
@@ -26,54 +27,6 @@ use crate::{
 /// Time between two looks at what the sampler does. One process may take two of them: after the machine was asleep the first look
 /// comes too early.
 const LOOK: Duration = Duration::from_millis(400);
-/// Processes of one user that may be waited for. After that all others of that user are left out, too: each costs a second.
-const PER_USER: usize = 4;
-/// The same for root, who has more processes and no reason to do it on purpose.
-const OF_ROOT: usize = 16;
-/// Threads that may be left behind. After that no process is read by more than its stat file.
-const LEFT_BEHIND: usize = 64;
-
-/// A process as it is known while its first file is read: only then is its start time known, which makes the pid mean one process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Reading {
-    pub pid: u32,
-    /// `None` while not even its stat file has been read.
-    pub start_ticks: Option<u64>,
-    /// `None` where it was not asked for.
-    pub uid: Option<u32>,
-}
-
-/// Who is not read by more than the stat file, because that took too long.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct LeftOut {
-    processes: Vec<Reading>,
-    users: Vec<u32>,
-    all: bool,
-}
-
-impl LeftOut {
-    /// The stat file of this process does not answer.
-    pub(crate) fn silent(&self, pid: u32) -> bool {
-        self.processes.iter().any(|process| process.pid == pid && process.start_ticks.is_none())
-    }
-
-    /// The other files of this process are not to be read. `uid` is asked only where it matters.
-    pub(crate) fn has(&self, pid: u32, start_ticks: u64, uid: impl FnOnce() -> Option<u32>) -> bool {
-        self.all
-            || self.processes.iter().any(|process| process.pid == pid && process.start_ticks == Some(start_ticks))
-            || (!self.users.is_empty() && uid().is_some_and(|uid| self.users.contains(&uid)))
-    }
-
-    fn of(processes: Vec<Reading>) -> Self {
-        let mut users: Vec<u32> = processes.iter().filter_map(|process| process.uid).collect();
-        users.sort_unstable();
-        let allowed = |uid| if uid == 0 { OF_ROOT } else { PER_USER };
-        let users =
-            users.chunk_by(|a, b| a == b).filter(|all| all.len() >= allowed(all[0])).map(|all| all[0]).collect();
-        Self { all: processes.len() >= LEFT_BEHIND, users, processes }
-    }
-}
-
 /// What the sampler reads at the moment, for the thread that waits for it.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
@@ -110,7 +63,7 @@ impl Progress {
     fn seen(&self) -> (u64, Option<Reading>) {
         let count = self.count.load(Ordering::Acquire);
         let (pid, start) = (self.pid.load(Ordering::Relaxed), self.start_ticks.load(Ordering::Relaxed));
-        (count, (pid != 0).then(|| Reading { pid, start_ticks: start.checked_sub(1), uid: None }))
+        (count, (pid != 0).then(|| Reading { pid, start_ticks: start.checked_sub(1), uid: None, comm: None }))
     }
 }
 
@@ -157,7 +110,9 @@ impl Worker {
             let now = self.progress.seen();
             looks = if now == seen { looks + 1 } else { 0 };
             seen = now;
-            if let (2.., Some(process)) = (looks, seen.1) {
+            if looks >= 2
+                && let Some(process) = seen.1.take()
+            {
                 return Err(process);
             }
         }
@@ -169,9 +124,7 @@ impl Worker {
 pub(super) struct Watched {
     options: Options,
     worker: Worker,
-    /// What each thread waits for, and what says that it has ended. Nothing else of it is kept: it ends when nothing takes its sample.
-    left_behind: Vec<(Reading, Receiver<()>)>,
-    left_out: Arc<LeftOut>,
+    left_behind: LeftBehind,
 }
 
 impl Watched {
@@ -181,18 +134,14 @@ impl Watched {
     /// The root cannot be opened, or no thread can be started.
     pub(crate) fn start(options: &Options) -> Result<Self, ProcError> {
         let worker = Worker::start(Sampler::with(options, Timestamp::now())?, options.kernel)?;
-        Ok(Self { options: options.clone(), worker, left_behind: Vec::new(), left_out: Arc::default() })
+        Ok(Self { options: options.clone(), worker, left_behind: LeftBehind::default() })
     }
 
     /// One pass. `None` when the sampler has ended, or no other can be started.
     pub(crate) fn pass(&mut self, tick: Tick) -> Option<ProcessSample> {
-        let waiting = self.left_behind.len();
-        self.left_behind.retain(|(_, ended)| ended.try_recv() != Err(TryRecvError::Disconnected));
-        if self.left_behind.len() != waiting {
-            self.judge();
-        }
+        self.left_behind.answered();
         loop {
-            match self.worker.pass(tick, &self.left_out) {
+            match self.worker.pass(tick, self.left_behind.left_out()) {
                 Ok(sample) => return sample,
                 Err(process) => self.leave(process)?,
             }
@@ -204,13 +153,9 @@ impl Watched {
         let sampler = Sampler::replacing(&self.options, Timestamp::now()).ok()?;
         let worker = Worker::start(sampler, self.options.kernel).ok()?;
         let Worker { ended, .. } = std::mem::replace(&mut self.worker, worker);
-        self.left_behind.push((process, ended));
-        self.judge();
+        // Nothing else of the thread is kept: it ends when nothing takes its sample.
+        self.left_behind.add(process, ended);
         Some(())
-    }
-
-    fn judge(&mut self) {
-        self.left_out = Arc::new(LeftOut::of(self.left_behind.iter().map(|(process, _)| *process).collect()));
     }
 }
 
@@ -279,9 +224,9 @@ mod tests {
         let options = Options {
             root: root.path().into(),
             passwd: "/nonexistent".into(),
-            owners: Vec::new(),
             kernel: false,
             pss: PssOptions::off(),
+            ..Options::default()
         };
         let mut watched = Watched::start(&options).unwrap();
         let mut pass = || watched.pass(Tick { at: Instant::now() }).unwrap();
@@ -299,21 +244,5 @@ mod tests {
         let answered = std::iter::repeat_with(pass).find(|sample| sample.unanswered == 0 || Instant::now() > deadline);
         let sample = answered.unwrap();
         assert_eq!((sample.unanswered, &*sample.processes[0].details.cmdline), (0, "worker --now"));
-    }
-
-    fn reading(pid: u32, uid: u32) -> Reading {
-        Reading { pid, start_ticks: Some(u64::from(pid)), uid: Some(uid) }
-    }
-
-    #[test]
-    fn a_user_with_many_silent_processes_is_left_out_and_others_are_not() {
-        let some = LeftOut::of((1..=3).map(|pid| reading(pid, 1000)).collect());
-        assert!(some.has(2, 2, || None) && !some.has(2, 3, || None) && !some.has(9, 9, || Some(1000)));
-        let many = LeftOut::of((1..=4).map(|pid| reading(pid, 1000)).chain([reading(7, 33), reading(8, 0)]).collect());
-        assert!(many.has(9, 9, || Some(1000)) && !many.has(9, 9, || Some(33)) && !many.has(9, 9, || Some(0)));
-        let all = LeftOut::of((1..=64).map(|pid| reading(pid, pid)).collect());
-        assert!(all.has(999, 9, || None));
-        let silent = LeftOut::of(vec![Reading { start_ticks: None, ..reading(5, 0) }]);
-        assert!(silent.silent(5) && !silent.has(5, 5, || None) && !silent.silent(6));
     }
 }

@@ -28,7 +28,7 @@ use crate::{
 
 /// How long the collector may take to find and attach PHP, and then to detach.
 const ATTACH_LIMIT: Duration = Duration::from_secs(30);
-const DETACH_LIMIT: Duration = Duration::from_secs(5);
+const DETACH_LIMIT: Duration = Duration::from_millis(700);
 
 /// Looks at everything and prints the findings. The exit code is theirs.
 ///
@@ -61,6 +61,7 @@ async fn sample(settings: &Settings) -> Option<PhpSample> {
     let options = php::Options {
         hz: settings.hz,
         owners: settings.php_owners.clone(),
+        secrets: settings.secrets,
         programs: php::installed(),
         ..php::Options::default()
     };

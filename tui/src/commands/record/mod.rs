@@ -1,10 +1,11 @@
 //! `tusktop record`: snapshots to a file or a pipe, without a screen. What a file looks like is `recording`'s matter.
 
+pub(super) mod beside;
 mod files;
 mod flight;
 mod progress;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{borrow::Cow, io, sync::Arc, time::Duration};
 
 use anyhow::bail;
 use tokio::{
@@ -21,7 +22,12 @@ use self::{
 };
 use super::options;
 use crate::{
-    cli::RecordArgs, config::Settings, exit, model::Snapshot, rules::Rules, session::Session,
+    cli::RecordArgs,
+    config::Settings,
+    exit,
+    model::{Notice, Snapshot},
+    rules::Rules,
+    session::Session,
     system::new_file::NewFileError,
 };
 
@@ -62,17 +68,17 @@ pub async fn run(settings: &Settings, rules: Arc<Rules>, arguments: RecordArgs) 
     let mut progress = Progress::new(recorder.state());
     let (session, mut snapshots) = Session::start(&options::going_on(settings, rules))?;
     // A pipe whose reader is slow holds up this task alone; the session goes on, and what is missed meanwhile is counted.
-    let (sender, mut receiver) = mpsc::channel::<(Arc<Snapshot>, bool)>(2);
+    let (sender, mut receiver) = mpsc::channel::<(Arc<Snapshot>, bool, u64)>(2);
     let (written, mut state) = tokio::sync::watch::channel(Written::default());
     let mut writing = spawn_blocking(move || {
         let mut recorder = recorder;
-        while let Some((snapshot, requested)) = receiver.blocking_recv() {
-            recorder.push(&snapshot, requested)?;
+        while let Some((snapshot, requested, missed)) = receiver.blocking_recv() {
+            recorder.push(&after_missed(&snapshot, missed), requested)?;
             written.send_replace(recorder.state());
         }
         recorder.finish()
     });
-    let mut requested = false;
+    let (mut requested, mut missed) = (false, 0);
     let mut ended = None;
     // A year is without end here, and far from what overflows. The time begins with the first snapshot.
     let mut until = Instant::now() + NO_END;
@@ -93,12 +99,18 @@ pub async fn run(settings: &Settings, rules: Arc<Rules>, arguments: RecordArgs) 
                         until = Instant::now() + duration;
                     }
                     progress.count(&snapshot);
-                    match sender.try_send((snapshot, requested)) {
-                        Ok(()) => requested = false,
-                        Err(_) => progress.missed += 1,
+                    match sender.try_send((snapshot, requested, missed)) {
+                        Ok(()) => (requested, missed) = (false, 0),
+                        Err(_) => {
+                            progress.missed += 1;
+                            missed += 1;
+                        }
                     }
                 }
-                Err(RecvError::Lagged(count)) => progress.missed += count,
+                Err(RecvError::Lagged(count)) => {
+                    progress.missed += count;
+                    missed += count;
+                }
                 Err(RecvError::Closed) => break exit::FAILED,
             },
             () = sleep_until(until) => break exit::FINE,
@@ -120,6 +132,16 @@ pub async fn run(settings: &Settings, rules: Arc<Rules>, arguments: RecordArgs) 
         bail!("the process sampler has stopped; what was recorded before can be read");
     }
     Ok(code)
+}
+
+/// A snapshot that says how many before it are missing.
+fn after_missed(snapshot: &Snapshot, missed: u64) -> Cow<'_, Snapshot> {
+    if missed == 0 {
+        return Cow::Borrowed(snapshot);
+    }
+    let mut snapshot = snapshot.clone();
+    snapshot.notices.insert(0, Notice::snapshots_missed(missed));
+    Cow::Owned(snapshot)
 }
 
 /// What becomes of the snapshots.
@@ -164,5 +186,17 @@ impl Recorder {
             Self::Files(files) => Written { to: files.name(), bytes: files.bytes, events: None },
             Self::Flight(flight) => flight.state(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshots_that_are_missing_are_said_in_the_next_one() {
+        let snapshot = Snapshot::read(include_bytes!("../../../tests/fixtures/web01.json")).unwrap();
+        assert_eq!(*after_missed(&snapshot, 0), snapshot);
+        assert!(after_missed(&snapshot, 3).notices[0].text.starts_with("3 snapshots before this are missing"));
     }
 }

@@ -71,6 +71,9 @@ pub struct Exact {
     pub left_ms: Option<u64>,
 }
 
+/// The name of what stands for lines that are not listed.
+const MORE_LINES: &str = "(more lines)";
+
 /// A built-in function called on one line, or a file that was included, as traced.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LineCalls {
@@ -90,4 +93,25 @@ pub struct LineCalls {
     pub self_ns: u64,
     /// Their time.
     pub total_ns: u64,
+}
+
+impl LineCalls {
+    /// The same counts for lines that are not listed.
+    pub(crate) fn as_rest(&self) -> Self {
+        let nothing: Arc<str> = "".into();
+        let (class, file) = (Arc::clone(&nothing), nothing);
+        Self { name: MORE_LINES.into(), class, file, line: 0, included: false, ..self.clone() }
+    }
+
+    /// Whether it stands for lines that are not listed.
+    pub(crate) fn is_rest(&self) -> bool {
+        &*self.name == MORE_LINES && self.file.is_empty()
+    }
+
+    /// Adds other calls.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.calls = self.calls.saturating_add(other.calls);
+        self.self_ns = self.self_ns.saturating_add(other.self_ns);
+        self.total_ns = self.total_ns.saturating_add(other.total_ns);
+    }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::is_zero;
 use crate::model::FunctionKey;
 
 /// Where a function's code is.
@@ -31,6 +32,9 @@ pub struct Function {
     pub self_samples: u64,
     /// Samples with this function anywhere on the stack, each counted once.
     pub total_samples: u64,
+    /// At most so many more of its samples and calls are counted in `(more functions)`, as [`super::Route::count_error`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub count_error: u64,
     /// Time spent waiting with this function on top; `None` when not collected.
     pub self_wait_ns: Option<u64>,
     /// Time spent waiting with this function on the stack; `None` when not collected.
@@ -53,6 +57,7 @@ impl Function {
             key,
             self_samples: 0,
             total_samples: 0,
+            count_error: 0,
             self_wait_ns: Some(0),
             total_wait_ns: Some(0),
             calls: None,

@@ -37,7 +37,7 @@ impl Histogram {
 
     /// Number of durations counted.
     pub fn count(&self) -> u64 {
-        self.buckets.iter().map(|&(_, count)| count).fold(0, u64::saturating_add)
+        self.buckets.iter().fold(0, |sum, &(_, count)| sum.saturating_add(count))
     }
 
     /// The sum of the durations in milliseconds, as the buckets have it.
@@ -52,11 +52,11 @@ impl Histogram {
             return None;
         }
         let rank = ((quantile.clamp(0.0, 1.0) * total as f64).ceil() as u64).max(1);
-        let mut seen = 0_u64;
+        let mut seen = 0;
         self.buckets
             .iter()
             .find(|&&(_, count)| {
-                seen = seen.saturating_add(count);
+                seen = u64::saturating_add(seen, count);
                 seen >= rank
             })
             .map(|&(bucket, _)| middle_ms(bucket))
@@ -111,6 +111,13 @@ mod tests {
         a.merge(&b);
         assert_eq!(a, both);
         assert_eq!(a.count(), 7);
+    }
+
+    #[test]
+    fn counts_of_a_file_that_nobody_can_have_counted_do_not_overflow() {
+        let histogram: Histogram = serde_json::from_str(&format!("[[1,{0}],[65535,{0}]]", u64::MAX)).unwrap();
+        assert_eq!(histogram.count(), u64::MAX);
+        assert!(histogram.quantile_ms(1.0).is_some() && histogram.sum_ms() > 0.0);
     }
 
     #[test]

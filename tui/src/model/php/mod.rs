@@ -43,10 +43,14 @@ pub struct Php {
     pub stacks: Vec<Stack>,
     /// Samples that no stack here has, because the stacks of a long time are too many and the rare ones are left out; 0 in
     /// one interval.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out_samples: u64,
-    /// Routes seen, each with the requests that finished in the interval.
+    /// Routes seen, each with the requests that finished in the interval. Those with the fewest requests are in `(other)` of
+    /// their group where there are too many.
     pub routes: Vec<Route>,
+    /// The most requests that one of those in `(other)` had in an interval; 0 where all are listed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub other_route_requests: u64,
     /// Requests: those that run now, and the slowest and newest that finished; bounded.
     pub requests: Vec<Request>,
     /// Exceptions thrown; `None` when not collected.
@@ -89,8 +93,8 @@ pub enum PhpState {
     Other,
 }
 
-fn is_none(samples: &u64) -> bool {
-    *samples == 0
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 #[cfg(test)]

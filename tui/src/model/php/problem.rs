@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::is_zero;
 use crate::model::{ProblemKey, ProblemKind};
 
 /// An exception class thrown at one place: the line where the exception was made.
@@ -19,6 +20,9 @@ pub struct ExceptionCount {
     pub line: u32,
     /// Times thrown. Throwing a caught exception once more counts again.
     pub count: u64,
+    /// At most so many more are counted in `(more places)`, as [`super::Route::count_error`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub count_error: u64,
     /// Those of them that reached PHP itself, because nothing caught them; `None` when not known.
     #[serde(default)]
     pub uncaught: Option<u64>,
@@ -43,6 +47,9 @@ pub struct PhpError {
     pub line: u32,
     /// Times raised.
     pub count: u64,
+    /// At most so many more are counted in `(more places)`, as [`super::Route::count_error`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub count_error: u64,
     /// Those of them that were silenced by `@` or `error_reporting`; `None` when not known.
     #[serde(default)]
     pub silenced: Option<u64>,
@@ -61,6 +68,9 @@ pub struct CompiledFile {
     pub sapi: Arc<str>,
     /// Times compiled.
     pub count: u64,
+    /// At most so many more are counted in `(more places)`, as [`super::Route::count_error`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub count_error: u64,
 }
 
 impl ExceptionCount {

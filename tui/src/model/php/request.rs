@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct Request {
     /// Worker.
     pub pid: u32,
-    /// The URI as the browser sent it; empty for a command line script.
+    /// The URI as the browser sent it, with its secrets masked; empty for a command line script.
     pub uri: Arc<str>,
     /// HTTP method; empty for a command line script.
     pub method: Arc<str>,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::Histogram;
+use super::{Histogram, is_zero};
 use crate::model::RouteKey;
 
 /// Durations of a set of requests in milliseconds; `None` where there was no request.
@@ -28,6 +28,10 @@ pub struct Route {
     pub key: Arc<RouteKey>,
     /// Requests that finished.
     pub requests: u64,
+    /// At most so many more, which are counted in `(other)`: where there are too many routes, those with the fewest requests
+    /// give way, and one that comes back begins again. 0, and absent in JSON, where the count is exact.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub count_error: u64,
     /// Those of them with a status of 500 or above.
     pub errors: u64,
     /// Summary of `histogram`.
@@ -49,6 +53,7 @@ impl Route {
         Self {
             key,
             requests: 0,
+            count_error: 0,
             errors: 0,
             duration_ms: DurationSummary::default(),
             histogram: Histogram::default(),

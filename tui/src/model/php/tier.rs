@@ -235,9 +235,9 @@ impl Tiers {
         Tier::ALL.into_iter().zip(&self.0)
     }
 
-    /// Whether a tier observes.
+    /// Whether a tier observes, at least most of the time.
     pub fn is_on(&self, tier: Tier) -> bool {
-        self[tier].state == TierState::On
+        matches!(self[tier].state, TierState::On | TierState::Resting)
     }
 }
 

@@ -5,8 +5,8 @@ use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
 use crate::{
     model::{Histogram, Snapshot, Tier, WorkerState},
-    ui::{frame::Screen, paint},
-    view::Scrub,
+    ui::{frame::Screen, paint, theme::Palette},
+    view::{RecordingInProgress, Scrub},
     words::{printable, units},
 };
 
@@ -109,11 +109,32 @@ fn identity(screen: &Screen, snapshot: &Snapshot, wide: bool) -> Vec<Fact> {
     facts.push(Fact::new(5, clock(snapshot.at, screen), palette.text));
     let not_now = |text: &str| Fact::new(0, text, paint::reversed(palette.warn));
     facts.push(match (screen.scrub, screen.view.paused) {
+        (Some(scrub), _) if scrub.latest.is_some() => not_now(&past(scrub, snapshot.at)),
         _ if screen.view.recorded => not_now("RECORDING"),
-        (Some(scrub), _) => not_now(&past(scrub, snapshot.at)),
-        (None, true) => not_now("PAUSED"),
-        (None, false) => Fact::new(2, "LIVE", palette.ok),
+        (_, true) => not_now("PAUSED"),
+        (_, false) => Fact::new(2, "LIVE", palette.ok),
     });
+    if let Some(recording) = screen.recording {
+        facts.extend(in_progress(recording, palette));
+    }
+    facts
+}
+
+/// The recording that is made beside the screen.
+fn in_progress(recording: &RecordingInProgress, palette: &Palette) -> Vec<Fact> {
+    let RecordingInProgress { file, bytes, missed, problem } = recording;
+    if let Some(problem) = problem {
+        return vec![
+            Fact::new(0, "NOT RECORDED", paint::reversed(palette.error)).and(format!(" {problem}"), palette.error),
+        ];
+    }
+    let mut facts = vec![
+        Fact::new(0, "REC", paint::reversed(palette.error)).and(format!(" {}", units::bytes(*bytes)), palette.text),
+    ];
+    if *missed > 0 {
+        facts.push(Fact::new(1, format!("{} snapshots missed", units::count(*missed)), palette.warn));
+    }
+    facts.push(Fact::new(6, file.clone(), palette.text));
     facts
 }
 
@@ -166,7 +187,7 @@ fn machine(screen: &Screen, snapshot: &Snapshot, bar: u16) -> Vec<Fact> {
     facts
 }
 
-fn meter(rank: u8, name: &str, ratio: f64, columns: u16, palette: &crate::ui::theme::Palette) -> Fact {
+fn meter(rank: u8, name: &str, ratio: f64, columns: u16, palette: &Palette) -> Fact {
     let style = match ratio {
         ratio if ratio >= 0.9 => palette.error,
         ratio if ratio >= 0.7 => palette.warn,

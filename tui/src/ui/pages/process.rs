@@ -59,6 +59,9 @@ pub(crate) fn parts(screen: &Screen, key: ProcessKey, width: u16) -> Vec<Vec<Lin
     let now = inspection.map_or(snapshot.at, |inspection| snapshot.at.max(inspection.at));
     let width = if width >= TWO_COLUMNS { width / 2 } else { width };
     let memory = match inspection {
+        None if screen.view.recorded || screen.scrub.is_some() => {
+            vec![heading("memory by kind"), muted("known only of what runs now: it is not recorded".to_owned())]
+        }
         None => vec![heading("memory by kind"), muted("reading …".to_owned())],
         Some(inspection) => memory_kinds::lines(inspection, now, width),
     };

@@ -144,7 +144,8 @@ fn signed(change: &Change, screen: &Screen) -> (&'static str, Style) {
 
 /// Milliseconds in a second, as a share of a core or of a worker.
 fn per_second(ms: f64) -> String {
-    format!("{:.1} %", ms / 10.0)
+    let percent = ms / 10.0;
+    if percent < 99.95 { format!("{percent:.1} %") } else { format!("{percent:.0} %") }
 }
 
 /// A number in four columns.

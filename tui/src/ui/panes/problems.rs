@@ -32,6 +32,7 @@ struct Problem<'a> {
     key: ProblemKey,
     grade: Grade,
     count: u64,
+    count_error: u64,
     message: &'a str,
     note: String,
 }
@@ -97,7 +98,8 @@ fn row(buffer: &mut Buffer, area: Rect, y: u16, problem: &Problem, screen: &Scre
         0
     };
     let mut x = area.x;
-    paint::put_right(buffer, (x, y), 7, &units::count(problem.count), palette.text);
+    let count = units::at_least(units::count(problem.count), problem.count, problem.count_error);
+    paint::put_right(buffer, (x, y), 7, &count, palette.text);
     x += 8;
     paint::put_tail(buffer, (x, y), name, name_of(problem, compile), style);
     x += name + 1;
@@ -167,6 +169,7 @@ fn of_exception(exception: &ExceptionCount) -> Problem<'_> {
         grade: if uncaught > 0 { Grade::Fatal } else { Grade::Failure },
         // One that was thrown just before this time may end in it.
         count: exception.count.max(uncaught),
+        count_error: exception.count_error,
         message: &exception.message,
         note: match exception.uncaught {
             None => String::new(),
@@ -186,6 +189,7 @@ fn of_error(error: &PhpError) -> Problem<'_> {
             Severity::Failure | Severity::Note => Grade::Note,
         },
         count: error.count,
+        count_error: error.count_error,
         message: &error.message,
         note: match silenced {
             0 => String::new(),
@@ -200,6 +204,7 @@ fn of_compile(file: &CompiledFile, per_minute: f64) -> Problem<'_> {
         key: file.key(),
         grade: Grade::Compile,
         count: file.count,
+        count_error: file.count_error,
         message: "",
         note: format!("{}/min", units::count((file.count as f64 * per_minute).round() as u64)),
     }

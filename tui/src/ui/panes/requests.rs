@@ -41,8 +41,9 @@ pub(crate) fn draw_routes(buffer: &mut Buffer, rect: Rect, screen: &Screen, scen
         let route = routes[index];
         let cpu = route.cpu_ns.filter(|_| route.requests > 0).map(|ns| ns as f64 / 1e6 / route.requests as f64);
         let errors = if route.errors > 0 { palette.error } else { palette.muted };
+        let rate = units::rate(route.requests as f64 / seconds);
         let values = [
-            (9, 0, units::rate(route.requests as f64 / seconds), palette.text),
+            (9, 0, units::at_least(rate, route.requests, route.count_error), palette.text),
             (9, 62, format!("p50 {:>4}", units::milliseconds(route.duration_ms.p50)), palette.text),
             (9, 78, format!("p95 {:>4}", units::milliseconds(route.duration_ms.p95)), palette.text),
             (12, 44, format!("p99 {:>4} ms", units::milliseconds(route.duration_ms.p99)), palette.text),
@@ -51,7 +52,11 @@ pub(crate) fn draw_routes(buffer: &mut Buffer, rect: Rect, screen: &Screen, scen
         ];
         let chosen = screen.view.route.as_ref().is_some_and(|key| *key == route.key);
         let mark = if chosen { "▶" } else { " " };
-        let method = if route.key.method.is_empty() { "cli" } else { &route.key.method };
+        let method = match &*route.key.method {
+            "" if route.key.is_other() => "",
+            "" => "cli",
+            method => method,
+        };
         let parts = Row1 { mark, left: method, left_width: 5, name: names::route(route), values: &values };
         row(buffer, area, y, &parts, screen);
         if selected {

@@ -2,6 +2,7 @@
 //! It reads /proc and ELF files; attaching is the collector's matter.
 
 use std::{
+    collections::{BTreeSet, HashSet},
     ffi::OsStr,
     fs::{self, File},
     io,
@@ -13,6 +14,7 @@ use std::{
         },
     },
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -28,7 +30,8 @@ use super::{
 use crate::collect::{
     php::image::{Content, Image, ImageError, elf::ElfError},
     procfs::Procfs,
-    trust::Owners,
+    reads::Reads,
+    trust::{Distrust, Owners},
 };
 
 /// Bytes of a command line that are read.
@@ -43,13 +46,16 @@ pub(crate) struct Found {
     pub path: PathBuf,
     /// The open file: probes are attached through it, even when it was replaced, lives in a container, or the process
     /// that it was found by has ended.
-    file: File,
+    file: Arc<File>,
     /// What the file was when it was read.
     id: FileId,
     /// What the file says.
-    pub image: Image,
+    pub image: Arc<Image>,
     /// Some process of it moves its code, see [`super::moves`]: no trap may be set in it. Once true, it stays so.
     pub moves: bool,
+    /// Processes that run it and do not answer. To set a trap, the kernel needs the lock of each one's memory, and until it has that,
+    /// nobody on the machine forks: nothing is attached as long as there is one.
+    pub held_up_by: BTreeSet<u32>,
     /// The path is that of a trusted user's process.
     vouched: bool,
     /// It was asked for, whether it runs or not.
@@ -66,8 +72,18 @@ impl Found {
     }
 
     fn with(path: &Path, file: File, id: FileId, image: Image) -> Self {
-        let path = path.to_owned();
-        Self { serial: 0, path, file, id, image, moves: false, vouched: false, asked_for: false, ran: Instant::now() }
+        Self {
+            serial: 0,
+            path: path.to_owned(),
+            file: Arc::new(file),
+            id,
+            image: Arc::new(image),
+            moves: false,
+            held_up_by: BTreeSet::new(),
+            vouched: false,
+            asked_for: false,
+            ran: Instant::now(),
+        }
     }
 
     /// Its inode, by which mappings of it are known.
@@ -80,22 +96,32 @@ impl Found {
         PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
     }
 
-    /// Whether the file still is what was read, and still trusted. For the kernel a file that only got or lost a name has changed,
-    /// too: such a one is read again.
-    fn stays(&mut self, owners: &Owners) -> bool {
-        let Ok(metadata) = self.file.metadata() else { return true };
-        let id = FileId::of(&metadata);
-        if id == self.id {
-            return true;
+    /// Whether the file still is what was read, and still trusted, as far as `pid` lets it be read, which runs it.
+    fn stays(&mut self, reads: &mut Reads, pid: u32, owners: &Owners) -> bool {
+        let (file, image) = (Arc::clone(&self.file), Arc::clone(&self.image));
+        let (id, path, owners) = (self.id, self.path.clone(), owners.clone());
+        match reads.of(pid, move |_| Ok(id_if_same(&file, id, &image, &path, &owners))) {
+            Ok(Some(id)) => {
+                self.id = id;
+                true
+            }
+            Ok(None) => false,
+            Err(_) => true,
         }
-        let unwritten = (id.size, id.modified) == (self.id.size, self.id.modified);
-        let same = || matches!(Image::read(&self.file, &self.path), Ok(Content::Php(image)) if *image == self.image);
-        let stays = unwritten && owners.trust(&metadata).is_ok() && same();
-        if stays {
-            self.id = id;
-        }
-        stays
     }
+}
+
+/// What a file is now, if it still is what was read, and still trusted. For the kernel a file that only got or lost a name has
+/// changed, too: such a one is read again.
+fn id_if_same(file: &File, before: FileId, image: &Image, path: &Path, owners: &Owners) -> Option<FileId> {
+    let Ok(metadata) = file.metadata() else { return Some(before) };
+    let id = FileId::of(&metadata);
+    if id == before {
+        return Some(id);
+    }
+    let unwritten = (id.size, id.modified) == (before.size, before.modified);
+    let same = || matches!(Image::read(file, path), Ok(Content::Php(now)) if *now == *image);
+    Some(id).filter(|_| unwritten && owners.trust(&metadata).is_ok() && same())
 }
 
 /// A process that runs a PHP image.
@@ -147,6 +173,8 @@ const HOSTS: [&str; 8] = ["apache2", "httpd", "frankenphp", "unitd", "uwsgi", "l
 /// can have a part of them.
 const IMAGES: usize = sizes::IMAGES as usize;
 const SHARE: usize = IMAGES / 4;
+/// Libraries of one process that are looked at.
+const LIBRARIES: usize = 64;
 /// How long an image is kept that no process runs.
 const KEPT: Duration = Duration::from_secs(300);
 /// The same where another one needs its place.
@@ -155,6 +183,8 @@ const IDLE: Duration = Duration::from_secs(10);
 /// What a look at a process found.
 #[derive(Debug)]
 pub(crate) enum Look {
+    /// Its files do not answer.
+    Unanswered,
     /// It runs PHP.
     Php(Mapped),
     /// It may load PHP soon.
@@ -166,14 +196,72 @@ pub(crate) enum Look {
 }
 
 /// A file to be judged.
-struct Candidate<'a> {
+#[derive(Debug, Clone)]
+struct Candidate {
+    /// The process that has it; 0 for none.
+    pid: u32,
     /// Where it is opened.
-    handle: &'a Path,
+    handle: PathBuf,
     /// Path as its process sees it, and the root of that.
-    path: &'a Path,
-    root: &'a Path,
+    path: PathBuf,
+    root: PathBuf,
     /// The user who runs it.
     user: u32,
+}
+
+impl Candidate {
+    /// Opens it. Neither a FIFO nor a device, which a stranger may have put there, holds us up or does anything then.
+    fn open(&self) -> io::Result<Opened> {
+        let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(&self.handle);
+        match opened {
+            Ok(file) => file.metadata().map(|metadata| Opened::File(file, metadata)),
+            // The process has ended; the next one that runs this file tells what it is.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Opened::Gone),
+            Err(error) => {
+                let owner = fs::metadata(&self.handle).map_or(u32::MAX, |metadata| metadata.uid());
+                Ok(Opened::Refused(owner, error))
+            }
+        }
+    }
+
+    /// Judges it by whose it is and where, and if that is trusted by what it says.
+    fn read(&self, file: File, metadata: &fs::Metadata, owners: &Owners) -> Contents {
+        let owned = owners.trust(metadata);
+        let placed = owned.clone().and_then(|()| owners.trust_place(&self.root, &self.path, metadata));
+        if let Err(distrust) = placed {
+            return Contents::Untrusted { likely: Image::is_likely(&file), everywhere: owned.is_err(), distrust };
+        }
+        let content = Image::read(&file, &self.path);
+        let nameless = matches!(content, Ok(Content::Program | Content::Static))
+            && installed::is_program(&self.path)
+            && Image::is_nameless(&file);
+        Contents::Trusted { file, content, nameless }
+    }
+}
+
+/// What came of opening a file.
+enum Opened {
+    File(File, fs::Metadata),
+    Gone,
+    /// By its owner, and why.
+    Refused(u32, io::Error),
+}
+
+/// What is in a file.
+enum Contents {
+    Untrusted {
+        /// It may be PHP.
+        likely: bool,
+        /// Wherever it is.
+        everywhere: bool,
+        distrust: Distrust,
+    },
+    Trusted {
+        file: File,
+        content: Result<Content, ImageError>,
+        /// It is called PHP and has no names.
+        nameless: bool,
+    },
 }
 
 /// Remembers what every file was found to be.
@@ -181,8 +269,8 @@ struct Candidate<'a> {
 pub(crate) struct Discovery {
     /// Images by number. A number is free again when its image was released.
     pub images: Vec<Option<Found>>,
-    /// Where processes are looked at.
-    pub procfs: Procfs,
+    /// How processes are looked at.
+    pub reads: Reads,
     /// PHP here is set to move its code: that holds for all images that are found.
     pub moves: bool,
     /// Whose programs are observed.
@@ -203,44 +291,58 @@ impl Discovery {
 
     /// Looks at the program of a process, and at the libraries of one that usually loads PHP.
     pub(crate) fn look(&mut self, pid: u32) -> Look {
-        // An error: the process ended, or it is another user's, which is a notice of its own.
-        self.try_look(pid, false).unwrap_or(Look::Plain)
+        self.looked(pid, false)
     }
 
     /// Looks also at the libraries of any program.
     pub(crate) fn look_closely(&mut self, pid: u32) -> Look {
-        self.try_look(pid, true).unwrap_or(Look::Plain)
+        self.looked(pid, true)
+    }
+
+    fn looked(&mut self, pid: u32, closely: bool) -> Look {
+        self.try_look(pid, closely).unwrap_or_else(|error| match error.kind() {
+            io::ErrorKind::TimedOut => Look::Unanswered,
+            // The process ended, or it is another user's, which is a notice of its own.
+            _ => Look::Plain,
+        })
     }
 
     /// Looks at a program that need not run.
     pub(crate) fn program(&mut self, path: &Path) {
-        let Ok(path) = fs::canonicalize(path) else { return };
-        let Ok(id) = fs::metadata(&path).map(|metadata| FileId::of(&metadata)) else { return };
-        let candidate = Candidate { handle: &path, path: &path, root: Path::new("/"), user: 0 };
+        let path = path.to_owned();
+        let identify = move |_: &Procfs| {
+            let path = fs::canonicalize(path)?;
+            Ok((FileId::of(&fs::metadata(&path)?), path))
+        };
+        let Ok((id, path)) = self.reads.of(0, identify) else { return };
+        let candidate = Candidate { pid: 0, handle: path.clone(), path, root: "/".into(), user: 0 };
         match self.verdict(id, &candidate) {
-            Verdict::Php(number) => {
+            Ok(Verdict::Php(number)) => {
                 if let Some(found) = &mut self.images[number] {
                     found.asked_for = true;
                 }
             }
-            Verdict::Unobserved => self.unobserved.ask_for(id, &path),
-            Verdict::Host | Verdict::Program | Verdict::Plain => {}
+            Ok(Verdict::Unobserved) => self.unobserved.ask_for(id, &candidate.path),
+            Ok(Verdict::Host | Verdict::Program | Verdict::Plain) | Err(_) => {}
         }
     }
 
-    /// Takes images off the list that no process runs any more, as `runs` says, and those whose file was changed in place.
-    /// Returns their numbers.
-    pub(crate) fn release(&mut self, now: Instant, runs: impl Fn(usize) -> bool) -> Vec<usize> {
+    /// Takes images off the list that no process runs any more, and those whose file was changed in place. Returns their numbers.
+    /// `runs` says which process runs an image.
+    pub(crate) fn release(&mut self, now: Instant, runs: impl Fn(usize) -> Option<u32>) -> Vec<usize> {
         let mut released = Vec::new();
         // Where one got no number, others need not be kept for longer than they would be if it came now.
         let is_full = self.images.len() == IMAGES && self.images.iter().all(Option::is_some);
         let kept = if is_full && self.unobserved.lacks_room() { IDLE } else { KEPT };
         for (number, slot) in self.images.iter_mut().enumerate() {
             let Some(found) = slot else { continue };
-            if found.asked_for || runs(number) {
+            let pid = runs(number);
+            if found.asked_for || pid.is_some() {
                 found.ran = now;
             }
-            if !found.stays(&self.owners) || now.saturating_duration_since(found.ran) >= kept {
+            if !found.stays(&mut self.reads, pid.unwrap_or(0), &self.owners)
+                || now.saturating_duration_since(found.ran) >= kept
+            {
                 *slot = None;
                 self.verdicts.forget(number);
                 released.push(number);
@@ -253,103 +355,125 @@ impl Discovery {
     }
 
     fn try_look(&mut self, pid: u32, closely: bool) -> io::Result<Look> {
-        let handle = self.procfs.path(pid, "exe");
-        let id = FileId::of(&fs::metadata(&handle)?);
-        let path = executable(&self.procfs, pid)?;
-        let root = self.procfs.path(pid, "root");
-        let user = self.procfs.uid(pid).unwrap_or(u32::MAX);
-        let candidate = Candidate { handle: &handle, path: &path, root: &root, user };
-        let verdict = self.verdict(id, &candidate);
+        let (id, candidate) = self.reads.of(pid, move |procfs| {
+            let handle = procfs.path(pid, "exe");
+            let id = FileId::of(&fs::metadata(&handle)?);
+            let (path, root) = (executable(procfs, pid)?, procfs.path(pid, "root"));
+            Ok((id, Candidate { pid, handle, path, root, user: procfs.uid(pid).unwrap_or(u32::MAX) }))
+        })?;
+        let verdict = self.verdict(id, &candidate)?;
         match verdict {
             Verdict::Php(image) => {
-                let mapping = maps::of(&self.procfs, pid)?.into_iter().find(|mapping| mapping.inode == id.inode);
-                return Ok(self.mapped(pid, image, mapping, &candidate));
+                let mapping = move |procfs: &Procfs| {
+                    Ok(maps::of(procfs, pid)?.into_iter().find(|mapping| mapping.inode == id.inode))
+                };
+                let mapping = self.reads.of(pid, mapping);
+                let look = mapping.and_then(|mapping| self.mapped(image, mapping, &candidate));
+                return look.inspect_err(|error| self.note_held_up(image, pid, error));
             }
             Verdict::Unobserved => {
-                self.unobserved.run(pid, id, &path);
+                self.unobserved.run(pid, id, &candidate.path);
                 return Ok(Look::Plain);
             }
             Verdict::Plain => return Ok(Look::Plain),
             Verdict::Program if !closely => return Ok(Look::Program),
             Verdict::Host | Verdict::Program => {}
         }
-        for mapping in maps::of(&self.procfs, pid)? {
-            let Some(path) = mapping.path.clone().filter(|path| is_library(path)) else { continue };
-            let handle = self.procfs.path(pid, &format!("map_files/{}", mapping.range));
-            let Ok(id) = fs::metadata(&handle).map(|metadata| FileId::of(&metadata)) else { continue };
-            let candidate = Candidate { handle: &handle, path: &path, root: &root, user };
-            match self.verdict(id, &candidate) {
-                Verdict::Php(image) => return Ok(self.mapped(pid, image, Some(mapping), &candidate)),
-                Verdict::Unobserved => self.unobserved.run(pid, id, &path),
+        for mapping in self.reads.of(pid, move |procfs| libraries(procfs, pid))? {
+            let Some(path) = mapping.path.clone() else { continue };
+            let handle = self.reads.procfs.path(pid, &format!("map_files/{}", mapping.range));
+            let candidate = Candidate { handle: handle.clone(), path, ..candidate.clone() };
+            let id = match self.reads.of(pid, move |_| fs::metadata(handle)) {
+                Ok(metadata) => FileId::of(&metadata),
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(error),
+                Err(_) => continue,
+            };
+            match self.verdict(id, &candidate)? {
+                Verdict::Php(image) => {
+                    let look = self.mapped(image, Some(mapping), &candidate);
+                    return look.inspect_err(|error| self.note_held_up(image, pid, error));
+                }
+                Verdict::Unobserved => self.unobserved.run(pid, id, &candidate.path),
                 Verdict::Host | Verdict::Program | Verdict::Plain => {}
             }
         }
         Ok(if matches!(verdict, Verdict::Host) { Look::Host } else { Look::Program })
     }
 
-    fn mapped(&mut self, pid: u32, image: usize, mapping: Option<Mapping>, candidate: &Candidate<'_>) -> Look {
-        let Some(found) = &mut self.images[image] else { return Look::Plain };
-        if !found.vouched && self.owners.include(candidate.user) {
-            // In a mount namespace of his own, a stranger gives it any path.
-            candidate.path.clone_into(&mut found.path);
-            found.vouched = true;
+    fn note_held_up(&mut self, image: usize, pid: u32, error: &io::Error) {
+        if error.kind() == io::ErrorKind::TimedOut
+            && let Some(found) = &mut self.images[image]
+        {
+            found.held_up_by.insert(pid);
         }
-        found.moves |= moves::is_moving(&self.procfs, pid);
-        found.ran = Instant::now();
-        mapping
-            .and_then(|mapping| found.image.bias(mapping.start, mapping.offset))
-            .map_or(Look::Plain, |bias| Look::Php(Mapped { image, bias }))
     }
 
-    fn verdict(&mut self, id: FileId, candidate: &Candidate<'_>) -> Verdict {
+    /// Forgets who held up an image and answers by now, or has ended.
+    pub(crate) fn judge_held_up(&mut self) {
+        let reads = &mut self.reads;
+        for found in self.images.iter_mut().flatten() {
+            found.held_up_by.retain(|&pid| reads.procfs.is_there(pid) && reads.is_left_out(pid));
+        }
+    }
+
+    fn mapped(&mut self, image: usize, mapping: Option<Mapping>, candidate: &Candidate) -> io::Result<Look> {
+        let pid = candidate.pid;
+        let moves = self.reads.of(pid, move |procfs| Ok(moves::is_moving(procfs, pid)))?;
+        let Some(found) = &mut self.images[image] else { return Ok(Look::Plain) };
+        if !found.vouched && self.owners.include(candidate.user) {
+            // In a mount namespace of his own, a stranger gives it any path.
+            found.path.clone_from(&candidate.path);
+            found.vouched = true;
+        }
+        found.moves |= moves;
+        found.ran = Instant::now();
+        let bias = mapping.and_then(|mapping| found.image.bias(mapping.start, mapping.offset));
+        Ok(bias.map_or(Look::Plain, |bias| Look::Php(Mapped { image, bias })))
+    }
+
+    fn verdict(&mut self, id: FileId, candidate: &Candidate) -> io::Result<Verdict> {
         if let Some(verdict) = self.verdicts.of(id) {
-            return verdict;
+            return Ok(verdict);
         }
-        let path = candidate.path;
+        let (pid, path) = (candidate.pid, &*candidate.path);
         if self.unobserved.has(id, path) {
-            return Verdict::Unobserved;
+            return Ok(Verdict::Unobserved);
         }
-        // Neither a FIFO nor a device, which a stranger may have put there, holds us up or does anything when it is opened.
-        let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(candidate.handle);
-        let file = match opened {
-            Ok(file) => file,
-            // The process has ended; the next one that runs this file tells what it is.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Verdict::Plain,
-            Err(source) => {
-                let owner = fs::metadata(candidate.handle).map_or(u32::MAX, |metadata| metadata.uid());
-                return self.unread(id, owner, path, ImageError::Open { path: path.to_owned(), source });
+        let opening = candidate.clone();
+        let (file, metadata) = match self.reads.of(pid, move |_| opening.open())? {
+            Opened::File(file, metadata) if metadata.is_file() => (file, metadata),
+            Opened::File(..) | Opened::Gone => return Ok(Verdict::Plain),
+            Opened::Refused(owner, source) => {
+                return Ok(self.unread(id, owner, path, ImageError::Open { path: path.to_owned(), source }));
             }
         };
         // What counts is what was opened: the process may have become another program meanwhile.
-        let metadata = match file.metadata() {
-            Ok(metadata) if metadata.is_file() => metadata,
-            _ => return Verdict::Plain,
-        };
         let id = FileId::of(&metadata);
-        // It may have got another name since it was read.
-        let owners = &self.owners;
-        let known = |slot: &mut Option<Found>| slot.as_mut().is_some_and(|found| found.stays(owners) && found.id == id);
-        if let Some(number) = self.images.iter_mut().position(known) {
-            return self.verdicts.remember(id, Verdict::Php(number));
+        if let Some(number) = self.known(id, pid) {
+            return Ok(self.verdicts.remember(id, Verdict::Php(number)));
         }
         // Whose share of the list it takes: a stranger can run root's files from many places.
-        let owner = if self.owners.include(candidate.user) { metadata.uid() } else { candidate.user };
-        let trusted = self.owners.trust(&metadata);
-        let placed = trusted.clone().and_then(|()| self.owners.trust_place(candidate.root, path, &metadata));
-        if let Err(distrust) = placed {
-            if Image::is_likely(&file) {
+        let of_file = metadata.uid();
+        let owner = if self.owners.include(candidate.user) { of_file } else { candidate.user };
+        let (reading, owners) = (candidate.clone(), self.owners.clone());
+        let contents = self.reads.of(pid, move |_| Ok(reading.read(file, &metadata, &owners)))?;
+        let (file, content, nameless) = match contents {
+            Contents::Untrusted { likely: true, distrust, .. } => {
                 self.unobserved.add(id, path, owner, Why::Untrusted(distrust));
-                return Verdict::Unobserved;
+                return Ok(Verdict::Unobserved);
             }
-            let verdict = program_or_host(path);
+            Contents::Untrusted { everywhere: true, .. } => {
+                return Ok(self.verdicts.remember(id, program_or_host(path)));
+            }
             // The same file in another place is looked at in full.
-            return if trusted.is_ok() { verdict } else { self.verdicts.remember(id, verdict) };
-        }
-        match Image::read(&file, path) {
+            Contents::Untrusted { .. } => return Ok(program_or_host(path)),
+            Contents::Trusted { file, content, nameless } => (file, content, nameless),
+        };
+        Ok(match content {
             Ok(Content::Php(image)) => {
                 let vouched = self.owners.include(candidate.user);
                 let found = Found { moves: self.moves, vouched, ..Found::with(path, file, id, *image) };
-                match self.take(found, metadata.uid()) {
+                match self.take(found, of_file) {
                     Some(number) => {
                         self.again.extend(self.unobserved.forget(id));
                         self.verdicts.remember(id, Verdict::Php(number))
@@ -357,7 +481,7 @@ impl Discovery {
                     None => self.unread(id, owner, path, ImageError::TooMany { path: path.to_owned() }),
                 }
             }
-            Ok(Content::Program | Content::Static) if installed::is_program(path) && Image::is_nameless(&file) => {
+            Ok(Content::Program | Content::Static) if nameless => {
                 self.unread(id, owner, path, ImageError::Nameless { path: path.to_owned() })
             }
             Ok(Content::Program) => self.verdicts.remember(id, program_or_host(path)),
@@ -365,7 +489,16 @@ impl Discovery {
             // It is not the file's fault: it is looked at again.
             Err(ImageError::Elf { source: ElfError::Time, .. }) => Verdict::Host,
             Err(error) => self.unread(id, owner, path, error),
-        }
+        })
+    }
+
+    /// The image of a file that has got another name since it was read.
+    fn known(&mut self, id: FileId, pid: u32) -> Option<usize> {
+        let Self { images, reads, owners, .. } = self;
+        images.iter_mut().position(|slot| {
+            let same = slot.as_mut().filter(|found| (found.id.inode, found.id.size) == (id.inode, id.size));
+            same.is_some_and(|found| found.stays(reads, pid, owners) && found.id == id)
+        })
     }
 
     /// Gives an image a number: a free one, or that of the image that no process has run for the longest time.
@@ -426,6 +559,14 @@ fn is_host(path: &Path) -> bool {
     path.file_name().is_some_and(|name| HOSTS.iter().any(|host| name.to_string_lossy().starts_with(host)))
 }
 
+/// Mappings of files that may be PHP as a library, one of each file. Apache has one; a process can have any number.
+fn libraries(procfs: &Procfs, pid: u32) -> io::Result<Vec<Mapping>> {
+    let mut files = HashSet::new();
+    let mappings = maps::of(procfs, pid)?.into_iter();
+    let mut libraries = mappings.filter(|mapping| mapping.path.as_deref().is_some_and(is_library));
+    Ok(libraries.by_ref().filter(|mapping| files.insert(mapping.inode)).take(LIBRARIES).collect())
+}
+
 fn is_library(path: &Path) -> bool {
     path.file_name().map(|name| name.to_string_lossy()).is_some_and(|name| {
         (name.starts_with("libphp") || name.starts_with("mod_php") || name.starts_with("php")) && name.contains(".so")
@@ -433,13 +574,16 @@ fn is_library(path: &Path) -> bool {
 }
 
 /// Title of a process, as far as it tells a pool.
-pub(crate) fn title(procfs: &Procfs, pid: u32) -> Option<String> {
-    procfs.text(pid, "cmdline", COMMAND_LINE).ok()
+pub(crate) fn title(procfs: &Procfs, pid: u32) -> io::Result<String> {
+    procfs.text(pid, "cmdline", COMMAND_LINE)
 }
 
 /// Script of a command line PHP: its first argument that is no option.
-pub(crate) fn script(procfs: &Procfs, pid: u32) -> Option<String> {
-    let arguments = procfs.bytes(pid, "cmdline", COMMAND_LINE).ok()?;
+pub(crate) fn script(procfs: &Procfs, pid: u32) -> io::Result<Option<String>> {
+    Ok(script_of(&procfs.bytes(pid, "cmdline", COMMAND_LINE)?))
+}
+
+fn script_of(arguments: &[u8]) -> Option<String> {
     let mut arguments = arguments.split(|&byte| byte == 0).skip(1).map(String::from_utf8_lossy);
     loop {
         let argument = arguments.next()?;
@@ -472,8 +616,8 @@ mod tests {
         let first = discovery.image(1).unwrap().serial;
         let start = Instant::now();
         let later = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(discovery.release(later(299), |number| number == 0), [0; 0]);
-        assert_eq!(discovery.release(later(301), |_| false), [1]);
+        assert_eq!(discovery.release(later(299), |number| (number == 0).then_some(1)), [0; 0]);
+        assert_eq!(discovery.release(later(301), |_| None), [1]);
         assert!(discovery.image(1).is_none() && discovery.image(0).is_some());
         assert_eq!(take(&mut discovery, file.path(), 0), Some(1));
         assert_ne!(discovery.image(1).unwrap().serial, first);
@@ -486,10 +630,10 @@ mod tests {
         let mut discovery = Discovery::default();
         while take(&mut discovery, path, 0).is_some() {}
         let later = |seconds| Instant::now() + Duration::from_secs(seconds);
-        assert_eq!(discovery.release(later(20), |number| number != 7), [0; 0], "they are kept");
+        assert_eq!(discovery.release(later(20), |number| (number != 7).then_some(1)), [0; 0], "they are kept");
         let why = Why::Unread(ImageError::TooMany { path: path.to_owned() });
         discovery.unobserved.add(FileId::default(), path, 0, why);
-        assert_eq!(discovery.release(later(40), |number| number != 7), [7]);
+        assert_eq!(discovery.release(later(40), |number| (number != 7).then_some(1)), [7]);
         assert!(!discovery.unobserved.lacks_room(), "it is looked at again");
     }
 
@@ -499,12 +643,12 @@ mod tests {
         let owners = Owners::new(vec![rustix::process::geteuid().as_raw()]);
         let mut discovery = Discovery { owners, ..Discovery::default() };
         take(&mut discovery, file.path(), 0);
-        assert_eq!(discovery.release(Instant::now(), |_| true), [0; 0]);
+        assert_eq!(discovery.release(Instant::now(), |_| Some(1)), [0; 0]);
         fs::write(file.path(), "new").unwrap();
-        assert_eq!(discovery.release(Instant::now(), |_| true), [0]);
+        assert_eq!(discovery.release(Instant::now(), |_| Some(1)), [0]);
         take(&mut discovery, file.path(), 0);
         fs::set_permissions(file.path(), fs::Permissions::from_mode(0o666)).unwrap();
-        assert_eq!(discovery.release(Instant::now(), |_| true), [0]);
+        assert_eq!(discovery.release(Instant::now(), |_| Some(1)), [0]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use crate::collect::procfs::Procfs;
+use crate::collect::reads::Reads;
 
 /// Members that are kept; of more it is not known whose they are.
 const MEMBERS: usize = 65_536;
@@ -44,11 +44,11 @@ impl Family {
     }
 
     /// Asks /proc for the ancestors of a process that is not known.
-    pub(crate) fn look(&mut self, procfs: &Procfs, pid: u32) {
-        self.climb(pid, |pid| procfs.parent(pid));
+    pub(crate) fn look(&mut self, reads: &mut Reads, pid: u32) {
+        self.climb(pid, |pid| reads.of(pid, move |procfs| Ok(procfs.parent(pid))).ok().flatten());
     }
 
-    fn climb(&mut self, pid: u32, parent: impl Fn(u32) -> Option<u32>) {
+    fn climb(&mut self, pid: u32, mut parent: impl FnMut(u32) -> Option<u32>) {
         let mut line = Vec::new();
         let mut ancestor = pid;
         while !self.members.contains(&ancestor) {
@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn this_test_descends_from_its_parent() {
         let mut family = Family::of(std::os::unix::process::parent_id());
-        family.look(&Procfs::default(), std::process::id());
+        family.look(&mut Reads::default(), std::process::id());
         assert!(family.contains(std::process::id()));
     }
 }

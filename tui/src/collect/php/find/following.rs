@@ -1,8 +1,9 @@
 //! The PHP processes that are followed: found in /proc or by an event, named by their pool, forgotten when they end.
-//! `discover` says what a process runs; the collector tells the kernel.
+//! `discover` says what a process runs, `queue` whose turn it is to be looked at; the collector tells the kernel.
 
 use std::{
     collections::{HashMap, VecDeque},
+    io,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,13 +14,14 @@ use super::{
     discover::{self, Discovery, Look, Mapped},
     family::Family,
     masters,
+    queue::{Queue, What},
 };
 use crate::{
     collect::{
         php::{PhpProcess, RequestText, image::sapi::Sapi, tier::exact::Candidate},
         pool,
     },
-    model::{Master, pool_of_title},
+    model::{Master, Notice, pool_of_title},
     system::users::Users,
 };
 
@@ -33,8 +35,14 @@ const SWEEP: u32 = 30;
 const CLOSE_LOOKS: usize = 16;
 /// Processes of the queue that are taken in one tick, those that have ended included.
 const QUEUED: usize = 1_024;
+/// Processes of a scan that wait at once.
+const SCANNED: usize = 1_024;
 /// Time for such looks at the start, when all that run are new.
 const CLOSE_LOOKS_AT_START: Duration = Duration::from_millis(500);
+/// Time for all looks at the start, in which the time for reads is not counted.
+const START: Duration = Duration::from_secs(5);
+/// Processes that do not answer and are named in the notice.
+const NAMED: usize = 4;
 
 /// How often a master is read while it starts, and once more after that: opcache comes later than the engine.
 const STARTING: u8 = 60;
@@ -64,6 +72,11 @@ pub(crate) struct Following {
     ended: Vec<(u32, Followed)>,
     /// Programs that may load PHP as a library, with the frequent looks that are left.
     hosts: HashMap<u32, u8>,
+    queue: Queue,
+    /// Processes that are put into the queue when there is room.
+    unscanned: Vec<(u32, What)>,
+    /// Processes that were found to run PHP since they were last taken.
+    found: Vec<(u32, Mapped)>,
     /// Other programs that can load libraries, with the tick from which on theirs are looked at: once soon after the start, and
     /// once more when it is over.
     new: VecDeque<(u32, u32)>,
@@ -88,48 +101,101 @@ impl Following {
     }
 
     /// Looks at every process that lives, at the start.
-    pub(crate) fn start(&mut self) -> Vec<(u32, Mapped)> {
-        let mut found = self.scan();
+    pub(crate) fn start(&mut self) {
+        let begun = Instant::now();
+        self.discovery.reads.is_free_until(begun + START);
+        self.scan(What::Program);
+        self.work();
         let deadline = Instant::now() + CLOSE_LOOKS_AT_START;
-        while let Some((pid, _)) = self.new.pop_front() {
-            found.extend(self.look_closely(pid).map(|mapped| (pid, mapped)));
-            if Instant::now() > deadline {
+        while Instant::now() < deadline
+            && let Some((pid, _)) = self.new.pop_front()
+        {
+            self.put(pid, What::Libraries);
+            self.work();
+        }
+        // Where the machine is busy, some answer late.
+        self.discovery.reads.wait();
+        self.look_at_answered();
+        self.work();
+        self.discovery.reads.is_free_until(begun);
+    }
+
+    /// Processes that were found to run PHP since the last call.
+    pub(crate) fn take_found(&mut self) -> Vec<(u32, Mapped)> {
+        std::mem::take(&mut self.found)
+    }
+
+    /// Has every process that lives and is not followed yet looked at.
+    fn scan(&mut self, what: What) {
+        let pids = self.discovery.reads.procfs.pids().into_iter();
+        self.unscanned = pids.filter(|pid| !self.processes.contains_key(pid)).map(|pid| (pid, what)).collect();
+    }
+
+    /// Has a process looked at when it is its user's turn.
+    fn put(&mut self, pid: u32, what: What) {
+        // Of a process that has ended there is nothing to see.
+        if let Some(user) = self.discovery.reads.procfs.uid(pid) {
+            self.queue.put(user, pid, what);
+        }
+    }
+
+    /// Time has passed: more may be looked at. Those that answer after all have their turn.
+    pub(crate) fn go_on(&mut self) {
+        self.discovery.reads.give_time();
+        self.queue.begin();
+        self.look_at_answered();
+        self.work();
+    }
+
+    fn look_at_answered(&mut self) {
+        let answered = self.discovery.reads.answered();
+        self.discovery.judge_held_up();
+        for process in answered {
+            self.put(process.pid, What::Program);
+        }
+    }
+
+    /// Looks at those that wait, as long as there is time.
+    fn work(&mut self) {
+        loop {
+            let next = self.queue.take(|first| self.discovery.reads.have_time(first));
+            let Some((user, pid, what)) = next else {
+                if self.queue.is_empty() && !self.unscanned.is_empty() && self.discovery.reads.have_time(false) {
+                    for (pid, what) in self.unscanned.split_off(self.unscanned.len().saturating_sub(SCANNED)) {
+                        self.put(pid, what);
+                    }
+                    continue;
+                }
                 break;
+            };
+            let before = self.discovery.reads.spent();
+            if self.discovery.reads.procfs.is_there(pid) {
+                self.look_at(pid, what);
             }
+            self.queue.spend(user, self.discovery.reads.spent().saturating_sub(before));
         }
-        found
     }
 
-    /// Looks at every process that lives and is not followed yet, and returns those that run PHP.
-    fn scan(&mut self) -> Vec<(u32, Mapped)> {
-        let pids = self.discovery.procfs.pids();
-        let unknown: Vec<u32> = pids.into_iter().filter(|pid| !self.processes.contains_key(pid)).collect();
-        let first = self.ticks == 0;
-        let mut found = Vec::new();
-        for pid in unknown {
-            let look = self.discovery.look(pid);
-            if matches!(look, Look::Program) && !first {
-                continue;
+    fn look_at(&mut self, pid: u32, what: What) {
+        let look = match what {
+            What::Name => return self.name(pid),
+            What::Master => return self.read_master(pid),
+            What::Libraries | What::LibrariesAgain if self.processes.contains_key(&pid) => return,
+            What::Libraries | What::LibrariesAgain => self.discovery.look_closely(pid),
+            What::Program | What::OldProgram => self.discovery.look(pid),
+        };
+        match (look, what) {
+            (Look::Program, What::LibrariesAgain | What::OldProgram) => {}
+            (Look::Program, What::Libraries) => put(&mut self.settled, pid, self.ticks.wrapping_add(SWEEP)),
+            (look, _) => {
+                let servers_found = self.servers_found;
+                let mapped = self.judge(pid, look);
+                self.found.extend(mapped.map(|mapped| (pid, mapped)));
+                if what == What::OldProgram {
+                    // All are looked at already.
+                    self.servers_found = servers_found;
+                }
             }
-            found.extend(self.judge(pid, look).map(|mapped| (pid, mapped)));
-        }
-        found
-    }
-
-    /// Looks at one process; where it runs PHP, it is followed from now on.
-    pub(crate) fn look(&mut self, pid: u32) -> Option<Mapped> {
-        let look = self.discovery.look(pid);
-        self.judge(pid, look)
-    }
-
-    /// Looks at one process and its libraries, and once more later on.
-    fn look_closely(&mut self, pid: u32) -> Option<Mapped> {
-        match self.discovery.look_closely(pid) {
-            Look::Program => {
-                put(&mut self.settled, pid, self.ticks.wrapping_add(SWEEP));
-                None
-            }
-            look => self.judge(pid, look),
         }
     }
 
@@ -137,7 +203,7 @@ impl Following {
         match look {
             Look::Php(mapped) => {
                 self.hosts.remove(&pid);
-                let parent = self.discovery.procfs.parent(pid).unwrap_or(0);
+                let parent = self.parent(pid).unwrap_or(0);
                 self.compare(parent, mapped);
                 self.add(pid, mapped.image, parent, Some(mapped.bias));
                 self.servers_found |= self.sapi(mapped.image).is_some_and(|sapi| !sapi.runs_scripts());
@@ -151,59 +217,90 @@ impl Following {
             Look::Plain => {
                 self.hosts.remove(&pid);
             }
+            // It is looked at again when it does.
+            Look::Unanswered => {}
         }
         None
     }
 
-    /// Looks at the libraries of those whose turn it is.
-    fn look_at_programs(&mut self) -> Vec<(u32, Mapped)> {
-        let mut found = Vec::new();
+    fn parent(&mut self, pid: u32) -> Option<u32> {
+        self.discovery.reads.of(pid, move |procfs| Ok(procfs.parent(pid))).ok().flatten()
+    }
+
+    /// Has the libraries of those looked at that are due.
+    fn put_programs(&mut self) {
         let now = self.ticks;
         let mut looks = 0;
         for _ in 0..QUEUED {
             let due = |queue: &mut VecDeque<(u32, u32)>| Some(queue.pop_front_if(|&mut (_, due)| due <= now)?.0);
-            let (pid, is_new) = match due(&mut self.new) {
-                Some(pid) => (pid, true),
+            let (pid, what) = match due(&mut self.new) {
+                Some(pid) => (pid, What::Libraries),
                 None => match due(&mut self.settled) {
-                    Some(pid) => (pid, false),
+                    Some(pid) => (pid, What::LibrariesAgain),
                     None => break,
                 },
             };
-            if self.processes.contains_key(&pid) || !self.discovery.procfs.is_there(pid) {
+            if self.processes.contains_key(&pid) || !self.discovery.reads.procfs.is_there(pid) {
                 continue;
             }
-            let mapped = match self.discovery.look_closely(pid) {
-                Look::Program if !is_new => None,
-                Look::Program => {
-                    put(&mut self.settled, pid, now.wrapping_add(SWEEP));
-                    None
-                }
-                look => self.judge(pid, look),
-            };
-            found.extend(mapped.map(|mapped| (pid, mapped)));
+            self.put(pid, what);
             looks += 1;
             if looks >= CLOSE_LOOKS {
                 break;
             }
         }
-        found
     }
 
     fn is_of_fpm(&self, pid: u32) -> bool {
         self.processes.get(&pid).is_some_and(|followed| self.sapi(followed.image) == Some(Sapi::Fpm))
     }
 
+    /// Finds out the pool or the script of a process.
+    fn name(&mut self, pid: u32) {
+        let Some(followed) = self.processes.get(&pid) else { return };
+        if self.sapi(followed.image).is_some_and(Sapi::runs_scripts) {
+            let script = self.discovery.reads.of(pid, move |procfs| discover::script(procfs, pid));
+            if let (Ok(script), Some(followed)) = (script, self.processes.get_mut(&pid)) {
+                followed.script = script.map(Arc::from);
+            }
+        } else if self.is_of_fpm(pid)
+            && let Ok(title) = self.discovery.reads.of(pid, move |procfs| discover::title(procfs, pid))
+            && let Some(pool) = pool_of_title(&title)
+        {
+            self.name_pool(pid, pool);
+        }
+    }
+
     /// The title of a process names this pool.
     fn name_pool(&mut self, pid: u32, titled: &str) {
-        let Some(followed) = self.processes.get_mut(&pid) else { return };
+        let Some(followed) = self.processes.get(&pid) else { return };
         if followed.titled.as_deref() == Some(titled) {
             return;
         }
-        let Discovery { procfs, owners, .. } = &self.discovery;
-        let parent = if followed.parent == 0 { procfs.parent(pid).unwrap_or(0) } else { followed.parent };
-        let who = (pid, procfs.uid(pid), parent);
-        followed.pool = Some(pool::of(procfs, owners, &mut self.users, who, titled));
+        let parent = if followed.parent == 0 { self.parent(pid).unwrap_or(0) } else { followed.parent };
+        let uid = self.discovery.reads.procfs.uid(pid);
+        // Where they do not answer, it is asked again at the next tick.
+        let Ok(believed) = self.is_believed(pid, uid, parent) else { return };
+        let pool = pool::named(&mut self.users, believed, uid, titled);
+        let Some(followed) = self.processes.get_mut(&pid) else { return };
+        followed.pool = Some(pool);
         followed.titled = Some(titled.into());
+    }
+
+    /// Whether the title of a process is believed, as `pool` says.
+    fn is_believed(&mut self, pid: u32, uid: Option<u32>, parent: u32) -> io::Result<bool> {
+        let Discovery { reads, owners, .. } = &mut self.discovery;
+        if pool::is_trusted(owners, uid) {
+            return Ok(true);
+        }
+        if !pool::is_trusted(owners, reads.procfs.uid(parent)) {
+            return Ok(false);
+        }
+        let own = reads.of(pid, move |procfs| Ok(pool::program(procfs, pid)))?;
+        let (of_parent, is_master) = reads.of(parent, move |procfs| {
+            Ok((pool::program(procfs, parent), pool::is_master(procfs, parent).unwrap_or(false)))
+        })?;
+        Ok(is_master && pool::is_same(own, of_parent))
     }
 
     fn sapi(&self, image: usize) -> Option<Sapi> {
@@ -221,10 +318,16 @@ impl Following {
 
     /// Takes images off the list that no process runs any more, and those whose file was changed in place. Returns their numbers.
     pub(crate) fn release(&mut self) -> Vec<usize> {
-        let mut runs = vec![false; self.discovery.images.len()];
-        for followed in self.processes.values().chain(self.ended.iter().map(|(_, followed)| followed)) {
+        // The first of those that live, so that it is the same one each time.
+        let mut runs: Vec<Option<u32>> = vec![None; self.discovery.images.len()];
+        for (pid, image) in self.processes.iter().map(|(&pid, followed)| (pid, followed.image)) {
+            if let Some(runs) = runs.get_mut(image) {
+                *runs = Some(runs.map_or(pid, |first| first.min(pid)));
+            }
+        }
+        for (_, followed) in &self.ended {
             if let Some(runs) = runs.get_mut(followed.image) {
-                *runs = true;
+                *runs = runs.or(Some(0));
             }
         }
         self.discovery.release(Instant::now(), |number| runs[number])
@@ -261,26 +364,25 @@ impl Following {
             && parent.is_none_or(|parent| (parent.image, parent.bias) != (followed.image, followed.bias))
     }
 
-    /// Looks again, once a tick, at programs that may have loaded PHP by now; names new workers; now and then forgets
-    /// processes whose end was not reported.
-    pub(crate) fn tick(&mut self) -> Vec<(u32, Mapped)> {
+    /// Has programs looked at again, once a tick, that may have loaded PHP by now, and the names of new workers; now and then
+    /// forgets processes whose end was not reported.
+    pub(crate) fn tick(&mut self) {
         self.ticks = self.ticks.wrapping_add(1);
-        if self.ticks.is_multiple_of(SWEEP) {
-            let Discovery { procfs, unobserved, .. } = &mut self.discovery;
-            self.processes.retain(|pid, _| procfs.is_there(*pid));
-            unobserved.sweep(|pid| procfs.is_there(pid));
-        }
-        let mut found = if std::mem::take(&mut self.servers_found) { self.scan() } else { Vec::new() };
-        self.servers_found = false;
-        let nameless: Vec<u32> =
-            self.processes.iter().filter(|(_, followed)| followed.pool.is_none()).map(|(&pid, _)| pid).collect();
-        for pid in nameless {
-            let title = self.is_of_fpm(pid).then(|| discover::title(&self.discovery.procfs, pid)).flatten();
-            if let Some(pool) = title.as_deref().and_then(pool_of_title) {
-                self.name_pool(pid, pool);
-            }
-        }
         let sweep = self.ticks.is_multiple_of(SWEEP);
+        if sweep {
+            let Discovery { reads, unobserved, .. } = &mut self.discovery;
+            self.processes.retain(|pid, _| reads.procfs.is_there(*pid));
+            unobserved.sweep(|pid| reads.procfs.is_there(pid));
+        }
+        if std::mem::take(&mut self.servers_found) {
+            self.scan(What::OldProgram);
+        }
+        let nameless = |(&pid, followed): (&u32, &Followed)| followed.pool.is_none().then_some(pid);
+        let nameless: Vec<u32> =
+            self.processes.iter().filter_map(nameless).filter(|&pid| self.is_of_fpm(pid)).collect();
+        for pid in nameless {
+            self.put(pid, What::Name);
+        }
         let mut due = Vec::new();
         for (&pid, looks) in &mut self.hosts {
             if *looks > 0 || sweep {
@@ -288,12 +390,32 @@ impl Following {
             }
             *looks = looks.saturating_sub(1);
         }
-        found.extend(due.into_iter().filter_map(|pid| Some((pid, self.look(pid)?))));
-        found.extend(self.look_at_programs());
-        for pid in std::mem::take(&mut self.discovery.again) {
-            found.extend(self.look(pid).map(|mapped| (pid, mapped)));
+        due.append(&mut self.discovery.again);
+        for pid in due {
+            self.put(pid, What::Program);
         }
-        found
+        self.put_programs();
+        self.work();
+        self.read_masters();
+    }
+
+    /// What should be known of processes that cannot be looked at.
+    pub(crate) fn notices(&mut self) -> Vec<Notice> {
+        let unanswering = self.discovery.reads.unanswering();
+        let names: Vec<String> = unanswering
+            .iter()
+            .take(NAMED)
+            .map(|process| match process.pid {
+                0 => "a file of PHP that no process runs".to_owned(),
+                pid => format!("{} ({pid})", process.comm.as_deref().unwrap_or("?")),
+            })
+            .collect();
+        let silent = (!names.is_empty()).then(|| Notice::php_processes_not_answering(unanswering.len(), &names));
+        let behind = self
+            .queue
+            .behind()
+            .map(|behind| Notice::php_behind(behind.waiting, behind.left_out, &self.users.name(behind.user)));
+        silent.into_iter().chain(behind).collect()
     }
 
     /// A followed process forked.
@@ -315,9 +437,13 @@ impl Following {
             return;
         }
         if let Some(family) = &mut self.family {
-            family.look(&self.discovery.procfs, request.pid);
+            family.look(&mut self.discovery.reads, request.pid);
         }
-        if !self.processes.contains_key(&request.pid) && self.look(request.pid).is_none() {
+        if !self.processes.contains_key(&request.pid) {
+            self.put(request.pid, What::Program);
+            self.work();
+        }
+        if !self.processes.contains_key(&request.pid) {
             self.add(request.pid, image, 0, None);
         }
         if let Some(pool) = request.pool.as_deref().filter(|_| self.is_of_fpm(request.pid)) {
@@ -326,12 +452,13 @@ impl Following {
     }
 
     /// A process runs something else now; if that is PHP, it is followed.
-    pub(crate) fn exec(&mut self, pid: u32) -> Option<Mapped> {
+    pub(crate) fn exec(&mut self, pid: u32) {
         if let Some(family) = &mut self.family {
-            family.look(&self.discovery.procfs, pid);
+            family.look(&mut self.discovery.reads, pid);
         }
         self.end(pid);
-        self.look(pid)
+        self.put(pid, What::Program);
+        self.work();
     }
 
     /// A process ended, or runs something else now.
@@ -367,29 +494,36 @@ impl Following {
         processes
     }
 
-    /// The masters that live, each with its image, in order of pid. Each is read when it is new and shortly after, not
-    /// at every tick: what it was started with does not change.
-    pub(crate) fn masters(&mut self) -> Vec<(usize, Master)> {
-        let mut pids: Vec<u32> = self
-            .processes
-            .iter()
-            .filter(|(pid, followed)| self.counts(**pid) && self.is_master(followed))
-            .map(|(&pid, _)| pid)
-            .collect();
-        pids.sort_unstable();
-        let mut found = Vec::with_capacity(pids.len());
-        for pid in pids {
-            let Some(followed) = self.processes.get_mut(&pid) else { continue };
-            if followed.readings > 0
-                && let Some(image) = self.discovery.image(followed.image)
-            {
-                let (master, starting) = masters::read(&self.discovery.procfs, pid, image, followed.script.as_deref());
-                followed.readings = (followed.readings - 1).min(if starting { u8::MAX } else { READINGS });
-                followed.master = Some(master);
-            }
-            found.extend(followed.master.clone().map(|master| (followed.image, master)));
+    /// The masters that live, each with its image, in order of pid.
+    pub(crate) fn masters(&self) -> Vec<(usize, Master)> {
+        let masters = self.processes.iter().filter(|(pid, followed)| self.counts(**pid) && self.is_master(followed));
+        let mut masters: Vec<_> =
+            masters.filter_map(|(_, followed)| Some((followed.image, followed.master.clone()?))).collect();
+        masters.sort_unstable_by_key(|(_, master)| master.pid);
+        masters
+    }
+
+    /// Reads masters. Each is read when it is new and shortly after, not at every tick: what it was started with does not change.
+    pub(crate) fn read_masters(&mut self) {
+        let due = |(pid, followed): &(&u32, &Followed)| {
+            followed.readings > 0 && self.counts(**pid) && self.is_master(followed)
+        };
+        let mut due: Vec<u32> = self.processes.iter().filter(due).map(|(&pid, _)| pid).collect();
+        due.sort_unstable();
+        for pid in due {
+            self.put(pid, What::Master);
         }
-        found
+        self.work();
+    }
+
+    fn read_master(&mut self, pid: u32) {
+        let Some(followed) = self.processes.get_mut(&pid) else { return };
+        let Discovery { images, reads, .. } = &mut self.discovery;
+        let Some(found) = images.get(followed.image).and_then(Option::as_ref) else { return };
+        // What does not answer is asked again.
+        let Ok((master, starting)) = masters::read(reads, pid, found, followed.script.as_deref()) else { return };
+        followed.readings = (followed.readings.saturating_sub(1)).min(if starting { u8::MAX } else { READINGS });
+        followed.master = Some(master);
     }
 
     /// The processes whose calls can be traced: those whose master was started for it, and that run PHP themselves.
@@ -429,8 +563,12 @@ impl Following {
         if self.processes.len() >= PROCESSES {
             return;
         }
-        let runs_scripts = self.sapi(image).is_some_and(Sapi::runs_scripts);
-        let script = runs_scripts.then(|| discover::script(&self.discovery.procfs, pid)).flatten().map(Arc::from);
+        // One that was forked has the command line of its parent.
+        let script = self.processes.get(&parent).filter(|parent| parent.image == image);
+        let script = script.and_then(|parent| parent.script.clone());
+        if script.is_none() && self.sapi(image).is_some_and(Sapi::runs_scripts) {
+            self.put(pid, What::Name);
+        }
         let followed =
             Followed { image, parent, bias, master: None, readings: STARTING, pool: None, titled: None, script };
         self.processes.insert(pid, followed);
@@ -447,7 +585,13 @@ fn put(queue: &mut VecDeque<(u32, u32)>, pid: u32, due: u32) {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        fs,
+        os::unix::fs::{chown, symlink},
+    };
+
     use super::*;
+    use crate::collect::{procfs::fake::Fake, reads::Reads};
 
     fn followed(parent: u32, bias: u64) -> Followed {
         Followed {
@@ -460,6 +604,38 @@ mod tests {
             titled: None,
             script: None,
         }
+    }
+
+    #[test]
+    fn a_thousand_processes_of_one_user_are_looked_at_bit_by_bit_and_another_user_has_a_turn() {
+        let fake = Fake::new();
+        let program = tempfile::tempdir().unwrap();
+        let php = program.path().join("php-x");
+        fs::copy("/proc/self/exe", &php).unwrap();
+        // Each has 2 000 mappings.
+        let maps: String =
+            (1..=2_000).map(|at| format!("{at:x}000-{at:x}800 r--p 00000000 fe:01 7 /usr/lib/x\n")).collect();
+        fs::write(program.path().join("maps"), maps).unwrap();
+        let pids = 1..=1_000;
+        for pid in pids.clone().chain([5_000]) {
+            fake.write(pid, "cgroup", "");
+            symlink(&php, fake.procfs.path(pid, "exe")).unwrap();
+            fs::hard_link(program.path().join("maps"), fake.procfs.path(pid, "maps")).unwrap();
+        }
+        let root = rustix::process::geteuid().is_root();
+        if root {
+            pids.clone().for_each(|pid| chown(fake.procfs.path(pid, ""), Some(1000), None).unwrap());
+        }
+        let mut following = Following::default();
+        following.discovery.reads = Reads::new(fake.procfs.clone(), "/nonexistent".into());
+        pids.chain([5_000]).for_each(|pid| following.put(pid, What::Program));
+        following.work();
+        let looked_at = following.hosts.len();
+        assert!((1..1_000).contains(&looked_at), "{looked_at}");
+        assert!(!root || following.hosts.contains_key(&5_000), "the other user waits for nobody");
+        following.discovery.reads.is_free_until(Instant::now() + Duration::from_secs(600));
+        following.work();
+        assert_eq!(following.hosts.len(), 1_001, "all have their turn");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The processes that started PHP: their settings at the start, and why they cannot be traced exactly. `runtime` reads their
 //! memory, `advice` knows what to type.
 
-use std::sync::Arc;
+use std::{io, path::PathBuf, sync::Arc};
 
 use super::{
     advice::{self, Advice, Facts},
@@ -9,7 +9,12 @@ use super::{
     runtime::Runtime,
 };
 use crate::{
-    collect::{php::tier, proc::cgroup::Membership, procfs::Procfs},
+    collect::{
+        php::{image::Image, tier},
+        proc::cgroup::Membership,
+        procfs::Procfs,
+        reads::Reads,
+    },
     model::Master,
 };
 
@@ -20,14 +25,42 @@ const CGROUP: u64 = 64 << 10;
 /// Bytes of a name that are read; the kernel keeps 15.
 const COMM: u64 = 64;
 
+/// What the files of a master show.
+struct Shown {
+    runtime: Runtime,
+    /// Where it has the image.
+    bias: Option<u64>,
+    cgroup: Vec<u8>,
+    program: Option<PathBuf>,
+    /// Name of its parent.
+    parent: Option<String>,
+}
+
+impl Shown {
+    fn read(procfs: &Procfs, pid: u32, image: &Image, inode: u64) -> Self {
+        let (runtime, bias) = Runtime::read(procfs, pid, image, inode);
+        Self {
+            runtime,
+            bias,
+            // Without it the advice is for a program that somebody has started by hand.
+            cgroup: procfs.bytes(pid, "cgroup", CGROUP).unwrap_or_default(),
+            program: discover::executable(procfs, pid).ok(),
+            parent: procfs.parent(pid).and_then(|parent| procfs.text(parent, "comm", COMM).ok()),
+        }
+    }
+}
+
 /// Reads what a master shows of itself; the second value says that it is only just starting.
-pub(crate) fn read(procfs: &Procfs, pid: u32, found: &Found, script: Option<&str>) -> (Master, bool) {
-    let runtime = Runtime::read(procfs, pid, &found.image, found.inode());
-    // Without it the advice is for a program that somebody has started by hand.
-    let cgroup = procfs.bytes(pid, "cgroup", CGROUP).unwrap_or_default();
+///
+/// # Errors
+/// Its files do not answer.
+pub(crate) fn read(reads: &mut Reads, pid: u32, found: &Found, script: Option<&str>) -> io::Result<(Master, bool)> {
+    let (image, inode) = (Arc::clone(&found.image), found.inode());
+    let shown = reads.of(pid, move |procfs| Ok(Shown::read(procfs, pid, &image, inode)))?;
+    let Shown { mut runtime, bias, cgroup, program, parent } = shown;
+    runtime.read_memory(&found.image, bias, |address, bytes| reads.memory(pid, address, bytes));
     let membership = Membership::parse(&cgroup);
-    let program = discover::executable(procfs, pid).unwrap_or_else(|_| found.path.clone());
-    let parent = procfs.parent(pid).and_then(|parent| procfs.text(parent, "comm", COMM).ok());
+    let program = program.unwrap_or_else(|| found.path.clone());
     let Advice { reason, hint } = match tier::exact::status::traceable(&found.image) {
         Err(unusable) => unusable,
         Ok(()) => advice::exact(&Facts {
@@ -53,7 +86,7 @@ pub(crate) fn read(procfs: &Procfs, pid: u32, found: &Found, script: Option<&str
         reason,
         hint,
     };
-    (master, runtime.starting)
+    Ok((master, runtime.starting))
 }
 
 /// Cuts a list to what a snapshot holds, and returns how many it lost.
@@ -85,10 +118,11 @@ mod tests {
         let file = std::fs::File::open(std::env::current_exe().unwrap()).unwrap();
         let found =
             Found::new("/usr/sbin/php-fpm8.2".as_ref(), file, Image { sapi: Sapi::Fpm, ..Image::default() }).unwrap();
-        let (master, starting) = read(&fake.procfs, 7, &found, None);
+        let mut reads = Reads::new(fake.procfs.clone(), PathBuf::new());
+        let (master, starting) = read(&mut reads, 7, &found, None).unwrap();
         assert_eq!((master.pid, master.variable, master.unit.as_deref()), (7, Some(false), Some("php8.2-fpm.service")));
         assert!(!starting && master.dtrace.is_none() && !master.reason.is_empty(), "{master:?}");
-        let (gone, _) = read(&fake.procfs, 8, &found, None);
+        let (gone, _) = read(&mut reads, 8, &found, None).unwrap();
         assert_eq!((gone.unit, gone.variable, gone.opcache), (None, None, None));
     }
 }

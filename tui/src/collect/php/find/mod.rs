@@ -10,6 +10,7 @@ pub(crate) mod installed;
 pub(crate) mod maps;
 pub(crate) mod masters;
 pub(crate) mod moves;
+mod queue;
 pub(crate) mod runtime;
 pub(crate) mod unobserved;
 mod verdicts;

@@ -3,7 +3,7 @@
 //!
 //! The process is not trusted: 9 bytes of its memory and a bounded part of its files are read.
 
-use std::{io, os::unix::fs::FileExt as _};
+use std::io;
 
 use super::maps;
 use crate::collect::{php::image::Image, procfs::Procfs};
@@ -35,8 +35,8 @@ pub(crate) struct Runtime {
 }
 
 impl Runtime {
-    /// Reads what `pid` shows now, which runs `image` from the file with this inode.
-    pub(crate) fn read(procfs: &Procfs, pid: u32, image: &Image, inode: u64) -> Self {
+    /// Reads what the files of `pid` show now, which runs `image` from the file with this inode, and where it has the image.
+    pub(crate) fn read(procfs: &Procfs, pid: u32, image: &Image, inode: u64) -> (Self, Option<u64>) {
         let mut runtime = Self { variable: environment(procfs, pid), ..Self::default() };
         let mappings = maps::of(procfs, pid);
         // Never a bias from before: Apache loads its modules twice, and each time to another address.
@@ -44,15 +44,6 @@ impl Runtime {
             let mapping = mappings.iter().find(|mapping| mapping.inode == inode)?;
             image.bias(mapping.start, mapping.offset)
         });
-        match dtrace(procfs, pid, image, bias) {
-            Ok(Dtrace::Known(enabled)) => runtime.dtrace = Some(enabled),
-            Ok(Dtrace::Starting) => {
-                runtime.starting = true;
-                "PHP has only just been started".clone_into(&mut runtime.unknown);
-            }
-            Ok(Dtrace::NotBuilt) => "the build has no zend_dtrace_enabled".clone_into(&mut runtime.unknown),
-            Err(error) => runtime.unknown = format!("zend_dtrace_enabled cannot be read: {error}"),
-        }
         if let Ok(mappings) = mappings {
             let shared: Vec<_> = mappings.iter().filter(|mapping| mapping.is_shared_anonymous()).collect();
             let opcache =
@@ -60,7 +51,28 @@ impl Runtime {
             runtime.opcache = Some(opcache);
             runtime.jit = Some(opcache && shared.iter().any(|mapping| mapping.permissions.contains('x')));
         }
-        runtime
+        (runtime, bias)
+    }
+
+    /// Adds what its memory shows, where it has the image at `bias`. `memory` fills bytes from an address.
+    pub(crate) fn read_memory(
+        &mut self,
+        image: &Image,
+        bias: Option<u64>,
+        memory: impl FnMut(u64, &mut [u8]) -> io::Result<()>,
+    ) {
+        match dtrace(image, bias, memory) {
+            Ok(Dtrace::Known(enabled)) => self.dtrace = Some(enabled),
+            Ok(Dtrace::Starting) => {
+                self.starting = true;
+                "PHP has only just been started".clone_into(&mut self.unknown);
+            }
+            Ok(Dtrace::NotBuilt) => "the build has no zend_dtrace_enabled".clone_into(&mut self.unknown),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                "its memory does not answer".clone_into(&mut self.unknown);
+            }
+            Err(error) => self.unknown = format!("zend_dtrace_enabled cannot be read: {error}"),
+        }
     }
 }
 
@@ -74,23 +86,24 @@ enum Dtrace {
     NotBuilt,
 }
 
-fn dtrace(procfs: &Procfs, pid: u32, image: &Image, bias: Option<u64>) -> io::Result<Dtrace> {
+fn dtrace(
+    image: &Image,
+    bias: Option<u64>,
+    mut memory: impl FnMut(u64, &mut [u8]) -> io::Result<()>,
+) -> io::Result<Dtrace> {
     let Some(enabled) = image.dtrace_enabled else { return Ok(Dtrace::NotBuilt) };
     let bias = bias.ok_or_else(not_mapped)?;
-    let execute_ex = image.execute_ex;
-    procfs.memory(pid, move |memory| {
-        // The byte is 0 before the engine has looked at its environment, too; right after that it sets this pointer.
-        if let Some(execute_ex) = execute_ex {
-            let mut pointer = [0; 8];
-            memory.read_exact_at(&mut pointer, execute_ex.wrapping_add(bias))?;
-            if pointer == [0; 8] {
-                return Ok(Dtrace::Starting);
-            }
+    // The byte is 0 before the engine has looked at its environment, too; right after that it sets this pointer.
+    if let Some(execute_ex) = image.execute_ex {
+        let mut pointer = [0; 8];
+        memory(execute_ex.wrapping_add(bias), &mut pointer)?;
+        if pointer == [0; 8] {
+            return Ok(Dtrace::Starting);
         }
-        let mut byte = [0];
-        memory.read_exact_at(&mut byte, enabled.wrapping_add(bias))?;
-        Ok(Dtrace::Known(byte[0] != 0))
-    })
+    }
+    let mut byte = [0];
+    memory(enabled.wrapping_add(bias), &mut byte)?;
+    Ok(Dtrace::Known(byte[0] != 0))
 }
 
 fn environment(procfs: &Procfs, pid: u32) -> Option<bool> {
@@ -108,7 +121,7 @@ fn variable(environment: &[u8]) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use std::{
-        os::unix::fs::MetadataExt as _,
+        os::unix::fs::{FileExt as _, MetadataExt as _},
         process::{Command, Stdio},
     };
 
@@ -117,6 +130,14 @@ mod tests {
         php::image::sites::{Segment, Segments},
         procfs::fake::Fake,
     };
+
+    /// Both parts, by a file with its memory.
+    fn read(procfs: &Procfs, pid: u32, image: &Image, inode: u64) -> Runtime {
+        let (mut runtime, bias) = Runtime::read(procfs, pid, image, inode);
+        let memory = |address, bytes: &mut [u8]| procfs.file(pid, "mem")?.read_exact_at(bytes, address);
+        runtime.read_memory(image, bias, memory);
+        runtime
+    }
 
     #[test]
     fn the_variable_is_found_by_its_whole_name_and_an_overwritten_environment_is_unknown() {
@@ -140,17 +161,17 @@ mod tests {
         }
         let mut image =
             Image { segments: Segments::new([Segment { address: 0, offset: 0, size: 1 << 40 }]), ..Image::default() };
-        let built_without = Runtime::read(&procfs, child.id(), &image, inode);
+        let built_without = read(&procfs, child.id(), &image, inode);
         assert!(built_without.dtrace.is_none() && built_without.unknown.contains("no zend_dtrace_enabled"));
         image.dtrace_enabled = Some(1 << 39);
-        let unreadable = Runtime::read(&procfs, child.id(), &image, inode);
-        let not_loaded = Runtime::read(&procfs, child.id(), &image, u64::MAX);
+        let unreadable = read(&procfs, child.id(), &image, inode);
+        let not_loaded = read(&procfs, child.id(), &image, u64::MAX);
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(unreadable.dtrace.is_none() && unreadable.unknown.contains("cannot be read"), "{unreadable:?}");
         assert_eq!((unreadable.variable, unreadable.opcache, unreadable.jit), (Some(true), Some(false), Some(false)));
         assert!(not_loaded.unknown.contains("not loaded PHP"));
-        let gone = Runtime::read(&procfs, u32::MAX, &image, inode);
+        let gone = read(&procfs, u32::MAX, &image, inode);
         assert_eq!((gone.dtrace, gone.variable, gone.opcache, gone.jit), (None, None, None, None));
         assert!(!gone.unknown.is_empty());
     }
@@ -170,14 +191,14 @@ mod tests {
             execute_ex: Some(24),
             ..Image::default()
         };
-        let runtime = Runtime::read(&fake.procfs, 7, &image, 42);
+        let runtime = read(&fake.procfs, 7, &image, 42);
         assert_eq!((runtime.dtrace, runtime.variable), (Some(true), Some(true)), "{runtime:?}");
         assert_eq!((runtime.opcache, runtime.jit, runtime.starting), (Some(true), Some(true), false));
         image.execute_ex = Some(40);
-        let starting = Runtime::read(&fake.procfs, 7, &image, 42);
+        let starting = read(&fake.procfs, 7, &image, 42);
         assert!(starting.starting && starting.dtrace.is_none() && starting.unknown.contains("just been started"));
         fake.write(7, "maps", maps);
-        let interpreted = Runtime::read(&fake.procfs, 7, &image, 42);
+        let interpreted = read(&fake.procfs, 7, &image, 42);
         assert_eq!((interpreted.opcache, interpreted.jit), (Some(true), Some(false)));
     }
 }

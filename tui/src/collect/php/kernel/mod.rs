@@ -9,6 +9,7 @@ mod layout;
 mod multi;
 mod probes;
 pub(crate) mod ring;
+mod shares;
 mod tracing;
 mod verify;
 
@@ -19,7 +20,7 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap as BpfHashMap, IterableMap as _, MapData, PerCpuArray, RingBuf},
+    maps::{Array, HashMap as BpfHashMap, IterableMap as _, MapData, PerCpuArray},
     programs::{
         PerfEvent, ProgramError, RawTracePoint,
         perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent},
@@ -29,7 +30,7 @@ use aya::{
 use rustix::rand::{GetRandomFlags, getrandom};
 use tusktop_shared::{
     self as shared, Config, ContentKey, Count, CountKey, FunctionName, Process, Request, Stack, UNKNOWN_OFFSET, Wait,
-    call, sizes, stat,
+    call, share, sizes, stat,
 };
 
 use self::{
@@ -38,6 +39,8 @@ use self::{
     layout::kernel_layout,
     multi::MultiPrograms,
     probes::Probes,
+    ring::Unwatched,
+    shares::Shares,
 };
 use super::image::{Image, operand::Architecture, sites::ProbeSite};
 use crate::collect::bpf::{batch::Batch, wire::Wire};
@@ -77,6 +80,7 @@ pub(crate) struct Kernel {
     names: Hash<Wire<ContentKey>, FunctionName>,
     stacks: Hash<Wire<ContentKey>, Stack>,
     counts: [Counts; 2],
+    shares: Shares,
     counted: Batch<Wire<CountKey>, Wire<Count>>,
     threads: Batch<u64, Wire<Wait>>,
     stats: PerCpuArray<MapData, u64>,
@@ -94,11 +98,11 @@ macro_rules! map {
 
 impl Kernel {
     /// Loads the programs and follows processes; nothing is sampled or probed yet.
-    /// The second value is the ring that events come through.
+    /// The second value are the rings that events come through.
     ///
     /// # Errors
     /// The kernel refuses, by rights or by features.
-    pub(crate) fn load() -> Result<(Self, RingBuf<MapData>), KernelError> {
+    pub(crate) fn load() -> Result<(Self, Unwatched), KernelError> {
         let architecture = Architecture::current().ok_or(KernelError::Architecture)?;
         let uprobe = UprobeType::read()?;
         let mut ebpf = Ebpf::load(OBJECT).map_err(permission)?;
@@ -119,7 +123,7 @@ impl Kernel {
                 .and_then(|()| program.attach(tracepoint))
                 .map_err(|source| KernelError::Program { name, source })?;
         }
-        let ring = map!(ebpf, "EVENTS");
+        let rings = Unwatched { requests: map!(ebpf, "EVENTS"), processes: map!(ebpf, "PROCESS_EVENTS") };
         let kernel = Self {
             failures: FailureMaps::take(&mut ebpf)?,
             probes: Probes::new(uprobe, multi, map!(ebpf, "SITES"), map!(ebpf, "HITS")),
@@ -135,12 +139,13 @@ impl Kernel {
             names: map!(ebpf, "NAMES"),
             stacks: map!(ebpf, "STACKS"),
             counts: [map!(ebpf, "COUNTS_0"), map!(ebpf, "COUNTS_1")],
+            shares: Shares::new(map!(ebpf, "SHARES"), map!(ebpf, "USED"))?,
             counted: Batch::new(),
             threads: Batch::new(),
             stats: map!(ebpf, "STATS"),
             ebpf,
         };
-        Ok((kernel, ring))
+        Ok((kernel, rings))
     }
 
     /// Starts the timer of every CPU.
@@ -231,13 +236,13 @@ impl Kernel {
     ///
     /// # Errors
     /// The map is full.
-    pub(crate) fn add_process(&mut self, pid: u32, image: u32, bias: u64) -> Result<(), KernelError> {
+    pub(crate) fn add_process(&mut self, pid: u32, image: u32, bias: u64, user: u32) -> Result<(), KernelError> {
         let same = |known: &Wire<Process>| (known.0.bias, known.0.image) == (bias, image);
         if self.processes.get(&pid, 0).is_ok_and(|known| same(&known)) {
             return Ok(());
         }
         self.processes
-            .insert(pid, Wire(Process { bias, image, traced: 0 }), 0)
+            .insert(pid, Wire(Process { bias, image, traced: 0, user, reserved: 0 }), 0)
             .map_err(|source| KernelError::Map { name: "PROCESSES", source })
     }
 
@@ -303,6 +308,7 @@ impl Kernel {
         self.counted
             .take(counts.map(), |key, count| taken.push((key.0, count.0)))
             .map_err(|source| KernelError::Batch { name: "COUNTS", source })?;
+        self.shares.count(share::COUNTS + (self.writing ^ 1), []);
         Ok(taken)
     }
 
@@ -329,6 +335,35 @@ impl Kernel {
             let _ = self.names.remove(&key);
         }
         self.tracing.forget_names();
+        self.shares.count(share::STACKS, []);
+        self.shares.count(share::NAMES, []);
+    }
+
+    /// Forgets processes and threads that are gone, as `is_there` says, and counts anew what each user has in the maps.
+    pub(crate) fn sweep(&mut self, is_there: impl Fn(u32) -> bool) {
+        let processes: Vec<_> = self.processes.iter().take(2 * sizes::PROCESSES as usize).flatten().collect();
+        let (there, gone): (Vec<_>, Vec<_>) = processes.into_iter().partition(|(pid, _)| is_there(*pid));
+        for (pid, _) in gone {
+            let _ = self.processes.remove(&pid);
+        }
+        self.shares.count(share::PROCESSES, there.into_iter().map(|(_, process)| process.0.user));
+        let threads: Vec<_> = self.waiting.iter().take(2 * sizes::WAITING as usize).flatten().collect();
+        let (there, gone): (Vec<_>, Vec<_>) = threads.into_iter().partition(|(key, _)| is_there((key >> 32) as u32));
+        for (key, _) in gone {
+            let _ = self.waiting.remove(&key);
+        }
+        self.shares.count(share::WAITING, there.into_iter().map(|(_, wait)| wait.0.user));
+        let requests = self.requests.iter().take(2 * sizes::REQUESTS as usize).flatten();
+        let requests: Vec<_> = requests.map(|(key, request)| (key, request.0.pid, request.0.user)).collect();
+        let (there, gone): (Vec<_>, Vec<_>) = requests.into_iter().partition(|(_, pid, _)| is_there(*pid));
+        for (key, ..) in gone {
+            let _ = self.requests.remove(&key);
+        }
+        self.shares.count(share::REQUESTS, there.into_iter().map(|(.., user)| user));
+        let failures: Vec<_> = self.failures.failures.iter().map(|(key, _)| key.user).collect();
+        self.shares.count(share::FAILURES, failures);
+        let compiles: Vec<_> = self.failures.compiles.iter().map(|(key, _)| key.user).collect();
+        self.shares.count(share::COMPILES, compiles);
     }
 
     /// Requests that run now.

@@ -63,6 +63,14 @@ pub(crate) enum Missing {
     /// A trap would end its processes.
     #[error("opcache.huge_code_pages is on: PHP moves its code, and a probe in it would kill the process")]
     MovingCode,
+    /// Attaching would wait for a process, and all forks of the machine with it.
+    #[error("process {0}, which runs it, is not answering, and attaching would wait for it")]
+    HeldUp(u32),
+    /// Attaching waited for a process, and all forks of the machine with it.
+    #[error(
+        "attaching waited {0} ms for the memory of its processes, and all forks of the machine with it; nothing more is attached"
+    )]
+    Slow(u128),
 }
 
 /// What to type where PHP moves its code.
@@ -92,6 +100,8 @@ impl Missing {
             | Self::Probe(_)
             | Self::Sites { .. }
             | Self::LayoutAndProbe(_)
+            | Self::HeldUp(_)
+            | Self::Slow(_)
             | Self::Unreliable => None,
         }
     }

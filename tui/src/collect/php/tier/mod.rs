@@ -10,7 +10,10 @@ pub(crate) mod requests;
 pub(crate) mod sampling;
 pub(crate) mod waiting;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use self::governor::Storms;
 pub(crate) use missing::Missing;
@@ -24,8 +27,14 @@ use super::{
         attach::{self, Attachment},
     },
 };
-use crate::model::{Master, SeenBy, Target, Tier, TierState, TierStatus, Tiers};
+use crate::{
+    model::{Master, SeenBy, Target, Tier, TierState, TierStatus, Tiers},
+    system::blocked::Blocked,
+};
 
+/// Time for which the thread may be blocked while an image is attached, or attached again. What takes longer waits for the memory of some
+/// process.
+const BLOCKED: Duration = Duration::from_secs(2);
 /// Names of probes that are listed; PHP has eleven, a hostile file as many as it likes.
 const PROBES: usize = 32;
 
@@ -74,6 +83,10 @@ struct Observed {
     tiers: Tiers,
     /// What is attached for as long as the image is observed.
     attachments: Vec<(Tier, Attachment)>,
+    /// Nothing is attached because a process holds it up: when it does not any more, all begins again.
+    held_up: bool,
+    /// How long the thread was blocked while it was attached.
+    blocked: Duration,
     /// Tiers that had, or have, more to count than may be.
     storms: Storms,
 }
@@ -129,6 +142,10 @@ impl ImageTiers {
     pub(crate) fn attach(&mut self, mut kernel: Option<&mut Kernel>, images: &[Option<Found>]) {
         self.leave_moving(images);
         self.observed.resize_with(images.len(), || None);
+        for (observed, found) in self.observed.iter_mut().zip(images) {
+            let free = found.as_ref().is_some_and(|found| found.held_up_by.is_empty());
+            observed.take_if(|observed| observed.held_up && free);
+        }
         for (number, found) in images.iter().enumerate() {
             let Some(found) = found.as_ref().filter(|_| self.observed[number].is_none()) else { continue };
             let id = number as u32;
@@ -136,6 +153,8 @@ impl ImageTiers {
                 serial: found.serial,
                 tiers: Tiers::default(),
                 attachments: Vec::new(),
+                held_up: !found.held_up_by.is_empty(),
+                blocked: Duration::ZERO,
                 storms: Storms::default(),
             };
             // Sampling needs the layout also where nothing can be attached; of the others, only requests cannot do without.
@@ -150,7 +169,8 @@ impl ImageTiers {
                 };
                 observed.tiers[tier] = attached.unwrap_or_else(|missing| missing.status());
             }
-            if let Some(kernel) = kernel.as_deref_mut().filter(|_| !found.moves) {
+            let free = !found.moves && !observed.held_up && observed.blocked < BLOCKED;
+            if let Some(kernel) = kernel.as_deref_mut().filter(|_| free) {
                 self.attach_catches(kernel, id, found);
             }
             self.observed[number] = Some(observed);
@@ -217,8 +237,14 @@ impl ImageTiers {
     pub(crate) fn wake(&mut self, kernel: &mut Kernel, images: &[Option<Found>]) {
         for (number, observed) in self.observed.iter_mut().enumerate() {
             let Some(observed) = observed else { continue };
+            let found = images.get(number).and_then(Option::as_ref);
+            if found.is_some_and(|found| !found.held_up_by.is_empty()) {
+                continue;
+            }
+            if observed.blocked < BLOCKED {
+                observed.blocked = Duration::ZERO;
+            }
             for tier in observed.storms.rested(Instant::now()) {
-                let found = images.get(number).and_then(Option::as_ref);
                 let found = found.filter(|found| found.serial == observed.serial && observed.tiers.is_on(tier));
                 let sites = found.and_then(|found| Some((found, sites(tier, &found.image)?)));
                 if let Some((found, sites)) = sites {
@@ -310,7 +336,16 @@ fn attach_sites(
     if found.moves {
         return Err(Missing::MovingCode);
     }
-    observed.attachments.extend(attach(kernel, image, found, &sites)?.into_iter().map(|attachment| (tier, attachment)));
+    if let Some(&pid) = found.held_up_by.first() {
+        return Err(Missing::HeldUp(pid));
+    }
+    if observed.blocked >= BLOCKED {
+        return Err(Missing::Slow(observed.blocked.as_millis()));
+    }
+    let blocked = Blocked::begin();
+    let attached = attach(kernel, image, found, &sites);
+    observed.blocked += blocked.so_far();
+    observed.attachments.extend(attached?.into_iter().map(|attachment| (tier, attachment)));
     Ok(TierStatus::on(sites.seen_by).limited(sites.limit))
 }
 

@@ -233,7 +233,7 @@ impl Sampler {
     }
 
     fn last_sight(&mut self, ended: &EndedProcess) -> LastSight {
-        let (exe, cmdline) = command_line(&ended.arguments[..ended.arguments_length as usize]);
+        let (exe, cmdline) = command_line(&ended.arguments[..ended.arguments_length as usize], self.files.secrets());
         let details = Details {
             pid: ended.pid,
             comm: text(until_nul(&ended.comm)).into(),

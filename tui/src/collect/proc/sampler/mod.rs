@@ -11,16 +11,16 @@ use rustix::fd::OwnedFd;
 use self::by_kernel::ByKernel;
 use super::{
     Options, ProcError, ProcessReading, ProcessSample, Pss, Rollup,
-    details::Details,
+    details::{Arguments, Details},
     files::{Files, Unread},
     machine::MachineReader,
     memory_cgroup::{CgroupReader, Seat},
     pss::{PssReader, Remembered},
     stat::Stat,
-    watchdog::{LeftOut, Progress},
+    watchdog::Progress,
 };
 use crate::{
-    collect::{Tick, trust::Owners},
+    collect::{Tick, trust::Owners, unanswering::LeftOut},
     model::PssUnknown,
 };
 
@@ -68,6 +68,7 @@ struct Tracked {
     start_ticks: u64,
     descriptor: Option<OwnedFd>,
     details: Arc<Details>,
+    arguments: Arguments,
     /// Name as the kernel has it, to see a change.
     comm: Vec<u8>,
     passes: u32,
@@ -102,7 +103,7 @@ impl Sampler {
         let machine = MachineReader::new(root, ticks_per_second);
         let since_boot = machine.uptime_s().and_then(|seconds| SignedDuration::try_from_secs_f64(seconds).ok());
         Ok(Self {
-            files: Files::open(root, &options.passwd, Owners::new(options.owners.clone()))?,
+            files: Files::open(root, &options.passwd, Owners::new(options.owners.clone()), options.secrets)?,
             ticks_per_second,
             page_bytes: rustix::param::page_size() as u64,
             booted_at: since_boot.and_then(|since_boot| now.checked_sub(since_boot).ok()),
@@ -305,7 +306,7 @@ impl Sampler {
         // The same pid with another start time is another process.
         let tracked = tracked.filter(|tracked| tracked.start_ticks == stat.start_ticks);
         self.progress.files(stat.pid, stat.start_ticks);
-        let left_out = self.left_out.has(stat.pid, stat.start_ticks, || self.files.uid(stat.pid));
+        let left_out = self.left_out.has(stat.pid, Some(stat.start_ticks), || self.files.uid(stat.pid));
         let tracked = match tracked {
             Some(tracked) => Tracked { descriptor, left_out, ..self.seen_again(tracked, &stat, pass, left_out) },
             None => Tracked { descriptor, left_out, ..self.first_sight(&stat, pass, left_out) },
@@ -334,12 +335,14 @@ impl Sampler {
 
     fn first_sight(&mut self, stat: &Stat, pass: Pass, left_out: bool) -> Tracked {
         let started_at = self.started_at(stat.start_ticks);
+        let (details, arguments) = Details::read(&mut self.files, stat, started_at, !left_out);
         let age_ticks = pass.uptime_ticks.map(|uptime| uptime.saturating_sub(stat.start_ticks));
         Tracked {
             pid: stat.pid,
             start_ticks: stat.start_ticks,
             descriptor: None,
-            details: Details::read(&mut self.files, stat, started_at, !left_out),
+            details,
+            arguments,
             comm: stat.comm.to_vec(),
             passes: 0,
             young: age_ticks.is_none_or(|age| age < YOUNG_S * self.ticks_per_second),
@@ -365,7 +368,7 @@ impl Sampler {
             return tracked;
         }
         if renamed || late || (place >= pass.details_due.0 && place < pass.details_due.1) {
-            Details::refresh(&mut tracked.details, &mut self.files, stat, !left_out);
+            Details::refresh(&mut tracked.details, &mut tracked.arguments, &mut self.files, stat, !left_out);
         }
         if pass.no_swap || stat.swap_bytes.is_some() || (place >= pass.swap_due.0 && place < pass.swap_due.1) {
             tracked.swap_bytes = self.swap(stat, pass, left_out);

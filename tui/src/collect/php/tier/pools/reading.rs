@@ -1,17 +1,17 @@
 //! Reads the scoreboards of masters: their mappings are found once, and their headers read at each tick.
 
-use std::{collections::HashMap, fs::File, io, os::unix::fs::FileExt as _, sync::Arc};
+use std::{collections::HashMap, io};
 
 use super::layout::{HEADER, may_be_scoreboard, parse};
 use crate::{
-    collect::{php::find::maps, procfs::Procfs},
+    collect::{php::find::maps, reads::Reads},
     model::Scoreboard,
 };
 
 /// Pools of one master.
 const MAX_POOLS: usize = 256;
-/// Mappings of one master that are looked at.
-const MAX_CANDIDATES: usize = 4 * MAX_POOLS;
+/// Mappings of one master that may be a scoreboard and are read.
+const MAX_MAPPINGS: usize = 1_024;
 /// Readings after which the mappings of a master are looked through again, in case it has reloaded.
 const READINGS_PER_SEARCH: u32 = 30;
 
@@ -19,13 +19,11 @@ const READINGS_PER_SEARCH: u32 = 30;
 #[derive(Debug, Default)]
 pub(crate) struct Scoreboards {
     masters: HashMap<u32, Boards>,
-    procfs: Procfs,
 }
 
 #[derive(Debug)]
 struct Boards {
-    memory: Arc<File>,
-    boards: Arc<[Board]>,
+    boards: Vec<Board>,
     readings: u32,
 }
 
@@ -36,20 +34,27 @@ struct Board {
 }
 
 impl Scoreboards {
-    /// Reads the pools of these masters and forgets all others. A master whose memory cannot be read has none.
-    pub(crate) fn read(&mut self, masters: impl Iterator<Item = u32>) -> Vec<Scoreboard> {
+    /// Reads the pools of these masters and forgets all others. A master whose memory cannot be read has none, and when there is
+    /// no time left the others have none.
+    pub(crate) fn read(&mut self, masters: impl Iterator<Item = u32>, reads: &mut Reads) -> Vec<Scoreboard> {
         let mut known = std::mem::take(&mut self.masters);
         let mut pools = Vec::new();
         for master in masters {
+            if !reads.have_time(true) {
+                self.masters.extend(known.remove(&master).map(|boards| (master, boards)));
+                continue;
+            }
             let mut of_master = Vec::new();
+            let mut memory = |address, bytes: &mut [u8]| reads.memory(master, address, bytes);
             let kept = known.remove(&master).filter(|boards| boards.readings < READINGS_PER_SEARCH);
-            let kept = kept.filter(|boards| boards.read(&self.procfs, master, &mut of_master).is_ok());
+            let kept = kept.filter(|boards| boards.read(master, &mut memory, &mut of_master).is_ok());
             let boards = match kept {
                 Some(boards) => Boards { readings: boards.readings + 1, ..boards },
                 None => {
                     of_master.clear();
-                    let Ok(boards) = Boards::find(&self.procfs, master) else { continue };
-                    if boards.read(&self.procfs, master, &mut of_master).is_err() {
+                    let Ok(boards) = Boards::find(reads, master) else { continue };
+                    let mut memory = |address, bytes: &mut [u8]| reads.memory(master, address, bytes);
+                    if boards.read(master, &mut memory, &mut of_master).is_err() {
                         continue;
                     }
                     boards
@@ -64,47 +69,48 @@ impl Scoreboards {
 
 impl Boards {
     /// Looks for scoreboards among the shared anonymous mappings of a master.
-    fn find(procfs: &Procfs, master: u32) -> io::Result<Self> {
-        let path = procfs.path(master, "mem");
-        let memory = Arc::new(procfs.patience().read(master, move || File::open(path))?);
-        let mappings = maps::of(procfs, master)?;
-        let candidates = mappings.iter().filter(|mapping| may_be_scoreboard(mapping));
-        let candidates = candidates.map(|mapping| Board { address: mapping.start, bytes: mapping.bytes() });
-        let mut found = Self { memory, boards: candidates.take(MAX_CANDIDATES).collect(), readings: 0 };
-        let headers = found.headers(procfs, master)?;
-        let is_one = |(board, header): &(&Board, io::Result<Header>)| {
-            header.as_ref().is_ok_and(|header| parse(master, header, board.bytes).is_some())
-        };
-        found.boards =
-            found.boards.iter().zip(headers).filter(is_one).map(|(&board, _)| board).take(MAX_POOLS).collect();
+    fn find(reads: &mut Reads, master: u32) -> io::Result<Self> {
+        let mut found = Self { boards: Vec::new(), readings: 0 };
+        let mut mappings = reads.of(master, move |procfs| maps::of(procfs, master))?;
+        mappings.retain(may_be_scoreboard);
+        mappings.truncate(MAX_MAPPINGS);
+        for mapping in mappings {
+            let board = Board { address: mapping.start, bytes: mapping.bytes() };
+            let mut memory = |address, bytes: &mut [u8]| reads.memory(master, address, bytes);
+            match board.header(&mut memory) {
+                Ok(header) if parse(master, &header, board.bytes).is_some() => found.boards.push(board),
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(error),
+                Ok(_) | Err(_) => {}
+            }
+            if found.boards.len() >= MAX_POOLS {
+                break;
+            }
+        }
         Ok(found)
     }
 
-    /// Reads all; fails when one of them is none any more, or the process does not answer.
-    fn read(&self, procfs: &Procfs, master: u32, pools: &mut Vec<Scoreboard>) -> io::Result<()> {
-        if self.boards.is_empty() {
-            return Ok(());
-        }
-        for (board, header) in self.boards.iter().zip(self.headers(procfs, master)?) {
-            pools.push(parse(master, &header?, board.bytes).ok_or(io::ErrorKind::InvalidData)?);
+    /// Reads all; fails when one of them is none any more.
+    fn read(
+        &self,
+        master: u32,
+        mut memory: impl FnMut(u64, &mut [u8]) -> io::Result<()>,
+        pools: &mut Vec<Scoreboard>,
+    ) -> io::Result<()> {
+        for &board in &self.boards {
+            let header = board.header(&mut memory)?;
+            pools.push(parse(master, &header, board.bytes).ok_or(io::ErrorKind::InvalidData)?);
         }
         Ok(())
     }
-
-    fn headers(&self, procfs: &Procfs, master: u32) -> io::Result<Vec<io::Result<Header>>> {
-        let (memory, boards) = (Arc::clone(&self.memory), Arc::clone(&self.boards));
-        procfs.patience().read(master, move || {
-            let header = |board: &Board| {
-                let mut header = [0; HEADER];
-                memory.read_exact_at(&mut header, board.address)?;
-                Ok(header)
-            };
-            Ok(boards.iter().map(header).collect())
-        })
-    }
 }
 
-type Header = [u8; HEADER];
+impl Board {
+    fn header(self, mut memory: impl FnMut(u64, &mut [u8]) -> io::Result<()>) -> io::Result<[u8; HEADER]> {
+        let mut header = [0; HEADER];
+        memory(self.address, &mut header)?;
+        Ok(header)
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -113,6 +119,6 @@ mod tests {
     #[test]
     fn a_process_without_scoreboards_and_one_that_is_gone_have_no_pools() {
         let mut boards = Scoreboards::default();
-        assert!(boards.read([std::process::id(), u32::MAX].into_iter()).is_empty());
+        assert!(boards.read([std::process::id(), u32::MAX].into_iter(), &mut Reads::default()).is_empty());
     }
 }

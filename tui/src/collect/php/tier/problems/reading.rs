@@ -8,12 +8,15 @@ use std::{
 
 use tusktop_shared::{Compiled, ContentKey, FAILURE_THROWN, FAILURE_UNCAUGHT, Failure, MESSAGE_BYTES, Tally};
 
-use crate::collect::{
-    bpf::wire::{Plain, Wire},
-    php::kernel::{
-        FailureMaps, Tallies,
-        kept::{class, head, tail},
+use crate::{
+    collect::{
+        bpf::wire::{Plain, Wire},
+        php::kernel::{
+            FailureMaps, Tallies,
+            kept::{class, head, tail},
+        },
     },
+    words::secrets::Secrets,
 };
 
 /// What went wrong.
@@ -36,7 +39,7 @@ pub struct FailureText {
     pub level: u32,
     /// Class of an exception; empty for errors.
     pub class: Arc<str>,
-    /// Message; empty when it is not known.
+    /// Message, with its secrets masked; empty when it is not known.
     pub message: Arc<str>,
     /// File; empty when it is not known.
     pub file: Arc<str>,
@@ -91,6 +94,7 @@ pub struct CompileCount {
 /// What was counted since the last reading that took it.
 #[derive(Debug, Default)]
 pub(crate) struct Failures {
+    secrets: Secrets,
     failures: Known<FailureText>,
     compiles: Known<CompiledText>,
     /// All exceptions that the kernel had counted at the last reading.
@@ -195,9 +199,14 @@ impl<T> Known<T> {
 }
 
 impl Failures {
+    /// Counts whose texts have their secrets masked or not.
+    pub(crate) fn new(secrets: Secrets) -> Self {
+        Self { secrets, ..Self::default() }
+    }
+
     /// Reads the kernel's maps and says how many exceptions were thrown since the last time.
     pub(crate) fn gather(&mut self, maps: &mut FailureMaps) -> u64 {
-        self.failures.read(&mut maps.failures, failure);
+        self.failures.read(&mut maps.failures, |raw| failure(raw, self.secrets));
         self.compiles.read(&mut maps.compiles, compiled);
         let thrown = |text: &FailureText| text.kind == FailureKind::Thrown;
         let entries = self.failures.entries.values();
@@ -237,7 +246,7 @@ fn caught_at(maps: &FailureMaps, key: ContentKey) -> Option<CatchPlace> {
 }
 
 /// `None` while the programs still write it.
-fn failure(raw: &Failure) -> Option<FailureText> {
+fn failure(raw: &Failure, secrets: Secrets) -> Option<FailureText> {
     (raw.complete != 0).then(|| FailureText {
         kind: match raw.kind {
             FAILURE_THROWN => FailureKind::Thrown,
@@ -246,7 +255,7 @@ fn failure(raw: &Failure) -> Option<FailureText> {
         },
         level: raw.level,
         class: class(&raw.class, raw.class_len).into(),
-        message: head(&raw.message, raw.message_len, MESSAGE_BYTES).into(),
+        message: secrets.message(&head(&raw.message, raw.message_len, MESSAGE_BYTES)).into(),
         file: tail(&raw.file, raw.file_len).into(),
         line: raw.line,
         script: closed(&raw.script).into(),
@@ -295,14 +304,18 @@ mod tests {
         raw
     }
 
+    fn decoded(raw: &Failure) -> Option<FailureText> {
+        failure(raw, Secrets::Masked)
+    }
+
     #[test]
     fn texts_are_cut_where_they_say_least_and_never_inside_a_character() {
         let message = format!("{}é and more", "x".repeat(MESSAGE_BYTES - 1));
-        let text = failure(&raw(b"class@anonymous\0/a.php:3$0", message.as_bytes(), &[b'/'; 300])).unwrap();
+        let text = decoded(&raw(b"class@anonymous\0/a.php:3$0", message.as_bytes(), &[b'/'; 300])).unwrap();
         assert_eq!((&*text.class, &*text.script), ("class@anonymous", ""));
         assert_eq!(*text.message, *format!("{}…", "x".repeat(MESSAGE_BYTES - 1)));
         assert!(text.file.starts_with("…//"));
-        let text = failure(&raw(b"", b"\xff\xfe", b"")).unwrap();
+        let text = decoded(&raw(b"", b"\xff\xfe", b"")).unwrap();
         assert_eq!(&*text.message, "\u{fffd}\u{fffd}");
     }
 
@@ -310,8 +323,8 @@ mod tests {
     fn what_is_still_written_is_not_read_and_lengths_that_lie_do_not_panic() {
         let mut failing = raw(b"c", b"m", b"/a.php");
         (failing.class_len, failing.message_len, failing.file_len) = (u32::MAX, u32::MAX, u32::MAX);
-        assert!(failure(&failing).is_some());
+        assert!(decoded(&failing).is_some());
         failing.complete = 0;
-        assert!(failure(&failing).is_none());
+        assert!(decoded(&failing).is_none());
     }
 }

@@ -1,11 +1,11 @@
 //! Requests as text: those that run, and those that ended between two ticks. They come from tusktop's own programs, but their
 //! texts come from other processes.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use tusktop_shared::{Request, RequestEvent, URI_APACHE};
 
-use crate::{collect::php::kernel::Kernel, model::pool_of_title};
+use crate::{collect::php::kernel::Kernel, model::pool_of_title, words::secrets::Secrets};
 
 /// Requests kept between two ticks; more are counted as dropped.
 const FINISHED: usize = 20_000;
@@ -29,7 +29,7 @@ pub struct RequestText {
     pub method: String,
     /// Script; empty when unknown.
     pub script: String,
-    /// URI as the browser sent it; empty on the command line.
+    /// URI as the browser sent it, with its secrets masked; empty on the command line.
     pub uri: String,
 }
 
@@ -51,6 +51,7 @@ pub struct FinishedRequest {
 /// The requests of an interval.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
+    secrets: Secrets,
     finished: Vec<FinishedRequest>,
     running: Vec<Arc<RequestText>>,
     /// Those that samples may belong to, by pid and start.
@@ -59,6 +60,16 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
+    /// Requests whose secrets are masked or not.
+    pub(crate) fn new(secrets: Secrets) -> Self {
+        Self { secrets, ..Self::default() }
+    }
+
+    /// Turns the event of a request that ended into text.
+    pub(crate) fn decode(&self, event: &RequestEvent) -> FinishedRequest {
+        FinishedRequest::decode(event, self.secrets)
+    }
+
     /// A request has ended.
     pub(crate) fn ended(&mut self, finished: FinishedRequest) {
         if self.recent.len() < FINISHED {
@@ -73,7 +84,7 @@ impl Requests {
 
     /// Reads which requests run. Some of them may end before the ring is read, so [`Self::settle`] follows.
     pub(crate) fn look(&mut self, kernel: &Kernel) {
-        self.running = kernel.requests().map(|request| Arc::new(RequestText::decode(&request))).collect();
+        self.running = kernel.requests().map(|request| Arc::new(RequestText::decode(&request, self.secrets))).collect();
     }
 
     /// Keeps those that still run, because their end was not in the ring, and that count.
@@ -112,9 +123,8 @@ impl Requests {
 }
 
 impl FinishedRequest {
-    /// Turns the event of a request that ended into text.
-    pub(crate) fn decode(event: &RequestEvent) -> Self {
-        let request = RequestText::decode(&event.request);
+    fn decode(event: &RequestEvent, secrets: Secrets) -> Self {
+        let request = RequestText::decode(&event.request, secrets);
         Self {
             status: u16::try_from(event.status).ok().filter(|status| (100..1000).contains(status)),
             duration_ns: event.ended_ns.saturating_sub(request.started_ns),
@@ -127,7 +137,7 @@ impl FinishedRequest {
 
 impl RequestText {
     /// Turns a request of the kernel's map into text.
-    pub(crate) fn decode(request: &Request) -> Self {
+    fn decode(request: &Request, secrets: Secrets) -> Self {
         let line = text(&request.uri);
         let uri = if request.uri_source == URI_APACHE {
             // The whole request line: "GET /a?b HTTP/1.1".
@@ -144,9 +154,17 @@ impl RequestText {
             pool: pool_of_title(&text(&request.title)).map(Arc::from),
             method: known(text(&request.method)),
             script: known(text(&request.script)),
-            uri: known(uri),
+            uri: masked(known(uri), secrets),
         }
     }
+}
+
+fn masked(uri: String, secrets: Secrets) -> String {
+    let masked = match secrets.uri(&uri) {
+        Cow::Owned(masked) => Some(masked),
+        Cow::Borrowed(_) => None,
+    };
+    masked.unwrap_or(uri)
 }
 
 /// PHP writes "-" where it has nothing.
@@ -172,7 +190,7 @@ mod tests {
             pid: 42,
             image: 1,
             uri_source,
-            reserved: 0,
+            user: 0,
             method: [0; METHOD_BYTES],
             title: [0; TITLE_BYTES],
             script: [0; SCRIPT_BYTES],
@@ -184,24 +202,28 @@ mod tests {
         request
     }
 
+    fn decode(request: &Request) -> RequestText {
+        RequestText::decode(request, Secrets::Masked)
+    }
+
     #[test]
     fn apache_gives_the_whole_request_line() {
-        assert_eq!(RequestText::decode(&request(b"GET /a?b=1 HTTP/1.1", URI_APACHE)).uri, "/a?b=1");
-        assert_eq!(RequestText::decode(&request(b"GET", URI_APACHE)).uri, "");
-        assert_eq!(RequestText::decode(&request(b"/a b", URI_FASTCGI)).uri, "/a b");
+        assert_eq!(decode(&request(b"GET /a?b=1 HTTP/1.1", URI_APACHE)).uri, "/a?b=1");
+        assert_eq!(decode(&request(b"GET", URI_APACHE)).uri, "");
+        assert_eq!(decode(&request(b"/a b", URI_FASTCGI)).uri, "/a b");
     }
 
     #[test]
     fn a_dash_is_nothing_and_bytes_that_are_not_text_are_replaced() {
-        let decoded = RequestText::decode(&request(b"/\xff\x1b[2J", URI_FASTCGI));
+        let decoded = decode(&request(b"/\xff\x1b[2J", URI_FASTCGI));
         assert_eq!((decoded.script.as_str(), decoded.method.as_str()), ("", "GET"));
         assert_eq!(decoded.uri, "/\u{fffd}\u{1b}[2J");
-        assert_eq!(RequestText::decode(&request(&[b'a'; URI_BYTES], URI_FASTCGI)).uri.len(), URI_BYTES);
+        assert_eq!(decode(&request(&[b'a'; URI_BYTES], URI_FASTCGI)).uri.len(), URI_BYTES);
     }
 
     #[test]
     fn a_request_that_ends_while_both_lists_are_read_is_in_one_of_them() {
-        let running = |started_ns| Arc::new(RequestText { started_ns, ..RequestText::decode(&request(b"/", 0)) });
+        let running = |started_ns| Arc::new(RequestText { started_ns, ..decode(&request(b"/", 0)) });
         let ended = |request: &Arc<RequestText>| FinishedRequest {
             request: request.clone(),
             status: Some(200),

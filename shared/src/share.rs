@@ -1,0 +1,102 @@
+//! How the maps that all processes write to are divided among their users: nobody can fill one, so that others have no room.
+
+use crate::sizes;
+
+/// Maps that are divided, by number.
+pub const PROCESSES: u32 = 0;
+/// See [`PROCESSES`].
+pub const REQUESTS: u32 = 1;
+/// See [`PROCESSES`].
+pub const WAITING: u32 = 2;
+/// See [`PROCESSES`].
+pub const NAMES: u32 = 3;
+/// See [`PROCESSES`].
+pub const STACKS: u32 = 4;
+/// The first of two maps.
+pub const COUNTS: u32 = 5;
+/// Exceptions and errors.
+pub const FAILURES: u32 = 7;
+/// Compiled files.
+pub const COMPILES: u32 = 8;
+/// How many there are.
+pub const MAPS: usize = 9;
+
+/// Entries of each.
+pub const SIZES: [u32; MAPS] = [
+    sizes::PROCESSES,
+    sizes::REQUESTS,
+    sizes::WAITING,
+    sizes::NAMES,
+    sizes::STACKS,
+    sizes::COUNTS,
+    sizes::COUNTS,
+    sizes::FAILURES,
+    sizes::COMPILES,
+];
+
+/// Shares that are known at a time: those of users with entries in a map.
+pub const SHARES: u32 = 4096;
+
+/// The user whose shares are those of all users for whom there was no room.
+pub const OTHERS: u32 = u32::MAX;
+
+/// Key of a user's share of a map.
+///
+/// User ids from 65 536 on are taken in blocks of as many: those of one block belong to the containers of one user
+/// (subuid(5)), who could otherwise have a share for each.
+#[inline(always)]
+pub const fn key(map: u32, user: u32) -> u64 {
+    const BLOCK: u32 = 16;
+    let user = if user == OTHERS || user >> BLOCK == 0 { user } else { user >> BLOCK << BLOCK };
+    (user as u64) << 8 | map as u64
+}
+
+/// Whether a user with so many entries of a map of that size may have one more: up to three times as many as are free, `all` being used. So
+/// one user alone can have three quarters, and the more users want much, the less each can have; some room is always left
+/// (Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet switches", 1998).
+#[inline(always)]
+pub const fn may_add(size: u32, own: u64, all: u64) -> bool {
+    own < 3 * (size as u64).saturating_sub(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: u32 = SIZES[REQUESTS as usize];
+
+    fn fill(users: usize) -> ([u64; 8], u64) {
+        let (mut own, mut all) = ([0; 8], 0);
+        loop {
+            let before = all;
+            for entries in own.iter_mut().take(users) {
+                if may_add(SIZE, *entries, all) {
+                    *entries += 1;
+                    all += 1;
+                }
+            }
+            if all == before {
+                return (own, all);
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_fills_a_map_and_the_next_user_finds_room() {
+        let size = u64::from(SIZE);
+        let (own, all) = fill(1);
+        assert_eq!(own[0], size / 4 * 3);
+        assert!(may_add(SIZE, 0, all) && may_add(SIZE, size / 8, all));
+        let (own, all) = fill(4);
+        assert!(own[0] > size / 5 && all < size && may_add(SIZE, 0, all));
+    }
+
+    #[test]
+    fn containers_of_one_user_share() {
+        assert_eq!(key(REQUESTS, 100_000), key(REQUESTS, 100_033));
+        assert_ne!(key(REQUESTS, 100_000), key(REQUESTS, 200_000));
+        assert_ne!(key(REQUESTS, 33), key(REQUESTS, 34));
+        assert_ne!(key(REQUESTS, 33), key(WAITING, 33));
+        assert_ne!(key(REQUESTS, OTHERS), key(REQUESTS, u32::MAX - 1));
+    }
+}

@@ -1,0 +1,68 @@
+//! Takes room in the maps that all users share, and gives it back (`tusktop_shared::share`). Counts may be off by a few entries,
+//! since user space counts anew each second while programs run.
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use tusktop_shared::{
+    share::{self, OTHERS},
+    stat,
+};
+
+use crate::{
+    maps::{SHARES, USED, add},
+    tally::atomic_add,
+};
+
+/// Takes room for an entry of a map, whose number is a constant; 0 when the user has too many already.
+#[inline(always)]
+pub fn take_share(map: u32, user: u32) -> u32 {
+    take_of(map, user, share::SIZES[map as usize])
+}
+
+/// The same of a map of that size. It is a function of its own for the verifier.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub fn take_of(map: u32, user: u32, size: u32) -> u32 {
+    let Some(all) = USED.get_ptr_mut(map) else { return 0 };
+    let key = share::key(map, user);
+    let mut own = SHARES.get_ptr_mut(key);
+    if own.is_none() {
+        let _ = SHARES.insert(key, 0, u64::from(BPF_NOEXIST));
+        own = SHARES.get_ptr_mut(key);
+    }
+    if own.is_none() {
+        own = SHARES.get_ptr_mut(share::key(map, OTHERS));
+    }
+    let Some(own) = own else { return 0 };
+    // SAFETY: both are aligned integers of live entries.
+    unsafe {
+        if !share::may_add(size, own.read_volatile(), all.read_volatile()) {
+            add(stat::SHARES_FULL, 1);
+            return 0;
+        }
+        atomic_add(own, 1);
+        atomic_add(all, 1);
+    }
+    1
+}
+
+/// Gives the room of an entry back.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub fn give_share(map: u32, user: u32) -> u32 {
+    lower(USED.get_ptr_mut(map));
+    lower(SHARES.get_ptr_mut(share::key(map, user)));
+    0
+}
+
+/// Takes one off. One that is 0 was counted anew meanwhile.
+#[inline(always)]
+fn lower(count: Option<*mut u64>) {
+    if let Some(count) = count {
+        // SAFETY: an aligned integer of a live entry.
+        unsafe {
+            if count.read_volatile() != 0 {
+                atomic_add(count, u64::MAX);
+            }
+        }
+    }
+}

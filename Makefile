@@ -1,7 +1,7 @@
 # Two commands on a fresh machine with a Rust toolchain: `make run` and `make test`.
 # README.md says what each target does and needs; .ci/packages holds the lists of packages.
 
-.PHONY: run demo demo-recording test bench ebpf screenshots
+.PHONY: run demo demo-recording test fuzz bench ebpf screenshots
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -22,6 +22,19 @@ demo-recording: build
 test:
 	$(SUDO) .ci/packages test
 	cargo test --workspace --locked --no-fail-fast $(RUNNER) -- --include-ignored
+
+# Inputs of each target, a part of the names of the targets to run, and the number that chance begins with.
+INPUTS ?= 1000000
+FUZZ ?= fuzz::any
+SEED ?= 1
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+# A pass of LLVM counts the branches that are taken; it is in every toolchain. With --target it is not used for what runs at build time.
+COVERAGE = --cfg tusktop_coverage -C passes=sancov-module -C llvm-args=-sanitizer-coverage-level=3 \
+	-C llvm-args=-sanitizer-coverage-inline-8bit-counters
+
+fuzz:
+	RUSTFLAGS="$(COVERAGE)" TUSKTOP_FUZZ_INPUTS=$(INPUTS) TUSKTOP_FUZZ_SEED=$(SEED) TUSKTOP_FUZZ_FOLDER=$(abspath $(TARGET))/fuzzed \
+		cargo test --profile fuzz --locked --package tusktop --lib --target $(HOST) -- $(FUZZ) --test-threads=1 --nocapture
 
 bench: build
 	$(SUDO) .ci/packages bench

@@ -11,6 +11,8 @@ pub mod commands;
 pub mod config;
 pub mod exit;
 pub mod export;
+#[cfg(test)]
+mod fuzz;
 pub mod model;
 pub mod recording;
 pub mod rules;

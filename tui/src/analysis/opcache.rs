@@ -75,15 +75,17 @@ pub fn meaning(php: &Php) -> Option<Meaning> {
 fn share_of_requests(php: &Php, files: &[CompiledFile]) -> Option<f64> {
     let mut requests: HashMap<&str, u64> = HashMap::new();
     for route in php.routes.iter().filter(|route| !route.key.method.is_empty()) {
-        *requests.entry(end(&route.key.script)).or_default() += route.requests;
+        let sum = requests.entry(end(&route.key.script)).or_default();
+        *sum = sum.saturating_add(route.requests);
     }
     let mut compiles: HashMap<&str, u64> = HashMap::new();
     for file in files {
-        *compiles.entry(end(&file.file)).or_default() += file.count;
+        let sum = compiles.entry(end(&file.file)).or_default();
+        *sum = sum.saturating_add(file.count);
     }
-    let all: u64 = requests.values().sum();
-    let compiled: u64 =
-        requests.iter().map(|(script, requests)| (*requests).min(compiles.get(script).copied().unwrap_or(0))).sum();
+    let all = requests.values().copied().fold(0, u64::saturating_add);
+    let of_script = |(script, requests): (&&str, &u64)| (*requests).min(compiles.get(script).copied().unwrap_or(0));
+    let compiled = requests.iter().map(of_script).fold(0, u64::saturating_add);
     (all >= ENOUGH).then(|| compiled as f64 / all as f64)
 }
 

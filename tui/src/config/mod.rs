@@ -4,6 +4,8 @@
 mod arguments;
 mod environment;
 mod file;
+#[cfg(test)]
+mod fuzz;
 mod rules;
 mod values;
 

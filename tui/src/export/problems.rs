@@ -39,8 +39,8 @@ fn exceptions(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
             path(&names::place(&exception.file, exception.line)),
         ]);
     }
-    let thrown: u64 = exceptions.iter().map(|exception| exception.count).sum();
-    let uncaught: u64 = exceptions.iter().filter_map(|exception| exception.uncaught).sum();
+    let thrown: u64 = exceptions.iter().map(|exception| exception.count).fold(0, u64::saturating_add);
+    let uncaught: u64 = exceptions.iter().filter_map(|exception| exception.uncaught).fold(0, u64::saturating_add);
     title(
         out,
         &format!(
@@ -66,7 +66,7 @@ fn errors(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
             path(&names::place(&error.file, error.line)),
         ]);
     }
-    let raised: u64 = errors.iter().map(|error| error.count).sum();
+    let raised: u64 = errors.iter().map(|error| error.count).fold(0, u64::saturating_add);
     title(out, &format!("errors ({} raised{})", units::count(raised), more(errors.len().saturating_sub(ROWS))))?;
     columns.write(out)
 }
@@ -80,7 +80,7 @@ fn compiles(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
         let count = units::at_least(units::count(file.count), file.count, file.count_error);
         columns.row([count, rate, file.sapi.to_string(), path(&file.file)]);
     }
-    let compiled: u64 = compiles.iter().map(|file| file.count).sum();
+    let compiled: u64 = compiles.iter().map(|file| file.count).fold(0, u64::saturating_add);
     title(
         out,
         &format!("compiled files ({} times{})", units::count(compiled), more(compiles.len().saturating_sub(ROWS))),

@@ -163,7 +163,7 @@ fn routes(php: &Php, out: &mut impl Write) -> io::Result<()> {
             name(&route.key.group),
         ]);
     }
-    let total: u64 = routes.iter().map(|route| route.requests).sum();
+    let total: u64 = routes.iter().map(|route| route.requests).fold(0, u64::saturating_add);
     title(
         out,
         &format!("routes ({} requests finished{})", units::count(total), more(routes.len().saturating_sub(ROWS))),

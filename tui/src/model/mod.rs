@@ -2,6 +2,8 @@
 //! It owns names, units and shapes; it collects nothing, computes no rate and imports no other module.
 
 mod cgroup;
+#[cfg(test)]
+mod fuzz;
 mod grouping;
 mod inspection;
 mod keys;

@@ -1,6 +1,8 @@
 //! A session in a file (`.tusk`): the layout ([`mod@file`]), writing it, reading it back, redacting it. Nothing is collected or drawn here.
 
 pub mod file;
+#[cfg(test)]
+mod fuzz;
 mod past;
 mod reader;
 mod redaction;

@@ -3,6 +3,8 @@
 
 mod builtin;
 mod condition;
+#[cfg(test)]
+mod fuzz;
 pub(crate) mod naming;
 pub mod process_exporter;
 mod property;

@@ -15,6 +15,8 @@
 mod chrome;
 mod filter;
 mod frame;
+#[cfg(test)]
+mod fuzz;
 mod list;
 mod pages;
 mod paint;

@@ -93,7 +93,7 @@ pub fn load(name: &str, user_dir: Option<&Path>, sudo_uid: Option<u32>) -> Resul
     }
 }
 
-fn parse(name: &str, toml: &str) -> Result<Theme, ThemeError> {
+pub(super) fn parse(name: &str, toml: &str) -> Result<Theme, ThemeError> {
     toml::from_str(toml).map_err(|error| ThemeError::Invalid { name: name.to_owned(), message: error.to_string() })
 }
 

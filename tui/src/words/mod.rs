@@ -1,6 +1,8 @@
 //! Values as words: numbers with units, safe text, memory. Drawing and export decide where to show them.
 
 pub(crate) mod errors;
+#[cfg(test)]
+mod fuzz;
 pub(crate) mod inspection;
 pub(crate) mod memory;
 pub(crate) mod names;

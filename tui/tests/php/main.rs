@@ -12,6 +12,7 @@ mod doctor;
 mod failures;
 mod hostile;
 mod images;
+mod impostor;
 mod lifecycle;
 mod mounts;
 mod moving_code;

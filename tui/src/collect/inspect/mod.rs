@@ -4,6 +4,8 @@
 mod cgroup;
 mod files;
 mod folder;
+#[cfg(test)]
+mod fuzz;
 mod limits;
 mod mapping;
 mod smaps;

@@ -2,8 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use procfs::{CpuPressure, FromRead as _, IoPressure, LoadAverage, Meminfo, MemoryPressure};
-
+use super::kibibytes;
 use crate::model::{Host, Pressure};
 
 /// CPU time of all CPUs together since boot, in clock ticks, from the first line of /proc/stat.
@@ -63,27 +62,26 @@ impl MachineReader {
 
     /// Reads everything that changes.
     pub(crate) fn read(&mut self) -> Machine {
-        let memory = Meminfo::from_file(self.root.join("meminfo")).ok();
+        let text = |name: &str| std::fs::read_to_string(self.root.join(name)).ok();
+        let memory = text("meminfo").as_deref().and_then(MemoryInfo::parse);
         let uptime_s = self.uptime_s();
-        self.host.memory_bytes = memory.as_ref().map_or(self.host.memory_bytes, |memory| memory.mem_total);
+        self.host.memory_bytes = memory.as_ref().map_or(self.host.memory_bytes, |memory| memory.total_bytes);
         self.host.uptime_s = uptime_s.map_or(self.host.uptime_s, |seconds| seconds as u64);
-        let pressure = self.root.join("pressure");
-        let load = LoadAverage::from_file(self.root.join("loadavg")).ok();
+        let load = text("loadavg").as_deref().and_then(load);
+        let pressure = |name: &str| text(name).as_deref().and_then(pressure);
         Machine {
             host: self.host.clone(),
-            cpu: std::fs::read_to_string(self.root.join("stat")).ok().as_deref().and_then(cpu_ticks),
-            load: load.as_ref().map(|load| [load.one, load.five, load.fifteen].map(hundredths)).unwrap_or_default(),
-            memory_available_bytes: memory.as_ref().and_then(|memory| memory.mem_available),
-            swap_used_bytes: memory.as_ref().map(|memory| memory.swap_total.saturating_sub(memory.swap_free)),
-            oom_kills: std::fs::read_to_string(self.root.join("vmstat")).ok().as_deref().and_then(oom_kills),
+            cpu: text("stat").as_deref().and_then(cpu_ticks),
+            load: load.map(|(load, _)| load).unwrap_or_default(),
+            memory_available_bytes: memory.as_ref().and_then(|memory| memory.available_bytes),
+            swap_used_bytes: memory.as_ref().map(|memory| memory.swap_used_bytes),
+            oom_kills: text("vmstat").as_deref().and_then(oom_kills),
             pressure: Pressure {
-                cpu_some: CpuPressure::from_file(pressure.join("cpu")).ok().map(|cpu| hundredths(cpu.some.avg10)),
-                io_some: IoPressure::from_file(pressure.join("io")).ok().map(|io| hundredths(io.some.avg10)),
-                memory_some: MemoryPressure::from_file(pressure.join("memory"))
-                    .ok()
-                    .map(|memory| hundredths(memory.some.avg10)),
+                cpu_some: pressure("pressure/cpu"),
+                io_some: pressure("pressure/io"),
+                memory_some: pressure("pressure/memory"),
             },
-            newest_pid: load.map(|load| load.latest_pid),
+            newest_pid: load.map(|(_, newest)| newest),
             uptime_ticks: uptime_s.map(|seconds| (seconds * self.ticks_per_second as f64) as u64),
         }
     }
@@ -95,30 +93,65 @@ impl MachineReader {
     }
 }
 
-/// The kernel prints two decimals; procfs keeps them in an `f32`, whose error would show.
-fn hundredths(value: f32) -> f64 {
-    (f64::from(value) * 100.0).round() / 100.0
+/// Load over 1, 5 and 15 minutes and the newest id, of /proc/loadavg (proc_loadavg(5)).
+pub(super) fn load(text: &str) -> Option<([f64; 3], u32)> {
+    let mut fields = text.split_whitespace();
+    let mut average = || fields.next()?.parse().ok().filter(|load: &f64| load.is_finite() && *load >= 0.0);
+    let loads = [average()?, average()?, average()?];
+    Some((loads, fields.nth(1)?.parse().ok()?))
+}
+
+/// Share of the last 10 seconds in which any task waited, in percent, of a file of /proc/pressure (the kernel's
+/// Documentation/accounting/psi.rst).
+pub(super) fn pressure(text: &str) -> Option<f64> {
+    let some = text.lines().find_map(|line| line.strip_prefix("some "))?;
+    let share = some.split_whitespace().find_map(|field| field.strip_prefix("avg10="))?;
+    share.parse().ok().filter(|share| (0.0..=100.0).contains(share))
 }
 
 /// `cpu user nice system idle iowait irq softirq steal …`; guest time is already part of user time (proc_stat(5)).
-fn cpu_ticks(stat: &str) -> Option<CpuTicks> {
+/// What /proc/meminfo says (proc_meminfo(5)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct MemoryInfo {
+    pub total_bytes: u64,
+    /// `None` before Linux 3.14.
+    pub available_bytes: Option<u64>,
+    pub swap_used_bytes: u64,
+}
+
+impl MemoryInfo {
+    /// `None` when a line that every kernel writes is missing, or its number makes no sense.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let value = |name: &str| {
+            let mut lines = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            kibibytes(lines.next()?.as_bytes())
+        };
+        Some(Self {
+            total_bytes: value("MemTotal")?,
+            available_bytes: value("MemAvailable"),
+            swap_used_bytes: value("SwapTotal")?.saturating_sub(value("SwapFree")?),
+        })
+    }
+}
+
+pub(super) fn cpu_ticks(stat: &str) -> Option<CpuTicks> {
     let mut fields = stat.lines().next()?.split_whitespace();
     if fields.next() != Some("cpu") {
         return None;
     }
     let ticks: Vec<u64> = fields.take(8).map_while(|field| field.parse().ok()).collect();
     let [_, _, _, idle, io_wait, ..] = ticks[..] else { return None };
-    let total = ticks.iter().sum();
+    let total = ticks.iter().try_fold(0_u64, |sum, &ticks| sum.checked_add(ticks))?;
     Some(CpuTicks { busy: total - idle - io_wait, total })
 }
 
 /// A line `oom_kill N`, since Linux 4.13.
-fn oom_kills(vmstat: &str) -> Option<u64> {
+pub(super) fn oom_kills(vmstat: &str) -> Option<u64> {
     vmstat.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
 }
 
 /// Each CPU that is online has a line of its own, `cpu0`, behind the sum of all (proc_stat(5)).
-fn cpus(stat: &str) -> usize {
+pub(super) fn cpus(stat: &str) -> usize {
     let numbered =
         |line: &str| line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
     stat.lines().skip(1).take_while(|line| numbered(line)).count()
@@ -148,9 +181,34 @@ mod tests {
 
     #[test]
     fn garbage_is_unknown() {
-        for text in ["", "cpu", "cpu 1 2 3", "cpu0 1 2 3 4 5", "cpu a b c d e"] {
+        for text in ["", "cpu", "cpu 1 2 3", "cpu0 1 2 3 4 5", "cpu a b c d e", "cpu 18446744073709551615 1 1 1 1"] {
             assert_eq!(cpu_ticks(text), None, "{text}");
         }
+        for text in ["", "MemTotal: 1 kB\n", "MemTotal: 99999999999999999999 kB\nSwapTotal: 1 kB\nSwapFree: 1 kB\n"] {
+            assert_eq!(MemoryInfo::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn load_and_pressure_are_read_or_unknown() {
+        assert_eq!(load("0.52 1.25 12.00 3/812 40211\n"), Some(([0.52, 1.25, 12.0], 40_211)));
+        for text in ["", "0.52 1.25", "0.52 1.25 inf 3/812 7", "0.52 1.25 -1 3/812 7", "0.52 1.25 12.00 3/812 -7"] {
+            assert_eq!(load(text), None, "{text}");
+        }
+        let text = "some avg10=0.12 avg60=3.00 avg300=0.00 total=123456\nfull avg10=7.00 avg60=0.00 total=0\n";
+        assert_eq!(pressure(text), Some(0.12));
+        for text in ["", "some", "full avg10=7.00", "some avg60=1.00\n", "some avg10=NaN", "some avg10=1e9"] {
+            assert_eq!(pressure(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn swap_in_use_is_what_is_not_free() {
+        let text = "MemTotal:  2048 kB\nMemFree: 1 kB\nMemAvailable: 1024 kB\nSwapTotal: 30 kB\nSwapFree: 10 kB\n";
+        let expected = MemoryInfo { total_bytes: 2 << 20, available_bytes: Some(1 << 20), swap_used_bytes: 20 << 10 };
+        assert_eq!(MemoryInfo::parse(text), Some(expected));
+        let older = text.replace("MemAvailable", "Else");
+        assert_eq!(MemoryInfo::parse(&older), Some(MemoryInfo { available_bytes: None, ..expected }));
     }
 
     #[test]

@@ -6,6 +6,8 @@ pub(in crate::collect) mod cgroup;
 pub(in crate::collect) mod cgroup_mounts;
 mod details;
 mod files;
+#[cfg(test)]
+mod fuzz;
 mod machine;
 mod memory_cgroup;
 mod pss;

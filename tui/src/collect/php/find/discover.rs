@@ -331,6 +331,9 @@ impl Discovery {
     /// `runs` says which process runs an image.
     pub(crate) fn release(&mut self, now: Instant, runs: impl Fn(usize) -> Option<u32>) -> Vec<usize> {
         let mut released = Vec::new();
+        // Where one got no number, others need not be kept for longer than they would be if it came now.
+        let is_full = self.images.len() == IMAGES && self.images.iter().all(Option::is_some);
+        let kept = if is_full && self.unobserved.lacks_room() { IDLE } else { KEPT };
         for (number, slot) in self.images.iter_mut().enumerate() {
             let Some(found) = slot else { continue };
             let pid = runs(number);
@@ -338,7 +341,7 @@ impl Discovery {
                 found.ran = now;
             }
             if !found.stays(&mut self.reads, pid.unwrap_or(0), &self.owners)
-                || now.saturating_duration_since(found.ran) >= KEPT
+                || now.saturating_duration_since(found.ran) >= kept
             {
                 *slot = None;
                 self.verdicts.forget(number);
@@ -618,6 +621,20 @@ mod tests {
         assert!(discovery.image(1).is_none() && discovery.image(0).is_some());
         assert_eq!(take(&mut discovery, file.path(), 0), Some(1));
         assert_ne!(discovery.image(1).unwrap().serial, first);
+    }
+
+    #[test]
+    fn one_that_got_no_number_gets_that_of_one_that_nobody_runs() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path();
+        let mut discovery = Discovery::default();
+        while take(&mut discovery, path, 0).is_some() {}
+        let later = |seconds| Instant::now() + Duration::from_secs(seconds);
+        assert_eq!(discovery.release(later(20), |number| (number != 7).then_some(1)), [0; 0], "they are kept");
+        let why = Why::Unread(ImageError::TooMany { path: path.to_owned() });
+        discovery.unobserved.add(FileId::default(), path, 0, why);
+        assert_eq!(discovery.release(later(40), |number| (number != 7).then_some(1)), [7]);
+        assert!(!discovery.unobserved.lacks_room(), "it is looked at again");
     }
 
     #[test]

@@ -57,7 +57,12 @@ impl Mapping {
 /// # Errors
 /// The process is gone, or belongs to another user.
 pub(crate) fn of(procfs: &Procfs, pid: u32) -> io::Result<Vec<Mapping>> {
-    Ok(procfs.text(pid, "maps", LIMIT)?.lines().filter_map(Mapping::parse).collect())
+    Ok(all(&procfs.text(pid, "maps", LIMIT)?))
+}
+
+/// All file mappings in the text of /proc/PID/maps; other lines are passed over.
+pub(super) fn all(text: &str) -> Vec<Mapping> {
+    text.lines().filter_map(Mapping::parse).collect()
 }
 
 #[cfg(test)]

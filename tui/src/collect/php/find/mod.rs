@@ -4,6 +4,8 @@ pub(crate) mod advice;
 pub(crate) mod discover;
 pub(crate) mod family;
 pub(crate) mod following;
+#[cfg(test)]
+mod fuzz;
 pub(crate) mod installed;
 pub(crate) mod maps;
 pub(crate) mod masters;

@@ -4,6 +4,7 @@
 //! by configuration files, by the arguments of a command, and by the mappings of what runs.
 
 use std::{
+    collections::HashSet,
     fs::{self, File},
     io::Read,
     os::unix::fs::OpenOptionsExt,
@@ -16,8 +17,12 @@ use crate::collect::procfs::Procfs;
 const SETTING: &str = "opcache.huge_code_pages";
 /// Bytes of one configuration file that are read.
 const FILE_BYTES: u64 = 1 << 20;
-/// Files in one folder that are looked at.
+/// Entries of one folder that are looked at.
 const FILES: usize = 1_000;
+/// Files and folders that one process may name, and bytes that are read of all of them. A process that names more is taken for one
+/// that moves.
+const NAMED: usize = 32;
+const NAMED_BYTES: u64 = 8 << 20;
 /// Bytes of a command line that are looked at.
 const COMMAND_BYTES: u64 = 64 << 10;
 /// Bytes of the list of mappings that are looked at.
@@ -42,7 +47,9 @@ const FOLDERS: [&str; 9] = [
 /// wrongly taken for moving is observed without traps, one that is wrongly taken for still would die.
 pub(crate) fn is_configured(root: &Path) -> bool {
     let mut folders = FOLDERS.iter().flat_map(|pattern| folders(root, pattern));
-    folders.any(|folder| folder.is_dir() && sets_in(&folder))
+    // Those of the system are all read.
+    let mut left = u64::MAX;
+    folders.any(|folder| folder.is_dir() && sets_in(&folder, &mut left))
 }
 
 fn folders(root: &Path, pattern: &str) -> Vec<PathBuf> {
@@ -55,16 +62,24 @@ fn folders(root: &Path, pattern: &str) -> Vec<PathBuf> {
     })
 }
 
-fn sets(path: &Path) -> bool {
+/// `left` is what may still be read, in bytes; with none, what is not read may switch it on.
+fn sets(path: &Path, left: &mut u64) -> bool {
     // A FIFO must not hold us up.
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
     let Some(file) = file.ok().filter(|file| file.metadata().is_ok_and(|metadata| metadata.is_file())) else {
         return false;
     };
     let mut bytes = Vec::new();
-    file.take(FILE_BYTES).read_to_end(&mut bytes).is_ok()
-        && String::from_utf8_lossy(&bytes).lines().any(|line| !line.trim_start().starts_with([';', '#']) && is_on(line))
+    if file.take(FILE_BYTES.min(*left)).read_to_end(&mut bytes).is_err() {
+        return false;
+    }
+    *left -= bytes.len() as u64;
+    let sets = |line: &str| !line.trim_start().starts_with([';', '#']) && is_on(line);
+    *left == 0 || String::from_utf8_lossy(&bytes).lines().any(sets)
 }
+
+/// Values that switch it off.
+const OFF: [&str; 6] = ["0", "off", "no", "false", "none", ""];
 
 /// Whether a text switches it on, wherever in it: a line of a configuration file, or an argument such as
 /// `-dopcache.huge_code_pages=1`, also of a shell that starts PHP.
@@ -73,9 +88,9 @@ pub(crate) fn is_on(text: &str) -> bool {
         let value = text[at + SETTING.len()..].trim_start();
         // Without a value, `-d NAME` means 1.
         let Some(value) = value.strip_prefix('=') else { return !value.starts_with(|c: char| c.is_alphanumeric()) };
-        let value = value.trim_start().trim_start_matches(['"', '\'']).to_ascii_lowercase();
+        let value = value.trim_start().trim_start_matches(['"', '\'']);
         let word = value.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
-        !matches!(word, "0" | "off" | "no" | "false" | "none" | "")
+        !OFF.iter().any(|off| word.eq_ignore_ascii_case(off))
     })
 }
 
@@ -85,12 +100,12 @@ pub(crate) fn is_moving(procfs: &Procfs, pid: u32) -> bool {
     let arguments: Vec<&str> = arguments.split('\0').collect();
     let environment = procfs.text(pid, "environ", COMMAND_BYTES).unwrap_or_default();
     arguments.iter().any(|argument| is_on(argument))
-        || named(&arguments, &environment).any(|path| sets_anywhere(&path, &procfs.path(pid, "root")))
+        || named_sets(named(&arguments, &environment), &procfs.path(pid, "root"))
         || procfs.text(pid, "maps", MAPS_BYTES).is_ok_and(|maps| has_moved(&maps))
 }
 
 /// Configuration files and folders that a command line (`-c`) and an environment name.
-fn named<'a>(arguments: &'a [&str], environment: &'a str) -> impl Iterator<Item = PathBuf> + use<'a> {
+pub(super) fn named<'a>(arguments: &'a [&str], environment: &'a str) -> impl Iterator<Item = PathBuf> + use<'a> {
     let option = |at: usize| match arguments[at].strip_prefix("-c") {
         Some("") => arguments.get(at + 1).copied(),
         joined => joined,
@@ -104,24 +119,29 @@ fn named<'a>(arguments: &'a [&str], environment: &'a str) -> impl Iterator<Item 
         .map(PathBuf::from)
 }
 
-/// Whether a file, or any of a folder, as a process with this root sees it, switches it on.
-fn sets_anywhere(path: &Path, root: &Path) -> bool {
-    let path = root.join(path.strip_prefix("/").unwrap_or(path));
-    if path.is_dir() { sets_in(&path) } else { sets(&path) }
+/// Whether any of these files, or a file in these folders, as a process with this root sees them, switches it on.
+fn named_sets(paths: impl Iterator<Item = PathBuf>, root: &Path) -> bool {
+    let mut left = NAMED_BYTES;
+    paths.enumerate().any(|(number, path)| {
+        let path = root.join(path.strip_prefix("/").unwrap_or(&path));
+        number == NAMED || if path.is_dir() { sets_in(&path, &mut left) } else { sets(&path, &mut left) }
+    })
 }
 
 /// Whether any configuration file of a folder switches it on.
-fn sets_in(folder: &Path) -> bool {
-    let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    files.filter(|path| path.extension().is_some_and(|ending| ending == "ini")).take(FILES).any(|path| sets(&path))
+fn sets_in(folder: &Path, left: &mut u64) -> bool {
+    let files = fs::read_dir(folder).into_iter().flatten().take(FILES).flatten().map(|entry| entry.path());
+    files.filter(|path| path.extension().is_some_and(|ending| ending == "ini")).any(|path| sets(&path, left))
 }
 
 /// Whether code is in anonymous memory of whole huge pages right beside a file's code, in the text of /proc/PID/maps.
-fn has_moved(maps: &str) -> bool {
+pub(super) fn has_moved(maps: &str) -> bool {
     let lines: Vec<_> = maps.lines().filter_map(executable).collect();
-    lines.iter().any(|&(start, end, is_file)| {
-        let beside = |&&(s, e, file): &&(u64, u64, bool)| file && (e == start || s == end);
-        !is_file && start % HUGE_PAGE == 0 && (end - start) % HUGE_PAGE == 0 && lines.iter().any(|line| beside(&line))
+    let (files, others): (Vec<_>, Vec<_>) = lines.into_iter().partition(|&(.., is_file)| is_file);
+    let starts: HashSet<u64> = files.iter().map(|&(start, ..)| start).collect();
+    let ends: HashSet<u64> = files.iter().map(|&(_, end, _)| end).collect();
+    others.iter().any(|(start, end, _)| {
+        start % HUGE_PAGE == 0 && (end - start) % HUGE_PAGE == 0 && (ends.contains(start) || starts.contains(end))
     })
 }
 
@@ -172,6 +192,25 @@ mod tests {
         fs::write(folder.join("99-tuning.ini"), "opcache.memory_consumption=256\n opcache.huge_code_pages = 1\n")
             .unwrap();
         assert!(is_configured(root.path()));
+    }
+
+    #[test]
+    fn a_process_that_names_more_than_is_read_is_taken_for_one_that_moves() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |number: usize| PathBuf::from(format!("/{number}.ini"));
+        (0..9).for_each(|number| fs::write(root.path().join(format!("{number}.ini")), "x".repeat(1 << 20)).unwrap());
+        assert!(!named_sets((0..7).map(path), root.path()));
+        assert!(named_sets((0..9).map(path), root.path()));
+        assert!(!named_sets((10..10 + NAMED).map(path), root.path()));
+        assert!(named_sets((10..11 + NAMED).map(path), root.path()));
+    }
+
+    #[test]
+    fn a_long_line_and_many_mappings_are_looked_through_once() {
+        let line = "opcache.huge_code_pages=0 ".repeat(40_000);
+        assert!(!is_on(&line));
+        let mapping = |at: u64| format!("{:x}-{:x} r-xp 0 00:00 {} x\n", at << 22, (at << 22) + (2 << 20), at % 2);
+        assert!(!has_moved(&(1..65_000).map(mapping).collect::<String>()));
     }
 
     #[test]

@@ -31,6 +31,12 @@ pub(crate) enum Why {
     Unread(ImageError),
 }
 
+impl Why {
+    fn is_without_room(&self) -> bool {
+        matches!(self, Self::Unread(ImageError::TooMany { .. }))
+    }
+}
+
 #[derive(Debug)]
 struct Program {
     id: FileId,
@@ -132,8 +138,12 @@ impl Unobserved {
 
     /// There is room for images again: those that found none are judged once more.
     pub(crate) fn make_room(&mut self) {
-        let without_room = |why: &Why| matches!(why, Why::Unread(ImageError::TooMany { .. }));
-        self.programs.retain(|program| !without_room(&program.why));
+        self.programs.retain(|program| !program.why.is_without_room());
+    }
+
+    /// Whether there is any for which there was no number.
+    pub(crate) fn lacks_room(&self) -> bool {
+        self.programs.iter().any(|program| program.why.is_without_room())
     }
 
     /// Those that are not trusted, as targets: programs that were asked for, or that a process runs which `counts`.

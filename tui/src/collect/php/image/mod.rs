@@ -2,6 +2,8 @@
 //! It reads files of other users: nothing in them is trusted, and a strange file is an [`ImageError`], never a panic.
 
 pub(crate) mod elf;
+#[cfg(test)]
+mod fuzz;
 pub(crate) mod notes;
 pub(crate) mod operand;
 pub(crate) mod sapi;

@@ -187,7 +187,7 @@ fn arm_register(name: &str) -> Option<u32> {
         return Some(31 * 8);
     }
     let number: u32 = name.strip_prefix(['x', 'w'])?.parse().ok()?;
-    (number <= 30).then_some(number * 8)
+    (number <= 30).then(|| number * 8)
 }
 
 #[cfg(test)]

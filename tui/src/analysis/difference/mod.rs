@@ -1,5 +1,5 @@
 //! Two spans of time compared: routes, functions, groups and problems, each value with its signed difference and with what that
-//! is: a change or noise ([`statistics`]). A pure function of two summaries; a summary adds up snapshots one by one and is bounded.
+//! is: a change or noise (`statistics`). A pure function of two summaries; a summary adds up snapshots one by one and is bounded.
 //!
 //! What is the same in both spans is found so that a new release does not make everything new: without line numbers, and without
 //! the folder of a release ([`unreleased`]).

@@ -111,7 +111,7 @@ pub struct Now {
 pub struct PhpProcess {
     /// Process.
     pub pid: u32,
-    /// Number of its image, see [`PhpSample::target`].
+    /// Number of its image, as in `Target.image`.
     pub image: usize,
     /// Server API.
     pub sapi: Sapi,

@@ -345,6 +345,9 @@ impl Collector {
         if self.failures.gather(&mut kernel.failures) > problems::CATCHES {
             self.tiers.leave_catches();
         }
+        if self.failures.has_made_room() {
+            kernel.count_failures();
+        }
         self.requests.end_reading();
     }
 

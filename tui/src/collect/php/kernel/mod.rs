@@ -360,6 +360,11 @@ impl Kernel {
             let _ = self.requests.remove(&key);
         }
         self.shares.count(share::REQUESTS, there.into_iter().map(|(.., user)| user));
+        self.count_failures();
+    }
+
+    /// Counts again what each user has in the maps of exceptions, errors and compiled files.
+    pub(crate) fn count_failures(&mut self) {
         let failures: Vec<_> = self.failures.failures.iter().map(|(key, _)| key.user).collect();
         self.shares.count(share::FAILURES, failures);
         let compiles: Vec<_> = self.failures.compiles.iter().map(|(key, _)| key.user).collect();

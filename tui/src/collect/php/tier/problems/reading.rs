@@ -114,6 +114,8 @@ struct Known<T> {
     entries: HashMap<ContentKey, Entry<T>>,
     /// Counts that no text was found for.
     nameless: u64,
+    /// Keys were removed from the kernel's maps.
+    removed: bool,
 }
 
 #[derive(Debug)]
@@ -129,7 +131,7 @@ struct Entry<T> {
 
 impl<T> Default for Known<T> {
     fn default() -> Self {
-        Self { entries: HashMap::new(), nameless: 0 }
+        Self { entries: HashMap::new(), nameless: 0, removed: false }
     }
 }
 
@@ -152,8 +154,9 @@ impl<T> Known<T> {
             entry.idle = if changed { 0 } else { entry.idle.saturating_add(1) };
             entry.now = tally;
         }
-        let scarce = seen.len() > maps.room * 3 / 4;
-        let nameless = &mut self.nameless;
+        // One user alone can have three quarters.
+        let scarce = seen.len() > maps.room / 2;
+        let (nameless, removed) = (&mut self.nameless, &mut self.removed);
         self.entries.retain(|key, entry| {
             let lost = entry.text.is_none() && entry.idle > LATE;
             if lost {
@@ -162,6 +165,7 @@ impl<T> Known<T> {
             let rests = entry.idle > REST || (scarce && entry.idle > 0);
             if lost || (rests && entry.taken == entry.now) {
                 maps.remove(*key);
+                *removed = true;
                 return false;
             }
             seen.contains(key)
@@ -173,10 +177,12 @@ impl<T> Known<T> {
     where
         Wire<R>: aya::Pod,
     {
+        let removed = &mut self.removed;
         self.entries.retain(|key, entry| {
             let forgotten = entry.text.as_deref().is_some_and(&is_it);
             if forgotten {
                 maps.remove(*key);
+                *removed = true;
             }
             !forgotten
         });
@@ -231,6 +237,11 @@ impl Failures {
         });
         let compiles = self.compiles.take().into_iter();
         (failures.collect(), compiles.map(|(_, what, tally)| CompileCount { what, count: tally.count }).collect())
+    }
+
+    /// Whether there is room in the kernel's maps that there was not at the last call.
+    pub(crate) fn has_made_room(&mut self) -> bool {
+        std::mem::take(&mut self.failures.removed) | std::mem::take(&mut self.compiles.removed)
     }
 
     /// Counts that no text was found for since the last call.

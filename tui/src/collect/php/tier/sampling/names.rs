@@ -27,9 +27,9 @@ pub struct NamedStack {
     pub truncated: bool,
 }
 
-/// The caches start again at these sizes, before the maps of the kernel are full.
-const STACKS: usize = sizes::STACKS as usize / 4 * 3;
-const NAMES: usize = sizes::NAMES as usize / 4 * 3;
+/// The caches start again at these sizes, before one user's share of the kernel's maps is full (`tusktop_shared::share`).
+const STACKS: usize = sizes::STACKS as usize / 2;
+const NAMES: usize = sizes::NAMES as usize / 2;
 
 /// What stands for the functions of waits that have none.
 const NOT_WALKED_NAME: &str = "(too many waits to tell apart)";

@@ -384,10 +384,6 @@ pub fn keep_texts(
         add(stat::NAMES_UNREAD, 1);
         return false;
     }
-    if take_share(share::NAMES, key.user) == 0 {
-        add(stat::NAMES_FULL, 1);
-        return true;
-    }
     #[expect(clippy::needless_borrows_for_generic_args, reason = "by value it would be copied onto the BPF stack")]
     let kept = NAMES.insert(key, &*name, u64::from(BPF_NOEXIST));
     // A name that is there already was kept by another CPU meanwhile.

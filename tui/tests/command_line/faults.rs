@@ -74,9 +74,10 @@ fn whatever_moment_it_is_killed_at_all_that_was_written_can_be_read() {
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         let number = |line: String| line.strip_prefix("written ").and_then(|number| number.parse::<usize>().ok());
-        let (wanted, mut known) = (chance.below(70) as usize, 0);
-        while known < wanted {
-            known = known.max(lines.next().and_then(number).unwrap_or(known));
+        let (wanted, mut known) = (chance.below(70) as usize, None);
+        // Before the first one is said to be written there may be nothing to open.
+        while known.is_none_or(|known| known < wanted) {
+            known = number(lines.next().expect("it writes until it is killed")).max(known);
         }
         // Not right behind a snapshot, but anywhere up to the next ones.
         let until = Instant::now() + Duration::from_micros(chance.below(3_000));
@@ -85,7 +86,7 @@ fn whatever_moment_it_is_killed_at_all_that_was_written_can_be_read() {
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        let known = lines.filter_map(number).last().unwrap_or(known);
+        let known = lines.filter_map(number).last().or(known).unwrap();
         let (snapshots, damage) = read(&path);
         let seconds: Vec<i64> =
             snapshots.iter().map(|snapshot| snapshot.at.duration_since(frozen.at).as_secs() / 3).collect();

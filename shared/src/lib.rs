@@ -96,8 +96,6 @@ pub mod stat {
     pub const EXECS_SKIPPED: u32 = 24;
     /// Waits that stand for several, because there were too many to note each.
     pub const WAITS_ESTIMATED: u32 = 25;
-    /// Entries of maps that were not made, because their user has so many.
-    pub const SHARES_FULL: u32 = 26;
     /// Number of counters.
-    pub const COUNT: u32 = 27;
+    pub const COUNT: u32 = 26;
 }

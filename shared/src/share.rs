@@ -1,4 +1,4 @@
-//! How the maps that all processes write to are divided among their users: nobody can fill one, so that others have no room.
+//! How the maps that all processes write to are divided among their users: no user can fill one, so that others have no room.
 
 use crate::sizes;
 
@@ -9,24 +9,21 @@ pub const REQUESTS: u32 = 1;
 /// See [`PROCESSES`].
 pub const WAITING: u32 = 2;
 /// See [`PROCESSES`].
-pub const NAMES: u32 = 3;
-/// See [`PROCESSES`].
-pub const STACKS: u32 = 4;
+pub const STACKS: u32 = 3;
 /// The first of two maps.
-pub const COUNTS: u32 = 5;
+pub const COUNTS: u32 = 4;
 /// Exceptions and errors.
-pub const FAILURES: u32 = 7;
+pub const FAILURES: u32 = 6;
 /// Compiled files.
-pub const COMPILES: u32 = 8;
+pub const COMPILES: u32 = 7;
 /// How many there are.
-pub const MAPS: usize = 9;
+pub const MAPS: usize = 8;
 
 /// Entries of each.
 pub const SIZES: [u32; MAPS] = [
     sizes::PROCESSES,
     sizes::REQUESTS,
     sizes::WAITING,
-    sizes::NAMES,
     sizes::STACKS,
     sizes::COUNTS,
     sizes::COUNTS,
@@ -37,7 +34,7 @@ pub const SIZES: [u32; MAPS] = [
 /// Shares that are known at a time: those of users with entries in a map.
 pub const SHARES: u32 = 4096;
 
-/// The user whose shares are those of all users for whom there was no room.
+/// The user whose shares are those of all users who have no share of their own, because there was no room for it.
 pub const OTHERS: u32 = u32::MAX;
 
 /// Key of a user's share of a map.

@@ -125,7 +125,7 @@ pub fn exit(context: RawTracePointContext) -> i32 {
 pub fn add_process(pid: u32, process: &Process) {
     // SAFETY: the entry is only tested for being there.
     let is_new = unsafe { PROCESSES.get(pid) }.is_none();
-    if is_new && take_share(share::PROCESSES, process.user) == 0 {
+    if is_new && !take_share(share::PROCESSES, process.user) {
         add(stat::REQUESTS_FULL, 1);
     } else if PROCESSES.insert(pid, process, 0).is_err() {
         add(stat::REQUESTS_FULL, 1);

@@ -89,7 +89,7 @@ fn start(
     // The entry of a request whose end was not seen is used again.
     // SAFETY: the entry is only tested for being there.
     let is_new = unsafe { REQUESTS.get(key) }.is_none();
-    if is_new && take_share(share::REQUESTS, user) == 0 {
+    if is_new && !take_share(share::REQUESTS, user) {
         add(stat::REQUESTS_FULL, 1);
         return None;
     }

@@ -67,7 +67,7 @@ pub fn count(key: CountKey, amount: Count) {
     let active = ACTIVE.get(0).copied().unwrap_or(0);
     let counts = if active == 0 { &COUNTS_0 } else { &COUNTS_1 };
     if !increase(counts, &key, &amount) {
-        if take_of(share::COUNTS + (active & 1), key.user, sizes::COUNTS) == 0 {
+        if !take_of(share::COUNTS + (active & 1), key.user, sizes::COUNTS) {
             add(stat::COUNTS_FULL, 1);
             return;
         }

@@ -1,28 +1,25 @@
 //! Takes room in the maps that all users share, and gives it back (`tusktop_shared::share`). Counts may be off by a few entries,
-//! since user space counts anew each second while programs run.
+//! since user space counts again while programs run.
 
 use aya_ebpf::bindings::BPF_NOEXIST;
-use tusktop_shared::{
-    share::{self, OTHERS},
-    stat,
-};
+use tusktop_shared::share::{self, OTHERS};
 
 use crate::{
-    maps::{SHARES, USED, add},
+    maps::{SHARES, USED},
     tally::atomic_add,
 };
 
-/// Takes room for an entry of a map, whose number is a constant; 0 when the user has too many already.
+/// Takes room for an entry of a map, whose number is a constant; `false` when the user has too many already.
 #[inline(always)]
-pub fn take_share(map: u32, user: u32) -> u32 {
+pub fn take_share(map: u32, user: u32) -> bool {
     take_of(map, user, share::SIZES[map as usize])
 }
 
 /// The same of a map of that size. It is no function of its own: before a call, Linux older than 6.5 takes every value for one that
 /// matters, and the walk of a stack would no longer be verified.
 #[inline(always)]
-pub fn take_of(map: u32, user: u32, size: u32) -> u32 {
-    let Some(all) = USED.get_ptr_mut(map) else { return 0 };
+pub fn take_of(map: u32, user: u32, size: u32) -> bool {
+    let Some(all) = USED.get_ptr_mut(map) else { return false };
     let key = share::key(map, user);
     let mut own = SHARES.get_ptr_mut(key);
     if own.is_none() {
@@ -32,17 +29,16 @@ pub fn take_of(map: u32, user: u32, size: u32) -> u32 {
     if own.is_none() {
         own = SHARES.get_ptr_mut(share::key(map, OTHERS));
     }
-    let Some(own) = own else { return 0 };
+    let Some(own) = own else { return false };
     // SAFETY: both are aligned integers of live entries.
     unsafe {
         if !share::may_add(size, own.read_volatile(), all.read_volatile()) {
-            add(stat::SHARES_FULL, 1);
-            return 0;
+            return false;
         }
         atomic_add(own, 1);
         atomic_add(all, 1);
     }
-    1
+    true
 }
 
 /// Gives the room of an entry back.
@@ -52,7 +48,7 @@ pub fn give_share(map: u32, user: u32) {
     lower(SHARES.get_ptr_mut(share::key(map, user)));
 }
 
-/// Takes one off. One that is 0 was counted anew meanwhile.
+/// Takes one off. One that is 0 was counted again meanwhile.
 #[inline(always)]
 fn lower(count: Option<*mut u64>) {
     if let Some(count) = count {

@@ -306,7 +306,7 @@ fn keep_stack(scratch: &mut Scratch, image: &Image, stack_key: &ContentKey) -> b
     if known == Some(0) {
         return true;
     }
-    if known.is_none() && take_share(share::STACKS, stack_key.user) == 0 {
+    if known.is_none() && !take_share(share::STACKS, stack_key.user) {
         add(stat::STACKS_FULL, 1);
         return false;
     }

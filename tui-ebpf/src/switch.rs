@@ -169,7 +169,7 @@ fn leaves(context: &RawTracePointContext, config: &Config) -> Option<()> {
             (&raw mut (*place).stands_for).write_volatile(wait.stands_for);
             (&raw mut (*place).since_ns).write_volatile(wait.since_ns);
         }
-    } else if take_share(share::WAITING, wait.user) == 0 || WAITING.insert(key, wait, 0).is_err() {
+    } else if !take_share(share::WAITING, wait.user) || WAITING.insert(key, wait, 0).is_err() {
         add(stat::REQUESTS_FULL, 1);
     }
     Some(())

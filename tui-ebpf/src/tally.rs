@@ -191,7 +191,7 @@ pub fn begin(tallies: &HashMap<ContentKey, Tally>, key: &ContentKey, silenced: u
 #[inline(always)]
 pub fn room<T>(texts: &HashMap<ContentKey, T>, empty: &Array<T>, key: &ContentKey, map: u32) -> Room {
     let Some(empty) = empty.get(0) else { return Room::Full };
-    if take_share(map, key.user) == 0 {
+    if !take_share(map, key.user) {
         add(stat::FAILURES_FULL, 1);
         return Room::Full;
     }

@@ -163,15 +163,9 @@ pub struct CatArgs {
 /// Which part to write, and where to.
 #[derive(Debug, Clone, Args)]
 pub struct CutArgs {
-    /// The recording; `-` is standard input.
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-    /// Leave out what is before this: 14:05, `3m ago` (before the end), 2026-11-27T14:05:33Z.
-    #[arg(long, value_name = "TIME", value_parser = When::parse)]
-    pub from: Option<When>,
-    /// Leave out what is after this.
-    #[arg(long, value_name = "TIME", value_parser = When::parse)]
-    pub to: Option<When>,
+    /// Which recording, and what of it.
+    #[command(flatten)]
+    pub part: CatArgs,
     /// Write to this file; `-` is standard output.
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
@@ -217,8 +211,8 @@ pub struct DiffArgs {
     ///
     /// A limit is a subject, a measure and a bound. Subjects and their measures: `requests` (all of them) and `route [METHOD] PATH`
     /// have requests, errors (share of 5xx), p50, p95 and p99; `function NAME` has self and total (time per second); `group NAME` has
-    /// memory, cpu and processes; `exceptions [CLASS]` and `errors [LEVEL]` have count (in a minute). A name that ends with `*` stands
-    /// for all that begin so. Bounds: +20% and -20% are relative, +50ms and -50ms are differences, and both hold only if the
+    /// memory, cpu and processes; `exceptions [CLASS]` and `errors [LEVEL]` have count (in a minute). A name that ends with `*` means
+    /// all that begin with it. Bounds: +20% and -20% are relative, +50ms and -50ms are differences, and both hold only if the
     /// difference is more than noise; >500ms and <500ms are about the value afterwards. Sizes are 100M or 1G, rates 5/s or 5/min. A
     /// limit that cannot be told, because there is no such route or there are too few requests, is said and ends with 1.
     #[arg(long, value_name = "LIMIT", value_parser = Limit::parse)]

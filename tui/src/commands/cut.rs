@@ -33,10 +33,11 @@ pub fn run(arguments: &CutArgs) -> anyhow::Result<u8> {
 
 /// Writes the part, and says whether all of it could be read.
 fn write<W: Write>(arguments: &CutArgs, sink: W) -> anyhow::Result<(W, bool)> {
+    let part = &arguments.part;
     let redaction: Option<Redaction> = arguments.redact.then(Redaction::default);
     let mut writer = Writer::new(sink)?;
-    let spans = |within| vec![reading::span(arguments.from, arguments.to, within)];
-    let whole = reading::read(&arguments.file, spans, |_, snapshot| {
+    let spans = |within| vec![reading::span(part.from, part.to, within)];
+    let whole = reading::read(&part.file, spans, |_, snapshot| {
         match &redaction {
             Some(redaction) => writer.push(&redaction.redact(&snapshot)?)?,
             None => writer.push(&snapshot)?,
@@ -44,7 +45,7 @@ fn write<W: Write>(arguments: &CutArgs, sink: W) -> anyhow::Result<(W, bool)> {
         Ok(())
     })?;
     if writer.bytes() == 0 {
-        bail!("{}: there is no snapshot in the span that is asked for", arguments.file.display());
+        bail!("{}: there is no snapshot in the span that is asked for", part.file.display());
     }
     Ok((writer.finish()?, whole))
 }

@@ -27,8 +27,8 @@ pub use notice::{Level, Notice, NoticeKind};
 pub use order::{TraceLimits, TraceOrder, TraceRequest};
 pub use php::{
     Bound, CompiledFile, DurationSummary, Exact, ExactKind, ExactState, ExceptionCount, Function, FunctionKind,
-    Histogram, LineCalls, Master, Php, PhpError, PhpState, Pool, ProcessManager, Request, Route, Scoreboard, SeenBy,
-    Stack, Target, Tier, TierState, TierStatus, Tiers, Worker, WorkerState,
+    Histogram, LineCalls, METHODS, Master, Php, PhpError, PhpState, Pool, ProcessManager, Request, Route, SYMBOLS,
+    Scoreboard, SeenBy, Stack, Target, Tier, TierState, TierStatus, Tiers, Worker, WorkerState,
 };
 pub use process::{Group, Memory, Process, PssUnknown, pool_of_title};
 pub use read::SnapshotError;

@@ -3,32 +3,13 @@
 
 use std::borrow::Cow;
 
+use crate::model::METHODS;
+
 /// Longest folded path; the rest is cut and marked.
 const LONGEST: usize = 160;
 /// A segment of hexadecimal digits of this length or more, with a decimal digit in it, is an id.
 const SHORTEST_ID: usize = 8;
 
-/// Methods that make routes of their own: those of HTTP (RFC 9110, RFC 5789) and of WebDAV (RFC 4918, RFC 3253, RFC 5323).
-const METHODS: [&str; 18] = [
-    "GET",
-    "HEAD",
-    "POST",
-    "PUT",
-    "DELETE",
-    "CONNECT",
-    "OPTIONS",
-    "TRACE",
-    "PATCH",
-    "PROPFIND",
-    "PROPPATCH",
-    "MKCOL",
-    "COPY",
-    "MOVE",
-    "LOCK",
-    "UNLOCK",
-    "REPORT",
-    "SEARCH",
-];
 /// What a client makes up, because web servers pass on any word.
 const OTHER_METHOD: &str = "other";
 

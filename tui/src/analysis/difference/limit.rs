@@ -8,7 +8,7 @@
 //! BOUND   = +20% or -20% (relative), +50ms or -50ms (a difference), >500ms or <500ms (the value afterwards)
 //! ```
 //!
-//! A name that ends with `*` stands for all that begin so; then one of them is enough.
+//! A name that ends with `*` means all that begin with it; then one of them is enough.
 
 use std::fmt;
 

@@ -11,7 +11,7 @@ use rustix::{
     time::{ClockId, clock_gettime},
 };
 use tokio::sync::mpsc;
-use tusktop_shared::{share, stat};
+use tusktop_shared::{RequestEvent, share, stat};
 
 use super::{
     CallSums, FinishedRequest, Now, Options, Order, PhpSample, Sapi, Work,
@@ -33,7 +33,7 @@ use super::{
     },
 };
 use crate::{
-    collect::{Sample, Tick, procfs::Procfs, reads::Reads, trust::Owners},
+    collect::{Sample, Tick, bpf::wire, procfs::Procfs, reads::Reads, trust::Owners},
     model::{self, Drops, FunctionKey, Notice, Tier, TraceOrder},
     system::{heap, users::Users},
 };
@@ -56,7 +56,7 @@ pub(crate) async fn run(
 ) {
     let (mut collector, rings) = Collector::start(&options);
     let mut rings = rings.and_then(|rings| collector.watch(rings));
-    let mut sweep = tokio::time::interval(SWEEP);
+    let mut sweep = tokio::time::interval_at(tokio::time::Instant::now() + SWEEP, SWEEP);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut reading = tokio::time::interval(READING);
     reading.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -249,11 +249,11 @@ impl Collector {
                 self.follow();
                 return full;
             };
-            let event = Event::decode(&record);
+            let request = wire::read::<RequestEvent>(&record);
             drop(record);
-            match event {
-                Some(Event::Request(request)) => self.request_ended(self.requests.decode(&request)),
-                Some(_) | None => self.dropped += 1,
+            match request {
+                Some(request) => self.request_ended(self.requests.decode(&request)),
+                None => self.dropped += 1,
             }
         }
         if full {
@@ -264,9 +264,9 @@ impl Collector {
 
     /// Follows what was said of processes.
     fn follow(&mut self) {
-        for event in std::mem::take(&mut self.events) {
+        let mut events = std::mem::take(&mut self.events);
+        for event in events.drain(..) {
             match event {
-                Event::Request(_) => self.dropped += 1,
                 Event::Exec { pid } => {
                     self.following.exec(pid);
                     for (pid, mapped) in self.following.take_found() {
@@ -283,6 +283,8 @@ impl Collector {
                 Event::Storm => self.storm(),
             }
         }
+        // Its room is used again.
+        self.events = events;
     }
 
     /// Forgets in the kernel what is gone without an event.

@@ -13,6 +13,7 @@ use crate::{
     collect::php::PhpSample,
     exit, export,
     model::{Master, Notice, Target, Tier, TierState},
+    system::host_name,
 };
 
 /// Version of the JSON layout: fields are added, not renamed.
@@ -152,7 +153,7 @@ impl Report {
             schema: SCHEMA,
             at,
             tusktop: env!("CARGO_PKG_VERSION"),
-            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            host: host_name(),
             complete,
             running,
             system,

@@ -16,6 +16,7 @@ use crate::{
     recording::Writer,
     system::{
         growing_file::{GrowingFile, WholeFile},
+        host_name,
         new_file::{Existing, NewFileError},
     },
     words::printable,
@@ -69,7 +70,7 @@ impl Files {
         let first = match &arguments.output {
             Some(path) if path.as_os_str() == "-" => None,
             Some(path) => Some(path.clone()),
-            None => Some(default_name(&host(), &Zoned::now()).into()),
+            None => Some(default_name(&host_name(), &Zoned::now()).into()),
         };
         let sink = match &first {
             None if io::stdout().is_terminal() => bail!("a recording is not for a terminal; name a file with -o"),
@@ -183,11 +184,6 @@ pub(super) fn create_next(
 /// The name of a file, safe for a terminal.
 pub(super) fn name(path: &Path) -> String {
     printable::printable(&path.to_string_lossy()).into_owned()
-}
-
-/// The name of this machine.
-pub(super) fn host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// The name of a file that was given none: `web01-2026-11-27-140533.tusk`.

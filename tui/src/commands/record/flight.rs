@@ -20,6 +20,7 @@ use crate::{
     recording::{Container, Past},
     system::{
         growing_file::{GrowingFile, WholeFile},
+        host_name,
         new_file::{Existing, NewFile},
     },
     trigger::{Cause, Watch},
@@ -177,7 +178,7 @@ impl Flight {
         }
         let (first, mut count) = match &self.first {
             Some(first) => (first.clone(), self.count),
-            None => (event_name(&files::host(), &at.to_zoned(TimeZone::system())).into(), 0),
+            None => (event_name(&host_name(), &at.to_zoned(TimeZone::system())).into(), 0),
         };
         // A file that is in the way is passed over: what happens now is not to be lost.
         let created = match (count == 0).then(|| GrowingFile::create(&first, self.existing)) {
@@ -239,7 +240,7 @@ fn event_start(host: &str) -> String {
 
 /// Files of earlier runs, the oldest first: their names have the time.
 fn earlier(folder: &Path) -> Vec<PathBuf> {
-    let start = event_start(&files::host());
+    let start = event_start(&host_name());
     let is_ours = |name: &str| {
         let time = name.strip_prefix(&start).and_then(|rest| rest.strip_suffix(".tusk"));
         time.is_some_and(|time| time.len() >= 17 && time.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-'))
@@ -259,7 +260,7 @@ mod tests {
     fn only_files_of_events_of_this_host_are_those_of_earlier_runs() {
         let folder = tempfile::tempdir().unwrap();
         let now: Zoned = "2026-11-27T14:05:33[UTC]".parse().unwrap();
-        let event = event_name(&files::host(), &now);
+        let event = event_name(&host_name(), &now);
         let older = event.replace("2026-11-27", "2026-11-26");
         let second = event.replace(".tusk", "-2.tusk");
         let others =

@@ -18,8 +18,8 @@ pub use histogram::Histogram;
 pub use pool::{Bound, Pool, ProcessManager, Scoreboard};
 pub use problem::{CompiledFile, ExceptionCount, PhpError};
 pub use request::Request;
-pub use route::{DurationSummary, Route};
-pub use target::{Master, Target};
+pub use route::{DurationSummary, METHODS, Route};
+pub use target::{Master, SYMBOLS, Target};
 pub use tier::{SeenBy, Tier, TierState, TierStatus, Tiers};
 pub use worker::{Worker, WorkerState};
 

@@ -7,6 +7,28 @@ use serde::{Deserialize, Serialize};
 use super::{Histogram, is_zero};
 use crate::model::RouteKey;
 
+/// Methods that make routes of their own: those of HTTP (RFC 9110, RFC 5789) and of WebDAV (RFC 4918, RFC 3253, RFC 5323).
+pub const METHODS: [&str; 18] = [
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "DELETE",
+    "CONNECT",
+    "OPTIONS",
+    "TRACE",
+    "PATCH",
+    "PROPFIND",
+    "PROPPATCH",
+    "MKCOL",
+    "COPY",
+    "MOVE",
+    "LOCK",
+    "UNLOCK",
+    "REPORT",
+    "SEARCH",
+];
+
 /// Durations of a set of requests in milliseconds; `None` where there was no request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct DurationSummary {

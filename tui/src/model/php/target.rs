@@ -41,6 +41,22 @@ pub struct Target {
     pub tiers: Tiers,
 }
 
+/// Exported names of PHP that matter: variables, and functions that are attached to where there are no probes.
+pub const SYMBOLS: [&str; 12] = [
+    "compile_file",
+    "executor_globals",
+    "executor_globals_offset",
+    "php_request_shutdown",
+    "php_request_startup",
+    "sapi_globals",
+    "zend_dtrace_enabled",
+    "zend_error",
+    "zend_error_zstr_at",
+    "zend_exception_error",
+    "zend_execute_ex",
+    "zend_throw_exception_internal",
+];
+
 /// A process that started PHP itself, such as the master of php-fpm, Apache's parent process or a script on the command
 /// line. What it was started with holds for all that it forks, and two masters of one image may differ.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

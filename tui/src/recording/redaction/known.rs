@@ -1,5 +1,7 @@
 //! Texts that everybody knows: they say nothing of who recorded. Whatever is in none of these lists is replaced.
 
+use crate::model::{METHODS, SYMBOLS};
+
 /// Functions that PHP names itself.
 pub(super) const FUNCTIONS: &[&str] = &[
     "{main}",
@@ -254,18 +256,8 @@ pub(super) const TITLES: &[(&str, &[&str])] = &[
     ("nginx: ", &["nginx:", "master", "worker", "process", "cache", "manager", "loader"]),
 ];
 
-/// Words that have one meaning each: methods of HTTP, levels of errors, server APIs, rules, probes.
+/// Words that have one meaning each, beside methods and exported names of PHP: levels of errors, server APIs, rules, probes.
 const WORDS: &[&str] = &[
-    "GET",
-    "HEAD",
-    "POST",
-    "PUT",
-    "DELETE",
-    "CONNECT",
-    "OPTIONS",
-    "TRACE",
-    "PATCH",
-    "PROPFIND",
     "PURGE",
     "fatal",
     "warning",
@@ -332,24 +324,8 @@ const WORDS: &[&str] = &[
 
 /// Whether a text is a word that has one meaning only.
 pub(super) fn is_word(text: &str) -> bool {
-    WORDS.contains(&text) || ENGINE.contains(&text)
+    WORDS.contains(&text) || METHODS.contains(&text) || SYMBOLS.contains(&text)
 }
-
-/// Exported functions of PHP that are looked for.
-const ENGINE: &[&str] = &[
-    "compile_file",
-    "executor_globals",
-    "executor_globals_offset",
-    "php_request_shutdown",
-    "php_request_startup",
-    "sapi_globals",
-    "zend_dtrace_enabled",
-    "zend_error",
-    "zend_error_zstr_at",
-    "zend_exception_error",
-    "zend_execute_ex",
-    "zend_throw_exception_internal",
-];
 
 /// Whether a text is the name of a program that everybody has, such as `nginx` or `php-fpm8.2`.
 pub(super) fn is_program(text: &str) -> bool {

@@ -81,8 +81,9 @@ pub(crate) struct Following {
     /// once more when it is over.
     new: VecDeque<(u32, u32)>,
     settled: VecDeque<(u32, u32)>,
-    /// A server was found: workers that it forked in the meantime are looked for at the next tick.
-    servers_found: bool,
+    /// Processes are there that no event told of: workers that a server forked before it was found, programs that were started too
+    /// fast, and those of images that were let go. They are looked for at the next tick.
+    scan_due: bool,
     ticks: u32,
     users: Users,
     /// Only the descendants of one process are of interest.
@@ -90,9 +91,9 @@ pub(crate) struct Following {
 }
 
 impl Following {
-    /// Programs were started that no event told of: they are looked for at the next tick.
+    /// Programs were started that no event told of.
     pub(crate) fn missed_starts(&mut self) {
-        self.servers_found = true;
+        self.scan_due = true;
     }
 
     /// Whether what a process does is of interest.
@@ -188,12 +189,12 @@ impl Following {
             (Look::Program, What::LibrariesAgain | What::OldProgram) => {}
             (Look::Program, What::Libraries) => put(&mut self.settled, pid, self.ticks.wrapping_add(SWEEP)),
             (look, _) => {
-                let servers_found = self.servers_found;
+                let scan_due = self.scan_due;
                 let mapped = self.judge(pid, look);
                 self.found.extend(mapped.map(|mapped| (pid, mapped)));
                 if what == What::OldProgram {
                     // All are looked at already.
-                    self.servers_found = servers_found;
+                    self.scan_due = scan_due;
                 }
             }
         }
@@ -206,7 +207,7 @@ impl Following {
                 let parent = self.parent(pid).unwrap_or(0);
                 self.compare(parent, mapped);
                 self.add(pid, mapped.image, parent, Some(mapped.bias));
-                self.servers_found |= self.sapi(mapped.image).is_some_and(|sapi| !sapi.runs_scripts());
+                self.scan_due |= self.sapi(mapped.image).is_some_and(|sapi| !sapi.runs_scripts());
                 return Some(mapped);
             }
             Look::Host if self.hosts.len() < PROCESSES => {
@@ -312,7 +313,7 @@ impl Following {
         let released = |followed: &Followed| images.contains(&followed.image);
         self.ended.retain(|(_, followed)| !released(followed));
         let pids: Vec<u32> = self.processes.extract_if(|_, followed| released(followed)).map(|(pid, _)| pid).collect();
-        self.servers_found |= !images.is_empty();
+        self.scan_due |= !images.is_empty();
         pids
     }
 
@@ -374,7 +375,7 @@ impl Following {
             self.processes.retain(|pid, _| reads.procfs.is_there(*pid));
             unobserved.sweep(|pid| reads.procfs.is_there(pid));
         }
-        if std::mem::take(&mut self.servers_found) {
+        if std::mem::take(&mut self.scan_due) {
             self.scan(What::OldProgram);
         }
         let nameless = |(&pid, followed): (&u32, &Followed)| followed.pool.is_none().then_some(pid);

@@ -23,6 +23,7 @@ use self::{
     sites::{Segments, Sites},
     versions::{Offsets, Version},
 };
+use crate::model::SYMBOLS;
 
 /// Why a file could not be read as an image.
 #[derive(Debug, thiserror::Error)]
@@ -157,22 +158,6 @@ impl Image {
         self.segments.bias(start, offset)
     }
 }
-
-/// Exported names that matter: variables, and functions that are attached to where there are no probes.
-const SYMBOLS: [&str; 12] = [
-    "compile_file",
-    "executor_globals",
-    "executor_globals_offset",
-    "php_request_shutdown",
-    "php_request_startup",
-    "sapi_globals",
-    "zend_dtrace_enabled",
-    "zend_error",
-    "zend_error_zstr_at",
-    "zend_exception_error",
-    "zend_execute_ex",
-    "zend_throw_exception_internal",
-];
 
 /// The version at the start of what follows the banner.
 fn version(text: &[u8]) -> Option<String> {

@@ -1,14 +1,12 @@
-//! Tells the records of the ring apart. What a request says is read by its tier.
+//! Tells the records of the ring of processes apart.
 
-use tusktop_shared::{EVENT_EXEC, EVENT_EXIT, EVENT_FORK, EVENT_REQUEST, EVENT_STORM, RequestEvent};
+use tusktop_shared::{EVENT_EXEC, EVENT_EXIT, EVENT_FORK, EVENT_STORM, ProcessEvent};
 
 use crate::collect::bpf::wire;
 
 /// One record of the ring.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// A request ended.
-    Request(Box<RequestEvent>),
     /// A process replaced its image.
     Exec { pid: u32 },
     /// A PHP process forked.
@@ -22,12 +20,10 @@ pub(crate) enum Event {
 impl Event {
     /// Decodes a record; `None` for one that is cut or of an unknown kind.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let word = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-        let pid = word(4)?;
-        match word(0)? {
-            EVENT_REQUEST => Some(Self::Request(Box::new(wire::read(bytes)?))),
+        let ProcessEvent { kind, pid, other, .. } = wire::read(bytes)?;
+        match kind {
             EVENT_EXEC => Some(Self::Exec { pid }),
-            EVENT_FORK => Some(Self::Fork { parent: word(8)?, child: pid }),
+            EVENT_FORK => Some(Self::Fork { parent: other, child: pid }),
             EVENT_EXIT => Some(Self::Exit { pid }),
             EVENT_STORM => Some(Self::Storm),
             _ => None,
@@ -41,9 +37,11 @@ mod tests {
 
     #[test]
     fn a_cut_record_is_refused() {
-        assert!(Event::decode(&[1, 0, 0, 0, 1, 0, 0, 0]).is_none());
-        assert!(Event::decode(&[]).is_none());
-        assert!(matches!(Event::decode(&[2, 0, 0, 0, 7, 0, 0, 0]), Some(Event::Exec { pid: 7 })));
-        assert!(Event::decode(&[99, 0, 0, 0, 7, 0, 0, 0]).is_none());
+        let record = |kind| [kind, 0, 0, 0, 7, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(Event::decode(&record(2)[..8]), None);
+        assert_eq!(Event::decode(&[]), None);
+        assert_eq!(Event::decode(&record(2)), Some(Event::Exec { pid: 7 }));
+        assert_eq!(Event::decode(&record(3)), Some(Event::Fork { parent: 6, child: 7 }));
+        assert_eq!(Event::decode(&record(99)), None);
     }
 }

@@ -43,7 +43,10 @@ use self::{
     shares::Shares,
 };
 use super::image::{Image, operand::Architecture, sites::ProbeSite};
-use crate::collect::bpf::{batch::Batch, wire::Wire};
+use crate::collect::bpf::{
+    batch::Batch,
+    wire::{Plain, Wire},
+};
 
 pub(crate) use error::KernelError;
 pub(crate) use failures::{FailureMaps, Tallies};
@@ -197,17 +200,7 @@ impl Kernel {
         // A map that cannot be written keeps an entry of processes that end, with which it goes.
         let none = Image::default();
         let _ = self.add_image(id, &none, 0);
-        let pids: Vec<u32> = self
-            .processes
-            .iter()
-            .take(2 * sizes::PROCESSES as usize)
-            .flatten()
-            .filter(|(_, process)| process.0.image == id)
-            .map(|(pid, _)| pid)
-            .collect();
-        for pid in pids {
-            let _ = self.processes.remove(&pid);
-        }
+        self.retain_processes(|_, process| process.image != id);
         self.forget_requests(id);
         self.probes.forget(id);
     }
@@ -219,17 +212,21 @@ impl Kernel {
 
     /// Forgets the requests of an image that run: their end will not be seen.
     pub(crate) fn forget_requests(&mut self, id: u32) {
-        let threads: Vec<u64> = self
-            .requests
-            .iter()
-            .take(2 * sizes::REQUESTS as usize)
-            .flatten()
-            .filter(|(_, request)| request.0.image == id)
-            .map(|(key, _)| key)
-            .collect();
-        for thread in threads {
-            let _ = self.requests.remove(&thread);
-        }
+        self.retain_requests(|request| request.image != id);
+    }
+
+    fn retain_processes(&mut self, keep: impl Fn(u32, &Process) -> bool) {
+        retain(&mut self.processes, &mut self.shares, share::PROCESSES, keep, |process| process.user);
+    }
+
+    fn retain_requests(&mut self, keep: impl Fn(&Request) -> bool) {
+        retain(
+            &mut self.requests,
+            &mut self.shares,
+            share::REQUESTS,
+            |_, request| keep(request),
+            |request| request.user,
+        );
     }
 
     /// Tells the programs that a process runs an image. One that they met before keeps what they noted of it.
@@ -336,30 +333,14 @@ impl Kernel {
         }
         self.tracing.forget_names();
         self.shares.count(share::STACKS, []);
-        self.shares.count(share::NAMES, []);
     }
 
     /// Forgets processes and threads that are gone, as `is_there` says, and counts anew what each user has in the maps.
     pub(crate) fn sweep(&mut self, is_there: impl Fn(u32) -> bool) {
-        let processes: Vec<_> = self.processes.iter().take(2 * sizes::PROCESSES as usize).flatten().collect();
-        let (there, gone): (Vec<_>, Vec<_>) = processes.into_iter().partition(|(pid, _)| is_there(*pid));
-        for (pid, _) in gone {
-            let _ = self.processes.remove(&pid);
-        }
-        self.shares.count(share::PROCESSES, there.into_iter().map(|(_, process)| process.0.user));
-        let threads: Vec<_> = self.waiting.iter().take(2 * sizes::WAITING as usize).flatten().collect();
-        let (there, gone): (Vec<_>, Vec<_>) = threads.into_iter().partition(|(key, _)| is_there((key >> 32) as u32));
-        for (key, _) in gone {
-            let _ = self.waiting.remove(&key);
-        }
-        self.shares.count(share::WAITING, there.into_iter().map(|(_, wait)| wait.0.user));
-        let requests = self.requests.iter().take(2 * sizes::REQUESTS as usize).flatten();
-        let requests: Vec<_> = requests.map(|(key, request)| (key, request.0.pid, request.0.user)).collect();
-        let (there, gone): (Vec<_>, Vec<_>) = requests.into_iter().partition(|(_, pid, _)| is_there(*pid));
-        for (key, ..) in gone {
-            let _ = self.requests.remove(&key);
-        }
-        self.shares.count(share::REQUESTS, there.into_iter().map(|(.., user)| user));
+        self.retain_processes(|pid, _| is_there(pid));
+        self.retain_requests(|request| is_there(request.pid));
+        let of_thread = |key: u64, _: &Wait| is_there((key >> 32) as u32);
+        retain(&mut self.waiting, &mut self.shares, share::WAITING, of_thread, |wait| wait.user);
         self.count_failures();
     }
 
@@ -399,6 +380,26 @@ impl Kernel {
     pub(crate) fn stats(&self) -> [u64; stat::COUNT as usize] {
         std::array::from_fn(|i| self.stat(i as u32))
     }
+}
+
+/// Removes the entries of a divided map that are not to be kept, and counts again what each user has in it.
+fn retain<K: aya::Pod, V: Plain>(
+    map: &mut Hash<K, V>,
+    shares: &mut Shares,
+    number: u32,
+    keep: impl Fn(K, &V) -> bool,
+    user: impl Fn(&V) -> u32,
+) where
+    Wire<V>: aya::Pod,
+{
+    // An entry that goes away makes the kernel start over; the bound ends that on a busy server.
+    let entries: Vec<_> = map.iter().take(2 * share::SIZES[number as usize] as usize).flatten().collect();
+    let (kept, gone): (Vec<_>, Vec<_>) = entries.into_iter().partition(|(key, value)| keep(*key, &value.0));
+    for (key, _) in gone {
+        // It may have ended meanwhile.
+        let _ = map.remove(&key);
+    }
+    shares.count(number, kept.into_iter().map(|(_, value)| user(&value.0)));
 }
 
 /// A number that no process can guess.

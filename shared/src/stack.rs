@@ -100,21 +100,31 @@ pub struct Stack {
 pub const NOT_WALKED: u64 = 0;
 /// Key of no stack: that of a wait in a request while no PHP code ran, as when its body is read or its output is sent.
 pub const OUTSIDE: u64 = 2;
+/// Key of no stack: that of a wait for which the thread's next wait with a stack is taken to be typical.
+pub const SKIPPED: u64 = 4;
+/// A wait of this length is never skipped: it is counted by itself, though without a stack.
+pub const LONG_WAIT_NS: u64 = 10_000_000;
 
-/// A thread that is blocked.
+/// The last wait of a thread.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wait {
-    /// `CLOCK_MONOTONIC` when it left the CPU.
+    /// `CLOCK_MONOTONIC` when it left the CPU; 0 when it is over.
     pub since_ns: u64,
     /// As in [`CountKey`].
     pub request: u64,
-    /// Key of its stack, or [`NOT_WALKED`].
+    /// Key of its stack, or [`NOT_WALKED`], [`OUTSIDE`] or [`SKIPPED`].
     pub stack: u64,
     /// User id of the process.
     pub user: u32,
-    /// How many waits it is noted for.
-    pub stands_for: u32,
+    /// Waits that were skipped and are not counted yet, all of one request.
+    pub skipped: u32,
+    /// Their time.
+    pub skipped_ns: u64,
+    /// Their request.
+    pub skipped_request: u64,
+    /// When a wait ended last.
+    pub ended_ns: u64,
 }
 
 /// What was counted for one stack.
@@ -146,7 +156,7 @@ pub struct CountKey {
 const _: () = assert!(size_of::<FunctionName>() == 24 + FUNCTION_BYTES + CLASS_BYTES + FILE_BYTES);
 const _: () = assert!(size_of::<Stack>() == 16 + 8 * MAX_FRAMES);
 const _: () = assert!(size_of::<CountKey>() == 24);
-const _: () = assert!(size_of::<Wait>() == 32);
+const _: () = assert!(size_of::<Wait>() == 56);
 const _: () = assert!(size_of::<ContentKey>() == 16);
 const _: () = assert!(size_of::<Count>() == 24);
 

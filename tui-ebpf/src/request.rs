@@ -22,7 +22,7 @@ use crate::{
     php::{apache_request_line, fastcgi_uri, fetch, pointer, sapi},
     process::{add_process, config, report_storm, title},
     share::{give_share, take_share},
-    switch::cpu_time,
+    switch::{count_skipped, cpu_time},
 };
 
 /// The reader is woken when more than this waits in the ring.
@@ -138,6 +138,7 @@ fn end(config: &Config, image: &Image, bias: u64, key: u64, now: u64) -> Option<
         fetch(image.sapi_globals.wrapping_add(bias).wrapping_add(u64::from(image.response_code)), &mut status);
     }
     let user = request.user;
+    count_skipped(key);
     finish(request, status, now, cpu_time(config, now), 0);
     let _ = REQUESTS.remove(key);
     give_share(share::REQUESTS, user);
@@ -154,6 +155,7 @@ pub fn abort() {
         let now = unsafe { bpf_ktime_get_ns() };
         let cpu = config().map_or(0, |config| cpu_time(config, now));
         let user = request.user;
+        count_skipped(key);
         finish(request, 0, now, cpu, 1);
         let _ = REQUESTS.remove(key);
         give_share(share::REQUESTS, user);

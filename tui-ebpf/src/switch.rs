@@ -11,7 +11,7 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use tusktop_shared::{
-    Config, ContentKey, Count, CountKey, NOT_WALKED, OUTSIDE, Request, UNKNOWN_OFFSET, Wait, governor, share, stat,
+    Config, ContentKey, Count, CountKey, LONG_WAIT_NS, NOT_WALKED, OUTSIDE, Request, SKIPPED, UNKNOWN_OFFSET, Wait, governor, share, stat,
 };
 
 use crate::{
@@ -46,14 +46,14 @@ pub struct Walks {
     spent_ns: u64,
     /// Waits that began in it.
     waits: u64,
-    /// One wait in so many is noted, for all of them; 0 before the first period has ended.
+    /// A thread that waits often has one wait in so many noted, for all of them; 0 before the first period has ended.
     noted: u64,
 }
 
 impl Walks {
-    /// A thread blocks; `false` when another wait stands for this one.
+    /// A thread blocks; says which one of its waits is noted.
     #[inline(always)]
-    fn begin(&mut self, now: u64) -> bool {
+    fn begin(&mut self, now: u64) -> u64 {
         if now.saturating_sub(self.began_ns) > PERIOD_NS {
             self.began_ns = now;
             self.spent_ns = 0;
@@ -61,13 +61,16 @@ impl Walks {
             self.waits = 0;
         }
         self.waits += 1;
-        self.noted <= 1 || self.waits.is_multiple_of(self.noted)
+        self.noted
     }
 }
 
 /// Walks at blocking threads may take 1 percent of a CPU: 1 ms in 100 ms. Waits beyond that are counted without a stack.
 const PERIOD_NS: u64 = 100_000_000;
 const PERIOD_LIMIT_NS: u64 = 1_000_000;
+
+/// A thread that has not waited for so long is not one of those that wait too often to be noted each time.
+const OFTEN_NS: u64 = 2_000_000;
 
 /// CPU time of the current thread in nanoseconds; 0 when the kernel's layout is not known.
 ///
@@ -139,11 +142,24 @@ fn leaves(context: &RawTracePointContext, config: &Config) -> Option<()> {
     let now = unsafe { bpf_ktime_get_ns() };
     // SAFETY: the pointer is this CPU's slot, and a switch is not interrupted by another one.
     let walks = unsafe { &mut *WALKS.get_ptr_mut(0)? };
-    if !walks.begin(now) {
-        add(stat::WAITS_ESTIMATED, 1);
-        return None;
+    let noted = walks.begin(now);
+    let user = bpf_get_current_uid_gid() as u32;
+    let place = WAITING.get_ptr_mut(key);
+    if let Some(place) = place {
+        // SAFETY: the entry belongs to this thread alone.
+        unsafe {
+            let skipped = u64::from((*place).skipped);
+            if skipped + 1 < noted
+                && now.saturating_sub((*place).ended_ns) < OFTEN_NS
+                && (skipped == 0 || (*place).skipped_request == request)
+            {
+                begin(place, now, request, SKIPPED, user);
+                add(stat::WAITS_ESTIMATED, 1);
+                return None;
+            }
+        }
     }
-    let mut stack = ContentKey::new(OUTSIDE, bpf_get_current_uid_gid() as u32);
+    let mut stack = ContentKey::new(OUTSIDE, user);
     if leaf != 0 {
         if walks.spent_ns < PERIOD_LIMIT_NS {
             stack = capture(image, leaf, request)?;
@@ -157,22 +173,72 @@ fn leaves(context: &RawTracePointContext, config: &Config) -> Option<()> {
             add(stat::WAITS_NOT_WALKED, 1);
         }
     }
-    let wait =
-        Wait { since_ns: now, request, stack: stack.hash, user: stack.user, stands_for: walks.noted.max(1) as u32 };
-    if let Some(place) = WAITING.get_ptr_mut(key) {
-        // SAFETY: the entry belongs to this thread alone. User space may read it meanwhile: the start, without which it is no
-        // wait, comes last.
-        unsafe {
-            (&raw mut (*place).request).write_volatile(wait.request);
-            (&raw mut (*place).stack).write_volatile(wait.stack);
-            (&raw mut (*place).user).write_volatile(wait.user);
-            (&raw mut (*place).stands_for).write_volatile(wait.stands_for);
-            (&raw mut (*place).since_ns).write_volatile(wait.since_ns);
-        }
-    } else if !take_share(share::WAITING, wait.user) || WAITING.insert(key, wait, 0).is_err() {
+    if let Some(place) = place {
+        // SAFETY: the entry belongs to this thread alone.
+        unsafe { begin(place, now, request, stack.hash, stack.user) };
+        return Some(());
+    }
+    let wait = Wait {
+        since_ns: now,
+        request,
+        stack: stack.hash,
+        user: stack.user,
+        skipped: 0,
+        skipped_ns: 0,
+        skipped_request: 0,
+        ended_ns: 0,
+    };
+    if !take_share(share::WAITING, wait.user) || WAITING.insert(key, wait, 0).is_err() {
         add(stat::REQUESTS_FULL, 1);
     }
     Some(())
+}
+
+/// A wait begins, in the entry of its thread. User space may read it meanwhile: the start, without which it is no wait, comes last.
+///
+/// # Safety
+///
+/// The entry is that of the current thread.
+#[inline(always)]
+unsafe fn begin(place: *mut Wait, since_ns: u64, request: u64, stack: u64, user: u32) {
+    // SAFETY: the entry belongs to this thread alone.
+    unsafe {
+        (&raw mut (*place).request).write_volatile(request);
+        (&raw mut (*place).stack).write_volatile(stack);
+        (&raw mut (*place).user).write_volatile(user);
+        (&raw mut (*place).since_ns).write_volatile(since_ns);
+    }
+}
+
+/// Counts the waits of the current thread that were skipped since the last one that was noted, without a stack: their request ends.
+#[inline(always)]
+pub fn count_skipped(key: u64) {
+    let Some(place) = WAITING.get_ptr_mut(key) else { return };
+    // SAFETY: the entry belongs to this thread alone.
+    unsafe {
+        if (*place).skipped != 0 {
+            count_without_stack(key, place);
+        }
+    }
+}
+
+/// Counts the waits of an entry that were skipped.
+///
+/// # Safety
+///
+/// The entry is that of a thread which runs on this CPU, or is about to.
+#[inline(always)]
+unsafe fn count_without_stack(key: u64, place: *mut Wait) {
+    // SAFETY: as the caller says.
+    let (request, user, waits, wait_ns) =
+        unsafe { ((*place).skipped_request, (*place).user, u64::from((*place).skipped), (*place).skipped_ns) };
+    // SAFETY: as above.
+    unsafe {
+        (*place).skipped = 0;
+        (*place).skipped_ns = 0;
+    }
+    let key = CountKey { request, stack: NOT_WALKED, pid: (key >> 32) as u32, user };
+    count(key, Count { samples: 0, waits, wait_ns });
 }
 
 /// Puts the start of a request right whose thread leaves the CPU for the first time in it.
@@ -217,18 +283,45 @@ fn comes(context: &RawTracePointContext, config: &Config) -> Option<()> {
         return None;
     }
     // SAFETY: as above.
-    unsafe { (*place).since_ns = 0 };
-    let waits = u64::from(wait.stands_for);
-    let wait_ns = now.saturating_sub(wait.since_ns).wrapping_mul(waits);
+    unsafe {
+        (*place).since_ns = 0;
+        (*place).ended_ns = now;
+    }
+    let mut amount = Count { samples: 0, waits: 1, wait_ns: now.saturating_sub(wait.since_ns) };
     if let Some(request) = REQUESTS.get_ptr_mut(key) {
         // SAFETY: the entry belongs to this thread alone, which does not run yet.
         unsafe {
             if (*request).started_ns == wait.request {
-                (*request).wait_ns += wait_ns;
+                (*request).wait_ns += amount.wait_ns;
             }
         }
     }
-    let key = CountKey { request: wait.request, stack: wait.stack, pid, user: wait.user };
-    count(key, Count { samples: 0, waits, wait_ns });
+    let mut stack = wait.stack;
+    if stack == SKIPPED {
+        if amount.wait_ns < LONG_WAIT_NS {
+            // SAFETY: as above.
+            unsafe {
+                (*place).skipped = wait.skipped + 1;
+                (*place).skipped_ns = wait.skipped_ns + amount.wait_ns;
+                (*place).skipped_request = wait.request;
+            }
+            return Some(());
+        }
+        stack = NOT_WALKED;
+    } else if wait.skipped != 0 {
+        if wait.skipped_request == wait.request {
+            amount.waits += u64::from(wait.skipped);
+            amount.wait_ns += wait.skipped_ns;
+            // SAFETY: as above.
+            unsafe {
+                (*place).skipped = 0;
+                (*place).skipped_ns = 0;
+            }
+        } else {
+            // SAFETY: as above.
+            unsafe { count_without_stack(key, place) };
+        }
+    }
+    count(CountKey { request: wait.request, stack, pid, user: wait.user }, amount);
     Some(())
 }

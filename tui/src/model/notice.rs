@@ -382,9 +382,9 @@ impl Notice {
         Self::new(Level::Warning, NoticeKind::TooManyToCount, text, hint)
     }
 
-    /// PHP blocks so often that one wait stands for several.
+    /// PHP blocks so often that the places of some waits are estimated.
     pub fn waits_estimated() -> Self {
-        let text = "PHP blocks thousands of times a second: one wait in several was noted, for all of them";
+        let text = "PHP blocks thousands of times a second: waits and their time are counted, but only some with their place";
         Self::new(Level::Info, NoticeKind::WaitsEstimated, text, "")
     }
 

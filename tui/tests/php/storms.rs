@@ -77,7 +77,7 @@ fn a_storm_of_compiled_files_is_not_counted_in_full_and_says_so() {
 
 #[test]
 #[ignore = "needs root and PHP"]
-fn of_a_storm_of_waits_one_stands_for_several_and_their_time_is_right() {
+fn of_a_storm_of_waits_some_are_noted_and_the_time_of_all_is_right() {
     let _alone = alone();
     let (fpm, mut watch) = start();
     let mut estimated = false;
@@ -90,7 +90,7 @@ fn of_a_storm_of_waits_one_stands_for_several_and_their_time_is_right() {
     let request = watch.finished.last().expect("it has ended");
     let waited = request.duration_ns - request.cpu_ns.expect("the CPU time is known");
     let share = request.request.wait_ns as f64 / waited as f64;
-    assert!((0.7..1.3).contains(&share), "{share} of {waited} ns");
+    assert!((0.7..1.05).contains(&share), "{share} of {waited} ns");
 }
 
 /// A shell that starts programs without end.

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use tusktop_shared::{Count, CountKey, Wait, sizes};
+use tusktop_shared::{Count, CountKey, LONG_WAIT_NS, NOT_WALKED, SKIPPED, Wait, sizes};
 
 /// Threads whose wait was credited in part: what the kernel's map holds, and as many that come and go while it is read.
 const LIMIT: usize = 2 * sizes::WAITING as usize;
@@ -42,7 +42,14 @@ impl Waits {
         }
         self.advanced.retain(|_, advanced| *advanced > 0);
         let mut lasting = HashMap::with_capacity(self.lasting.len());
-        for (thread, wait) in waiting {
+        for (thread, mut wait) in waiting {
+            if wait.stack == SKIPPED {
+                // A short one is credited when it ends.
+                if now_ns.saturating_sub(wait.since_ns) < LONG_WAIT_NS {
+                    continue;
+                }
+                wait.stack = NOT_WALKED;
+            }
             let same = self.lasting.get(&thread).filter(|credit| credit.wait == wait);
             let from = same.map_or(wait.since_ns, |credit| credit.until_ns);
             let more = now_ns.saturating_sub(from);
@@ -76,8 +83,12 @@ mod tests {
     const KEY: CountKey = CountKey { request: 7, stack: 9, pid: 1, user: 0 };
     const THREAD: u64 = 1 << 32 | 1;
 
+    fn waiting(since_ns: u64, stack: u64) -> Wait {
+        Wait { since_ns, request: 7, stack, user: 0, skipped: 0, skipped_ns: 0, skipped_request: 0, ended_ns: 0 }
+    }
+
     fn wait(since_ns: u64) -> (u64, Wait) {
-        (THREAD, Wait { since_ns, request: 7, stack: 9, user: 0, stands_for: 1 })
+        (THREAD, waiting(since_ns, 9))
     }
 
     fn ended(wait_ns: u64) -> (CountKey, Count) {
@@ -118,6 +129,19 @@ mod tests {
         credited(&mut waits, vec![], [], 250);
         credited(&mut waits, vec![], [], 350);
         assert!(waits.advanced.is_empty() && waits.lasting.is_empty());
+    }
+
+    #[test]
+    fn a_skipped_wait_is_credited_from_when_it_is_long() {
+        let mut waits = Waits::default();
+        let skipped = [(THREAD, waiting(100, SKIPPED))];
+        assert_eq!(credited(&mut waits, vec![], skipped, 100 + LONG_WAIT_NS - 1), 0);
+        let mut counts = Vec::new();
+        waits.settle(&mut counts, skipped, 100 + LONG_WAIT_NS);
+        let key = CountKey { stack: NOT_WALKED, ..KEY };
+        assert_eq!(counts, [(key, Count { wait_ns: LONG_WAIT_NS, ..Count::default() })]);
+        let end = Count { samples: 0, waits: 1, wait_ns: LONG_WAIT_NS + 5 };
+        assert_eq!(credited(&mut waits, vec![(key, end)], [], 101 + LONG_WAIT_NS), 5, "the rest of it");
     }
 
     #[test]

@@ -11,7 +11,8 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use tusktop_shared::{
-    Config, ContentKey, Count, CountKey, LONG_WAIT_NS, NOT_WALKED, OUTSIDE, Request, SKIPPED, UNKNOWN_OFFSET, Wait, governor, share, stat,
+    Config, ContentKey, Count, CountKey, LONG_WAIT_NS, NOT_WALKED, OUTSIDE, Request, SKIPPED, UNKNOWN_OFFSET, Wait,
+    governor, share, stat,
 };
 
 use crate::{

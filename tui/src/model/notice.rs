@@ -384,7 +384,8 @@ impl Notice {
 
     /// PHP blocks so often that the places of some waits are estimated.
     pub fn waits_estimated() -> Self {
-        let text = "PHP blocks thousands of times a second: waits and their time are counted, but only some with their place";
+        let text =
+            "PHP blocks thousands of times a second: waits and their time are counted, but only some with their place";
         Self::new(Level::Info, NoticeKind::WaitsEstimated, text, "")
     }
 

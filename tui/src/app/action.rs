@@ -38,12 +38,14 @@ pub enum Action {
     SortErrors,
     SortName,
     SortUser,
+    SortDisk,
     Invert,
     Files,
     HotTime,
     Trace,
     Window,
     Table,
+    Cache,
     Group,
     Colour,
     Pause,
@@ -106,7 +108,7 @@ const ACT: &str = "Act";
 const SESSION: &str = "Session";
 
 /// All actions. The footer shows those with a short text, in this order, as many as fit.
-pub const ACTIONS: [Entry; 65] = [
+pub const ACTIONS: [Entry; 67] = [
     entry(Action::Quit, "quit", &["q", "f10"], (SESSION, "quit", "quit")),
     entry(Action::Help, "help", &["?", "f1"], (SESSION, "help", "this help; type to search in it")),
     entry(
@@ -162,6 +164,12 @@ pub const ACTIONS: [Entry; 65] = [
     entry(Action::Slower, "slower", &["-"], (TIME, "", "play slower")),
     entry(Action::Colour, "colour", &["c"], (LOOK, "colour", "what the colour of a tile shows: group, growth, cpu")),
     entry(Action::Table, "table", &["t"], (LOOK, "table", "memory pane as tiles or as a table")),
+    entry(
+        Action::Cache,
+        "cache",
+        &["C"],
+        (LOOK, "cache", "show or hide what is given back when memory is needed: page cache"),
+    ),
     entry(Action::Group, "group", &["g"], (LOOK, "group", "group by rules, pool, unit, container or user")),
     entry(Action::Notices, "notices", &["!"], (LOOK, "notices", "all notices, with hints")),
     entry(
@@ -206,6 +214,7 @@ pub const ACTIONS: [Entry; 65] = [
     entry(Action::SortErrors, "sort-errors", &["E"], (LISTS, "", "by errors")),
     entry(Action::SortName, "sort-name", &["A"], (LISTS, "", "by name")),
     entry(Action::SortUser, "sort-user", &["U"], (LISTS, "", "processes by user")),
+    entry(Action::SortDisk, "sort-disk", &["D"], (LISTS, "", "by disk reads and writes")),
     entry(Action::Invert, "invert", &["I"], (LISTS, "", "reverse order")),
     entry(
         Action::Record,

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     model::{Group, Php, Request, Snapshot, Target, Tier, TierState, TierStatus},
     words::{
+        machine_memory,
         memory::{self, Measure},
         names,
         printable::{printable, truncate_end, truncate_start},
@@ -64,7 +65,9 @@ fn machine(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
         host.cpus,
         or_dash(used, |used| units::bytes_of(used, host.memory_bytes)),
         or_dash(system.swap_used_bytes, units::bytes),
-    )
+    )?;
+    let sum = snapshot.memory.as_ref().map(machine_memory::sum).unwrap_or_default();
+    if sum.is_empty() { Ok(()) } else { writeln!(out, "{sum}") }
 }
 
 fn groups(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {

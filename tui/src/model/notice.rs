@@ -28,6 +28,7 @@ pub enum NoticeKind {
     MeminfoUnreadable,
     ShortLivedUncounted,
     SwapUnread,
+    OomKilled,
     PssRefused,
     PssTooExpensive,
     PssUnsupported,
@@ -158,6 +159,14 @@ impl Notice {
     /// Processes whose swap is not known.
     pub fn swap_unread(count: u32) -> Self {
         Self::new(Level::Info, NoticeKind::SwapUnread, format!("swap of {} could not be read", processes(count)), "")
+    }
+
+    /// The kernel killed a process because memory was gone. `of` names its group, `size` what it had, `why` whose memory was gone.
+    pub fn oom_killed(comm: &str, pid: u32, of: &str, size: &str, why: &str) -> Self {
+        let comm = if comm.is_empty() { "a process" } else { comm };
+        let text = format!("the kernel killed {comm} ({pid}){of}, which had {size}: {why}");
+        let hint = "the snapshot before this one shows where memory was";
+        Self::new(Level::Error, NoticeKind::OomKilled, text, hint)
     }
 
     /// Processes whose PSS the kernel refuses to report.

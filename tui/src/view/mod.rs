@@ -90,6 +90,8 @@ pub enum Detail {
         /// How often its mappings were asked for at any price.
         asked: u32,
     },
+    /// Memory that no process holds.
+    Memory(TileKey),
     /// Callers, callees and routes of a function.
     Function(Arc<FunctionKey>),
     /// An exception, an error or a compiled file.
@@ -182,6 +184,8 @@ pub struct View {
     pub moves: bool,
     /// New snapshots are not shown; a recording does not play.
     pub paused: bool,
+    /// What is given back when memory is needed is shown, too.
+    pub cache: bool,
     /// What the colour of tiles says.
     pub tile_colour: TileColour,
     /// The mouse is captured.

@@ -110,7 +110,7 @@ pub(crate) fn why_unknown(why: PssUnknown) -> &'static str {
 
 /// What is known of the memory of a process.
 pub(crate) fn sizes(process: &Process) -> String {
-    let Memory { rss_bytes, pss_bytes, uss_bytes, shared_bytes, swap_bytes, pss_age_ms } = process.memory;
+    let Memory { rss_bytes, pss_bytes, uss_bytes, shared_bytes, swap_bytes, pss_age_ms, .. } = process.memory;
     let [rss, pss, uss, shared, swap] =
         [rss_bytes, pss_bytes, uss_bytes, shared_bytes, swap_bytes].map(|b| size(b, false));
     let parts = match (pss_bytes, process.pss_unknown, pss_age_ms) {

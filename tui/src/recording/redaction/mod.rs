@@ -151,6 +151,8 @@ fn rule(within: &[String]) -> Rule {
         | ["", "", "php", "state"]
         | ["", "php", "workers" | "exact", "state"]
         | ["targets", "tiers", _, "state" | "seen_by"]
+        | ["", "memory", "parts", "kind"]
+        | ["", "system", "killed", "at" | "before"]
         | ["", "", "notices", "level" | "kind"] => Rule::Word,
         ["", "php", "routes" | "requests", "method"]
         | ["", "php", "errors", "level"]
@@ -161,17 +163,19 @@ fn rule(within: &[String]) -> Rule {
         ["", "", "host", "kernel"] | ["", "php", "targets", "version"] => Rule::Version,
         ["", "", "groups", "name"]
         | ["", "", "processes", "comm" | "pool"]
+        | ["", "system", "killed", "comm" | "group"]
         | ["", "php", "workers" | "exact", "pool"]
         | ["", "php", "pools", "name"]
         | ["", "php", "workers" | "pools" | "routes", "group"] => Rule::Name,
         ["", "", "processes", "cmdline"] => Rule::CommandLine,
         ["", "", "processes", "user"] => Rule::User,
         ["", "", "processes", "unit"] | ["php", "targets", "masters", "unit"] => Rule::Unit,
-        ["", "", "cgroups", "path"] => Rule::Cgroup,
+        ["", "", "cgroups", "path"] | ["", "system", "killed", "cgroup"] => Rule::Cgroup,
         ["", "php", "functions" | "lines", "name"] => Rule::Function,
         ["", "php", "functions" | "lines" | "exceptions", "class"] => Rule::Class,
         ["", "php", "functions" | "lines" | "exceptions" | "errors" | "compiles", "file"]
         | ["", "php", "routes" | "exceptions" | "errors", "script"]
+        | ["", "memory", "parts", "mount"]
         | ["", "php", "targets", "exe"] => Rule::Path,
         ["", "php", "exceptions", "caught_at"] => Rule::Place,
         ["", "php", "routes", "route"] | ["", "php", "requests", "uri"] => Rule::Uri,

@@ -99,6 +99,7 @@ fn draw_rows(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene
                 44,
                 match entry.process {
                     Some(process) => process.pid.to_string(),
+                    None if entry.processes == 0 => String::new(),
                     None => format!("{}×", entry.processes),
                 },
             ),

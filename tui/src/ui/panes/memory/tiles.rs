@@ -15,7 +15,7 @@ use crate::{
         List, Pane, Row, Scene, TileColour, TileKey,
         treemap::{self, Item, MinTile, Tile},
     },
-    words::{memory, printable, units},
+    words::{machine_memory, memory, printable, units},
 };
 
 /// Smallest tile with its share of the frame: eleven columns and one line of text.
@@ -124,7 +124,14 @@ pub(crate) fn titles(screen: &Screen, entries: &Entries) -> (String, String) {
         (None, true) => "other groups".to_owned(),
         (None, false) => format!("memory by {}", screen.view.grouping.name()),
     };
-    (name, format!("{} {}", entries.measure, units::bytes(entries.total)))
+    let Some((machine, used)) = entries.machine.and_then(|machine| Some((machine, machine.used_bytes?))) else {
+        return (name, format!("{} {}", entries.measure, units::bytes(entries.total)));
+    };
+    let cache =
+        if screen.view.cache { format!(" + cache {}", units::bytes(machine.cache_bytes())) } else { String::new() };
+    let twice = machine_memory::counted_twice(machine);
+    let twice = twice.map_or_else(String::new, |bytes| format!(", {} counted twice", units::bytes(bytes)));
+    (name, format!("used {}{cache}{twice}   {}", units::bytes(used), entries.measure))
 }
 
 fn draw_empty(buffer: &mut Buffer, rect: Rect, screen: &Screen, entries: &Entries) {
@@ -178,6 +185,7 @@ fn draw_tile(buffer: &mut Buffer, tile: &Tile<TileKey>, entries: &Entries, merge
     buffer.set_style(area, style);
     let size = size(entry.bytes, entry.estimated, entries.total);
     let facts = match entry.process {
+        None if !matches!(key, TileKey::Group(_)) => vec![(entry.name.to_owned(), size), (part(entry), String::new())],
         None => {
             let processes = format!("{} proc{}", entry.processes, if entry.processes == 1 { "" } else { "s" });
             vec![
@@ -201,7 +209,7 @@ fn draw_tile(buffer: &mut Buffer, tile: &Tile<TileKey>, entries: &Entries, merge
     };
     let mut used = lines(buffer, area, style, &facts);
     used += cgroup_line(buffer, area, used, entry, screen);
-    if entry.process.is_some() || area.width < 8 {
+    if !matches!(key, TileKey::Group(_)) || area.width < 8 {
         return;
     }
     if area.height > used {
@@ -348,6 +356,17 @@ pub(crate) fn ended(entry: &Entry, screen: &Screen) -> String {
     let group = screen.snapshot.and_then(|snapshot| snapshot.groups.get(entry.group));
     let ended = group.and_then(|group| group.ended).filter(|&ended| ended > 0);
     ended.map_or_else(String::new, |ended| format!("+{ended} ended"))
+}
+
+/// What there is to say of memory that no process holds.
+fn part(entry: &Entry) -> String {
+    let Some(part) = entry.part else { return String::new() };
+    let kind = if part.mount.is_some() { machine_memory::kind(part.kind) } else { "" };
+    let limit = part.limit_bytes.map_or_else(String::new, |limit| format!("limit {}", units::bytes(limit)));
+    let mapped = part.size_bytes.filter(|&size| size > part.bytes);
+    let mapped = mapped.map_or_else(String::new, |size| format!("{} with what processes map", units::bytes(size)));
+    let count = part.count.map_or_else(String::new, |count| units::count(count.into()));
+    join(&[kind, &count, &limit, &mapped])
 }
 
 fn join(parts: &[&str]) -> String {

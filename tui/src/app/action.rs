@@ -168,7 +168,7 @@ pub const ACTIONS: [Entry; 67] = [
         Action::Cache,
         "cache",
         &["C"],
-        (LOOK, "cache", "show or hide what is given back when memory is needed: page cache"),
+        (LOOK, "", "show or hide what is given back when memory is needed: page cache"),
     ),
     entry(Action::Group, "group", &["g"], (LOOK, "group", "group by rules, pool, unit, container or user")),
     entry(Action::Notices, "notices", &["!"], (LOOK, "notices", "all notices, with hints")),

@@ -17,7 +17,7 @@ mod read;
 mod signal;
 mod span;
 
-pub use cgroup::Cgroup;
+pub use cgroup::{Cgroup, CgroupEvents, CgroupMost, CgroupParts};
 pub use grouping::Grouping;
 pub use inspection::{
     CgroupLimit, CgroupLimits, Inspection, InspectionOrder, Limit, MappingKind, MappingSum, Mappings, OpenFiles,

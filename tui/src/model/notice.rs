@@ -281,15 +281,17 @@ impl Notice {
 
     /// tusktop runs in a pid namespace of a container, and the kernel's programs report other pids for the same processes.
     pub fn inner_pid_namespace() -> Self {
-        let text = "PHP is not observed: tusktop runs in a container, and its pids differ from the kernel's";
+        let text = "PHP is not observed: tusktop runs in a container or under unshare --pid, and /proc is not the host's: it shows \
+                    only the processes in here";
         let hint = "run tusktop on the host, or start the container with --pid=host";
         Self::new(Level::Warning, NoticeKind::InnerPidNamespace, text, hint)
     }
 
     /// The mounted /proc belongs to another pid namespace than tusktop.
     pub fn foreign_proc() -> Self {
-        let text = "PHP is not observed, and no signals are sent: /proc belongs to another pid namespace than tusktop";
-        let hint = "mount -t proc proc /proc; or run tusktop on the host, or start the container with --pid=host";
+        let text = "PHP is not observed, and no signals are sent: tusktop runs under unshare --pid or in a container, and /proc is \
+                    the host's: its process ids mean other processes here";
+        let hint = "unshare --mount-proc, or mount -t proc proc /proc; or run tusktop on the host, or the container with --pid=host";
         Self::new(Level::Warning, NoticeKind::ForeignProc, text, hint)
     }
 

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 pub(crate) use self::between::Between;
 use self::past::Past;
 use super::difference::{Difference, difference};
-pub(crate) use super::history::{Histories, Point, Span};
+pub(crate) use super::history::{Growth, Histories, Point, Span};
 use super::{outline::Outline, recorded::Recorded, regroup, windows::Windows};
 use crate::{
     model::{Grouping, Php, Snapshot, Window},

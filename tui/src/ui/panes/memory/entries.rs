@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use crate::{
     analysis::difference::Verdict,
     model::{Cgroup, DiskRates, Grouping, MachineMemory, Memory, MemoryPart, Process, Request, Snapshot},
     ui::{
         Input,
         filter::{About, Filter},
-        paint::PER_MINUTE,
+        paint::{self, Per},
     },
     view::{Pane, Sort, TileKey, Zoom},
     words::{
@@ -40,12 +42,12 @@ pub(crate) struct Entry<'a> {
     pub cpu: Option<f64>,
     /// Number of processes.
     pub processes: u32,
-    /// Growth of a group in bytes per minute.
+    /// Growth of a group in bytes.
     pub growth: Option<f64>,
-    /// What `growth` is a rate of: `/min`; empty for the difference of two spans.
-    pub per: &'static str,
-    /// Growth of the mean process of a group in bytes per minute.
-    pub process_growth: Option<f64>,
+    /// What `growth` is a rate of.
+    pub per: Per,
+    /// Growth of the mean process of a group, what it is a rate of, and since when it grows.
+    pub process_growth: Option<(f64, Per, Option<Timestamp>)>,
     /// The process, when it is one.
     pub process: Option<&'a Process>,
     /// The part of the machine's memory, when it is one that no process holds.
@@ -81,19 +83,26 @@ pub(crate) fn zoomed_group(zoom: &[Zoom]) -> Option<&Arc<str>> {
     })
 }
 
-/// How much a group grew: by minute now or over the marked span, else from one span to the other, where that is more than noise.
-fn growth(input: &Input, group: &str) -> Option<f64> {
+/// How much a group grew: lately or over the marked span, else from one span to the other, where that is more than noise.
+fn growth(input: &Input, group: &str) -> (Option<f64>, Per) {
     if input.view.grouping != Grouping::Rules {
-        return input.histories.growth_per_minute(group);
+        return paint::rate_of(input.histories.growth(group));
     }
     match (input.difference, input.between) {
         (Some(difference), _) => {
-            let found = difference.groups.iter().find(|known| *known.group == *group)?;
-            found.memory_bytes.difference.filter(|_| found.memory_bytes.verdict == Verdict::Changed)
+            let found = difference.groups.iter().find(|known| *known.group == *group);
+            let changed = found.filter(|found| found.memory_bytes.verdict == Verdict::Changed);
+            (changed.and_then(|found| found.memory_bytes.difference), Per::Nothing)
         }
-        (None, Some(between)) => between.growth().get(group).copied(),
-        (None, None) => input.histories.growth_per_minute(group),
+        (None, Some(between)) => (between.growth().get(group).copied(), Per::Minute),
+        (None, None) => paint::rate_of(input.histories.growth(group)),
     }
+}
+
+/// How much the mean process of a group grew lately, and since when.
+fn process_growth(input: &Input, group: &str) -> Option<(f64, Per, Option<Timestamp>)> {
+    let (growth, per) = paint::rate_of(input.histories.process_growth(group));
+    Some((growth?, per, input.histories.process_grows_since(group)))
 }
 
 /// Collects the entries of the level that is shown. Empty without a snapshot.
@@ -138,7 +147,8 @@ pub(crate) fn entries<'a>(input: &'a Input<'a>) -> Entries<'a> {
                 matches_group(&filter, &group.name) || by_process.get(*index).is_some_and(|&found| found)
             });
             let list: Vec<Entry> = shown
-                .map(|(index, group)| Entry {
+                .map(|(index, group)| (index, group, growth(input, &group.name)))
+                .map(|(index, group, (growth, per))| Entry {
                     key: TileKey::Group(group.name.clone()),
                     name: &group.name,
                     family: &group.name,
@@ -149,9 +159,9 @@ pub(crate) fn entries<'a>(input: &'a Input<'a>) -> Entries<'a> {
                     cgroup: cgroup(snapshot, group.cgroup),
                     cpu: group.cpu_ratio,
                     processes: group.processes,
-                    growth: growth(input, &group.name),
-                    per: if input.difference.is_some() { "" } else { PER_MINUTE },
-                    process_growth: input.histories.process_growth_per_minute(&group.name),
+                    growth,
+                    per,
+                    process_growth: process_growth(input, &group.name),
                     process: None,
                     part: None,
                     disk: group.disk,
@@ -197,7 +207,7 @@ fn parts(memory: &MachineMemory, cache: bool) -> impl Iterator<Item = Entry<'_>>
         cpu: None,
         processes: 0,
         growth: None,
-        per: PER_MINUTE,
+        per: Per::Minute,
         process_growth: None,
         process: None,
         part,
@@ -228,7 +238,7 @@ fn shared<'a>(members: &[&Process], measure: Measure, group: &'a str, index: Opt
         cpu: None,
         processes: 0,
         growth: None,
-        per: PER_MINUTE,
+        per: Per::Minute,
         process_growth: None,
         process: None,
         part: None,
@@ -279,7 +289,7 @@ fn of_process<'a>(process: &'a Process, measure: Measure, group: &'a str, snapsh
         cpu: process.cpu_ratio,
         processes: 1,
         growth: None,
-        per: PER_MINUTE,
+        per: Per::Minute,
         process_growth: None,
         process: Some(process),
         part: None,

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+use jiff::Timestamp;
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
 use super::{
@@ -10,7 +11,13 @@ use super::{
 };
 use crate::{
     model::Process,
-    ui::{frame::Screen, list, paint, panes::empty, theme::Palette},
+    ui::{
+        frame::Screen,
+        list,
+        paint::{self, Per},
+        panes::empty,
+        theme::Palette,
+    },
     view::{
         List, Pane, Row, Scene, TileColour, TileKey,
         treemap::{self, Item, MinTile, Tile},
@@ -127,8 +134,8 @@ pub(crate) fn titles(screen: &Screen, entries: &Entries) -> (String, String) {
     let Some((machine, used)) = entries.machine.and_then(|machine| Some((machine, machine.used_bytes?))) else {
         return (name, format!("{} {}", entries.measure, units::bytes(entries.total)));
     };
-    let cache =
-        if screen.view.cache { format!(" + cache {}", units::bytes(machine.cache_bytes())) } else { String::new() };
+    let cache = units::bytes(machine.cache_bytes());
+    let cache = if screen.view.cache { format!(" + cache {cache}") } else { String::new() };
     let twice = machine_memory::counted_twice(machine);
     let twice = twice.map_or_else(String::new, |bytes| format!(", {} counted twice", units::bytes(bytes)));
     (name, format!("used {}{cache}{twice}   {}", units::bytes(used), entries.measure))
@@ -190,7 +197,18 @@ fn draw_tile(buffer: &mut Buffer, tile: &Tile<TileKey>, entries: &Entries, merge
             let processes = format!("{} proc{}", entry.processes, if entry.processes == 1 { "" } else { "s" });
             vec![
                 (entry.name.to_owned(), size),
-                (fitting(area.width, &[&processes, &each(entry), &cpu(entry), &ended(entry, screen)]), growth(entry)),
+                (
+                    fitting(
+                        area.width,
+                        &[
+                            &processes,
+                            &each(entry, screen.snapshot.map(|snapshot| snapshot.at)),
+                            &cpu(entry),
+                            &ended(entry, screen),
+                        ],
+                    ),
+                    growth(entry),
+                ),
                 (capacity(entry, screen, area.width), String::new()),
             ]
         }
@@ -338,12 +356,22 @@ pub(crate) fn growth(entry: &Entry) -> String {
     paint::growth(entry.growth, entry.per, entry.bytes.unwrap_or(0) as f64, paint::LEAST_GROWTH_BYTES)
 }
 
-/// What a process of a group takes, and whether it becomes more.
-fn each(entry: &Entry) -> String {
+/// What a process of a group takes, and since when it becomes more.
+fn each(entry: &Entry, now: Option<Timestamp>) -> String {
     let Some(bytes) = entry.bytes.filter(|_| entry.processes > 1) else { return String::new() };
     let size = bytes / u64::from(entry.processes);
-    let growth = paint::growth(entry.process_growth, entry.per, size as f64, paint::LEAST_PROCESS_GROWTH_BYTES);
-    let sign = growth.chars().next().map_or_else(String::new, |sign| format!(" {sign}"));
+    let (growth, per, since) =
+        entry.process_growth.map_or((None, Per::Minute, None), |(g, per, since)| (Some(g), per, since));
+    let grows = !paint::growth(growth, per, size as f64, paint::LEAST_PROCESS_GROWTH_BYTES).is_empty();
+    let sign = match growth {
+        Some(growth) if grows && growth > 0.0 => {
+            let since = since.zip(now).map(|(since, now)| now.duration_since(since).as_secs());
+            let since = since.and_then(|seconds| u64::try_from(seconds).ok()).filter(|&seconds| seconds > 0);
+            since.map_or_else(|| " ▲".to_owned(), |seconds| format!(" ▲ for {}", units::age(seconds)))
+        }
+        Some(_) if grows => " ▼".to_owned(),
+        _ => String::new(),
+    };
     format!("{} each{sign}", units::bytes(size))
 }
 

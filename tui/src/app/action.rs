@@ -167,7 +167,7 @@ pub const ACTIONS: [Entry; 67] = [
     entry(
         Action::Cache,
         "cache",
-        &["C"],
+        &["b"],
         (LOOK, "", "show or hide what is given back when memory is needed: page cache"),
     ),
     entry(Action::Group, "group", &["g"], (LOOK, "group", "group by rules, pool, unit, container or user")),

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::{options, record};
 use crate::{
     app::Keymap,
-    collect::{inspect, php::Order, proc},
+    collect::{contents, inspect, php::Order, proc},
     config::{Environment, Settings},
     model::TraceOrder,
     rules::Rules,
@@ -74,7 +74,9 @@ pub async fn run(settings: &Settings, rules: Arc<Rules>, screen: stage::Options)
     };
     let (inspected, wanted) = watch::channel(None);
     let readings = inspect::spawn(proc::Options::default().root, settings.secrets, wanted);
-    let inspections = Inspections { orders: inspected, readings };
+    let (contents_orders, wanted) = watch::channel(None);
+    let contents = contents::spawn(proc::Options::default().root, wanted);
+    let inspections = Inspections { orders: inspected, readings, contents_orders, contents };
     let (wanted, wish) = watch::channel(false);
     let (state, states) = watch::channel(None);
     let recording = record::beside::spawn(snapshots.resubscribe(), wish, state);

@@ -2,6 +2,7 @@
 //! It owns names, units and shapes; it collects nothing, computes no rate and imports no other module.
 
 mod cgroup;
+mod contents;
 #[cfg(test)]
 mod fuzz;
 mod grouping;
@@ -18,6 +19,7 @@ mod signal;
 mod span;
 
 pub use cgroup::{Cgroup, CgroupEvents, CgroupMost, CgroupParts};
+pub use contents::{Contents, ContentsItem, ContentsOrder};
 pub use grouping::Grouping;
 pub use inspection::{
     CgroupLimit, CgroupLimits, Inspection, InspectionOrder, Limit, MappingKind, MappingSum, Mappings, OpenFiles,

@@ -46,7 +46,7 @@ use crate::{
         difference::Difference,
         timeline::{Between, Histories},
     },
-    model::{Exact, Inspection, Php, Snapshot},
+    model::{Contents, Exact, Inspection, Php, Snapshot},
     view::{KeyHint, Pane, RecordingInProgress, Scene, Scrub, Shown, View},
 };
 
@@ -67,6 +67,8 @@ pub(crate) struct Input<'a> {
     pub exact: Option<&'a Exact>,
     /// The last close look at the process whose detail is open.
     pub inspection: Option<&'a Inspection>,
+    /// What is in the part of the machine's memory whose page is open.
+    pub contents: Option<&'a Contents>,
     pub palette: &'a Palette,
     /// Keys for the footer and the help.
     pub hints: &'a [KeyHint],

@@ -24,7 +24,8 @@ pub use self::{
     sorting::{Sort, orders},
 };
 use crate::model::{
-    ExactKind, FunctionKey, Grouping, HotTime, InspectionOrder, ProblemKey, ProcessKey, RouteKey, Window,
+    ContentsOrder, ExactKind, FunctionKey, Grouping, HotTime, InspectionOrder, PartKind, ProblemKey, ProcessKey,
+    RouteKey, Window,
 };
 
 /// A part of the screen that can have the focus.
@@ -213,6 +214,13 @@ impl View {
             Some((Detail::Process { key: process, asked }, _)) => Some(InspectionOrder { process, asked }),
             _ => None,
         }
+    }
+
+    /// The part of the machine's memory whose page is open, if it is one that can be looked into.
+    pub fn looked_into(&self) -> Option<ContentsOrder> {
+        let Some((Detail::Memory(TileKey::Part(kind, mount)), _)) = &self.pane(Pane::Map).detail else { return None };
+        let contents = [PartKind::Tmpfs, PartKind::SystemV, PartKind::Slab, PartKind::SlabReclaimable];
+        contents.contains(kind).then(|| ContentsOrder { kind: *kind, mount: mount.clone() })
     }
 
     /// The group that is entered in the memory pane, else the one that is selected.

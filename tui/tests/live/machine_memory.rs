@@ -309,3 +309,79 @@ fn what_a_process_writes_to_a_disk_is_its_own() {
     assert!(sum < 44.0 * MIB as f64, "{sum}");
     writer.end();
 }
+
+/// A swap file; it is switched off and removed when dropped.
+struct SwapFile(PathBuf);
+
+impl SwapFile {
+    fn new(mebibytes: usize) -> Self {
+        // Swap needs a file on a disk; a temporary folder may be in memory.
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("swap-{}", std::process::id()));
+        fs::write(&path, vec![0; mebibytes << 20]).unwrap();
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let file = Self(path);
+        for program in ["mkswap", "swapon"] {
+            let done = Command::new(program).arg(&file.0).stdout(Stdio::null()).status();
+            assert!(done.unwrap().success(), "{program}");
+        }
+        file
+    }
+}
+
+impl Drop for SwapFile {
+    fn drop(&mut self) {
+        let _ = Command::new("swapoff").arg(&self.0).status();
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn swap_that_two_processes_share_counts_once() {
+    use std::io::Write as _;
+    let _file = SwapFile::new(160);
+    let limited = Limited::new("tusktop-swap", 40 * MIB);
+    // Forked when it has all, so both have the same pages, most of them in swap.
+    let text = "my $n = 100; my $x = 'x' x ($n << 20); my $pid = fork(); sleep 1000 if !$pid; <STDIN>; kill 'KILL', $pid; wait";
+    let mut parent = limited.perl(text);
+    let pid = parent.0.id();
+    parent.0.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    let mut machine = Machine::new();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let snapshot = machine.snapshot();
+        let swap = snapshot.system.swap_used_bytes.unwrap();
+        let tree: Vec<_> =
+            snapshot.processes.iter().filter(|process| process.pid == pid || process.ppid == pid).collect();
+        let each: u64 = tree.iter().filter_map(|process| process.memory.swap_bytes).sum();
+        let once: u64 = tree.iter().filter_map(|process| process.memory.swapped_bytes()).sum();
+        let groups: u64 = snapshot.groups.iter().filter_map(|group| group.memory.swapped_bytes()).sum();
+        let near = |a: u64, b: u64| a.abs_diff(b) < 8 * MIB;
+        if tree.len() == 2 && once > 40 * MIB && near(each, 2 * once) && near(groups, swap) && once <= swap {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{} each, {} once, {} in groups, {swap} in use", each, once, groups);
+    }
+    parent.end();
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_user_without_a_name_in_a_user_namespace_is_a_number() {
+    use std::io::{Read as _, Write as _};
+    // unshare(CLONE_NEWUSER) by its number.
+    let text = "syscall(272, 0x10000000) == 0 or die; syswrite STDOUT, 'n'; sysread STDIN, my $line, 1; ($<, $>) = (0, 0); exec 'perl', '-e', 'syswrite STDOUT, \"r\"; sysread STDIN, my $x, 1'";
+    let mut child =
+        Command::new("perl").args(["-e", text]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let pid = child.id();
+    let mut word = [0];
+    child.stdout.as_mut().unwrap().read_exact(&mut word).unwrap();
+    fs::write(format!("/proc/{pid}/uid_map"), "0 345678 1\n").unwrap();
+    child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+    child.stdout.as_mut().unwrap().read_exact(&mut word).unwrap();
+    let snapshot = Machine::new().snapshot();
+    let process = snapshot.processes.iter().find(|process| process.pid == pid).unwrap();
+    assert_eq!(&*process.user, "345678");
+    drop(child.stdin.take());
+    child.wait().unwrap();
+}

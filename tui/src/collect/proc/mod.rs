@@ -24,7 +24,6 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-pub(in crate::collect) use self::pss::kibibytes;
 use self::watchdog::Watched;
 pub use self::{
     details::{CMDLINE_BYTES, Details},
@@ -33,6 +32,7 @@ pub use self::{
     pss::{Pss, PssOptions, Rollup},
     sampler::Sampler,
 };
+pub(in crate::collect) use self::{machine::bounded, pss::kibibytes};
 use super::{Sample, Tick};
 use crate::{model::Cgroup, words::secrets::Secrets};
 

@@ -6,6 +6,7 @@ mod shared;
 use std::path::{Path, PathBuf};
 
 use self::shared::SharedReader;
+pub(in crate::collect) use self::shared::bounded;
 pub use self::{
     meminfo::MemoryInfo,
     shared::{MemoryMount, Segments},

@@ -231,7 +231,7 @@ pub(super) fn segments(text: &str) -> Option<Segments> {
 }
 
 /// A file of at most so many bytes; `None` where it is longer.
-pub(super) fn bounded(path: &Path, most: usize) -> Option<Vec<u8>> {
+pub(in crate::collect) fn bounded(path: &Path, most: usize) -> Option<Vec<u8>> {
     use std::io::Read as _;
     let mut text = Vec::new();
     let file = std::fs::File::open(path).ok()?;

@@ -81,7 +81,7 @@ fn shared(machine: &Machine, of_processes: u64) -> Vec<MemoryPart> {
             });
         }
     }
-    parts[first_mount..].sort_by(|a, b| b.bytes.cmp(&a.bytes));
+    parts[first_mount..].sort_by_key(|part| std::cmp::Reverse(part.bytes));
     let Some(all) = machine.memory.shmem else { return parts };
     let beside = all.saturating_sub(of_processes);
     let known = parts.iter().map(|part| part.bytes).fold(0, u64::saturating_add);
@@ -113,6 +113,7 @@ fn kernel(machine: &Machine) -> Vec<MemoryPart> {
         (PartKind::Zswap, info.zswap),
         (PartKind::SwapCache, swap_cache(info)),
         (PartKind::LockedFiles, locked_files(info)),
+        (PartKind::CpuFree, machine.cpu_free_bytes.zip(kept(info)).map(|(bytes, kept)| bytes.min(kept))),
     ]
     .into_iter()
     .filter_map(|(kind, bytes)| Some((kind, bytes?)))

@@ -77,6 +77,8 @@ pub enum PartKind {
     LockedFiles,
     /// What the kernel keeps free or would not give back of caches: watermarks and reserves.
     Reserve,
+    /// Free pages that CPUs keep in lists of their own: the kernel counts them neither as free nor as available.
+    CpuFree,
     /// All other memory of the kernel: drivers, network, tables of pages.
     OtherKernel,
     /// Page cache that is given back when memory is needed.

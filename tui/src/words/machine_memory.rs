@@ -34,6 +34,7 @@ pub(crate) fn kind(kind: PartKind) -> &'static str {
         PartKind::SwapCache => "swap cache",
         PartKind::LockedFiles => "locked files, ramfs",
         PartKind::Reserve => "kept free by the kernel",
+        PartKind::CpuFree => "free pages held by CPUs",
         PartKind::OtherKernel => "other kernel memory",
         PartKind::PageCache => "page cache",
         PartKind::SlabReclaimable => "slab, can be given back",
@@ -69,6 +70,10 @@ pub(crate) fn about(kind: PartKind) -> &'static [&'static str] {
             "free memory and cache that the kernel does not count as available:",
             "its watermarks (vm.min_free_kbytes) and reserves",
         ],
+        PartKind::CpuFree => &[
+            "free pages in lists of the CPUs, many after a big process has ended; they come back when memory is needed,",
+            "but the kernel counts them neither as free nor as available",
+        ],
         PartKind::OtherKernel => {
             &["pages of drivers, of the network and of other parts without a counter of their own"]
         }
@@ -90,14 +95,15 @@ pub(crate) fn sum(memory: &MachineMemory) -> String {
     };
     let huge = |kind| matches!(kind, PartKind::HugePages | PartKind::HugePagesFree);
     let swap = |kind| matches!(kind, PartKind::Zram | PartKind::Zswap | PartKind::SwapCache);
-    let apart = |kind: PartKind| kind.is_shared() || huge(kind) || swap(kind) || kind == PartKind::Reserve;
+    let kept = |kind| matches!(kind, PartKind::Reserve | PartKind::CpuFree);
+    let apart = |kind: PartKind| kind.is_shared() || huge(kind) || swap(kind) || kept(kind);
     let parts = [
         ("processes", processes),
         ("tmpfs and shared memory", total(&PartKind::is_shared)),
         ("huge pages", total(&huge)),
         ("swap in memory", total(&swap)),
         ("kernel", total(&|kind| !apart(kind))),
-        ("kept free", total(&|kind| kind == PartKind::Reserve)),
+        ("kept free", total(&kept)),
     ];
     let parts = parts.into_iter().filter(|(name, bytes)| *bytes > 0 || *name == "processes");
     let parts: Vec<String> = parts.map(|(name, bytes)| format!("{name} {}", units::bytes(bytes))).collect();

@@ -3,7 +3,10 @@
 mod meminfo;
 mod shared;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use self::shared::SharedReader;
 pub(in crate::collect) use self::shared::bounded;
@@ -13,6 +16,8 @@ pub use self::{
 };
 use crate::model::{Host, Pressure};
 
+/// CPU time for the lists of CPUs in a pass, in the long run.
+const ZONES_US: u128 = 150;
 /// Devices of zram that are asked at most.
 const MAX_ZRAM: usize = 32;
 
@@ -46,6 +51,8 @@ pub struct Machine {
     pub segments: Option<Segments>,
     /// Buffers of TCP and UDP sockets, in all network namespaces.
     pub socket_bytes: Option<u64>,
+    /// Free pages that CPUs keep in lists of their own, which count neither as free nor as available.
+    pub cpu_free_bytes: Option<u64>,
     /// What zram devices take.
     pub zram_bytes: Option<u64>,
     /// `oom_kill` of /proc/vmstat.
@@ -66,6 +73,8 @@ pub(super) struct MachineReader {
     ticks_per_second: u64,
     page_bytes: u64,
     shared: SharedReader,
+    /// Free pages of CPUs, and passes until they are read again: their file is long where there are many CPUs.
+    cpu_free: (Option<u64>, u32),
 }
 
 impl MachineReader {
@@ -81,11 +90,14 @@ impl MachineReader {
             uptime_s: 0,
         };
         let page_bytes = rustix::param::page_size() as u64;
-        Self { root: root.to_owned(), host, ticks_per_second, page_bytes, shared: SharedReader::new(root) }
+        let shared = SharedReader::new(root);
+        Self { root: root.to_owned(), host, ticks_per_second, page_bytes, shared, cpu_free: (None, 0) }
     }
 
     /// Reads everything that changes.
     pub(crate) fn read(&mut self) -> Machine {
+        self.read_cpu_free();
+        let (mounts, segments) = (self.shared.mounts(), self.shared.segments());
         let text = |name: &str| std::fs::read_to_string(self.root.join(name)).ok();
         let memory = text("meminfo").as_deref().map(MemoryInfo::parse).unwrap_or_default();
         let uptime_s = self.uptime_s();
@@ -98,9 +110,10 @@ impl MachineReader {
             cpu: text("stat").as_deref().and_then(cpu_ticks),
             load: load.map(|(load, _)| load).unwrap_or_default(),
             memory,
-            mounts: self.shared.mounts(),
-            segments: self.shared.segments(),
+            mounts,
+            segments,
             socket_bytes: text("net/sockstat").as_deref().and_then(|text| sockets(text, self.page_bytes)),
+            cpu_free_bytes: self.cpu_free.0,
             zram_bytes: zram(&self.root.join("../sys/block")),
             oom_kills: text("vmstat").as_deref().and_then(oom_kills),
             pressure: Pressure {
@@ -111,6 +124,20 @@ impl MachineReader {
             newest_pid: load.map(|(_, newest)| newest),
             uptime_ticks: uptime_s.map(|seconds| (seconds * self.ticks_per_second as f64) as u64),
         }
+    }
+
+    /// Reads the lists of the CPUs, the less often the more it costs.
+    fn read_cpu_free(&mut self) {
+        if self.cpu_free.1 > 0 {
+            self.cpu_free.1 -= 1;
+            return;
+        }
+        let started = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        let text = std::fs::read_to_string(self.root.join("zoneinfo")).ok();
+        let bytes = text.as_deref().and_then(|text| cpu_free(text, self.page_bytes));
+        let ended = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        let cost = Duration::try_from(ended - started).unwrap_or_default();
+        self.cpu_free = (bytes, u32::try_from(cost.as_micros() / ZONES_US).unwrap_or(u32::MAX));
     }
 
     /// Seconds since boot, with the time spent suspended, as start times of processes count it.
@@ -147,6 +174,13 @@ pub(super) fn cpu_ticks(stat: &str) -> Option<CpuTicks> {
     let total = ticks.iter().try_fold(0_u64, |sum, &ticks| sum.checked_add(ticks))?;
     let steal = ticks.get(7).copied().unwrap_or(0);
     Some(CpuTicks { busy: total - idle - io_wait, total, io_wait, steal })
+}
+
+/// The pages in the lists of all CPUs: lines `count: N` below `pagesets` (proc_zoneinfo(5)).
+pub(super) fn cpu_free(text: &str, page_bytes: u64) -> Option<u64> {
+    let counts = text.lines().filter_map(|line| line.trim_start().strip_prefix("count:"));
+    let pages = counts.map(|count| count.trim().parse::<u64>().ok()).reduce(|a, b| a?.checked_add(b?));
+    pages??.checked_mul(page_bytes)
 }
 
 /// The buffers of sockets, in bytes: lines such as `TCP: inuse 5 orphan 0 tw 0 alloc 7 mem 1`, in pages (`sockstat_seq_show` in
@@ -232,6 +266,17 @@ mod tests {
         assert_eq!(sockets("TCP: inuse 5 mem\nUDP: inuse 1 mem 2\n", 4096), Some(2 * 4096));
         for odd in ["", "TCP: mem -1\n", "TCP: mem 18446744073709551615\n", "sockets: mem 7\n"] {
             assert_eq!(sockets(odd, 4096), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn free_pages_of_cpus_are_added_up_over_zones() {
+        let text = "Node 0, zone DMA\n  pages free 5\n  pagesets\n    cpu: 0\n              count:    3\n              high:     0\n    \
+                    cpu: 1\n              count:    4\n  node_unreclaimable:  0\n";
+        assert_eq!(cpu_free(text, 4096), Some(7 * 4096));
+        for odd in ["", "pagesets\n", "count: x\n", "count: 1\ncount: -1\n", "count: 18446744073709551615\ncount: 1\n"]
+        {
+            assert_eq!(cpu_free(odd, 4096), None, "{odd}");
         }
     }
 

@@ -97,7 +97,7 @@ fn draw_rows(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene
             Some(process) => process.user.to_string(),
             None => match tiles::growth(entry) {
                 growth if growth.is_empty() => tiles::ended(entry, screen),
-                growth => growth,
+                growth => growth.replace(" in ", "/"),
             },
         };
         let columns = [

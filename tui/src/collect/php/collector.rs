@@ -11,7 +11,7 @@ use rustix::{
     time::{ClockId, clock_gettime},
 };
 use tokio::sync::mpsc;
-use tusktop_shared::{RequestEvent, share, stat};
+use tusktop_shared::{Process, RequestEvent, share, stat};
 
 use super::{
     CallSums, FinishedRequest, Now, Options, Order, PhpSample, Sapi, Work,
@@ -186,7 +186,8 @@ impl Collector {
         let Some(kernel) = &mut self.kernel else { return };
         for (pid, mapped) in found {
             let user = self.following.discovery.reads.procfs.uid(pid).unwrap_or(share::OTHERS);
-            if kernel.add_process(pid, mapped.image as u32, mapped.bias, user).is_err() {
+            let (image, master) = (mapped.image as u32, self.following.master_of(pid));
+            if kernel.add_process(pid, Process { bias: mapped.bias, image, traced: 0, user, master }).is_err() {
                 self.dropped += 1;
             }
         }

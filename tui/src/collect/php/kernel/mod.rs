@@ -233,14 +233,15 @@ impl Kernel {
     ///
     /// # Errors
     /// The map is full.
-    pub(crate) fn add_process(&mut self, pid: u32, image: u32, bias: u64, user: u32) -> Result<(), KernelError> {
-        let same = |known: &Wire<Process>| (known.0.bias, known.0.image) == (bias, image);
-        if self.processes.get(&pid, 0).is_ok_and(|known| same(&known)) {
-            return Ok(());
-        }
-        self.processes
-            .insert(pid, Wire(Process { bias, image, traced: 0, user, reserved: 0 }), 0)
-            .map_err(|source| KernelError::Map { name: "PROCESSES", source })
+    pub(crate) fn add_process(&mut self, pid: u32, process: Process) -> Result<(), KernelError> {
+        let of = |process: &Process| (process.bias, process.image);
+        let known = self.processes.get(&pid, 0).ok().filter(|known| of(&known.0) == of(&process));
+        let process = match known {
+            Some(Wire(known)) if known.master == process.master => return Ok(()),
+            Some(Wire(known)) => Process { master: process.master, ..known },
+            None => process,
+        };
+        self.processes.insert(pid, Wire(process), 0).map_err(|source| KernelError::Map { name: "PROCESSES", source })
     }
 
     /// Attaches `program` to sites of an image, each with its kind.

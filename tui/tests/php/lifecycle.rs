@@ -247,6 +247,6 @@ fn a_snapshot_of_the_command_line_holds_the_requests_and_the_hot_function() {
     let hottest = functions.max_by_key(|function| function.self_samples).unwrap();
     assert_eq!(&*hottest.key.name, "burn");
     let workers = snapshot.php.workers.iter().filter(|worker| fpm.workers(POOL).contains(&worker.pid));
-    let served = workers.map(|worker| worker.requests).sum::<u64>();
+    let served = workers.filter_map(|worker| worker.requests).sum::<u64>();
     assert!(route.requests >= 5 && served >= route.requests, "{served} of {}", route.requests);
 }

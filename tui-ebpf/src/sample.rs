@@ -40,10 +40,9 @@ pub fn sample(_context: PerfEventContext) -> u32 {
 fn try_sample(key: u64, process: &Process, image: &Image, globals: u64, now_ns: u64) -> Option<()> {
     let mut frame = 0_u64;
     if !fetch(globals.wrapping_add(u64::from(image.current_execute_data)), &mut frame) {
-        // Before the engine has started nothing has touched its globals, and their page is not there.
-        // SAFETY: the entry is only tested for being there.
-        let started = unsafe { REQUESTS.get(key) }.is_some();
-        add(if started { stat::SAMPLES_BROKEN } else { stat::SAMPLES_IDLE }, 1);
+        // Before the engine has started nothing has touched its globals, and their page is not there; while the process becomes
+        // another program it is there no more.
+        add(stat::SAMPLES_IDLE, 1);
         return None;
     }
     if frame == 0 {

@@ -67,7 +67,7 @@ fn errors_name_file_line_key_and_the_nearest_name() {
         ("colour = \"auto\"", "/config.toml:1: unknown key `colour`; did you mean `color`?"),
         (
             "zzzzzz = 1",
-            "/config.toml:1: unknown key `zzzzzz`; known are interval, hz, budget, trace_limit, theme, color, ascii, mouse, php, php_owners, read_only, show_secrets, past, past_size, memory, groups, keys",
+            "/config.toml:1: unknown key `zzzzzz`; known are interval, hz, budget, trace_limit, theme, color, ascii, mouse, php, php_owners, read_only, show_secrets, past, past_size, memory, flame, groups, keys",
         ),
         (
             "hz = 1\ncolor = \"true\"",

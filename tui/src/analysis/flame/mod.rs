@@ -169,8 +169,8 @@ impl Source<'_> {
         growing.add(self, self.now.0, way, 0);
         if let Some((before, seconds)) = self.before {
             growing.add(self, before, way, 1);
-            let unit = |basis: Basis, seconds: f64| basis.sample_ns as f64 / seconds.max(1e-3);
-            growing.flame.unit = [unit(self.basis, self.now.1), unit(Basis::of(before, self.basis.time), seconds)];
+            let unit = |seconds: f64| self.basis.sample_ns as f64 / seconds.max(1e-3);
+            growing.flame.unit = [unit(self.now.1), unit(seconds)];
         }
         growing.finish(self)
     }
@@ -272,9 +272,8 @@ impl Growing {
         let nodes = &mut self.flame.nodes;
         self.own.resize(nodes.len(), <[Time; 2]>::default());
         let basis = source.basis;
-        let before_basis = source.before.map_or(basis, |(before, _)| Basis::of(before, basis.time));
         let per_second = |ns: u64, seconds: f64| (ns as f64 / seconds.max(1e-3)).round() as u64;
-        let counted = |basis: Basis, time: Time, seconds: f64| match source.before {
+        let counted = |time: Time, seconds: f64| match source.before {
             None => basis.ns(time),
             Some(_) => per_second(basis.ns(time), seconds),
         };
@@ -284,8 +283,8 @@ impl Growing {
             let node = &mut nodes[number];
             node.own = own;
             node.total += own;
-            let (now, before) = (counted(basis, own, source.now.1), counted(before_basis, own_before, before_seconds));
-            let cpu = counted(basis, Time { wait_ns: 0, ..own }, source.now.1).min(now);
+            let (now, before) = (counted(own, source.now.1), counted(own_before, before_seconds));
+            let cpu = counted(Time { wait_ns: 0, ..own }, source.now.1).min(now);
             node.now += now;
             node.before += before;
             node.cpu += cpu;

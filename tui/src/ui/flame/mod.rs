@@ -24,7 +24,7 @@ use crate::{
         FlameScene, FlameView, Scene,
         flame::{Half, Placed, Step, layout::layout},
     },
-    words::units,
+    words::{printable, units},
 };
 
 /// What is drawn, beside the frames themselves.
@@ -294,13 +294,12 @@ fn about(
     // The numbers stay; of the place, the end.
     let (name, place) = (placed.frame.name(), placed.frame.place());
     let room = usize::from(line.width).saturating_sub(facts.chars().count() + 8);
-    let name = crate::words::printable::printable(&name).into_owned();
-    let name = crate::words::printable::truncate_end(&name, room.max(12)).to_owned();
-    let left = room.saturating_sub(crate::words::printable::width(&name) + 3);
+    let (name, place) = (printable::printable(&name), printable::printable(&place));
+    let name = printable::truncate_end(&name, room.max(12));
+    let left = room.saturating_sub(printable::width(&name) + 3);
     put(&name, palette.title);
     if left >= 12 {
-        let place = crate::words::printable::printable(&place).into_owned();
-        put(&crate::words::printable::truncate_start(&place, left), palette.muted);
+        put(&printable::truncate_start(&place, left), palette.muted);
     }
     put(&facts, palette.text);
 }

@@ -195,8 +195,8 @@ fn label(buffer: &mut Buffer, (x, y): (u16, u16), width: u16, placed: &Placed, d
 
 /// Writes text over the cells of a frame, and leaves their colours.
 fn put(buffer: &mut Buffer, (x, y): (u16, u16), max: u16, text: &str, style: Style) {
-    let cut = printable::truncate_end(text, usize::from(max)).to_owned();
-    buffer.set_stringn(x, y, cut, usize::from(max), style);
+    let cut = printable::truncate_end(text, usize::from(max));
+    buffer.set_stringn(x, y, &*cut, usize::from(max), style);
 }
 
 fn lined(

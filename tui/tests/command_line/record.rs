@@ -352,25 +352,6 @@ fn snap_prints_a_moment_of_a_recording() {
 }
 
 #[test]
-fn snap_exports_a_recording_in_every_format_to_a_private_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let (path, _) = recorded(folder.path());
-    for format in ["csv", "folded", "speedscope", "pprof", "svg", "firefox"] {
-        let file = folder.path().join(format);
-        let output = run(&["snap", &path, "--format", format, "-o", file.to_str().unwrap()]);
-        assert!(output.status.success() && output.stderr.is_empty(), "{format}: {}", stderr(&output));
-        let written = fs::metadata(&file).unwrap();
-        assert!(written.len() > 500, "{format}");
-        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&written.permissions()) & 0o777, 0o600);
-        let piped = run(&["snap", &path, "--format", format]);
-        assert_eq!(piped.stdout, fs::read(&file).unwrap(), "{format}: a pipe gets the same");
-        if format != "pprof" {
-            assert!(!piped.stdout.iter().any(|byte| byte.is_ascii_control() && !b"\n\r".contains(byte)), "{format}");
-        }
-    }
-}
-
-#[test]
 fn replay_opens_the_screen_over_a_file_and_over_a_pipe() {
     let folder = tempfile::tempdir().unwrap();
     let (path, _) = recorded(folder.path());

@@ -90,7 +90,7 @@ fn each(check: impl Fn(&Snapshot)) {
 #[test]
 fn folded_lines_have_all_times_and_one_stack_each() {
     each(|snapshot| {
-        let text = String::from_utf8(written(|s, out| write_folded(s, out), snapshot)).unwrap();
+        let text = String::from_utf8(written(write_folded, snapshot)).unwrap();
         assert!(is_calm(&text));
         let (cpu, wait) = times(snapshot);
         let mut sums = (0, 0);
@@ -106,7 +106,7 @@ fn folded_lines_have_all_times_and_one_stack_each() {
         assert!(sums.0 * 1000 >= cpu && sums.0 * 1000 <= cpu + lines * 1000, "{sums:?} {cpu}");
         assert!(sums.1 * 1000 >= wait && sums.1 * 1000 <= wait + lines * 1000, "{sums:?} {wait}");
     });
-    let text = String::from_utf8(written(|s, out| write_folded(s, out), &snapshot())).unwrap();
+    let text = String::from_utf8(written(write_folded, &snapshot())).unwrap();
     assert!(text.contains("www;GET /a;{main} /srv/{main}.php:7;a,b<c>&\"'"), "{text}");
 }
 
@@ -134,7 +134,7 @@ fn check_speedscope(file: &Value) {
 #[test]
 fn speedscope_has_a_profile_of_all_of_cpu_of_waiting_and_of_each_group() {
     each(|snapshot| {
-        let line = written(|s, out| write_speedscope(s, out), snapshot);
+        let line = written(write_speedscope, snapshot);
         assert!(is_calm(std::str::from_utf8(&line).unwrap()));
         let file: Value = serde_json::from_slice(&line).unwrap();
         check_speedscope(&file);
@@ -142,7 +142,7 @@ fn speedscope_has_a_profile_of_all_of_cpu_of_waiting_and_of_each_group() {
         let ends: Vec<_> = (0..3).map(|profile| file["profiles"][profile]["endValue"].as_u64().unwrap()).collect();
         assert_eq!(ends, [cpu + wait, cpu, wait]);
     });
-    let file: Value = serde_json::from_slice(&written(|s, out| write_speedscope(s, out), &snapshot())).unwrap();
+    let file: Value = serde_json::from_slice(&written(write_speedscope, &snapshot())).unwrap();
     assert_eq!(file["profiles"].as_array().unwrap().len(), 5);
     let path: Vec<_> = file["profiles"][2]["samples"][0].as_array().unwrap().clone();
     let names: Vec<_> =
@@ -236,7 +236,7 @@ struct ProfileFunction {
 #[test]
 fn pprof_is_read_back_with_all_times_names_and_labels() {
     each(|snapshot| {
-        let profile = Profile::decode(&*written(|s, out| write_pprof(s, out), snapshot)).unwrap();
+        let profile = Profile::decode(&*written(write_pprof, snapshot)).unwrap();
         assert_eq!(profile.string_table.first().map(String::as_str), Some(""));
         let text = |number: i64| &*profile.string_table[usize::try_from(number).unwrap()];
         let types: Vec<_> = profile.sample_type.iter().map(|kind| (text(kind.r#type), text(kind.unit))).collect();
@@ -263,7 +263,7 @@ fn pprof_is_read_back_with_all_times_names_and_labels() {
 #[test]
 fn the_picture_is_xml_with_each_frame_and_nothing_that_runs() {
     each(|snapshot| {
-        let text = String::from_utf8(written(|s, out| write_svg(s, out), snapshot)).unwrap();
+        let text = String::from_utf8(written(write_svg, snapshot)).unwrap();
         assert!(is_calm(&text) && !text.contains("script"));
         let document = roxmltree::Document::parse(&text).unwrap();
         let width: f64 = document.root_element().attribute("width").unwrap().parse().unwrap();
@@ -276,7 +276,7 @@ fn the_picture_is_xml_with_each_frame_and_nothing_that_runs() {
             }
         }
     });
-    let text = String::from_utf8(written(|s, out| write_svg(s, out), &snapshot())).unwrap();
+    let text = String::from_utf8(written(write_svg, &snapshot())).unwrap();
     let document = roxmltree::Document::parse(&text).unwrap();
     let titles: Vec<_> =
         document.descendants().filter(|node| node.has_tag_name("title")).filter_map(|node| node.text()).collect();
@@ -303,7 +303,7 @@ fn check_thread(profile: &Value, thread: &Value) {
 #[test]
 fn the_profile_for_firefox_has_a_track_of_each_group_and_each_worker_with_its_requests() {
     each(|snapshot| {
-        let line = written(|s, out| write_firefox(s, out), snapshot);
+        let line = written(write_firefox, snapshot);
         assert!(is_calm(std::str::from_utf8(&line).unwrap()));
         let profile: Value = serde_json::from_slice(&line).unwrap();
         let threads = profile["threads"].as_array().unwrap();
@@ -321,7 +321,7 @@ fn the_profile_for_firefox_has_a_track_of_each_group_and_each_worker_with_its_re
         assert!(weight.abs_diff((cpu + wait) / 1_000_000) <= threads.len() as u64, "{weight} of {cpu} {wait}");
     });
     let snapshot = snapshot();
-    let profile: Value = serde_json::from_slice(&written(|s, out| write_firefox(s, out), &snapshot)).unwrap();
+    let profile: Value = serde_json::from_slice(&written(write_firefox, &snapshot)).unwrap();
     let worker = profile["threads"].as_array().unwrap().iter().find(|thread| thread["pid"] == "7").unwrap();
     let markers = &worker["markers"];
     assert_eq!((&markers["length"], &markers["phase"][0]), (&1.into(), &1.into()), "an interval");

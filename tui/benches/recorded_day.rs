@@ -303,6 +303,8 @@ fn measure(path: &Path) -> std::io::Result<()> {
         time_zone: TimeZone::UTC,
         read_only: None,
         past: RingLimits::default(),
+        fold: tusktop::analysis::flame::Fold::default(),
+        folded: false,
     };
     let started = Watch::start();
     let recording = Recording::open(path).unwrap();

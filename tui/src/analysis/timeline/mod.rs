@@ -56,6 +56,8 @@ pub struct Timeline {
     difference: Option<Difference>,
     grouped: Option<(Grouping, Arc<Snapshot>)>,
     merged: Option<(Window, Arc<Php>)>,
+    /// The same of the span that is compared with.
+    merged_before: Option<Arc<Php>>,
 }
 
 /// All that is known at one moment. A copy shares everything, until one of both goes on.
@@ -175,6 +177,15 @@ impl Timeline {
         self.difference.as_ref()
     }
 
+    /// The PHP part over the span that is compared with, and how much time that covers, when both are added up.
+    pub(crate) fn before(&mut self) -> Option<(Arc<Php>, Duration)> {
+        self.difference.as_ref()?;
+        let baseline = self.baseline.as_ref()?;
+        let current = self.past.as_ref().map_or(&self.now, Past::seen).snapshot.as_ref()?;
+        let php = self.merged_before.get_or_insert_with(|| Arc::new(baseline.windows.all(&current.php)));
+        Some((php.clone(), baseline.windows.covered_by_all()))
+    }
+
     /// Stays with the latest snapshot while others come; [`Moment::Now`] goes on.
     pub(crate) fn freeze(&mut self) -> Option<Timestamp> {
         self.go_to(Moment::At(self.latest()?.at))
@@ -279,6 +290,7 @@ impl Timeline {
     fn forget_merged(&mut self) {
         self.grouped = None;
         self.merged = None;
+        self.merged_before = None;
     }
 }
 

@@ -8,6 +8,7 @@ use crate::{
     analysis::difference::Limit,
     config::{SettingArgs, parse_duration, parse_length, parse_size, parse_window},
     exit,
+    recording::Tiers,
     trigger::{self, Trigger},
     words::times::{Between, When},
 };
@@ -121,6 +122,12 @@ pub struct RecordArgs {
     /// With --when and without -o, files of earlier runs in this folder count.
     #[arg(long, value_name = "COUNT", requires = "bounded", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub keep: Option<u32>,
+    /// Roll up older parts of the file: STEP:AGE,..., such as 1s:1h,10s:1d,1m.
+    ///
+    /// What is older than an hour is in steps of 10 s then, and what is older than a day in steps of a minute. Counts, times and
+    /// histograms are added up, memory has the last, the least and the most. With an AGE for the last step, what is older goes.
+    #[arg(long, value_name = "TIERS", conflicts_with = "flight", value_parser = Tiers::parse)]
+    pub tiers: Option<Tiers>,
     /// Replace a file that exists.
     #[arg(long)]
     pub force: bool,

@@ -330,7 +330,7 @@ impl Stage {
         scrub.span = self.timeline.span().unwrap_or(scrub.span);
         scrub.latest = self.timeline.latest().map(|latest| latest.at);
         scrub.requests.clear();
-        scrub.requests.extend(stored.requests());
+        scrub.requests.extend(stored.requests().map(|part| (part.from, part.until, part.count)));
         scrub.memory = group.map(|group| {
             let points = self.timeline.memory(&group);
             GroupMemory { group, points }

@@ -20,7 +20,9 @@ fn recording() -> (tempfile::NamedTempFile, Vec<Snapshot>) {
         .map(|step| {
             let mut snapshot = web01();
             snapshot.at += SignedDuration::from_secs(step * 10);
+            snapshot.interval_ms = 10_000;
             let mut php = (*snapshot.php).clone();
+            php.interval_ms = 10_000;
             php.routes.iter_mut().for_each(|route| route.requests = 3 + step as u64 % 3);
             snapshot.php = Arc::new(php);
             snapshot.notices.clear();

@@ -31,6 +31,9 @@ impl Fact {
     }
 }
 
+/// A snapshot of a recording that is about so much time says so: its rates are means over it.
+const LONG_MS: u64 = 5_000;
+
 /// Columns between facts.
 const GAP: usize = 3;
 
@@ -106,7 +109,11 @@ fn identity(screen: &Screen, snapshot: &Snapshot, wide: bool) -> Vec<Fact> {
     if snapshot.host.uptime_s > 0 {
         facts.push(Fact::new(9, format!("up {}", units::age(snapshot.host.uptime_s)), palette.muted));
     }
-    facts.push(Fact::new(5, clock(snapshot.at, screen), palette.text));
+    let mut at = Fact::new(5, clock(snapshot.at, screen), palette.text);
+    if (screen.scrub.is_some() || screen.view.recorded) && snapshot.interval_ms >= LONG_MS {
+        at = at.and(format!(" over {}", units::age(snapshot.interval_ms / 1000)), palette.warn);
+    }
+    facts.push(at);
     let not_now = |text: &str| Fact::new(0, text, paint::reversed(palette.warn));
     facts.push(match (screen.scrub, screen.view.paused) {
         (Some(scrub), _) if scrub.latest.is_some() => not_now(&past(scrub, snapshot.at)),

@@ -26,6 +26,9 @@ pub struct Cli {
     /// Settings for all commands.
     #[command(flatten)]
     pub settings: SettingArgs,
+    /// What the live screen is compared with.
+    #[command(flatten)]
+    pub live: LiveArgs,
     /// Print a configuration file with all settings and their defaults, and exit.
     #[arg(long)]
     pub default_config: bool,
@@ -35,7 +38,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Open the live screen (the default).
-    Live,
+    Live(LiveArgs),
     /// Print one snapshot and exit; with a command, run it and report on it.
     Snap(SnapArgs),
     /// Record to a file, without the screen.
@@ -63,6 +66,14 @@ pub enum Command {
     /// Read memory of processes, as requests on standard input say.
     #[command(hide = true)]
     ReadMemory,
+}
+
+/// What to compare the screen with.
+#[derive(Debug, Clone, Default, Args)]
+pub struct LiveArgs {
+    /// Compare what the screen shows with this recording: tiles by growth, functions, routes and problems by their difference.
+    #[arg(long, value_name = "FILE")]
+    pub compare: Option<PathBuf>,
 }
 
 /// What to print.
@@ -151,6 +162,9 @@ pub struct ReplayArgs {
     /// The recording; `-` is standard input, which is followed.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+    /// What it is compared with.
+    #[command(flatten)]
+    pub live: LiveArgs,
 }
 
 /// Which snapshots to print.

@@ -44,7 +44,7 @@ use self::{
 use crate::{
     analysis::{
         difference::Difference,
-        timeline::{Between, Histories},
+        timeline::{Between, Histories, Reference},
     },
     model::{Exact, Inspection, Php, Snapshot},
     view::{KeyHint, Pane, RecordingInProgress, Scene, Scrub, Shown, View},
@@ -86,6 +86,8 @@ pub(crate) struct Input<'a> {
     pub between: Option<&'a Between>,
     /// How it differs from another span, if they are compared.
     pub difference: Option<&'a Difference>,
+    /// The other recording that is compared with.
+    pub reference: Option<&'a Reference>,
     /// The drawing before, so that tiles keep their places.
     pub previous: Option<&'a Scene>,
 }

@@ -46,7 +46,7 @@ use crate::{
     analysis::{
         difference::Difference,
         flame::Fold,
-        timeline::{Between, Histories},
+        timeline::{Between, Histories, Reference},
     },
     model::{Exact, Inspection, Php, Snapshot},
     view::{KeyHint, Pane, RecordingInProgress, Scene, Scrub, Shown, View},
@@ -92,6 +92,8 @@ pub(crate) struct Input<'a> {
     pub before: Option<(&'a Php, Duration)>,
     /// What becomes one frame of the flame.
     pub fold: &'a Fold,
+    /// The other recording that is compared with.
+    pub reference: Option<&'a Reference>,
     /// The drawing before, so that tiles keep their places.
     pub previous: Option<&'a Scene>,
 }

@@ -115,6 +115,7 @@ impl Aggregate {
                 steal_ratio: part.shares.map(|shares| shares.steal),
                 load: sample.machine.load,
                 memory_available_bytes: sample.machine.memory.available,
+                memory_available_range: None,
                 swap_used_bytes: sample.machine.memory.swap_used(),
                 oom_kills: sample.machine.oom_kills,
                 killed,

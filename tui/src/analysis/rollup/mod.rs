@@ -9,7 +9,8 @@ use std::{
 
 use super::windows::Windows;
 use crate::model::{
-    Cost, DiskRates, Drops, Group, MORE_GROUPS, MemoryRange, Notice, OomKill, PhpState, Pressure, Process, ProcessKey, Snapshot,
+    Cost, DiskRates, Drops, Group, MORE_GROUPS, MemoryRange, Notice, OomKill, PhpState, Pressure, Process, ProcessKey,
+    Snapshot,
 };
 
 /// Most groups of what is made; those that ended and used least are added up in one.

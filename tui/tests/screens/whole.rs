@@ -265,7 +265,7 @@ fn growth_shows_after_a_quarter_of_a_minute_and_per_minute_after_a_minute() {
             group.memory.rss_bytes = group.memory.rss_bytes.map(|bytes| bytes + second as u64 * (1 << 20));
         });
         assert!(stage.text().contains(text), "{}", stage.text());
-        assert_eq!(stage.text().contains("/min"), seconds > 60);
+        assert_eq!(stage.text().contains("▲ 60 MiB/min"), seconds > 60);
     }
 }
 

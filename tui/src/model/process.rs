@@ -26,7 +26,8 @@ pub struct Memory {
     pub shmem_bytes: Option<u64>,
     /// Swapped-out pages.
     pub swap_bytes: Option<u64>,
-    /// Swapped-out pages, where one that several processes have is divided among them. A sum counts each page once.
+    /// Swapped-out pages, where one that several processes have is divided among them. A sum counts each page once, as far as this is
+    /// known of the processes.
     #[serde(default)]
     pub swap_pss_bytes: Option<u64>,
     /// Age of `pss_bytes`, `uss_bytes` and `shared_bytes`.
@@ -82,7 +83,8 @@ impl Memory {
         self.file_bytes = sum(self.file_bytes, other.file_bytes);
         self.shmem_bytes = sum(self.shmem_bytes, other.shmem_bytes);
         self.swap_bytes = sum(self.swap_bytes, other.swap_bytes);
-        self.swap_pss_bytes = sum(self.swap_pss_bytes, other.swap_pss_bytes);
+        // Where it is not known what of it is shared, all of it counts.
+        self.swap_pss_bytes = sum(self.swap_pss_bytes, other.swapped_bytes());
         self.pss_age_ms = self.pss_age_ms.max(other.pss_age_ms);
     }
 }

@@ -342,7 +342,8 @@ fn swap_that_two_processes_share_counts_once() {
     let _file = SwapFile::new(160);
     let limited = Limited::new("tusktop-swap", 40 * MIB);
     // Forked when it has all, so both have the same pages, most of them in swap.
-    let text = "my $n = 100; my $x = 'x' x ($n << 20); my $pid = fork(); sleep 1000 if !$pid; <STDIN>; kill 'KILL', $pid; wait";
+    let text = "my $n = 100; my $x = 'x' x ($n << 20); my $parent = $$; my $pid = fork(); \
+                while (!$pid && getppid() == $parent) { select(undef, undef, undef, 0.1) } exit if !$pid; <STDIN>";
     let mut parent = limited.perl(text);
     let pid = parent.0.id();
     parent.0.stdin.as_mut().unwrap().write_all(b"\n").unwrap();

@@ -16,7 +16,7 @@ use super::difference::{Difference, difference};
 pub(crate) use super::history::{Histories, Point, Span};
 use super::{outline::Outline, recorded::Recorded, regroup, windows::Windows};
 use crate::{
-    model::{Grouping, Php, Snapshot, Window},
+    model::{Grouping, Notice, Php, Snapshot, Window},
     recording::Ring,
 };
 
@@ -85,12 +85,19 @@ impl Timeline {
     }
 
     /// Takes the next snapshot, whatever moment is looked at.
-    pub fn push(&mut self, snapshot: Arc<Snapshot>) {
+    pub fn push(&mut self, mut snapshot: Arc<Snapshot>) {
         if let Some(stored) = &mut self.stored {
             stored.push(&snapshot);
         }
         if let Some(reference) = &mut self.reference {
             reference.push(&snapshot);
+        }
+        // Through a pipe may come what was put together of several machines.
+        let before = self.now.snapshot.as_ref().map(|before| &before.host.name);
+        if let Some(before) = before.filter(|&before| *before != snapshot.host.name) {
+            let notice = Notice::machine_changed(before, &snapshot.host.name);
+            Arc::make_mut(&mut snapshot).notices.insert(0, notice);
+            self.now = Seen::default();
         }
         self.now.push(snapshot);
         if self.past.is_none() {

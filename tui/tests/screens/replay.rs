@@ -181,6 +181,12 @@ fn a_replayed_snapshot_is_drawn_as_it_was_live_at_every_size() {
                     panes(stage)
                 };
                 assert_eq!(panes(&mut live), panes(&mut replayed), "{width}x{height} {keys} {last}");
+                // Colours, too.
+                let styles = |stage: &Stage| {
+                    let rects = stage.shown.scene.panes.iter().map(|(_, rect)| *rect);
+                    rects.flat_map(|rect| rect.positions()).map(|at| stage.buffer[at].style()).collect::<Vec<_>>()
+                };
+                assert!(styles(&live) == styles(&replayed), "{width}x{height} {keys} {last}");
             }
         }
     }

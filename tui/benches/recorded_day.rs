@@ -195,6 +195,9 @@ impl Day {
                 duration_ms: random.below(90_000) as f64 / 1000.0,
                 cpu_ms: Some(random.below(40_000) as f64 / 1000.0),
                 wait_ms: Some(random.below(40_000) as f64 / 1000.0),
+                start_known: true,
+                waiting: None,
+                aborted: false,
                 finished: number > 5,
                 route: random.below(ROUTES as u64) as usize,
             })
@@ -206,7 +209,7 @@ impl Day {
                 pool: "www".into(),
                 group: Some(group_name(0)),
                 state: if random.below(3) == 0 { WorkerState::Running } else { WorkerState::Idle },
-                requests: random.below(5),
+                requests: Some(random.below(5)),
                 since: Some(snapshot.at),
             })
             .collect();
@@ -300,6 +303,8 @@ fn measure(path: &Path) -> std::io::Result<()> {
         time_zone: TimeZone::UTC,
         read_only: None,
         past: RingLimits::default(),
+        fold: tusktop::analysis::flame::Fold::default(),
+        folded: false,
     };
     let started = Watch::start();
     let recording = Recording::open(path).unwrap();

@@ -287,6 +287,30 @@ pub enum SnapshotFormat {
     Table,
     /// One line of JSON with all that is known.
     Json,
+    /// A line for each value of groups, functions, routes and problems.
+    Csv,
+    /// PHP's stacks as lines, for flamegraph.pl, inferno and others; microseconds.
+    Folded,
+    /// PHP's stacks for speedscope.app.
+    Speedscope,
+    /// PHP's stacks for pprof, Grafana and others (Protocol Buffers).
+    Pprof,
+    /// PHP's stacks as a picture.
+    Svg,
+    /// PHP's stacks and requests for profiler.firefox.com.
+    Firefox,
+}
+
+impl SnapshotFormat {
+    /// Whether it is about PHP's stacks alone.
+    pub(crate) fn is_of_stacks(self) -> bool {
+        !matches!(self, Self::Table | Self::Json | Self::Csv)
+    }
+
+    /// Whether it is no text.
+    pub(crate) fn is_binary(self) -> bool {
+        self == Self::Pprof
+    }
 }
 
 /// How a difference is printed.

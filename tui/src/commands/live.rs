@@ -47,6 +47,8 @@ pub fn screen(settings: &Settings, environment: &Environment) -> anyhow::Result<
     Ok(stage::Options {
         theme: theme::load(name, environment.config_folder().as_deref(), environment.sudo_uid)?,
         depth,
+        fold: settings.fold.clone(),
+        folded: settings.folded,
         ascii: settings.ascii || terminal::ascii_locale(variable),
         mouse: settings.mouse,
         keys,

@@ -28,7 +28,7 @@ pub use order::{TraceLimits, TraceOrder, TraceRequest};
 pub use php::{
     Bound, CompiledFile, DurationSummary, Exact, ExactKind, ExactState, ExceptionCount, Function, FunctionKind,
     Histogram, LineCalls, METHODS, Master, Php, PhpError, PhpState, Pool, ProcessManager, Request, Route, SYMBOLS,
-    Scoreboard, SeenBy, Stack, Target, Tier, TierState, TierStatus, Tiers, Worker, WorkerState,
+    Scoreboard, SeenBy, Stack, Target, Tier, TierState, TierStatus, Tiers, Waiting, Worker, WorkerState,
 };
 pub(crate) use process::MORE_GROUPS;
 pub use process::{Group, Memory, MemoryRange, Process, PssUnknown, pool_of_title};

@@ -13,6 +13,7 @@ use ratatui::buffer::Buffer;
 
 use crate::{
     analysis::{
+        flame::Fold,
         recorded::Recorded,
         timeline::{Moment, Timeline, Worked},
     },
@@ -45,6 +46,10 @@ pub struct Options {
     pub read_only: Option<Arc<str>>,
     /// How much of the session can be gone back to.
     pub past: RingLimits,
+    /// What becomes one frame of the flame, and whether it does from the start.
+    pub fold: Fold,
+    /// See `fold`.
+    pub folded: bool,
 }
 
 /// Fastest speed that the past plays at: an hour in a minute. A tenth of a second of it is read in less than keys may wait.
@@ -68,6 +73,7 @@ pub struct Stage {
     /// Only ASCII can be shown.
     pub ascii: bool,
     hints: Vec<KeyHint>,
+    fold: Fold,
     time_zone: TimeZone,
     /// How a recording or the past is moved through; `None` where the screen shows what is now, or stopped.
     scrub: Option<Scrub>,
@@ -84,6 +90,7 @@ impl Stage {
     pub fn new(options: &Options) -> Result<Self, KeymapError> {
         let mut app = App::new(&options.keys, options.mouse)?;
         app.view.read_only.clone_from(&options.read_only);
+        app.view.folded = options.folded;
         app.view.own_pid = std::process::id();
         let ring = Ring::new(options.past);
         let moves = ring.is_on();
@@ -91,6 +98,7 @@ impl Stage {
         Ok(Self {
             hints: app.hints().into_iter().filter(|hint| moves || hint.section != TIME).collect(),
             app,
+            fold: options.fold.clone(),
             timeline: Timeline::live(ring),
             palette: options.theme.palette(options.depth),
             time_zone: options.time_zone.clone(),
@@ -319,6 +327,7 @@ impl Stage {
         self.update_scrub();
         let view = &self.app.view;
         let php = self.timeline.window(view.window);
+        let before = view.flame.as_ref().and_then(|_| self.timeline.before());
         let snapshot = self.timeline.grouped(view.grouping);
         let input = ui::Input {
             view,
@@ -339,6 +348,8 @@ impl Stage {
             between: self.timeline.between(),
             difference: self.timeline.difference(),
             reference: self.timeline.reference(),
+            before: before.as_ref().map(|(php, covered)| (&**php, *covered)),
+            fold: &self.fold,
             previous: Some(&self.shown.scene),
         };
         self.shown = ui::draw(buffer, &input);

@@ -14,6 +14,7 @@
 
 mod chrome;
 mod filter;
+mod flame;
 mod frame;
 #[cfg(test)]
 mod fuzz;
@@ -44,6 +45,7 @@ use self::{
 use crate::{
     analysis::{
         difference::Difference,
+        flame::Fold,
         timeline::{Between, Histories, Reference},
     },
     model::{Exact, Inspection, Php, Snapshot},
@@ -88,6 +90,10 @@ pub(crate) struct Input<'a> {
     pub difference: Option<&'a Difference>,
     /// The other recording that is compared with.
     pub reference: Option<&'a Reference>,
+    /// PHP over the other span, and how much time that covers, if two are compared and the flame is shown.
+    pub before: Option<(&'a Php, Duration)>,
+    /// What becomes one frame of the flame.
+    pub fold: &'a Fold,
     /// The drawing before, so that tiles keep their places.
     pub previous: Option<&'a Scene>,
 }
@@ -113,9 +119,10 @@ pub(crate) fn draw(buffer: &mut Buffer, input: &Input) -> Shown {
         scrub::draw(buffer, Rect { y: area.bottom() - line, height: line, ..area }, screen, &mut scene);
         let foot = line + footer::draw(buffer, Rect { height: height - line, ..area }, screen, &mut scene);
         let body = Rect { y: area.y + head, height: height.saturating_sub(head + foot), ..area };
-        for (pane, rect) in places(screen, body, wide, width >= 80 && height >= 24) {
-            scene.panes.push((pane, rect));
-            draw_pane(buffer, rect, pane, screen, &mut scene);
+        if let Some(view) = &screen.view.flame {
+            flame::draw(buffer, body, view, screen, &mut scene);
+        } else {
+            draw_panes(buffer, body, screen, &mut scene);
         }
     }
     let facts = screen.facts(&scene);
@@ -124,6 +131,15 @@ pub(crate) fn draw(buffer: &mut Buffer, input: &Input) -> Shown {
         paint::to_ascii(buffer);
     }
     Shown { scene, facts }
+}
+
+fn draw_panes(buffer: &mut Buffer, body: Rect, screen: &Screen, scene: &mut Scene) {
+    let Rect { width, height, .. } = buffer.area;
+    let wide = width >= 120 && height >= 24;
+    for (pane, rect) in places(screen, body, wide, width >= 80 && height >= 24) {
+        scene.panes.push((pane, rect));
+        draw_pane(buffer, rect, pane, screen, scene);
+    }
 }
 
 fn draw_pane(buffer: &mut Buffer, rect: Rect, pane: Pane, screen: &Screen, scene: &mut Scene) {

@@ -59,6 +59,8 @@ pub struct Timeline {
     difference: Option<Difference>,
     grouped: Option<(Grouping, Arc<Snapshot>)>,
     merged: Option<(Window, Arc<Php>)>,
+    /// The same of the span that is compared with.
+    merged_before: Option<Arc<Php>>,
 }
 
 /// All that is known at one moment. A copy shares everything, until one of both goes on.
@@ -188,6 +190,7 @@ impl Timeline {
         let session = self.stored.as_ref().and_then(Recorded::span);
         self.reference = Some(Reference::new(name, other, session));
         self.difference = None;
+        self.forget_merged();
     }
 
     /// The other recording that is compared with.
@@ -200,6 +203,7 @@ impl Timeline {
         let Some(reference) = &mut self.reference else { return false };
         reference.shown = shown;
         self.difference = None;
+        self.forget_merged();
         true
     }
 
@@ -231,11 +235,22 @@ impl Timeline {
     /// Compares nothing.
     pub(crate) fn end_comparison(&mut self) {
         (self.baseline, self.difference) = (None, None);
+        self.forget_merged();
     }
 
     /// The difference of two spans, when both are added up.
     pub(crate) fn difference(&self) -> Option<&Difference> {
         self.difference.as_ref()
+    }
+
+    /// The PHP part over the span that is compared with, and how much time that covers, when both are added up.
+    pub(crate) fn before(&mut self) -> Option<(Arc<Php>, Duration)> {
+        self.difference.as_ref()?;
+        let reference = self.reference.as_ref().filter(|reference| reference.shown).map(|reference| &reference.before);
+        let baseline = self.baseline.as_ref().or(reference)?;
+        let current = self.past.as_ref().map_or(&self.now, Past::seen).snapshot.as_ref()?;
+        let php = self.merged_before.get_or_insert_with(|| Arc::new(baseline.windows.all(&current.php)));
+        Some((php.clone(), baseline.windows.covered_by_all()))
     }
 
     /// Stays with the latest snapshot while others come; [`Moment::Now`] goes on.
@@ -342,6 +357,7 @@ impl Timeline {
     fn forget_merged(&mut self) {
         self.grouped = None;
         self.merged = None;
+        self.merged_before = None;
     }
 }
 

@@ -55,10 +55,13 @@ fn snapshot() -> Snapshot {
         cpu_ms: None,
         wait_ms: Some(3.0),
         finished: true,
+        aborted: false,
+        start_known: true,
+        waiting: None,
         route: 1,
     }];
     php.workers =
-        vec![Worker { pid: 7, pool: "www".into(), group: None, state: WorkerState::Idle, requests: 1, since: None }];
+        vec![Worker { pid: 7, pool: "www".into(), group: None, state: WorkerState::Idle, requests: Some(1), since: None }];
     snapshot.php = php.into();
     snapshot
 }

@@ -64,6 +64,7 @@ pub enum NoticeKind {
     RecordingTriggered,
     RecordingRequested,
     SnapshotsMissed,
+    MachineChanged,
     /// One that this version does not know: its text says what it is about.
     #[default]
     #[serde(other)]
@@ -81,6 +82,7 @@ impl NoticeKind {
                 | Self::RecordingTriggered
                 | Self::RecordingRequested
                 | Self::SnapshotsMissed
+                | Self::MachineChanged
                 | Self::StartsMissed
         )
     }
@@ -253,6 +255,12 @@ impl Notice {
         let text = format!("the clock was set {} by {age}", if forward { "forward" } else { "back" });
         let hint = "the times of snapshots before this are those of the clock as it was";
         Self::new(Level::Info, NoticeKind::ClockSet, text, hint)
+    }
+
+    /// In a recording that was put together of several: what comes is another machine's.
+    pub fn machine_changed(before: &str, now: &str) -> Self {
+        let text = format!("another machine from here on: {now}, before it was {before}");
+        Self::new(Level::Warning, NoticeKind::MachineChanged, text, "sums, windows and histories begin again")
     }
 
     /// Snapshots that are not in the recording.

@@ -7,10 +7,11 @@ use aya_ebpf::{
     maps::HashMap,
     programs::PerfEventContext,
 };
-use tusktop_shared::{Count, CountKey, Image, share, sizes, stat};
+use tusktop_shared::{Count, CountKey, Image, Process, share, sizes, stat};
 
 use crate::{
     globals::globals,
+    growth::{huge_growth, started},
     maps::{ACTIVE, COUNTS_0, COUNTS_1, IMAGES, PROCESSES, REQUESTS, add},
     php::fetch,
     share::take_of,
@@ -23,13 +24,14 @@ use crate::{
 pub fn sample(_context: PerfEventContext) -> u32 {
     let key = bpf_get_current_pid_tgid();
     let pid = (key >> 32) as u32;
+    let Some(process) = PROCESSES.get_ptr_mut(pid) else { return 0 };
     // SAFETY: the entry may be replaced while it is read; it is plain integers.
-    let Some(process) = (unsafe { PROCESSES.get(pid) }) else { return 0 };
-    let Some(image) = IMAGES.get(process.image) else { return 0 };
-    let Some(globals) = globals(image, process.bias) else { return 0 };
+    let (number, bias) = unsafe { ((*process).image, (*process).bias) };
+    let Some(image) = IMAGES.get(number) else { return 0 };
+    let Some(globals) = globals(image, bias) else { return 0 };
     // SAFETY: a plain helper call.
     let began = unsafe { bpf_ktime_get_ns() };
-    let _ = try_sample(key, image, globals);
+    let _ = try_sample(key, process, image, globals);
     add(stat::SAMPLE_RUNS, 1);
     // SAFETY: a plain helper call.
     add(stat::SAMPLE_NS, unsafe { bpf_ktime_get_ns() } - began);
@@ -37,7 +39,7 @@ pub fn sample(_context: PerfEventContext) -> u32 {
 }
 
 #[inline(always)]
-fn try_sample(key: u64, image: &Image, globals: u64) -> Option<()> {
+fn try_sample(key: u64, process: *mut Process, image: &Image, globals: u64) -> Option<()> {
     let mut frame = 0_u64;
     if !fetch(globals.wrapping_add(u64::from(image.current_execute_data)), &mut frame) {
         // Before the engine has started nothing has touched its globals, and their page is not there.
@@ -51,12 +53,11 @@ fn try_sample(key: u64, image: &Image, globals: u64) -> Option<()> {
         return None;
     }
     add(stat::SAMPLES, 1);
-    // SAFETY: one aligned integer of the entry is read.
-    let request = unsafe { REQUESTS.get(key) }.map_or(0, |request| request.started_ns);
+    let request = started(key, image, process);
     let stack = capture(image, frame, request)?;
     count(
         CountKey { request, stack: stack.hash, pid: (key >> 32) as u32, user: stack.user },
-        Count { samples: 1, waits: 0, wait_ns: 0 },
+        Count { samples: 1, waits: 0, wait_ns: 0, pages: huge_growth(process) },
     );
     Some(())
 }
@@ -85,9 +86,12 @@ fn increase(counts: &HashMap<CountKey, Count>, key: &CountKey, amount: &Count) -
     let Some(count) = counts.get_ptr_mut(key) else { return false };
     // SAFETY: all fields are aligned integers of a live entry.
     unsafe {
+        if amount.pages != 0 {
+            atomic_add(&raw mut (*count).pages, amount.pages);
+        }
         if amount.samples != 0 {
             atomic_add(&raw mut (*count).samples, amount.samples);
-        } else {
+        } else if amount.waits != 0 {
             atomic_add(&raw mut (*count).waits, amount.waits);
             atomic_add(&raw mut (*count).wait_ns, amount.wait_ns);
         }

@@ -394,6 +394,10 @@ impl Collector {
         sample.pools = self.scoreboards.read(masters, &mut self.following.discovery.reads);
         if let Some(kernel) = &self.kernel {
             (sample.failures, sample.compiles) = self.failures.take(&kernel.failures);
+            let ended = sample.finished.iter().map(|finished| &finished.request);
+            let exceeded = ended.filter_map(|request| Some((request, request.exhausted?)));
+            let place = |(request, key)| Some((Arc::clone(request), self.failures.of(key, &kernel.failures)?));
+            sample.exhausted = exceeded.filter_map(place).collect();
         }
         if self.following.family.is_some() {
             // What ran is of interest here, not what still runs.
@@ -449,6 +453,8 @@ impl Collector {
             calls_deep: since(stat::CALLS_DEEP),
             wait_runs: since(stat::WAIT_RUNS),
             wait_ns: since(stat::WAIT_NS),
+            growth_runs: since(stat::GROWTH_RUNS),
+            growth_ns: since(stat::GROWTH_NS),
             probe_hits: since(stat::PROBE_HITS),
             probe_ns: since(stat::PROBE_NS),
         };

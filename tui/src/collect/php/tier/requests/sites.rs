@@ -1,6 +1,6 @@
 //! Where requests start and end: USDT probes if the image has them, else exported functions.
 
-use tusktop_shared::{SITE_SHUTDOWN, SITE_STARTUP};
+use tusktop_shared::{SITE_SHUTDOWN, SITE_SHUTDOWN_HEAP, SITE_STARTUP};
 
 use crate::{
     collect::php::{
@@ -19,24 +19,25 @@ pub(crate) fn of(image: &Image) -> Result<TierSites, Missing> {
     let probes = probe("request__startup").and_then(|startup| Ok((startup, probe("request__shutdown")?)));
     let missing = match probes {
         Ok((startup, shutdown)) if !startup.is_empty() && !shutdown.is_empty() => {
-            return Ok(sites(SeenBy::Usdt, startup, shutdown));
+            return Ok(sites(SeenBy::Usdt, startup, (SITE_SHUTDOWN, shutdown)));
         }
         Ok(_) => Missing::Requests,
         Err(unusable) => unusable.into(),
     };
     let function = |name| image.sites.function(name).cloned();
-    match (function("php_request_startup"), function("php_request_shutdown")) {
+    // What a request leaves to its shutdown functions still belongs to it, and so does the memory that it has until then.
+    let heap = function("shutdown_memory_manager").map(|site| (SITE_SHUTDOWN_HEAP, vec![site]));
+    let end = || Some((SITE_SHUTDOWN, vec![function("php_request_shutdown")?]));
+    match (function("php_request_startup"), heap.or_else(end)) {
         // A plain function has no arguments that say what the request is.
-        (Some(startup), Some(shutdown)) if image.sapi_globals.is_some() => {
-            Ok(sites(SeenBy::Symbol, vec![startup], vec![shutdown]))
-        }
+        (Some(startup), Some(end)) if image.sapi_globals.is_some() => Ok(sites(SeenBy::Symbol, vec![startup], end)),
         _ => Err(missing),
     }
 }
 
-fn sites(seen_by: SeenBy, startup: Vec<ProbeSite>, shutdown: Vec<ProbeSite>) -> TierSites {
+fn sites(seen_by: SeenBy, startup: Vec<ProbeSite>, (kind, shutdown): (u32, Vec<ProbeSite>)) -> TierSites {
     // The end first: a start that is seen always has its end seen.
-    let ends = shutdown.into_iter().map(|site| (SITE_SHUTDOWN, site));
+    let ends = shutdown.into_iter().map(|site| (kind, site));
     let sites = ends.chain(startup.into_iter().map(|site| (SITE_STARTUP, site))).collect();
     TierSites { seen_by, program: "request", sites, limit: "" }
 }
@@ -73,6 +74,10 @@ mod tests {
     fn requests_are_seen_by_functions_where_there_are_no_probes() {
         let symbols = ["php_request_startup", "php_request_shutdown", "sapi_globals"];
         assert_eq!(of(&image(&[], &symbols)).unwrap().seen_by, SeenBy::Symbol);
+        let kinds = |image| of(&image).unwrap().sites.into_iter().map(|(kind, _)| kind).collect::<Vec<_>>();
+        assert_eq!(kinds(image(&[], &symbols)), [SITE_SHUTDOWN, SITE_STARTUP]);
+        let heap = [&symbols[..], &["shutdown_memory_manager"]].concat();
+        assert_eq!(kinds(image(&[], &heap)), [SITE_SHUTDOWN_HEAP, SITE_STARTUP], "with all that it leaves to its end");
         let without = of(&image(&[], &symbols[..2])).unwrap_err();
         assert!(matches!(without, Missing::Requests) && without.to_string().contains("neither"));
     }

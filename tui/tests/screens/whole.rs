@@ -431,6 +431,7 @@ fn samples_of_stacks_that_are_too_many_are_said_to_be_left_out() {
         frames: vec![i % 9, i / 9 % 9, i / 81],
         samples: 2,
         wait_ns: None,
+        growth_bytes: None,
         truncated: false,
     };
     let key = php.functions[0].key.clone();

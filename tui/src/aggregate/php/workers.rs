@@ -66,6 +66,7 @@ impl Workers {
                 state,
                 requests: served.map_or(0, |served| served.requests),
                 since,
+                bloated_by: None,
             });
         }
         workers

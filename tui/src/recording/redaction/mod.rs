@@ -147,12 +147,16 @@ fn rule(within: &[String]) -> Rule {
         | ["", "php", "functions" | "exact", "kind"]
         | ["", "php", "requests", "started_at"]
         | ["", "php", "workers", "since"]
-        | ["", "php", "pools", "bound" | "process_manager"]
+        | ["php", "workers", "bloated_by", "at"]
+        | ["", "php", "exhausted", "at"]
+        | ["", "php", "pools", "bound" | "process_manager" | "fits_unknown"]
         | ["", "", "php", "state"]
         | ["", "php", "workers" | "exact", "state"]
         | ["targets", "tiers", _, "state" | "seen_by"]
         | ["", "", "notices", "level" | "kind"] => Rule::Word,
         ["", "php", "routes" | "requests", "method"]
+        | ["php", "pools", "route", "method"]
+        | ["php", "workers", "bloated_by", "method"]
         | ["", "php", "errors", "level"]
         | ["", "php", "targets" | "compiles", "sapi"]
         | ["", "php", "targets", "probes" | "functions"]
@@ -170,11 +174,14 @@ fn rule(within: &[String]) -> Rule {
         ["", "", "cgroups", "path"] => Rule::Cgroup,
         ["", "php", "functions" | "lines", "name"] => Rule::Function,
         ["", "php", "functions" | "lines" | "exceptions", "class"] => Rule::Class,
-        ["", "php", "functions" | "lines" | "exceptions" | "errors" | "compiles", "file"]
+        ["", "php", "functions" | "lines" | "exceptions" | "errors" | "compiles" | "exhausted", "file"]
         | ["", "php", "routes" | "exceptions" | "errors", "script"]
         | ["", "php", "targets", "exe"] => Rule::Path,
         ["", "php", "exceptions", "caught_at"] => Rule::Place,
-        ["", "php", "routes", "route"] | ["", "php", "requests", "uri"] => Rule::Uri,
+        ["", "php", "routes", "route"]
+        | ["", "php", "requests", "uri"]
+        | ["php", "pools", "route", "route"]
+        | ["php", "workers", "bloated_by", "route"] => Rule::Uri,
         ["", "", "notices", "text"] => Rule::OfKind,
         _ => Rule::Other,
     }

@@ -3,7 +3,7 @@
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
 use crate::{
-    model::{Bound, Pool},
+    model::{Bound, FitsUnknown, Pool},
     ui::{frame::Screen, paint},
     words::{printable, units},
 };
@@ -17,7 +17,10 @@ pub(crate) fn of_group<'a>(screen: &'a Screen, group: &str) -> Option<&'a Pool> 
 /// What is set beside what fits: `40 set, 26 fit`.
 pub(crate) fn capacity(pool: &Pool) -> String {
     match pool.fits {
-        None => format!("{} set", pool.board.max_children),
+        None => match pool.fits_unknown {
+            Some(FitsUnknown::FewRequests) => format!("{} set, {}", pool.board.max_children, FitsUnknown::FewRequests.words()),
+            _ => format!("{} set", pool.board.max_children),
+        },
         Some(fits) if fits >= pool.board.max_children => format!("{} set, all fit", pool.board.max_children),
         Some(fits) => format!("{} set, {fits} fit", pool.board.max_children),
     }
@@ -40,8 +43,13 @@ pub(crate) fn draw(buffer: &mut Buffer, area: Rect, pool: &Pool, screen: &Screen
     if pool.board.max_children_reached > 0 {
         facts.push((format!("full {}×", units::count(u64::from(pool.board.max_children_reached))), palette.warn));
     }
-    if let Some(each) = pool.private_bytes {
-        facts.push((format!("private {} (p95)", units::bytes(each)), palette.text));
+    match (pool.worker_bytes, pool.private_bytes) {
+        (Some(each), _) => facts.push((format!("each {}", units::bytes(each)), palette.text)),
+        (None, Some(each)) => facts.push((format!("private {} (p95)", units::bytes(each)), palette.text)),
+        (None, None) => {}
+    }
+    if let Some(route) = pool.route.as_ref().filter(|_| too_many) {
+        facts.push((format!("by {} {}", route.method, route.route), palette.text));
     }
     if let Some(shared) = pool.shared_bytes {
         facts.push((format!("shared {}", units::bytes(shared)), palette.text));

@@ -126,7 +126,7 @@ pub const ACTIONS: [Entry; 65] = [
     entry(Action::Sort, "sort", &["s", "f6"], (LISTS, "sort", "choose the order of the pane")),
     entry(Action::Files, "files", &["f"], (LOOK, "files", "functions or files in the hot list")),
     entry(Action::Trace, "trace", &["X"], (LOOK, "trace", "trace every call: shows the cost, starts, stops")),
-    entry(Action::HotTime, "time", &["v"], (LOOK, "cpu/wait/memory", "CPU time, waiting time, both, or growth of memory")),
+    entry(Action::HotTime, "time", &["v"], (LOOK, "cpu/wait", "CPU time, waiting time, both, or growth of memory")),
     entry(Action::Window, "window", &["w"], (LOOK, "window", "span of the PHP lists: 1 s, 10 s, 1 m, all")),
     entry(Action::Pause, "pause", &["space", "Z"], (SESSION, "pause", "pause or resume the screen")),
     entry(Action::StepBack, "step-back", &[","], (TIME, "", "to the snapshot before")),

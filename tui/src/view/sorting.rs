@@ -64,7 +64,7 @@ pub fn orders(view: &View, pane: Pane) -> &'static [(Sort, &'static str)] {
             (Sort::Cpu, "by CPU"),
             (Sort::Rate, "by frequency"),
             (Sort::Errors, "by errors"),
-            (Sort::Memory, "by peak of memory"),
+            (Sort::Memory, "by memory of requests"),
             (Sort::Name, "by name"),
         ],
         Pane::Requests => &[

@@ -58,6 +58,8 @@ fn every_tier_that_is_missing_is_said_with_its_reason_where_it_would_be_seen() {
         snapshot.php = Arc::new(php);
         let keys = match tier {
             Tier::Waiting => "vv",
+            Tier::Growth => "vvv",
+            Tier::Peaks => "3M",
             Tier::Exact => "X",
             _ => "",
         };

@@ -143,9 +143,12 @@ fn function(screen: &Screen, key: &FunctionKey) -> Vec<Line> {
     let share = |ns: u64| units::percent_column(ns as f64 / all);
     let times = |time: profile::Time| {
         let samples = units::count(time.samples);
-        let (wait, growth) = (units::duration_ns(time.wait_ns), units::bytes(time.growth_bytes));
-        let share = share(basis.amount(time));
-        format!("{share}   {samples} samples on the CPU, {wait} waiting, {growth} growth")
+        let wait = units::duration_ns(time.wait_ns);
+        let growth = match time.growth_bytes {
+            0 => String::new(),
+            growth => format!(", {} growth", units::bytes(growth)),
+        };
+        format!("{}   {samples} samples on the CPU, {wait} waiting{growth}", share(basis.amount(time)))
     };
     let mut lines = vec![
         fact("file", names::place_of(key)),

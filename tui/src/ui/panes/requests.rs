@@ -27,7 +27,7 @@ pub(crate) fn draw_routes(buffer: &mut Buffer, rect: Rect, screen: &Screen, scen
         Some(Sort::Errors) => "by errors",
         Some(Sort::Name) => "by name",
         Some(Sort::Cpu) => "by cpu",
-        Some(Sort::Memory) => "by peak of memory",
+        Some(Sort::Memory) => "by memory",
         _ => "by p99",
     };
     let area = frame(buffer, rect, Pane::Routes, "routes", order, scope, screen);
@@ -251,7 +251,11 @@ fn requests<'a>(screen: &Screen<'a>, scope: &Scope) -> Vec<&'a Request> {
 }
 
 fn why_empty<'a>(screen: &'a Screen, pane: Pane, scope: &Scope) -> Vec<&'a str> {
-    empty::why(screen, pane, &[Tier::Requests], "waiting for the first requests …", || match scope {
+    let tiers: &[Tier] = match screen.view.pane(pane).sort {
+        Some(Sort::Memory) => &[Tier::Requests, Tier::Peaks],
+        _ => &[Tier::Requests],
+    };
+    empty::why(screen, pane, tiers, "waiting for the first requests …", || match scope {
         Scope::All => vec!["no requests in this window", "press w for a longer one"],
         _ => vec!["no requests of this pool or route in this window", "w: a longer one, esc: all pools"],
     })

@@ -378,7 +378,7 @@ mod tests {
                 "5f 24 03 d5 c1 16 00 d0 21 e8 41 f9 60 00 00 36 20 90 40 f9 c0 03 5f d6 20 0c 40 f9 c0 03 5f d6",
             ),
         ];
-        let expected = [(0x48_2b50, 0x118), (0x57_88c0, 0x118), (0x5f_93d0, 0x120)];
+        let expected = [(0x4a_2b50, 0x118), (0x57_88c0, 0x118), (0x5f_93d0, 0x120)];
         assert_eq!(arm64.map(|(address, code)| found(Aarch64, address, code)), expected.map(Some));
     }
 

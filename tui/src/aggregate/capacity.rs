@@ -143,7 +143,8 @@ impl Capacity {
         room: &impl Fn(&Process) -> Room,
     ) -> Pool {
         let workers: Vec<&Process> = processes.iter().filter(|process| is_worker(process, board)).collect();
-        let known: Vec<(&Process, u64)> = workers.iter().filter_map(|worker| Some((*worker, private(worker)?))).collect();
+        let known: Vec<(&Process, u64)> =
+            workers.iter().filter_map(|worker| Some((*worker, private(worker)?))).collect();
         // Those that are new may not be known yet.
         let are_known = known.len() * 2 >= workers.len();
         let private_bytes = percentile(known.iter().map(|(_, private)| *private)).filter(|_| are_known);
@@ -197,9 +198,12 @@ impl Capacity {
     pub(super) fn name_bloated(&self, boards: &[Scoreboard], processes: &[Process], workers: &mut [Worker]) {
         for board in boards {
             let of_board = processes.iter().filter(|process| is_worker(process, board));
-            let known: HashMap<u32, u64> = of_board.filter_map(|process| Some((process.pid, private(process)?))).collect();
+            let known: HashMap<u32, u64> =
+                of_board.filter_map(|process| Some((process.pid, private(process)?))).collect();
             for worker in workers.iter_mut().filter(|worker| worker.state == WorkerState::Idle) {
-                let Some(&private_bytes) = known.get(&worker.pid).filter(|private| **private >= BIG_BYTES) else { continue };
+                let Some(&private_bytes) = known.get(&worker.pid).filter(|private| **private >= BIG_BYTES) else {
+                    continue;
+                };
                 let mut others: Vec<u64> =
                     known.iter().filter(|(pid, _)| **pid != worker.pid).map(|(_, private)| *private).collect();
                 others.sort_unstable();
@@ -267,10 +271,8 @@ fn percentile(values: impl Iterator<Item = u64>) -> Option<u64> {
 /// Pools that may start more workers than fit, and workers that stay big.
 pub(super) fn notices(pools: &[Pool], workers: &[Worker], at: Timestamp) -> Vec<Notice> {
     let too_large = pools.iter().filter_map(|pool| {
-        let (fits, each) = (
-            pool.fits.filter(|&fits| fits < pool.board.max_children)?,
-            pool.worker_bytes.or(pool.private_bytes)?,
-        );
+        let (fits, each) =
+            (pool.fits.filter(|&fits| fits < pool.board.max_children)?, pool.worker_bytes.or(pool.private_bytes)?);
         let into = match pool.bound? {
             Bound::Memory => "memory",
             Bound::Cgroup => "the limit of its cgroup",
@@ -356,7 +358,15 @@ mod tests {
 
     fn request(pid: u32, route: &str, peak_bytes: Option<u64>, heap_bytes: u64) -> ServedRequest {
         let (method, route) = ("POST".into(), route.into());
-        ServedRequest { pid, pool: Some("www".into()), heap_bytes, peak_bytes, method, route, at: Timestamp::UNIX_EPOCH }
+        ServedRequest {
+            pid,
+            pool: Some("www".into()),
+            heap_bytes,
+            peak_bytes,
+            method,
+            route,
+            at: Timestamp::UNIX_EPOCH,
+        }
     }
 
     #[test]
@@ -397,7 +407,8 @@ mod tests {
         let room = Room { machine: Some(3000 * MIB), cgroup: None };
         let rest = of(&workers, 40, room);
         assert_eq!((rest.fits, rest.fits_unknown), (None, Some(FitsUnknown::FewRequests)), "at rest 760 would fit");
-        let peaks: Vec<_> = (0..40).map(|at| (20 + at % 10, if at % 4 == 0 { "/report" } else { "/" }, 60 * MIB)).collect();
+        let peaks: Vec<_> =
+            (0..40).map(|at| (20 + at % 10, if at % 4 == 0 { "/report" } else { "/" }, 60 * MIB)).collect();
         let few = after(&workers, 40, room, &peaks[..19]);
         assert_eq!((few.fits, few.fits_unknown, few.requests_seen), (None, Some(FitsUnknown::FewRequests), 19));
         let served = after(&workers, 40, room, &peaks);
@@ -411,7 +422,8 @@ mod tests {
     #[test]
     fn the_route_with_the_big_requests_binds_the_pool() {
         let workers = [worker(20, 10, Some(4 * MIB))];
-        let peaks: Vec<_> = (0..100).map(|at| if at < 90 { (20, "/", 4 * MIB) } else { (20, "/report", 300 * MIB) }).collect();
+        let peaks: Vec<_> =
+            (0..100).map(|at| if at < 90 { (20, "/", 4 * MIB) } else { (20, "/report", 300 * MIB) }).collect();
         let pool = after(&workers, 40, Room { machine: Some(3000 * MIB), cgroup: None }, &peaks);
         assert_eq!(pool.route, Some(PoolRoute { method: "POST".into(), route: "/report".into() }));
         assert!(pool.fits.is_some_and(|fits| fits < 11), "{:?}", pool.fits);

@@ -100,11 +100,7 @@ pub(crate) fn time(php: &Php, scope: &Scope) -> Time {
 }
 
 fn time_of(stack: &Stack) -> Time {
-    Time {
-        samples: stack.samples,
-        wait_ns: stack.wait_ns.unwrap_or(0),
-        growth_bytes: stack.growth_bytes.unwrap_or(0),
-    }
+    Time { samples: stack.samples, wait_ns: stack.wait_ns.unwrap_or(0), growth_bytes: stack.growth_bytes.unwrap_or(0) }
 }
 
 /// What was counted of a function itself, and in total.

@@ -66,6 +66,9 @@ pub(super) fn write(php: &Php, out: &mut impl Write) -> io::Result<()> {
         ]);
     }
     let rest = more(php.pools.len().saturating_sub(ROWS));
-    title(out, &format!("php-fpm pools (each: what a worker is counted with; full and requests: since php-fpm started{rest})"))?;
+    title(
+        out,
+        &format!("php-fpm pools (each: what a worker is counted with; full and requests: since php-fpm started{rest})"),
+    )?;
     columns.write(out)
 }

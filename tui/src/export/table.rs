@@ -180,7 +180,11 @@ fn routes(php: &Php, out: &mut impl Write) -> io::Result<()> {
     let total: u64 = routes.iter().map(|route| route.requests).fold(0, u64::saturating_add);
     title(
         out,
-        &format!("routes ({} requests finished; peak: memory_get_peak_usage(true); growth: of processes{})", units::count(total), more(routes.len().saturating_sub(ROWS))),
+        &format!(
+            "routes ({} requests finished; peak: memory_get_peak_usage(true); growth: of processes{})",
+            units::count(total),
+            more(routes.len().saturating_sub(ROWS))
+        ),
     )?;
     columns.write(out)
 }
@@ -191,19 +195,18 @@ fn requests(php: &Php, out: &mut impl Write) -> io::Result<()> {
         return Ok(());
     }
     running.sort_by(|a, b| b.duration_ms.total_cmp(&a.duration_ms));
-    let mut columns =
-        Columns::new([
-            ("PID", Right),
-            ("SINCE", Right),
-            ("MEMORY", Right),
-            ("PEAK", Right),
-            ("LIMIT", Right),
-            ("GROWTH", Right),
-            ("LIMIT REACHED IN", Right),
-            ("METHOD", Left),
-            ("URI", Left),
-            ("GROUP", Left),
-        ]);
+    let mut columns = Columns::new([
+        ("PID", Right),
+        ("SINCE", Right),
+        ("MEMORY", Right),
+        ("PEAK", Right),
+        ("LIMIT", Right),
+        ("GROWTH", Right),
+        ("LIMIT REACHED IN", Right),
+        ("METHOD", Left),
+        ("URI", Left),
+        ("GROUP", Left),
+    ]);
     for request in running.iter().take(ROWS) {
         let route = php.routes.get(request.route);
         let script = || route.map_or_else(String::new, |route| path(&route.key.script));

@@ -27,8 +27,9 @@ pub use notice::{Level, Notice, NoticeKind};
 pub use order::{TraceLimits, TraceOrder, TraceRequest};
 pub use php::{
     Bloat, Bound, Buckets, CompiledFile, DurationSummary, Exact, ExactKind, ExactState, ExceptionCount, Exhausted,
-    FitsUnknown, Function, FunctionKind, Histogram, LineCalls, METHODS, Master, Php, PhpError, PhpState, Pool, PoolRoute,
-    ProcessManager, Request, Route, RouteMemory, SYMBOLS, Scoreboard, SeenBy, SizeHistogram, Stack, Target, Tier, TierState, TierStatus, Tiers, Worker, WorkerState,
+    FitsUnknown, Function, FunctionKind, Histogram, LineCalls, METHODS, Master, Php, PhpError, PhpState, Pool,
+    PoolRoute, ProcessManager, Request, Route, RouteMemory, SYMBOLS, Scoreboard, SeenBy, SizeHistogram, Stack, Target,
+    Tier, TierState, TierStatus, Tiers, Worker, WorkerState,
 };
 pub use process::{Group, Memory, Process, PssUnknown, pool_of_title};
 pub use read::SnapshotError;

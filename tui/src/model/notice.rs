@@ -412,7 +412,8 @@ impl Notice {
 
     /// A worker that stays big after a request.
     pub fn worker_bloated(pid: u32, pool: &str, private: &str, request: &str, peak: &str, ago: &str) -> Self {
-        let text = format!("pool {pool}: worker {pid} has {private} for itself, bloated by {request}, {peak}, {ago} ago");
+        let text =
+            format!("pool {pool}: worker {pid} has {private} for itself, bloated by {request}, {peak}, {ago} ago");
         let hint = "it gives that back when it ends; pm.max_requests ends each after so many requests";
         Self::new(Level::Info, NoticeKind::WorkerBloated, text, hint)
     }

@@ -14,6 +14,7 @@ mod hostile;
 mod images;
 mod impostor;
 mod lifecycle;
+mod memory;
 mod mounts;
 mod moving_code;
 mod pools;

@@ -93,7 +93,14 @@ fn requests_and_samples_of_one_route_meet() {
     let stack = Arc::new(NamedStack { frames: vec![Arc::new(main)], truncated: false });
     let sample = PhpSample {
         stacks: vec![
-            StackCount { pid: 10, request: Some(request(10, "/post/9")), stack: stack.clone(), samples: 4, wait_ns: 9, growth_bytes: 0 },
+            StackCount {
+                pid: 10,
+                request: Some(request(10, "/post/9")),
+                stack: stack.clone(),
+                samples: 4,
+                wait_ns: 9,
+                growth_bytes: 0,
+            },
             StackCount { pid: 10, request: None, stack, samples: 1, wait_ns: 0, growth_bytes: 0 },
         ],
         finished: vec![finished(10, "/post/3", 12)],

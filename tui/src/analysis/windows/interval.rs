@@ -153,8 +153,11 @@ impl Interval {
 
     fn measured(&self) -> usize {
         let durations = self.functions.iter().filter_map(|(_, counts)| counts.durations_log2.as_ref());
-        let routes =
-            self.routes.iter().map(|(_, counts)| size_of::<(u32, RouteCounts)>() + counts.route.histogram.bytes() + counts.route.memory.as_ref().map_or(0, |memory| memory.histogram.bytes()));
+        let routes = self.routes.iter().map(|(_, counts)| {
+            size_of::<(u32, RouteCounts)>()
+                + counts.route.histogram.bytes()
+                + counts.route.memory.as_ref().map_or(0, |memory| memory.histogram.bytes())
+        });
         let requests = self.requests.iter().map(|request| size_of::<Request>() + request.uri.len());
         size_of::<Self>()
             + self.functions.len() * size_of::<(u32, Counts)>()

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     model::{
-        CompiledFile, DurationSummary, ExceptionCount, Exhausted, Function, FunctionKey, FunctionKind, LineCalls, Php, PhpError,
-        Request, Route, RouteKey, RouteMemory, Stack,
+        CompiledFile, DurationSummary, ExceptionCount, Exhausted, Function, FunctionKey, FunctionKind, LineCalls, Php,
+        PhpError, Request, Route, RouteKey, RouteMemory, Stack,
     },
     top::{Amount, Top, TopByNumber},
 };
@@ -318,7 +318,8 @@ impl RoutePlaces {
 }
 
 fn function(key: Arc<FunctionKey>, counts: &Counts, error: u64) -> Function {
-    let [self_wait_ns, total_wait_ns, calls, self_ns, total_ns, self_growth_bytes, total_growth_bytes] = counts.optional;
+    let [self_wait_ns, total_wait_ns, calls, self_ns, total_ns, self_growth_bytes, total_growth_bytes] =
+        counts.optional;
     Function {
         key,
         self_samples: counts.self_samples,

@@ -47,7 +47,8 @@ impl Request {
     /// Seconds until it reaches `memory_limit` if it goes on growing as it did; `None` where it does not grow, there is no limit, or
     /// that is not known.
     pub fn seconds_to_limit(&self) -> Option<u64> {
-        let growth = self.growth_bytes_per_minute.and_then(|growth| u64::try_from(growth).ok()).filter(|growth| *growth > 0)?;
+        let growth =
+            self.growth_bytes_per_minute.and_then(|growth| u64::try_from(growth).ok()).filter(|growth| *growth > 0)?;
         let room = self.memory_limit_bytes?.checked_sub(self.memory_bytes?)?;
         Some((u128::from(room) * 60 / u128::from(growth)) as u64)
     }

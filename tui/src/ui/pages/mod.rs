@@ -105,7 +105,8 @@ fn memory_facts(screen: &Screen, request: &Request) -> Vec<Line> {
     }
     if let Some(growth) = request.growth_bytes_per_minute {
         let left = request.seconds_to_limit();
-        let left = left.map_or_else(String::new, |s| format!(": at this rate the limit is reached in {}", units::age(s)));
+        let left =
+            left.map_or_else(String::new, |s| format!(": at this rate the limit is reached in {}", units::age(s)));
         lines.push(fact("growth", format!("{}{left}", memory::per_minute(growth))));
     }
     lines

@@ -211,7 +211,9 @@ fn routes<'a>(screen: &Screen<'a>, scope: &Scope) -> Vec<&'a Route> {
         Some(Sort::Errors) => routes.sort_by_key(|route| Reverse((route.errors, route.requests))),
         Some(Sort::Cpu) => routes.sort_by_key(|route| Reverse(route.cpu_ns)),
         Some(Sort::Memory) => {
-            routes.sort_by_key(|route| Reverse((route.memory.as_ref().map(|memory| memory.p95_bytes), route.rss_growth_bytes)));
+            routes.sort_by_key(|route| {
+                Reverse((route.memory.as_ref().map(|memory| memory.p95_bytes), route.rss_growth_bytes))
+            });
         }
         Some(Sort::Name) => routes.sort_by(|a, b| names::route(a).cmp(names::route(b))),
         _ => routes.sort_by(|a, b| {

@@ -136,9 +136,7 @@ fn x86(code: &[u8], address: u64, argument: u64) -> Option<Value> {
                         let end = at + start + 2 + operand.size;
                         let from = match operand.place {
                             Place::Register(register) => registers[register | usize::from(rex & 1) << 3],
-                            place if second != 0xb6 && wide => {
-                                effective(place, &registers, rex, address, end)?.at()
-                            }
+                            place if second != 0xb6 && wide => effective(place, &registers, rex, address, end)?.at(),
                             _ => return None,
                         };
                         if second == 0xb6 || is_zero? == (second == 0x44) {
@@ -372,7 +370,10 @@ mod tests {
         assert_eq!(amd64.map(|(address, code)| found(X86_64, address, code)), expected.map(Some));
         let arm64 = [
             (0x26_ab30, "c1 11 00 90 21 a8 45 f9 60 00 00 34 20 8c 40 f9 c0 03 5f d6 20 0c 40 f9 c0 03 5f d6"),
-            (0x2b_f100, "c1 15 00 b0 21 60 44 f9 1f 1c 00 72 60 00 00 54 20 8c 40 f9 c0 03 5f d6 20 0c 40 f9 c0 03 5f d6"),
+            (
+                0x2b_f100,
+                "c1 15 00 b0 21 60 44 f9 1f 1c 00 72 60 00 00 54 20 8c 40 f9 c0 03 5f d6 20 0c 40 f9 c0 03 5f d6",
+            ),
             (
                 0x31_f640,
                 "5f 24 03 d5 c1 16 00 d0 21 e8 41 f9 60 00 00 36 20 90 40 f9 c0 03 5f d6 20 0c 40 f9 c0 03 5f d6",

@@ -235,7 +235,8 @@ impl ImageTiers {
         if left.is_empty() {
             return None;
         }
-        let rest: Vec<_> = [tier].into_iter().chain(also.filter(|also| left.iter().any(|(of, _)| of == also))).collect();
+        let rest: Vec<_> =
+            [tier].into_iter().chain(also.filter(|also| left.iter().any(|(of, _)| of == also))).collect();
         attach::detach(left.into_iter().map(|(_, attachment)| attachment));
         for tier in rest {
             observed.storms.rest(tier, Instant::now());

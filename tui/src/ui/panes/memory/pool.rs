@@ -18,7 +18,9 @@ pub(crate) fn of_group<'a>(screen: &'a Screen, group: &str) -> Option<&'a Pool> 
 pub(crate) fn capacity(pool: &Pool) -> String {
     match pool.fits {
         None => match pool.fits_unknown {
-            Some(FitsUnknown::FewRequests) => format!("{} set, {}", pool.board.max_children, FitsUnknown::FewRequests.words()),
+            Some(FitsUnknown::FewRequests) => {
+                format!("{} set, {}", pool.board.max_children, FitsUnknown::FewRequests.words())
+            }
             _ => format!("{} set", pool.board.max_children),
         },
         Some(fits) if fits >= pool.board.max_children => format!("{} set, all fit", pool.board.max_children),

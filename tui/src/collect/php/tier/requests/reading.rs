@@ -270,7 +270,8 @@ mod tests {
 
     #[test]
     fn memory_that_the_allocator_did_not_tell_is_unknown() {
-        let memory = |memory, memory_limit| decode(&Request { memory, memory_limit, memory_peak: 9, ..request(b"/", 0) }).memory;
+        let memory =
+            |memory, memory_limit| decode(&Request { memory, memory_limit, memory_peak: 9, ..request(b"/", 0) }).memory;
         assert_eq!((memory(0, 0), memory(OTHER_ALLOCATOR, 5)), (RequestMemory::Unknown, RequestMemory::OtherAllocator));
         let known = |limit_bytes| RequestMemory::Known { start_bytes: 0, bytes: 7, peak_bytes: 9, limit_bytes };
         assert_eq!((memory(7, 128), memory(7, i64::MAX as u64)), (known(Some(128)), known(None)));

@@ -115,7 +115,7 @@ fn a_request_that_exceeds_its_limit_is_named_with_its_place_and_its_peak() {
     let (request, place) = &exhausted[0];
     assert!(request.uri.ends_with("mib=100") && place.file.ends_with("memory.php") && place.line == 7, "{place:?}");
     let peak = request.memory.peak_bytes().unwrap();
-    assert!(peak <= 32 * MIB && peak >= 28 * MIB, "{peak}");
+    assert!((28 * MIB..=32 * MIB).contains(&peak), "{peak}");
 }
 
 /// What `tusktop snap` says, which looks for some seconds while `during` goes on.

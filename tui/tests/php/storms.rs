@@ -88,9 +88,12 @@ fn of_a_storm_of_waits_some_are_noted_and_the_time_of_all_is_right() {
         estimated = watch.last.notices.iter().any(|notice| notice.kind == NoticeKind::WaitsEstimated);
     }
     let request = watch.finished.last().expect("it has ended");
-    let waited = request.duration_ns - request.cpu_ns.expect("the CPU time is known");
-    let share = request.request.wait_ns as f64 / waited as f64;
-    assert!((0.7..1.05).contains(&share), "{share} of {waited} ns");
+    // Each wait ends when the thread is on the CPU again. The kernel counts its CPU time from the moment at which it was woken up,
+    // some microseconds earlier: waits and CPU time together may be more than the duration, the waits alone may not.
+    let least = request.duration_ns - request.cpu_ns.expect("the CPU time is known");
+    let wait_ns = request.request.wait_ns;
+    assert!(wait_ns <= request.duration_ns, "{wait_ns} of {} ns", request.duration_ns);
+    assert!(wait_ns as f64 > 0.8 * least as f64, "{wait_ns} of at least {least} ns");
 }
 
 /// A shell that starts programs without end.

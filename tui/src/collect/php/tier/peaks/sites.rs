@@ -1,6 +1,6 @@
-//! Where a request gives its memory back: `shutdown_memory_manager`, which every build exports.
+//! Where a request gives its memory back: `shutdown_memory_manager`, which every build exports; without USDT it is read where requests end.
 
-use tusktop_shared::SITE_HEAP;
+use tusktop_shared::{SITE_HEAP, SITE_SHUTDOWN_HEAP};
 
 use crate::{
     collect::php::{
@@ -18,15 +18,17 @@ pub(crate) fn of(image: &Image) -> Result<TierSites, Missing> {
     if image.zts {
         return Err(Missing::ThreadHeaps);
     }
-    let Some(site) = image.sites.function("shutdown_memory_manager") else {
-        return Err(Missing::Function("shutdown_memory_manager"));
-    };
     if image.heap.is_none() {
         return Err(Missing::Heap);
     }
-    // Where requests end at the same place, it is read there.
-    let ends_there = requests::sites::of(image).is_ok_and(|ends| ends.sites.iter().any(|(_, end)| end == site));
-    let sites = if ends_there { Vec::new() } else { vec![(SITE_HEAP, site.clone())] };
+    // Where requests end with their memory still there, it is read at their end.
+    let ends = requests::sites::of(image);
+    let is_read = ends.is_ok_and(|ends| ends.sites.iter().any(|(kind, _)| *kind == SITE_SHUTDOWN_HEAP));
+    let sites = match image.sites.function("shutdown_memory_manager") {
+        _ if is_read => Vec::new(),
+        Some(site) => vec![(SITE_HEAP, site.clone())],
+        None => return Err(Missing::Function("shutdown_memory_manager")),
+    };
     Ok(TierSites { seen_by: SeenBy::Symbol, program: "heap", sites, limit: "" })
 }
 

@@ -44,6 +44,15 @@ pub(super) struct Room {
     pub cgroup: Option<u64>,
 }
 
+/// How many workers fit.
+#[derive(Debug, Clone, Copy)]
+struct Fitting {
+    fits: u32,
+    /// What they may take in all.
+    room: u64,
+    bound: Bound,
+}
+
 /// What was seen of the requests of all pools.
 #[derive(Debug, Default)]
 pub(super) struct Capacity {
@@ -160,17 +169,17 @@ impl Capacity {
         let taken: u64 = known.iter().map(|(_, private)| private).sum();
         let fitting = |each: u64| {
             let Room { machine, cgroup } = room(workers.first()?);
-            let fits =
-                |room: u64| u32::try_from((room.saturating_add(taken)) / each.max(LEAST_PRIVATE)).unwrap_or(u32::MAX);
-            let machine = machine.map(|room| (fits(room), Bound::Memory));
-            let cgroup = cgroup.map(|room| (fits(room), Bound::Cgroup));
-            machine.into_iter().chain(cgroup).min_by_key(|(fits, _)| *fits)
+            let machine = machine.map(|room| (room, Bound::Memory));
+            let cgroup = cgroup.map(|room| (room, Bound::Cgroup));
+            let (room, bound) = machine.into_iter().chain(cgroup).min_by_key(|(room, _)| *room)?;
+            let room = room.saturating_add(taken);
+            Some(Fitting { fits: u32::try_from(room / each.max(LEAST_PRIVATE)).unwrap_or(u32::MAX), room, bound })
         };
         let at_rest = private_bytes.and_then(fitting);
         let limit = match worker_bytes {
             Some(each) => fitting(each),
             // Those that serve take more, so no more than these fit.
-            None => at_rest.filter(|(fits, _)| *fits < board.max_children),
+            None => at_rest.filter(|at_rest| at_rest.fits < board.max_children),
         };
         let fits_unknown = match (limit, at_rest) {
             (Some(_), _) => None,
@@ -188,9 +197,10 @@ impl Capacity {
             requests_seen: served.map_or(0, |served| served.peaks.count()),
             route: route.flatten(),
             worker_bytes,
-            fits: limit.map(|(fits, _)| fits),
+            room_bytes: limit.map(|limit| limit.room),
+            fits: limit.map(|limit| limit.fits),
             fits_unknown,
-            bound: limit.map(|(_, bound)| bound),
+            bound: limit.map(|limit| limit.bound),
         }
     }
 
@@ -416,6 +426,7 @@ mod tests {
         let each = served.worker_bytes.unwrap();
         assert!(each.abs_diff(62 * MIB) < MIB && served.base_bytes == Some(2 * MIB), "{each}");
         assert_eq!((served.fits, served.fits_unknown), (Some((3040 * MIB / each) as u32), None));
+        assert_eq!(served.room_bytes, Some(3040 * MIB), "what is free, and what the ten have");
         assert_eq!(served.route.unwrap().route.as_ref(), "/");
     }
 

@@ -136,6 +136,9 @@ pub struct Pool {
     /// `None` while that is unknown.
     #[serde(default)]
     pub worker_bytes: Option<u64>,
+    /// What all workers may take: what is available to them, and what those that run have for themselves; `None` while it is unknown.
+    #[serde(default)]
+    pub room_bytes: Option<u64>,
     /// How many workers of that size would fit beside all else that runs; `None` while it is unknown.
     pub fits: Option<u32>,
     /// Why `fits` is not known; `None` where it is.

@@ -28,6 +28,26 @@ pub(crate) fn capacity(pool: &Pool) -> String {
     }
 }
 
+/// How what fits is made: `26 fit: 3.2 GiB (free, and private of 10 workers) / 126 MiB (30 MiB base + 96 MiB p95 of 41 k requests)`.
+pub(crate) fn arithmetic(pool: &Pool) -> Option<String> {
+    let (fits, room) = (pool.fits?, units::bytes(pool.room_bytes?));
+    let workers = if pool.workers == 1 { "1 worker".to_owned() } else { format!("{} workers", pool.workers) };
+    let each = match (pool.worker_bytes, pool.base_bytes, pool.request_bytes) {
+        (Some(each), Some(base), Some(request)) if each == base.saturating_add(request) => format!(
+            "{} ({} base + {} p95 of {} requests)",
+            units::bytes(each),
+            units::bytes(base),
+            units::bytes(request),
+            units::count(pool.requests_seen)
+        ),
+        (Some(each), ..) => format!("{} (private p95, more than their requests need)", units::bytes(each)),
+        (None, ..) => {
+            format!("{} (private p95 at rest: those that serve need more)", units::bytes(pool.private_bytes?))
+        }
+    };
+    Some(format!("{fits} fit: {room} (free, and private of {workers}) / {each}"))
+}
+
 /// Draws the line; what there is no room for is left out from its end.
 pub(crate) fn draw(buffer: &mut Buffer, area: Rect, pool: &Pool, screen: &Screen) {
     let palette = screen.palette;

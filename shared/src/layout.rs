@@ -92,8 +92,12 @@ pub struct Process {
     pub traced: u32,
     /// User id that its entry is counted for.
     pub user: u32,
+    /// Process that started PHP and forked the others: they have the same functions at the same addresses. 0 when it is not known.
+    pub master: u32,
     /// Anonymous pages that it had when its growth was last counted; 0 before the first time.
     pub anonymous: u32,
+    /// Keeps the layout free of padding.
+    pub reserved: u32,
 }
 
 /// A place where a program is attached, found by the attach cookie.
@@ -113,5 +117,5 @@ pub struct Site {
 
 const _: () = assert!(size_of::<Config>() == 48);
 const _: () = assert!(size_of::<Image>() == 56);
-const _: () = assert!(size_of::<Process>() == 24);
+const _: () = assert!(size_of::<Process>() == 32);
 const _: () = assert!(size_of::<Site>() == 16 + ARGUMENTS * size_of::<Operand>());

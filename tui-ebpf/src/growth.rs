@@ -35,7 +35,7 @@ pub fn growth(_context: PerfEventContext) -> u32 {
     let Some(process) = PROCESSES.get_ptr_mut((key >> 32) as u32) else { return 0 };
     // SAFETY: a plain helper call.
     let began = unsafe { bpf_ktime_get_ns() };
-    let _ = try_growth(key, process);
+    let _ = try_growth(key, process, began);
     add(stat::GROWTH_RUNS, 1);
     // SAFETY: a plain helper call.
     add(stat::GROWTH_NS, unsafe { bpf_ktime_get_ns() } - began);
@@ -43,7 +43,7 @@ pub fn growth(_context: PerfEventContext) -> u32 {
 }
 
 #[inline(always)]
-fn try_growth(key: u64, process: *mut Process) -> Option<()> {
+fn try_growth(key: u64, process: *mut Process, now_ns: u64) -> Option<()> {
     let pages = grown(process, 1);
     if pages == 0 {
         return None;
@@ -58,11 +58,12 @@ fn try_growth(key: u64, process: *mut Process) -> Option<()> {
     }
     let mut stack = OUTSIDE;
     if leaf != 0 {
-        stack = capture(image, leaf, request)?.hash;
+        // SAFETY: as above.
+        stack = capture(image, unsafe { &*process }, leaf, request, now_ns)?.hash;
     } else if request == 0 {
         return None;
     }
-    count(
+    count::<true>(
         CountKey { request, stack, pid: (key >> 32) as u32, user: bpf_get_current_uid_gid() as u32 },
         Count { samples: 0, waits: 0, wait_ns: 0, pages },
     );

@@ -199,6 +199,9 @@ impl Day {
                 memory_bytes: None,
                 memory_limit_bytes: Some(128 << 20),
                 growth_bytes_per_minute: None,
+                start_known: true,
+                waiting: None,
+                aborted: false,
                 finished: number > 5,
                 route: random.below(ROUTES as u64) as usize,
             })
@@ -210,7 +213,7 @@ impl Day {
                 pool: "www".into(),
                 group: Some(group_name(0)),
                 state: if random.below(3) == 0 { WorkerState::Running } else { WorkerState::Idle },
-                requests: random.below(5),
+                requests: Some(random.below(5)),
                 since: Some(snapshot.at),
                 bloated_by: None,
             })
@@ -305,6 +308,8 @@ fn measure(path: &Path) -> std::io::Result<()> {
         time_zone: TimeZone::UTC,
         read_only: None,
         past: RingLimits::default(),
+        fold: tusktop::analysis::flame::Fold::default(),
+        folded: false,
     };
     let started = Watch::start();
     let recording = Recording::open(path).unwrap();

@@ -460,7 +460,7 @@ mod tests {
             pool: "www".into(),
             group: None,
             state: WorkerState::Idle,
-            requests: 2,
+            requests: Some(2),
             since: None,
             bloated_by: None,
         };

@@ -109,6 +109,7 @@ impl Aggregate {
                 cpu_ratio: part.system_cpu_ratio,
                 load: sample.machine.load,
                 memory_available_bytes: sample.machine.memory_available_bytes,
+                memory_available_range: None,
                 swap_used_bytes: sample.machine.swap_used_bytes,
                 oom_kills: sample.machine.oom_kills,
                 pressure: sample.machine.pressure,

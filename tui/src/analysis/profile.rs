@@ -99,7 +99,7 @@ pub(crate) fn time(php: &Php, scope: &Scope) -> Time {
     all
 }
 
-fn time_of(stack: &Stack) -> Time {
+pub(super) fn time_of(stack: &Stack) -> Time {
     Time { samples: stack.samples, wait_ns: stack.wait_ns.unwrap_or(0), growth_bytes: stack.growth_bytes.unwrap_or(0) }
 }
 
@@ -172,7 +172,7 @@ fn sorted<T: Ord>(mut hot: Vec<Hot<T>>, basis: Basis) -> Vec<Hot<T>> {
     hot
 }
 
-fn in_scope<'a>(php: &'a Php, scope: &'a Scope) -> impl Iterator<Item = &'a Stack> {
+pub(super) fn in_scope<'a>(php: &'a Php, scope: &'a Scope) -> impl Iterator<Item = &'a Stack> {
     php.stacks
         .iter()
         .filter(move |stack| *scope == Scope::All || php.routes.get(stack.route).is_some_and(|r| scope.has(r)))

@@ -53,6 +53,7 @@ impl Jobs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::php::Start;
 
     const SECOND: u64 = 1_000_000_000;
     const MIB: u64 = 1 << 20;
@@ -66,6 +67,7 @@ mod tests {
             wait_ns: 0,
             memory: RequestMemory::Known { start_bytes: 0, bytes, peak_bytes: bytes, limit_bytes: Some(512 * MIB) },
             exhausted: None,
+            start: Start::Seen,
             pool: None,
             method: String::new(),
             script: "/worker.php".to_owned(),

@@ -19,8 +19,11 @@ use self::{
     workers::Workers,
 };
 use crate::{
-    collect::php::{FinishedRequest, Now, PhpProcess, PhpSample, RequestMemory, RequestText},
-    model::{Cost, Drops, Exhausted, Notice, Php, PhpState, Request, RouteKey, Target, Tier, TierState},
+    collect::php::{CurrentWait, FinishedRequest, Now, PhpProcess, PhpSample, RequestMemory, RequestText, Start},
+    model::{
+        Cost, Drops, Exhausted, FunctionKind, Notice, Php, PhpState, Request, RouteKey, Target, Tier, TierState,
+        Waiting,
+    },
     rules::naming,
     words::{names, units},
 };
@@ -97,11 +100,9 @@ impl PhpAggregate {
         let ended: Vec<usize> = sample
             .finished
             .iter()
-            .map(|FinishedRequest { request, aborted, .. }| {
+            .map(|FinishedRequest { request, .. }| {
                 let route = found.of_request(group(request.pid), request);
-                if !aborted {
-                    found.add_request(route);
-                }
+                found.add_request(route);
                 route
             })
             .collect();
@@ -120,6 +121,8 @@ impl PhpAggregate {
         let mut routes = found.choose();
         let mut served = Vec::new();
 
+        let waits: HashMap<(u32, u64), &CurrentWait> =
+            sample.waits.iter().map(|wait| ((wait.pid, wait.request), wait)).collect();
         let mut requests: Vec<Request> = sample
             .running
             .iter()
@@ -128,15 +131,16 @@ impl PhpAggregate {
                 let route = routes.place(route);
                 served.extend(served_request(request, false, sample.now.at, routes.key(route)));
                 let growth_bytes_per_minute = self.jobs.growth(request, sample.now.monotonic_ns);
-                Request { growth_bytes_per_minute, ..running(request, sample.now, route) }
+                let waiting = waits.get(&(request.pid, request.started_ns)).and_then(|wait| waiting(wait, sample.now));
+                Request { waiting, growth_bytes_per_minute, ..running(request, sample.now, route) }
             })
             .collect();
         self.jobs.end(&sample.running);
         let mut finished = Vec::with_capacity(sample.finished.len());
         for (request, route) in sample.finished.iter().zip(ended) {
             let route = routes.place(route);
+            routes.count(route, request);
             if !request.aborted {
-                routes.count(route, request);
                 let at = ended_at(request, sample.now);
                 served.extend(served_request(&request.request, true, at, routes.key(route)));
             }
@@ -245,15 +249,16 @@ fn rate(amount: f64, interval_s: f64) -> Option<f64> {
     (interval_s > 0.0).then(|| amount / interval_s)
 }
 
-fn started_at(request: &RequestText, now: Now) -> Timestamp {
-    let age = now.monotonic_ns.saturating_sub(request.started_ns);
+/// When something was by the monotonic clock.
+fn moment(monotonic_ns: u64, now: Now) -> Timestamp {
+    let age = now.monotonic_ns.saturating_sub(monotonic_ns);
     let age = SignedDuration::from_nanos(i64::try_from(age).unwrap_or(i64::MAX));
     now.at.checked_sub(age).unwrap_or(now.at)
 }
 
 fn ended_at(finished: &FinishedRequest, now: Now) -> Timestamp {
     let duration = SignedDuration::from_nanos(i64::try_from(finished.duration_ns).unwrap_or(i64::MAX));
-    started_at(&finished.request, now).checked_add(duration).unwrap_or(now.at)
+    moment(finished.request.started_ns, now).checked_add(duration).unwrap_or(now.at)
 }
 
 fn served_request(request: &RequestText, ended: bool, at: Timestamp, key: &RouteKey) -> Option<ServedRequest> {
@@ -322,6 +327,20 @@ fn of_exhausted(php: &Php) -> Vec<Notice> {
     told.into_iter().filter_map(notice).collect()
 }
 
+/// What a wait says; `None` where its stack has no function.
+fn waiting(wait: &CurrentWait, now: Now) -> Option<Waiting> {
+    let mut frames = wait.stack.frames.iter();
+    let function = Arc::clone(frames.next()?);
+    let caller = frames.find(|frame| frame.kind != FunctionKind::Internal).cloned();
+    Some(Waiting {
+        function,
+        caller,
+        since: moment(wait.since_ns, now),
+        since_known: !wait.began_before,
+        kernel: wait.kernel.clone(),
+    })
+}
+
 fn running(request: &RequestText, now: Now, route: usize) -> Request {
     let (memory_bytes, memory_limit_bytes) = match request.memory {
         RequestMemory::Known { bytes, limit_bytes, .. } => (Some(bytes), limit_bytes),
@@ -332,15 +351,18 @@ fn running(request: &RequestText, now: Now, route: usize) -> Request {
         uri: request.uri.as_str().into(),
         method: request.method.as_str().into(),
         status: None,
-        started_at: started_at(request, now),
+        started_at: moment(request.started_ns, now),
+        start_known: request.start != Start::Unknown,
         duration_ms: now.monotonic_ns.saturating_sub(request.started_ns) as f64 / 1e6,
         cpu_ms: None,
-        wait_ms: Some(request.wait_ns as f64 / 1e6),
+        wait_ms: (request.start == Start::Seen).then_some(request.wait_ns as f64 / 1e6),
+        waiting: None,
         memory_peak_bytes: request.memory.peak_bytes(),
         memory_bytes,
         memory_limit_bytes,
         growth_bytes_per_minute: None,
         finished: false,
+        aborted: false,
         route,
     }
 }
@@ -352,6 +374,7 @@ fn of_finished(finished: &FinishedRequest, now: Now, route: usize) -> Request {
         cpu_ms: finished.cpu_ns.map(|ns| ns as f64 / 1e6),
         memory_bytes: None,
         finished: true,
+        aborted: finished.aborted,
         ..running(&finished.request, now, route)
     }
 }

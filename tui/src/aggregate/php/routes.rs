@@ -200,7 +200,7 @@ impl Routes {
     pub(crate) fn count(&mut self, place: usize, request: &FinishedRequest) {
         let route = &mut self.routes[place];
         route.requests += 1;
-        route.errors += u64::from(request.status.is_some_and(|status| status >= 500));
+        route.errors += u64::from(request.aborted || request.status.is_some_and(|status| status >= 500));
         route.histogram.record(request.duration_ns);
         let ms = request.duration_ns as f64 / 1e6;
         route.duration_ms.max = Some(route.duration_ms.max.map_or(ms, |max| max.max(ms)));
@@ -208,7 +208,10 @@ impl Routes {
             route.cpu_ns = Some(route.cpu_ns.unwrap_or(0) + cpu_ns);
         }
         route.wait_ns = Some(route.wait_ns.unwrap_or(0) + request.request.wait_ns);
-        if let RequestMemory::Known { peak_bytes, limit_bytes, .. } = request.request.memory {
+        // Of one whose process ended inside it, only what was looked at before is known.
+        if !request.aborted
+            && let RequestMemory::Known { peak_bytes, limit_bytes, .. } = request.request.memory
+        {
             route.memory.get_or_insert_default().record(peak_bytes, limit_bytes);
         }
     }
@@ -240,6 +243,7 @@ impl Routes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::php::Start;
 
     fn request(uri: &str, started_ns: u64) -> RequestText {
         RequestText {
@@ -250,6 +254,7 @@ mod tests {
             wait_ns: 0,
             memory: RequestMemory::Unknown,
             exhausted: None,
+            start: Start::Seen,
             pool: None,
             method: "GET".to_owned(),
             script: "/index.php".to_owned(),

@@ -30,7 +30,7 @@ impl Workers {
     pub(crate) fn update(&mut self, sample: &PhpSample) {
         for finished in &sample.finished {
             let served = self.served.entry(finished.request.pid).or_default();
-            served.requests += u64::from(!finished.aborted);
+            served.requests += 1;
             served.last_end_ns = served.last_end_ns.max(finished.request.started_ns + finished.duration_ns);
         }
         let alive: HashSet<u32> =
@@ -51,12 +51,14 @@ impl Workers {
             if process.pool.is_none() && served.is_none() && started.is_none() {
                 continue;
             }
-            // While the tier rests, nothing tells whether a worker is idle.
+            // While the tier rests, nothing tells whether a worker is idle; nor does anything of one that has not been looked at.
             let requests = sample.target(process.image).map(|target| target.tiers[Tier::Requests].state);
             let observed = requests == Some(TierState::On);
             let (state, since) = match started {
                 Some(&started) => (WorkerState::Running, moment(started)),
-                None if observed => (WorkerState::Idle, served.and_then(|served| moment(served.last_end_ns))),
+                None if observed && process.known => {
+                    (WorkerState::Idle, served.and_then(|served| moment(served.last_end_ns)))
+                }
                 None => (WorkerState::Unknown, None),
             };
             workers.push(Worker {
@@ -64,7 +66,8 @@ impl Workers {
                 pool: process.pool.clone().unwrap_or_else(|| process.sapi.name().into()),
                 group: placed.get(&process.pid).map(|placed| Arc::clone(&placed.group)),
                 state,
-                requests: served.map_or(0, |served| served.requests),
+                // Where they were observed at some time, those that were seen are known.
+                requests: served.map(|served| served.requests).or(observed.then_some(0)),
                 since,
                 bloated_by: None,
             });

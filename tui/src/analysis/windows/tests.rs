@@ -125,6 +125,9 @@ fn finished_requests_appear_once_and_running_ones_are_those_of_now() {
         memory_bytes: None,
         memory_limit_bytes: None,
         growth_bytes_per_minute: None,
+        start_known: true,
+        waiting: None,
+        aborted: false,
         finished,
         route: 0,
     };
@@ -331,6 +334,9 @@ fn a_running_request_of_a_route_that_gave_way_is_still_listed() {
         memory_bytes: None,
         memory_limit_bytes: None,
         growth_bytes_per_minute: None,
+        start_known: true,
+        waiting: None,
+        aborted: false,
         finished: false,
         route: 0,
     };

@@ -19,7 +19,7 @@ pub use histogram::{Buckets, Histogram, SizeHistogram};
 pub use memory::{Bloat, Exhausted, RouteMemory};
 pub use pool::{Bound, FitsUnknown, Pool, PoolRoute, ProcessManager, Scoreboard};
 pub use problem::{CompiledFile, ExceptionCount, PhpError};
-pub use request::Request;
+pub use request::{Request, Waiting};
 pub use route::{DurationSummary, METHODS, Route};
 pub use target::{Master, SYMBOLS, Target};
 pub use tier::{SeenBy, Tier, TierState, TierStatus, Tiers};

@@ -15,7 +15,7 @@ pub enum WorkerState {
     Running,
     /// Between requests.
     Idle,
-    /// Not known, for example because the requests tier is not on.
+    /// Not known: the requests tier is not on, or what it did before that could not be read.
     #[serde(other)]
     Unknown,
 }
@@ -32,8 +32,9 @@ pub struct Worker {
     pub group: Option<Arc<str>>,
     /// What it does.
     pub state: WorkerState,
-    /// Requests seen since we watch.
-    pub requests: u64,
+    /// Requests seen since we watch; `None` while none can be seen.
+    #[serde(default)]
+    pub requests: Option<u64>,
     /// Since when it is in this state; `None` when not seen.
     pub since: Option<Timestamp>,
     /// The request by which it became much bigger than the others of its pool; `None` where it is not, or that was not seen.

@@ -117,6 +117,23 @@ pub(crate) fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut
     }
 }
 
+/// An amount of what counts, in words.
+pub(crate) fn amount(time: HotTime, amount: u64) -> String {
+    match time {
+        HotTime::Memory => units::bytes(amount),
+        HotTime::Both | HotTime::Cpu | HotTime::Wait => units::duration_ns(amount),
+    }
+}
+
+/// The tier that sees what counts.
+pub(crate) fn tier(time: HotTime) -> Tier {
+    match time {
+        HotTime::Wait => Tier::Waiting,
+        HotTime::Memory => Tier::Growth,
+        HotTime::Both | HotTime::Cpu => Tier::Sampling,
+    }
+}
+
 /// What counts, in words.
 pub(crate) fn time_name(time: HotTime) -> &'static str {
     match time {
@@ -193,12 +210,7 @@ fn rows<'a>(screen: &'a Screen<'a>, scope: &Scope, basis: Basis) -> Vec<HotRow<'
 
 /// Why there is nothing to show, and what to type.
 fn why_empty<'a>(screen: &'a Screen, scope: &Scope) -> Vec<&'a str> {
-    let tier = match screen.view.hot_time {
-        HotTime::Wait => Tier::Waiting,
-        HotTime::Memory => Tier::Growth,
-        HotTime::Both | HotTime::Cpu => Tier::Sampling,
-    };
-    empty::why(screen, Pane::Hot, &[tier], "waiting for the first samples …", || match scope {
+    empty::why(screen, Pane::Hot, &[tier(screen.view.hot_time)], "waiting for the first samples …", || match scope {
         _ if screen.view.hot_time == HotTime::Wait => {
             vec!["no waiting in this window", "press v for memory growth"]
         }

@@ -309,7 +309,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{Memory, ProcessManager};
+    use crate::model::{DiskRates, Memory, ProcessManager};
 
     const MIB: u64 = 1 << 20;
 
@@ -344,6 +344,7 @@ mod tests {
             state: 'S',
             threads: 1,
             cpu_ratio: None,
+            disk: DiskRates::default(),
             memory: Memory { uss_bytes: uss, shared_bytes: Some(60 * MIB), ..Memory::default() },
             pss_unknown: None,
             unit: None,

@@ -24,7 +24,7 @@ use self::{
 pub use self::{processes::Placement, sums::MAX_GROUPS};
 use crate::{
     collect::{php::PhpSample, proc::ProcessSample},
-    model::{Cost, Drops, Group, Notice, Php, PhpState, Process, SCHEMA, Scoreboard, Snapshot, System},
+    model::{Cost, Drops, Group, Notice, Php, PhpState, Process, SCHEMA, Scoreboard, Snapshot, System, Worker},
     rules::Rules,
 };
 
@@ -94,6 +94,12 @@ impl Aggregate {
             php.pools = capacity::pools(&self.pools, &part.processes, &part.groups, room);
             notices.extend(capacity::notices(&php.pools));
         }
+        if php.php.state == PhpState::Read && !php.php.workers.is_empty() {
+            for worker in &mut Arc::make_mut(&mut php.php).workers {
+                let process = part.processes.binary_search_by_key(&worker.pid, |process| process.pid);
+                worker.rss_bytes = process.ok().and_then(|index| part.processes[index].memory.rss_bytes);
+            }
+        }
         self.known_php = Arc::clone(&php.php);
         notices.extend(php.notices);
         notices.sort_by_key(|notice| std::cmp::Reverse(notice.level));
@@ -144,7 +150,8 @@ fn between_answers(known: &Php) -> Php {
     Php {
         state: PhpState::Late,
         targets: known.targets.clone(),
-        workers: known.workers.clone(),
+        // Their stacks are those of functions that are not listed here.
+        workers: known.workers.iter().map(|worker| Worker { stack: Vec::new(), ..worker.clone() }).collect(),
         exact: known.exact.clone(),
         ..Php::default()
     }

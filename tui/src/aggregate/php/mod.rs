@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Running requests that a snapshot names, and finished ones: half the slowest, half the newest.
-const RUNNING: usize = 200;
+const RUNNING: usize = 512;
 const FINISHED: usize = 40;
 
 /// What one [`PhpSample`] adds to a snapshot.
@@ -117,6 +117,7 @@ impl PhpAggregate {
         let routes = routes.finish();
         self.routes.end(interval_s, &sample.running);
         self.workers.update(&sample);
+        let workers = self.workers.list(&sample, &self.placed, &mut stacks);
         let mut php = Php {
             interval_ms: (interval_s * 1000.0).round() as u64,
             state: PhpState::Read,
@@ -129,7 +130,7 @@ impl PhpAggregate {
             exceptions: problems::exceptions(&sample),
             errors: problems::errors(&sample),
             compiles: problems::compiles(&sample),
-            workers: self.workers.list(&sample, &self.placed),
+            workers,
             pools: Vec::new(),
             exact: sample.exact,
             lines,

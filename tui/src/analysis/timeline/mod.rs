@@ -13,7 +13,7 @@ pub(crate) use self::between::Between;
 use self::past::Past;
 use super::difference::{Difference, difference};
 pub(crate) use super::history::{Histories, Point, Span};
-use super::{outline::Outline, recorded::Recorded, regroup, windows::Windows};
+use super::{lanes::Lanes, outline::Outline, recorded::Recorded, regroup, windows::Windows};
 use crate::{
     model::{Grouping, Php, Snapshot, Window},
     recording::Ring,
@@ -239,6 +239,11 @@ impl Timeline {
                 Some(snapshot)
             }
         }
+    }
+
+    /// What each worker did in the minute before the moment.
+    pub(crate) fn lanes(&self) -> Lanes {
+        self.seen().windows.lanes()
     }
 
     /// How the memory of groups went until the moment.

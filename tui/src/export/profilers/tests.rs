@@ -57,8 +57,7 @@ fn snapshot() -> Snapshot {
         finished: true,
         route: 1,
     }];
-    php.workers =
-        vec![Worker { pid: 7, pool: "www".into(), group: None, state: WorkerState::Idle, requests: 1, since: None }];
+    php.workers = vec![Worker { state: WorkerState::Idle, requests: 1, ..Worker::seen(7, "www".into(), None) }];
     snapshot.php = php.into();
     snapshot
 }

@@ -82,8 +82,8 @@ pub struct Process {
     pub traced: u32,
     /// User id that its entry is counted for.
     pub user: u32,
-    /// Keeps the layout free of padding.
-    pub reserved: u32,
+    /// Process that started PHP and forked the others: they have the same functions at the same addresses. 0 when it is not known.
+    pub master: u32,
 }
 
 /// A place where a program is attached, found by the attach cookie.

@@ -22,7 +22,7 @@ use crate::{
     php::{apache_request_line, fastcgi_uri, fetch, pointer, sapi},
     process::{add_process, config, report_storm, title},
     share::{give_share, take_share},
-    switch::{count_skipped, cpu_time},
+    switch::{count_skipped, cpu_time, request_begins},
 };
 
 /// The reader is woken when more than this waits in the ring.
@@ -84,7 +84,7 @@ fn start(
     let known = unsafe { PROCESSES.get(pid) }.is_some_and(|known| known.bias == bias && known.image == site.image);
     let user = bpf_get_current_uid_gid() as u32;
     if !known {
-        add_process(pid, &Process { bias, image: site.image, traced: 0, user, reserved: 0 });
+        add_process(pid, &Process { bias, image: site.image, traced: 0, user, master: 0 });
     }
     // The entry of a request whose end was not seen is used again.
     // SAFETY: the entry is only tested for being there.
@@ -102,6 +102,7 @@ fn start(
     let request = unsafe { &mut *REQUESTS.get_ptr_mut(key)? };
     request.started_ns = now;
     request.cpu_ns = cpu_time(config, now);
+    request_begins();
     request.pid = pid;
     request.image = site.image;
     request.user = user;

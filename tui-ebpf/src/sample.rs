@@ -7,7 +7,7 @@ use aya_ebpf::{
     maps::HashMap,
     programs::PerfEventContext,
 };
-use tusktop_shared::{Count, CountKey, Image, share, sizes, stat};
+use tusktop_shared::{Count, CountKey, Image, Process, share, sizes, stat};
 
 use crate::{
     globals::globals,
@@ -29,7 +29,7 @@ pub fn sample(_context: PerfEventContext) -> u32 {
     let Some(globals) = globals(image, process.bias) else { return 0 };
     // SAFETY: a plain helper call.
     let began = unsafe { bpf_ktime_get_ns() };
-    let _ = try_sample(key, image, globals);
+    let _ = try_sample(key, process, image, globals, began);
     add(stat::SAMPLE_RUNS, 1);
     // SAFETY: a plain helper call.
     add(stat::SAMPLE_NS, unsafe { bpf_ktime_get_ns() } - began);
@@ -37,13 +37,12 @@ pub fn sample(_context: PerfEventContext) -> u32 {
 }
 
 #[inline(always)]
-fn try_sample(key: u64, image: &Image, globals: u64) -> Option<()> {
+fn try_sample(key: u64, process: &Process, image: &Image, globals: u64, now_ns: u64) -> Option<()> {
     let mut frame = 0_u64;
     if !fetch(globals.wrapping_add(u64::from(image.current_execute_data)), &mut frame) {
-        // Before the engine has started nothing has touched its globals, and their page is not there.
-        // SAFETY: the entry is only tested for being there.
-        let started = unsafe { REQUESTS.get(key) }.is_some();
-        add(if started { stat::SAMPLES_BROKEN } else { stat::SAMPLES_IDLE }, 1);
+        // Before the engine has started nothing has touched its globals, and their page is not there; while the process becomes
+        // another program it is there no more.
+        add(stat::SAMPLES_IDLE, 1);
         return None;
     }
     if frame == 0 {
@@ -53,7 +52,7 @@ fn try_sample(key: u64, image: &Image, globals: u64) -> Option<()> {
     add(stat::SAMPLES, 1);
     // SAFETY: one aligned integer of the entry is read.
     let request = unsafe { REQUESTS.get(key) }.map_or(0, |request| request.started_ns);
-    let stack = capture(image, frame, request)?;
+    let stack = capture(image, process, frame, request, now_ns)?;
     count(
         CountKey { request, stack: stack.hash, pid: (key >> 32) as u32, user: stack.user },
         Count { samples: 1, waits: 0, wait_ns: 0 },

@@ -195,6 +195,9 @@ impl Day {
                 duration_ms: random.below(90_000) as f64 / 1000.0,
                 cpu_ms: Some(random.below(40_000) as f64 / 1000.0),
                 wait_ms: Some(random.below(40_000) as f64 / 1000.0),
+                start_known: true,
+                waiting: None,
+                aborted: false,
                 finished: number > 5,
                 route: random.below(ROUTES as u64) as usize,
             })
@@ -203,7 +206,7 @@ impl Day {
             .iter()
             .map(|&pid| Worker {
                 state: if random.below(3) == 0 { WorkerState::Running } else { WorkerState::Idle },
-                requests: random.below(5),
+                requests: Some(random.below(5)),
                 since: Some(snapshot.at),
                 ..Worker::seen(pid, "www".into(), Some(group_name(0)))
             })

@@ -112,6 +112,7 @@ impl Aggregate {
                 cpu_ratio: part.system_cpu_ratio,
                 load: sample.machine.load,
                 memory_available_bytes: sample.machine.memory_available_bytes,
+                memory_available_range: None,
                 swap_used_bytes: sample.machine.swap_used_bytes,
                 oom_kills: sample.machine.oom_kills,
                 pressure: sample.machine.pressure,
@@ -150,8 +151,13 @@ fn between_answers(known: &Php) -> Php {
     Php {
         state: PhpState::Late,
         targets: known.targets.clone(),
-        // Their stacks are those of functions that are not listed here.
-        workers: known.workers.iter().map(|worker| Worker { stack: Vec::new(), ..worker.clone() }).collect(),
+        workers: (known.workers.iter())
+            .map(|worker| {
+                // Their stacks are those of functions that are not listed here.
+                let (cpu_ms, wait_ms, stack) = (None, None, Vec::new());
+                Worker { cpu_ms, wait_ms, stack, ..worker.clone() }
+            })
+            .collect(),
         exact: known.exact.clone(),
         ..Php::default()
     }

@@ -21,7 +21,7 @@ pub(crate) struct Point {
     /// What it did is known.
     pub known: bool,
     /// Requests that it had served.
-    pub requests: u64,
+    pub requests: Option<u64>,
     /// Resident memory.
     pub rss_bytes: Option<u64>,
 }
@@ -118,7 +118,7 @@ impl Lanes {
     /// How much bigger a worker became with each request of the time, in bytes; `None` where it served less than two, or its memory
     /// is not known.
     pub(crate) fn growth_per_request(&self, pid: u32) -> Option<f64> {
-        let known = || self.of(pid).iter().filter_map(|point| Some((point.requests, point.rss_bytes?)));
+        let known = || self.of(pid).iter().filter_map(|point| Some((point.requests?, point.rss_bytes?)));
         let (first, last) = (known().next()?, known().next_back()?);
         let requests = last.0.checked_sub(first.0).filter(|requests| *requests >= 2)?;
         Some((last.1 as f64 - first.1 as f64) / requests as f64)
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn growth_is_by_request_and_unknown_without_any() {
-        let at = |requests, rss| worker(move |w| (w.requests, w.rss_bytes) = (requests, Some(rss)));
+        let at = |requests, rss| worker(move |w| (w.requests, w.rss_bytes) = (Some(requests), Some(rss)));
         assert_eq!(lanes(&[at(10, 1_000), at(12, 1_800), at(14, 2_200)]).growth_per_request(7), Some(300.0));
         assert_eq!(lanes(&[at(10, 1_000), at(11, 1_800)]).growth_per_request(7), None);
         assert_eq!(lanes(&[at(10, 1_000), at(0, 1_800)]).growth_per_request(7), None, "another process of that number");

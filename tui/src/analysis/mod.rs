@@ -9,6 +9,7 @@ mod outline;
 pub(crate) mod profile;
 pub(crate) mod recorded;
 pub(crate) mod regroup;
+pub(crate) mod rollup;
 pub mod timeline;
 pub(crate) mod windows;
 

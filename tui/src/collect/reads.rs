@@ -195,6 +195,14 @@ impl Reads {
         }
     }
 
+    /// Counts time that was spent on reading memory, half of it in the process that reads.
+    pub(crate) fn charge(&mut self, time: Duration) {
+        self.spent += time;
+        if !self.is_free() {
+            self.looking.take(time);
+        }
+    }
+
     /// CPU time of all reads so far, and time in which they were waited for in vain.
     pub(crate) fn spent(&self) -> Duration {
         self.spent

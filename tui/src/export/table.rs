@@ -5,6 +5,8 @@ use std::{
     io::{self, Write},
 };
 
+use jiff::Timestamp;
+
 use super::{
     columns::{
         Align::{self, Left, Right},
@@ -41,7 +43,7 @@ pub fn write(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     functions::write(php, out)?;
     functions::write_traced(php, out)?;
     routes(php, out)?;
-    requests(php, out)?;
+    requests(php, snapshot.at, out)?;
     problems::write(snapshot, out)?;
     notices(snapshot, out)
 }
@@ -171,23 +173,30 @@ fn routes(php: &Php, out: &mut impl Write) -> io::Result<()> {
     columns.write(out)
 }
 
-fn requests(php: &Php, out: &mut impl Write) -> io::Result<()> {
+fn requests(php: &Php, now: Timestamp, out: &mut impl Write) -> io::Result<()> {
     let mut running: Vec<&Request> = php.requests.iter().filter(|request| !request.finished).collect();
     if running.is_empty() {
         return Ok(());
     }
     running.sort_by(|a, b| b.duration_ms.total_cmp(&a.duration_ms));
-    let mut columns =
-        Columns::new([("PID", Right), ("SINCE", Right), ("METHOD", Left), ("URI", Left), ("GROUP", Left)]);
+    let mut columns = Columns::new([
+        ("PID", Right),
+        ("SINCE", Right),
+        ("METHOD", Left),
+        ("URI", Left),
+        ("GROUP", Left),
+        ("WAITS IN", Left),
+    ]);
     for request in running.iter().take(ROWS) {
         let route = php.routes.get(request.route);
         let script = || route.map_or_else(String::new, |route| path(&route.key.script));
         columns.row([
             request.pid.to_string(),
-            units::duration_ms(request.duration_ms),
+            format!("{}{}", if request.start_known { "" } else { "≥ " }, units::duration_ms(request.duration_ms)),
             request.method.to_string(),
             if request.uri.is_empty() { script() } else { truncate_end(&request.uri, PATH_COLUMNS).into_owned() },
             route.map_or_else(String::new, |route| name(&route.key.group)),
+            or_dash(request.waiting.as_ref(), |waiting| name(&names::waiting(waiting, now))),
         ]);
     }
     title(out, &format!("running requests ({}{})", running.len(), more(running.len().saturating_sub(ROWS))))?;

@@ -70,6 +70,19 @@ pub enum NoticeKind {
 }
 
 impl NoticeKind {
+    /// Whether it tells of something that happened, once, and not of how things are.
+    pub fn is_event(self) -> bool {
+        matches!(
+            self,
+            Self::MachineSuspended
+                | Self::ClockSet
+                | Self::RecordingTriggered
+                | Self::RecordingRequested
+                | Self::SnapshotsMissed
+                | Self::StartsMissed
+        )
+    }
+
     /// Whether it says why nothing is known about PHP as a whole.
     pub fn is_why_no_php(self) -> bool {
         matches!(

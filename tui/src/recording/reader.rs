@@ -76,7 +76,9 @@ pub struct Minute {
     pub last: Timestamp,
     /// Snapshots with a notice of a kind that the one before did not have.
     pub news: u32,
-    /// Requests that finished, by twelfths of a minute after `first`.
+    /// When the interval of its first snapshot began, and when that of the last one ended.
+    pub covers: (Timestamp, Timestamp),
+    /// Requests that finished, by twelfths of what it covers.
     pub requests: [u32; PARTS],
     /// Number of snapshots.
     pub snapshots: u32,
@@ -258,9 +260,10 @@ impl Recording {
             }
         }
         if let Some((first, last)) = tally.span {
-            let Tally { news, requests, snapshots, .. } = tally;
+            let (covers, requests) = (tally.covers(), tally.requests());
+            let Tally { news, snapshots, .. } = tally;
             let bytes = length.saturating_sub(offset).min(MAX_FRAME);
-            self.minutes.push(Minute { first, last, news, requests, snapshots, offset, bytes, crc: None });
+            self.minutes.push(Minute { first, last, news, covers, requests, snapshots, offset, bytes, crc: None });
         }
         Ok(())
     }
@@ -278,8 +281,8 @@ impl Minute {
     }
 
     pub(super) fn of(entry: &Entry) -> Self {
-        let &Entry { first, last, offset, bytes, crc, news, requests, snapshots, .. } = entry;
-        Self { first, last, news, requests, snapshots, offset, bytes, crc: Some(crc) }
+        let &Entry { first, last, offset, bytes, crc, news, covers, requests, snapshots } = entry;
+        Self { first, last, news, covers, requests, snapshots, offset, bytes, crc: Some(crc) }
     }
 }
 

@@ -120,6 +120,13 @@ impl Stage {
         self.scrub = self.scrub_of();
     }
 
+    /// Compares all that is shown with another recording.
+    pub fn compare_with(&mut self, recording: Recording) {
+        let name = recording.path().file_name().unwrap_or(recording.path().as_os_str());
+        self.timeline.compare_with(name.to_string_lossy().into(), Recorded::new(recording));
+        self.app.view.tile_colour = TileColour::Growth;
+    }
+
     /// The line for what can be moved through, at the moment that is shown; `None` while there is nothing.
     fn scrub_of(&self) -> Option<Scrub> {
         let span = self.timeline.span()?;
@@ -172,6 +179,11 @@ impl Stage {
     fn go(&mut self, go: Go) {
         if self.scrub.is_none() {
             match go {
+                Go::Compare if self.timeline.shows_reference() == Some(false) => {
+                    self.timeline.show_reference(true);
+                    return;
+                }
+                Go::Compare | Go::ClearMarks if self.timeline.show_reference(false) => return,
                 Go::Now => return self.go_to_now(),
                 Go::Speed { .. } | Go::ClearMarks => return,
                 _ => {}
@@ -247,11 +259,17 @@ impl Stage {
                 scrub.marks = (None, None);
                 self.app.view.tile_colour = TileColour::Growth;
             }
+            Go::Compare if scrub.baseline.is_none() && self.timeline.shows_reference() == Some(false) => {
+                self.timeline.show_reference(true);
+            }
             Go::Compare if scrub.baseline.is_none() => {
                 scrub.note = Some("mark a span first: [ where it begins, ] where it ends".into());
                 return;
             }
             _ => {
+                if (scrub.marks, scrub.baseline) == ((None, None), None) {
+                    self.timeline.show_reference(false);
+                }
                 (scrub.marks, scrub.baseline) = ((None, None), None);
                 self.timeline.end_comparison();
             }
@@ -334,6 +352,7 @@ impl Stage {
             before: before.as_ref().map(|(php, covered)| (&**php, *covered)),
             lanes: lanes.as_ref(),
             fold: &self.fold,
+            reference: self.timeline.reference(),
             previous: Some(&self.shown.scene),
         };
         self.shown = ui::draw(buffer, &input);
@@ -349,7 +368,7 @@ impl Stage {
         scrub.span = self.timeline.span().unwrap_or(scrub.span);
         scrub.latest = self.timeline.latest().map(|latest| latest.at);
         scrub.requests.clear();
-        scrub.requests.extend(stored.requests());
+        scrub.requests.extend(stored.requests().map(|part| (part.from, part.until, part.count)));
         scrub.memory = group.map(|group| {
             let points = self.timeline.memory(&group);
             GroupMemory { group, points }

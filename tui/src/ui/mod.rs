@@ -47,7 +47,7 @@ use crate::{
         difference::Difference,
         flame::Fold,
         lanes::Lanes,
-        timeline::{Between, Histories},
+        timeline::{Between, Histories, Reference},
     },
     model::{Exact, Inspection, Php, Snapshot},
     view::{KeyHint, Pane, RecordingInProgress, Scene, Scrub, Shown, View},
@@ -95,6 +95,8 @@ pub(crate) struct Input<'a> {
     pub lanes: Option<&'a Lanes>,
     /// What becomes one frame of the flame.
     pub fold: &'a Fold,
+    /// The other recording that is compared with.
+    pub reference: Option<&'a Reference>,
     /// The drawing before, so that tiles keep their places.
     pub previous: Option<&'a Scene>,
 }

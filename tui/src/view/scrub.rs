@@ -69,8 +69,8 @@ pub struct Scrub {
     pub span: (Timestamp, Timestamp),
     /// The moment.
     pub at: Timestamp,
-    /// Requests that finished, by time.
-    pub requests: Vec<(Timestamp, u32)>,
+    /// Requests that finished, each with the start and the end of the time in which they did.
+    pub requests: Vec<(Timestamp, Timestamp, u64)>,
     /// It plays.
     pub playing: bool,
     /// How fast it plays.

@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use crate::model::{FunctionKey, FunctionKind, Level, LineCalls, Route};
+use jiff::Timestamp;
+
+use super::units;
+use crate::model::{FunctionKey, FunctionKind, Level, LineCalls, Route, Waiting};
 
 /// Where PHP's own functions are.
 pub(crate) const BUILT_IN: &str = "built-in";
@@ -55,6 +58,19 @@ pub(crate) fn route(route: &Route) -> &str {
     if route.key.route.is_empty() { &route.key.script } else { &route.key.route }
 }
 
+/// What a thread waits in: `usleep in slow_query for 2.10 s (hrtimer_nanosleep)`.
+pub(crate) fn waiting(waiting: &Waiting, now: Timestamp) -> String {
+    let called_in = waiting.caller.as_ref().map_or_else(String::new, |caller| format!(" in {}", function(caller)));
+    let kernel = waiting.kernel.as_ref().map_or_else(String::new, |kernel| format!(" ({kernel})"));
+    format!("{}{called_in} for {}{kernel}", function(&waiting.function), waited(waiting, now))
+}
+
+/// How long a wait has lasted so far.
+pub(crate) fn waited(waiting: &Waiting, now: Timestamp) -> String {
+    let ms = now.duration_since(waiting.since).as_secs_f64().max(0.0) * 1e3;
+    format!("{}{}", if waiting.since_known { "" } else { "≥ " }, units::duration_ms(ms))
+}
+
 /// How much a notice matters.
 pub(crate) fn level(level: Level) -> &'static str {
     match level {
@@ -74,6 +90,26 @@ mod tests {
             (place("", 3), place("/a.php", 0), place("/a.php", 3)),
             ("-".into(), "/a.php".into(), "/a.php:3".into())
         );
+    }
+
+    #[test]
+    fn a_wait_is_said_with_who_waits_for_how_long_and_where_in_the_kernel() {
+        let key = |name: &str, kind| {
+            let (name, none) = (name.into(), std::sync::Arc::<str>::from(""));
+            std::sync::Arc::new(FunctionKey { name, class: none.clone(), file: none, line: 0, kind })
+        };
+        let since: Timestamp = "2026-11-22T14:00:00Z".parse().unwrap();
+        let mut wait = Waiting {
+            function: key("usleep", FunctionKind::Internal),
+            caller: Some(key("slow_query", FunctionKind::User)),
+            since,
+            since_known: false,
+            kernel: Some("hrtimer_nanosleep".into()),
+        };
+        let now = since + jiff::SignedDuration::from_millis(2100);
+        assert_eq!(waiting(&wait, now), "usleep in slow_query for ≥ 2.10 s (hrtimer_nanosleep)");
+        (wait.caller, wait.kernel, wait.since_known) = (None, None, true);
+        assert_eq!(waiting(&wait, now), "usleep for 2.10 s");
     }
 
     #[test]

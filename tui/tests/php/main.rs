@@ -5,6 +5,7 @@ mod loaded;
 mod servers;
 mod watch;
 
+mod before;
 mod calls;
 mod command;
 mod command_calls;

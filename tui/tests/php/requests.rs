@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::servers::{Apache, FpmOptions, Nginx, PhpCli, PhpFpm, PhpServer, Pool, Request, Response, alone};
+use crate::servers::{Apache, FpmOptions, Nginx, PhpCli, PhpFpm, PhpServer, Pool, Request, Response, alone, copies};
 use crate::watch::Watch;
 
 /// What the test site answers.
@@ -151,6 +151,29 @@ fn a_request_is_shown_while_it_runs_and_lasts_as_long_as_it_slept() {
     );
     let cpu = watch.finished[0].cpu_ns.expect("the kernel's layout is known");
     assert!(Duration::from_nanos(cpu) < duration / 2, "it slept");
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn shutdown_functions_and_destructors_belong_to_the_request_with_and_without_probes() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let plain = folder.path().join("php-fpm");
+    copies::without_probes(&FpmOptions::default().binary, &plain);
+    for binary in [FpmOptions::default().binary, plain] {
+        let fpm = PhpFpm::start(FpmOptions { binary: binary.clone(), ..FpmOptions::default() });
+        let mut watch = Watch::start(0, fpm.site().path());
+        assert_eq!(fpm.get("www", "/afterwards?ms=150").status, 503);
+        watch.until("it has ended", |watch| !watch.finished.is_empty());
+        let finished = &watch.finished[0];
+        let duration = Duration::from_nanos(finished.duration_ns);
+        assert_eq!(finished.status, Some(503), "{}", binary.display());
+        assert!(duration >= Duration::from_millis(300), "{duration:?} in {}", binary.display());
+        let waited = Duration::from_nanos(finished.request.wait_ns);
+        assert!(waited >= Duration::from_millis(300), "{waited:?} in {}", binary.display());
+        watch.read();
+        assert_eq!(watch.finished.len(), 1);
+    }
 }
 
 #[test]

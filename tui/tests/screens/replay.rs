@@ -20,7 +20,9 @@ fn recording() -> (tempfile::NamedTempFile, Vec<Snapshot>) {
         .map(|step| {
             let mut snapshot = web01();
             snapshot.at += SignedDuration::from_secs(step * 10);
+            snapshot.interval_ms = 10_000;
             let mut php = (*snapshot.php).clone();
+            php.interval_ms = 10_000;
             php.routes.iter_mut().for_each(|route| route.requests = 3 + step as u64 % 3);
             snapshot.php = Arc::new(php);
             snapshot.notices.clear();
@@ -408,6 +410,85 @@ fn two_spans_are_compared_and_noise_is_grey() {
     assert_eq!(stage.app.view.tile_colour, TileColour::Growth);
     stage.press("\\");
     assert!(!stage.text().contains("compared"));
+}
+
+/// A recording of two minutes in which the first function takes so many times as long, with its name.
+fn slow(times: u64) -> tempfile::NamedTempFile {
+    let mut writer = Writer::new(Vec::new()).unwrap();
+    (0..120).for_each(|second| writer.push(&slow_snapshot(times, second)).unwrap());
+    let mut file = tempfile::Builder::new().prefix("slow").suffix(".tusk").tempfile().unwrap();
+    file.write_all(&writer.finish().unwrap()).unwrap();
+    file
+}
+
+fn slow_snapshot(times: u64, second: i64) -> Snapshot {
+    let mut snapshot = web01();
+    snapshot.at += SignedDuration::from_secs(second);
+    let mut php = (*snapshot.php).clone();
+    for (index, function) in php.functions.iter_mut().enumerate() {
+        let times = if index == 0 { times } else { 1 };
+        function.self_samples = times * (20 + (second as u64 + index as u64) % 3);
+        function.total_samples = function.self_samples;
+    }
+    snapshot.php = Arc::new(php);
+    snapshot.groups[0].footprint_bytes = snapshot.groups[0].footprint_bytes.map(|bytes| bytes * times);
+    snapshot
+}
+
+/// The first line of the hot functions that has a name.
+fn line_of(stage: &Stage, name: &str) -> String {
+    let text = stage.text();
+    text.lines().find(|line| line.contains(name)).map(str::to_owned).unwrap_or_else(|| panic!("{name}: {text}"))
+}
+
+#[test]
+fn a_recording_is_compared_with_another_one() {
+    let (before, after) = (slow(1), slow(3));
+    let name = web01().php.functions[0].key.name.to_string();
+    for (width, height) in [(80, 24), (150, 45), (200, 50)] {
+        let mut stage = Stage::new(width, height);
+        stage.replay(Recording::open(after.path()).unwrap());
+        stage.compare_with(Recording::open(before.path()).unwrap());
+        stage.settle();
+        let text = stage.text();
+        let file = before.path().file_name().unwrap().to_string_lossy();
+        assert!(text.lines().next().unwrap().contains(&*file), "the header says with what: {text}");
+        assert!(text.contains("functions compared   2m 00s before, 2m 00s after"), "{text}");
+        let line = line_of(&stage, &name);
+        assert!(line.contains('+'), "{line}");
+        assert_eq!(stage.app.view.tile_colour, TileColour::Growth);
+        // A span of it alone, and back; then the comparison is put away and brought back.
+        stage.press("[:30s ago<enter>]");
+        stage.settle();
+        assert!(stage.text().contains("functions compared   2m 00s before, 1m 29s after"), "{}", stage.text());
+        stage.press("\\");
+        stage.settle();
+        assert!(stage.text().contains("2m 00s before, 2m 00s after"), "{}", stage.text());
+        stage.press("\\");
+        stage.settle();
+        assert!(!stage.text().contains("compared") && !stage.text().contains(&*file), "{}", stage.text());
+        stage.press("=");
+        stage.settle();
+        assert!(stage.text().contains("functions compared"), "{}", stage.text());
+    }
+}
+
+#[test]
+fn what_is_live_is_compared_with_a_recording_as_it_comes() {
+    let before = slow(1);
+    for past in [RingLimits::default(), RingLimits { span: Duration::ZERO, bytes: 0 }] {
+        let mut stage = Stage::keeping(past, 150, 45);
+        stage.compare_with(Recording::open(before.path()).unwrap());
+        for second in 0..120 {
+            stage.push(slow_snapshot(4, 10_000 + second));
+            stage.settle();
+        }
+        let text = stage.text();
+        assert!(text.contains("LIVE") && text.contains("all against"), "{text}");
+        assert!(text.contains("functions compared   2m 00s before, 1m 5"), "not with each snapshot: {text}");
+        let name = web01().php.functions[0].key.name.to_string();
+        assert!(line_of(&stage, &name).contains('+'), "{text}");
+    }
 }
 
 #[test]

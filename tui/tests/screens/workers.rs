@@ -24,7 +24,7 @@ fn serving(count: u32, second: i64) -> Snapshot {
     php.workers = (0..count)
         .map(|number| {
             let worker = Worker::seen(9_000 + number, "www".into(), Some("php-fpm: www".into()));
-            let worker = Worker { requests: u64::from(number) * 10 + second as u64, ..worker };
+            let worker = Worker { requests: Some(u64::from(number) * 10 + second as u64), ..worker };
             let since = |seconds: u32| Some(at - SignedDuration::from_secs(i64::from(seconds)));
             let (running, idle) = (WorkerState::Running, WorkerState::Idle);
             let (state, since, cpu_ms, wait_ms) = match number % 5 {
@@ -47,6 +47,9 @@ fn serving(count: u32, second: i64) -> Snapshot {
             method: "GET".into(),
             status: None,
             started_at: worker.since.unwrap(),
+            start_known: true,
+            waiting: None,
+            aborted: false,
             duration_ms: 0.0,
             cpu_ms: None,
             wait_ms: None,

@@ -17,8 +17,8 @@ use self::{
     workers::Workers,
 };
 use crate::{
-    collect::php::{FinishedRequest, Now, PhpProcess, PhpSample, RequestText},
-    model::{Cost, Drops, Notice, Php, PhpState, Request, Target, TierState},
+    collect::php::{CurrentWait, FinishedRequest, Now, PhpProcess, PhpSample, RequestText, Start},
+    model::{Cost, Drops, FunctionKind, Notice, Php, PhpState, Request, Target, TierState, Waiting},
     rules::naming,
 };
 
@@ -71,11 +71,9 @@ impl PhpAggregate {
         let ended: Vec<usize> = sample
             .finished
             .iter()
-            .map(|FinishedRequest { request, aborted, .. }| {
+            .map(|FinishedRequest { request, .. }| {
                 let route = found.of_request(group(request.pid), request);
-                if !aborted {
-                    found.add_request(route);
-                }
+                found.add_request(route);
                 route
             })
             .collect();
@@ -93,18 +91,21 @@ impl PhpAggregate {
             .collect();
         let mut routes = found.choose();
 
+        let waits: HashMap<(u32, u64), &CurrentWait> =
+            sample.waits.iter().map(|wait| ((wait.pid, wait.request), wait)).collect();
         let mut requests: Vec<Request> = sample
             .running
             .iter()
             .zip(started)
-            .map(|(request, route)| running(request, sample.now, routes.place(route)))
+            .map(|(request, route)| {
+                let waiting = waits.get(&(request.pid, request.started_ns)).and_then(|wait| waiting(wait, sample.now));
+                Request { waiting, ..running(request, sample.now, routes.place(route)) }
+            })
             .collect();
         let mut finished = Vec::with_capacity(sample.finished.len());
         for (request, route) in sample.finished.iter().zip(ended) {
             let route = routes.place(route);
-            if !request.aborted {
-                routes.count(route, request);
-            }
+            routes.count(route, request);
             finished.push((request, route));
         }
         let mut stacks = Stacks::default();
@@ -195,10 +196,25 @@ fn rate(amount: f64, interval_s: f64) -> Option<f64> {
     (interval_s > 0.0).then(|| amount / interval_s)
 }
 
-fn started_at(request: &RequestText, now: Now) -> Timestamp {
-    let age = now.monotonic_ns.saturating_sub(request.started_ns);
+/// When something was by the monotonic clock.
+fn moment(monotonic_ns: u64, now: Now) -> Timestamp {
+    let age = now.monotonic_ns.saturating_sub(monotonic_ns);
     let age = SignedDuration::from_nanos(i64::try_from(age).unwrap_or(i64::MAX));
     now.at.checked_sub(age).unwrap_or(now.at)
+}
+
+/// What a wait says; `None` where its stack has no function.
+fn waiting(wait: &CurrentWait, now: Now) -> Option<Waiting> {
+    let mut frames = wait.stack.frames.iter();
+    let function = Arc::clone(frames.next()?);
+    let caller = frames.find(|frame| frame.kind != FunctionKind::Internal).cloned();
+    Some(Waiting {
+        function,
+        caller,
+        since: moment(wait.since_ns, now),
+        since_known: !wait.began_before,
+        kernel: wait.kernel.clone(),
+    })
 }
 
 fn running(request: &RequestText, now: Now, route: usize) -> Request {
@@ -207,11 +223,14 @@ fn running(request: &RequestText, now: Now, route: usize) -> Request {
         uri: request.uri.as_str().into(),
         method: request.method.as_str().into(),
         status: None,
-        started_at: started_at(request, now),
+        started_at: moment(request.started_ns, now),
+        start_known: request.start != Start::Unknown,
         duration_ms: now.monotonic_ns.saturating_sub(request.started_ns) as f64 / 1e6,
         cpu_ms: None,
-        wait_ms: Some(request.wait_ns as f64 / 1e6),
+        wait_ms: (request.start == Start::Seen).then_some(request.wait_ns as f64 / 1e6),
+        waiting: None,
         finished: false,
+        aborted: false,
         route,
     }
 }
@@ -222,6 +241,7 @@ fn of_finished(finished: &FinishedRequest, now: Now, route: usize) -> Request {
         duration_ms: finished.duration_ns as f64 / 1e6,
         cpu_ms: finished.cpu_ns.map(|ns| ns as f64 / 1e6),
         finished: true,
+        aborted: finished.aborted,
         ..running(&finished.request, now, route)
     }
 }

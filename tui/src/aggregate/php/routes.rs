@@ -200,7 +200,7 @@ impl Routes {
     pub(crate) fn count(&mut self, place: usize, request: &FinishedRequest) {
         let route = &mut self.routes[place];
         route.requests += 1;
-        route.errors += u64::from(request.status.is_some_and(|status| status >= 500));
+        route.errors += u64::from(request.aborted || request.status.is_some_and(|status| status >= 500));
         route.histogram.record(request.duration_ns);
         let ms = request.duration_ns as f64 / 1e6;
         route.duration_ms.max = Some(route.duration_ms.max.map_or(ms, |max| max.max(ms)));
@@ -225,6 +225,7 @@ impl Routes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::php::Start;
 
     fn request(uri: &str, started_ns: u64) -> RequestText {
         RequestText {
@@ -233,6 +234,7 @@ mod tests {
             started_ns,
             cpu_ns: 0,
             wait_ns: 0,
+            start: Start::Seen,
             pool: None,
             method: "GET".to_owned(),
             script: "/index.php".to_owned(),

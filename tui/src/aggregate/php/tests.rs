@@ -35,7 +35,7 @@ fn target() -> Target {
 }
 
 fn worker(pid: u32, pool: &str, alive: bool) -> PhpProcess {
-    PhpProcess { pid, image: 0, sapi: Sapi::Fpm, pool: Some(pool.into()), script: None, alive }
+    PhpProcess { pid, image: 0, sapi: Sapi::Fpm, pool: Some(pool.into()), script: None, alive, known: true }
 }
 
 fn request(pid: u32, uri: &str) -> Arc<RequestText> {
@@ -45,6 +45,7 @@ fn request(pid: u32, uri: &str) -> Arc<RequestText> {
         started_ns: 1_000_000_000,
         cpu_ns: 0,
         wait_ns: 0,
+        start: Start::Seen,
         pool: Some("www".into()),
         method: "GET".to_owned(),
         script: "/srv/index.php".to_owned(),
@@ -164,7 +165,7 @@ fn the_slowest_and_the_newest_requests_are_named_and_all_are_counted() {
     assert_eq!((&*part.php.requests[0].uri, part.php.requests[0].duration_ms), ("/3", 9000.0));
     assert!(part.php.requests.iter().any(|request| &*request.uri == "/999"));
     assert_eq!(part.php.routes[0].requests, 1000);
-    assert_eq!(part.php.workers[0].requests, 1000);
+    assert_eq!(part.php.workers[0].requests, Some(1000));
 }
 
 #[test]
@@ -174,7 +175,7 @@ fn workers_that_ended_are_forgotten() {
     let part = aggregate.update(PhpSample { processes: vec![worker(10, "www", false)], ..sample() }, 1.0, &www);
     assert!(part.php.workers.is_empty());
     let part = aggregate.update(sample(), 1.0, &www);
-    assert_eq!((part.php.workers[0].requests, part.php.workers[0].state), (0, WorkerState::Idle));
+    assert_eq!((part.php.workers[0].requests, part.php.workers[0].state), (Some(0), WorkerState::Idle));
 }
 
 #[test]

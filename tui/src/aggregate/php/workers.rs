@@ -53,7 +53,7 @@ impl Workers {
     pub(crate) fn update(&mut self, sample: &PhpSample) {
         for finished in &sample.finished {
             let served = self.served.entry(finished.request.pid).or_default();
-            served.requests += u64::from(!finished.aborted);
+            served.requests += 1;
             served.last_end_ns = served.last_end_ns.max(finished.request.started_ns + finished.duration_ns);
         }
         let alive: HashSet<u32> =
@@ -99,12 +99,14 @@ impl Workers {
             if process.pool.is_none() && served.is_none() && started.is_none() {
                 continue;
             }
-            // While the tier rests, nothing tells whether a worker is idle.
+            // While the tier rests, nothing tells whether a worker is idle; nor does anything of one that has not been looked at.
             let requests = sample.target(process.image).map(|target| target.tiers[Tier::Requests].state);
             let observed = requests == Some(TierState::On);
             let (state, since) = match started {
                 Some(&started) => (WorkerState::Running, moment(started)),
-                None if observed => (WorkerState::Idle, served.and_then(|served| moment(served.last_end_ns))),
+                None if observed && process.known => {
+                    (WorkerState::Idle, served.and_then(|served| moment(served.last_end_ns)))
+                }
                 None => (WorkerState::Unknown, None),
             };
             let tier = |tier| sample.target(process.image).map(|target| &target.tiers[tier]);
@@ -117,7 +119,8 @@ impl Workers {
             let group = placed.get(&process.pid).map(|placed| Arc::clone(&placed.group));
             workers.push(Worker {
                 state,
-                requests: served.map_or(0, |served| served.requests),
+                // Where they were observed at some time, those that were seen are known.
+                requests: served.map(|served| served.requests).or(observed.then_some(0)),
                 since,
                 cpu_ms: hz.filter(|hz| *hz > 0).map(|hz| did.samples as f64 * 1000.0 / f64::from(hz)),
                 wait_ms: waits.then_some(did.wait_ns as f64 / 1e6),

@@ -4,13 +4,14 @@
 
 mod between;
 mod past;
+mod reference;
 
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-pub(crate) use self::between::Between;
 use self::past::Past;
+pub(crate) use self::{between::Between, reference::Reference};
 use super::difference::{Difference, difference};
 pub(crate) use super::history::{Histories, Point, Span};
 use super::{lanes::Lanes, outline::Outline, recorded::Recorded, regroup, windows::Windows};
@@ -53,6 +54,8 @@ pub struct Timeline {
     between: Option<Between>,
     /// The span that it is compared with.
     baseline: Option<Between>,
+    /// Another recording that is compared with, where nothing here is.
+    reference: Option<Reference>,
     difference: Option<Difference>,
     grouped: Option<(Grouping, Arc<Snapshot>)>,
     merged: Option<(Window, Arc<Php>)>,
@@ -87,6 +90,9 @@ impl Timeline {
     pub fn push(&mut self, snapshot: Arc<Snapshot>) {
         if let Some(stored) = &mut self.stored {
             stored.push(&snapshot);
+        }
+        if let Some(reference) = &mut self.reference {
+            reference.push(&snapshot);
         }
         self.now.push(snapshot);
         if self.past.is_none() {
@@ -125,12 +131,15 @@ impl Timeline {
         let spans = self.baseline.iter_mut().chain(&mut self.between);
         let mut worked = spans.map(|span| span.step(stored)).find(|&worked| worked != Worked::Nothing);
         if worked.is_none()
-            && self.difference.is_none()
-            && let Some((before, after)) = self.baseline.as_ref().zip(self.between.as_ref())
+            && let Some(reference) = self.reference.as_mut().filter(|reference| reference.shown)
+            && self.baseline.is_none()
         {
-            self.difference = Some(difference(&before.summary, &after.summary));
+            worked = Some(reference.step(stored, self.between.is_none())).filter(|&worked| worked != Worked::Nothing);
+        }
+        if worked.is_none() && self.compare_again() {
             worked = Some(Worked::Visible);
         }
+        let Some(stored) = &mut self.stored else { return Worked::Nothing };
         let window = if self.between.is_some() { Window::Last } else { window };
         let past = self.past.as_mut();
         let worked = worked.or_else(|| Some(past?.work(stored, window, grouping)));
@@ -145,6 +154,53 @@ impl Timeline {
                 Worked::Visible
             }
         }
+    }
+
+    /// Compares what is all read, if it is not compared yet. True when it is now.
+    fn compare_again(&mut self) -> bool {
+        let reference = self.reference.as_mut().filter(|reference| reference.shown);
+        self.difference = match (&self.baseline, &self.between, reference) {
+            (Some(before), Some(after), _) if self.difference.is_none() => {
+                Some(difference(&before.summary, &after.summary))
+            }
+            (None, Some(after), Some(reference)) if self.difference.is_none() => {
+                Some(difference(&reference.before.summary, &after.summary))
+            }
+            (None, None, Some(reference)) if self.difference.is_none() || reference.is_due() => {
+                if reference.after.summary.is_empty() {
+                    return false;
+                }
+                reference.is_compared();
+                Some(difference(&reference.before.summary, &reference.after.summary))
+            }
+            _ => return false,
+        };
+        true
+    }
+
+    /// Compares this session with another recording.
+    pub(crate) fn compare_with(&mut self, name: Arc<str>, other: Recorded) {
+        let session = self.stored.as_ref().and_then(Recorded::span);
+        self.reference = Some(Reference::new(name, other, session));
+        self.difference = None;
+    }
+
+    /// The other recording that is compared with.
+    pub(crate) fn reference(&self) -> Option<&Reference> {
+        self.reference.as_ref().filter(|reference| reference.shown && self.baseline.is_none())
+    }
+
+    /// Shows the comparison with the other recording, or does not. False when there is none.
+    pub(crate) fn show_reference(&mut self, shown: bool) -> bool {
+        let Some(reference) = &mut self.reference else { return false };
+        reference.shown = shown;
+        self.difference = None;
+        true
+    }
+
+    /// Whether another recording can be compared with, and whether it is.
+    pub(crate) fn shows_reference(&self) -> Option<bool> {
+        self.reference.as_ref().map(|reference| reference.shown)
     }
 
     /// Has PHP's lists be about what lies between two moments; `None` goes back to windows.

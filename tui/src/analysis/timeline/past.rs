@@ -249,12 +249,13 @@ impl Building {
     fn step(&mut self, stored: &mut Recorded, until: Timestamp, grouping: Grouping) -> bool {
         if !self.minutes.is_empty() {
             for _ in 0..if grouping == Grouping::Rules { FIRST_PARTS } else { WHOLE_PARTS } {
-                let first = self.minutes.pop_front().and_then(|minute| stored.first(minute));
-                if let Some((at, json)) = first
-                    && let Some(groups) = groups(&json, grouping)
-                {
-                    self.histories.push_long(at, &groups);
-                }
+                let Some(minute) = self.minutes.pop_front() else { break };
+                stored.first_of_minutes(minute, |at, json| {
+                    // A frame of ten minutes may go on in the time that has closer points.
+                    if let Some(groups) = groups(json, grouping).filter(|_| at <= self.upto) {
+                        self.histories.push_long(at, &groups);
+                    }
+                });
             }
             return false;
         }

@@ -121,6 +121,9 @@ fn finished_requests_appear_once_and_running_ones_are_those_of_now() {
         duration_ms: 5.0,
         cpu_ms: None,
         wait_ms: None,
+        start_known: true,
+        waiting: None,
+        aborted: false,
         finished,
         route: 0,
     };
@@ -323,6 +326,9 @@ fn a_running_request_of_a_route_that_gave_way_is_still_listed() {
         duration_ms: 5.0,
         cpu_ms: None,
         wait_ms: None,
+        start_known: true,
+        waiting: None,
+        aborted: false,
         finished: false,
         route: 0,
     };

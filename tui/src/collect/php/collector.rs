@@ -1,6 +1,7 @@
 //! Joins discovery, the kernel's maps and the names: one task that owns them all and answers ticks.
 
 use std::{
+    collections::HashSet,
     path::Path,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -11,10 +12,11 @@ use rustix::{
     time::{ClockId, clock_gettime},
 };
 use tokio::sync::mpsc;
-use tusktop_shared::{RequestEvent, share, stat};
+use tusktop_shared::{ContentKey, Process, RequestEvent, Wait, share, stat};
 
 use super::{
-    CallSums, FinishedRequest, Now, Options, Order, PhpSample, Sapi, Work,
+    CallSums, CurrentWait, FinishedRequest, Now, Options, Order, PhpSample, RequestText, Sapi, Work,
+    before::{self, Blocked, Doing, Running},
     find::{discover::Mapped, family::Family, following::Following, moves},
     kernel::{
         Kernel,
@@ -29,7 +31,7 @@ use super::{
         problems::{self, Failures},
         requests::Requests,
         sampling::{Names, Stacks},
-        waiting::Waits,
+        waiting::{self, Waits, now::KernelFunctions},
     },
 };
 use crate::{
@@ -106,6 +108,7 @@ struct Collector {
     scoreboards: Scoreboards,
     requests: Requests,
     waits: Waits,
+    kernel_functions: KernelFunctions,
     stacks: Stacks,
     users: Users,
     /// What was said of processes and is to be followed.
@@ -133,6 +136,7 @@ impl Collector {
             scoreboards: Scoreboards::default(),
             requests: Requests::new(options.secrets),
             waits: Waits::default(),
+            kernel_functions: KernelFunctions::default(),
             stacks: Stacks::default(),
             users: Users::default(),
             events: Vec::new(),
@@ -150,6 +154,8 @@ impl Collector {
         }
         collector.following.start();
         collector.observe();
+        collector.following.work_at_start();
+        collector.note_doing();
         heap::trim();
         if let Some(order) = &options.exact {
             collector.order(order.clone());
@@ -167,10 +173,59 @@ impl Collector {
         }
     }
 
-    /// Has the kernel observe processes that were found to run PHP.
+    /// Has the kernel observe processes that were found to run PHP. From then on it sees what they begin to do; what they had begun
+    /// before is looked at.
     fn observe(&mut self) {
         let found = self.following.take_found();
+        let pids: Vec<u32> = found.iter().map(|(pid, _)| *pid).collect();
         self.tell(found);
+        self.following.put_doing(pids);
+    }
+
+    /// Tells the programs what processes did when they were looked at, and takes back what has ended meanwhile.
+    fn note_doing(&mut self) {
+        let mut any = false;
+        for (pid, mapped, doing) in self.following.take_doing() {
+            let (Some(kernel), Doing::Request(running)) = (&mut self.kernel, doing) else { continue };
+            let Some(layout) = self.following.discovery.image(mapped.image).map(|found| found.image.clone()) else {
+                continue;
+            };
+            let reads = &mut self.following.discovery.reads;
+            let Running { request, start_known, blocked } = *running;
+            any = true;
+            // Where requests are not observed, their end would never be seen.
+            let mut of_request = 0;
+            if self.tiers.observes_requests(mapped.image) && kernel.add_request(request) {
+                if before::is_running(reads, pid, &layout, mapped.bias).unwrap_or(false) {
+                    self.requests.found(&request, start_known);
+                    of_request = request.started_ns;
+                } else {
+                    kernel.take_request_back(pid, request.started_ns);
+                }
+            }
+            let Some(Blocked { frames, truncated, switches }) = blocked else { continue };
+            let Some(stack) = self.names.hold(&frames, truncated, request.user) else { continue };
+            let wait = Wait {
+                since_ns: monotonic(),
+                request: of_request,
+                stack: stack.hash,
+                user: request.user,
+                skipped: 0,
+                skipped_ns: 0,
+                skipped_request: 0,
+                ended_ns: 0,
+            };
+            if kernel.add_wait(pid, wait) {
+                if before::switches(reads, pid).is_ok_and(|now| now == switches) {
+                    self.waits.began_before(pid, wait.since_ns);
+                } else {
+                    kernel.take_wait_back(pid, wait);
+                }
+            }
+        }
+        if let Some(kernel) = self.kernel.as_mut().filter(|_| any) {
+            kernel.count_threads();
+        }
     }
 
     fn tell(&mut self, found: impl IntoIterator<Item = (u32, Mapped)>) {
@@ -186,7 +241,8 @@ impl Collector {
         let Some(kernel) = &mut self.kernel else { return };
         for (pid, mapped) in found {
             let user = self.following.discovery.reads.procfs.uid(pid).unwrap_or(share::OTHERS);
-            if kernel.add_process(pid, mapped.image as u32, mapped.bias, user).is_err() {
+            let (image, master) = (mapped.image as u32, self.following.master_of(pid));
+            if kernel.add_process(pid, Process { bias: mapped.bias, image, traced: 0, user, master }).is_err() {
                 self.dropped += 1;
             }
         }
@@ -199,7 +255,14 @@ impl Collector {
             && self.tiers.has_traps(mapped.image);
         let process = Pid::from_raw(pid.cast_signed()).filter(|_| moves);
         let held = process.filter(|&process| kill_process(process, Signal::STOP).is_ok());
+        let is_new = !self.tiers.has_traps(mapped.image);
         self.tell([(pid, mapped)]);
+        if is_new {
+            // It may have begun before its file was attached.
+            self.following.put_doing([pid]);
+        } else {
+            self.following.know(pid);
+        }
         if let Some(process) = held {
             // It may have been killed meanwhile.
             let _ = kill_process(process, Signal::CONT);
@@ -292,6 +355,11 @@ impl Collector {
         let procfs = &self.following.discovery.reads.procfs;
         if let Some(kernel) = &mut self.kernel {
             kernel.sweep(|pid| procfs.is_there(pid));
+            if let Ok(waiting) = kernel.waiting() {
+                let stacks: HashSet<ContentKey> =
+                    waiting.iter().map(|(_, wait)| ContentKey::new(wait.stack, wait.user)).collect();
+                self.names.let_go(|key| stacks.contains(&key));
+            }
         }
     }
 
@@ -320,6 +388,7 @@ impl Collector {
     fn gather(&mut self, rings: Option<&mut Rings>) {
         self.following.go_on();
         self.observe();
+        self.note_doing();
         let Some(kernel) = &mut self.kernel else { return };
         let turned = kernel.turn_counts();
         self.requests.look(kernel);
@@ -342,7 +411,10 @@ impl Collector {
             }
         }
         self.governor.look(kernel);
-        self.tiers.wake(kernel, &self.following.discovery.images);
+        for image in self.tiers.wake(kernel, &self.following.discovery.images) {
+            // What began meanwhile was not seen.
+            self.following.put_doing(self.following.of_image(image));
+        }
         self.names.make_room(kernel);
         if self.failures.gather(&mut kernel.failures) > problems::CATCHES {
             self.tiers.leave_catches();
@@ -375,13 +447,17 @@ impl Collector {
         }
         let (exact, calls) = self.calls();
         let masters = self.following.masters();
-        let (finished, running) = self.requests.take();
+        let (finished, mut running) = self.requests.take();
+        // What has run for the longest time comes first, for not all may have room.
+        running.sort_unstable_by_key(|request| request.started_ns);
+        let waits = self.current_waits(&running);
         let mut sample = PhpSample {
             root: self.following.family.as_ref().map(Family::root),
             now: now(),
             stacks: self.stacks.take(),
             finished,
             running,
+            waits,
             targets: self.tiers.targets(&self.following.discovery.images, &processes, masters),
             processes,
             exact,
@@ -409,6 +485,14 @@ impl Collector {
         sample.targets.extend(unobserved.targets(&mut self.users, counts));
         sample.notices.extend(unobserved.notices(&mut self.users, counts));
         sample
+    }
+
+    /// What the requests that run wait in.
+    fn current_waits(&mut self, running: &[Arc<RequestText>]) -> Vec<CurrentWait> {
+        let Some(kernel) = &self.kernel else { return Vec::new() };
+        let reads = &mut self.following.discovery.reads;
+        let (lasting, functions) = (self.waits.lasting(), &mut self.kernel_functions);
+        waiting::now::of(running, lasting, monotonic(), functions, &mut self.names, kernel, reads)
     }
 
     /// How far exact tracing is, and what it found.

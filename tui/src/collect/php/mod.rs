@@ -4,10 +4,12 @@
 //! ```text
 //!  find/    /proc, memory: which processes run PHP, and what they were started with ─┐
 //!  image/   ELF: versions, layouts, probes and functions of a file ──────────────────┤
+//!  before/  memory: what a process was doing when it was found ───────────────────────┤
 //!  kernel/  the BPF programs, their maps and their ring ─────────────────────────────┼── collector ── PhpSample
 //!  tier/    a folder a tier: where it is attached, what it reads, whether it works ──┘
 //! ```
 
+mod before;
 mod collector;
 pub(crate) mod find;
 mod image;
@@ -25,8 +27,9 @@ pub use image::sapi::Sapi;
 pub(crate) use kernel::{KernelError, Verified, verify};
 pub use tier::exact::{CallSums, Order};
 pub use tier::problems::{CatchPlace, CompileCount, CompiledText, FailureCount, FailureKind, FailureText};
-pub use tier::requests::{FinishedRequest, RequestText};
+pub use tier::requests::{FinishedRequest, RequestText, Start};
 pub use tier::sampling::NamedStack;
+pub use tier::waiting::CurrentWait;
 
 use super::{Sample, Tick};
 use crate::{
@@ -70,6 +73,8 @@ pub struct PhpSample {
     pub finished: Vec<FinishedRequest>,
     /// Requests that run.
     pub running: Vec<Arc<RequestText>>,
+    /// What they wait in.
+    pub waits: Vec<CurrentWait>,
     /// Exceptions and errors.
     pub failures: Vec<FailureCount>,
     /// Compiled files.
@@ -121,6 +126,9 @@ pub struct PhpProcess {
     pub script: Option<Arc<str>>,
     /// It still lives.
     pub alive: bool,
+    /// What it does has been known since some moment: it was looked at, or started afterwards. Before that, not to see a request is
+    /// not to know.
+    pub known: bool,
 }
 
 /// Samples and waits of one stack of one process in one request.

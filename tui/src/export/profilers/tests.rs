@@ -51,13 +51,16 @@ fn snapshot() -> Snapshot {
         method: "GET".into(),
         status: Some(200),
         started_at,
+        start_known: true,
         duration_ms: 1_500.0,
         cpu_ms: None,
         wait_ms: Some(3.0),
+        waiting: None,
         finished: true,
+        aborted: false,
         route: 1,
     }];
-    php.workers = vec![Worker { state: WorkerState::Idle, requests: 1, ..Worker::seen(7, "www".into(), None) }];
+    php.workers = vec![Worker { state: WorkerState::Idle, requests: Some(1), ..Worker::seen(7, "www".into(), None) }];
     snapshot.php = php.into();
     snapshot
 }

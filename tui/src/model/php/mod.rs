@@ -17,7 +17,7 @@ pub use function::{Function, FunctionKind, Stack};
 pub use histogram::Histogram;
 pub use pool::{Bound, Pool, ProcessManager, Scoreboard};
 pub use problem::{CompiledFile, ExceptionCount, PhpError};
-pub use request::Request;
+pub use request::{Request, Waiting};
 pub use route::{DurationSummary, METHODS, Route};
 pub use target::{Master, SYMBOLS, Target};
 pub use tier::{SeenBy, Tier, TierState, TierStatus, Tiers};

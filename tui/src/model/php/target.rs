@@ -42,18 +42,21 @@ pub struct Target {
 }
 
 /// Exported names of PHP that matter: variables, and functions that are attached to where there are no probes.
-pub const SYMBOLS: [&str; 12] = [
+pub const SYMBOLS: [&str; 15] = [
     "compile_file",
     "executor_globals",
     "executor_globals_offset",
     "php_request_shutdown",
     "php_request_startup",
     "sapi_globals",
+    "shutdown_memory_manager",
+    "zend_deactivate",
     "zend_dtrace_enabled",
     "zend_error",
     "zend_error_zstr_at",
     "zend_exception_error",
     "zend_execute_ex",
+    "zend_interned_strings_deactivate",
     "zend_throw_exception_internal",
 ];
 

@@ -13,7 +13,7 @@ pub enum WorkerState {
     Running,
     /// Between requests.
     Idle,
-    /// Not known, for example because the requests tier is not on.
+    /// Not known: the requests tier is not on, or what it did before that could not be read.
     #[serde(other)]
     Unknown,
 }
@@ -30,8 +30,9 @@ pub struct Worker {
     pub group: Option<Arc<str>>,
     /// What it does.
     pub state: WorkerState,
-    /// Requests seen since we watch.
-    pub requests: u64,
+    /// Requests seen since we watch; `None` while none can be seen.
+    #[serde(default)]
+    pub requests: Option<u64>,
     /// Since when it is in this state; `None` when not seen.
     pub since: Option<Timestamp>,
     /// CPU time of its PHP code in the interval, by samples; `None` when not known.
@@ -55,7 +56,7 @@ pub struct Worker {
 impl Worker {
     /// A worker of which nothing is known but what it is.
     pub fn seen(pid: u32, pool: Arc<str>, group: Option<Arc<str>>) -> Self {
-        let (state, requests, since) = (WorkerState::Unknown, 0, None);
+        let (state, requests, since) = (WorkerState::Unknown, None, None);
         let (cpu_ms, wait_ms, rss_bytes, stack_age_ms) = (None, None, None, None);
         Self { pid, pool, group, state, requests, since, cpu_ms, wait_ms, rss_bytes, stack: Vec::new(), stack_age_ms }
     }

@@ -146,6 +146,8 @@ fn rule(within: &[String]) -> Rule {
         | ["", "", "processes", "started_at" | "state" | "pss_unknown"]
         | ["", "php", "functions" | "exact", "kind"]
         | ["", "php", "requests", "started_at"]
+        | ["php", "requests", "waiting", "since"]
+        | ["requests", "waiting", "function" | "caller", "kind"]
         | ["", "php", "workers", "since"]
         | ["", "php", "pools", "bound" | "process_manager"]
         | ["", "", "php", "state"]
@@ -168,9 +170,13 @@ fn rule(within: &[String]) -> Rule {
         ["", "", "processes", "user"] => Rule::User,
         ["", "", "processes", "unit"] | ["php", "targets", "masters", "unit"] => Rule::Unit,
         ["", "", "cgroups", "path"] => Rule::Cgroup,
-        ["", "php", "functions" | "lines", "name"] => Rule::Function,
-        ["", "php", "functions" | "lines" | "exceptions", "class"] => Rule::Class,
+        ["", "php", "functions" | "lines", "name"] | ["requests", "waiting", "function" | "caller", "name"] => {
+            Rule::Function
+        }
+        ["", "php", "functions" | "lines" | "exceptions", "class"]
+        | ["requests", "waiting", "function" | "caller", "class"] => Rule::Class,
         ["", "php", "functions" | "lines" | "exceptions" | "errors" | "compiles", "file"]
+        | ["requests", "waiting", "function" | "caller", "file"]
         | ["", "php", "routes" | "exceptions" | "errors", "script"]
         | ["", "php", "targets", "exe"] => Rule::Path,
         ["", "php", "exceptions", "caught_at"] => Rule::Place,

@@ -116,7 +116,7 @@ fn worker(screen: &Screen, snapshot: &Snapshot, pid: u32) -> Vec<Line> {
     let Some(worker) = snapshot.php.workers.iter().find(|worker| worker.pid == pid) else { return Vec::new() };
     let state = format!("{:?}", worker.state).to_lowercase();
     let since = worker.since.map_or_else(String::new, |at| format!(" for {}", units::age(seconds(at, snapshot.at))));
-    let seen = units::count(worker.requests);
+    let seen = worker.requests.map_or_else(|| "-".to_owned(), units::count);
     let mut lines =
         vec![heading("PHP worker"), fact("pool", format!("{}, {state}{since}, {seen} requests seen", worker.pool))];
     let Some(request) = entries::running_request(snapshot, pid) else {
@@ -126,7 +126,12 @@ fn worker(screen: &Screen, snapshot: &Snapshot, pid: u32) -> Vec<Line> {
     let time = |ms: Option<f64>| ms.map_or_else(|| "-".to_owned(), units::duration_ms);
     let (cpu, wait) = (time(request.cpu_ms), time(request.wait_ms));
     lines.push(fact("request", format!("{} {}", request.method, request.uri)));
-    lines.push(fact("for", format!("{}, cpu {cpu}, waiting {wait}", units::duration_ms(request.duration_ms))));
+    let duration = units::duration_ms(request.duration_ms);
+    let duration = if request.start_known { duration } else { format!("≥ {duration}") };
+    lines.push(fact("for", format!("{duration}, cpu {cpu}, waiting {wait}")));
+    if let Some(waiting) = &request.waiting {
+        lines.push(fact("waits in", names::waiting(waiting, snapshot.at)));
+    }
     if let Some(route) = screen.php.routes.get(request.route) {
         lines.push(fact("route", format!("{} in {}", names::route(route), route.key.script)));
     }

@@ -29,7 +29,20 @@ pub(super) fn facts(screen: &Screen, pid: u32) -> Vec<Line> {
         lines.push(fact("script", &*route.key.script));
     }
     lines.push(fact("group", worker.group.as_deref().unwrap_or("-")));
-    lines.push(fact("requests", format!("{} served while it is watched", units::count(worker.requests))));
+    if let Some(waiting) = lane.request.and_then(|request| request.waiting.as_ref()) {
+        let ms = (snapshot.at.duration_since(waiting.since).as_secs_f64() * 1000.0).max(0.0);
+        let since = if waiting.since_known { "for" } else { "for more than" };
+        let kernel = waiting.kernel.as_ref().map_or_else(String::new, |kernel| format!(" ({kernel})"));
+        let name = names::function(&waiting.function);
+        lines.push(fact("waits in", format!("{name}{kernel} {since} {}", units::duration_ms(ms))));
+    }
+    lines.push(fact(
+        "requests",
+        match worker.requests {
+            Some(requests) => format!("{} served while it is watched", units::count(requests)),
+            None => unknown("requests are not observed"),
+        },
+    ));
     let shares = screen.lanes.and_then(|lanes| lanes.shares(pid));
     lines.push(fact(
         "last minute",

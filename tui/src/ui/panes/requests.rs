@@ -10,8 +10,11 @@ use crate::{
     model::{Request, Route, Tier},
     ui::{filter::Filter, frame::Screen, list, paint, panes::empty},
     view::{Pane, Row, Scene, Sort},
-    words::{names, units},
+    words::{names, printable, units},
 };
+
+/// Columns for what a request waits in.
+const WAITS: usize = 26;
 
 /// Draws the routes.
 pub(crate) fn draw_routes(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene) {
@@ -80,11 +83,14 @@ pub(crate) fn draw_requests(buffer: &mut Buffer, rect: Rect, screen: &Screen, sc
         let request = requests[index];
         let (status, style) = status(request, screen);
         let cpu = request.cpu_ms.map_or_else(|| "cpu -".to_owned(), |ms| format!("cpu {}", units::duration_ms(ms)));
+        let duration = units::duration_ms(request.duration_ms);
+        let duration = if request.start_known { duration } else { format!("≥{duration}") };
         let values = [
-            (9, 0, units::duration_ms(request.duration_ms), if request.finished { palette.text } else { style }),
+            (9, 0, duration, if request.finished { palette.text } else { style }),
             (12, 70, cpu, palette.muted),
             (12, 56, format!("pid {}", request.pid), palette.muted),
             (9, 84, since(request, screen), palette.muted),
+            (WAITS as u16, 110, waits(request, screen), palette.warn),
         ];
         let name = if request.uri.is_empty() {
             screen.php.routes.get(request.route).map_or("-", names::route).to_owned()
@@ -106,9 +112,18 @@ pub(crate) fn status(request: &Request, screen: &Screen) -> (String, Style) {
         Some(status) if status >= 500 => (status.to_string(), screen.palette.error),
         Some(status) if status >= 400 => (status.to_string(), screen.palette.warn),
         Some(status) => (status.to_string(), screen.palette.ok),
+        None if request.aborted => ("dead".to_owned(), screen.palette.error),
         None if request.finished => ("-".to_owned(), screen.palette.muted),
         None => ("run".to_owned(), screen.palette.warn),
     }
+}
+
+/// What a request that runs waits in.
+fn waits(request: &Request, screen: &Screen) -> String {
+    let (Some(waiting), Some(snapshot)) = (&request.waiting, screen.snapshot) else { return String::new() };
+    let waited = names::waited(waiting, snapshot.at);
+    let room = WAITS.saturating_sub(waited.chars().count() + 1);
+    format!("{} {waited}", printable::truncate_end(&names::function(&waiting.function), room))
 }
 
 fn since(request: &Request, screen: &Screen) -> String {

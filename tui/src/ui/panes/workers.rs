@@ -73,6 +73,13 @@ impl<'a> Lane<'a> {
 
 /// Where it is in the code, and what of the application called that, if it is a built-in function.
 fn place(lane: &Lane, php: &Php) -> String {
+    if let Some(waiting) = lane.request.and_then(|request| request.waiting.as_ref()) {
+        let name = names::function(&waiting.function);
+        return match &waiting.caller {
+            Some(caller) => format!("{name} < {}", names::function(caller)),
+            None => name.into_owned(),
+        };
+    }
     let mut stack = lane.stack(php);
     let Some(top) = stack.next() else { return String::new() };
     let name = names::function(top);
@@ -228,7 +235,13 @@ fn draw_lane(buffer: &mut Buffer, row: Rect, lane: &Lane, columns: &Columns, scr
         x += 8;
     }
     if columns.requests {
-        paint::put_right(buffer, (x, y), 7, &units::count(worker.requests), palette.muted);
+        paint::put_right(
+            buffer,
+            (x, y),
+            7,
+            &worker.requests.map_or_else(|| "-".to_owned(), units::count),
+            palette.muted,
+        );
         x += 8;
     }
     let memory = lane.memory().map_or_else(|| "-".to_owned(), units::bytes);

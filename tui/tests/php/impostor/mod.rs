@@ -166,7 +166,7 @@ fn memory_that_lies_about_itself_changes_nothing_for_others() {
     let mut beside = Beside::start(folder.path());
     beside.recorder.until("its requests are seen", |snapshots| {
         let mut workers = snapshots.iter().flat_map(|snapshot| &snapshot.php.workers);
-        workers.any(|worker| worker.pid == pid && worker.requests > 0)
+        workers.any(|worker| worker.pid == pid && worker.requests > Some(0))
     });
     beside.counts_every_request();
     assert_eq!(beside.fpm.get(POOL, "/burn?ms=500").status, 200);

@@ -36,6 +36,18 @@ function use_up_memory(): string
     return str_repeat('x', 64 * 1024 * 1024);
 }
 
+final class SlowDestructor
+{
+    public function __construct(private int $milliseconds)
+    {
+    }
+
+    public function __destruct()
+    {
+        usleep($this->milliseconds * 1000);
+    }
+}
+
 if (preg_match('#^/post/(\d+)$#', $path, $match)) {
     show_post((int) $match[1]);
 } elseif (preg_match('#^/status/(\d{3})$#', $path, $match)) {
@@ -69,6 +81,13 @@ if (preg_match('#^/post/(\d+)$#', $path, $match)) {
 } elseif ($path === '/exit') {
     http_response_code(503);
     exit("left early\n");
+} elseif ($path === '/afterwards') {
+    // What runs once the page itself is over, and decides the status.
+    register_shutdown_function(static function () use ($milliseconds): void {
+        slow_query($milliseconds);
+        http_response_code(503);
+    });
+    $GLOBALS['kept'] = new SlowDestructor($milliseconds);
 } elseif ($path === '/') {
     echo "front page\n";
 } else {

@@ -18,7 +18,12 @@ use super::{
 };
 use crate::{
     collect::{
-        php::{PhpProcess, RequestText, image::sapi::Sapi, tier::exact::Candidate},
+        php::{
+            PhpProcess, RequestText,
+            before::{self, Doing},
+            image::sapi::Sapi,
+            tier::exact::Candidate,
+        },
         pool,
     },
     model::{Master, Notice, pool_of_title},
@@ -48,6 +53,9 @@ const NAMED: usize = 4;
 const STARTING: u8 = 60;
 const READINGS: u8 = 2;
 
+/// Forks from a master to a worker that are followed back: php-fpm needs one, scripts that fork by themselves a few.
+const GENERATIONS: usize = 8;
+
 #[derive(Debug)]
 struct Followed {
     image: usize,
@@ -61,6 +69,8 @@ struct Followed {
     /// The pool that its title names, from which the other was found.
     titled: Option<Arc<str>>,
     script: Option<Arc<str>>,
+    /// As in [`PhpProcess`].
+    known: bool,
 }
 
 /// The processes that run PHP, and those that may soon.
@@ -77,6 +87,8 @@ pub(crate) struct Following {
     unscanned: Vec<(u32, What)>,
     /// Processes that were found to run PHP since they were last taken.
     found: Vec<(u32, Mapped)>,
+    /// What processes did when they were looked at, since it was last taken.
+    doing: Vec<(u32, Mapped, Doing)>,
     /// Other programs that can load libraries, with the tick from which on theirs are looked at: once soon after the start, and
     /// once more when it is over.
     new: VecDeque<(u32, u32)>,
@@ -181,6 +193,7 @@ impl Following {
         let look = match what {
             What::Name => return self.name(pid),
             What::Master => return self.read_master(pid),
+            What::Doing => return self.look_what_it_does(pid),
             What::Libraries | What::LibrariesAgain if self.processes.contains_key(&pid) => return,
             What::Libraries | What::LibrariesAgain => self.discovery.look_closely(pid),
             What::Program | What::OldProgram => self.discovery.look(pid),
@@ -198,6 +211,53 @@ impl Following {
                 }
             }
         }
+    }
+
+    /// Has it looked at what processes do that run PHP since before they were found.
+    pub(crate) fn put_doing(&mut self, pids: impl IntoIterator<Item = u32>) {
+        for pid in pids {
+            if let Some(followed) = self.processes.get_mut(&pid) {
+                followed.known = false;
+                self.put(pid, What::Doing);
+            }
+        }
+    }
+
+    /// The processes that run an image.
+    pub(crate) fn of_image(&self, image: usize) -> Vec<u32> {
+        self.processes.iter().filter(|(_, followed)| followed.image == image).map(|(&pid, _)| pid).collect()
+    }
+
+    /// Looks at those that wait, at the start, when all are new.
+    pub(crate) fn work_at_start(&mut self) {
+        let begun = Instant::now();
+        self.discovery.reads.is_free_until(begun + START);
+        self.work();
+        self.discovery.reads.is_free_until(begun);
+    }
+
+    fn look_what_it_does(&mut self, pid: u32) {
+        let Some((image, Some(bias))) = self.processes.get(&pid).map(|followed| (followed.image, followed.bias)) else {
+            return;
+        };
+        let Some(found) = self.discovery.image(image) else { return };
+        let (layout, mapped) = (Arc::clone(&found.image), Mapped { image, bias });
+        let reads = &mut self.discovery.reads;
+        let begun = Instant::now();
+        let doing = before::look(reads, pid, &layout, mapped);
+        reads.charge(begun.elapsed());
+        // What cannot be read stays unknown, until a request of it is seen.
+        if let Ok(Some(doing)) = doing {
+            if let Some(followed) = self.processes.get_mut(&pid) {
+                followed.known = true;
+            }
+            self.doing.push((pid, mapped, doing));
+        }
+    }
+
+    /// What processes did when they were looked at, since the last call.
+    pub(crate) fn take_doing(&mut self) -> Vec<(u32, Mapped, Doing)> {
+        std::mem::take(&mut self.doing)
     }
 
     fn judge(&mut self, pid: u32, look: Look) -> Option<Mapped> {
@@ -365,6 +425,19 @@ impl Following {
             && parent.is_none_or(|parent| (parent.image, parent.bias) != (followed.image, followed.bias))
     }
 
+    /// The process that started PHP and forked the others until it came to this one; the process itself, if it has done so, or if
+    /// nothing is known of its parent.
+    pub(crate) fn master_of(&self, pid: u32) -> u32 {
+        let mut master = pid;
+        for _ in 0..GENERATIONS {
+            match self.processes.get(&master) {
+                Some(followed) if !self.is_master(followed) => master = followed.parent,
+                _ => break,
+            }
+        }
+        master
+    }
+
     /// Has programs looked at again, once a tick, that may have loaded PHP by now, and the names of new workers; now and then
     /// forgets processes whose end was not reported.
     pub(crate) fn tick(&mut self) {
@@ -426,6 +499,7 @@ impl Following {
         }
         if let Some((image, bias)) = self.processes.get(&parent).map(|followed| (followed.image, followed.bias)) {
             self.add(child, image, parent, bias);
+            self.know(child);
         } else {
             self.discovery.unobserved.fork(parent, child);
         }
@@ -447,8 +521,16 @@ impl Following {
         if !self.processes.contains_key(&request.pid) {
             self.add(request.pid, image, 0, None);
         }
+        self.know(request.pid);
         if let Some(pool) = request.pool.as_deref().filter(|_| self.is_of_fpm(request.pid)) {
             self.name_pool(request.pid, pool);
+        }
+    }
+
+    /// From now on it is known what a process does.
+    pub(crate) fn know(&mut self, pid: u32) {
+        if let Some(followed) = self.processes.get_mut(&pid) {
+            followed.known = true;
         }
     }
 
@@ -488,6 +570,7 @@ impl Following {
                     pool: followed.pool.clone(),
                     script: followed.script.clone(),
                     alive,
+                    known: followed.known,
                 })
             })
             .collect();
@@ -570,8 +653,17 @@ impl Following {
         if script.is_none() && self.sapi(image).is_some_and(Sapi::runs_scripts) {
             self.put(pid, What::Name);
         }
-        let followed =
-            Followed { image, parent, bias, master: None, readings: STARTING, pool: None, titled: None, script };
+        let followed = Followed {
+            image,
+            parent,
+            bias,
+            master: None,
+            readings: STARTING,
+            pool: None,
+            titled: None,
+            script,
+            known: false,
+        };
         self.processes.insert(pid, followed);
     }
 }
@@ -604,6 +696,7 @@ mod tests {
             pool: None,
             titled: None,
             script: None,
+            known: false,
         }
     }
 

@@ -27,6 +27,8 @@ pub(super) enum What {
     Name,
     /// What it was started with.
     Master,
+    /// What it does: a request that began before it was found.
+    Doing,
 }
 
 /// The processes of one user.

@@ -56,6 +56,8 @@ pub(crate) use verify::{Verified, verify};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/tusktop.bpf.o"));
 
+/// `BPF_NOEXIST` (include/uapi/linux/bpf.h): an entry that is there stays.
+const NEW: u64 = 1;
 /// `BPF_EXIST` (include/uapi/linux/bpf.h): only an entry that is there is replaced.
 const EXISTING: u64 = 2;
 
@@ -233,14 +235,40 @@ impl Kernel {
     ///
     /// # Errors
     /// The map is full.
-    pub(crate) fn add_process(&mut self, pid: u32, image: u32, bias: u64, user: u32) -> Result<(), KernelError> {
-        let same = |known: &Wire<Process>| (known.0.bias, known.0.image) == (bias, image);
-        if self.processes.get(&pid, 0).is_ok_and(|known| same(&known)) {
-            return Ok(());
+    pub(crate) fn add_process(&mut self, pid: u32, process: Process) -> Result<(), KernelError> {
+        let of = |process: &Process| (process.bias, process.image);
+        let known = self.processes.get(&pid, 0).ok().filter(|known| of(&known.0) == of(&process));
+        let process = match known {
+            Some(Wire(known)) if known.master == process.master => return Ok(()),
+            Some(Wire(known)) => Process { master: process.master, ..known },
+            None => process,
+        };
+        self.processes.insert(pid, Wire(process), 0).map_err(|source| KernelError::Map { name: "PROCESSES", source })
+    }
+
+    /// Tells the programs of a request that began before they could see it; `false` when they know of one, or have no room.
+    pub(crate) fn add_request(&mut self, request: Request) -> bool {
+        self.requests.insert(thread(request.pid), Wire(request), NEW).is_ok()
+    }
+
+    /// Takes back what [`Self::add_request`] told: it has ended meanwhile.
+    pub(crate) fn take_request_back(&mut self, pid: u32, started_ns: u64) {
+        if self.requests.get(&thread(pid), 0).is_ok_and(|known| known.0.started_ns == started_ns) {
+            let _ = self.requests.remove(&thread(pid));
         }
-        self.processes
-            .insert(pid, Wire(Process { bias, image, traced: 0, user, reserved: 0 }), 0)
-            .map_err(|source| KernelError::Map { name: "PROCESSES", source })
+    }
+
+    /// Tells the programs of a wait of the first thread of a process that began before they could see it; `false` when they know of
+    /// one, or have no room.
+    pub(crate) fn add_wait(&mut self, pid: u32, wait: Wait) -> bool {
+        self.waiting.insert(thread(pid), Wire(wait), NEW).is_ok()
+    }
+
+    /// Takes back what [`Self::add_wait`] told: it has ended meanwhile.
+    pub(crate) fn take_wait_back(&mut self, pid: u32, wait: Wait) {
+        if self.waiting.get(&thread(pid), 0).is_ok_and(|known| known.0 == wait) {
+            let _ = self.waiting.remove(&thread(pid));
+        }
     }
 
     /// Attaches `program` to sites of an image, each with its kind.
@@ -344,6 +372,16 @@ impl Kernel {
         self.count_failures();
     }
 
+    /// Counts again what each user has in the maps of threads.
+    pub(crate) fn count_threads(&mut self) {
+        let requests: Vec<_> = self.requests().map(|request| request.user).collect();
+        self.shares.count(share::REQUESTS, requests);
+        let mut users = Vec::new();
+        // Where it cannot be read, it is counted at the next sweep.
+        let _ = self.threads.look(self.waiting.map(), |_, wait| users.push(wait.0.user));
+        self.shares.count(share::WAITING, users);
+    }
+
     /// Counts again what each user has in the maps of exceptions, errors and compiled files.
     pub(crate) fn count_failures(&mut self) {
         let failures: Vec<_> = self.failures.failures.iter().map(|(key, _)| key.user).collect();
@@ -400,6 +438,11 @@ fn retain<K: aya::Pod, V: Plain>(
         let _ = map.remove(&key);
     }
     shares.count(number, kept.into_iter().map(|(_, value)| user(&value.0)));
+}
+
+/// The key of the first thread of a process.
+fn thread(pid: u32) -> u64 {
+    u64::from(pid) << 32 | u64::from(pid)
 }
 
 /// A number that no process can guess.

@@ -233,8 +233,15 @@ impl ImageTiers {
         Some(tier)
     }
 
-    /// Attaches again what has rested.
-    pub(crate) fn wake(&mut self, kernel: &mut Kernel, images: &[Option<Found>]) {
+    /// Whether the requests of an image are seen at the moment.
+    pub(crate) fn observes_requests(&self, image: usize) -> bool {
+        let observed = self.observed.get(image).and_then(Option::as_ref);
+        observed.is_some_and(|observed| observed.tiers.is_on(Tier::Requests) && !observed.storms.rests(Tier::Requests))
+    }
+
+    /// Attaches again what has rested. Returns the images of which requests are seen again.
+    pub(crate) fn wake(&mut self, kernel: &mut Kernel, images: &[Option<Found>]) -> Vec<usize> {
+        let mut woken = Vec::new();
         for (number, observed) in self.observed.iter_mut().enumerate() {
             let Some(observed) = observed else { continue };
             let found = images.get(number).and_then(Option::as_ref);
@@ -250,9 +257,11 @@ impl ImageTiers {
                 if let Some((found, sites)) = sites {
                     let attached = attach_sites(observed, Some(&mut *kernel), number as u32, found, tier, sites);
                     observed.tiers[tier] = attached.unwrap_or_else(|missing| missing.status());
+                    woken.extend((tier == Tier::Requests).then_some(number));
                 }
             }
         }
+        woken
     }
 
     /// Detaches what shows where exceptions are caught: a site that throws all the time shall not pay for that too.

@@ -4,4 +4,4 @@ mod reading;
 pub(super) mod sites;
 
 pub(crate) use reading::Requests;
-pub use reading::{FinishedRequest, RequestText};
+pub use reading::{FinishedRequest, RequestText, Start};

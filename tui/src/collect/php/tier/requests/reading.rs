@@ -1,7 +1,11 @@
 //! Requests as text: those that run, and those that ended between two ticks. They come from tusktop's own programs, but their
 //! texts come from other processes.
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use tusktop_shared::{Request, RequestEvent, URI_APACHE};
 
@@ -23,6 +27,8 @@ pub struct RequestText {
     pub cpu_ns: u64,
     /// Time that its thread was blocked since then, waits that have ended.
     pub wait_ns: u64,
+    /// Whether it was seen from its start.
+    pub start: Start,
     /// php-fpm pool of the process; `None` elsewhere.
     pub pool: Option<Arc<str>>,
     /// HTTP method; empty on the command line.
@@ -31,6 +37,18 @@ pub struct RequestText {
     pub script: String,
     /// URI as the browser sent it, with its secrets masked; empty on the command line.
     pub uri: String,
+}
+
+/// Whether a request was seen from its start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Start {
+    /// It was.
+    #[default]
+    Seen,
+    /// It began before that, and when is known from PHP.
+    Told,
+    /// It began before that, at a time that is not known: `started_ns` is when it was found.
+    Unknown,
 }
 
 /// A request that ended.
@@ -56,6 +74,8 @@ pub(crate) struct Requests {
     running: Vec<Arc<RequestText>>,
     /// Those that samples may belong to, by pid and start.
     recent: HashMap<(u32, u64), Arc<RequestText>>,
+    /// Those that were not seen from their start, by pid and what is taken for it.
+    unseen: HashMap<(u32, u64), Start>,
     dropped: u64,
 }
 
@@ -67,11 +87,24 @@ impl Requests {
 
     /// Turns the event of a request that ended into text.
     pub(crate) fn decode(&self, event: &RequestEvent) -> FinishedRequest {
-        FinishedRequest::decode(event, self.secrets)
+        FinishedRequest::decode(event, self.start_of(&event.request), self.secrets)
+    }
+
+    /// A request was found that had begun before.
+    pub(crate) fn found(&mut self, request: &Request, start_known: bool) {
+        let start = if start_known { Start::Told } else { Start::Unknown };
+        if self.unseen.len() < FINISHED {
+            self.unseen.insert((request.pid, request.started_ns), start);
+        }
+    }
+
+    fn start_of(&self, request: &Request) -> Start {
+        self.unseen.get(&(request.pid, request.started_ns)).copied().unwrap_or_default()
     }
 
     /// A request has ended.
     pub(crate) fn ended(&mut self, finished: FinishedRequest) {
+        self.unseen.remove(&(finished.request.pid, finished.request.started_ns));
         if self.recent.len() < FINISHED {
             self.recent.insert((finished.request.pid, finished.request.started_ns), finished.request.clone());
         }
@@ -84,7 +117,8 @@ impl Requests {
 
     /// Reads which requests run. Some of them may end before the ring is read, so [`Self::settle`] follows.
     pub(crate) fn look(&mut self, kernel: &Kernel) {
-        self.running = kernel.requests().map(|request| Arc::new(RequestText::decode(&request, self.secrets))).collect();
+        let decode = |request: Request| RequestText::decode(&request, self.start_of(&request), self.secrets);
+        self.running = kernel.requests().map(|request| Arc::new(decode(request))).collect();
     }
 
     /// Keeps those that still run, because their end was not in the ring, and that count.
@@ -109,6 +143,11 @@ impl Requests {
     /// Ends a reading: no sample of it is left that could belong to a request.
     pub(crate) fn end_reading(&mut self) {
         self.recent.clear();
+        if !self.unseen.is_empty() {
+            // The end of one may have been missed.
+            let runs: HashSet<_> = self.running.iter().map(|request| (request.pid, request.started_ns)).collect();
+            self.unseen.retain(|key, _| runs.contains(key));
+        }
     }
 
     /// The requests that ended since the last call, and those that ran at the last look.
@@ -123,8 +162,8 @@ impl Requests {
 }
 
 impl FinishedRequest {
-    fn decode(event: &RequestEvent, secrets: Secrets) -> Self {
-        let request = RequestText::decode(&event.request, secrets);
+    fn decode(event: &RequestEvent, start: Start, secrets: Secrets) -> Self {
+        let request = RequestText::decode(&event.request, start, secrets);
         Self {
             status: u16::try_from(event.status).ok().filter(|status| (100..1000).contains(status)),
             duration_ns: event.ended_ns.saturating_sub(request.started_ns),
@@ -137,7 +176,7 @@ impl FinishedRequest {
 
 impl RequestText {
     /// Turns a request of the kernel's map into text.
-    fn decode(request: &Request, secrets: Secrets) -> Self {
+    fn decode(request: &Request, start: Start, secrets: Secrets) -> Self {
         let line = text(&request.uri);
         let uri = if request.uri_source == URI_APACHE {
             // The whole request line: "GET /a?b HTTP/1.1".
@@ -151,6 +190,7 @@ impl RequestText {
             started_ns: request.started_ns,
             cpu_ns: request.cpu_ns,
             wait_ns: request.wait_ns,
+            start,
             pool: pool_of_title(&text(&request.title)).map(Arc::from),
             method: known(text(&request.method)),
             script: known(text(&request.script)),
@@ -203,7 +243,7 @@ mod tests {
     }
 
     fn decode(request: &Request) -> RequestText {
-        RequestText::decode(request, Secrets::Masked)
+        RequestText::decode(request, Start::Seen, Secrets::Masked)
     }
 
     #[test]

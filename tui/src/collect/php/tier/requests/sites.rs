@@ -10,6 +10,12 @@ use crate::{
     model::SeenBy,
 };
 
+/// What `php_request_shutdown` calls once a request, the last one first (main/main.c); it is called by itself where none of
+/// them is exported. When the first two are called, the shutdown functions and destructors have run, the output is sent, and the
+/// status is still there. At other times, such as when PHP itself starts and ends, no request is there that could end.
+const ENDS: [&str; 4] =
+    ["shutdown_memory_manager", "zend_interned_strings_deactivate", "zend_deactivate", "php_request_shutdown"];
+
 /// Where requests start and end.
 ///
 /// # Errors
@@ -25,7 +31,8 @@ pub(crate) fn of(image: &Image) -> Result<TierSites, Missing> {
         Err(unusable) => unusable.into(),
     };
     let function = |name| image.sites.function(name).cloned();
-    match (function("php_request_startup"), function("php_request_shutdown")) {
+    let shutdown = ENDS.iter().find_map(|&name| function(name));
+    match (function("php_request_startup"), shutdown) {
         // A plain function has no arguments that say what the request is.
         (Some(startup), Some(shutdown)) if image.sapi_globals.is_some() => {
             Ok(sites(SeenBy::Symbol, vec![startup], vec![shutdown]))
@@ -75,6 +82,21 @@ mod tests {
         assert_eq!(of(&image(&[], &symbols)).unwrap().seen_by, SeenBy::Symbol);
         let without = of(&image(&[], &symbols[..2])).unwrap_err();
         assert!(matches!(without, Missing::Requests) && without.to_string().contains("neither"));
+    }
+
+    #[test]
+    fn without_probes_a_request_ends_as_late_as_an_exported_function_allows() {
+        let symbols = ["php_request_startup", "php_request_shutdown", "zend_deactivate", "sapi_globals"];
+        let end_of = |last: &'static str| {
+            let mut image = image(&[], &symbols);
+            let address = HashMap::from([(last, 0x30), ("php_request_startup", 0x10), ("php_request_shutdown", 0x20)]);
+            let segments = Segments::new([Segment { address: 0, offset: 0, size: 0x1000 }]);
+            image.sites = Sites::new(&[], 0, &address, &segments);
+            of(&image).unwrap().sites[0].1.address
+        };
+        assert_eq!(end_of("shutdown_memory_manager"), 0x30);
+        assert_eq!(end_of("zend_deactivate"), 0x30);
+        assert_eq!(end_of("zend_error"), 0x20);
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct NamedStack {
 /// The caches start again at these sizes, before one user's share of the kernel's maps is full (`tusktop_shared::share`).
 const STACKS: usize = sizes::STACKS as usize / 2;
 const NAMES: usize = sizes::NAMES as usize / 2;
+/// Stacks that were read from outside: one of each PHP process that is blocked at a time.
+const HELD: usize = sizes::PROCESSES as usize;
 
 /// What stands for the functions of waits that have none.
 const NOT_WALKED_NAME: &str = "(too many waits to tell apart)";
@@ -41,6 +43,10 @@ pub(crate) struct Names {
     functions: HashMap<ContentKey, Arc<FunctionKey>>,
     texts: HashSet<Arc<FunctionKey>>,
     stacks: HashMap<ContentKey, Arc<NamedStack>>,
+    /// Stacks that were read from outside, with the looks since when nothing has waited in them.
+    held: HashMap<ContentKey, (Arc<NamedStack>, u8)>,
+    /// How many there were so far.
+    read: u64,
     unknown: Arc<FunctionKey>,
     not_walked: Arc<NamedStack>,
     outside: Arc<NamedStack>,
@@ -57,6 +63,8 @@ impl Default for Names {
             functions: HashMap::new(),
             texts: HashSet::new(),
             stacks: HashMap::new(),
+            held: HashMap::new(),
+            read: 0,
             unknown: unknown("?"),
             not_walked: Arc::new(NamedStack { frames: vec![unknown(NOT_WALKED_NAME)], truncated: false }),
             outside: Arc::new(NamedStack { frames: vec![unknown(OUTSIDE_NAME)], truncated: false }),
@@ -76,6 +84,9 @@ impl Names {
         if let Some(stack) = self.stacks.get(&key) {
             return Some(stack.clone());
         }
+        if let Some((stack, _)) = self.held.get(&key) {
+            return Some(stack.clone());
+        }
         let raw = kernel.stack(key)?;
         let frames = raw.frames.iter().take(raw.depth as usize).filter(|&&frame| frame != NO_FUNCTION);
         let frames: Vec<_> = frames.map(|&frame| self.function(kernel, ContentKey::new(frame, key.user))).collect();
@@ -85,6 +96,35 @@ impl Names {
             self.stacks.insert(key, stack.clone());
         }
         Some(stack)
+    }
+
+    /// Keeps a stack of a user's process that was read from outside, and makes a key for it; `None` when there are too many.
+    pub(crate) fn hold(&mut self, frames: &[FunctionKey], truncated: bool, user: u32) -> Option<ContentKey> {
+        if frames.is_empty() {
+            return Some(ContentKey::new(OUTSIDE, user));
+        }
+        if self.held.len() >= HELD {
+            return None;
+        }
+        let frames = frames.iter().map(|frame| match self.texts.get(frame) {
+            Some(known) => known.clone(),
+            None => Arc::new(frame.clone()),
+        });
+        let stack = Arc::new(NamedStack { frames: frames.collect(), truncated });
+        self.read += 1;
+        // The keys of the programs' own stacks are odd, and those that stand for no stack are below 8.
+        let key = ContentKey::new(8 + 2 * self.read, user);
+        self.held.insert(key, (stack, 0));
+        Some(key)
+    }
+
+    /// Forgets the stacks that were read from outside in which nothing has waited for a while.
+    pub(crate) fn let_go(&mut self, waits_in: impl Fn(ContentKey) -> bool) {
+        self.held.retain(|&key, (_, looks)| {
+            // What has just ended may not have been counted yet.
+            *looks = if waits_in(key) { 0 } else { *looks + 1 };
+            *looks < 3
+        });
     }
 
     /// Starts over when the kernel's maps are about to be full.
@@ -104,7 +144,7 @@ impl Names {
         }
         let Some(raw) = kernel.name(key) else { return self.unknown.clone() };
         // Keys differ by user; equal texts are kept once.
-        let text = text(&raw);
+        let text = function_of(&raw);
         let function = self.texts.get(&text).cloned().unwrap_or_else(|| Arc::new(text));
         self.texts.insert(function.clone());
         self.functions.insert(key, function.clone());
@@ -112,7 +152,8 @@ impl Names {
     }
 }
 
-fn text(raw: &FunctionName) -> FunctionKey {
+/// The function whose texts are kept so.
+pub(crate) fn function_of(raw: &FunctionName) -> FunctionKey {
     let kind = match raw.kind {
         FUNCTION_INTERNAL => FunctionKind::Internal,
         FUNCTION_EVAL => FunctionKind::Eval,
@@ -130,7 +171,7 @@ fn text(raw: &FunctionName) -> FunctionKey {
 
 #[cfg(test)]
 mod tests {
-    use tusktop_shared::{CLASS_BYTES, FILE_BYTES};
+    use tusktop_shared::{CLASS_BYTES, FILE_BYTES, SKIPPED};
 
     use super::*;
 
@@ -156,14 +197,14 @@ mod tests {
 
     #[test]
     fn top_level_code_and_anonymous_classes_have_names() {
-        assert_eq!(&*text(&raw(b"", b"", b"/a.php", 2)).name, "{main}");
-        assert_eq!(&*text(&raw(b"", b"", b"/a.php", FUNCTION_EVAL)).name, "{eval}");
-        assert_eq!(&*text(&raw(b"f", b"class@anonymous\0/a.php:3$0", b"/a.php", 2)).class, "class@anonymous");
+        assert_eq!(&*function_of(&raw(b"", b"", b"/a.php", 2)).name, "{main}");
+        assert_eq!(&*function_of(&raw(b"", b"", b"/a.php", FUNCTION_EVAL)).name, "{eval}");
+        assert_eq!(&*function_of(&raw(b"f", b"class@anonymous\0/a.php:3$0", b"/a.php", 2)).class, "class@anonymous");
     }
 
     #[test]
     fn long_names_keep_their_head_and_long_paths_their_tail() {
-        let long = text(&raw(&[b'f'; 10_000], b"", &[b"/x/".repeat(200), b"end.php".to_vec()].concat(), 2));
+        let long = function_of(&raw(&[b'f'; 10_000], b"", &[b"/x/".repeat(200), b"end.php".to_vec()].concat(), 2));
         assert!(long.name.starts_with("fff") && long.name.ends_with('…'));
         assert!(long.file.starts_with('…') && long.file.ends_with("end.php"));
     }
@@ -172,6 +213,24 @@ mod tests {
     fn lengths_that_lie_do_not_panic() {
         let mut name = raw(b"f", b"c", b"/a.php", 2);
         (name.function_len, name.class_len, name.file_len) = (u32::MAX, u32::MAX, u32::MAX);
-        let _ = text(&name);
+        let _ = function_of(&name);
+    }
+
+    #[test]
+    fn a_stack_that_was_read_from_outside_is_there_until_nothing_has_waited_in_it_for_a_while() {
+        let mut names = Names::default();
+        let frames = [function_of(&raw(b"usleep", b"", b"", FUNCTION_INTERNAL))];
+        let first = names.hold(&frames, false, 33).unwrap();
+        let second = names.hold(&frames, true, 33).unwrap();
+        assert!(first != second && first.hash % 2 == 0 && first.hash > SKIPPED);
+        assert_eq!(names.hold(&[], false, 33), Some(ContentKey::new(OUTSIDE, 33)));
+        for _ in 0..9 {
+            names.let_go(|key| key == second);
+        }
+        assert_eq!(names.held.keys().collect::<Vec<_>>(), [&second]);
+        for _ in 0..2 * HELD {
+            let _ = names.hold(&frames, false, 33);
+        }
+        assert_eq!((names.held.len(), names.hold(&frames, false, 33)), (HELD, None));
     }
 }

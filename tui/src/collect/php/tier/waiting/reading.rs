@@ -20,9 +20,24 @@ struct Credit {
 pub(crate) struct Waits {
     lasting: HashMap<u64, Credit>,
     advanced: HashMap<CountKey, u64>,
+    /// Waits that began before they were found, by pid, with the moment that is taken for their start.
+    before: HashMap<u32, u64>,
 }
 
 impl Waits {
+    /// A process was found to wait, for longer than since this moment.
+    pub(crate) fn began_before(&mut self, pid: u32, since_ns: u64) {
+        self.before.insert(pid, since_ns);
+    }
+
+    /// The waits that last, each by its thread (pid << 32 | tid), and whether it began before that.
+    pub(crate) fn lasting(&self) -> impl Iterator<Item = (u64, Wait, bool)> {
+        self.lasting.iter().map(|(&thread, credit)| {
+            let began_before = self.before.get(&((thread >> 32) as u32)) == Some(&credit.wait.since_ns);
+            (thread, credit.wait, began_before)
+        })
+    }
+
     /// Takes off `counts` what was credited before, and adds what the waits of `waiting` have lasted until `now_ns`.
     ///
     /// A wait that ends between the reading of both lists is in one of them now and in the other later: what it is
@@ -73,6 +88,12 @@ impl Waits {
         };
         self.advanced.retain(|key, _| waits_on(key));
         self.lasting = lasting;
+        if !self.before.is_empty() {
+            let lasting = &self.lasting;
+            let of_first_thread = |pid: u32| lasting.get(&(u64::from(pid) << 32 | u64::from(pid)));
+            self.before
+                .retain(|&pid, since_ns| of_first_thread(pid).is_some_and(|credit| credit.wait.since_ns == *since_ns));
+        }
     }
 }
 

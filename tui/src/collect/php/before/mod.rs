@@ -1,0 +1,199 @@
+//! What PHP was doing when it was found: the request that it is in and, if it is blocked, its stack. The programs see a request
+//! when it starts and a stack when it blocks, so what has hung since before tusktop came would never be seen.
+//!
+//! It is read once, from outside, bounded, through the process that reads memory for tusktop; the collector then puts it into the
+//! maps of the programs, which go on from there.
+
+mod pieces;
+mod request;
+mod stack;
+
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use rustix::time::{ClockId, clock_gettime};
+use tusktop_shared::{Request, TITLE_BYTES};
+
+use self::{
+    pieces::Pieces,
+    request::{Clock, Globals},
+};
+use super::{collector::monotonic, find::discover::Mapped, image::Image};
+use crate::{
+    collect::{procfs::Procfs, reads::Reads},
+    model::FunctionKey,
+};
+
+/// Bytes of /proc/PID/status that are read; it has some 1 500.
+const STATUS: u64 = 8 << 10;
+
+/// What a process does.
+#[derive(Debug)]
+pub(crate) enum Doing {
+    /// It waits for a request, or has not begun to run PHP.
+    Nothing,
+    /// It is in a request, or runs a script.
+    Request(Box<Running>),
+}
+
+/// A request that ran when its process was found.
+#[derive(Debug)]
+pub(crate) struct Running {
+    /// As the programs would have noted it, but for its CPU time at the start, which is not known.
+    pub request: Request,
+    /// Otherwise it started at some time before that in `request`.
+    pub start_known: bool,
+    /// Its thread is blocked.
+    pub blocked: Option<Blocked>,
+}
+
+/// A thread that is blocked.
+#[derive(Debug)]
+pub(crate) struct Blocked {
+    /// Functions from the leaf to the root; none where no PHP code runs.
+    pub frames: Vec<FunctionKey>,
+    /// There are more.
+    pub truncated: bool,
+    /// How often it had left the CPU until then.
+    pub switches: u64,
+}
+
+/// Reads what a process does; `None` where it is not known how to.
+///
+/// # Errors
+/// It is gone, or does not answer.
+pub(crate) fn look(reads: &mut Reads, pid: u32, image: &Arc<Image>, mapped: Mapped) -> io::Result<Option<Doing>> {
+    let (Some(layout), Some(user)) = (Layout::of(image, mapped.bias), reads.procfs.uid(pid)) else { return Ok(None) };
+    let before = reads.of(pid, move |procfs| Shown::read(procfs, pid))?;
+    let clock = before.clock()?;
+    let mut memory = Pieces::new(|address, bytes: &mut [u8]| reads.memory(pid, address, bytes));
+    let leaf = memory.word(layout.leaf).ok_or(io::ErrorKind::NotFound)?;
+    if leaf == 0 && !layout.globals.is_in_request(&mut memory) {
+        return Ok(Some(Doing::Nothing));
+    }
+    let (mut request, start_known) = layout.globals.request(&mut memory, clock, &before.title);
+    (request.pid, request.image, request.user) = (pid, mapped.image as u32, user);
+    let blocked = before.is_blocked.then(|| {
+        let (frames, truncated) = stack::read(&mut memory, leaf, &layout.globals.offsets);
+        Blocked { frames, truncated, switches: before.switches }
+    });
+    Ok(Some(Doing::Request(Box::new(Running { request, start_known, blocked }))))
+}
+
+/// Whether a process is in a request, or runs a script.
+///
+/// # Errors
+/// As for [`look`].
+pub(crate) fn is_running(reads: &mut Reads, pid: u32, image: &Image, bias: u64) -> io::Result<bool> {
+    let Some(layout) = Layout::of(image, bias) else { return Ok(false) };
+    let mut memory = Pieces::new(|address, bytes: &mut [u8]| reads.memory(pid, address, bytes));
+    let leaf = memory.word(layout.leaf).ok_or(io::ErrorKind::NotFound)?;
+    Ok(leaf != 0 || layout.globals.is_in_request(&mut memory))
+}
+
+/// How often the first thread of a process has left the CPU; what is blocked and has not done so again is blocked as before.
+///
+/// # Errors
+/// As for [`look`].
+pub(crate) fn switches(reads: &mut Reads, pid: u32) -> io::Result<u64> {
+    reads.of(pid, move |procfs| Ok(Status::read(procfs, pid)?.switches))
+}
+
+/// Where things are in one process.
+struct Layout {
+    /// `executor_globals.current_execute_data`.
+    leaf: u64,
+    globals: Globals,
+}
+
+impl Layout {
+    /// Of an image whose globals are at a known place; those of a thread are elsewhere.
+    fn of(image: &Image, bias: u64) -> Option<Self> {
+        let offsets = image.offsets.filter(|_| !image.zts)?;
+        let executor = image.executor_globals?.wrapping_add(bias);
+        let globals = Globals { address: image.sapi_globals?.wrapping_add(bias), sapi: image.sapi, offsets };
+        Some(Self { leaf: executor.wrapping_add(offsets.current_execute_data.into()), globals })
+    }
+}
+
+/// What files of the process show.
+struct Shown {
+    title: Vec<u8>,
+    /// When it started, in clock ticks after boot.
+    started: u64,
+    is_blocked: bool,
+    switches: u64,
+}
+
+impl Shown {
+    fn read(procfs: &Procfs, pid: u32) -> io::Result<Self> {
+        // The switches first: if there are no more of them afterwards, nothing has changed meanwhile.
+        let Status { is_blocked, switches } = Status::read(procfs, pid)?;
+        let title = procfs.bytes(pid, "cmdline", TITLE_BYTES as u64)?;
+        Ok(Self { title, started: procfs.start(pid)?.0, is_blocked, switches })
+    }
+
+    fn clock(&self) -> io::Result<Clock> {
+        let boot = clock_gettime(ClockId::Boottime);
+        let boot = Duration::new(boot.tv_sec.unsigned_abs(), boot.tv_nsec.unsigned_abs() as u32);
+        let ticks = rustix::param::clock_ticks_per_second().max(1);
+        let started = Duration::from_secs_f64(self.started as f64 / ticks as f64);
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_err(io::Error::other)?;
+        Ok(Clock { monotonic_ns: monotonic(), wall, age: boot.saturating_sub(started) })
+    }
+}
+
+/// Of the first thread of a process (proc_pid_status(5)).
+#[derive(Debug, PartialEq, Eq)]
+struct Status {
+    is_blocked: bool,
+    switches: u64,
+}
+
+impl Status {
+    fn read(procfs: &Procfs, pid: u32) -> io::Result<Self> {
+        let status = procfs.bytes(pid, "status", STATUS)?;
+        Self::parse(&status).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    fn parse(status: &[u8]) -> Option<Self> {
+        let field = |name: &str| {
+            let line = status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(name.as_bytes()))?;
+            Some(line.trim_ascii())
+        };
+        let number = |name: &str| std::str::from_utf8(field(name)?).ok()?.parse::<u64>().ok();
+        Some(Self {
+            is_blocked: matches!(field("State:")?.first()?, b'S' | b'D'),
+            switches: number("voluntary_ctxt_switches:")?.checked_add(number("nonvoluntary_ctxt_switches:")?)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_says_whether_a_thread_is_blocked_and_how_often_it_was() {
+        let status = |state: &str| {
+            format!(
+                "Name:\tphp\nUmask:\t0022\nState:\t{state}\nThreads:\t1\n\
+                 voluntary_ctxt_switches:\t41\nnonvoluntary_ctxt_switches:\t1\n"
+            )
+        };
+        let parse = |state| Status::parse(status(state).as_bytes());
+        assert_eq!(parse("S (sleeping)"), Some(Status { is_blocked: true, switches: 42 }));
+        assert_eq!(parse("D (disk sleep)"), Some(Status { is_blocked: true, switches: 42 }));
+        assert_eq!(parse("R (running)"), Some(Status { is_blocked: false, switches: 42 }));
+        assert_eq!(Status::parse(b"Name:\tphp\nState:\tS (sleeping)\n"), None);
+    }
+
+    #[test]
+    fn this_test_runs_and_has_left_the_cpu_before() {
+        let status = Status::read(&Procfs::default(), std::process::id()).unwrap();
+        assert!(status.switches > 0);
+    }
+}

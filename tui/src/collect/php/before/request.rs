@@ -1,0 +1,209 @@
+//! The request that a process was found in: its texts, as the programs read them when one starts (`tui-ebpf/src/php.rs`), and when
+//! it started.
+
+use std::{io, time::Duration};
+
+use tusktop_shared::{METHOD_BYTES, Request, SCRIPT_BYTES, TITLE_BYTES, URI_APACHE, URI_BYTES, URI_FASTCGI, URI_SAPI};
+
+use super::pieces::Pieces;
+use crate::collect::php::image::{sapi::Sapi, versions::Offsets};
+
+/// Offsets in `sapi_globals`, the same in PHP 7.0 to 8.5.
+const SERVER_CONTEXT: u64 = 0;
+const METHOD: u64 = 8;
+const PATH_TRANSLATED: u64 = 40;
+const URI: u64 = 48;
+/// `global_request_time`, in seconds since 1970 as a double; 0 until something asks for it, which opcache does at the start.
+const REQUEST_TIME: u64 = 440;
+/// `request_rec *` in mod_php's `php_struct`, and in it the request line and when it was read, in microseconds since 1970.
+const APACHE_REQUEST: u64 = 8;
+const APACHE_LINE: u64 = 48;
+const APACHE_TIME: u64 = 88;
+/// `fcgi_hash_bucket` (main/fastcgi.c), and the hash of `REQUEST_URI`.
+const BUCKET_HASH: u32 = 1955;
+const BUCKETS: u32 = 128;
+const BUCKET_NAME: u64 = 8;
+const BUCKET_VALUE: u64 = 24;
+const BUCKET_NEXT: u64 = 32;
+const CHAIN: usize = 8;
+
+/// What `sapi_globals` says of a process, wherever it is.
+pub(super) struct Globals {
+    pub address: u64,
+    pub sapi: Sapi,
+    pub offsets: Offsets,
+}
+
+/// How long ago something was: the time that the process has run, and what the wall clock says now.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    pub monotonic_ns: u64,
+    /// Since 1970.
+    pub wall: Duration,
+    /// Of the process.
+    pub age: Duration,
+}
+
+impl Globals {
+    /// Whether there is a request although no PHP code runs: it begins or ends. php-fpm and php-cgi have a script only during a
+    /// request, mod_php a context.
+    pub(super) fn is_in_request<F: FnMut(u64, &mut [u8]) -> io::Result<()>>(&self, memory: &mut Pieces<F>) -> bool {
+        let field = match self.sapi {
+            Sapi::Fpm | Sapi::Cgi => PATH_TRANSLATED,
+            Sapi::Apache => SERVER_CONTEXT,
+            Sapi::Cli | Sapi::Phpdbg | Sapi::Embed => return false,
+        };
+        memory.word(self.address.wrapping_add(field)).is_some_and(|pointer| pointer != 0)
+    }
+
+    /// The request, and whether its start is known; otherwise it is said to have started now.
+    pub(super) fn request<F: FnMut(u64, &mut [u8]) -> io::Result<()>>(
+        &self,
+        memory: &mut Pieces<F>,
+        clock: Clock,
+        title: &[u8],
+    ) -> (Request, bool) {
+        let mut request = Request {
+            started_ns: clock.monotonic_ns,
+            cpu_ns: 0,
+            wait_ns: 0,
+            pid: 0,
+            image: 0,
+            uri_source: self.sapi.uri_source(),
+            user: 0,
+            method: [0; METHOD_BYTES],
+            title: [0; TITLE_BYTES],
+            script: [0; SCRIPT_BYTES],
+            uri: [0; URI_BYTES],
+        };
+        let mut pointer = |address: u64| memory.word(address).unwrap_or(0);
+        let field = |field: u64| self.address.wrapping_add(field);
+        let (method, script) = (pointer(field(METHOD)), pointer(field(PATH_TRANSLATED)));
+        let context = pointer(field(SERVER_CONTEXT));
+        let seconds = f64::from_bits(pointer(field(REQUEST_TIME)));
+        let apache = if self.sapi == Sapi::Apache { pointer(context.wrapping_add(APACHE_REQUEST)) } else { 0 };
+        let mut uri = match request.uri_source {
+            URI_FASTCGI => self.fastcgi_uri(memory, context),
+            URI_APACHE => memory.word(apache.wrapping_add(APACHE_LINE)).unwrap_or(0),
+            _ => 0,
+        };
+        if uri == 0 {
+            request.uri_source = URI_SAPI;
+            uri = memory.word(field(URI)).unwrap_or(0);
+        }
+        memory.text(method, &mut request.method);
+        memory.text(script, &mut request.script);
+        memory.text(uri, &mut request.uri);
+        if self.sapi == Sapi::Fpm {
+            let kept = title.len().min(TITLE_BYTES - 1);
+            request.title[..kept].copy_from_slice(&title[..kept]);
+        }
+        let by_php = Duration::try_from_secs_f64(seconds).ok().and_then(|at| clock.ago(at));
+        let by_apache = || {
+            let microseconds = memory.word(apache.wrapping_add(APACHE_TIME)).filter(|_| apache != 0)?;
+            clock.ago(Duration::from_micros(microseconds))
+        };
+        // A script is its process; the built-in server has a method.
+        let by_process = || (self.sapi.runs_scripts() && method == 0).then_some(clock.age);
+        let ago = by_process().or(by_php).or_else(by_apache);
+        let ago_ns = ago.map_or(0, |ago| ago.as_nanos() as u64);
+        request.started_ns = clock.monotonic_ns.saturating_sub(ago_ns).max(1);
+        (request, ago.is_some())
+    }
+
+    /// Address of the text of `REQUEST_URI` in the FastCGI environment; 0 when it is not there.
+    fn fastcgi_uri<F: FnMut(u64, &mut [u8]) -> io::Result<()>>(&self, memory: &mut Pieces<F>, context: u64) -> u64 {
+        let table = context.wrapping_add(self.offsets.fastcgi_environment.into());
+        let slot = table.wrapping_add(u64::from(BUCKET_HASH % BUCKETS) * 8);
+        let mut bucket = memory.word(slot).unwrap_or(0);
+        for _ in 0..CHAIN {
+            let Some(hash) = memory.number(bucket).filter(|_| bucket != 0) else { return 0 };
+            let mut name = [0; 12];
+            let text = memory.word(bucket.wrapping_add(BUCKET_NAME)).unwrap_or(0);
+            memory.text(text, &mut name);
+            if hash == BUCKET_HASH && &name == b"REQUEST_URI\0" {
+                return memory.word(bucket.wrapping_add(BUCKET_VALUE)).unwrap_or(0);
+            }
+            bucket = memory.word(bucket.wrapping_add(BUCKET_NEXT)).unwrap_or(0);
+        }
+        0
+    }
+}
+
+impl Clock {
+    /// How long ago a moment was, if the process was there by then: the clock may have been set meanwhile.
+    fn ago(self, at: Duration) -> Option<Duration> {
+        self.wall.checked_sub(at).filter(|&ago| ago <= self.age)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collect::php::image::versions;
+
+    const NOW: Clock = Clock {
+        monotonic_ns: 900_000_000_000,
+        wall: Duration::from_secs(1_795_000_000),
+        age: Duration::from_secs(100),
+    };
+
+    /// Memory in which `sapi_globals` is at 0x1000 and has these words.
+    fn request(sapi: Sapi, words: &[(u64, u64)], texts: &[(u64, &str)]) -> (Request, bool) {
+        let mut bytes = vec![0; 0x8000];
+        for (at, word) in words {
+            bytes[*at as usize..][..8].copy_from_slice(&word.to_le_bytes());
+        }
+        for (at, text) in texts {
+            bytes[*at as usize..][..text.len()].copy_from_slice(text.as_bytes());
+        }
+        let mut memory = Pieces::new(|address: u64, into: &mut [u8]| {
+            let part = bytes.get(address as usize..address as usize + into.len()).ok_or(io::ErrorKind::NotFound)?;
+            into.copy_from_slice(part);
+            Ok(())
+        });
+        let offsets = versions::of(versions::Version { major: 8, minor: 2 }).unwrap();
+        Globals { address: 0x1000, sapi, offsets }.request(&mut memory, NOW, b"php-fpm: pool www")
+    }
+
+    fn text(bytes: &[u8]) -> &str {
+        std::str::from_utf8(bytes).unwrap().trim_end_matches('\0')
+    }
+
+    #[test]
+    fn a_request_of_php_fpm_has_the_uri_of_its_environment_and_started_when_php_says() {
+        let seconds = (NOW.wall - Duration::from_millis(2500)).as_secs_f64();
+        let words = [
+            (0x1000, 0x2000),
+            (0x1000 + METHOD, 0x5000),
+            (0x1000 + PATH_TRANSLATED, 0x5100),
+            (0x1000 + URI, 0x5200),
+            (0x1000 + REQUEST_TIME, seconds.to_bits()),
+            (0x2000 + 8296 + 35 * 8, 0x6000),
+            (0x6000, u64::from(BUCKET_HASH) | 11 << 32),
+            (0x6008, 0x5300),
+            (0x6018, 0x5400),
+        ];
+        let texts =
+            [(0x5000, "GET"), (0x5100, "/srv/i.php"), (0x5200, "/i.php"), (0x5300, "REQUEST_URI"), (0x5400, "/a?b")];
+        let (found, known) = request(Sapi::Fpm, &words, &texts);
+        assert_eq!((text(&found.method), text(&found.script), text(&found.uri)), ("GET", "/srv/i.php", "/a?b"));
+        assert_eq!((text(&found.title), found.uri_source), ("php-fpm: pool www", URI_FASTCGI));
+        assert!(known && (NOW.monotonic_ns - found.started_ns).abs_diff(2_500_000_000) < 1_000_000);
+        let (found, _) = request(Sapi::Fpm, &words[..4], &texts);
+        assert_eq!((text(&found.uri), found.uri_source), ("/i.php", URI_SAPI));
+    }
+
+    #[test]
+    fn a_script_started_with_its_process_and_a_time_that_cannot_be_is_not_believed() {
+        let (found, known) = request(Sapi::Cli, &[(0x1000 + PATH_TRANSLATED, 0x5100)], &[(0x5100, "/a.php")]);
+        assert_eq!(
+            (text(&found.script), known, found.started_ns),
+            ("/a.php", true, NOW.monotonic_ns - 100_000_000_000)
+        );
+        for seconds in [0.0, f64::NAN, -1.0, 1e300, 5.0, NOW.wall.as_secs_f64() + 9.0] {
+            let (found, known) = request(Sapi::Fpm, &[(0x1000 + REQUEST_TIME, seconds.to_bits())], &[]);
+            assert_eq!((known, found.started_ns), (false, NOW.monotonic_ns), "{seconds}");
+        }
+    }
+}

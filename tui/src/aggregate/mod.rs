@@ -26,7 +26,7 @@ use self::{
 pub use self::{processes::Placement, sums::MAX_GROUPS};
 use crate::{
     collect::{php::PhpSample, proc::ProcessSample},
-    model::{Cost, Drops, Group, Notice, Php, PhpState, Process, SCHEMA, Scoreboard, Snapshot, System},
+    model::{Cost, Drops, Group, Notice, Php, PhpState, Process, SCHEMA, Scoreboard, Snapshot, System, Worker},
     rules::Rules,
 };
 
@@ -100,6 +100,12 @@ impl Aggregate {
             self.capacity.name_bloated(&self.pools, &part.processes, &mut php.workers);
             notices.extend(capacity::notices(&php.pools, &php.workers, at));
         }
+        if php.php.state == PhpState::Read && !php.php.workers.is_empty() {
+            for worker in &mut Arc::make_mut(&mut php.php).workers {
+                let process = part.processes.binary_search_by_key(&worker.pid, |process| process.pid);
+                worker.rss_bytes = process.ok().and_then(|index| part.processes[index].memory.rss_bytes);
+            }
+        }
         self.known_php = Arc::clone(&php.php);
         notices.extend(php.notices);
         let killed = self.before.kills(at, sample.oom_kills.as_deref().unwrap_or_default());
@@ -159,7 +165,13 @@ fn between_answers(known: &Php) -> Php {
     Php {
         state: PhpState::Late,
         targets: known.targets.clone(),
-        workers: known.workers.clone(),
+        workers: (known.workers.iter())
+            .map(|worker| {
+                // Their stacks are those of functions that are not listed here.
+                let (cpu_ms, wait_ms, stack) = (None, None, Vec::new());
+                Worker { cpu_ms, wait_ms, stack, ..worker.clone() }
+            })
+            .collect(),
         exact: known.exact.clone(),
         ..Php::default()
     }

@@ -301,6 +301,7 @@ impl App {
             Action::HotPane => view.focus.0 = Pane::Hot,
             Action::RoutesPane => view.focus.0 = Pane::Routes,
             Action::RequestsPane => view.focus.0 = Pane::Requests,
+            Action::WorkersPane => view.focus.0 = Pane::Workers,
             Action::ProblemsPane => view.focus.0 = Pane::Problems,
             Action::Filter => view.typing = view.overlay.is_none(),
             Action::SortMemory => self.sort(Sort::Memory),

@@ -79,6 +79,13 @@ pub fn orders(view: &View, pane: Pane) -> &'static [(Sort, &'static str)] {
             (Sort::Errors, "by status"),
             (Sort::Name, "by name"),
         ],
+        Pane::Workers => &[
+            (Sort::Time, "by time running"),
+            (Sort::Cpu, "by CPU in the last minute"),
+            (Sort::Memory, "by memory"),
+            (Sort::Rate, "by requests served"),
+            (Sort::Name, "by name"),
+        ],
         Pane::Problems => &[(Sort::Errors, "most severe first"), (Sort::Rate, "by frequency"), (Sort::Name, "by name")],
     }
 }

@@ -368,7 +368,7 @@ fn paused_says_so() {
 #[test]
 fn tab_brings_every_pane_to_a_small_screen() {
     let mut stage = Stage::showing(web01(), 60, 15);
-    for title in ["hot functions", "routes", "requests", "problems", "memory by group"] {
+    for title in ["hot functions", "routes", "requests", "problems", "workers", "memory by group"] {
         stage.press("<tab>");
         assert!(stage.text().contains(title), "{title}: {}", stage.text());
     }

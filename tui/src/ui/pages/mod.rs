@@ -5,6 +5,7 @@ pub(crate) mod machine_memory;
 pub(crate) mod memory_kinds;
 pub(crate) mod problem;
 pub(crate) mod process;
+mod worker;
 
 use jiff::Timestamp;
 use ratatui::{buffer::Buffer, layout::Rect};
@@ -35,6 +36,7 @@ pub(crate) fn draw(buffer: &mut Buffer, rect: Rect, pane: Pane, screen: &Screen,
             let facts = problem::facts(screen, key).into_iter();
             (format!("problem {}", key.name), vec![facts.map(|(label, value)| fact(label, value)).collect()])
         }
+        Detail::Worker(pid) => (format!("worker {pid}"), vec![worker::facts(screen, *pid)]),
         Detail::Request { pid, started_at } => (format!("request of {pid}"), vec![request(screen, *pid, *started_at)]),
     };
     let style = if focused { palette.focus } else { palette.title };

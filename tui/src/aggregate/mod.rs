@@ -17,7 +17,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use self::{
-    capacity::Room,
+    capacity::{Capacity, Room},
     clock::Clock,
     php::{PhpAggregate, PhpPart, Placed},
     processes::ProcessAggregate,
@@ -26,7 +26,7 @@ use self::{
 pub use self::{processes::Placement, sums::MAX_GROUPS};
 use crate::{
     collect::{php::PhpSample, proc::ProcessSample},
-    model::{Cost, Drops, Group, Notice, Php, PhpState, Process, SCHEMA, Scoreboard, Snapshot, System},
+    model::{Cost, Drops, Group, Notice, Php, PhpState, Process, SCHEMA, Scoreboard, Snapshot, System, Worker},
     rules::Rules,
 };
 
@@ -51,6 +51,7 @@ pub struct Aggregate {
     processes: ProcessAggregate,
     php: PhpAggregate,
     pools: Vec<Scoreboard>,
+    capacity: Capacity,
     /// The latest PHP part, for what holds between two answers.
     known_php: Arc<Php>,
     standing: Vec<Notice>,
@@ -87,6 +88,7 @@ impl Aggregate {
             PhpReading::Starting => self.without_php(PhpState::Starting),
             PhpReading::Ended => self.without_php(PhpState::Ended),
         };
+        self.capacity.served(&php.served, &self.pools, &part.processes);
         if !self.pools.is_empty() {
             let room = |worker: &Process| Room {
                 machine: sample.machine.memory.available,
@@ -94,8 +96,15 @@ impl Aggregate {
             };
             // Nothing else has it yet, so nothing is copied.
             let php = Arc::make_mut(&mut php.php);
-            php.pools = capacity::pools(&self.pools, &part.processes, &part.groups, room);
-            notices.extend(capacity::notices(&php.pools));
+            php.pools = self.capacity.pools(&self.pools, &part.processes, &part.groups, room);
+            self.capacity.name_bloated(&self.pools, &part.processes, &mut php.workers);
+            notices.extend(capacity::notices(&php.pools, &php.workers, at));
+        }
+        if php.php.state == PhpState::Read && !php.php.workers.is_empty() {
+            for worker in &mut Arc::make_mut(&mut php.php).workers {
+                let process = part.processes.binary_search_by_key(&worker.pid, |process| process.pid);
+                worker.rss_bytes = process.ok().and_then(|index| part.processes[index].memory.rss_bytes);
+            }
         }
         self.known_php = Arc::clone(&php.php);
         notices.extend(php.notices);
@@ -156,7 +165,13 @@ fn between_answers(known: &Php) -> Php {
     Php {
         state: PhpState::Late,
         targets: known.targets.clone(),
-        workers: known.workers.clone(),
+        workers: (known.workers.iter())
+            .map(|worker| {
+                // Their stacks are those of functions that are not listed here.
+                let (cpu_ms, wait_ms, stack) = (None, None, Vec::new());
+                Worker { cpu_ms, wait_ms, stack, ..worker.clone() }
+            })
+            .collect(),
         exact: known.exact.clone(),
         ..Php::default()
     }

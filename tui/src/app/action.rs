@@ -27,6 +27,7 @@ pub enum Action {
     RoutesPane,
     RequestsPane,
     ProblemsPane,
+    WorkersPane,
     Filter,
     NextMatch,
     PreviousMatch,
@@ -111,7 +112,7 @@ const ACT: &str = "Act";
 const SESSION: &str = "Session";
 
 /// All actions. The footer shows those with a short text, in this order, as many as fit.
-pub const ACTIONS: [Entry; 70] = [
+pub const ACTIONS: [Entry; 71] = [
     entry(Action::Quit, "quit", &["q", "f10"], (SESSION, "quit", "quit")),
     entry(Action::Help, "help", &["?", "f1"], (SESSION, "help", "this help; type to search in it")),
     entry(
@@ -137,7 +138,7 @@ pub const ACTIONS: [Entry; 70] = [
         (LOOK, "flame", "the calls as a flame, or back; of the selected route or pool"),
     ),
     entry(Action::Trace, "trace", &["X"], (LOOK, "trace", "trace every call: shows the cost, starts, stops")),
-    entry(Action::HotTime, "time", &["v"], (LOOK, "cpu/wait", "CPU time, waiting time or both")),
+    entry(Action::HotTime, "time", &["v"], (LOOK, "cpu/wait", "CPU time, waiting time, both, or growth of memory")),
     entry(Action::Window, "window", &["w"], (LOOK, "window", "span of the PHP lists: 1 s, 10 s, 1 m, all")),
     entry(Action::Pause, "pause", &["space", "Z"], (SESSION, "pause", "pause or resume the screen")),
     entry(Action::StepBack, "step-back", &[","], (TIME, "", "to the snapshot before")),
@@ -220,6 +221,12 @@ pub const ACTIONS: [Entry; 70] = [
         "problems-pane",
         &["5"],
         (MOVE, "problems", "to the problems: exceptions, errors, compiled files"),
+    ),
+    entry(
+        Action::WorkersPane,
+        "workers-pane",
+        &["6"],
+        (MOVE, "workers", "to the workers: what each does now, and did in the last minute"),
     ),
     entry(Action::NextMatch, "next-match", &["n"], (LISTS, "", "next match")),
     entry(Action::PreviousMatch, "previous-match", &["N"], (LISTS, "", "previous match")),

@@ -59,6 +59,8 @@ pub enum NoticeKind {
     CommandWithoutPhp,
     GrowthNotCollected,
     PoolTooLarge,
+    WorkerBloated,
+    MemoryExhausted,
     MachineSuspended,
     ClockSet,
     RecordingTriggered,
@@ -441,9 +443,19 @@ impl Notice {
         Self::new(Level::Warning, NoticeKind::CommandWithoutPhp, text, hint)
     }
 
-    /// How requests make memory grow is not measured.
-    pub fn growth_not_collected() -> Self {
-        Self::new(Level::Info, NoticeKind::GrowthNotCollected, "memory growth is not collected", "")
+    /// A worker that stays big after a request.
+    pub fn worker_bloated(pid: u32, pool: &str, private: &str, request: &str, peak: &str, ago: &str) -> Self {
+        let text =
+            format!("pool {pool}: worker {pid} has {private} for itself, bloated by {request}, {peak}, {ago} ago");
+        let hint = "it gives that back when it ends; pm.max_requests ends each after so many requests";
+        Self::new(Level::Info, NoticeKind::WorkerBloated, text, hint)
+    }
+
+    /// A request exceeded `memory_limit`.
+    pub fn memory_exhausted(request: &str, place: &str, peak: &str, limit: &str, times: usize) -> Self {
+        let more = if times > 1 { format!(" ({times} times in this interval)") } else { String::new() };
+        let text = format!("{request} exceeded memory_limit ({limit}) at {place}, having {peak}{more}");
+        Self::new(Level::Warning, NoticeKind::MemoryExhausted, text, "")
     }
 
     fn new(level: Level, kind: NoticeKind, text: impl Into<String>, hint: impl Into<String>) -> Self {

@@ -18,13 +18,13 @@ use crate::{
         timeline::{Moment, Timeline, Worked},
     },
     app::{App, Command, KeymapError},
-    model::{Contents, ContentsOrder, Grouping, Inspection, InspectionOrder, Snapshot},
+    model::{Contents, ContentsOrder, Grouping, Inspection, InspectionOrder, Snapshot, Window},
     recording::{Recording, Ring, RingLimits},
     ui::{
         self,
         theme::{ColorDepth, Palette, Theme},
     },
-    view::{Go, GroupMemory, KeyHint, Overlay, RecordingInProgress, Scrub, Shown, TIME, TileColour},
+    view::{Go, GroupMemory, KeyHint, Overlay, Pane, RecordingInProgress, Scrub, Shown, TIME, TileColour},
 };
 
 /// What the screen should look like.
@@ -162,7 +162,13 @@ impl Stage {
 
     /// Reads a part of what the moment that is shown still lacks, see [`Timeline::work`].
     pub fn work(&mut self) -> Worked {
-        self.timeline.work(self.app.view.window, self.app.view.grouping)
+        let view = &self.app.view;
+        let window = match view.window {
+            // The strips of workers are about a minute.
+            Window::Last | Window::TenSeconds if view.focus.0 == Pane::Workers => Window::Minute,
+            window => window,
+        };
+        self.timeline.work(window, view.grouping)
     }
 
     fn go_to_now(&mut self) {
@@ -336,6 +342,7 @@ impl Stage {
         let view = &self.app.view;
         let php = self.timeline.window(view.window);
         let before = view.flame.as_ref().and_then(|_| self.timeline.before());
+        let lanes = (view.focus.0 == Pane::Workers).then(|| self.timeline.lanes());
         let snapshot = self.timeline.grouped(view.grouping);
         let input = ui::Input {
             view,
@@ -358,6 +365,7 @@ impl Stage {
             difference: self.timeline.difference(),
             reference: self.timeline.reference(),
             before: before.as_ref().map(|(php, covered)| (&**php, *covered)),
+            lanes: lanes.as_ref(),
             fold: &self.fold,
             previous: Some(&self.shown.scene),
         };

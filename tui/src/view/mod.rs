@@ -43,11 +43,14 @@ pub enum Pane {
     Requests,
     /// Exceptions, errors and compiled files.
     Problems,
+    /// Processes that serve PHP; it has all of the screen.
+    Workers,
 }
 
 impl Pane {
-    /// All panes in the order of Tab and of the keys 1 to 5.
-    pub(crate) const ALL: [Self; 5] = [Self::Map, Self::Hot, Self::Routes, Self::Requests, Self::Problems];
+    /// All panes in the order of Tab and of the keys 1 to 6.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Map, Self::Hot, Self::Routes, Self::Requests, Self::Problems, Self::Workers];
 }
 
 /// What the hot list counts.
@@ -106,6 +109,8 @@ pub enum Detail {
         /// Start.
         started_at: Timestamp,
     },
+    /// A worker, by its process id.
+    Worker(u32),
 }
 
 /// The window over the panes.

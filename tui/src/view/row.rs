@@ -24,6 +24,8 @@ pub enum Row {
     },
     /// An exception, an error or a compiled file.
     Problem(ProblemKey),
+    /// A worker, by its process id.
+    Worker(u32),
     /// A tile or its row in the table.
     Tile(TileKey),
     /// The tile of the merged rest.

@@ -28,6 +28,8 @@ pub(crate) struct Rollup {
     interval_ms: u64,
     php_interval_ms: u64,
     php_read: bool,
+    /// CPU time and waiting of workers, in milliseconds.
+    workers: HashMap<u32, [Option<f64>; 2]>,
     windows: Windows,
     left_out_samples: u64,
     other_route_requests: u64,
@@ -209,6 +211,14 @@ impl Rollup {
         self.windows.push(snapshot.at, php);
         self.php_interval_ms = self.php_interval_ms.saturating_add(php.interval_ms);
         self.php_read |= php.state == PhpState::Read;
+        let mut before = std::mem::take(&mut self.workers);
+        let sum = |a: Option<f64>, b: Option<f64>| a.map_or(b, |a| Some(a + b.unwrap_or(0.0)));
+        self.workers = (php.workers.iter())
+            .map(|worker| {
+                let [cpu_ms, wait_ms] = before.remove(&worker.pid).unwrap_or_default();
+                (worker.pid, [sum(cpu_ms, worker.cpu_ms), sum(wait_ms, worker.wait_ms)])
+            })
+            .collect();
         self.left_out_samples = self.left_out_samples.saturating_add(php.left_out_samples);
         self.other_route_requests = self.other_route_requests.saturating_add(php.other_route_requests);
     }
@@ -248,6 +258,7 @@ impl Rollup {
             interval_ms,
             php_interval_ms,
             php_read,
+            workers,
             windows,
             left_out_samples,
             other_route_requests,
@@ -285,6 +296,9 @@ impl Rollup {
         snapshot.notices.sort_by_key(|notice| std::cmp::Reverse(notice.level));
         let mut php = windows.all(&snapshot.php);
         php.interval_ms = php_interval_ms;
+        for worker in &mut php.workers {
+            [worker.cpu_ms, worker.wait_ms] = workers.get(&worker.pid).copied().unwrap_or_default();
+        }
         php.left_out_samples = php.left_out_samples.saturating_add(left_out_samples);
         php.other_route_requests = other_route_requests;
         if php_read {

@@ -166,7 +166,8 @@ impl Capacity {
         let (request_bytes, route) = served.and_then(Served::peak).unzip();
         let serving = base_bytes.zip(request_bytes).map(|(base, peak)| base.saturating_add(peak));
         let worker_bytes = private_bytes.and_then(|private| Some(serving?.max(private)));
-        let taken: u64 = known.iter().map(|(_, private)| private).sum();
+        // What lies in swap is no memory that would be freed, but each needs room for it.
+        let taken: u64 = known.iter().filter_map(|(worker, _)| worker.memory.uss_bytes).sum();
         let fitting = |each: u64| {
             let Room { machine, cgroup } = room(workers.first()?);
             let machine = machine.map(|room| (room, Bound::Memory));
@@ -267,7 +268,7 @@ fn is_in(process: &Process, pool: &str) -> bool {
 
 /// What ends with a process: its own pages, and those of it that are swapped out.
 fn private(process: &Process) -> Option<u64> {
-    Some(process.memory.uss_bytes?.saturating_add(process.memory.swap_bytes.unwrap_or(0)))
+    Some(process.memory.uss_bytes?.saturating_add(process.memory.swapped_bytes().unwrap_or(0)))
 }
 
 /// By nearest rank.
@@ -393,6 +394,16 @@ mod tests {
             notices[0].text.contains("pool www: pm.max_children is 40, but only 26 workers fit")
                 && notices[0].hint.contains("to 26")
         );
+    }
+
+    #[test]
+    fn what_lies_in_swap_needs_room_and_frees_none() {
+        let mut workers: Vec<_> = (0..10).map(|at| worker(20 + at, 10, Some(100 * MIB))).collect();
+        for worker in &mut workers {
+            worker.memory.swap_bytes = Some(100 * MIB);
+        }
+        let pool = of(&workers, 40, Room { machine: Some(1600 * MIB), cgroup: None });
+        assert_eq!((pool.private_bytes, pool.fits), (Some(200 * MIB), Some((1600 + 1000) / 200)));
     }
 
     #[test]

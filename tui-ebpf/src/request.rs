@@ -165,6 +165,11 @@ pub fn abort() {
 
 #[inline(always)]
 fn finish(request: &Request, status: u32, ended_ns: u64, cpu_ns: u64, aborted: u32) {
+    // A flood of one user's requests leaves room for those of others.
+    if !take_share(share::ENDED_REQUESTS, request.user) {
+        add(stat::RING_FULL, 1);
+        return;
+    }
     let Some(mut entry) = EVENTS.reserve::<RequestEvent>(0) else {
         add(stat::RING_FULL, 1);
         return;

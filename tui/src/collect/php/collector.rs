@@ -307,8 +307,11 @@ impl Collector {
         }
         let full = self.events.len() == EVENTS_AT_ONCE;
         let requests = rings.requests.get_mut();
-        for _ in 0..EVENTS_AT_ONCE {
+        for taken in 0..EVENTS_AT_ONCE {
             let Some(record) = requests.next() else {
+                if let Some(kernel) = self.kernel.as_mut().filter(|_| taken > 0) {
+                    kernel.ring_is_empty();
+                }
                 self.follow();
                 return full;
             };

@@ -51,17 +51,23 @@ fn snapshot() -> Snapshot {
         method: "GET".into(),
         status: Some(200),
         started_at,
+        start_known: true,
         duration_ms: 1_500.0,
         cpu_ms: None,
         wait_ms: Some(3.0),
+        waiting: None,
         finished: true,
         aborted: false,
-        start_known: true,
-        waiting: None,
         route: 1,
     }];
-    php.workers =
-        vec![Worker { pid: 7, pool: "www".into(), group: None, state: WorkerState::Idle, requests: Some(1), since: None }];
+    php.workers = vec![Worker {
+        pid: 7,
+        pool: "www".into(),
+        group: None,
+        state: WorkerState::Idle,
+        requests: Some(1),
+        since: None,
+    }];
     snapshot.php = php.into();
     snapshot
 }

@@ -382,6 +382,11 @@ impl Kernel {
         self.shares.count(share::WAITING, users);
     }
 
+    /// All requests that ended were taken from the ring.
+    pub(crate) fn ring_is_empty(&mut self) {
+        self.shares.count(share::ENDED_REQUESTS, []);
+    }
+
     /// Counts again what each user has in the maps of exceptions, errors and compiled files.
     pub(crate) fn count_failures(&mut self) {
         let failures: Vec<_> = self.failures.failures.iter().map(|(key, _)| key.user).collect();

@@ -92,6 +92,7 @@ impl Aggregate {
             // Nothing else has it yet, so nothing is copied.
             let php = Arc::make_mut(&mut php.php);
             php.pools = capacity::pools(&self.pools, &part.processes, &part.groups, room);
+            capacity::count_busy(&mut php.pools, &part.processes, &php.workers);
             notices.extend(capacity::notices(&php.pools));
         }
         self.known_php = Arc::clone(&php.php);

@@ -4,11 +4,11 @@ use aya_ebpf::{helpers::bpf_get_current_uid_gid, macros::uprobe, programs::Probe
 use tusktop_shared::{ContentKey, Image, SITE_COMPILE, SITE_COMPILE_PATH, SITE_COMPILE_TEXT, Site, mix, share, stat};
 
 use crate::{
-    maps::{COMPILE_TEXTS, COMPILES, EMPTY_COMPILED, add},
+    maps::{COMPILE_TEXTS, COMPILED, COMPILES, EMPTY_COMPILED, add},
     php::{STRING_TEXT, Text, fetch},
     process::config,
     stack::{NOT_COPIED, copy_tail},
-    tally::{Room, begin, measured, plain, quick_argument, room, string_of, tally, text_key},
+    tally::{Room, atomic_add, begin, measured, plain, quick_argument, room, string_of, tally, text_key},
 };
 
 /// `zend_file_handle.filename` and, behind it, `.opened_path` (Zend/zend_stream.h, PHP 7.4 to 8.5).
@@ -23,6 +23,10 @@ pub fn compile(context: ProbeContext) -> u32 {
 
 #[inline(always)]
 fn try_compile(context: &ProbeContext, site: &Site, _image: &Image, _bias: u64) -> Option<()> {
+    if let Some(compiled) = COMPILED.get_ptr_mut(site.image) {
+        // SAFETY: an aligned integer of a live entry.
+        unsafe { atomic_add(compiled, 1) };
+    }
     let handle = quick_argument(context, &site.arguments[0]);
     let mut name = 0;
     let mut path;

@@ -62,6 +62,10 @@ pub const MET_KEYS: u32 = 1 << 16;
 #[map]
 pub static MET: Array<Met> = Array::with_max_entries(MET_KEYS, 0);
 
+/// How many files were compiled, by image: a function in opcache's memory stays what it is until something is.
+#[map]
+pub static COMPILED: Array<u64> = Array::with_max_entries(sizes::IMAGES, 0);
+
 /// Names by key.
 #[map]
 pub static NAMES: HashMap<ContentKey, FunctionName> = HashMap::with_max_entries(sizes::NAMES, 0);

@@ -9,12 +9,12 @@ use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, generated},
 };
 use tusktop_shared::{
-    ContentKey, FUNCTION_INTERNAL, FunctionName, Image, MAX_FRAMES, NO_FUNCTION, STACK_TRUNCATED, Stack, mix, share,
-    stat,
+    ContentKey, FUNCTION_INTERNAL, FunctionName, Image, MAX_FRAMES, NO_FUNCTION, Process, STACK_TRUNCATED, Stack, mix,
+    share, stat,
 };
 
 use crate::{
-    maps::{GENERATION, MET, MET_KEYS, NAMES, SCRATCH, STACKS, add},
+    maps::{COMPILED, GENERATION, MET, MET_KEYS, NAMES, SCRATCH, STACKS, add},
     php::{STRING_TEXT, StringHead, Text, fetch, fetch_string_head, pointer, string_key},
     process::config,
     share::take_share,
@@ -27,7 +27,8 @@ pub struct Scratch {
     functions: [u64; MAX_FRAMES],
     name: FunctionName,
     text: Text,
-    frame: [u64; FRAME_WORDS],
+    links: [u64; LINK_WORDS],
+    place: [u64; 2],
     function: [u64; FUNCTION_ROOM],
     walk: Walk,
 }
@@ -39,8 +40,10 @@ struct Walk {
     hash: u64,
     frame: u64,
     depth: u64,
-    /// What the keys of this walk are remembered by, 0 when they are not.
+    /// What the keys of this walk are remembered by until the request ends, 0 when they are not.
     owner: u64,
+    /// What keys of functions that outlive requests are remembered by, 0 when they are not.
+    family: u64,
     /// What the whole stack is remembered by: its functions by address.
     stack_met_as: u64,
     /// 0 once a function was met that may not stay where it is until the request ends.
@@ -67,6 +70,11 @@ pub struct Met {
 pub const FRAME_WORDS: usize = 8;
 pub const FRAME_FUNCTION: usize = 3;
 
+/// What a walk reads of a frame: the words from `.func` on, up to `prev_execute_data`. It is less than a cache line, which the
+/// kernel copies word by word; a longer copy starts slower.
+const LINK_WORDS: usize = FRAME_WORDS - FRAME_FUNCTION;
+const LINKS: u64 = 8 * FRAME_FUNCTION as u64;
+
 /// Words of `zend_function` up to `op_array.line_start`; the array in the map is longer, so that a masked index is inside.
 const FUNCTION_WORDS: usize = 23;
 pub const FUNCTION_ROOM: usize = 32;
@@ -78,12 +86,12 @@ pub const FUNCTION_SCOPE: usize = 2;
 pub const CLASS_NAME: u64 = 8;
 
 /// Walks the PHP stack of the current process from its leaf frame, makes sure that the stack and its names are in their
-/// maps, and returns the stack's key. `request` is the start of the thread's request, 0 when none is known.
+/// maps, and returns the stack's key. `request` is the start of the thread's request, 0 when none is known, and `now_ns` the time.
 ///
 /// Call it only where nothing else on this CPU can call it meanwhile: from a timer, or from the scheduler, which
 /// no timer interrupts.
 #[inline(always)]
-pub fn capture(image: &Image, leaf: u64, request: u64) -> Option<ContentKey> {
+pub fn capture(image: &Image, process: &Process, leaf: u64, request: u64, now_ns: u64) -> Option<ContentKey> {
     // SAFETY: the pointer is this CPU's slot, and nothing else uses it meanwhile, as said above.
     let scratch = unsafe { &mut *SCRATCH.get_ptr_mut(0)? };
     // Without a request nothing says when the memory of a function becomes that of another one. Names that were forgotten
@@ -93,6 +101,8 @@ pub fn capture(image: &Image, leaf: u64, request: u64) -> Option<ContentKey> {
     let seed = config()?.seed;
     let owner = if request == 0 { 0 } else { mix(mix(mix(seed, request), generation), bpf_get_current_pid_tgid()) | 1 };
     scratch.walk.owner = owner;
+    let family = family(process, mix(seed, generation), user, now_ns);
+    kept(&mut scratch.walk.family, family);
     scratch.walk.frame = leaf;
     let depth = collect(scratch, image) as u64;
     let depth = kept(&mut scratch.walk.depth, depth);
@@ -111,12 +121,30 @@ pub fn capture(image: &Image, leaf: u64, request: u64) -> Option<ContentKey> {
     Some(key)
 }
 
+/// What keys of functions that outlive requests are remembered by in a process and those that its master forked, for about a second;
+/// 0 when its master is not known.
+///
+/// Functions that PHP brings along, and those in opcache's memory, stay where they are. opcache uses its memory again only after a
+/// restart, and then compiles what it puts there. Where that is not seen, names may be those from before for the rest of the second.
+#[inline(always)]
+fn family(process: &Process, seed: u64, user: u32, now_ns: u64) -> u64 {
+    if process.master == 0 {
+        return 0;
+    }
+    let compiled = COMPILED.get(process.image).copied().unwrap_or(0);
+    let family = mix(mix(seed, u64::from(process.master) << 32 | u64::from(user)), u64::from(process.image));
+    mix(mix(family, compiled), now_ns >> LASTING_SHIFT) | 1
+}
+
+/// 2^30 ns.
+const LASTING_SHIFT: u32 = 30;
+
 /// Makes the keys of `scratch.functions` in `scratch.stack` and returns the stack's key.
 #[inline(always)]
 fn walk(scratch: &mut Scratch, image: &Image, seed: u64) -> u64 {
     scratch.walk.hash = seed;
     scratch.walk.lasting = 1;
-    // Three loops and not one: what an iteration may do multiplies within a loop for the verifier, and adds between loops.
+    // Several loops and not one: what an iteration may do multiplies within a loop for the verifier, and adds between loops.
     let mut i = 0;
     while i < MAX_FRAMES {
         if i as u64 >= read(&scratch.walk.depth) {
@@ -124,7 +152,24 @@ fn walk(scratch: &mut Scratch, image: &Image, seed: u64) -> u64 {
         }
         let slot = i & (MAX_FRAMES - 1);
         let function = scratch.functions[slot];
-        scratch.stack.frames[slot] = recall(scratch.walk.owner, mix(scratch.walk.owner, function));
+        let family = read(&scratch.walk.family);
+        let mut key = recall(family, mix(family, function));
+        if key == NO_FUNCTION {
+            key = recall(scratch.walk.owner, mix(scratch.walk.owner, function));
+        }
+        scratch.stack.frames[slot] = key;
+        i += 1;
+    }
+    let mut i = 0;
+    while i < MAX_FRAMES {
+        if i as u64 >= read(&scratch.walk.depth) {
+            break;
+        }
+        let slot = i & (MAX_FRAMES - 1);
+        let function = scratch.functions[slot];
+        if scratch.stack.frames[slot] == NO_FUNCTION {
+            scratch.stack.frames[slot] = recall_code_of_file(scratch, image, function);
+        }
         i += 1;
     }
     let mut i = 0;
@@ -162,13 +207,13 @@ fn collect(scratch: &mut Scratch, image: &Image) -> usize {
         if scratch.walk.frame == 0 {
             break;
         }
-        if !fetch(scratch.walk.frame, &mut scratch.frame) {
+        if !fetch(scratch.walk.frame.wrapping_add(LINKS), &mut scratch.links) {
             add(stat::SAMPLES_BROKEN, 1);
             break;
         }
-        let previous = (image.previous_execute_data >> 3) as usize & (FRAME_WORDS - 1);
-        scratch.walk.frame = scratch.frame[previous];
-        let function = scratch.frame[FRAME_FUNCTION];
+        let previous = (u64::from(image.previous_execute_data).wrapping_sub(LINKS) >> 3) as usize;
+        scratch.walk.frame = if previous < LINK_WORDS { scratch.links[previous] } else { 0 };
+        let function = scratch.links[0];
         scratch.functions[i & (MAX_FRAMES - 1)] = function;
         scratch.walk.stack_met_as = mix(scratch.walk.stack_met_as, function);
         i += 1;
@@ -181,6 +226,34 @@ fn collect(scratch: &mut Scratch, image: &Image) -> usize {
 const SHORT_LIVED: u64 = 1 << 6 | 1 << 18 | 1 << 20 | 1 << 21 | 1 << 22 | 1 << 23;
 /// `fn_flags` are the upper half of the first word.
 const FLAGS_SHIFT: u32 = 32;
+
+/// The key of a function, if it is the code of a file that was met in this request; [`NO_FUNCTION`] if not. Such code is told by its
+/// place, since other code may be at its address next.
+#[inline(always)]
+fn recall_code_of_file(scratch: &mut Scratch, image: &Image, function: u64) -> u64 {
+    scratch.place = [0; 2];
+    fetch(function.wrapping_add(u64::from(image.filename)), &mut scratch.place);
+    let owner = read(&scratch.walk.owner);
+    let key = recall(owner, mix(mix(owner, CODE_OF_FILE ^ function), mix(scratch.place[0], scratch.place[1])));
+    if key != NO_FUNCTION {
+        scratch.walk.lasting = 0;
+    }
+    key
+}
+
+/// Tells what was met as the code of a file from what was met as a function.
+const CODE_OF_FILE: u64 = 1;
+
+/// Whether a function outlives the request: PHP brings it along, or it is in opcache's memory. Then nothing else comes to its address.
+#[inline(always)]
+fn outlives(words: &[u64; FUNCTION_ROOM]) -> bool {
+    let flags = words[FUNCTION_KIND] >> FLAGS_SHIFT;
+    flags & SHORT_LIVED == 0 && (kind(words) == FUNCTION_INTERNAL || flags & IMMUTABLE != 0)
+}
+
+/// `ZEND_ACC_IMMUTABLE` of a function: it is in opcache's memory, and so are its texts. 7.4 has it only for some functions, older
+/// versions for none.
+const IMMUTABLE: u64 = 1 << 7;
 
 /// Key by its content of a function that is not remembered by its address; [`NO_FUNCTION`] when it cannot be read.
 ///
@@ -200,11 +273,18 @@ fn key_of(scratch: &mut Scratch, image: &Image, function: u64, seed: u64) -> u64
     let place = kept(&mut scratch.walk.place, u64::from(line) << 8 | u64::from(kind));
     let (name, scope) = (words[FUNCTION_NAME], words[FUNCTION_SCOPE]);
     let lasts = name != 0 && (words[FUNCTION_KIND] >> FLAGS_SHIFT) & SHORT_LIVED == 0;
-    let texts = if lasts { 0 } else { mix(mix(name, scope), mix(file, place)) };
+    let mut met_as = mix(scratch.walk.owner, function);
     if !lasts {
         scratch.walk.lasting = 0;
+        met_as ^= mix(mix(name, scope), mix(file, place));
     }
-    let met_as = kept(&mut scratch.walk.met_as, mix(scratch.walk.owner, function) ^ texts);
+    if name == 0 {
+        // The code of a file is told by its place alone: it may have no other.
+        let word = (image.filename >> 3) as usize & (FUNCTION_ROOM - 1);
+        let place = mix(words[word], words[(word + 1) & (FUNCTION_ROOM - 1)]);
+        met_as = mix(mix(scratch.walk.owner, CODE_OF_FILE ^ function), place);
+    }
+    let met_as = kept(&mut scratch.walk.met_as, met_as);
     let key = recall(scratch.walk.owner, met_as);
     if key != NO_FUNCTION {
         return key;
@@ -224,7 +304,13 @@ fn key_of(scratch: &mut Scratch, image: &Image, function: u64, seed: u64) -> u64
     let key = mix(mix(seed, name), scope);
     let key = mix(key, mix(file, read(&scratch.walk.place))) | 1;
     if name != 0 && scope != 0 && file != 0 {
-        remember(scratch.walk.owner, read(&scratch.walk.met_as), key);
+        let outlives = outlives(&scratch.function);
+        let owner = if outlives { read(&scratch.walk.family) } else { 0 };
+        if owner != 0 {
+            remember(owner, mix(owner, function), key);
+        } else {
+            remember(scratch.walk.owner, read(&scratch.walk.met_as), key);
+        }
     } else {
         scratch.walk.lasting = 0;
     }

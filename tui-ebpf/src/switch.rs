@@ -2,7 +2,6 @@
 //! PHP code is charged with the wait.
 
 use aya_ebpf::{
-    EbpfContext,
     helpers::{
         bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid, bpf_ktime_get_ns,
         bpf_probe_read_kernel,
@@ -11,8 +10,8 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use tusktop_shared::{
-    Config, ContentKey, Count, CountKey, LONG_WAIT_NS, NOT_WALKED, OUTSIDE, Request, SKIPPED, UNKNOWN_OFFSET, Wait,
-    governor, share, stat,
+    Config, ContentKey, Count, CountKey, LONG_WAIT_NS, NOT_WALKED, OUTSIDE, SKIPPED, UNKNOWN_OFFSET, Wait, governor,
+    share, stat,
 };
 
 use crate::{
@@ -35,6 +34,8 @@ pub struct OnCpu {
     since_ns: u64,
     /// Its CPU time at the switch, which is when the kernel has just brought it up to date.
     cpu_ns: u64,
+    /// 1 once a request has begun since then.
+    began: u64,
 }
 
 /// What this CPU has done for threads that block.
@@ -114,23 +115,27 @@ pub fn switch(context: RawTracePointContext) -> i32 {
 /// The current thread leaves the CPU. Only one that blocks waits: one that is preempted has work to do.
 #[inline(always)]
 fn leaves(context: &RawTracePointContext, config: &Config) -> Option<()> {
-    let pid = context.tgid();
+    let key = bpf_get_current_pid_tgid();
+    let pid = (key >> 32) as u32;
+    if pid == 0 {
+        // An idle CPU.
+        return None;
+    }
     // SAFETY: the entry may be replaced while it is read; it is plain integers.
     let process = unsafe { PROCESSES.get(pid) }?;
     let preempted: u64 = context.arg(0);
     let task: u64 = context.arg(1);
-    let key = bpf_get_current_pid_tgid();
-    let request = REQUESTS.get_ptr_mut(key);
-    if let Some(request) = request {
-        // SAFETY: the entry belongs to this thread alone.
-        settle(config, task, unsafe { &mut *request });
+    if let Some(on_cpu) = ON_CPU.get(0)
+        && on_cpu.began != 0
+    {
+        settle(config, task, on_cpu, key);
     }
     if preempted & 1 != 0 || config.task_state == UNKNOWN_OFFSET || field::<u32>(task, config.task_state) == 0 {
         return None;
     }
     let image = IMAGES.get(process.image)?;
-    // SAFETY: as above.
-    let request = request.map_or(0, |request| unsafe { (*request).started_ns });
+    // SAFETY: the entry belongs to this thread alone.
+    let request = unsafe { REQUESTS.get(key) }.map_or(0, |request| request.started_ns);
     let mut leaf = 0;
     if let Some(globals) = globals(image, process.bias) {
         leaf = pointer(globals.wrapping_add(u64::from(image.current_execute_data)));
@@ -145,25 +150,32 @@ fn leaves(context: &RawTracePointContext, config: &Config) -> Option<()> {
     let walks = unsafe { &mut *WALKS.get_ptr_mut(0)? };
     let noted = walks.begin(now);
     let user = bpf_get_current_uid_gid() as u32;
-    let place = WAITING.get_ptr_mut(key);
-    if let Some(place) = place {
-        // SAFETY: the entry belongs to this thread alone.
-        unsafe {
-            let skipped = u64::from((*place).skipped);
-            if skipped + 1 < noted
-                && now.saturating_sub((*place).ended_ns) < OFTEN_NS
-                && (skipped == 0 || (*place).skipped_request == request)
-            {
-                begin(place, now, request, SKIPPED, user);
-                add(stat::WAITS_ESTIMATED, 1);
-                return None;
+    let place = match WAITING.get_ptr_mut(key) {
+        Some(place) => place,
+        // It is made before the stack is walked: with one and without one would be two walks to the verifier.
+        None => {
+            if !take_share(share::WAITING, user) || WAITING.insert(key, NO_WAIT, 0).is_err() {
+                add(stat::REQUESTS_FULL, 1);
             }
+            WAITING.get_ptr_mut(key)?
+        }
+    };
+    // SAFETY: the entry belongs to this thread alone.
+    unsafe {
+        let skipped = u64::from((*place).skipped);
+        if skipped + 1 < noted
+            && now.saturating_sub((*place).ended_ns) < OFTEN_NS
+            && (skipped == 0 || (*place).skipped_request == request)
+        {
+            begin(place, now, request, SKIPPED, user);
+            add(stat::WAITS_ESTIMATED, 1);
+            return None;
         }
     }
     let mut stack = ContentKey::new(OUTSIDE, user);
     if leaf != 0 {
         if walks.spent_ns < PERIOD_LIMIT_NS {
-            stack = capture(image, leaf, request)?;
+            stack = capture(image, process, leaf, request, now)?;
             // SAFETY: a plain helper call.
             let spent = unsafe { bpf_ktime_get_ns() } - now;
             walks.spent_ns += spent;
@@ -174,26 +186,22 @@ fn leaves(context: &RawTracePointContext, config: &Config) -> Option<()> {
             add(stat::WAITS_NOT_WALKED, 1);
         }
     }
-    if let Some(place) = place {
-        // SAFETY: the entry belongs to this thread alone.
-        unsafe { begin(place, now, request, stack.hash, stack.user) };
-        return Some(());
-    }
-    let wait = Wait {
-        since_ns: now,
-        request,
-        stack: stack.hash,
-        user: stack.user,
-        skipped: 0,
-        skipped_ns: 0,
-        skipped_request: 0,
-        ended_ns: 0,
-    };
-    if !take_share(share::WAITING, wait.user) || WAITING.insert(key, wait, 0).is_err() {
-        add(stat::REQUESTS_FULL, 1);
-    }
+    // SAFETY: the entry belongs to this thread alone.
+    unsafe { begin(place, now, request, stack.hash, stack.user) };
     Some(())
 }
+
+/// What an entry begins with.
+const NO_WAIT: Wait = Wait {
+    since_ns: 0,
+    request: 0,
+    stack: NOT_WALKED,
+    user: 0,
+    skipped: 0,
+    skipped_ns: 0,
+    skipped_request: 0,
+    ended_ns: 0,
+};
 
 /// A wait begins, in the entry of its thread. User space may read it meanwhile: the start, without which it is no wait, comes last.
 ///
@@ -239,7 +247,7 @@ unsafe fn count_without_stack(key: u64, place: *mut Wait) {
         (*place).skipped_ns = 0;
     }
     let key = CountKey { request, stack: NOT_WALKED, pid: (key >> 32) as u32, user };
-    count(key, Count { samples: 0, waits, wait_ns });
+    count::<false>(key, Count { samples: 0, waits, wait_ns, pages: 0 });
 }
 
 /// Puts the start of a request right whose thread leaves the CPU for the first time in it.
@@ -248,8 +256,10 @@ unsafe fn count_without_stack(key: u64, place: *mut Wait) {
 /// by which [`cpu_time`] tells what came since the last switch, runs on. The time of this stay on the CPU is counted by the
 /// clock, as it is when the request also ends in it. Otherwise more would be taken for used before the request than at its end.
 #[inline(always)]
-fn settle(config: &Config, task: u64, request: &mut Request) {
-    let Some(on_cpu) = ON_CPU.get(0) else { return };
+fn settle(config: &Config, task: u64, on_cpu: &OnCpu, key: u64) {
+    let Some(request) = REQUESTS.get_ptr_mut(key) else { return };
+    // SAFETY: the entry belongs to this thread alone.
+    let request = unsafe { &mut *request };
     if on_cpu.task != task || request.started_ns < on_cpu.since_ns || request.cpu_ns == 0 {
         return;
     }
@@ -260,18 +270,30 @@ fn settle(config: &Config, task: u64, request: &mut Request) {
     request.cpu_ns = request.cpu_ns.saturating_sub(taken).max(1);
 }
 
+/// A request of the current thread has begun.
+#[inline(always)]
+pub fn request_begins() {
+    if let Some(on_cpu) = ON_CPU.get_ptr_mut(0) {
+        // SAFETY: the pointer is this CPU's slot.
+        unsafe { (*on_cpu).began = 1 };
+    }
+}
+
 /// A thread comes onto the CPU: its wait is over, and its CPU time is as exact as it ever is.
 #[inline(always)]
 fn comes(context: &RawTracePointContext, config: &Config) -> Option<()> {
     let task: u64 = context.arg(2);
     let pid: u32 = field(task, config.task_tgid);
+    if pid == 0 {
+        return None;
+    }
     // SAFETY: the entry is only tested for being there.
     unsafe { PROCESSES.get(pid) }?;
     // SAFETY: a plain helper call.
     let now = unsafe { bpf_ktime_get_ns() };
     let on_cpu = ON_CPU.get_ptr_mut(0)?;
     // SAFETY: the pointer is this CPU's slot, and a switch is not interrupted by another one.
-    unsafe { *on_cpu = OnCpu { task, since_ns: now, cpu_ns: cpu_time_of(config, task) } };
+    unsafe { *on_cpu = OnCpu { task, since_ns: now, cpu_ns: cpu_time_of(config, task), began: 0 } };
 
     if config.task_pid == UNKNOWN_OFFSET {
         return None;
@@ -288,7 +310,7 @@ fn comes(context: &RawTracePointContext, config: &Config) -> Option<()> {
         (*place).since_ns = 0;
         (*place).ended_ns = now;
     }
-    let mut amount = Count { samples: 0, waits: 1, wait_ns: now.saturating_sub(wait.since_ns) };
+    let mut amount = Count { samples: 0, waits: 1, wait_ns: now.saturating_sub(wait.since_ns), pages: 0 };
     if let Some(request) = REQUESTS.get_ptr_mut(key) {
         // SAFETY: the entry belongs to this thread alone, which does not run yet.
         unsafe {
@@ -323,6 +345,6 @@ fn comes(context: &RawTracePointContext, config: &Config) -> Option<()> {
             unsafe { count_without_stack(key, place) };
         }
     }
-    count(CountKey { request: wait.request, stack, pid, user: wait.user }, amount);
+    count::<false>(CountKey { request: wait.request, stack, pid, user: wait.user }, amount);
     Some(())
 }

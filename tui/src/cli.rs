@@ -8,6 +8,7 @@ use crate::{
     analysis::difference::Limit,
     config::{SettingArgs, parse_duration, parse_length, parse_size, parse_window},
     exit,
+    recording::Tiers,
     trigger::{self, Trigger},
     words::times::{Between, When},
 };
@@ -25,6 +26,9 @@ pub struct Cli {
     /// Settings for all commands.
     #[command(flatten)]
     pub settings: SettingArgs,
+    /// What the live screen is compared with.
+    #[command(flatten)]
+    pub live: LiveArgs,
     /// Print a configuration file with all settings and their defaults, and exit.
     #[arg(long)]
     pub default_config: bool,
@@ -34,7 +38,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Open the live screen (the default).
-    Live,
+    Live(LiveArgs),
     /// Print one snapshot and exit; with a command, run it and report on it.
     Snap(SnapArgs),
     /// Record to a file, without the screen.
@@ -62,6 +66,14 @@ pub enum Command {
     /// Read memory of processes, as requests on standard input say.
     #[command(hide = true)]
     ReadMemory,
+}
+
+/// What to compare the screen with.
+#[derive(Debug, Clone, Default, Args)]
+pub struct LiveArgs {
+    /// Compare what the screen shows with this recording: tiles by growth, functions, routes and problems by their difference.
+    #[arg(long, value_name = "FILE")]
+    pub compare: Option<PathBuf>,
 }
 
 /// What to print.
@@ -121,6 +133,12 @@ pub struct RecordArgs {
     /// With --when and without -o, files of earlier runs in this folder count.
     #[arg(long, value_name = "COUNT", requires = "bounded", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub keep: Option<u32>,
+    /// Roll up older parts of the file: STEP:AGE,..., such as 1s:1h,10s:1d,1m.
+    ///
+    /// What is older than an hour is in steps of 10 s then, and what is older than a day in steps of a minute. Counts, times and
+    /// histograms are added up, memory has the last, the least and the most. With an AGE for the last step, what is older goes.
+    #[arg(long, value_name = "TIERS", conflicts_with = "flight", value_parser = Tiers::parse)]
+    pub tiers: Option<Tiers>,
     /// Replace a file that exists.
     #[arg(long)]
     pub force: bool,
@@ -144,6 +162,9 @@ pub struct ReplayArgs {
     /// The recording; `-` is standard input, which is followed.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+    /// What it is compared with.
+    #[command(flatten)]
+    pub live: LiveArgs,
 }
 
 /// Which snapshots to print.
@@ -266,6 +287,30 @@ pub enum SnapshotFormat {
     Table,
     /// One line of JSON with all that is known.
     Json,
+    /// A line for each value of groups, functions, routes and problems.
+    Csv,
+    /// PHP's stacks as lines, for flamegraph.pl, inferno and others; microseconds.
+    Folded,
+    /// PHP's stacks for speedscope.app.
+    Speedscope,
+    /// PHP's stacks for pprof, Grafana and others (Protocol Buffers).
+    Pprof,
+    /// PHP's stacks as a picture.
+    Svg,
+    /// PHP's stacks and requests for profiler.firefox.com.
+    Firefox,
+}
+
+impl SnapshotFormat {
+    /// Whether it is about PHP's stacks alone.
+    pub(crate) fn is_of_stacks(self) -> bool {
+        !matches!(self, Self::Table | Self::Json | Self::Csv)
+    }
+
+    /// Whether it is no text.
+    pub(crate) fn is_binary(self) -> bool {
+        self == Self::Pprof
+    }
 }
 
 /// How a difference is printed.

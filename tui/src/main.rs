@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 use tusktop::{
     cli::{Cli, Command, SnapArgs},
     collect::memory,
@@ -31,6 +31,10 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
         memory::serve()?;
         return Ok(exit::FINE);
     }
+    if cli.command.is_some() && cli.live.compare.is_some() {
+        let what = "--compare comes behind `live` or `replay FILE`, or without a command";
+        Cli::command().error(ErrorKind::ArgumentConflict, what).exit();
+    }
     if cli.default_config {
         io::stdout().write_all(config::DEFAULT_FILE.as_bytes())?;
         return Ok(exit::FINE);
@@ -52,7 +56,8 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
             Some(Command::Diff(arguments)) => diff::run(&arguments),
             Some(Command::Doctor(arguments)) => doctor::run(&settings, arguments).await,
             Some(Command::Groups(arguments)) => groups::run(&settings, &rules, arguments),
-            None | Some(Command::Live) if live::can_draw() => live::run(&settings, rules, screen).await,
+            None if live::can_draw() => live::run(&settings, rules, screen, cli.live).await,
+            Some(Command::Live(arguments)) if live::can_draw() => live::run(&settings, rules, screen, arguments).await,
             _ => snap::run(&settings, rules, SnapArgs::default()).await,
         }
     });

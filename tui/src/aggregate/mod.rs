@@ -15,7 +15,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use self::{
-    capacity::Room,
+    capacity::{Capacity, Room},
     clock::Clock,
     php::{PhpAggregate, PhpPart, Placed},
     processes::ProcessAggregate,
@@ -49,6 +49,7 @@ pub struct Aggregate {
     processes: ProcessAggregate,
     php: PhpAggregate,
     pools: Vec<Scoreboard>,
+    capacity: Capacity,
     /// The latest PHP part, for what holds between two answers.
     known_php: Arc<Php>,
     standing: Vec<Notice>,
@@ -84,6 +85,7 @@ impl Aggregate {
             PhpReading::Starting => self.without_php(PhpState::Starting),
             PhpReading::Ended => self.without_php(PhpState::Ended),
         };
+        self.capacity.served(&php.served, &self.pools, &part.processes);
         if !self.pools.is_empty() {
             let room = |worker: &Process| Room {
                 machine: sample.machine.memory_available_bytes,
@@ -91,9 +93,10 @@ impl Aggregate {
             };
             // Nothing else has it yet, so nothing is copied.
             let php = Arc::make_mut(&mut php.php);
-            php.pools = capacity::pools(&self.pools, &part.processes, &part.groups, room);
+            php.pools = self.capacity.pools(&self.pools, &part.processes, &part.groups, room);
             capacity::count_busy(&mut php.pools, &part.processes, &php.workers);
-            notices.extend(capacity::notices(&php.pools));
+            self.capacity.name_bloated(&self.pools, &part.processes, &mut php.workers);
+            notices.extend(capacity::notices(&php.pools, &php.workers, at));
         }
         self.known_php = Arc::clone(&php.php);
         notices.extend(php.notices);
@@ -107,6 +110,7 @@ impl Aggregate {
                 cpu_ratio: part.system_cpu_ratio,
                 load: sample.machine.load,
                 memory_available_bytes: sample.machine.memory_available_bytes,
+                memory_available_range: None,
                 swap_used_bytes: sample.machine.swap_used_bytes,
                 oom_kills: sample.machine.oom_kills,
                 pressure: sample.machine.pressure,

@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use crate::model::{Group, Process};
+use crate::model::{Group, MORE_GROUPS, Process};
 
 /// Place of a group in [`Groups`]; it holds as long as the group has processes.
 pub(super) type GroupId = usize;
@@ -13,8 +13,6 @@ pub(super) type GroupId = usize;
 pub const MAX_GROUPS: usize = 1000;
 /// A group that is listed stays until another one is so many times bigger.
 const STAY: f64 = 2.0;
-/// The group of what finds no room, and its rule.
-const MORE: (&str, &str) = ("more groups", "limit");
 
 /// All groups that have processes.
 #[derive(Debug, Default)]
@@ -109,7 +107,7 @@ impl Groups {
         order.iter().enumerate().for_each(|(place, &id)| places[id] = place);
         let mut without_room = 0;
         if !small.is_empty() {
-            let mut more = Group::empty(MORE.0.into(), MORE.1.into());
+            let mut more = Group::empty(MORE_GROUPS.0.into(), MORE_GROUPS.1.into());
             small.iter().for_each(|&id| more.merge(&self.slots[id]));
             without_room = more.processes;
             let at = groups.partition_point(|group| group.order() < more.order());
@@ -137,7 +135,7 @@ impl Groups {
         let cpu = |id: &GroupId| self.slots[*id].cpu_ratio.unwrap_or(0.0);
         let (all_bytes, all_cpu) = (ids.iter().map(bytes).sum::<f64>(), ids.iter().map(cpu).sum::<f64>());
         let score = |id: &GroupId| {
-            if &*self.slots[*id].name == MORE.0 {
+            if &*self.slots[*id].name == MORE_GROUPS.0 {
                 // There is one of this name.
                 return -1.0;
             }

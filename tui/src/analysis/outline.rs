@@ -9,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 
 use super::recorded::Recorded;
-use crate::model::Snapshot;
+use crate::model::{Group, Snapshot};
 
 /// Minutes that are looked at: of a recording of more than a day every second one, or fewer.
 const MAX_MINUTES: usize = 1440;
@@ -41,20 +41,28 @@ impl Outline {
         }
         for minute in &missing {
             // What cannot be read has no points, and is not tried again.
-            let groups = stored.first(*minute).and_then(|(_, json)| Snapshot::read_groups(&json).ok());
-            let mut points = Vec::new();
-            for group in groups.iter().flatten().take(MAX_GROUPS) {
-                let next = self.names.len() as u32;
-                let number = match self.names.get(&group.name) {
-                    Some(&number) => number,
-                    None if self.names.len() < MAX_NAMES => *self.names.entry(group.name.clone()).or_insert(next),
-                    None => continue,
-                };
-                points.extend(group.footprint_bytes.or(group.memory.rss_bytes).map(|bytes| (number, bytes)));
-            }
-            self.minutes.insert(minute.first, points);
+            self.minutes.insert(minute.first, Vec::new());
+            stored.first_of_minutes(*minute, |at, json| {
+                let points = Snapshot::read_groups(json).map(|groups| self.points(&groups)).unwrap_or_default();
+                self.minutes.insert(at, points);
+            });
         }
         missing.len()
+    }
+
+    /// Groups by number, with their bytes.
+    fn points(&mut self, groups: &[Group]) -> Vec<(u32, u64)> {
+        let mut points = Vec::new();
+        for group in groups.iter().take(MAX_GROUPS) {
+            let next = self.names.len() as u32;
+            let number = match self.names.get(&group.name) {
+                Some(&number) => number,
+                None if self.names.len() < MAX_NAMES => *self.names.entry(group.name.clone()).or_insert(next),
+                None => continue,
+            };
+            points.extend(group.footprint_bytes.or(group.memory.rss_bytes).map(|bytes| (number, bytes)));
+        }
+        points
     }
 
     /// The points of a group, the oldest first.

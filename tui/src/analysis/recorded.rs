@@ -7,9 +7,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::windows::Windows;
 use crate::{
-    model::{NoticeKind, Php, Snapshot},
-    recording::{Event, Minute, PARTS, Recording, Ring, Stream, is_news},
+    model::{Notice, NoticeKind, Php, Snapshot},
+    recording::{Event, GAP, Minute, PARTS, Recording, Ring, Stream, is_news},
 };
+
+/// Time between points of what is drawn of hours.
+const MINUTE: SignedDuration = SignedDuration::from_secs(60);
 
 /// Minutes of which the times of all snapshots are remembered.
 const KEPT_TIMES: usize = 8;
@@ -35,6 +38,49 @@ pub(crate) struct Recorded {
     open: Option<Open>,
     /// What could not be read last.
     pub(crate) trouble: Option<String>,
+}
+
+/// Whether two minutes are of different machines.
+fn is_another(one: &Minute, other: &Minute) -> bool {
+    one.host.zip(other.host).is_some_and(|(one, other)| one != other)
+}
+
+/// Minutes in the order of time. Where those of different machines overlap, they are not one after the other: those of the machine that
+/// the file begins with are there, and the others are counted.
+fn of_one_machine_at_a_time(minutes: &[Minute]) -> (Vec<Minute>, usize) {
+    let mut sorted = minutes.to_vec();
+    sorted.sort_by_key(|minute| minute.first);
+    let overlap = |pair: &[Minute]| is_another(&pair[0], &pair[1]) && pair[1].first < pair[0].last;
+    if sorted.windows(2).any(overlap)
+        && let Some(first) = minutes.first()
+    {
+        sorted.retain(|minute| !is_another(first, minute));
+    }
+    let left_out = minutes.len() - sorted.len();
+    (sorted, left_out)
+}
+
+/// Requests that finished in a part of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counted {
+    pub from: Timestamp,
+    pub until: Timestamp,
+    pub count: u64,
+}
+
+impl Counted {
+    fn seconds(&self) -> f64 {
+        self.until.duration_since(self.from).as_secs_f64().max(1e-3)
+    }
+
+    fn per_second(&self) -> f64 {
+        self.count as f64 / self.seconds()
+    }
+
+    /// Whether the lengths of both are about the same.
+    fn is_as_long_as(&self, other: &Self) -> bool {
+        (0.5..=2.0).contains(&(self.seconds() / other.seconds()))
+    }
 }
 
 /// The times of the snapshots of a minute, by when it begins and its bytes: the minute that is written grows.
@@ -63,9 +109,11 @@ impl std::fmt::Debug for Open {
 impl Recorded {
     /// A recording in a file.
     pub(crate) fn new(recording: Recording) -> Self {
-        let mut minutes = recording.minutes().to_vec();
-        minutes.sort_by_key(|minute| minute.first);
-        let trouble = recording.damage().first().map(ToString::to_string);
+        let (minutes, left_out) = of_one_machine_at_a_time(recording.minutes());
+        let several = (left_out > 0).then(|| {
+            format!("{left_out} minutes of another machine at the same time are left out: replay FILE --compare OTHER")
+        });
+        let trouble = recording.damage().first().map(ToString::to_string).or(several);
         Self { store: Store::File(recording), minutes, times: VecDeque::new(), open: None, trouble }
     }
 
@@ -91,13 +139,38 @@ impl Recorded {
         times.reduce(|span, minute| (span.0.min(minute.0), span.1.max(minute.1)))
     }
 
-    /// Requests that finished, each with the time in the middle of the 5 s in which they did.
-    pub(crate) fn requests(&self) -> impl Iterator<Item = (Timestamp, u32)> {
-        let part = SignedDuration::from_secs(60 / PARTS as i64);
-        self.minutes.iter().flat_map(move |minute| {
-            let at = move |index| minute.first.saturating_add(part * index as i32 + part / 2).unwrap_or(minute.last);
-            let parts = minute.requests.iter().enumerate().map(move |(index, &count)| (at(index), count));
-            parts.filter(|&(at, count)| count > 0 || at <= minute.last)
+    /// Where the machine changes: the first moment of each but the first one.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = Timestamp> {
+        self.minutes.windows(2).filter(|pair| is_another(&pair[0], &pair[1])).map(|pair| pair[1].first)
+    }
+
+    /// The moment before the first snapshot of the machine that a moment is about.
+    pub(crate) fn begins(&self, moment: Timestamp) -> Timestamp {
+        let change = self.changes().take_while(|&change| change <= moment).last();
+        just_before(change.or(self.minutes.first().map(|minute| minute.first)).unwrap_or(moment))
+    }
+
+    /// What is to be said of a snapshot that is the first one of another machine.
+    pub(crate) fn notice_of_change(&mut self, snapshot: &Snapshot) -> Option<Notice> {
+        let index = self.minutes.iter().position(|minute| minute.first == snapshot.at).filter(|&index| index > 0)?;
+        let (before, now) = (self.minutes[index - 1], self.minutes[index]);
+        if !is_another(&before, &now) {
+            return None;
+        }
+        let before = self.snapshot(before.last).map(|before| before.host.name);
+        Some(Notice::machine_changed(before.as_deref().unwrap_or("?"), &snapshot.host.name))
+    }
+
+    /// Requests that finished, by the parts of time that they are known for: 5 s each, or more where snapshots are further apart.
+    pub(crate) fn requests(&self) -> impl Iterator<Item = Counted> {
+        self.minutes.iter().flat_map(|minute| {
+            let part = minute.covers.1.duration_since(minute.covers.0) / PARTS as i32;
+            (0..PARTS as i32).zip(minute.requests).filter_map(move |(index, count)| {
+                let from = minute.covers.0.saturating_add(part * index).ok()?;
+                let until = from.saturating_add(part).ok()?;
+                // In a minute that is not over yet nothing is known of its end.
+                (count > 0 || from < minute.last).then_some(Counted { from, until, count: count.into() })
+            })
         })
     }
 
@@ -227,14 +300,16 @@ impl Recorded {
         self.trouble = trouble.or_else(|| self.trouble.take());
     }
 
-    /// The first snapshot of a minute, as JSON.
-    pub(crate) fn first(&mut self, minute: Minute) -> Option<(Timestamp, Vec<u8>)> {
-        let mut found = None;
+    /// The first snapshot of a minute, as JSON; of a frame that is longer, one of each minute.
+    pub(crate) fn first_of_minutes(&mut self, minute: Minute, mut take: impl FnMut(Timestamp, &[u8])) {
+        let mut due = minute.first;
         self.each(just_before(minute.first), minute.last, |at, json| {
-            found = Some((at, json.to_vec()));
-            false
+            if at >= due {
+                due = at.saturating_add(MINUTE).unwrap_or(Timestamp::MAX);
+                take(at, json);
+            }
+            due <= minute.last
         });
-        found
     }
 
     /// The minutes that begin later than `after` and not later than `until`.
@@ -266,9 +341,10 @@ impl Recorded {
     /// The next moment with something to see: a notice that the snapshot before did not have, or a spike of requests.
     pub(crate) fn next_event(&mut self, moment: Timestamp, forward: bool) -> Option<Timestamp> {
         let (notice, spike) = (self.next_notice(moment, forward), self.next_spike(moment, forward));
+        let found = notice.into_iter().chain(spike);
         match forward {
-            true => notice.into_iter().chain(spike).min(),
-            false => notice.into_iter().chain(spike).max(),
+            true => found.chain(self.changes().find(|&change| change > moment)).min(),
+            false => found.chain(self.changes().take_while(|&change| change < moment).last()).max(),
         }
     }
 
@@ -305,51 +381,53 @@ impl Recorded {
         None
     }
 
-    /// The start of the next time with many more requests than in the minutes around it: so many that chance does not explain it
+    /// The start of the next time with many more requests than in the time around it: so many that chance does not explain it
     /// (6 standard deviations of a Poisson count), and half as many again.
     fn next_spike(&mut self, moment: Timestamp, forward: bool) -> Option<Timestamp> {
         let counts = self.counts();
         let is_high = |index: usize| {
+            let here = &counts[index];
             let around = index.saturating_sub(USUAL)..(index + USUAL + 1).min(counts.len());
-            let mut others: Vec<u64> = counts[around].iter().map(|&(_, count)| count).collect();
+            // What is usual in a minute says nothing of 5 s.
+            let alike = counts[around].iter().filter(|other| other.is_as_long_as(here));
+            let mut others: Vec<u64> = alike.map(|other| other.count).collect();
             let middle = others.len() / 2;
             let usual = *others.select_nth_unstable(middle).1 as f64;
-            let count = counts[index].1 as f64;
+            let count = here.count as f64;
             count > usual + SPIKE * usual.max(1.0).sqrt() && count > usual * 1.5
         };
         // What is asked first is what costs least.
-        let rises = |index: usize| index == 0 || counts[index].1 > counts[index - 1].1;
+        let rises = |index: usize| index == 0 || counts[index].per_second() > counts[index - 1].per_second();
         let begins = |&index: &usize| rises(index) && is_high(index) && (index == 0 || !is_high(index - 1));
         // From the last one that begins before the moment, for its snapshot may be later than the moment.
         let found: Vec<usize> = match forward {
             true => {
-                let from = counts.partition_point(|(at, _)| *at <= moment).saturating_sub(1);
+                let from = counts.partition_point(|counted| counted.from <= moment).saturating_sub(1);
                 (from..counts.len()).filter(begins).take(2).collect()
             }
             false => {
-                let to = counts.partition_point(|(at, _)| *at < moment);
+                let to = counts.partition_point(|counted| counted.from < moment);
                 (0..to).rev().filter(begins).take(2).collect()
             }
         };
         // The snapshot that shows it first.
-        let shown = |index: usize| self.next(just_before(counts[index].0), true);
+        let shown = |index: usize| self.next(counts[index].from, true);
         found.into_iter().filter_map(shown).find(|&at| if forward { at > moment } else { at < moment })
     }
 
-    /// Requests by the start of each 5 s; by minute where snapshots are further apart.
-    fn counts(&self) -> Vec<(Timestamp, u64)> {
-        let part = SignedDuration::from_secs(60 / PARTS as i64);
+    /// Requests by 5 s; by frame where snapshots are further apart than its parts.
+    fn counts(&self) -> Vec<Counted> {
         let mut counts = Vec::new();
+        let mut parts = self.requests().peekable();
         for minute in &self.minutes {
-            let span = minute.last.duration_since(minute.first);
-            if span > part * minute.snapshots as i32 {
-                counts.push((minute.first, minute.requests.iter().map(|&count| u64::from(count)).sum()));
-                continue;
+            let (from, until) = minute.covers;
+            let known = std::iter::from_fn(|| parts.next_if(|part| part.until <= until || part.from < minute.last));
+            let known: Vec<Counted> = known.collect();
+            if minute.last.duration_since(from) > until.duration_since(from) / PARTS as i32 * minute.snapshots as i32 {
+                counts.push(Counted { from, until, count: known.iter().map(|part| part.count).sum() });
+            } else {
+                counts.extend(known);
             }
-            let starts =
-                (0..PARTS as i32).map(|index| minute.first.saturating_add(part * index).unwrap_or(minute.last));
-            let known = starts.zip(minute.requests).filter(|&(at, _)| at <= minute.last);
-            counts.extend(known.map(|(at, count)| (at, u64::from(count))));
         }
         counts
     }
@@ -357,10 +435,10 @@ impl Recorded {
     /// The end of a gap that a moment is in, such as the time that the machine was suspended.
     pub(crate) fn after_gap(&self, moment: Timestamp) -> Option<Timestamp> {
         let index = self.index(moment);
-        let next = self.minutes.get(index + 1)?.first;
+        let next = self.minutes.get(index + 1)?;
         let last = self.minutes[index].last;
-        let gap = next.duration_since(last) > SignedDuration::from_secs(60);
-        (gap && moment > last).then_some(next)
+        let gap = next.covers.0.duration_since(last);
+        (moment > last && gap.is_positive() && gap.unsigned_abs() > GAP).then_some(next.first)
     }
 
     /// The last minute that begins not later than a moment, else the first.

@@ -41,6 +41,9 @@ pub enum Action {
     Invert,
     Files,
     HotTime,
+    Flame,
+    Callers,
+    Fold,
     Trace,
     Window,
     Table,
@@ -106,7 +109,7 @@ const ACT: &str = "Act";
 const SESSION: &str = "Session";
 
 /// All actions. The footer shows those with a short text, in this order, as many as fit.
-pub const ACTIONS: [Entry; 65] = [
+pub const ACTIONS: [Entry; 68] = [
     entry(Action::Quit, "quit", &["q", "f10"], (SESSION, "quit", "quit")),
     entry(Action::Help, "help", &["?", "f1"], (SESSION, "help", "this help; type to search in it")),
     entry(
@@ -125,8 +128,14 @@ pub const ACTIONS: [Entry; 65] = [
     ),
     entry(Action::Sort, "sort", &["s", "f6"], (LISTS, "sort", "choose the order of the pane")),
     entry(Action::Files, "files", &["f"], (LOOK, "files", "functions or files in the hot list")),
+    entry(
+        Action::Flame,
+        "flame",
+        &["F"],
+        (LOOK, "flame", "the calls as a flame, or back; of the selected route or pool"),
+    ),
     entry(Action::Trace, "trace", &["X"], (LOOK, "trace", "trace every call: shows the cost, starts, stops")),
-    entry(Action::HotTime, "time", &["v"], (LOOK, "cpu/wait", "CPU time, waiting time or both")),
+    entry(Action::HotTime, "time", &["v"], (LOOK, "cpu/wait", "CPU time, waiting time, both, or growth of memory")),
     entry(Action::Window, "window", &["w"], (LOOK, "window", "span of the PHP lists: 1 s, 10 s, 1 m, all")),
     entry(Action::Pause, "pause", &["space", "Z"], (SESSION, "pause", "pause or resume the screen")),
     entry(Action::StepBack, "step-back", &[","], (TIME, "", "to the snapshot before")),
@@ -160,6 +169,18 @@ pub const ACTIONS: [Entry; 65] = [
     ),
     entry(Action::Faster, "faster", &["+"], (TIME, "faster", "play faster")),
     entry(Action::Slower, "slower", &["-"], (TIME, "", "play slower")),
+    entry(
+        Action::Callers,
+        "callers",
+        &["C"],
+        (LOOK, "", "in the flame and the hot list: the callers of a function, and what it calls"),
+    ),
+    entry(
+        Action::Fold,
+        "fold",
+        &["V"],
+        (LOOK, "", "in the flame: a library or framework is one frame (vendor/, wp-includes/)"),
+    ),
     entry(Action::Colour, "colour", &["c"], (LOOK, "colour", "what the colour of a tile shows: group, growth, cpu")),
     entry(Action::Table, "table", &["t"], (LOOK, "table", "memory pane as tiles or as a table")),
     entry(Action::Group, "group", &["g"], (LOOK, "group", "group by rules, pool, unit, container or user")),
@@ -200,7 +221,7 @@ pub const ACTIONS: [Entry; 65] = [
     entry(
         Action::SortRate,
         "sort-rate",
-        &["F"],
+        &["#"],
         (LISTS, "", "by frequency; groups by process count, processes by pid"),
     ),
     entry(Action::SortErrors, "sort-errors", &["E"], (LISTS, "", "by errors")),

@@ -2,6 +2,7 @@
 //! the [`View`], and says what the terminal has to do. It draws nothing and reads no clock.
 
 mod action;
+mod flame;
 mod keymap;
 mod mouse;
 mod navigate;
@@ -215,7 +216,11 @@ impl App {
         match &mut self.view.overlay {
             Some(Overlay::Help { search, .. }) => Some(search),
             Some(Overlay::Jump { text, .. }) => Some(text),
-            _ => typing.then_some(&mut self.view.panes[focus as usize].filter),
+            _ if !typing => None,
+            _ => Some(match &mut self.view.flame {
+                Some(flame) => &mut flame.search,
+                None => &mut self.view.panes[focus as usize].filter,
+            }),
         }
     }
 
@@ -235,9 +240,18 @@ impl App {
                 return Some(Command::Draw);
             }
         }
+        if self.view.flame.is_some()
+            && self.view.overlay.is_none()
+            && let Some(command) = self.flame_action(action, shown)
+        {
+            return Some(command);
+        }
         let before = self.view.clone();
         let view = &mut self.view;
         match action {
+            Action::Flame => self.open_flame(),
+            Action::Callers => self.open_callers(),
+            Action::Fold => view.folded = !view.folded,
             Action::Trace if view.recorded => toggle(view, Overlay::Trace { kind: ExactKind::Functions }),
             Action::Trace => {
                 let kind = ExactKind::Functions;
@@ -250,7 +264,8 @@ impl App {
                 view.hot_time = match view.hot_time {
                     HotTime::Both => HotTime::Cpu,
                     HotTime::Cpu => HotTime::Wait,
-                    HotTime::Wait => HotTime::Both,
+                    HotTime::Wait => HotTime::Memory,
+                    HotTime::Memory => HotTime::Both,
                 };
             }
             Action::Quit if view.overlay.is_some() => view.overlay = None,

@@ -23,6 +23,8 @@ impl App {
                 }
                 if self.view.overlay.is_some() {
                     self.view.overlay = None;
+                } else if let Some(flame) = &scene.flame {
+                    self.flame_click(position, flame);
                 } else {
                     self.click(position, shown);
                 }
@@ -33,8 +35,13 @@ impl App {
                 return self.go(Go::Drag { column, of: line.width });
             }
             MouseEventKind::ScrollDown | MouseEventKind::ScrollUp => {
+                let down = event.kind == MouseEventKind::ScrollDown;
+                if let (Some(flame), None) = (&scene.flame, &self.view.overlay) {
+                    self.flame_wheel(down, flame);
+                    return (self.view != before).then_some(Command::Draw);
+                }
                 let under = pane_at(position, scene).unwrap_or(self.view.focus.0);
-                self.wheel(under, event.kind == MouseEventKind::ScrollDown, scene);
+                self.wheel(under, down, scene);
             }
             _ => return None,
         }

@@ -12,9 +12,11 @@ use tokio::sync::watch;
 use super::{options, record};
 use crate::{
     app::Keymap,
+    cli::LiveArgs,
     collect::{inspect, php::Order, proc},
     config::{Environment, Settings},
     model::TraceOrder,
+    recording::Recording,
     rules::Rules,
     screen::{
         depth,
@@ -45,6 +47,8 @@ pub fn screen(settings: &Settings, environment: &Environment) -> anyhow::Result<
     Ok(stage::Options {
         theme: theme::load(name, environment.config_folder().as_deref(), environment.sudo_uid)?,
         depth,
+        fold: settings.fold.clone(),
+        folded: settings.folded,
         ascii: settings.ascii || terminal::ascii_locale(variable),
         mouse: settings.mouse,
         keys,
@@ -57,12 +61,29 @@ pub fn screen(settings: &Settings, environment: &Environment) -> anyhow::Result<
     })
 }
 
+/// Has the screen compare what it shows with a recording, if that is asked for.
+///
+/// # Errors
+/// The recording cannot be read.
+pub(super) fn compare(stage: &mut Stage, arguments: &LiveArgs) -> anyhow::Result<()> {
+    if let Some(file) = &arguments.compare {
+        stage.compare_with(Recording::open(file)?);
+    }
+    Ok(())
+}
+
 /// Opens the screen; it ends when the user leaves, a signal comes or the terminal goes away.
 ///
 /// # Errors
-/// Processes cannot be read at all, or the terminal cannot be set up.
-pub async fn run(settings: &Settings, rules: Arc<Rules>, screen: stage::Options) -> anyhow::Result<u8> {
-    let stage = Stage::new(&screen)?;
+/// Processes cannot be read at all, the terminal cannot be set up, or the recording to compare with cannot be read.
+pub async fn run(
+    settings: &Settings,
+    rules: Arc<Rules>,
+    screen: stage::Options,
+    arguments: LiveArgs,
+) -> anyhow::Result<u8> {
+    let mut stage = Stage::new(&screen)?;
+    compare(&mut stage, &arguments)?;
     let (session, snapshots) = Session::start(&options::going_on(settings, rules))?;
     let orders = session.orders.clone();
     let limits = options::limits(settings);

@@ -42,6 +42,7 @@ pub async fn run(mut screen: stage::Options, arguments: ReplayArgs) -> anyhow::R
     } else {
         stage.replay(Recording::open(&arguments.file)?);
     }
+    live::compare(&mut stage, &arguments.live)?;
     show(stage, snapshots).await
 }
 

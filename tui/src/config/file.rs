@@ -31,6 +31,8 @@ pub(super) struct Content {
     pub pss_read_limit: Option<Duration>,
     pub past: Option<Duration>,
     pub past_size: Option<u64>,
+    pub fold: Option<Vec<String>>,
+    pub folded: Option<bool>,
     pub groups: GroupSettings,
     pub keys: Vec<KeySetting>,
 }
@@ -62,6 +64,8 @@ struct Toml {
     #[serde(default)]
     memory: Memory,
     #[serde(default)]
+    flame: Flame,
+    #[serde(default)]
     groups: rules::Toml,
     #[serde(default)]
     keys: BTreeMap<Spanned<String>, String>,
@@ -75,6 +79,14 @@ struct Memory {
     pss_budget: Option<f64>,
     #[serde(default, deserialize_with = "pss_read_limit")]
     pss_read_limit: Option<Duration>,
+}
+
+/// The table `[flame]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Flame {
+    fold: Option<Vec<String>>,
+    folded: Option<bool>,
 }
 
 /// Reads the text of `path`.
@@ -109,6 +121,8 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Content, ConfigError> {
         pss_read_limit: content.memory.pss_read_limit,
         past: content.past,
         past_size: content.past_size,
+        fold: content.flame.fold,
+        folded: content.flame.folded,
         groups: rules::read(content.groups, path, text)?,
         keys: keys.collect(),
     })

@@ -20,6 +20,7 @@ use clap::ValueEnum;
 use serde::Deserialize;
 
 use crate::{
+    analysis::flame::Fold,
     recording::RingLimits,
     system::{
         small_file::{self, SmallFileError},
@@ -80,6 +81,10 @@ pub struct Settings {
     pub pss_read_limit: Duration,
     /// How much of its session the screen keeps to go back to.
     pub past: RingLimits,
+    /// Folders of libraries and frameworks, which can be one frame of the flame.
+    pub fold: Fold,
+    /// They are from the start.
+    pub folded: bool,
     /// How processes are grouped.
     pub groups: GroupSettings,
     /// Key bindings that differ from the built-in ones.
@@ -108,6 +113,8 @@ impl Default for Settings {
             pss_budget: 0.01,
             pss_read_limit: Duration::from_millis(20),
             past: RingLimits::default(),
+            fold: Fold::default(),
+            folded: false,
             groups: GroupSettings::default(),
             keys: Vec::new(),
             file: None,
@@ -265,6 +272,8 @@ fn merge(
             span: content.past.unwrap_or(default.past.span),
             bytes: content.past_size.unwrap_or(default.past.bytes),
         },
+        fold: content.fold.map_or(default.fold, |rules| Fold::new(rules.iter().map(String::as_str))),
+        folded: content.folded.unwrap_or(default.folded),
         groups: GroupSettings {
             import: arguments.process_exporter_config.clone().or(content.groups.import),
             ..content.groups

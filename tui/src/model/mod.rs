@@ -26,11 +26,13 @@ pub use keys::{FunctionKey, ProblemKey, ProblemKind, ProcessKey, RouteKey};
 pub use notice::{Level, Notice, NoticeKind};
 pub use order::{TraceLimits, TraceOrder, TraceRequest};
 pub use php::{
-    Bound, CompiledFile, DurationSummary, Exact, ExactKind, ExactState, ExceptionCount, Function, FunctionKind,
-    Histogram, LineCalls, METHODS, Master, Php, PhpError, PhpState, Pool, ProcessManager, Request, Route, SYMBOLS,
-    Scoreboard, SeenBy, Stack, Target, Tier, TierState, TierStatus, Tiers, Waiting, Worker, WorkerState,
+    Bloat, Bound, Buckets, CompiledFile, DurationSummary, Exact, ExactKind, ExactState, ExceptionCount, Exhausted,
+    FitsUnknown, Function, FunctionKind, Histogram, LineCalls, METHODS, Master, Php, PhpError, PhpState, Pool,
+    PoolRoute, ProcessManager, Request, Route, RouteMemory, SYMBOLS, Scoreboard, SeenBy, SizeHistogram, Stack, Target,
+    Tier, TierState, TierStatus, Tiers, Waiting, Worker, WorkerState,
 };
-pub use process::{Group, Memory, Process, PssUnknown, pool_of_title};
+pub(crate) use process::MORE_GROUPS;
+pub use process::{Group, Memory, MemoryRange, Process, PssUnknown, pool_of_title};
 pub use read::SnapshotError;
 pub use signal::{Chosen, Outcome, Signal, SignalOrder, SignalReport, SignalTarget, TargetProcess};
 pub use span::{HotTime, Window};
@@ -101,6 +103,10 @@ pub struct System {
     pub load: [f64; 3],
     /// `MemAvailable` of /proc/meminfo.
     pub memory_available_bytes: Option<u64>,
+    /// The least and the most of it in a snapshot that was made of several; absent in others, and where one of them did not know
+    /// it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_available_range: Option<MemoryRange>,
     /// Swap in use.
     pub swap_used_bytes: Option<u64>,
     /// Processes that the kernel killed since boot because memory was gone, of the machine or of a control group (`oom_kill` of

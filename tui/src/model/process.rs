@@ -51,6 +51,31 @@ impl Memory {
     }
 }
 
+/// The least and the most of some memory over an interval that was made of several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryRange {
+    /// The least.
+    pub min_bytes: u64,
+    /// The most.
+    pub max_bytes: u64,
+}
+
+impl MemoryRange {
+    /// Of one reading.
+    pub fn of(bytes: u64) -> Self {
+        Self { min_bytes: bytes, max_bytes: bytes }
+    }
+
+    /// With what another one has.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self { min_bytes: self.min_bytes.min(other.min_bytes), max_bytes: self.max_bytes.max(other.max_bytes) }
+    }
+}
+
+/// Name and rule of the group of processes that find no room in a group of their own.
+pub(crate) const MORE_GROUPS: (&str, &str) = ("more groups", "limit");
+
 /// Processes that belong together: a PHP pool, a daemon, a unit, a user.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Group {
@@ -70,6 +95,10 @@ pub struct Group {
     /// the area of its tile.
     #[serde(default)]
     pub footprint_bytes: Option<u64>,
+    /// The least and the most of `footprint_bytes` in a snapshot that was made of several; absent in others, and where one of
+    /// them did not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub footprint_range: Option<MemoryRange>,
     /// How many of its processes have a known PSS.
     #[serde(default)]
     pub pss_processes: u32,
@@ -96,6 +125,7 @@ impl Group {
             cpu_ratio: None,
             memory: Memory::ZERO,
             footprint_bytes: Some(0),
+            footprint_range: None,
             pss_processes: 0,
             started: None,
             ended: None,

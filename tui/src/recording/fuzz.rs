@@ -17,7 +17,7 @@ fn any_recording_is_read_up_to_what_is_wrong() {
         longest: 64 << 10,
         // Decoded lines and the snapshots that are made of them. The window of zstd, 4 MiB, is C's and not counted.
         memory: 64 << 20,
-        words: &["tuskidx1", "tusktab1", "tuskend1", "\x28", "\x57\x2a\x4d\x18"],
+        words: &["tuskidx2", "tusktab2", "tuskidx1", "tuskend1", "\x28", "\x57\x2a\x4d\x18"],
     };
     let file = File::from(rustix::fs::memfd_create("recording", MemfdFlags::CLOEXEC).unwrap());
     let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));

@@ -8,17 +8,22 @@ mod reader;
 mod redaction;
 mod ring;
 mod stream;
+mod tiers;
 mod writer;
 
-pub(crate) use self::file::is_news;
 pub use self::{
-    file::PARTS,
+    file::{Entry, PARTS},
     past::Past,
     reader::{Minute, Recording, RecordingError},
     redaction::Redaction,
     ring::{Ring, RingLimits},
     stream::{Damage, Event, Stream, StreamError, Wrong},
+    tiers::Tiers,
     writer::{Container, Writer},
+};
+pub(crate) use self::{
+    file::{GAP, is_news},
+    tiers::{Bounds, number_of},
 };
 
 #[cfg(test)]

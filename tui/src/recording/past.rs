@@ -62,7 +62,7 @@ impl Past {
         file: Option<&mut Container<W>>,
     ) -> io::Result<()> {
         let mut file = file;
-        let ended = match self.compressor.is_over(snapshot.at) {
+        let ended = match self.compressor.is_over(snapshot) {
             true => self.end_frame(now, file.as_deref_mut()),
             false => Ok(()),
         };

@@ -102,7 +102,7 @@ impl Ring {
         while self.minutes.back().is_some_and(|(minute, _)| minute.last >= snapshot.at) {
             self.bytes -= self.minutes.pop_back().map_or(0, |(minute, _)| minute.bytes);
         }
-        if compressor.is_over(snapshot.at)
+        if compressor.is_over(snapshot)
             && let Some((rest, entry)) = compressor.end_frame()?
         {
             self.open.extend_from_slice(rest);

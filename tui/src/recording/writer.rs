@@ -3,10 +3,9 @@
 
 use std::io::{self, Write};
 
-use jiff::Timestamp;
 use zstd::stream::raw::{CParameter, Encoder, Operation as _, OutBuffer};
 
-use super::file::{self, Entry, FRAME_BYTES, FRAME_SPAN, MAX_ENTRIES, MAX_LINE, Tally, WINDOW_LOG};
+use super::file::{self, Entry, FRAME_BYTES, MAX_ENTRIES, MAX_LINE, Tally, WINDOW_LOG};
 use crate::{export, model::Snapshot};
 
 /// Level of zstd: the window does most of the work, and more takes more CPU than it saves bytes.
@@ -32,7 +31,7 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// The sink cannot be written. What was written before can be read, up to [`Writer::bytes`].
     pub fn push(&mut self, snapshot: &Snapshot) -> io::Result<()> {
-        if self.compressor.is_over(snapshot.at) {
+        if self.compressor.is_over(snapshot) {
             self.end_frame()?;
         }
         self.container.put(self.compressor.push(snapshot)?)
@@ -41,6 +40,51 @@ impl<W: Write> Writer<W> {
     /// Bytes that are written. Where the sink failed, what is behind them is a part of a snapshot.
     pub fn bytes(&self) -> u64 {
         self.container.bytes
+    }
+
+    /// What it is written to.
+    pub(crate) fn sink(&self) -> &W {
+        &self.container.sink
+    }
+
+    /// The same, to change it.
+    pub(crate) fn sink_mut(&mut self) -> &mut W {
+        &mut self.container.sink
+    }
+
+    /// The frames that are whole.
+    pub(crate) fn frames(&self) -> &[Entry] {
+        &self.container.entries
+    }
+
+    /// Ends the frame that is open, if a snapshot would begin another one. True when it does.
+    ///
+    /// # Errors
+    /// As [`Writer::push`].
+    pub(crate) fn end_frame_before(&mut self, snapshot: &Snapshot) -> io::Result<bool> {
+        let ends = self.compressor.is_over(snapshot);
+        if ends {
+            self.end_frame()?;
+        }
+        Ok(ends)
+    }
+
+    /// Adds a whole frame of another recording as it is.
+    ///
+    /// # Errors
+    /// As [`Writer::push`].
+    pub(crate) fn copy(&mut self, frame: &[u8], entry: &Entry) -> io::Result<()> {
+        self.end_frame()?;
+        self.container.end_frame(frame, entry)
+    }
+
+    /// Goes on in another recording in place of this one, and hands back what this one was written to. No frame is open here.
+    ///
+    /// # Errors
+    /// The other one cannot be written; then this one goes on.
+    pub(crate) fn go_on_in(&mut self, mut other: Self) -> io::Result<W> {
+        other.end_frame()?;
+        Ok(std::mem::replace(&mut self.container, other.container).sink)
     }
 
     /// Ends the recording, and hands back what it was written to.
@@ -57,7 +101,11 @@ impl<W: Write> Writer<W> {
         self.container.sink
     }
 
-    fn end_frame(&mut self) -> io::Result<()> {
+    /// Ends the frame that is open.
+    ///
+    /// # Errors
+    /// As [`Writer::push`].
+    pub(crate) fn end_frame(&mut self) -> io::Result<()> {
         match self.compressor.end_frame()? {
             Some((rest, entry)) => self.container.end_frame(rest, &entry),
             None => Ok(()),
@@ -81,7 +129,6 @@ pub(super) struct Compressor {
 #[derive(Default)]
 struct Frame {
     bytes: u64,
-    decoded_bytes: u64,
     crc: crc32fast::Hasher,
 }
 
@@ -119,19 +166,14 @@ impl Compressor {
             rest = &rest[status.bytes_read..];
             self.piece.extend_from_slice(&self.out[..status.bytes_written]);
         }
-        let decoded_bytes = self.line.len() as u64;
         self.drain(Encoder::flush)?;
-        let frame = self.frame.get_or_insert_default();
-        frame.add(&self.piece);
-        frame.decoded_bytes += decoded_bytes;
+        self.frame.get_or_insert_default().add(&self.piece);
         Ok(&self.piece)
     }
 
-    /// Whether a snapshot of this time belongs to the next frame: also where the clock was set back, so that the times in a frame
-    /// are in order.
-    pub(super) fn is_over(&self, at: Timestamp) -> bool {
-        let Some((frame, (first, last))) = self.frame.as_ref().zip(self.tally.span) else { return false };
-        at < last || at.duration_since(first).unsigned_abs() >= FRAME_SPAN || frame.bytes >= FRAME_BYTES
+    /// Whether a snapshot belongs to the next frame.
+    pub(super) fn is_over(&self, snapshot: &Snapshot) -> bool {
+        self.frame.as_ref().is_some_and(|frame| frame.bytes >= FRAME_BYTES || self.tally.is_over(snapshot))
     }
 
     /// What is known of the frame that is open, but for its CRC.
@@ -175,11 +217,12 @@ impl Tally {
             last,
             offset: 0,
             bytes: frame.bytes,
-            decoded_bytes: frame.decoded_bytes,
             snapshots: self.snapshots,
             crc: 0,
             news: self.news,
-            requests: self.requests,
+            host: Some(self.host()),
+            covers: self.covers(),
+            requests: self.requests(),
         }
     }
 }

@@ -12,6 +12,7 @@ use ratatui::{buffer::Buffer, layout::Rect};
 
 use super::stage::{Options, Stage};
 use crate::{
+    analysis::flame::Fold,
     fuzz::Target,
     model::Snapshot,
     recording::RingLimits,
@@ -19,8 +20,8 @@ use crate::{
     words::printable::printable,
 };
 
-/// What is pressed, one after the other: the table, a group, a process, its page, back, and further panes.
-const KEYS: [KeyCode; 8] = [
+/// What is pressed, one after the other: the table, a group, a process, its page, back, further panes, and the flame.
+const KEYS: [KeyCode; 15] = [
     KeyCode::Char('t'),
     KeyCode::Enter,
     KeyCode::Down,
@@ -29,6 +30,13 @@ const KEYS: [KeyCode; 8] = [
     KeyCode::Tab,
     KeyCode::Tab,
     KeyCode::Enter,
+    KeyCode::Char('F'),
+    KeyCode::Down,
+    KeyCode::Down,
+    KeyCode::Enter,
+    KeyCode::Char('C'),
+    KeyCode::Char('V'),
+    KeyCode::Esc,
 ];
 
 #[test]
@@ -44,6 +52,8 @@ fn any_snapshot_is_drawn() {
         time_zone: TimeZone::UTC,
         read_only: None,
         past: RingLimits { span: Duration::ZERO, bytes: 0 },
+        fold: Fold::default(),
+        folded: false,
     };
     target.run(|bytes| {
         let Ok(snapshot) = Snapshot::read(bytes) else { return };

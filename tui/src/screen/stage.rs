@@ -13,6 +13,7 @@ use ratatui::buffer::Buffer;
 
 use crate::{
     analysis::{
+        flame::Fold,
         recorded::Recorded,
         timeline::{Moment, Timeline, Worked},
     },
@@ -45,6 +46,10 @@ pub struct Options {
     pub read_only: Option<Arc<str>>,
     /// How much of the session can be gone back to.
     pub past: RingLimits,
+    /// What becomes one frame of the flame, and whether it does from the start.
+    pub fold: Fold,
+    /// See `fold`.
+    pub folded: bool,
 }
 
 /// Fastest speed that the past plays at: an hour in a minute. A tenth of a second of it is read in less than keys may wait.
@@ -68,6 +73,7 @@ pub struct Stage {
     /// Only ASCII can be shown.
     pub ascii: bool,
     hints: Vec<KeyHint>,
+    fold: Fold,
     time_zone: TimeZone,
     /// How a recording or the past is moved through; `None` where the screen shows what is now, or stopped.
     scrub: Option<Scrub>,
@@ -84,6 +90,7 @@ impl Stage {
     pub fn new(options: &Options) -> Result<Self, KeymapError> {
         let mut app = App::new(&options.keys, options.mouse)?;
         app.view.read_only.clone_from(&options.read_only);
+        app.view.folded = options.folded;
         app.view.own_pid = std::process::id();
         let ring = Ring::new(options.past);
         let moves = ring.is_on();
@@ -91,6 +98,7 @@ impl Stage {
         Ok(Self {
             hints: app.hints().into_iter().filter(|hint| moves || hint.section != TIME).collect(),
             app,
+            fold: options.fold.clone(),
             timeline: Timeline::live(ring),
             palette: options.theme.palette(options.depth),
             time_zone: options.time_zone.clone(),
@@ -110,6 +118,13 @@ impl Stage {
         (self.app.view.recorded, self.app.view.moves, self.app.view.paused) = (true, true, true);
         self.hints = self.app.hints();
         self.scrub = self.scrub_of();
+    }
+
+    /// Compares all that is shown with another recording.
+    pub fn compare_with(&mut self, recording: Recording) {
+        let name = recording.path().file_name().unwrap_or(recording.path().as_os_str());
+        self.timeline.compare_with(name.to_string_lossy().into(), Recorded::new(recording));
+        self.app.view.tile_colour = TileColour::Growth;
     }
 
     /// The line for what can be moved through, at the moment that is shown; `None` while there is nothing.
@@ -158,6 +173,11 @@ impl Stage {
     fn go(&mut self, go: Go) {
         if self.scrub.is_none() {
             match go {
+                Go::Compare if self.timeline.shows_reference() == Some(false) => {
+                    self.timeline.show_reference(true);
+                    return;
+                }
+                Go::Compare | Go::ClearMarks if self.timeline.show_reference(false) => return,
                 Go::Now => return self.go_to_now(),
                 Go::Speed { .. } | Go::ClearMarks => return,
                 _ => {}
@@ -233,11 +253,17 @@ impl Stage {
                 scrub.marks = (None, None);
                 self.app.view.tile_colour = TileColour::Growth;
             }
+            Go::Compare if scrub.baseline.is_none() && self.timeline.shows_reference() == Some(false) => {
+                self.timeline.show_reference(true);
+            }
             Go::Compare if scrub.baseline.is_none() => {
                 scrub.note = Some("mark a span first: [ where it begins, ] where it ends".into());
                 return;
             }
             _ => {
+                if (scrub.marks, scrub.baseline) == ((None, None), None) {
+                    self.timeline.show_reference(false);
+                }
                 (scrub.marks, scrub.baseline) = ((None, None), None);
                 self.timeline.end_comparison();
             }
@@ -246,8 +272,13 @@ impl Stage {
     }
 
     fn look_between_marks(&mut self) {
-        let marks = self.scrub.as_ref().map(|scrub| scrub.marks);
-        self.timeline.look_between(marks.and_then(|(from, to)| from.zip(to)));
+        let marks = self.scrub.as_ref().and_then(|scrub| scrub.marks.0.zip(scrub.marks.1));
+        if let (Some(scrub), Some((from, to))) = (&mut self.scrub, marks)
+            && scrub.changes.iter().any(|&change| from < change && change <= to)
+        {
+            scrub.note = Some("there is more than one machine in this span".into());
+        }
+        self.timeline.look_between(marks);
     }
 
     /// The process whose page is open, which is to be looked at closely.
@@ -296,6 +327,7 @@ impl Stage {
         self.update_scrub();
         let view = &self.app.view;
         let php = self.timeline.window(view.window);
+        let before = view.flame.as_ref().and_then(|_| self.timeline.before());
         let snapshot = self.timeline.grouped(view.grouping);
         let input = ui::Input {
             view,
@@ -315,6 +347,9 @@ impl Stage {
             adding: self.timeline.progress(),
             between: self.timeline.between(),
             difference: self.timeline.difference(),
+            reference: self.timeline.reference(),
+            before: before.as_ref().map(|(php, covered)| (&**php, *covered)),
+            fold: &self.fold,
             previous: Some(&self.shown.scene),
         };
         self.shown = ui::draw(buffer, &input);
@@ -330,7 +365,9 @@ impl Stage {
         scrub.span = self.timeline.span().unwrap_or(scrub.span);
         scrub.latest = self.timeline.latest().map(|latest| latest.at);
         scrub.requests.clear();
-        scrub.requests.extend(stored.requests());
+        scrub.requests.extend(stored.requests().map(|part| (part.from, part.until, part.count)));
+        scrub.changes.clear();
+        scrub.changes.extend(stored.changes());
         scrub.memory = group.map(|group| {
             let points = self.timeline.memory(&group);
             GroupMemory { group, points }

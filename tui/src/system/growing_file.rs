@@ -1,20 +1,21 @@
 //! A file that is read while it is written: it has its name from the start, and is readable by its owner alone. What is there is
-//! never written into: the file is always a new one.
+//! never written into: the file is always a new one. Another one can take its place, which has no name until then.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs::File,
     io::{self, Write},
+    os::{fd::AsRawFd as _, unix::fs::FileExt as _},
     path::{Path, PathBuf},
 };
 
 use rustix::{
     fd::OwnedFd,
-    fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, fsync, ftruncate, openat, statat, unlinkat},
+    fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, fsync, ftruncate, linkat, openat, renameat, statat, unlinkat},
     io::Errno,
 };
 
-use super::new_file::{Existing, NewFileError, check};
+use super::new_file::{Existing, NewFileError, check, create_temporary, temporary_name};
 
 /// A file that is being written.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(crate) struct GrowingFile {
     path: PathBuf,
     folder: OwnedFd,
     file: File,
+    /// Another name that it has meanwhile.
+    temporary: Option<OsString>,
 }
 
 /// A file that is whole: nothing of it is open, and it can still be told from another of its name.
@@ -50,23 +53,76 @@ impl GrowingFile {
                 Err(errno) => return Err(system(errno)),
             }
         }
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(&folder, name, flags, Mode::RUSR | Mode::WUSR).map_err(system)?;
-        Ok(Self { path: path.to_owned(), folder, file: file.into() })
+        Ok(Self { path: path.to_owned(), folder, file: file.into(), temporary: None })
+    }
+
+    /// Creates a file that is to take the place of this one. It goes away with its descriptor until then, where the file system can
+    /// have files without a name.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub(crate) fn successor(&self) -> io::Result<Self> {
+        let path = self.path.clone();
+        let folder = self.folder.try_clone()?;
+        let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+        let (temporary, file) = match openat(&folder, ".", flags, Mode::RUSR | Mode::WUSR) {
+            Ok(file) => (None, file.into()),
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {
+                let (name, file) = create_temporary(&folder)?;
+                (Some(name), file)
+            }
+            Err(errno) => return Err(errno.into()),
+        };
+        Ok(Self { path, folder, file, temporary })
+    }
+
+    /// Takes the name of the file that this one is the successor of, when all of it is on the disk. Whoever opens the name finds one or
+    /// the other, and both are whole.
+    ///
+    /// # Errors
+    /// The disk fails, or something else has the name by now. Then the other file keeps it.
+    pub(crate) fn take_place_of(&mut self, before: &Self) -> io::Result<()> {
+        let Some(name) = self.path.file_name() else { return Ok(()) };
+        fsync(&self.file)?;
+        let (own, there) = (fstat(&before.file)?, statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW)?);
+        if (own.st_dev, own.st_ino) != (there.st_dev, there.st_ino) {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "another file has its name"));
+        }
+        if self.temporary.is_none() {
+            let temporary = temporary_name();
+            let descriptor = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+            linkat(CWD, &*descriptor, &self.folder, &temporary, AtFlags::SYMLINK_FOLLOW)?;
+            self.temporary = Some(temporary);
+        }
+        if let Some(temporary) = &self.temporary {
+            renameat(&self.folder, temporary, &self.folder, name)?;
+            self.temporary = None;
+        }
+        Ok(())
+    }
+
+    /// Reads a part that was written.
+    ///
+    /// # Errors
+    /// The disk fails, or it ends before.
+    pub(crate) fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(bytes, offset)
     }
 
     /// Waits until all of it is on the disk.
     ///
     /// # Errors
     /// The disk fails.
-    pub(crate) fn finish(self) -> io::Result<WholeFile> {
+    pub(crate) fn finish(mut self) -> io::Result<WholeFile> {
         fsync(&self.file)?;
         // The data is there; a folder that cannot be synced (no right to read it) loses the name at a crash of the machine at most.
         if let Ok(folder) = openat(&self.folder, ".", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
             let _ = fsync(folder);
         }
         let own = fstat(&self.file)?;
-        Ok(WholeFile { path: self.path, device: own.st_dev, inode: own.st_ino })
+        Ok(WholeFile { path: std::mem::take(&mut self.path), device: own.st_dev, inode: own.st_ino })
     }
 
     /// Cuts off what is behind the first `bytes`.
@@ -75,6 +131,15 @@ impl GrowingFile {
     /// The disk fails.
     pub(crate) fn cut(&self, bytes: u64) -> io::Result<()> {
         Ok(ftruncate(&self.file, bytes)?)
+    }
+}
+
+impl Drop for GrowingFile {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            // There is no one to tell; the name says whose it is.
+            let _ = unlinkat(&self.folder, temporary, AtFlags::empty());
+        }
     }
 }
 

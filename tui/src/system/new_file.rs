@@ -85,23 +85,9 @@ impl NewFile {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = openat(CWD, parent, flags, Mode::empty()).map_err(system)?;
         check(&folder, name, path, existing)?;
-        let mut last = Errno::EXIST;
-        for _ in 0..TRIES {
-            let temporary = OsString::from(format!(".tusktop-{:016x}", RandomState::new().build_hasher().finish()));
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            match openat(&folder, &temporary, flags, Mode::RUSR | Mode::WUSR) {
-                Ok(file) => {
-                    let (path, name) = (path.to_owned(), name.to_owned());
-                    return Ok(Self { path, name, folder, temporary, file: file.into(), existing, finished: false });
-                }
-                Err(Errno::EXIST) => {}
-                Err(errno) => {
-                    last = errno;
-                    break;
-                }
-            }
-        }
-        Err(system(last))
+        let (temporary, file) = create_temporary(&folder).map_err(system)?;
+        let (path, name) = (path.to_owned(), name.to_owned());
+        Ok(Self { path, name, folder, temporary, file, existing, finished: false })
     }
 
     /// Gives it its name, when all of it is on the disk.
@@ -165,6 +151,29 @@ impl Drop for NewFile {
             let _ = unlinkat(&self.folder, &self.temporary, AtFlags::empty());
         }
     }
+}
+
+/// A name that no file has.
+pub(super) fn temporary_name() -> OsString {
+    OsString::from(format!(".tusktop-{:016x}", RandomState::new().build_hasher().finish()))
+}
+
+/// Creates a file under a name that no other has, for its owner alone.
+pub(super) fn create_temporary(folder: &OwnedFd) -> Result<(OsString, File), Errno> {
+    let mut last = Errno::EXIST;
+    for _ in 0..TRIES {
+        let name = temporary_name();
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match openat(folder, &name, flags, Mode::RUSR | Mode::WUSR) {
+            Ok(file) => return Ok((name, file.into())),
+            Err(Errno::EXIST) => {}
+            Err(errno) => {
+                last = errno;
+                break;
+            }
+        }
+    }
+    Err(last)
 }
 
 const EXISTS: &str = "it exists already; choose another name, or replace it with --force";

@@ -14,6 +14,7 @@
 
 mod chrome;
 mod filter;
+mod flame;
 mod frame;
 #[cfg(test)]
 mod fuzz;
@@ -44,7 +45,8 @@ use self::{
 use crate::{
     analysis::{
         difference::Difference,
-        timeline::{Between, Histories},
+        flame::Fold,
+        timeline::{Between, Histories, Reference},
     },
     model::{Exact, Inspection, Php, Snapshot},
     view::{KeyHint, Pane, RecordingInProgress, Scene, Scrub, Shown, View},
@@ -86,6 +88,12 @@ pub(crate) struct Input<'a> {
     pub between: Option<&'a Between>,
     /// How it differs from another span, if they are compared.
     pub difference: Option<&'a Difference>,
+    /// The other recording that is compared with.
+    pub reference: Option<&'a Reference>,
+    /// PHP over the other span, and how much time that covers, if two are compared and the flame is shown.
+    pub before: Option<(&'a Php, Duration)>,
+    /// What becomes one frame of the flame.
+    pub fold: &'a Fold,
     /// The drawing before, so that tiles keep their places.
     pub previous: Option<&'a Scene>,
 }
@@ -111,9 +119,10 @@ pub(crate) fn draw(buffer: &mut Buffer, input: &Input) -> Shown {
         scrub::draw(buffer, Rect { y: area.bottom() - line, height: line, ..area }, screen, &mut scene);
         let foot = line + footer::draw(buffer, Rect { height: height - line, ..area }, screen, &mut scene);
         let body = Rect { y: area.y + head, height: height.saturating_sub(head + foot), ..area };
-        for (pane, rect) in places(screen, body, wide, width >= 80 && height >= 24) {
-            scene.panes.push((pane, rect));
-            draw_pane(buffer, rect, pane, screen, &mut scene);
+        if let Some(view) = &screen.view.flame {
+            flame::draw(buffer, body, view, screen, &mut scene);
+        } else {
+            draw_panes(buffer, body, screen, &mut scene);
         }
     }
     let facts = screen.facts(&scene);
@@ -122,6 +131,15 @@ pub(crate) fn draw(buffer: &mut Buffer, input: &Input) -> Shown {
         paint::to_ascii(buffer);
     }
     Shown { scene, facts }
+}
+
+fn draw_panes(buffer: &mut Buffer, body: Rect, screen: &Screen, scene: &mut Scene) {
+    let Rect { width, height, .. } = buffer.area;
+    let wide = width >= 120 && height >= 24;
+    for (pane, rect) in places(screen, body, wide, width >= 80 && height >= 24) {
+        scene.panes.push((pane, rect));
+        draw_pane(buffer, rect, pane, screen, scene);
+    }
 }
 
 fn draw_pane(buffer: &mut Buffer, rect: Rect, pane: Pane, screen: &Screen, scene: &mut Scene) {

@@ -112,6 +112,20 @@ pub struct Theme {
     error: Paint,
     heat: Vec<Paint>,
     groups: Vec<Paint>,
+    /// Without it frames are drawn with lines.
+    #[serde(default)]
+    flame: FlamePaints,
+}
+
+/// The table `[flame]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FlamePaints {
+    cpu: Vec<Paint>,
+    wait: Vec<Paint>,
+    more: Vec<Paint>,
+    less: Vec<Paint>,
+    other: Paint,
 }
 
 impl Theme {
@@ -130,8 +144,40 @@ impl Theme {
             error: self.error.style(depth),
             heat: all(&self.heat),
             groups: all(&self.groups),
+            flame: FlameStyles {
+                cpu: all(&self.flame.cpu),
+                wait: all(&self.flame.wait),
+                more: all(&self.flame.more),
+                less: all(&self.flame.less),
+                other: self.flame.other.style(depth),
+            },
         }
     }
+}
+
+/// What the frame of a flame is painted for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum FlamePaint {
+    /// CPU time; a number tells neighbours apart.
+    Cpu(usize),
+    /// Waiting.
+    Wait(usize),
+    /// More than in the span that is compared with; 0 to 1.
+    More(f64),
+    /// Less than there.
+    Less(f64),
+    /// It is not what is looked for.
+    Other,
+}
+
+/// The styles of frames in a flame.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct FlameStyles {
+    cpu: Vec<Style>,
+    wait: Vec<Style>,
+    more: Vec<Style>,
+    less: Vec<Style>,
+    other: Style,
 }
 
 /// The styles of a theme at one depth.
@@ -157,9 +203,28 @@ pub struct Palette {
     pub error: Style,
     heat: Vec<Style>,
     groups: Vec<Style>,
+    flame: FlameStyles,
 }
 
 impl Palette {
+    /// The style of a frame; `None` where the theme has no background for it, so that lines are needed to tell frames apart.
+    pub(crate) fn flame(&self, paint: FlamePaint) -> Option<Style> {
+        let flame = &self.flame;
+        let step = |styles: &[Style], ratio: f64| {
+            let last = styles.len().checked_sub(1)?;
+            styles.get((ratio.clamp(0.0, 1.0) * last as f64).round() as usize).copied()
+        };
+        let turn = |styles: &[Style], number: usize| styles.get(number.checked_rem(styles.len())?).copied();
+        let style = match paint {
+            FlamePaint::Cpu(number) => turn(&flame.cpu, number),
+            FlamePaint::Wait(number) => turn(&flame.wait, number),
+            FlamePaint::More(ratio) => step(&flame.more, ratio),
+            FlamePaint::Less(ratio) => step(&flame.less, ratio),
+            FlamePaint::Other => Some(flame.other),
+        };
+        style.filter(|style| style.bg.is_some())
+    }
+
     /// The colour of a ratio, 0 (cold) to 1 (hot).
     pub(crate) fn heat(&self, ratio: f64) -> Style {
         let last = self.heat.len().saturating_sub(1);
@@ -284,6 +349,10 @@ mod tests {
         for name in names() {
             let theme = load(name, None, None).unwrap();
             assert!(!theme.heat.is_empty() && !theme.groups.is_empty(), "{name}");
+            let (palette, mono) = (theme.palette(ColorDepth::Sixteen), name == "mono");
+            for paint in [FlamePaint::Cpu(7), FlamePaint::Wait(7), FlamePaint::More(0.5), FlamePaint::Less(1.0)] {
+                assert_eq!(palette.flame(paint).is_none(), mono, "{name} {paint:?}");
+            }
         }
     }
 

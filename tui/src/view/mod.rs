@@ -2,6 +2,7 @@
 //! and filtered ([`View`]), and where things are on the screen ([`Scene`]).
 
 mod facts;
+pub mod flame;
 mod recording;
 mod row;
 mod scene;
@@ -16,6 +17,7 @@ use jiff::Timestamp;
 
 pub use self::{
     facts::{Facts, Shown},
+    flame::{FlameScene, FlameView},
     recording::RecordingInProgress,
     row::{Row, TileKey},
     scene::{KeyHint, List, Scene, TIME},
@@ -174,6 +176,10 @@ pub struct View {
     pub hot_time: HotTime,
     /// The span of the PHP lists.
     pub window: Window,
+    /// The calls as a flame, in place of the panes.
+    pub flame: Option<FlameView>,
+    /// In it, what libraries do by themselves is one frame.
+    pub folded: bool,
     /// The PHP lists are about this route alone.
     pub route: Option<Arc<RouteKey>>,
     /// It is a recording: nothing can be signalled, traced or looked at closely.

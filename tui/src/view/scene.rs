@@ -2,7 +2,7 @@
 
 use ratatui::layout::Rect;
 
-use super::{Pane, Row, TileKey, treemap::Layout};
+use super::{FlameScene, Pane, Row, TileKey, treemap::Layout};
 
 /// Section of the help about other moments: a recording has them, and a live screen whose past is kept.
 pub const TIME: &str = "Time";
@@ -46,6 +46,8 @@ pub struct Scene {
     pub tiles: Option<Layout<TileKey>>,
     /// Lists by pane, in the order of `Pane::ALL`.
     pub lists: [List; Pane::ALL.len()],
+    /// The flame, if it is shown in place of the panes.
+    pub flame: Option<FlameScene>,
     /// The line of a recording, if it is one.
     pub scrub: Option<Rect>,
     /// Key hints in the footer, with the action's name.

@@ -69,8 +69,10 @@ pub struct Scrub {
     pub span: (Timestamp, Timestamp),
     /// The moment.
     pub at: Timestamp,
-    /// Requests that finished, by time.
-    pub requests: Vec<(Timestamp, u32)>,
+    /// Requests that finished, each with the start and the end of the time in which they did.
+    pub requests: Vec<(Timestamp, Timestamp, u64)>,
+    /// Where what comes is another machine's.
+    pub changes: Vec<Timestamp>,
     /// It plays.
     pub playing: bool,
     /// How fast it plays.

@@ -420,3 +420,10 @@ fn a_report_follows_no_link_leaves_nothing_behind_when_it_fails_and_a_dash_is_st
     let output = run(&["snap", "--no-php", "-d", "100ms", "--format", "json", "-o", "-"]);
     assert!(output.status.success() && stdout(&output).starts_with('{'));
 }
+
+#[test]
+fn what_is_compared_with_is_for_a_screen_and_has_to_be_a_recording() {
+    let output = run(&["--compare", "a.tusk", "snap"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--compare comes behind"), "{}", stderr(&output));
+}

@@ -250,6 +250,8 @@ fn panic_with_the_screen_up() {
             time_zone: jiff::tz::TimeZone::UTC,
             read_only: None,
             past: tusktop::recording::RingLimits::default(),
+            fold: tusktop::analysis::flame::Fold::default(),
+            folded: false,
         };
         let mut told = signal(SignalKind::user_defined1()).expect("a signal handler");
         let (orders, _) = tokio::sync::watch::channel(None);

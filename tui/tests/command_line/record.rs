@@ -102,6 +102,24 @@ fn signals_end_the_file_properly() {
 }
 
 #[test]
+fn tiers_are_for_files_that_begin_with_their_first_step() {
+    let refused = |arguments: &[&str], code, said: &str| {
+        let output = record(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+        assert!(stderr(&output).contains(said), "{}", stderr(&output));
+    };
+    refused(&["--tiers", "100ms:1h,1m", "-o", "-"], 1, "a pipe does not permit");
+    refused(&["--tiers", "10s:1h,1m", "-o", "/nonexistent/a.tusk"], 1, "add --interval 10s");
+    refused(&["--tiers", "1s"], 2, "1s:1h,1m");
+    refused(&["--tiers", "1s:1h,1m", "--keep-last", "1m"], 2, "cannot be used with");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.tusk");
+    let output = record(&["--tiers", "100ms:1h,1m", "-d", "500ms", "-o", path.to_str().unwrap()]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(read(&path).0.len() > 2);
+}
+
+#[test]
 fn what_was_written_before_a_kill_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("killed.tusk");

@@ -288,3 +288,27 @@ fn the_demo_plays_on_the_screen_and_is_written_to_a_file() {
     terminal.press("q");
     terminal.ends_with(0);
 }
+
+#[test]
+fn snap_exports_a_recording_in_every_format_to_a_private_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("web01.tusk");
+    let mut writer = Writer::new(fs::File::create(&path).unwrap()).unwrap();
+    writer.push(&web01()).unwrap();
+    writer.finish().unwrap();
+    let path = path.to_str().unwrap();
+    let snap = |arguments: &[&str]| tusktop().arg("snap").args(arguments).output().unwrap();
+    for format in ["csv", "folded", "speedscope", "pprof", "svg", "firefox"] {
+        let file = folder.path().join(format);
+        let output = snap(&[path, "--format", format, "-o", file.to_str().unwrap()]);
+        assert!(output.status.success() && output.stderr.is_empty(), "{format}: {}", stderr(&output));
+        let written = fs::metadata(&file).unwrap();
+        assert!(written.len() > 500, "{format}");
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&written.permissions()) & 0o777, 0o600);
+        let piped = snap(&[path, "--format", format]);
+        assert_eq!(piped.stdout, fs::read(&file).unwrap(), "{format}: a pipe gets the same");
+        if format != "pprof" {
+            assert!(!piped.stdout.iter().any(|byte| byte.is_ascii_control() && !b"\n\r".contains(byte)), "{format}");
+        }
+    }
+}

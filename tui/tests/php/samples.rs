@@ -1,5 +1,7 @@
 //! Stacks of real PHP: shares are what they are by construction, and names are never another function's.
 
+use std::fs;
+
 use crate::servers::{FpmOptions, PhpCli, PhpFpm, Pool, Request, alone};
 use crate::watch::{Watch, full_name};
 
@@ -63,6 +65,51 @@ fn without_opcache_two_scripts_in_turn_never_swap_names() {
     }
     // Forty times two requests of 20 ms at 997 Hz make about 1 600 samples, each with one such frame.
     assert!(named > 800, "{named} samples carried a name of their script");
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn after_a_restart_of_opcache_names_are_those_of_the_new_code() {
+    let _alone = alone();
+    let ini = vec![("opcache.revalidate_freq".to_owned(), "0".to_owned())];
+    let fpm = PhpFpm::start(FpmOptions { pools: vec![Pool::new("www", 1)], ini, ..FpmOptions::default() });
+    let worker = fpm.workers("www")[0];
+    let root = fpm.site().document_root();
+    fs::write(root.join("reset.php"), "<?php\necho opcache_reset() ? 'reset' : 'no';\n").unwrap();
+    let mut watch = Watch::start(997, fpm.site().path());
+    // Both are of one length, so that after a restart everything comes to the same addresses.
+    for round in 0..10 {
+        let name = ["alpha", "gamma"][round % 2];
+        let code = format!(
+            "<?php\nfunction {name}(): void {{ $end = hrtime(true) + 50e6; while (hrtime(true) < $end); }}\n{name}();\necho '{name}';\n"
+        );
+        fs::write(root.join("named.php"), code).unwrap();
+        let reset = Request::get("/reset.php").script("reset.php");
+        assert_eq!(fpm.send("www", &reset).body, "reset");
+        for _ in 0..4 {
+            let request = Request::get(&format!("/named.php?{name}")).script("named.php");
+            assert_eq!(fpm.send("www", &request).body, name);
+        }
+    }
+    watch.until("all are sampled", |watch| {
+        watch.finished.iter().filter(|request| request.request.uri.starts_with("/named.php")).count() == 40
+    });
+    watch.read();
+    let (mut named, mut all) = (0, 0);
+    for count in watch.stacks_of(worker) {
+        let Some(request) = count.request.as_ref().filter(|request| request.uri.starts_with("/named.php")) else {
+            continue;
+        };
+        all += count.samples;
+        let (own, other) = if request.uri.ends_with("alpha") { ("alpha", "gamma") } else { ("gamma", "alpha") };
+        for frame in &count.stack.frames {
+            let name = full_name(frame);
+            assert!(!name.contains(other), "{name} in {own}");
+            named += u64::from(name.contains(own)) * count.samples;
+        }
+    }
+    // Forty times 50 ms at 997 Hz are 2 000 samples, less where others take the CPU; a few are taken outside of the function.
+    assert!(named > 200 && named * 10 > all * 8, "{named} of {all} samples carried a name of their script");
 }
 
 #[test]

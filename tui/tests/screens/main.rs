@@ -7,6 +7,7 @@ mod snapshot;
 mod stage;
 
 mod export;
+mod flame;
 mod history;
 mod memory;
 mod problems;

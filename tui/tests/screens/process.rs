@@ -288,7 +288,7 @@ fn an_order_turns_the_tiles_into_a_table_that_has_it() {
     let mut stage = Stage::showing(snapshot.clone(), 120, 40).keys("A");
     let names: Vec<String> = rows(&stage).iter().map(|key| format!("{key:?}")).collect();
     assert!(stage.app.view.table && names.is_sorted() && names.len() > 5, "{names:?}");
-    stage.press("F");
+    stage.press("#");
     let processes = |key: &TileKey| match key {
         TileKey::Group(name) => snapshot.groups.iter().find(|group| group.name == *name).map(|group| group.processes),
         TileKey::Process(_) => None,
@@ -307,7 +307,7 @@ fn processes_of_a_group_are_ordered_by_pid_user_cpu_and_back() {
     }
     let mut stage = Stage::showing(snapshot, 100, 30).keys("tl<enter>");
     for (key, expected) in
-        [("F", [100, 101, 102]), ("U", [102, 100, 101]), ("P", [101, 102, 100]), ("M", [100, 102, 101])]
+        [("#", [100, 101, 102]), ("U", [102, 100, 101]), ("P", [101, 102, 100]), ("M", [100, 102, 101])]
     {
         stage.press(key);
         assert_eq!(rows(&stage), expected.map(TileKey::Process), "{key}\n{}", stage.text());

@@ -11,7 +11,7 @@ use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
 use jiff::{SignedDuration, tz::TimeZone};
 use ratatui::{buffer::Buffer, layout::Rect};
 use tusktop::{
-    analysis::timeline::Worked,
+    analysis::{flame::Fold, timeline::Worked},
     app::Command,
     model::Snapshot,
     recording::RingLimits,
@@ -59,6 +59,8 @@ impl Stage {
             time_zone: TimeZone::UTC,
             read_only: None,
             past,
+            fold: Fold::default(),
+            folded: false,
         };
         let mut stage = stage::Stage::new(&options).expect("the default keys are good");
         // Fixtures have processes of any pid; none of them is this test.

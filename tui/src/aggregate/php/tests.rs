@@ -45,6 +45,8 @@ fn request(pid: u32, uri: &str) -> Arc<RequestText> {
         started_ns: 1_000_000_000,
         cpu_ns: 0,
         wait_ns: 0,
+        memory: RequestMemory::Unknown,
+        exhausted: None,
         start: Start::Seen,
         pool: Some("www".into()),
         method: "GET".to_owned(),
@@ -92,8 +94,15 @@ fn requests_and_samples_of_one_route_meet() {
     let stack = Arc::new(NamedStack { frames: vec![Arc::new(main)], truncated: false });
     let sample = PhpSample {
         stacks: vec![
-            StackCount { pid: 10, request: Some(request(10, "/post/9")), stack: stack.clone(), samples: 4, wait_ns: 9 },
-            StackCount { pid: 10, request: None, stack, samples: 1, wait_ns: 0 },
+            StackCount {
+                pid: 10,
+                request: Some(request(10, "/post/9")),
+                stack: stack.clone(),
+                samples: 4,
+                wait_ns: 9,
+                growth_bytes: 0,
+            },
+            StackCount { pid: 10, request: None, stack, samples: 1, wait_ns: 0, growth_bytes: 0 },
         ],
         finished: vec![finished(10, "/post/3", 12)],
         work: Work { probe_hits: 20, sample_ns: 500_000, ..Work::default() },

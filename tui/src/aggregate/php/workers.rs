@@ -69,6 +69,7 @@ impl Workers {
                 // Where they were observed at some time, those that were seen are known.
                 requests: served.map(|served| served.requests).or(observed.then_some(0)),
                 since,
+                bloated_by: None,
             });
         }
         workers

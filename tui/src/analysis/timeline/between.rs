@@ -32,6 +32,8 @@ pub(crate) struct Between {
     snapshots: u32,
     /// Everything up to `to` is in.
     done: bool,
+    /// PHP's lists are shown, and not only compared.
+    listed: bool,
     pub(super) windows: Windows,
     pub(super) summary: Summary,
     first: Option<(Timestamp, Vec<Group>)>,
@@ -50,6 +52,7 @@ impl Between {
             upto: from,
             snapshots: 0,
             done: false,
+            listed: true,
             windows: Windows::default(),
             summary: Summary::default(),
             first: None,
@@ -58,12 +61,26 @@ impl Between {
         }
     }
 
+    /// The same for a summary alone.
+    pub(super) fn to_compare(from: Timestamp, to: Timestamp) -> Self {
+        Self { listed: false, ..Self::new(from, to) }
+    }
+
+    /// Adds a snapshot that has just come, of a span that goes on.
+    pub(super) fn push(&mut self, snapshot: &Snapshot) {
+        if self.summary.is_empty() {
+            self.from = just_before(snapshot.at);
+        }
+        (self.to, self.upto, self.done) = (snapshot.at, snapshot.at, true);
+        self.summary.add(snapshot);
+    }
+
     /// Reads the next snapshots.
     pub(super) fn step(&mut self, stored: &mut Recorded) -> Worked {
         if self.done {
             return Worked::Nothing;
         }
-        if self.first.is_none() {
+        if self.first.is_none() && self.listed {
             let first = stored.time_at(self.from).and_then(|at| stored.snapshot(at));
             self.first = first.map(|first| (first.at, first.groups));
         }
@@ -72,9 +89,11 @@ impl Between {
             self.upto = at;
             // What cannot be read is missing; the line says that there is damage.
             if let Ok(snapshot) = Snapshot::read(json) {
-                self.windows.push(at, &snapshot.php);
                 self.summary.add(&snapshot);
-                self.last = Some((at, snapshot.groups));
+                if self.listed {
+                    self.windows.push(at, &snapshot.php);
+                    self.last = Some((at, snapshot.groups));
+                }
             }
             left -= 1;
             left > 0

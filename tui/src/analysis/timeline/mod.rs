@@ -4,18 +4,19 @@
 
 mod between;
 mod past;
+mod reference;
 
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-pub(crate) use self::between::Between;
 use self::past::Past;
+pub(crate) use self::{between::Between, reference::Reference};
 use super::difference::{Difference, difference};
 pub(crate) use super::history::{Histories, Point, Span};
 use super::{outline::Outline, recorded::Recorded, regroup, windows::Windows};
 use crate::{
-    model::{Grouping, Php, Snapshot, Window},
+    model::{Grouping, Notice, Php, Snapshot, Window},
     recording::Ring,
 };
 
@@ -53,9 +54,13 @@ pub struct Timeline {
     between: Option<Between>,
     /// The span that it is compared with.
     baseline: Option<Between>,
+    /// Another recording that is compared with, where nothing here is.
+    reference: Option<Reference>,
     difference: Option<Difference>,
     grouped: Option<(Grouping, Arc<Snapshot>)>,
     merged: Option<(Window, Arc<Php>)>,
+    /// The same of the span that is compared with.
+    merged_before: Option<Arc<Php>>,
 }
 
 /// All that is known at one moment. A copy shares everything, until one of both goes on.
@@ -82,9 +87,19 @@ impl Timeline {
     }
 
     /// Takes the next snapshot, whatever moment is looked at.
-    pub fn push(&mut self, snapshot: Arc<Snapshot>) {
+    pub fn push(&mut self, mut snapshot: Arc<Snapshot>) {
         if let Some(stored) = &mut self.stored {
             stored.push(&snapshot);
+        }
+        if let Some(reference) = &mut self.reference {
+            reference.push(&snapshot);
+        }
+        // Through a pipe may come what was put together of several machines.
+        let before = self.now.snapshot.as_ref().map(|before| &before.host.name);
+        if let Some(before) = before.filter(|&before| *before != snapshot.host.name) {
+            let notice = Notice::machine_changed(before, &snapshot.host.name);
+            Arc::make_mut(&mut snapshot).notices.insert(0, notice);
+            self.now = Seen::default();
         }
         self.now.push(snapshot);
         if self.past.is_none() {
@@ -123,12 +138,15 @@ impl Timeline {
         let spans = self.baseline.iter_mut().chain(&mut self.between);
         let mut worked = spans.map(|span| span.step(stored)).find(|&worked| worked != Worked::Nothing);
         if worked.is_none()
-            && self.difference.is_none()
-            && let Some((before, after)) = self.baseline.as_ref().zip(self.between.as_ref())
+            && let Some(reference) = self.reference.as_mut().filter(|reference| reference.shown)
+            && self.baseline.is_none()
         {
-            self.difference = Some(difference(&before.summary, &after.summary));
+            worked = Some(reference.step(stored, self.between.is_none())).filter(|&worked| worked != Worked::Nothing);
+        }
+        if worked.is_none() && self.compare_again() {
             worked = Some(Worked::Visible);
         }
+        let Some(stored) = &mut self.stored else { return Worked::Nothing };
         let window = if self.between.is_some() { Window::Last } else { window };
         let past = self.past.as_mut();
         let worked = worked.or_else(|| Some(past?.work(stored, window, grouping)));
@@ -143,6 +161,55 @@ impl Timeline {
                 Worked::Visible
             }
         }
+    }
+
+    /// Compares what is all read, if it is not compared yet. True when it is now.
+    fn compare_again(&mut self) -> bool {
+        let reference = self.reference.as_mut().filter(|reference| reference.shown);
+        self.difference = match (&self.baseline, &self.between, reference) {
+            (Some(before), Some(after), _) if self.difference.is_none() => {
+                Some(difference(&before.summary, &after.summary))
+            }
+            (None, Some(after), Some(reference)) if self.difference.is_none() => {
+                Some(difference(&reference.before.summary, &after.summary))
+            }
+            (None, None, Some(reference)) if self.difference.is_none() || reference.is_due() => {
+                if reference.after.summary.is_empty() {
+                    return false;
+                }
+                reference.is_compared();
+                Some(difference(&reference.before.summary, &reference.after.summary))
+            }
+            _ => return false,
+        };
+        true
+    }
+
+    /// Compares this session with another recording.
+    pub(crate) fn compare_with(&mut self, name: Arc<str>, other: Recorded) {
+        let session = self.stored.as_ref().and_then(Recorded::span);
+        self.reference = Some(Reference::new(name, other, session));
+        self.difference = None;
+        self.forget_merged();
+    }
+
+    /// The other recording that is compared with.
+    pub(crate) fn reference(&self) -> Option<&Reference> {
+        self.reference.as_ref().filter(|reference| reference.shown && self.baseline.is_none())
+    }
+
+    /// Shows the comparison with the other recording, or does not. False when there is none.
+    pub(crate) fn show_reference(&mut self, shown: bool) -> bool {
+        let Some(reference) = &mut self.reference else { return false };
+        reference.shown = shown;
+        self.difference = None;
+        self.forget_merged();
+        true
+    }
+
+    /// Whether another recording can be compared with, and whether it is.
+    pub(crate) fn shows_reference(&self) -> Option<bool> {
+        self.reference.as_ref().map(|reference| reference.shown)
     }
 
     /// Has PHP's lists be about what lies between two moments; `None` goes back to windows.
@@ -168,11 +235,22 @@ impl Timeline {
     /// Compares nothing.
     pub(crate) fn end_comparison(&mut self) {
         (self.baseline, self.difference) = (None, None);
+        self.forget_merged();
     }
 
     /// The difference of two spans, when both are added up.
     pub(crate) fn difference(&self) -> Option<&Difference> {
         self.difference.as_ref()
+    }
+
+    /// The PHP part over the span that is compared with, and how much time that covers, when both are added up.
+    pub(crate) fn before(&mut self) -> Option<(Arc<Php>, Duration)> {
+        self.difference.as_ref()?;
+        let reference = self.reference.as_ref().filter(|reference| reference.shown).map(|reference| &reference.before);
+        let baseline = self.baseline.as_ref().or(reference)?;
+        let current = self.past.as_ref().map_or(&self.now, Past::seen).snapshot.as_ref()?;
+        let php = self.merged_before.get_or_insert_with(|| Arc::new(baseline.windows.all(&current.php)));
+        Some((php.clone(), baseline.windows.covered_by_all()))
     }
 
     /// Stays with the latest snapshot while others come; [`Moment::Now`] goes on.
@@ -279,6 +357,7 @@ impl Timeline {
     fn forget_merged(&mut self) {
         self.grouped = None;
         self.merged = None;
+        self.merged_before = None;
     }
 }
 

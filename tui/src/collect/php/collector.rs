@@ -12,7 +12,7 @@ use rustix::{
     time::{ClockId, clock_gettime},
 };
 use tokio::sync::mpsc;
-use tusktop_shared::{ContentKey, RequestEvent, Wait, share, stat};
+use tusktop_shared::{ContentKey, Process, RequestEvent, Wait, share, stat};
 
 use super::{
     CallSums, CurrentWait, FinishedRequest, Now, Options, Order, PhpSample, RequestText, Sapi, Work,
@@ -249,7 +249,11 @@ impl Collector {
         let Some(kernel) = &mut self.kernel else { return };
         for (pid, mapped) in found {
             let user = self.following.discovery.reads.procfs.uid(pid).unwrap_or(share::OTHERS);
-            if kernel.add_process(pid, mapped.image as u32, mapped.bias, user).is_err() {
+            let (image, master) = (mapped.image as u32, self.following.master_of(pid));
+            if kernel
+                .add_process(pid, Process { bias: mapped.bias, image, user, master, ..Process::default() })
+                .is_err()
+            {
                 self.dropped += 1;
             }
         }
@@ -327,8 +331,11 @@ impl Collector {
         }
         let full = self.events.len() == EVENTS_AT_ONCE;
         let requests = rings.requests.get_mut();
-        for _ in 0..EVENTS_AT_ONCE {
+        for taken in 0..EVENTS_AT_ONCE {
             let Some(record) = requests.next() else {
+                if let Some(kernel) = self.kernel.as_mut().filter(|_| taken > 0) {
+                    kernel.ring_is_empty();
+                }
                 self.follow();
                 return full;
             };
@@ -516,6 +523,10 @@ impl Collector {
         sample.notices.extend((unread > 0).then(|| Notice::pools_unread(unread)));
         if let Some(kernel) = &self.kernel {
             (sample.failures, sample.compiles) = self.failures.take(&kernel.failures);
+            let ended = sample.finished.iter().map(|finished| &finished.request);
+            let exceeded = ended.filter_map(|request| Some((request, request.exhausted?)));
+            let place = |(request, key)| Some((Arc::clone(request), self.failures.of(key, &kernel.failures)?));
+            sample.exhausted = exceeded.filter_map(place).collect();
         }
         if self.following.family.is_some() {
             // What ran is of interest here, not what still runs.
@@ -579,6 +590,8 @@ impl Collector {
             calls_deep: since(stat::CALLS_DEEP),
             wait_runs: since(stat::WAIT_RUNS),
             wait_ns: since(stat::WAIT_NS),
+            growth_runs: since(stat::GROWTH_RUNS),
+            growth_ns: since(stat::GROWTH_NS),
             probe_hits: since(stat::PROBE_HITS),
             probe_ns: since(stat::PROBE_NS),
         };

@@ -97,7 +97,7 @@ fn write(mut snapshots: mpsc::Receiver<(Arc<Snapshot>, u64)>, states: &States) {
             files.give_up();
             return fail(error.into());
         }
-        change(&|state| state.bytes = files.bytes);
+        change(&|state| state.bytes = files.bytes());
     }
     if let Err(error) = files.finish() {
         fail(error.into());

@@ -9,7 +9,7 @@ use std::{
 use anyhow::bail;
 use jiff::Zoned;
 
-use super::RecordError;
+use super::{RecordError, aging::Aging};
 use crate::{
     cli::RecordArgs,
     model::Snapshot,
@@ -59,9 +59,11 @@ pub(super) struct Files {
     existing: Existing,
     max_size: Option<u64>,
     kept: Kept,
+    /// Rolls up older parts of the file, where that is asked for.
+    aging: Option<Aging>,
     count: u32,
-    /// Bytes of all files.
-    pub bytes: u64,
+    /// Bytes of the files before.
+    whole_bytes: u64,
 }
 
 impl Files {
@@ -75,6 +77,9 @@ impl Files {
         let sink = match &first {
             None if io::stdout().is_terminal() => bail!("a recording is not for a terminal; name a file with -o"),
             None if arguments.max_size.is_some() => bail!("--max-size is for files, and this is a pipe"),
+            None if arguments.tiers.is_some() => {
+                bail!("--tiers writes older parts of the file again, which a pipe does not permit; name a file with -o")
+            }
             None => Sink::Stdout(io::stdout()),
             Some(path) => Sink::File(GrowingFile::create(path, existing)?),
         };
@@ -85,8 +90,9 @@ impl Files {
             existing,
             max_size: arguments.max_size,
             kept: Kept::new(arguments.keep),
+            aging: arguments.tiers.clone().map(Aging::new),
             count: 1,
-            bytes: 0,
+            whole_bytes: 0,
         })
     }
 
@@ -108,15 +114,25 @@ impl Files {
             self.kept.remove_old(1).map_err(|source| self.error(source))?;
         }
         let Some(writer) = &mut self.writer else { return Ok(()) };
-        let before = writer.bytes();
-        let pushed = writer.push(snapshot);
-        self.bytes += writer.bytes() - before;
+        let pushed = match &mut self.aging {
+            None => writer.push(snapshot),
+            Some(aging) => aging.push(writer, snapshot),
+        };
         pushed.map_err(|source| self.error(source))
+    }
+
+    /// Bytes of all files.
+    pub(super) fn bytes(&self) -> u64 {
+        self.whole_bytes + self.writer.as_ref().map_or(0, Writer::bytes)
     }
 
     /// Ends the file that is open.
     pub(super) fn finish(&mut self) -> Result<(), RecordError> {
         let Some(writer) = self.writer.take() else { return Ok(()) };
+        self.whole_bytes += writer.bytes();
+        if let Some(aging) = &mut self.aging {
+            aging.next_file();
+        }
         let sink = writer.finish().map_err(|source| self.error(source))?;
         if let Sink::File(file) = sink {
             self.kept.add(file.finish().map_err(|source| self.error(source))?);
@@ -128,6 +144,7 @@ impl Files {
     pub(super) fn give_up(&mut self) {
         let Some(writer) = self.writer.take() else { return };
         let whole = writer.bytes();
+        self.whole_bytes += whole;
         if let Sink::File(file) = writer.abandon() {
             // A part of a snapshot at the end does no harm: whoever reads it says that the end is missing.
             let _ = file.cut(whole);

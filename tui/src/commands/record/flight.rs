@@ -2,17 +2,17 @@
 //! for. The file goes on for a while. What cannot be written is said, and costs no more than that file.
 
 use std::{
-    io::{self, Write as _},
+    io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use jiff::{Timestamp, Zoned, tz::TimeZone};
-use rustix::termios::isatty;
 
 use super::{
     files::{self, Kept},
     progress::Written,
+    say,
 };
 use crate::{
     cli::RecordArgs,
@@ -24,7 +24,7 @@ use crate::{
         new_file::{Existing, NewFile},
     },
     trigger::{Cause, Watch},
-    words::{printable::printable, units},
+    words::units,
 };
 
 /// What is kept in memory unless said otherwise.
@@ -214,13 +214,6 @@ fn give_up(file: Container<GrowingFile>, path: &Path, error: &io::Error) {
     // A part of a snapshot at the end does no harm: whoever reads it says that the end is missing.
     let _ = file.into_sink().cut(whole);
     say(&format!("cannot write {}: {error}; what was written before can be read", files::name(path)));
-}
-
-/// Says something to the journal, or above the line of progress.
-fn say(text: &str) {
-    let start = if isatty(io::stderr()) { "\r\x1b[K" } else { "" };
-    // There is no other place to say it.
-    let _ = io::stderr().write_all(format!("{start}tusktop: {}\n", printable(text)).as_bytes());
 }
 
 /// The folder of the files.

@@ -1,13 +1,20 @@
 //! `tusktop record`: snapshots to a file or a pipe, without a screen. What a file looks like is `recording`'s matter.
 
+mod aging;
 pub(super) mod beside;
 mod files;
 mod flight;
 mod progress;
 
-use std::{borrow::Cow, io, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    io::{self, Write as _},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::bail;
+use rustix::termios::isatty;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{broadcast::error::RecvError, mpsc},
@@ -29,6 +36,7 @@ use crate::{
     rules::Rules,
     session::Session,
     system::new_file::NewFileError,
+    words::printable::printable,
 };
 
 /// How long the end waits for a pipe whose reader does not read.
@@ -64,6 +72,11 @@ pub async fn run(settings: &Settings, rules: Arc<Rules>, arguments: RecordArgs) 
     let _too_large = signal(SignalKind::from_raw(libc::SIGXFSZ))?;
     // Only the flight recorder listens to it.
     let mut user = signal(SignalKind::user_defined1())?;
+    if let Some(tiers) = &arguments.tiers
+        && tiers.first_step() > settings.interval
+    {
+        bail!("--tiers begins with steps of {0:?}, and snapshots are closer: add --interval {0:?}", tiers.first_step());
+    }
     let recorder = Recorder::new(&arguments)?;
     let mut progress = Progress::new(recorder.state());
     let (session, mut snapshots) = Session::start(&options::going_on(settings, rules))?;
@@ -144,6 +157,13 @@ fn after_missed(snapshot: &Snapshot, missed: u64) -> Cow<'_, Snapshot> {
     Cow::Owned(snapshot)
 }
 
+/// Says something to the journal, or above the line of progress.
+fn say(text: &str) {
+    let start = if isatty(io::stderr()) { "\r\x1b[K" } else { "" };
+    // There is no other place to say it.
+    let _ = io::stderr().write_all(format!("{start}tusktop: {}\n", printable(text)).as_bytes());
+}
+
 /// What becomes of the snapshots.
 enum Recorder {
     /// All of them are written.
@@ -183,7 +203,7 @@ impl Recorder {
 
     fn state(&self) -> Written {
         match self {
-            Self::Files(files) => Written { to: files.name(), bytes: files.bytes, events: None },
+            Self::Files(files) => Written { to: files.name(), bytes: files.bytes(), events: None },
             Self::Flight(flight) => flight.state(),
         }
     }

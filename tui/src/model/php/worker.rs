@@ -5,6 +5,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::Bloat;
+
 /// What a worker does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -35,4 +37,7 @@ pub struct Worker {
     pub requests: Option<u64>,
     /// Since when it is in this state; `None` when not seen.
     pub since: Option<Timestamp>,
+    /// The request by which it became much bigger than the others of its pool; `None` where it is not, or that was not seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bloated_by: Option<Bloat>,
 }

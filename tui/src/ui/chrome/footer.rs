@@ -12,12 +12,32 @@ use crate::{
 /// Keys that come first, whatever is shown: those to leave and for help.
 const FIRST: usize = 2;
 
+/// What keys do in the flame view, most needed first.
+const IN_FLAME: [(&str, &str); 13] = [
+    ("back", "back"),
+    ("enter", "zoom"),
+    ("filter", "search"),
+    ("callers", "callers"),
+    ("fold", "fold"),
+    ("time", "cpu/wait"),
+    ("window", "window"),
+    ("help", "help"),
+    ("next-match", "next match"),
+    ("top", "all"),
+    ("pause", "pause"),
+    ("flame", "close"),
+    ("quit", "quit"),
+];
+
 /// Draws the bottom lines and says how many they are.
 pub(crate) fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene) -> u16 {
     let palette = screen.palette;
     let y = area.bottom() - 1;
     if screen.view.typing {
-        let filter = &screen.view.pane(screen.view.focus.0).filter;
+        let filter = match &screen.view.flame {
+            Some(flame) => &flame.search,
+            None => &screen.view.pane(screen.view.focus.0).filter,
+        };
         let x = paint::put(buffer, (area.x + 1, y), area.width, "/", palette.focus);
         let x = paint::put_tail(buffer, (x, y), area.right().saturating_sub(x + 2), filter, palette.title);
         let x = paint::put(buffer, (x, y), 1, " ", paint::reversed(palette.text));
@@ -62,6 +82,19 @@ fn hints(buffer: &mut Buffer, area: Rect, y: u16, screen: &Screen, scene: &mut S
     let palette = screen.palette;
     let mut x = area.x + 1;
     // Keys through time come first where they are needed, and have no place elsewhere.
+    if screen.view.flame.is_some() {
+        for (action, short) in IN_FLAME {
+            let Some(hint) = screen.hints.iter().find(|hint| hint.action == action) else { continue };
+            let width = (printable::width(&hint.key) + 1 + short.len()) as u16;
+            if x + width + 1 > area.right() {
+                return;
+            }
+            scene.hints.push((Rect { x, y, width, height: 1 }, hint.action));
+            let next = paint::put(buffer, (x, y), width, &hint.key, palette.title);
+            x = paint::put(buffer, (next + 1, y), width, short, palette.muted) + 3;
+        }
+        return;
+    }
     let (time, others): (Vec<_>, Vec<_>) =
         screen.hints.iter().filter(|hint| !hint.short.is_empty()).partition(|hint| hint.section == TIME);
     let time = time.into_iter().filter(|_| screen.scrub.is_some());

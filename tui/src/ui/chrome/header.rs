@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
 use crate::{
+    analysis::timeline::Reference,
     model::{Histogram, Snapshot, Tier, WorkerState},
     ui::{frame::Screen, paint, theme::Palette},
     view::{RecordingInProgress, Scrub},
@@ -30,6 +31,11 @@ impl Fact {
         self.parts.iter().map(|(part, _)| printable::width(&printable::printable(part))).sum()
     }
 }
+
+/// Columns of the name of a recording that is compared with.
+const MAX_NAME: usize = 30;
+/// A snapshot of a recording that is about so much time says so: its rates are means over it.
+const LONG_MS: u64 = 5_000;
 
 /// Columns between facts.
 const GAP: usize = 3;
@@ -106,7 +112,11 @@ fn identity(screen: &Screen, snapshot: &Snapshot, wide: bool) -> Vec<Fact> {
     if snapshot.host.uptime_s > 0 {
         facts.push(Fact::new(9, format!("up {}", units::age(snapshot.host.uptime_s)), palette.muted));
     }
-    facts.push(Fact::new(5, clock(snapshot.at, screen), palette.text));
+    let mut at = Fact::new(5, clock(snapshot.at, screen), palette.text);
+    if (screen.scrub.is_some() || screen.view.recorded) && snapshot.interval_ms >= LONG_MS {
+        at = at.and(format!(" over {}", units::age(snapshot.interval_ms / 1000)), palette.warn);
+    }
+    facts.push(at);
     let not_now = |text: &str| Fact::new(0, text, paint::reversed(palette.warn));
     facts.push(match (screen.scrub, screen.view.paused) {
         (Some(scrub), _) if scrub.latest.is_some() => not_now(&past(scrub, snapshot.at)),
@@ -117,7 +127,28 @@ fn identity(screen: &Screen, snapshot: &Snapshot, wide: bool) -> Vec<Fact> {
     if let Some(recording) = screen.recording {
         facts.extend(in_progress(recording, palette));
     }
+    facts.extend(screen.reference.map(|reference| compared(reference, screen, wide)));
     facts
+}
+
+/// What is compared with what.
+fn compared(reference: &Reference, screen: &Screen, wide: bool) -> Fact {
+    let palette = screen.palette;
+    let time = |at: Timestamp, format: &str| at.to_zoned(screen.time_zone.clone()).strftime(format).to_string();
+    let name = printable::printable(&reference.name);
+    let name = printable::truncate_end(&name, MAX_NAME);
+    let what = if screen.between.is_some() { "marked span against " } else { "all against " };
+    let fact = Fact::new(1, if wide { what } else { "against " }, palette.muted).and(name, palette.focus);
+    if let Some(read) = reference.progress() {
+        return fact.and(format!(" {:.0} % read", (read * 100.0).floor()), palette.warn);
+    }
+    match wide {
+        false => fact,
+        true => {
+            let (from, to) = (reference.before.from, reference.before.to);
+            fact.and(format!(" of {} to {}", time(from, "%d %b %H:%M"), time(to, "%H:%M")), palette.muted)
+        }
+    }
 }
 
 /// The recording that is made beside the screen.

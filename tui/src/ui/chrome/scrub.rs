@@ -12,6 +12,8 @@ use crate::{
 
 /// Narrowest picture that is worth a place.
 const LEAST: u16 = 10;
+/// Share of a column of which something has to be known.
+const LEAST_COVERED: f64 = 1e-6;
 /// Columns of a time.
 const CLOCK: u16 = 8;
 
@@ -61,8 +63,9 @@ pub(crate) fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut
     let picture = Rect { x, width: end - x, ..area };
     scene.scrub = Some(picture);
     let at = column(scrub, scrub.at, picture.width);
-    let requests = sums(scrub, picture.width);
+    let requests = rates(scrub, picture.width);
     draw_row(buffer, Rect { y: line.y, height: 1, ..picture }, &requests, at, palette.ok, screen);
+    draw_changes(buffer, Rect { y: line.y, height: 1, ..picture }, scrub, screen);
     let marks = [
         (scrub.marks, palette.focus),
         (scrub.baseline.map_or((None, None), |(a, b)| (Some(a), Some(b))), palette.warn),
@@ -79,6 +82,7 @@ pub(crate) fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut
     if let (Some(GroupMemory { group, points }), true) = (&scrub.memory, area.height > 1) {
         let memory = levels(scrub, points, picture.width);
         draw_row(buffer, Rect { height: 1, ..picture }, &memory, at, palette.focus, screen);
+        draw_changes(buffer, Rect { height: 1, ..picture }, scrub, screen);
         paint::put(buffer, (area.x + 1, area.y), CLOCK, "memory", palette.muted);
         let highest = points.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0);
         let room = area.right().saturating_sub(end + 1);
@@ -92,19 +96,31 @@ pub(crate) fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut
     }
 }
 
-/// Draws values as heights, the column of the moment marked.
-fn draw_row(buffer: &mut Buffer, row: Rect, values: &[Option<u64>], at: usize, style: Style, screen: &Screen) {
+/// Draws values as heights, the column of the moment marked. Nothing is where nothing is known.
+fn draw_row(buffer: &mut Buffer, row: Rect, values: &[Option<f64>], at: usize, style: Style, screen: &Screen) {
     let palette = screen.palette;
-    let most = values.iter().flatten().max().copied().unwrap_or(0).max(1) as f64;
+    let most = values.iter().flatten().copied().fold(f64::MIN_POSITIVE, f64::max);
     for (column, value) in values.iter().enumerate() {
-        let height = value.filter(|&value| value > 0).map(|value| (value as f64 / most * 7.0).round() as usize);
-        let symbol = height.map_or("·", |height| paint::HEIGHTS[height.min(7)]);
+        let height = value.filter(|&value| value > 0.0).map(|value| (value / most * 7.0).round() as usize);
+        let symbol = match (height, value) {
+            (Some(height), _) => paint::HEIGHTS[height.min(7)],
+            (None, Some(_)) => "·",
+            (None, None) => " ",
+        };
         let style = match height {
             _ if column == at => paint::reversed(palette.focus),
             None => palette.muted,
             Some(_) => style,
         };
         paint::put(buffer, (row.x + column as u16, row.y), 1, symbol, style);
+    }
+}
+
+/// Draws where the machine changes.
+fn draw_changes(buffer: &mut Buffer, row: Rect, scrub: &Scrub, screen: &Screen) {
+    for &change in &scrub.changes {
+        let x = row.x + column(scrub, change, row.width) as u16;
+        paint::put(buffer, (x, row.y), 1, "│", paint::reversed(screen.palette.warn));
     }
 }
 
@@ -116,26 +132,38 @@ fn column(scrub: &Scrub, at: Timestamp, columns: u16) -> usize {
     ((share * f64::from(columns - 1)).round() as usize).min(usize::from(columns) - 1)
 }
 
-/// Requests by column.
-fn sums(scrub: &Scrub, columns: u16) -> Vec<Option<u64>> {
-    let mut sums = vec![0; usize::from(columns)];
-    for &(at, count) in &scrub.requests {
-        sums[column(scrub, at, columns)] += u64::from(count);
+/// Requests per second by column; `None` where nothing is known of its time, such as while the machine was suspended.
+fn rates(scrub: &Scrub, columns: u16) -> Vec<Option<f64>> {
+    let (first, last) = scrub.span;
+    let width = last.duration_since(first).as_secs_f64().max(1e-3) / f64::from((columns - 1).max(1));
+    // A column is around its moment, as in `column`.
+    let place = |at: Timestamp| at.duration_since(first).as_secs_f64() / width + 0.5;
+    let mut sums = vec![(0.0, 0.0); usize::from(columns)];
+    for &(from, until, count) in &scrub.requests {
+        let (from, to) = (place(from), place(until));
+        let all = (to - from).max(f64::MIN_POSITIVE);
+        // A negative number is 0 here.
+        for column in from as usize..(to.ceil() as usize).min(sums.len()) {
+            let share = (to.min(column as f64 + 1.0) - from.max(column as f64)).max(0.0);
+            sums[column].0 += count as f64 * share / all;
+            sums[column].1 += share;
+        }
     }
-    sums.into_iter().map(Some).collect()
+    sums.into_iter().map(|(count, covered)| (covered > LEAST_COVERED).then(|| count / (covered * width))).collect()
 }
 
 /// The highest value of each column; between two points the one before goes on.
-fn levels(scrub: &Scrub, points: &[(Timestamp, u64)], columns: u16) -> Vec<Option<u64>> {
+fn levels(scrub: &Scrub, points: &[(Timestamp, u64)], columns: u16) -> Vec<Option<f64>> {
     let mut levels = vec![None; usize::from(columns)];
     for &(at, bytes) in points {
         let level = &mut levels[column(scrub, at, columns)];
-        *level = (*level).max(Some(bytes));
+        *level = Some(f64::max(level.unwrap_or(0.0), bytes as f64));
     }
     let to = points.last().map_or(0, |&(at, _)| column(scrub, at, columns));
+    let changes: Vec<usize> = scrub.changes.iter().map(|&at| column(scrub, at, columns)).collect();
     let mut before = None;
-    for level in &mut levels[..=to] {
-        before = level.or(before);
+    for (column, level) in levels[..=to].iter_mut().enumerate() {
+        before = level.or(before.filter(|_| !changes.contains(&column)));
         *level = before;
     }
     levels

@@ -14,10 +14,20 @@ pub(crate) fn why<'a>(
     waiting: &'a str,
     otherwise: impl FnOnce() -> Vec<&'a str>,
 ) -> Vec<&'a str> {
-    let Some(snapshot) = screen.snapshot else { return vec![waiting] };
-    if !screen.view.pane(pane).filter.is_empty() {
+    if screen.snapshot.is_some() && !screen.view.pane(pane).filter.is_empty() {
         return FILTERED.to_vec();
     }
+    why_unfiltered(screen, tiers, waiting, otherwise)
+}
+
+/// As [`why`], where there is no filter.
+pub(crate) fn why_unfiltered<'a>(
+    screen: &'a Screen,
+    tiers: &[Tier],
+    waiting: &'a str,
+    otherwise: impl FnOnce() -> Vec<&'a str>,
+) -> Vec<&'a str> {
+    let Some(snapshot) = screen.snapshot else { return vec![waiting] };
     if !screen.has_php() {
         return vec!["no PHP is running here", "it appears here when it starts"];
     }

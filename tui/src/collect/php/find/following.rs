@@ -53,6 +53,9 @@ const NAMED: usize = 4;
 const STARTING: u8 = 60;
 const READINGS: u8 = 2;
 
+/// Forks from a master to a worker that are followed back: php-fpm needs one, scripts that fork by themselves a few.
+const GENERATIONS: usize = 8;
+
 #[derive(Debug)]
 struct Followed {
     image: usize,
@@ -443,6 +446,19 @@ impl Following {
         let parent = self.processes.get(&followed.parent);
         followed.bias.is_some()
             && parent.is_none_or(|parent| (parent.image, parent.bias) != (followed.image, followed.bias))
+    }
+
+    /// The process that started PHP and forked the others until it came to this one; the process itself, if it has done so, or if
+    /// nothing is known of its parent.
+    pub(crate) fn master_of(&self, pid: u32) -> u32 {
+        let mut master = pid;
+        for _ in 0..GENERATIONS {
+            match self.processes.get(&master) {
+                Some(followed) if !self.is_master(followed) => master = followed.parent,
+                _ => break,
+            }
+        }
+        master
     }
 
     /// Has programs looked at again, once a tick, that may have loaded PHP by now, and the names of new workers; now and then

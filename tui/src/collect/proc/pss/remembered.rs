@@ -10,6 +10,9 @@ const KEPT: Duration = Duration::from_secs(600);
 /// A value is dropped earlier when RSS has changed by more than this part since.
 const KEPT_CHANGE: u64 = 4;
 
+/// PSS or RSS that differs by less than one part in so many from what was read before is the same.
+pub(super) const SAME: u64 = 64;
+
 /// What one reading has cost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::collect::proc) struct Cost {
@@ -51,6 +54,8 @@ pub(in crate::collect::proc) struct Remembered {
     pub seen_at: Option<Instant>,
     /// The last attempt.
     pub tried: Option<Attempt>,
+    /// How many readings in a row, the last one included, have brought what the one before had.
+    pub unchanged: u8,
     /// The next reading would cost more than is allowed.
     pub too_dear: bool,
 }
@@ -69,7 +74,12 @@ impl Remembered {
     pub(crate) fn keep(&mut self, attempt: Attempt) {
         self.tried = Some(attempt);
         match attempt.outcome {
-            Outcome::Read(rollup) => self.value = Some((rollup, attempt.at)),
+            Outcome::Read(rollup) => {
+                let same = |before: Rollup| before.pss_bytes.abs_diff(rollup.pss_bytes) <= before.pss_bytes / SAME;
+                let is_same = self.value.is_some_and(|(before, _)| same(before));
+                self.unchanged = if is_same { self.unchanged.saturating_add(1) } else { 0 };
+                self.value = Some((rollup, attempt.at));
+            }
             Outcome::Gone => {}
             Outcome::Refused | Outcome::Unsupported => self.value = None,
         }

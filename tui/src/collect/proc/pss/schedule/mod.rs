@@ -8,13 +8,15 @@ use std::{
 
 use super::{
     PssOptions,
-    remembered::{Attempt, Cost, Outcome, Remembered},
+    remembered::{Attempt, Cost, Outcome, Remembered, SAME},
 };
 
 /// What the readings of one process may take of the budget: after a reading the process rests for its cost divided by this.
 const SHARE_OF_ONE: f64 = 0.25;
-/// Rest of a process that has not changed, however cheap it is.
+/// Rest of a process that has not changed, however cheap it is; twice as long for each reading that brought nothing new, but no longer
+/// than eight times.
 const REST: Duration = Duration::from_secs(5);
+const DOUBLED: u8 = 3;
 /// Rest of a process that could not be read, for example because that is not permitted.
 const REST_OF_FAILED: Duration = Duration::from_secs(60);
 /// After this time the cost of a process that was too expensive is doubted: a host that takes the CPU away makes one reading expensive.
@@ -145,7 +147,9 @@ impl Schedule {
         let rest = match tried.outcome {
             Outcome::Refused | Outcome::Unsupported => REST_OF_FAILED,
             Outcome::Read(_) if changed >= LEAST_CHANGE.max(tried.rss_bytes / CHANGE) => Duration::ZERO,
-            Outcome::Read(_) | Outcome::Gone => REST,
+            Outcome::Read(_) if changed > tried.rss_bytes / SAME => REST,
+            Outcome::Read(_) => REST * (1 << process.unchanged.min(DOUBLED)),
+            Outcome::Gone => REST,
         };
         (age >= rest.max(self.rest_after(tried.cost))).then_some(changed as f64 + aged)
     }

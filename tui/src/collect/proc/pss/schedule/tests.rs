@@ -90,6 +90,21 @@ fn a_usual_server_is_known_at_once_and_then_rests() {
 }
 
 #[test]
+fn what_brings_nothing_new_is_read_less_and_less_until_it_changes() {
+    let mut machine = Machine::new(PssOptions::default(), [50 * MIB]);
+    let mut read_at = Vec::new();
+    for passed in 0..120 {
+        if !machine.pass().is_empty() {
+            read_at.push(passed);
+        }
+        machine.wait(second());
+    }
+    assert_eq!(read_at, [0, 5, 15, 35, 75, 115]);
+    machine.processes[0].0 += MIB;
+    assert_eq!(machine.pass(), [0], "2 % more");
+}
+
+#[test]
 fn the_biggest_is_read_first_and_then_what_has_changed_most() {
     let sizes = [5, 300, 20, 80, 600].map(|size| size * MIB);
     let mut machine = Machine::new(PssOptions::default(), sizes);

@@ -209,13 +209,10 @@ impl Day {
         php.workers = pids
             .iter()
             .map(|&pid| Worker {
-                pid,
-                pool: "www".into(),
-                group: Some(group_name(0)),
                 state: if random.below(3) == 0 { WorkerState::Running } else { WorkerState::Idle },
                 requests: Some(random.below(5)),
                 since: Some(snapshot.at),
-                bloated_by: None,
+                ..Worker::seen(pid, "www".into(), Some(group_name(0)))
             })
             .collect();
         php

@@ -339,7 +339,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{Memory, ProcessManager};
+    use crate::model::{DiskRates, Memory, ProcessManager};
 
     const MIB: u64 = 1 << 20;
 
@@ -375,6 +375,7 @@ mod tests {
             state: 'S',
             threads: 1,
             cpu_ratio: None,
+            disk: DiskRates::default(),
             memory: Memory { uss_bytes: uss, shared_bytes: Some(60 * MIB), ..Memory::default() },
             pss_unknown: None,
             unit: None,
@@ -486,15 +487,8 @@ mod tests {
         let mut capacity = Capacity::default();
         let served = [request(23, "/report", Some(1126 * MIB), MIB), request(23, "/", Some(4 * MIB), 100 * MIB)];
         capacity.served(&served, &boards, &workers);
-        let idle = |pid| Worker {
-            pid,
-            pool: "www".into(),
-            group: None,
-            state: WorkerState::Idle,
-            requests: Some(2),
-            since: None,
-            bloated_by: None,
-        };
+        let idle =
+            |pid| Worker { state: WorkerState::Idle, requests: Some(2), ..Worker::seen(pid, "www".into(), None) };
         let mut listed = [idle(20), idle(23)];
         capacity.name_bloated(&boards, &workers, &mut listed);
         assert_eq!(listed[0].bloated_by, None);

@@ -132,6 +132,11 @@ impl Snapshot {
                 "stacks",
                 "functions",
             ),
+            (
+                php.workers.iter().flat_map(|worker| &worker.stack).all(|&frame| frame < php.functions.len()),
+                "workers",
+                "functions",
+            ),
         ];
         match checks.iter().find(|(whole, ..)| !whole) {
             Some(&(_, what, parts)) => Err(SnapshotError::Missing(what, parts)),

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Running requests that a snapshot names, and finished ones: the slowest, and of the others the biggest and the newest.
-const RUNNING: usize = 200;
+const RUNNING: usize = 512;
 const FINISHED: usize = 40;
 const BIGGEST: usize = 10;
 const NEWEST: usize = 15;
@@ -165,6 +165,7 @@ impl PhpAggregate {
         }
         self.routes.end(interval_s, &sample.running);
         self.workers.update(&sample);
+        let workers = self.workers.list(&sample, &self.placed, &mut stacks);
         let mut php = Php {
             interval_ms: (interval_s * 1000.0).round() as u64,
             state: PhpState::Read,
@@ -178,7 +179,7 @@ impl PhpAggregate {
             errors: problems::errors(&sample),
             compiles: problems::compiles(&sample),
             exhausted,
-            workers: self.workers.list(&sample, &self.placed),
+            workers,
             pools: Vec::new(),
             exact: sample.exact,
             lines,

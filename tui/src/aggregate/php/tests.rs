@@ -323,3 +323,36 @@ fn exact() -> Exact {
         left_ms: None,
     }
 }
+
+/// The stack of a request of worker 10, sampled so often, and blocked for so long.
+fn seen_in(name: &str, samples: u64, wait_ns: u64) -> StackCount {
+    let (name, class, file) = (name.into(), "".into(), "/srv/a.php".into());
+    let key = FunctionKey { name, class, file, line: 1, kind: FunctionKind::User };
+    let stack = Arc::new(NamedStack { frames: vec![Arc::new(key)], truncated: false });
+    StackCount { pid: 10, request: Some(request(10, "/report")), stack, samples, wait_ns, growth_bytes: 0 }
+}
+
+#[test]
+fn a_worker_has_the_stack_that_took_most_and_keeps_it_while_its_request_is_stuck() {
+    let mut aggregate = PhpAggregate::default();
+    let running = |stacks: Vec<StackCount>, second: u64| PhpSample {
+        running: vec![request(10, "/report")],
+        stacks,
+        now: Now { monotonic_ns: second * 1_000_000_000, ..sample().now },
+        ..sample()
+    };
+    let top = |part: &PhpPart| {
+        let worker = &part.php.workers[0];
+        worker.stack.first().map(|&frame| part.php.functions[frame].key.name.to_string())
+    };
+    let seen = vec![seen_in("parse", 30, 0), seen_in("query", 1, 600_000_000), seen_in("print", 2, 0)];
+    let part = aggregate.update(running(seen, 3), 1.0, &www);
+    let worker = &part.php.workers[0];
+    assert_eq!((top(&part).as_deref(), worker.stack_age_ms), (Some("query"), Some(0)));
+    assert_eq!((worker.cpu_ms.unwrap().round(), worker.wait_ms), (333.0, None), "33 samples at 99 Hz; waits are off");
+    let stuck = aggregate.update(running(Vec::new(), 9), 6.0, &www);
+    assert_eq!((top(&stuck).as_deref(), stuck.php.workers[0].stack_age_ms), (Some("query"), Some(6_000)));
+    assert_eq!(stuck.php.functions[0].total_samples, 0, "it is not counted again");
+    let idle = aggregate.update(sample(), 1.0, &www);
+    assert_eq!((top(&idle), idle.php.workers[0].stack_age_ms), (None, None));
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Renumbered, Tables};
+use super::{super::lanes::Point, Renumbered, Tables};
 use crate::{
     model::{CompiledFile, ExceptionCount, Exhausted, Function, LineCalls, Php, PhpError, Request, Route},
     top::Amount,
@@ -32,6 +32,7 @@ pub(super) struct Interval {
     pub errors: Option<Vec<PhpError>>,
     pub compiles: Option<Vec<CompiledFile>>,
     pub lines: Option<Vec<LineCalls>>,
+    pub workers: Vec<Point>,
     /// Samples of stacks that have no number, because there are too many.
     pub left_out: u64,
     /// What it takes, about: most texts are shared.
@@ -119,6 +120,7 @@ impl Interval {
             errors: php.errors.clone(),
             compiles: php.compiles.clone(),
             lines: php.lines.clone(),
+            workers: php.workers.iter().map(|worker| Point::of(at, php.interval_ms, worker)).collect(),
             left_out,
             bytes: 0,
         };
@@ -170,6 +172,7 @@ impl Interval {
             + size_of_list(&self.errors)
             + size_of_list(&self.compiles)
             + size_of_list(&self.lines)
+            + self.workers.len() * size_of::<Point>()
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     model::{
         CompiledFile, DurationSummary, ExceptionCount, Exhausted, Function, FunctionKey, FunctionKind, LineCalls, Php,
-        PhpError, Request, Route, RouteKey, RouteMemory, Stack,
+        PhpError, Request, Route, RouteKey, RouteMemory, Stack, Worker,
     },
     top::{Amount, Top, TopByNumber},
 };
@@ -242,7 +242,7 @@ impl Sum {
             exceptions: self.exceptions.list(),
             errors: self.errors.list(),
             compiles: self.compiles.list(),
-            workers: current.workers.clone(),
+            workers: current.workers.iter().map(|worker| Worker { stack: Vec::new(), ..worker.clone() }).collect(),
             pools: current.pools.clone(),
             exact: current.exact.clone(),
             lines: self.lines.as_ref().map(listed_lines),

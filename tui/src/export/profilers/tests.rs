@@ -65,15 +65,7 @@ fn snapshot() -> Snapshot {
         aborted: false,
         route: 1,
     }];
-    php.workers = vec![Worker {
-        pid: 7,
-        pool: "www".into(),
-        group: None,
-        state: WorkerState::Idle,
-        requests: Some(1),
-        since: None,
-        bloated_by: None,
-    }];
+    php.workers = vec![Worker { state: WorkerState::Idle, requests: Some(1), ..Worker::seen(7, "www".into(), None) }];
     snapshot.php = php.into();
     snapshot
 }

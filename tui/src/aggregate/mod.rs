@@ -4,7 +4,9 @@
 mod capacity;
 mod clock;
 mod cpu;
+mod machine_memory;
 mod notices;
+mod oom;
 pub mod php;
 mod processes;
 mod sums;
@@ -15,7 +17,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use self::{
-    capacity::Room,
+    capacity::{Capacity, Room},
     clock::Clock,
     php::{PhpAggregate, PhpPart, Placed},
     processes::ProcessAggregate,
@@ -24,7 +26,7 @@ use self::{
 pub use self::{processes::Placement, sums::MAX_GROUPS};
 use crate::{
     collect::{php::PhpSample, proc::ProcessSample},
-    model::{Cost, Drops, Group, Notice, Php, PhpState, Process, SCHEMA, Scoreboard, Snapshot, System},
+    model::{Cost, Drops, Group, Notice, Php, PhpState, Process, SCHEMA, Scoreboard, Snapshot, System, Worker},
     rules::Rules,
 };
 
@@ -49,11 +51,13 @@ pub struct Aggregate {
     processes: ProcessAggregate,
     php: PhpAggregate,
     pools: Vec<Scoreboard>,
+    capacity: Capacity,
     /// The latest PHP part, for what holds between two answers.
     known_php: Arc<Php>,
     standing: Vec<Notice>,
     totals: Totals,
     clock: Clock,
+    before: oom::Before,
 }
 
 impl Aggregate {
@@ -84,33 +88,49 @@ impl Aggregate {
             PhpReading::Starting => self.without_php(PhpState::Starting),
             PhpReading::Ended => self.without_php(PhpState::Ended),
         };
+        self.capacity.served(&php.served, &self.pools, &part.processes);
         if !self.pools.is_empty() {
             let room = |worker: &Process| Room {
-                machine: sample.machine.memory_available_bytes,
+                machine: sample.machine.memory.available,
                 cgroup: worker.cgroup.and_then(|index| sample.cgroups.get(index)?.memory_available_bytes),
             };
             // Nothing else has it yet, so nothing is copied.
             let php = Arc::make_mut(&mut php.php);
-            php.pools = capacity::pools(&self.pools, &part.processes, &part.groups, room);
-            notices.extend(capacity::notices(&php.pools));
+            php.pools = self.capacity.pools(&self.pools, &part.processes, &part.groups, room);
+            self.capacity.name_bloated(&self.pools, &part.processes, &mut php.workers);
+            notices.extend(capacity::notices(&php.pools, &php.workers, at));
+        }
+        if php.php.state == PhpState::Read && !php.php.workers.is_empty() {
+            for worker in &mut Arc::make_mut(&mut php.php).workers {
+                let process = part.processes.binary_search_by_key(&worker.pid, |process| process.pid);
+                worker.rss_bytes = process.ok().and_then(|index| part.processes[index].memory.rss_bytes);
+            }
         }
         self.known_php = Arc::clone(&php.php);
         notices.extend(php.notices);
+        let killed = self.before.kills(at, sample.oom_kills.as_deref().unwrap_or_default());
+        notices.extend(killed.iter().map(oom::notice));
         notices.sort_by_key(|notice| std::cmp::Reverse(notice.level));
+        self.before.keep(at, &part.processes, &part.groups, &sample.cgroups);
+        let memory = machine_memory::of(&sample.machine, &part.processes);
         let snapshot = Snapshot {
             schema: SCHEMA,
             at,
             interval_ms: part.interval_s.map_or(0, |seconds| (seconds * 1000.0).round() as u64),
             host: sample.machine.host,
             system: System {
-                cpu_ratio: part.system_cpu_ratio,
+                cpu_ratio: part.shares.map(|shares| shares.busy),
+                io_wait_ratio: part.shares.map(|shares| shares.io_wait),
+                steal_ratio: part.shares.map(|shares| shares.steal),
                 load: sample.machine.load,
-                memory_available_bytes: sample.machine.memory_available_bytes,
+                memory_available_bytes: sample.machine.memory.available,
                 memory_available_range: None,
-                swap_used_bytes: sample.machine.swap_used_bytes,
+                swap_used_bytes: sample.machine.memory.swap_used(),
                 oom_kills: sample.machine.oom_kills,
+                killed,
                 pressure: sample.machine.pressure,
             },
+            memory: Some(memory),
             groups: part.groups,
             processes: part.processes,
             cgroups: sample.cgroups,
@@ -145,7 +165,13 @@ fn between_answers(known: &Php) -> Php {
     Php {
         state: PhpState::Late,
         targets: known.targets.clone(),
-        workers: known.workers.clone(),
+        workers: (known.workers.iter())
+            .map(|worker| {
+                // Their stacks are those of functions that are not listed here.
+                let (cpu_ms, wait_ms, stack) = (None, None, Vec::new());
+                Worker { cpu_ms, wait_ms, stack, ..worker.clone() }
+            })
+            .collect(),
         exact: known.exact.clone(),
         ..Php::default()
     }

@@ -130,7 +130,7 @@ mod tests {
 
     fn worker(pid: u32, pool: &str, group: &str) -> Worker {
         let (pool, group) = (pool.into(), Some(group.into()));
-        Worker { pid, pool, group, state: WorkerState::Idle, requests: Some(0), since: None }
+        Worker { state: WorkerState::Idle, requests: Some(0), ..Worker::seen(pid, pool, group) }
     }
 
     fn php(paths: &[u16]) -> Php {

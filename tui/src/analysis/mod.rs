@@ -3,6 +3,7 @@
 pub mod difference;
 pub mod flame;
 pub(crate) mod history;
+pub(crate) mod lanes;
 pub mod opcache;
 mod outline;
 pub(crate) mod profile;

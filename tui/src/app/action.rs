@@ -27,6 +27,7 @@ pub enum Action {
     RoutesPane,
     RequestsPane,
     ProblemsPane,
+    WorkersPane,
     Filter,
     NextMatch,
     PreviousMatch,
@@ -38,6 +39,7 @@ pub enum Action {
     SortErrors,
     SortName,
     SortUser,
+    SortDisk,
     Invert,
     Files,
     HotTime,
@@ -47,6 +49,7 @@ pub enum Action {
     Trace,
     Window,
     Table,
+    Cache,
     Group,
     Colour,
     Pause,
@@ -109,7 +112,7 @@ const ACT: &str = "Act";
 const SESSION: &str = "Session";
 
 /// All actions. The footer shows those with a short text, in this order, as many as fit.
-pub const ACTIONS: [Entry; 68] = [
+pub const ACTIONS: [Entry; 71] = [
     entry(Action::Quit, "quit", &["q", "f10"], (SESSION, "quit", "quit")),
     entry(Action::Help, "help", &["?", "f1"], (SESSION, "help", "this help; type to search in it")),
     entry(
@@ -135,7 +138,7 @@ pub const ACTIONS: [Entry; 68] = [
         (LOOK, "flame", "the calls as a flame, or back; of the selected route or pool"),
     ),
     entry(Action::Trace, "trace", &["X"], (LOOK, "trace", "trace every call: shows the cost, starts, stops")),
-    entry(Action::HotTime, "time", &["v"], (LOOK, "cpu/wait", "CPU time, waiting time or both")),
+    entry(Action::HotTime, "time", &["v"], (LOOK, "cpu/wait", "CPU time, waiting time, both, or growth of memory")),
     entry(Action::Window, "window", &["w"], (LOOK, "window", "span of the PHP lists: 1 s, 10 s, 1 m, all")),
     entry(Action::Pause, "pause", &["space", "Z"], (SESSION, "pause", "pause or resume the screen")),
     entry(Action::StepBack, "step-back", &[","], (TIME, "", "to the snapshot before")),
@@ -183,6 +186,12 @@ pub const ACTIONS: [Entry; 68] = [
     ),
     entry(Action::Colour, "colour", &["c"], (LOOK, "colour", "what the colour of a tile shows: group, growth, cpu")),
     entry(Action::Table, "table", &["t"], (LOOK, "table", "memory pane as tiles or as a table")),
+    entry(
+        Action::Cache,
+        "cache",
+        &["b"],
+        (LOOK, "", "show or hide what is given back when memory is needed: page cache"),
+    ),
     entry(Action::Group, "group", &["g"], (LOOK, "group", "group by rules, pool, unit, container or user")),
     entry(Action::Notices, "notices", &["!"], (LOOK, "notices", "all notices, with hints")),
     entry(
@@ -213,6 +222,12 @@ pub const ACTIONS: [Entry; 68] = [
         &["5"],
         (MOVE, "problems", "to the problems: exceptions, errors, compiled files"),
     ),
+    entry(
+        Action::WorkersPane,
+        "workers-pane",
+        &["6"],
+        (MOVE, "workers", "to the workers: what each does now, and did in the last minute"),
+    ),
     entry(Action::NextMatch, "next-match", &["n"], (LISTS, "", "next match")),
     entry(Action::PreviousMatch, "previous-match", &["N"], (LISTS, "", "previous match")),
     entry(Action::SortMemory, "sort-memory", &["M"], (LISTS, "", "by memory")),
@@ -227,6 +242,7 @@ pub const ACTIONS: [Entry; 68] = [
     entry(Action::SortErrors, "sort-errors", &["E"], (LISTS, "", "by errors")),
     entry(Action::SortName, "sort-name", &["A"], (LISTS, "", "by name")),
     entry(Action::SortUser, "sort-user", &["U"], (LISTS, "", "processes by user")),
+    entry(Action::SortDisk, "sort-disk", &["D"], (LISTS, "", "by disk reads and writes")),
     entry(Action::Invert, "invert", &["I"], (LISTS, "", "reverse order")),
     entry(
         Action::Record,

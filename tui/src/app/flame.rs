@@ -41,7 +41,12 @@ impl App {
             }
             Action::Flame => self.view.flame = None,
             Action::Filter => self.view.typing = true,
-            Action::MapPane | Action::HotPane | Action::RoutesPane | Action::RequestsPane | Action::ProblemsPane => {
+            Action::MapPane
+            | Action::HotPane
+            | Action::RoutesPane
+            | Action::RequestsPane
+            | Action::ProblemsPane
+            | Action::WorkersPane => {
                 self.view.flame = None;
                 return None;
             }

@@ -264,7 +264,8 @@ impl App {
                 view.hot_time = match view.hot_time {
                     HotTime::Both => HotTime::Cpu,
                     HotTime::Cpu => HotTime::Wait,
-                    HotTime::Wait => HotTime::Both,
+                    HotTime::Wait => HotTime::Memory,
+                    HotTime::Memory => HotTime::Both,
                 };
             }
             Action::Quit if view.overlay.is_some() => view.overlay = None,
@@ -300,6 +301,7 @@ impl App {
             Action::HotPane => view.focus.0 = Pane::Hot,
             Action::RoutesPane => view.focus.0 = Pane::Routes,
             Action::RequestsPane => view.focus.0 = Pane::Requests,
+            Action::WorkersPane => view.focus.0 = Pane::Workers,
             Action::ProblemsPane => view.focus.0 = Pane::Problems,
             Action::Filter => view.typing = view.overlay.is_none(),
             Action::SortMemory => self.sort(Sort::Memory),
@@ -309,6 +311,7 @@ impl App {
             Action::SortErrors => self.sort(Sort::Errors),
             Action::SortName => self.sort(Sort::Name),
             Action::SortUser => self.sort(Sort::User),
+            Action::SortDisk => self.sort(Sort::Disk),
             Action::Invert => {
                 let pane = view.pane_mut(view.focus.0);
                 pane.inverted = !pane.inverted;
@@ -329,6 +332,7 @@ impl App {
                     Window::All => Window::Last,
                 };
             }
+            Action::Cache => view.cache = !view.cache,
             Action::Table => view.table = !view.table,
             Action::Group => self.regroup(),
             Action::Colour => {

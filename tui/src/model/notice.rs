@@ -28,6 +28,7 @@ pub enum NoticeKind {
     MeminfoUnreadable,
     ShortLivedUncounted,
     SwapUnread,
+    OomKilled,
     PssRefused,
     PssTooExpensive,
     PssUnsupported,
@@ -58,6 +59,8 @@ pub enum NoticeKind {
     CommandWithoutPhp,
     GrowthNotCollected,
     PoolTooLarge,
+    WorkerBloated,
+    MemoryExhausted,
     MachineSuspended,
     ClockSet,
     RecordingTriggered,
@@ -77,6 +80,7 @@ impl NoticeKind {
             self,
             Self::MachineSuspended
                 | Self::ClockSet
+                | Self::OomKilled
                 | Self::RecordingTriggered
                 | Self::RecordingRequested
                 | Self::SnapshotsMissed
@@ -173,6 +177,14 @@ impl Notice {
     /// Processes whose swap is not known.
     pub fn swap_unread(count: u32) -> Self {
         Self::new(Level::Info, NoticeKind::SwapUnread, format!("swap of {} could not be read", processes(count)), "")
+    }
+
+    /// The kernel killed a process because memory was gone. `of` names its group, `size` what it had, `why` whose memory was gone.
+    pub fn oom_killed(comm: &str, pid: u32, of: &str, size: &str, why: &str) -> Self {
+        let comm = if comm.is_empty() { "a process" } else { comm };
+        let text = format!("the kernel killed {comm} ({pid}){of}, which had {size}: {why}");
+        let hint = "the snapshot before this one shows where memory was";
+        Self::new(Level::Error, NoticeKind::OomKilled, text, hint)
     }
 
     /// Processes whose PSS the kernel refuses to report.
@@ -293,15 +305,17 @@ impl Notice {
 
     /// tusktop runs in a pid namespace of a container, and the kernel's programs report other pids for the same processes.
     pub fn inner_pid_namespace() -> Self {
-        let text = "PHP is not observed: tusktop runs in a container, and its pids differ from the kernel's";
+        let text = "PHP is not observed: tusktop runs in a container or under unshare --pid, and /proc is not the host's: it shows \
+                    only the processes in here";
         let hint = "run tusktop on the host, or start the container with --pid=host";
         Self::new(Level::Warning, NoticeKind::InnerPidNamespace, text, hint)
     }
 
     /// The mounted /proc belongs to another pid namespace than tusktop.
     pub fn foreign_proc() -> Self {
-        let text = "PHP is not observed, and no signals are sent: /proc belongs to another pid namespace than tusktop";
-        let hint = "mount -t proc proc /proc; or run tusktop on the host, or start the container with --pid=host";
+        let text = "PHP is not observed, and no signals are sent: tusktop runs under unshare --pid or in a container, and /proc is \
+                    the host's: its process ids mean other processes here";
+        let hint = "unshare --mount-proc, or mount -t proc proc /proc; or run tusktop on the host, or the container with --pid=host";
         Self::new(Level::Warning, NoticeKind::ForeignProc, text, hint)
     }
 
@@ -429,9 +443,19 @@ impl Notice {
         Self::new(Level::Warning, NoticeKind::CommandWithoutPhp, text, hint)
     }
 
-    /// How requests make memory grow is not measured.
-    pub fn growth_not_collected() -> Self {
-        Self::new(Level::Info, NoticeKind::GrowthNotCollected, "memory growth is not collected", "")
+    /// A worker that stays big after a request.
+    pub fn worker_bloated(pid: u32, pool: &str, private: &str, request: &str, peak: &str, ago: &str) -> Self {
+        let text =
+            format!("pool {pool}: worker {pid} has {private} for itself, bloated by {request}, {peak}, {ago} ago");
+        let hint = "it gives that back when it ends; pm.max_requests ends each after so many requests";
+        Self::new(Level::Info, NoticeKind::WorkerBloated, text, hint)
+    }
+
+    /// A request exceeded `memory_limit`.
+    pub fn memory_exhausted(request: &str, place: &str, peak: &str, limit: &str, times: usize) -> Self {
+        let more = if times > 1 { format!(" ({times} times in this interval)") } else { String::new() };
+        let text = format!("{request} exceeded memory_limit ({limit}) at {place}, having {peak}{more}");
+        Self::new(Level::Warning, NoticeKind::MemoryExhausted, text, "")
     }
 
     fn new(level: Level, kind: NoticeKind, text: impl Into<String>, hint: impl Into<String>) -> Self {

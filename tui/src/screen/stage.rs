@@ -18,13 +18,13 @@ use crate::{
         timeline::{Moment, Timeline, Worked},
     },
     app::{App, Command, KeymapError},
-    model::{Grouping, Inspection, InspectionOrder, Snapshot},
+    model::{Contents, ContentsOrder, Grouping, Inspection, InspectionOrder, Snapshot, Window},
     recording::{Recording, Ring, RingLimits},
     ui::{
         self,
         theme::{ColorDepth, Palette, Theme},
     },
-    view::{Go, GroupMemory, KeyHint, Overlay, RecordingInProgress, Scrub, Shown, TIME, TileColour},
+    view::{Go, GroupMemory, KeyHint, Overlay, Pane, RecordingInProgress, Scrub, Shown, TIME, TileColour},
 };
 
 /// What the screen should look like.
@@ -64,6 +64,8 @@ pub struct Stage {
     pub timeline: Timeline,
     /// The last close look at the process whose page is open.
     pub inspection: Option<Arc<Inspection>>,
+    /// What is in the part of the machine's memory whose page is open.
+    pub contents: Option<Arc<Contents>>,
     /// The recording that is made beside the screen.
     pub recording: Option<RecordingInProgress>,
     /// The last drawing.
@@ -107,6 +109,7 @@ impl Stage {
             missed: 0,
             lagged: 0,
             inspection: None,
+            contents: None,
             recording: None,
             shown: Shown::default(),
         })
@@ -159,7 +162,13 @@ impl Stage {
 
     /// Reads a part of what the moment that is shown still lacks, see [`Timeline::work`].
     pub fn work(&mut self) -> Worked {
-        self.timeline.work(self.app.view.window, self.app.view.grouping)
+        let view = &self.app.view;
+        let window = match view.window {
+            // The strips of workers are about a minute.
+            Window::Last | Window::TenSeconds if view.focus.0 == Pane::Workers => Window::Minute,
+            window => window,
+        };
+        self.timeline.work(window, view.grouping)
     }
 
     fn go_to_now(&mut self) {
@@ -286,6 +295,11 @@ impl Stage {
         self.app.view.inspected().filter(|_| self.scrub.is_none() && !self.app.view.recorded)
     }
 
+    /// The part of the machine's memory whose page is open, which is to be looked into.
+    pub(crate) fn looked_into(&self) -> Option<ContentsOrder> {
+        self.app.view.looked_into().filter(|_| self.scrub.is_none() && !self.app.view.recorded)
+    }
+
     /// Takes an event from the terminal, which came at `now`, and says what the terminal has to do.
     pub fn event(&mut self, event: &Event, now: Instant) -> Option<Command> {
         let command = self.app.update(event, &self.shown, now);
@@ -328,6 +342,7 @@ impl Stage {
         let view = &self.app.view;
         let php = self.timeline.window(view.window);
         let before = view.flame.as_ref().and_then(|_| self.timeline.before());
+        let lanes = (view.focus.0 == Pane::Workers).then(|| self.timeline.lanes());
         let snapshot = self.timeline.grouped(view.grouping);
         let input = ui::Input {
             view,
@@ -337,6 +352,7 @@ impl Stage {
             histories: self.timeline.histories(view.grouping),
             exact: self.timeline.latest().and_then(|snapshot| snapshot.php.exact.as_ref()),
             inspection: self.inspection.as_deref().filter(|_| self.scrub.is_none()),
+            contents: self.contents.as_deref().filter(|_| self.scrub.is_none()),
             palette: &self.palette,
             hints: &self.hints,
             time_zone: &self.time_zone,
@@ -349,6 +365,7 @@ impl Stage {
             difference: self.timeline.difference(),
             reference: self.timeline.reference(),
             before: before.as_ref().map(|(php, covered)| (&**php, *covered)),
+            lanes: lanes.as_ref(),
             fold: &self.fold,
             previous: Some(&self.shown.scene),
         };

@@ -38,7 +38,7 @@ use self::{
     panes::{
         difference, hot,
         memory::{chart, table, tiles},
-        problems, requests,
+        problems, requests, workers,
     },
     theme::Palette,
 };
@@ -46,9 +46,10 @@ use crate::{
     analysis::{
         difference::Difference,
         flame::Fold,
+        lanes::Lanes,
         timeline::{Between, Histories, Reference},
     },
-    model::{Exact, Inspection, Php, Snapshot},
+    model::{Contents, Exact, Inspection, Php, Snapshot},
     view::{KeyHint, Pane, RecordingInProgress, Scene, Scrub, Shown, View},
 };
 
@@ -69,6 +70,8 @@ pub(crate) struct Input<'a> {
     pub exact: Option<&'a Exact>,
     /// The last close look at the process whose detail is open.
     pub inspection: Option<&'a Inspection>,
+    /// What is in the part of the machine's memory whose page is open.
+    pub contents: Option<&'a Contents>,
     pub palette: &'a Palette,
     /// Keys for the footer and the help.
     pub hints: &'a [KeyHint],
@@ -92,6 +95,8 @@ pub(crate) struct Input<'a> {
     pub reference: Option<&'a Reference>,
     /// PHP over the other span, and how much time that covers, if two are compared and the flame is shown.
     pub before: Option<(&'a Php, Duration)>,
+    /// What each worker did in the last minute, where workers are shown.
+    pub lanes: Option<&'a Lanes>,
     /// What becomes one frame of the flame.
     pub fold: &'a Fold,
     /// The drawing before, so that tiles keep their places.
@@ -147,7 +152,8 @@ fn draw_pane(buffer: &mut Buffer, rect: Rect, pane: Pane, screen: &Screen, scene
         pages::draw(buffer, rect, pane, screen, scene);
         return;
     }
-    if let Some(compared) = screen.difference.filter(|_| pane != Pane::Map && pane != Pane::Requests) {
+    let compared = matches!(pane, Pane::Hot | Pane::Routes | Pane::Problems);
+    if let Some(compared) = screen.difference.filter(|_| compared) {
         difference::draw(buffer, rect, pane, screen, compared, scene);
         return;
     }
@@ -157,6 +163,7 @@ fn draw_pane(buffer: &mut Buffer, rect: Rect, pane: Pane, screen: &Screen, scene
         Pane::Routes => requests::draw_routes(buffer, rect, screen, scene),
         Pane::Requests => requests::draw_requests(buffer, rect, screen, scene),
         Pane::Problems => problems::draw(buffer, rect, screen, scene),
+        Pane::Workers => workers::draw(buffer, rect, screen, scene),
     }
 }
 
@@ -176,6 +183,9 @@ fn places(screen: &Screen, body: Rect, wide: bool, stacked: bool) -> Vec<(Pane, 
     let focus = screen.view.focus.0;
     if body.is_empty() {
         return Vec::new();
+    }
+    if focus == Pane::Workers {
+        return vec![(focus, body)];
     }
     // The page of a process is long: where panes are low, it has all the height.
     let low = !wide && screen.view.inspected().is_some();

@@ -17,3 +17,4 @@ mod replay;
 mod trace;
 mod treemap_steadiness;
 mod whole;
+mod workers;

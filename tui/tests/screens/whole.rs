@@ -58,6 +58,8 @@ fn every_tier_that_is_missing_is_said_with_its_reason_where_it_would_be_seen() {
         snapshot.php = Arc::new(php);
         let keys = match tier {
             Tier::Waiting => "vv",
+            Tier::Growth => "vvv",
+            Tier::Peaks => "3M",
             Tier::Exact => "X",
             _ => "",
         };
@@ -257,13 +259,16 @@ fn unknown_values_are_a_dash_and_never_zero() {
 }
 
 #[test]
-fn growth_shows_after_a_quarter_of_a_minute() {
-    let mut stage = Stage::new(200, 50);
-    stage.push_each(&web01(), 31, |snapshot, second| {
-        let group = &mut snapshot.groups[0];
-        group.memory.rss_bytes = group.memory.rss_bytes.map(|bytes| bytes + second as u64 * (1 << 20));
-    });
-    assert!(stage.text().contains("▲ 60 MiB/min"), "{}", stage.text());
+fn growth_shows_after_a_quarter_of_a_minute_and_per_minute_after_a_minute() {
+    for (seconds, text) in [(31, "+27 MiB in 27 s"), (75, "▲ 60 MiB/min")] {
+        let mut stage = Stage::new(200, 50);
+        stage.push_each(&web01(), seconds, |snapshot, second| {
+            let group = &mut snapshot.groups[0];
+            group.memory.rss_bytes = group.memory.rss_bytes.map(|bytes| bytes + second as u64 * (1 << 20));
+        });
+        assert!(stage.text().contains(text), "{}", stage.text());
+        assert_eq!(stage.text().contains("▲ 60 MiB/min"), seconds > 60);
+    }
 }
 
 #[test]
@@ -363,7 +368,7 @@ fn paused_says_so() {
 #[test]
 fn tab_brings_every_pane_to_a_small_screen() {
     let mut stage = Stage::showing(web01(), 60, 15);
-    for title in ["hot functions", "routes", "requests", "problems", "memory by group"] {
+    for title in ["hot functions", "routes", "requests", "problems", "workers", "memory by group"] {
         stage.press("<tab>");
         assert!(stage.text().contains(title), "{title}: {}", stage.text());
     }
@@ -431,6 +436,7 @@ fn samples_of_stacks_that_are_too_many_are_said_to_be_left_out() {
         frames: vec![i % 9, i / 9 % 9, i / 81],
         samples: 2,
         wait_ns: None,
+        growth_bytes: None,
         truncated: false,
     };
     let key = php.functions[0].key.clone();

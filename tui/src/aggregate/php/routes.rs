@@ -11,8 +11,8 @@ use std::{
 
 use super::route::{fold, method};
 use crate::{
-    collect::php::{FinishedRequest, RequestText},
-    model::{DurationSummary, Numbers, Route, RouteKey},
+    collect::php::{FinishedRequest, RequestMemory, RequestText},
+    model::{DurationSummary, Numbers, Route, RouteKey, RouteMemory},
     top::Top,
 };
 
@@ -208,6 +208,23 @@ impl Routes {
             route.cpu_ns = Some(route.cpu_ns.unwrap_or(0) + cpu_ns);
         }
         route.wait_ns = Some(route.wait_ns.unwrap_or(0) + request.request.wait_ns);
+        // Of one whose process ended inside it, only what was looked at before is known.
+        if !request.aborted
+            && let RequestMemory::Known { peak_bytes, limit_bytes, .. } = request.request.memory
+        {
+            route.memory.get_or_insert_default().record(peak_bytes, limit_bytes);
+        }
+    }
+
+    /// Counts bytes by which a process grew in a route.
+    pub(crate) fn grow(&mut self, place: usize, bytes: u64) {
+        let sum = self.routes[place].rss_growth_bytes.get_or_insert(0);
+        *sum = sum.saturating_add_unsigned(bytes);
+    }
+
+    /// The key of a route in the list.
+    pub(crate) fn key(&self, place: usize) -> &Arc<RouteKey> {
+        &self.routes[place].key
     }
 
     /// The routes with their summaries.
@@ -216,6 +233,7 @@ impl Routes {
             let max = route.duration_ms.max;
             // A bucket's middle may lie above the longest duration that fell into it.
             let quantile = |q| route.histogram.quantile_ms(q).map(|ms| max.map_or(ms, |max| ms.min(max)));
+            route.memory.iter_mut().for_each(RouteMemory::summarise);
             route.duration_ms = DurationSummary { p50: quantile(0.5), p95: quantile(0.95), p99: quantile(0.99), max };
         }
         self.routes
@@ -234,6 +252,8 @@ mod tests {
             started_ns,
             cpu_ns: 0,
             wait_ns: 0,
+            memory: RequestMemory::Unknown,
+            exhausted: None,
             start: Start::Seen,
             pool: None,
             method: "GET".to_owned(),

@@ -45,6 +45,8 @@ fn request(pid: u32, uri: &str) -> Arc<RequestText> {
         started_ns: 1_000_000_000,
         cpu_ns: 0,
         wait_ns: 0,
+        memory: RequestMemory::Unknown,
+        exhausted: None,
         start: Start::Seen,
         pool: Some("www".into()),
         method: "GET".to_owned(),
@@ -92,8 +94,15 @@ fn requests_and_samples_of_one_route_meet() {
     let stack = Arc::new(NamedStack { frames: vec![Arc::new(main)], truncated: false });
     let sample = PhpSample {
         stacks: vec![
-            StackCount { pid: 10, request: Some(request(10, "/post/9")), stack: stack.clone(), samples: 4, wait_ns: 9 },
-            StackCount { pid: 10, request: None, stack, samples: 1, wait_ns: 0 },
+            StackCount {
+                pid: 10,
+                request: Some(request(10, "/post/9")),
+                stack: stack.clone(),
+                samples: 4,
+                wait_ns: 9,
+                growth_bytes: 0,
+            },
+            StackCount { pid: 10, request: None, stack, samples: 1, wait_ns: 0, growth_bytes: 0 },
         ],
         finished: vec![finished(10, "/post/3", 12)],
         work: Work { probe_hits: 20, sample_ns: 500_000, ..Work::default() },
@@ -313,4 +322,37 @@ fn exact() -> Exact {
         calls: 1,
         left_ms: None,
     }
+}
+
+/// The stack of a request of worker 10, sampled so often, and blocked for so long.
+fn seen_in(name: &str, samples: u64, wait_ns: u64) -> StackCount {
+    let (name, class, file) = (name.into(), "".into(), "/srv/a.php".into());
+    let key = FunctionKey { name, class, file, line: 1, kind: FunctionKind::User };
+    let stack = Arc::new(NamedStack { frames: vec![Arc::new(key)], truncated: false });
+    StackCount { pid: 10, request: Some(request(10, "/report")), stack, samples, wait_ns, growth_bytes: 0 }
+}
+
+#[test]
+fn a_worker_has_the_stack_that_took_most_and_keeps_it_while_its_request_is_stuck() {
+    let mut aggregate = PhpAggregate::default();
+    let running = |stacks: Vec<StackCount>, second: u64| PhpSample {
+        running: vec![request(10, "/report")],
+        stacks,
+        now: Now { monotonic_ns: second * 1_000_000_000, ..sample().now },
+        ..sample()
+    };
+    let top = |part: &PhpPart| {
+        let worker = &part.php.workers[0];
+        worker.stack.first().map(|&frame| part.php.functions[frame].key.name.to_string())
+    };
+    let seen = vec![seen_in("parse", 30, 0), seen_in("query", 1, 600_000_000), seen_in("print", 2, 0)];
+    let part = aggregate.update(running(seen, 3), 1.0, &www);
+    let worker = &part.php.workers[0];
+    assert_eq!((top(&part).as_deref(), worker.stack_age_ms), (Some("query"), Some(0)));
+    assert_eq!((worker.cpu_ms.unwrap().round(), worker.wait_ms), (333.0, None), "33 samples at 99 Hz; waits are off");
+    let stuck = aggregate.update(running(Vec::new(), 9), 6.0, &www);
+    assert_eq!((top(&stuck).as_deref(), stuck.php.workers[0].stack_age_ms), (Some("query"), Some(6_000)));
+    assert_eq!(stuck.php.functions[0].total_samples, 0, "it is not counted again");
+    let idle = aggregate.update(sample(), 1.0, &www);
+    assert_eq!((top(&idle), idle.php.workers[0].stack_age_ms), (None, None));
 }

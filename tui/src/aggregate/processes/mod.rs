@@ -13,8 +13,8 @@ use super::{
     sums::{GroupId, Groups, Listed},
 };
 use crate::{
-    collect::proc::{CpuTicks, Details, ProcessReading, ProcessSample, Pss},
-    model::{Group, Memory, Process, PssUnknown},
+    collect::proc::{CpuTicks, Details, DiskBytes, ProcessReading, ProcessSample, Pss, RssParts},
+    model::{DiskRates, Group, Memory, Process, PssUnknown},
     rules::{RuleId, Rules},
 };
 
@@ -29,8 +29,8 @@ pub(super) struct ProcessPart {
     pub without_room: u32,
     /// Time since the previous sample; `None` for the first.
     pub interval_s: Option<f64>,
-    /// Busy share of all CPUs.
-    pub system_cpu_ratio: Option<f64>,
+    /// Shares of all CPUs' time.
+    pub shares: Option<CpuShares>,
     /// CPU of this program in cores.
     pub own_cpu_ratio: Option<f64>,
     /// Memory of this program.
@@ -69,6 +69,8 @@ struct Previous {
     ppid: u32,
     start_ticks: u64,
     cpu: CpuBase,
+    /// The most that was read of it: threads that end while they are counted may be missing from a reading.
+    disk: Option<DiskBytes>,
     details: Arc<Details>,
     place: Place,
     /// It is new since the sample before.
@@ -212,17 +214,25 @@ impl ProcessAggregate {
             };
             let cpu_ratio = used.zip(interval_s).map(|(used, seconds)| used.as_secs_f64() / seconds);
             let ended = known.as_ref().is_some_and(|known| known.ended);
+            let disk_before = match &known {
+                Some(known) => known.disk,
+                None => started.then(DiskBytes::default),
+            };
+            let disk = most_of(disk_before, reading.disk);
+            let rates = disk_before.zip(disk).zip(interval_s);
+            let rates = rates.map(|((before, now), seconds)| disk_rates(before, now, seconds)).unwrap_or_default();
             let place = match known {
                 Some(known) if Arc::ptr_eq(&known.details, &reading.details) => known.place,
                 known => self.place(&reading.details, known.map(|known| known.place)),
             };
             open |= matches!(place, Place::Open);
-            processes.push(process(reading, cpu_ratio));
+            processes.push(Process { disk: rates, ..process(reading, cpu_ratio) });
             current.push(Previous {
                 pid: reading.pid,
                 ppid: reading.ppid,
                 start_ticks: reading.start_ticks,
                 cpu,
+                disk,
                 details: Arc::clone(&reading.details),
                 place,
                 started,
@@ -266,7 +276,7 @@ impl ProcessAggregate {
             processes,
             placements,
             interval_s,
-            system_cpu_ratio: before.and_then(|before| busy_ratio(before.cpu?, sample.machine.cpu?)),
+            shares: before.and_then(|before| CpuShares::between(before.cpu?, sample.machine.cpu?)),
             own_cpu_ratio: before
                 .zip(interval_s)
                 .map(|(before, seconds)| sample.own_cpu.saturating_sub(before.own_cpu).as_secs_f64() / seconds),
@@ -279,16 +289,41 @@ fn find(readings: &[ProcessReading], pid: u32) -> Option<&ProcessReading> {
     readings.binary_search_by_key(&pid, |reading| reading.pid).ok().map(|place| &readings[place])
 }
 
-fn busy_ratio(before: CpuTicks, now: CpuTicks) -> Option<f64> {
-    let total = now.total.checked_sub(before.total).filter(|&total| total > 0)?;
-    // Waiting for io can be counted back by the kernel, so that busy time seems to grow by more than there was.
-    Some((now.busy.saturating_sub(before.busy) as f64 / total as f64).min(1.0))
+/// Shares of the time of all CPUs, 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct CpuShares {
+    pub busy: f64,
+    pub io_wait: f64,
+    pub steal: f64,
+}
+
+impl CpuShares {
+    fn between(before: CpuTicks, now: CpuTicks) -> Option<Self> {
+        let total = now.total.checked_sub(before.total).filter(|&total| total > 0)?;
+        // Waiting for io can be counted back by the kernel, so that busy time seems to grow by more than there was.
+        let share = |before: u64, now: u64| (now.saturating_sub(before) as f64 / total as f64).min(1.0);
+        Some(Self {
+            busy: share(before.busy, now.busy),
+            io_wait: share(before.io_wait, now.io_wait),
+            steal: share(before.steal, now.steal),
+        })
+    }
+}
+
+fn most_of(before: Option<DiskBytes>, now: Option<DiskBytes>) -> Option<DiskBytes> {
+    let (now, before) = (now?, before.unwrap_or_default());
+    Some(DiskBytes { read: now.read.max(before.read), written: now.written.max(before.written) })
+}
+
+fn disk_rates(before: DiskBytes, now: DiskBytes, seconds: f64) -> DiskRates {
+    let rate = |before: u64, now: u64| Some(now.saturating_sub(before) as f64 / seconds);
+    DiskRates { read_bytes_per_s: rate(before.read, now.read), written_bytes_per_s: rate(before.written, now.written) }
 }
 
 /// The process without its group.
 fn process(reading: &ProcessReading, cpu_ratio: Option<f64>) -> Process {
     let details = &*reading.details;
-    let (parts, pss_unknown) = parts(reading.pss);
+    let (parts, pss_unknown) = parts(reading.pss, reading.rss_parts);
     Process {
         pid: reading.pid,
         ppid: reading.ppid,
@@ -302,7 +337,14 @@ fn process(reading: &ProcessReading, cpu_ratio: Option<f64>) -> Process {
         state: reading.state,
         threads: reading.threads,
         cpu_ratio,
-        memory: Memory { rss_bytes: Some(reading.rss_bytes), swap_bytes: reading.swap_bytes, ..parts },
+        memory: Memory {
+            rss_bytes: Some(reading.rss_bytes),
+            swap_bytes: reading.swap_bytes,
+            // What was read before, where nothing is swapped out by now.
+            swap_pss_bytes: parts.swap_pss_bytes.map(|bytes| bytes.min(reading.swap_bytes.unwrap_or(u64::MAX))),
+            ..parts
+        },
+        disk: DiskRates::default(),
         pss_unknown,
         unit: details.unit.clone(),
         container: details.container.clone(),
@@ -323,14 +365,20 @@ fn age_ms(age: Duration) -> u64 {
 }
 
 /// What was read of the parts of memory, or why it was not.
-fn parts(pss: Pss) -> (Memory, Option<PssUnknown>) {
+fn parts(pss: Pss, rss: Option<RssParts>) -> (Memory, Option<PssUnknown>) {
     match pss {
-        Pss::Unknown(why) => (Memory::default(), Some(why)),
+        Pss::Unknown(why) => {
+            let (file_bytes, shmem_bytes) = (rss.map(|rss| rss.file_bytes), rss.map(|rss| rss.shmem_bytes));
+            (Memory { file_bytes, shmem_bytes, ..Memory::default() }, Some(why))
+        }
         Pss::Known(rollup, age) => {
             let memory = Memory {
                 pss_bytes: Some(rollup.pss_bytes),
                 uss_bytes: Some(rollup.uss_bytes),
                 shared_bytes: Some(rollup.shared_bytes),
+                file_bytes: rollup.file_bytes,
+                shmem_bytes: rollup.shmem_bytes,
+                swap_pss_bytes: rollup.swap_pss_bytes,
                 pss_age_ms: age.map(age_ms),
                 ..Memory::default()
             };

@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use self::past::Past;
 pub(crate) use self::{between::Between, reference::Reference};
 use super::difference::{Difference, difference};
-pub(crate) use super::history::{Histories, Point, Span};
-use super::{outline::Outline, recorded::Recorded, regroup, windows::Windows};
+pub(crate) use super::history::{Growth, Histories, Point, Span};
+use super::{lanes::Lanes, outline::Outline, recorded::Recorded, regroup, windows::Windows};
 use crate::{
     model::{Grouping, Notice, Php, Snapshot, Window},
     recording::Ring,
@@ -306,6 +306,11 @@ impl Timeline {
                 Some(snapshot)
             }
         }
+    }
+
+    /// What each worker did in the minute before the moment.
+    pub(crate) fn lanes(&self) -> Lanes {
+        self.seen().windows.lanes()
     }
 
     /// How the memory of groups went until the moment.

@@ -19,6 +19,7 @@ use self::{
     interval::Interval,
     sum::{FUNCTIONS, ROUTES, Sum},
 };
+use super::lanes::Lanes;
 use crate::model::{FunctionKey, Numbers, Php, RouteKey, Stack};
 
 /// Different stacks kept; when there are more, the rarest half is forgotten.
@@ -137,6 +138,13 @@ impl Windows {
             sum.add(interval, &self.tables);
         }
         Php { interval_ms: millis(self.covered(span)), ..sum.php(&self.tables, current) }
+    }
+
+    /// What each worker did in each interval of the last minute.
+    pub(super) fn lanes(&self) -> Lanes {
+        let Some(last) = self.recent.back() else { return Lanes::default() };
+        let recent = self.recent.iter().filter(|interval| within(interval.at, last.at, KEPT));
+        Lanes::new(last.at, KEPT, recent.flat_map(|interval| &interval.workers))
     }
 
     /// The sum over all time.

@@ -57,6 +57,16 @@ impl KernelTypes {
             .map(|id| Structure { types: self, id })
     }
 
+    /// The value of a name of an enumeration.
+    pub(crate) fn enumerator(&self, enumeration: &str, name: &str) -> Option<u32> {
+        let id = (1..self.types.len())
+            .find(|&id| self.kind(id) == Some(KIND_ENUM) && self.is_named(self.types[id], enumeration.as_bytes()))?;
+        let first = self.types[id] + 12;
+        let count = (word(&self.bytes, self.types[id] + 4)? & 0xffff) as usize;
+        let at = (0..count).map(|i| first + i * 8).find(|&at| self.is_named(at, name.as_bytes()))?;
+        word(&self.bytes, at + 4)
+    }
+
     /// Byte offset of `path` in `structure`, see [`Structure::offset`].
     pub(crate) fn offset(&self, structure: &str, path: &str) -> Option<u32> {
         self.structure(structure)?.offset(path)
@@ -131,6 +141,16 @@ impl<'a> Structure<'a> {
         let element = word(&types.bytes, types.types[array] + 12).filter(|_| types.kind(array) == Some(KIND_ARRAY))?;
         let id = types.resolve(element as usize)?;
         (types.kind(id) == Some(KIND_STRUCT)).then_some(Structure { types, id })
+    }
+
+    /// Of `mm_struct`, the first counter of resident pages and the distance between two: since Linux 6.2 an array of `percpu_counter`, of
+    /// which `count` is what /proc/PID/stat shows, too; before that `struct mm_rss_stat` with an array of atomic longs.
+    pub(crate) fn page_counters(self) -> Option<(u32, u32)> {
+        if let Some(counters) = self.offset("rss_stat.count") {
+            return Some((counters, size_of::<u64>() as u32));
+        }
+        let counter = self.element("rss_stat")?;
+        Some((self.offset("rss_stat")? + counter.offset("count")?, counter.size()?))
     }
 
     /// Size in bytes.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::Bloat;
+
 /// What a worker does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -35,4 +37,45 @@ pub struct Worker {
     pub requests: Option<u64>,
     /// Since when it is in this state; `None` when not seen.
     pub since: Option<Timestamp>,
+    /// The request by which it became much bigger than the others of its pool; `None` where it is not, or that was not seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bloated_by: Option<Bloat>,
+    /// CPU time of its PHP code in the interval, by samples; `None` when not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_ms: Option<f64>,
+    /// Time that it was blocked in waits that ended in the interval; `None` when not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_ms: Option<f64>,
+    /// Resident memory; `None` when not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rss_bytes: Option<u64>,
+    /// The PHP stack that was seen last in the request that runs, most of the interval: indexes into [`super::Php::functions`] of the
+    /// same snapshot, leaf first. Empty when none was seen, and in sums over several snapshots.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stack: Vec<usize>,
+    /// How long before the snapshot's time the interval ended in which that stack was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack_age_ms: Option<u64>,
+}
+
+impl Worker {
+    /// A worker of which nothing is known but what it is.
+    pub fn seen(pid: u32, pool: Arc<str>, group: Option<Arc<str>>) -> Self {
+        let (state, requests, since) = (WorkerState::Unknown, None, None);
+        let (cpu_ms, wait_ms, rss_bytes, stack_age_ms) = (None, None, None, None);
+        Self {
+            pid,
+            pool,
+            group,
+            state,
+            requests,
+            since,
+            cpu_ms,
+            wait_ms,
+            rss_bytes,
+            stack: Vec::new(),
+            stack_age_ms,
+            bloated_by: None,
+        }
+    }
 }

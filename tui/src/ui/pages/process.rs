@@ -103,11 +103,19 @@ fn of_snapshot(screen: &Screen, snapshot: &Snapshot, process: &Process, inspecti
         lines.push(reading("switches", switches));
     }
     lines.push(fact("memory", memory::sizes(process)));
+    if process.disk.sum().is_some() {
+        let [read, written] = [process.disk.read_bytes_per_s, process.disk.written_bytes_per_s].map(units::bytes_rate);
+        lines.push(fact("disk", format!("reads {read}, writes {written}")));
+    }
     let cgroup = process.cgroup.and_then(|index| snapshot.cgroups.get(index));
     // The close look has a part of its own for it.
     if let Some(cgroup) = cgroup.filter(|_| inspection.is_none()) {
         lines.push(fact("cgroup", format!("{}   {}", memory::cgroup(cgroup).0, cgroup.path)));
     }
+    let what = cgroup
+        .map(|cgroup| [("cgroup has", memory::cgroup_parts(cgroup)), ("cgroup was", memory::cgroup_events(cgroup))]);
+    lines
+        .extend(what.into_iter().flatten().filter(|(_, text)| !text.is_empty()).map(|(label, text)| fact(label, text)));
     lines
 }
 
@@ -119,6 +127,12 @@ fn worker(screen: &Screen, snapshot: &Snapshot, pid: u32) -> Vec<Line> {
     let seen = worker.requests.map_or_else(|| "-".to_owned(), units::count);
     let mut lines =
         vec![heading("PHP worker"), fact("pool", format!("{}, {state}{since}, {seen} requests seen", worker.pool))];
+    if let Some(bloat) = &worker.bloated_by {
+        let (private, peak) = (units::bytes(bloat.private_bytes), units::bytes(bloat.peak_bytes));
+        let ago = units::age(seconds(bloat.at, snapshot.at));
+        let by = format!("{private} for itself, by {} {}, {peak}, {ago} ago", bloat.method, bloat.route);
+        lines.push(Line { kind: Kind::Warning, ..fact("bloated", by) });
+    }
     let Some(request) = entries::running_request(snapshot, pid) else {
         lines.push(fact("request", "none now"));
         return lines;
@@ -131,6 +145,10 @@ fn worker(screen: &Screen, snapshot: &Snapshot, pid: u32) -> Vec<Line> {
     lines.push(fact("for", format!("{duration}, cpu {cpu}, waiting {wait}")));
     if let Some(waiting) = &request.waiting {
         lines.push(fact("waits in", names::waiting(waiting, snapshot.at)));
+    }
+    if let Some(peak) = request.memory_peak_bytes {
+        let limit = request.memory_limit_bytes.map_or_else(|| "no limit".to_owned(), units::bytes);
+        lines.push(fact("peak memory", format!("{} of {limit}", units::bytes(peak))));
     }
     if let Some(route) = screen.php.routes.get(request.route) {
         lines.push(fact("route", format!("{} in {}", names::route(route), route.key.script)));

@@ -6,3 +6,4 @@ pub(crate) mod hot;
 pub(crate) mod memory;
 pub(crate) mod problems;
 pub(crate) mod requests;
+pub(crate) mod workers;

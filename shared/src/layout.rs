@@ -19,6 +19,10 @@ pub const ARGUMENTS: usize = 4;
 pub const SITE_STARTUP: u32 = 1;
 /// A site at the end of a request.
 pub const SITE_SHUTDOWN: u32 = 2;
+/// A site where a request gives its memory back.
+pub const SITE_HEAP: u32 = 3;
+/// A site where a request gives its memory back, and which counts as its end.
+pub const SITE_SHUTDOWN_HEAP: u32 = 4;
 
 /// Facts about the kernel and the CPU, set once before the programs are attached.
 #[repr(C)]
@@ -44,8 +48,8 @@ pub struct Config {
     pub memory_arguments: u32,
     /// Offset of the instruction pointer in the saved registers.
     pub instruction_pointer: u32,
-    /// Keeps the layout free of padding.
-    pub reserved: u32,
+    /// Offset in `mm_struct` of the number of anonymous pages that are resident.
+    pub memory_anonymous: u32,
 }
 
 /// Layout of one PHP image. Addresses are as linked; a process adds its load bias.
@@ -68,6 +72,12 @@ pub struct Image {
     pub fastcgi_environment: u32,
     /// Where the URI is: [`URI_FASTCGI`], [`URI_APACHE`] or [`URI_SAPI`].
     pub uri_source: u32,
+    /// Address of the pointer to the heap of PHP's allocator, 0 when unknown.
+    pub heap: u64,
+    /// `zend_mm_heap.real_peak`; the size now is in front of it and the limit behind it in every version.
+    pub heap_peak: u32,
+    /// Keeps the layout free of padding.
+    pub reserved: u32,
 }
 
 /// A process that runs a PHP image.
@@ -84,6 +94,10 @@ pub struct Process {
     pub user: u32,
     /// Process that started PHP and forked the others: they have the same functions at the same addresses. 0 when it is not known.
     pub master: u32,
+    /// Anonymous pages that it had when its growth was last counted; 0 before the first time.
+    pub anonymous: u32,
+    /// Keeps the layout free of padding.
+    pub reserved: u32,
 }
 
 /// A place where a program is attached, found by the attach cookie.
@@ -102,6 +116,6 @@ pub struct Site {
 }
 
 const _: () = assert!(size_of::<Config>() == 48);
-const _: () = assert!(size_of::<Image>() == 40);
-const _: () = assert!(size_of::<Process>() == 24);
+const _: () = assert!(size_of::<Image>() == 56);
+const _: () = assert!(size_of::<Process>() == 32);
 const _: () = assert!(size_of::<Site>() == 16 + ARGUMENTS * size_of::<Operand>());

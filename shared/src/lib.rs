@@ -23,13 +23,13 @@ pub use failure::{
     SITE_THROWN_VALUE, SITE_UNCAUGHT, Tally,
 };
 pub use layout::{
-    ARGUMENTS, Config, Image, Process, SITE_SHUTDOWN, SITE_STARTUP, Site, UNKNOWN_OFFSET, URI_APACHE, URI_FASTCGI,
-    URI_SAPI,
+    ARGUMENTS, Config, Image, Process, SITE_HEAP, SITE_SHUTDOWN, SITE_SHUTDOWN_HEAP, SITE_STARTUP, Site,
+    UNKNOWN_OFFSET, URI_APACHE, URI_FASTCGI, URI_SAPI,
 };
 pub use operand::{OPERAND_CONSTANT, OPERAND_MEMORY, OPERAND_NONE, OPERAND_REGISTER, Operand};
 pub use request::{
-    EVENT_EXEC, EVENT_EXIT, EVENT_FORK, EVENT_REQUEST, EVENT_STORM, METHOD_BYTES, ProcessEvent, Request, RequestEvent,
-    SCRIPT_BYTES, TITLE_BYTES, URI_BYTES,
+    EVENT_EXEC, EVENT_EXIT, EVENT_FORK, EVENT_REQUEST, EVENT_STORM, METHOD_BYTES, NO_LIMIT, OTHER_ALLOCATOR,
+    ProcessEvent, Request, RequestEvent, SCRIPT_BYTES, TITLE_BYTES, URI_BYTES,
 };
 pub use stack::{
     CLASS_BYTES, ContentKey, Count, CountKey, FILE_BYTES, FUNCTION_BYTES, FUNCTION_COMPILE, FUNCTION_EVAL,
@@ -96,6 +96,10 @@ pub mod stat {
     pub const EXECS_SKIPPED: u32 = 24;
     /// Waits that stand for several, because there were too many to note each.
     pub const WAITS_ESTIMATED: u32 = 25;
+    /// Runs of the programs that count growth, for PHP processes.
+    pub const GROWTH_RUNS: u32 = 26;
+    /// Nanoseconds in them.
+    pub const GROWTH_NS: u32 = 27;
     /// Number of counters.
-    pub const COUNT: u32 = 26;
+    pub const COUNT: u32 = 28;
 }

@@ -22,6 +22,11 @@ pub const EVENT_EXIT: u32 = 4;
 /// A [`ProcessEvent`]: a CPU pays too much for hits of probes; the process is the one that hit last.
 pub const EVENT_STORM: u32 = 5;
 
+/// In place of a size of memory: PHP was started with `USE_ZEND_ALLOC=0`, or an extension put another allocator in its place.
+pub const OTHER_ALLOCATOR: u64 = u64::MAX;
+/// A `memory_limit` from here on is none.
+pub const NO_LIMIT: u64 = 1 << 60;
+
 /// A request that runs. Texts end with a NUL or at the end of their array.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +45,16 @@ pub struct Request {
     pub uri_source: u32,
     /// User id of the process.
     pub user: u32,
+    /// What PHP's allocator had of the system at its start, kept from earlier requests; 0 when not known.
+    pub memory_start: u64,
+    /// What it had when it was last looked at; 0 when not known. [`OTHER_ALLOCATOR`] where it is switched off.
+    pub memory: u64,
+    /// The most that it had in this request, as last looked at; 0 when not known.
+    pub memory_peak: u64,
+    /// `memory_limit` at that time; above [`NO_LIMIT`] where there is none.
+    pub memory_limit: u64,
+    /// Hash of the key of the error by which the limit was exceeded; 0 when it was not.
+    pub exhausted: u64,
     /// HTTP method.
     pub method: [u8; METHOD_BYTES],
     /// Title of the process under FastCGI, such as `php-fpm: pool www`; empty elsewhere.
@@ -84,6 +99,6 @@ pub struct ProcessEvent {
     pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<Request>() == 40 + METHOD_BYTES + TITLE_BYTES + SCRIPT_BYTES + URI_BYTES);
+const _: () = assert!(size_of::<Request>() == 80 + METHOD_BYTES + TITLE_BYTES + SCRIPT_BYTES + URI_BYTES);
 const _: () = assert!(size_of::<RequestEvent>() == 32 + size_of::<Request>());
 const _: () = assert!(size_of::<ProcessEvent>() == 16);

@@ -16,8 +16,10 @@ pub const COUNTS: u32 = 4;
 pub const FAILURES: u32 = 6;
 /// Compiled files.
 pub const COMPILES: u32 = 7;
+/// The ring of requests that ended: those that were not read yet.
+pub const ENDED_REQUESTS: u32 = 8;
 /// How many there are.
-pub const MAPS: usize = 8;
+pub const MAPS: usize = 9;
 
 /// Entries of each.
 pub const SIZES: [u32; MAPS] = [
@@ -29,6 +31,7 @@ pub const SIZES: [u32; MAPS] = [
     sizes::COUNTS,
     sizes::FAILURES,
     sizes::COMPILES,
+    sizes::ENDED_REQUESTS,
 ];
 
 /// Shares that are known at a time: those of users with entries in a map.

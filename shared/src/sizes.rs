@@ -10,6 +10,8 @@ pub const PROCESSES: u32 = 16_384;
 pub const WAITING: u32 = 16_384;
 /// Requests that run.
 pub const REQUESTS: u32 = 4096;
+/// Requests that ended, in the ring: 2 MiB of them.
+pub const ENDED_REQUESTS: u32 = (2 << 20) / (size_of::<crate::RequestEvent>() as u32 + 8);
 /// Names of functions.
 pub const NAMES: u32 = 16_384;
 /// Stacks.

@@ -137,6 +137,8 @@ pub struct Count {
     pub waits: u64,
     /// Their time.
     pub wait_ns: u64,
+    /// Anonymous pages by which its process grew.
+    pub pages: u64,
 }
 
 /// What a count belongs to.
@@ -158,7 +160,7 @@ const _: () = assert!(size_of::<Stack>() == 16 + 8 * MAX_FRAMES);
 const _: () = assert!(size_of::<CountKey>() == 24);
 const _: () = assert!(size_of::<Wait>() == 56);
 const _: () = assert!(size_of::<ContentKey>() == 16);
-const _: () = assert!(size_of::<Count>() == 24);
+const _: () = assert!(size_of::<Count>() == 32);
 
 #[cfg(test)]
 mod tests {

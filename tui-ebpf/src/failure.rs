@@ -10,6 +10,7 @@ use tusktop_shared::{ContentKey, FAILURE_ERROR, Failure, Image, SCRIPT_BYTES, SI
 
 use crate::{
     globals::globals,
+    heap::look,
     maps::{EMPTY_FAILURE, FAILURE_TEXTS, FAILURES, REQUESTS, add},
     php::{STRING_TEXT, Text, fetch, string_key},
     process::config,
@@ -21,9 +22,13 @@ use crate::{
 const ERROR_REPORTING: u64 = 424;
 /// All levels; higher bits of the argument are flags.
 pub const LEVELS: u32 = 0x7fff;
+/// `E_ERROR`; a level of 0 is not known.
+const FATAL: u32 = 1;
 /// The engine goes on after the error: so it is with uncaught exceptions, which are seen elsewhere.
 const DONT_BAIL: u32 = 0x8000;
 const UNCAUGHT: [u8; 8] = *b"Uncaught";
+/// How the error begins by which `memory_limit` is exceeded (Zend/zend_alloc.c), in all versions.
+const EXHAUSTED: [u8; 16] = *b"Allowed memory s";
 
 /// What a failure is, before it is known whether it was seen before: addresses of strings, 0 where there is none.
 #[derive(Clone, Copy)]
@@ -82,7 +87,19 @@ fn try_error(context: &ProbeContext, site: &Site, image: &Image, bias: u64) -> O
         found.file = string_of(file);
         found.plain_file = file;
     }
-    count(&found, silenced);
+    let counted = count(&found, silenced);
+    let mut head = [0_u8; EXHAUSTED.len()];
+    let text = if site.kind == SITE_ERROR { message.wrapping_add(STRING_TEXT) } else { message };
+    if found.level & !FATAL == 0
+        && fetch(text, &mut head)
+        && head == EXHAUSTED
+        && let Some(request) = REQUESTS.get_ptr_mut(bpf_get_current_pid_tgid())
+    {
+        // SAFETY: the entry belongs to this thread alone: its key is the thread's own id.
+        let request = unsafe { &mut *request };
+        request.exhausted = counted;
+        look(request, image, bias);
+    }
     Some(())
 }
 

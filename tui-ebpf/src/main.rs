@@ -13,6 +13,8 @@ mod compile;
 mod exception;
 mod failure;
 mod globals;
+mod growth;
+mod heap;
 mod maps;
 mod php;
 mod process;

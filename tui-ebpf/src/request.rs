@@ -11,13 +11,14 @@ use aya_ebpf::{
     programs::ProbeContext,
 };
 use tusktop_shared::{
-    Config, EVENT_REQUEST, Image, Process, Request, RequestEvent, SITE_STARTUP, Site, URI_APACHE, URI_FASTCGI,
+    Config, EVENT_REQUEST, Image, Process, Request, RequestEvent, SITE_SHUTDOWN_HEAP, SITE_STARTUP, Site, URI_APACHE, URI_FASTCGI,
     URI_SAPI, governor, share, stat,
 };
 
 use crate::{
     arguments::{argument, register},
-    calls,
+    calls, growth,
+    heap::look,
     maps::{EMPTY_REQUEST, EVENTS, IMAGES, PROCESSES, REQUESTS, RING_BYTES, SITES, add, hit, spend},
     php::{apache_request_line, fastcgi_uri, fetch, pointer, sapi},
     process::{add_process, config, report_storm, title},
@@ -64,7 +65,7 @@ fn try_request(context: &ProbeContext, now: u64) -> Option<()> {
     if site.kind == SITE_STARTUP {
         start(context, config, site, image, bias, key, now)
     } else {
-        end(config, image, bias, key, now)
+        end(config, site, image, bias, key, now)
     }
 }
 
@@ -84,7 +85,10 @@ fn start(
     let known = unsafe { PROCESSES.get(pid) }.is_some_and(|known| known.bias == bias && known.image == site.image);
     let user = bpf_get_current_uid_gid() as u32;
     if !known {
-        add_process(pid, &Process { bias, image: site.image, traced: 0, user, master: 0 });
+        add_process(pid, &Process { bias, image: site.image, traced: 0, user, master: 0, anonymous: 0, reserved: 0 });
+    }
+    if let Some(process) = PROCESSES.get_ptr_mut(pid) {
+        growth::begin(process);
     }
     // The entry of a request whose end was not seen is used again.
     // SAFETY: the entry is only tested for being there.
@@ -127,13 +131,18 @@ fn start(
     if image.uri_source == URI_FASTCGI {
         text(&mut request.title, title(config));
     }
+    look(request, image, bias);
+    request.memory_start = request.memory;
     Some(())
 }
 
 #[inline(always)]
-fn end(config: &Config, image: &Image, bias: u64, key: u64, now: u64) -> Option<()> {
+fn end(config: &Config, site: &Site, image: &Image, bias: u64, key: u64, now: u64) -> Option<()> {
     // SAFETY: the entry belongs to this thread alone: its key is the thread's own id.
-    let request = unsafe { REQUESTS.get(key) }?;
+    let request = unsafe { &mut *REQUESTS.get_ptr_mut(key)? };
+    if site.kind == SITE_SHUTDOWN_HEAP {
+        look(request, image, bias);
+    }
     let mut status = 0_u32;
     if image.sapi_globals != 0 {
         fetch(image.sapi_globals.wrapping_add(bias).wrapping_add(u64::from(image.response_code)), &mut status);
@@ -165,6 +174,11 @@ pub fn abort() {
 
 #[inline(always)]
 fn finish(request: &Request, status: u32, ended_ns: u64, cpu_ns: u64, aborted: u32) {
+    // A flood of one user's requests leaves room for those of others.
+    if !take_share(share::ENDED_REQUESTS, request.user) {
+        add(stat::RING_FULL, 1);
+        return;
+    }
     let Some(mut entry) = EVENTS.reserve::<RequestEvent>(0) else {
         add(stat::RING_FULL, 1);
         return;

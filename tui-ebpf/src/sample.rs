@@ -11,7 +11,8 @@ use tusktop_shared::{Count, CountKey, Image, Process, share, sizes, stat};
 
 use crate::{
     globals::globals,
-    maps::{ACTIVE, COUNTS_0, COUNTS_1, IMAGES, PROCESSES, REQUESTS, add},
+    growth::{huge_growth, started},
+    maps::{ACTIVE, COUNTS_0, COUNTS_1, IMAGES, PROCESSES, add},
     php::fetch,
     share::take_of,
     stack::capture,
@@ -23,10 +24,11 @@ use crate::{
 pub fn sample(_context: PerfEventContext) -> u32 {
     let key = bpf_get_current_pid_tgid();
     let pid = (key >> 32) as u32;
+    let Some(process) = PROCESSES.get_ptr_mut(pid) else { return 0 };
     // SAFETY: the entry may be replaced while it is read; it is plain integers.
-    let Some(process) = (unsafe { PROCESSES.get(pid) }) else { return 0 };
-    let Some(image) = IMAGES.get(process.image) else { return 0 };
-    let Some(globals) = globals(image, process.bias) else { return 0 };
+    let (number, bias) = unsafe { ((*process).image, (*process).bias) };
+    let Some(image) = IMAGES.get(number) else { return 0 };
+    let Some(globals) = globals(image, bias) else { return 0 };
     // SAFETY: a plain helper call.
     let began = unsafe { bpf_ktime_get_ns() };
     let _ = try_sample(key, process, image, globals, began);
@@ -37,7 +39,7 @@ pub fn sample(_context: PerfEventContext) -> u32 {
 }
 
 #[inline(always)]
-fn try_sample(key: u64, process: &Process, image: &Image, globals: u64, now_ns: u64) -> Option<()> {
+fn try_sample(key: u64, process: *mut Process, image: &Image, globals: u64, now_ns: u64) -> Option<()> {
     let mut frame = 0_u64;
     if !fetch(globals.wrapping_add(u64::from(image.current_execute_data)), &mut frame) {
         // Before the engine has started nothing has touched its globals, and their page is not there; while the process becomes
@@ -50,29 +52,29 @@ fn try_sample(key: u64, process: &Process, image: &Image, globals: u64, now_ns: 
         return None;
     }
     add(stat::SAMPLES, 1);
-    // SAFETY: one aligned integer of the entry is read.
-    let request = unsafe { REQUESTS.get(key) }.map_or(0, |request| request.started_ns);
-    let stack = capture(image, process, frame, request, now_ns)?;
-    count(
+    let request = started(key, image, process);
+    // SAFETY: the entry may be replaced while it is read; it is plain integers.
+    let stack = capture(image, unsafe { &*process }, frame, request, now_ns)?;
+    count::<true>(
         CountKey { request, stack: stack.hash, pid: (key >> 32) as u32, user: stack.user },
-        Count { samples: 1, waits: 0, wait_ns: 0 },
+        Count { samples: 1, waits: 0, wait_ns: 0, pages: huge_growth(process) },
     );
     Some(())
 }
 
-/// Adds to what belongs to a stack in a request.
+/// Adds to what belongs to a stack in a request; pages only where it `GROWS`.
 #[inline(always)]
-pub fn count(key: CountKey, amount: Count) {
+pub fn count<const GROWS: bool>(key: CountKey, amount: Count) {
     let active = ACTIVE.get(0).copied().unwrap_or(0);
     let counts = if active == 0 { &COUNTS_0 } else { &COUNTS_1 };
-    if !increase(counts, &key, &amount) {
+    if !increase::<GROWS>(counts, &key, &amount) {
         if !take_of(share::COUNTS + (active & 1), key.user, sizes::COUNTS) {
             add(stat::COUNTS_FULL, 1);
             return;
         }
         // Another thread of the process may have just made it.
         let made = counts.insert(key, amount, u64::from(BPF_NOEXIST)).is_ok();
-        if !made && !increase(counts, &key, &amount) {
+        if !made && !increase::<GROWS>(counts, &key, &amount) {
             add(stat::COUNTS_FULL, 1);
         }
     }
@@ -80,10 +82,14 @@ pub fn count(key: CountKey, amount: Count) {
 
 /// Adds to an entry; `false` when there is none.
 #[inline(always)]
-fn increase(counts: &HashMap<CountKey, Count>, key: &CountKey, amount: &Count) -> bool {
+fn increase<const GROWS: bool>(counts: &HashMap<CountKey, Count>, key: &CountKey, amount: &Count) -> bool {
     let Some(count) = counts.get_ptr_mut(key) else { return false };
     // SAFETY: all fields are aligned integers of a live entry.
     unsafe {
+        // Known where the program is built: at run time, each question would double what the verifier follows.
+        if GROWS {
+            atomic_add(&raw mut (*count).pages, amount.pages);
+        }
         if amount.samples != 0 {
             atomic_add(&raw mut (*count).samples, amount.samples);
         } else {

@@ -247,7 +247,7 @@ unsafe fn count_without_stack(key: u64, place: *mut Wait) {
         (*place).skipped_ns = 0;
     }
     let key = CountKey { request, stack: NOT_WALKED, pid: (key >> 32) as u32, user };
-    count(key, Count { samples: 0, waits, wait_ns });
+    count::<false>(key, Count { samples: 0, waits, wait_ns, pages: 0 });
 }
 
 /// Puts the start of a request right whose thread leaves the CPU for the first time in it.
@@ -310,7 +310,7 @@ fn comes(context: &RawTracePointContext, config: &Config) -> Option<()> {
         (*place).since_ns = 0;
         (*place).ended_ns = now;
     }
-    let mut amount = Count { samples: 0, waits: 1, wait_ns: now.saturating_sub(wait.since_ns) };
+    let mut amount = Count { samples: 0, waits: 1, wait_ns: now.saturating_sub(wait.since_ns), pages: 0 };
     if let Some(request) = REQUESTS.get_ptr_mut(key) {
         // SAFETY: the entry belongs to this thread alone, which does not run yet.
         unsafe {
@@ -345,6 +345,6 @@ fn comes(context: &RawTracePointContext, config: &Config) -> Option<()> {
             unsafe { count_without_stack(key, place) };
         }
     }
-    count(CountKey { request: wait.request, stack, pid, user: wait.user }, amount);
+    count::<false>(CountKey { request: wait.request, stack, pid, user: wait.user }, amount);
     Some(())
 }

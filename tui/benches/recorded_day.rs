@@ -181,7 +181,7 @@ impl Day {
             .iter()
             .map(|(route, frames)| {
                 let (samples, wait_ns) = (random.below(4), Some(random.below(2) << 18));
-                Stack { route: *route, frames: frames.clone(), samples, wait_ns, truncated: false }
+                Stack { route: *route, frames: frames.clone(), samples, wait_ns, growth_bytes: None, truncated: false }
             })
             .collect();
         let pids: Vec<u32> = snapshot.processes.iter().map(|process| process.pid).take(50).collect();
@@ -195,6 +195,10 @@ impl Day {
                 duration_ms: random.below(90_000) as f64 / 1000.0,
                 cpu_ms: Some(random.below(40_000) as f64 / 1000.0),
                 wait_ms: Some(random.below(40_000) as f64 / 1000.0),
+                memory_peak_bytes: Some((2 + random.below(60)) << 20),
+                memory_bytes: None,
+                memory_limit_bytes: Some(128 << 20),
+                growth_bytes_per_minute: None,
                 start_known: true,
                 waiting: None,
                 aborted: false,

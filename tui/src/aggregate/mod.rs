@@ -15,9 +15,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use self::{
-    capacity::Room,
+    capacity::{Capacity, Room},
     clock::Clock,
-    php::{PhpAggregate, PhpPart, Placed},
+    php::{PhpAggregate, PhpPart, Placed, RouteRules},
     processes::ProcessAggregate,
     totals::Totals,
 };
@@ -49,6 +49,7 @@ pub struct Aggregate {
     processes: ProcessAggregate,
     php: PhpAggregate,
     pools: Vec<Scoreboard>,
+    capacity: Capacity,
     /// The latest PHP part, for what holds between two answers.
     known_php: Arc<Php>,
     standing: Vec<Notice>,
@@ -60,6 +61,13 @@ impl Aggregate {
     /// `standing` notices are in every snapshot; `rules` decide the groups.
     pub fn new(standing: Vec<Notice>, rules: Arc<Rules>) -> Self {
         Self { standing, processes: ProcessAggregate::new(rules), ..Self::default() }
+    }
+
+    /// With other rules for what makes requests one route.
+    #[must_use]
+    pub fn with_routes(mut self, rules: RouteRules) -> Self {
+        self.php.set_route_rules(rules);
+        self
     }
 
     /// Makes the snapshot of the interval that ended at `at`.
@@ -84,6 +92,7 @@ impl Aggregate {
             PhpReading::Starting => self.without_php(PhpState::Starting),
             PhpReading::Ended => self.without_php(PhpState::Ended),
         };
+        self.capacity.served(&php.served, &self.pools, &part.processes);
         if !self.pools.is_empty() {
             let room = |worker: &Process| Room {
                 machine: sample.machine.memory_available_bytes,
@@ -91,8 +100,9 @@ impl Aggregate {
             };
             // Nothing else has it yet, so nothing is copied.
             let php = Arc::make_mut(&mut php.php);
-            php.pools = capacity::pools(&self.pools, &part.processes, &part.groups, room);
-            notices.extend(capacity::notices(&php.pools));
+            php.pools = self.capacity.pools(&self.pools, &part.processes, &part.groups, room);
+            self.capacity.name_bloated(&self.pools, &part.processes, &mut php.workers);
+            notices.extend(capacity::notices(&php.pools, &php.workers, at));
         }
         if php.php.state == PhpState::Read && !php.php.workers.is_empty() {
             for worker in &mut Arc::make_mut(&mut php.php).workers {

@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use crate::model::{FunctionKey, HotTime, Php, Request, Route, RouteKey, Stack, Tier};
+use crate::model::{Function, FunctionKey, HotTime, Php, Request, Route, RouteKey, Stack, Tier};
 
 /// Which part of a profile counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,26 +28,29 @@ impl Scope {
     }
 }
 
-/// CPU time as samples, and waiting time.
+/// CPU time as samples, waiting time, and growth.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Time {
     /// Samples on the CPU.
     pub samples: u64,
     /// Time blocked, in nanoseconds.
     pub wait_ns: u64,
+    /// Bytes by which processes grew.
+    pub growth_bytes: u64,
 }
 
 impl std::ops::AddAssign for Time {
     fn add_assign(&mut self, more: Self) {
         self.samples += more.samples;
         self.wait_ns += more.wait_ns;
+        self.growth_bytes += more.growth_bytes;
     }
 }
 
-/// Which times count, and what a sample is worth.
+/// What counts, and what a sample is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Basis {
-    /// CPU time, waiting time or both.
+    /// CPU time, waiting time, both, or growth.
     pub time: HotTime,
     /// Time from one sample to the next, in nanoseconds.
     pub sample_ns: u64,
@@ -61,13 +64,14 @@ impl Basis {
         Self { time, sample_ns: 1_000_000_000 / u64::from(hz.max(1)) }
     }
 
-    /// The time that counts, in nanoseconds.
-    pub(crate) fn ns(&self, time: Time) -> u64 {
+    /// What counts: time in nanoseconds, or growth in bytes.
+    pub(crate) fn amount(&self, time: Time) -> u64 {
         let cpu = time.samples.saturating_mul(self.sample_ns);
         match self.time {
             HotTime::Both => cpu.saturating_add(time.wait_ns),
             HotTime::Cpu => cpu,
             HotTime::Wait => time.wait_ns,
+            HotTime::Memory => time.growth_bytes,
         }
     }
 
@@ -96,7 +100,20 @@ pub(crate) fn time(php: &Php, scope: &Scope) -> Time {
 }
 
 pub(super) fn time_of(stack: &Stack) -> Time {
-    Time { samples: stack.samples, wait_ns: stack.wait_ns.unwrap_or(0) }
+    Time { samples: stack.samples, wait_ns: stack.wait_ns.unwrap_or(0), growth_bytes: stack.growth_bytes.unwrap_or(0) }
+}
+
+/// What was counted of a function itself, and in total.
+pub(crate) fn of_function(function: &Function) -> (Time, Time) {
+    let time = |samples, wait_ns: Option<u64>, growth_bytes: Option<u64>| Time {
+        samples,
+        wait_ns: wait_ns.unwrap_or(0),
+        growth_bytes: growth_bytes.unwrap_or(0),
+    };
+    (
+        time(function.self_samples, function.self_wait_ns, function.self_growth_bytes),
+        time(function.total_samples, function.total_wait_ns, function.total_growth_bytes),
+    )
 }
 
 /// Functions (indexes into [`Php::functions`]) with time in the scope, most self time first.
@@ -104,8 +121,7 @@ pub(crate) fn functions(php: &Php, scope: &Scope, basis: Basis) -> Vec<Hot<usize
     let mut times = vec![(Time::default(), Time::default()); php.functions.len()];
     if *scope == Scope::All {
         for (time, function) in times.iter_mut().zip(&php.functions) {
-            time.0 = Time { samples: function.self_samples, wait_ns: function.self_wait_ns.unwrap_or(0) };
-            time.1 = Time { samples: function.total_samples, wait_ns: function.total_wait_ns.unwrap_or(0) };
+            *time = of_function(function);
         }
     } else {
         // The number of the stack that a function was last counted for, so that recursion counts once.
@@ -150,8 +166,8 @@ pub(crate) fn files(php: &Php, scope: &Scope, basis: Basis) -> Vec<Hot<Arc<str>>
 }
 
 fn sorted<T: Ord>(mut hot: Vec<Hot<T>>, basis: Basis) -> Vec<Hot<T>> {
-    hot.retain(|hot| basis.ns(hot.total) > 0);
-    let time = |hot: &Hot<T>| (basis.ns(hot.own), basis.ns(hot.total));
+    hot.retain(|hot| basis.amount(hot.total) > 0);
+    let time = |hot: &Hot<T>| (basis.amount(hot.own), basis.amount(hot.total));
     hot.sort_by(|a, b| time(b).cmp(&time(a)).then_with(|| a.of.cmp(&b.of)));
     hot
 }
@@ -188,7 +204,7 @@ pub(crate) fn around(php: &Php, key: &FunctionKey, scope: &Scope, basis: Basis) 
     for stack in in_scope(php, scope) {
         let Some(first) = stack.frames.iter().position(|&frame| frame == wanted) else { continue };
         let last = stack.frames.iter().rposition(|&frame| frame == wanted).unwrap_or(first);
-        let ns = basis.ns(time_of(stack));
+        let ns = basis.amount(time_of(stack));
         around.total += time_of(stack);
         match first.checked_sub(1) {
             None => around.own += time_of(stack),
@@ -225,7 +241,7 @@ pub(crate) fn requests<'a>(php: &'a Php, scope: &Scope) -> Vec<&'a Request> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Function, FunctionKind, Stack};
+    use crate::model::FunctionKind;
 
     fn function(name: &str, file: &str) -> Function {
         let (name, class, file) = (name.into(), "".into(), file.into());
@@ -244,6 +260,7 @@ mod tests {
             frames: frames.to_vec(),
             samples,
             wait_ns: None,
+            growth_bytes: None,
             truncated: false,
         };
         Php {
@@ -257,7 +274,7 @@ mod tests {
     const BASIS: Basis = Basis { time: HotTime::Cpu, sample_ns: 1 };
 
     fn cpu(samples: u64) -> Time {
-        Time { samples, wait_ns: 0 }
+        Time { samples, ..Time::default() }
     }
 
     #[test]
@@ -275,7 +292,20 @@ mod tests {
         assert_eq!((order(HotTime::Both), order(HotTime::Wait)), (0, 0));
         assert_ne!(order(HotTime::Cpu), 0);
         let basis = Basis { time: HotTime::Both, sample_ns: 100 };
-        assert!(basis.waits(Time { samples: 1, wait_ns: 101 }) && !basis.waits(Time { samples: 1, wait_ns: 99 }));
+        let waits = |wait_ns| basis.waits(Time { samples: 1, wait_ns, growth_bytes: 0 });
+        assert!(waits(101) && !waits(99));
+    }
+
+    #[test]
+    fn growth_is_told_by_function_within_a_scope() {
+        let mut php = php();
+        php.stacks[0].growth_bytes = Some(100);
+        php.stacks[2].growth_bytes = Some(7);
+        let basis = Basis { time: HotTime::Memory, sample_ns: 1 };
+        let hot = functions(&php, &Scope::Group("www".into()), basis);
+        assert_eq!((hot[0].of, hot[0].own.growth_bytes, hot.len()), (2, 100, 3));
+        assert_eq!(basis.amount(time(&php, &Scope::All)), 107);
+        assert_eq!(around(&php, &php.functions[1].key, &Scope::All, basis).callees, [(2, 100)]);
     }
 
     #[test]

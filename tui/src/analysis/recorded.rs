@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::windows::Windows;
 use crate::{
-    model::{NoticeKind, Php, Snapshot},
+    model::{Notice, NoticeKind, Php, Snapshot},
     recording::{Event, GAP, Minute, PARTS, Recording, Ring, Stream, is_news},
 };
 
@@ -38,6 +38,26 @@ pub(crate) struct Recorded {
     open: Option<Open>,
     /// What could not be read last.
     pub(crate) trouble: Option<String>,
+}
+
+/// Whether two minutes are of different machines.
+fn is_another(one: &Minute, other: &Minute) -> bool {
+    one.host.zip(other.host).is_some_and(|(one, other)| one != other)
+}
+
+/// Minutes in the order of time. Where those of different machines overlap, they are not one after the other: those of the machine that
+/// the file begins with are there, and the others are counted.
+fn of_one_machine_at_a_time(minutes: &[Minute]) -> (Vec<Minute>, usize) {
+    let mut sorted = minutes.to_vec();
+    sorted.sort_by_key(|minute| minute.first);
+    let overlap = |pair: &[Minute]| is_another(&pair[0], &pair[1]) && pair[1].first < pair[0].last;
+    if sorted.windows(2).any(overlap)
+        && let Some(first) = minutes.first()
+    {
+        sorted.retain(|minute| !is_another(first, minute));
+    }
+    let left_out = minutes.len() - sorted.len();
+    (sorted, left_out)
 }
 
 /// Requests that finished in a part of time.
@@ -89,9 +109,11 @@ impl std::fmt::Debug for Open {
 impl Recorded {
     /// A recording in a file.
     pub(crate) fn new(recording: Recording) -> Self {
-        let mut minutes = recording.minutes().to_vec();
-        minutes.sort_by_key(|minute| minute.first);
-        let trouble = recording.damage().first().map(ToString::to_string);
+        let (minutes, left_out) = of_one_machine_at_a_time(recording.minutes());
+        let several = (left_out > 0).then(|| {
+            format!("{left_out} minutes of another machine at the same time are left out: replay FILE --compare OTHER")
+        });
+        let trouble = recording.damage().first().map(ToString::to_string).or(several);
         Self { store: Store::File(recording), minutes, times: VecDeque::new(), open: None, trouble }
     }
 
@@ -115,6 +137,28 @@ impl Recorded {
     pub(crate) fn span(&self) -> Option<(Timestamp, Timestamp)> {
         let times = self.minutes.iter().map(|minute| (minute.first, minute.last));
         times.reduce(|span, minute| (span.0.min(minute.0), span.1.max(minute.1)))
+    }
+
+    /// Where the machine changes: the first moment of each but the first one.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = Timestamp> {
+        self.minutes.windows(2).filter(|pair| is_another(&pair[0], &pair[1])).map(|pair| pair[1].first)
+    }
+
+    /// The moment before the first snapshot of the machine that a moment is about.
+    pub(crate) fn begins(&self, moment: Timestamp) -> Timestamp {
+        let change = self.changes().take_while(|&change| change <= moment).last();
+        just_before(change.or(self.minutes.first().map(|minute| minute.first)).unwrap_or(moment))
+    }
+
+    /// What is to be said of a snapshot that is the first one of another machine.
+    pub(crate) fn notice_of_change(&mut self, snapshot: &Snapshot) -> Option<Notice> {
+        let index = self.minutes.iter().position(|minute| minute.first == snapshot.at).filter(|&index| index > 0)?;
+        let (before, now) = (self.minutes[index - 1], self.minutes[index]);
+        if !is_another(&before, &now) {
+            return None;
+        }
+        let before = self.snapshot(before.last).map(|before| before.host.name);
+        Some(Notice::machine_changed(before.as_deref().unwrap_or("?"), &snapshot.host.name))
     }
 
     /// Requests that finished, by the parts of time that they are known for: 5 s each, or more where snapshots are further apart.
@@ -297,9 +341,10 @@ impl Recorded {
     /// The next moment with something to see: a notice that the snapshot before did not have, or a spike of requests.
     pub(crate) fn next_event(&mut self, moment: Timestamp, forward: bool) -> Option<Timestamp> {
         let (notice, spike) = (self.next_notice(moment, forward), self.next_spike(moment, forward));
+        let found = notice.into_iter().chain(spike);
         match forward {
-            true => notice.into_iter().chain(spike).min(),
-            false => notice.into_iter().chain(spike).max(),
+            true => found.chain(self.changes().find(|&change| change > moment)).min(),
+            false => found.chain(self.changes().take_while(|&change| change < moment).last()).max(),
         }
     }
 

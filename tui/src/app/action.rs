@@ -136,7 +136,7 @@ pub const ACTIONS: [Entry; 69] = [
         (LOOK, "flame", "the calls as a flame, or back; of the selected route or pool"),
     ),
     entry(Action::Trace, "trace", &["X"], (LOOK, "trace", "trace every call: shows the cost, starts, stops")),
-    entry(Action::HotTime, "time", &["v"], (LOOK, "cpu/wait", "CPU time, waiting time or both")),
+    entry(Action::HotTime, "time", &["v"], (LOOK, "cpu/wait", "CPU time, waiting time, both, or growth of memory")),
     entry(Action::Window, "window", &["w"], (LOOK, "window", "span of the PHP lists: 1 s, 10 s, 1 m, all")),
     entry(Action::Pause, "pause", &["space", "Z"], (SESSION, "pause", "pause or resume the screen")),
     entry(Action::StepBack, "step-back", &[","], (TIME, "", "to the snapshot before")),

@@ -264,7 +264,8 @@ impl App {
                 view.hot_time = match view.hot_time {
                     HotTime::Both => HotTime::Cpu,
                     HotTime::Cpu => HotTime::Wait,
-                    HotTime::Wait => HotTime::Both,
+                    HotTime::Wait => HotTime::Memory,
+                    HotTime::Memory => HotTime::Both,
                 };
             }
             Action::Quit if view.overlay.is_some() => view.overlay = None,

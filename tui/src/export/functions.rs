@@ -34,12 +34,12 @@ pub(super) fn write(php: &Php, out: &mut impl Write) -> io::Result<()> {
         ("FUNCTION", Left),
         ("WHERE", Left),
     ]);
-    let share = |ns: u64| units::percent_column(ns as f64 / basis.ns(all).max(1) as f64);
+    let share = |ns: u64| units::percent_column(ns as f64 / basis.amount(all).max(1) as f64);
     for row in hot.iter().take(ROWS) {
         let function = &php.functions[row.of];
         columns.row([
-            share(basis.ns(row.own)),
-            share(basis.ns(row.total)),
+            share(basis.amount(row.own)),
+            share(basis.amount(row.total)),
             units::duration_ns(row.own.samples * basis.sample_ns),
             units::duration_ns(row.own.wait_ns),
             called(&function.key.class, &function.key.name),
@@ -49,6 +49,29 @@ pub(super) fn write(php: &Php, out: &mut impl Write) -> io::Result<()> {
     let (samples, waited) = (units::count(all.samples), units::duration_ns(all.wait_ns));
     let left = more(hot.len().saturating_sub(ROWS));
     title(out, &format!("hot functions (self: cpu + wait; {samples} samples, {waited} waiting{left})"))?;
+    columns.write(out)
+}
+
+/// Writes the functions that made processes grow.
+pub(super) fn write_growth(php: &Php, out: &mut impl Write) -> io::Result<()> {
+    let basis = Basis::of(php, HotTime::Memory);
+    let hot = profile::functions(php, &Scope::All, basis);
+    if hot.is_empty() {
+        return Ok(());
+    }
+    let mut columns = Columns::new([("SELF", Right), ("TOTAL", Right), ("FUNCTION", Left), ("WHERE", Left)]);
+    for row in hot.iter().take(ROWS) {
+        let function = &php.functions[row.of];
+        columns.row([
+            units::bytes(row.own.growth_bytes),
+            units::bytes(row.total.growth_bytes),
+            called(&function.key.class, &function.key.name),
+            path(&names::place_of(&function.key)),
+        ]);
+    }
+    let all = units::bytes(profile::time(php, &Scope::All).growth_bytes);
+    let left = more(hot.len().saturating_sub(ROWS));
+    title(out, &format!("functions that made processes grow ({all} in all, about{left})"))?;
     columns.write(out)
 }
 

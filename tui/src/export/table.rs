@@ -26,6 +26,8 @@ use crate::{
 
 /// Rows of each list of PHP.
 pub(super) const ROWS: usize = 20;
+/// Rows of the biggest requests.
+const BIGGEST: usize = 10;
 /// Columns of a name, and of a path or URI.
 pub(super) const NAME_COLUMNS: usize = 40;
 pub(super) const PATH_COLUMNS: usize = 60;
@@ -41,9 +43,11 @@ pub fn write(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     targets(php, out)?;
     pools::write(php, out)?;
     functions::write(php, out)?;
+    functions::write_growth(php, out)?;
     functions::write_traced(php, out)?;
     routes(php, out)?;
     requests(php, snapshot.at, out)?;
+    biggest(php, out)?;
     problems::write(snapshot, out)?;
     notices(snapshot, out)
 }
@@ -147,6 +151,11 @@ fn routes(php: &Php, out: &mut impl Write) -> io::Result<()> {
         ("P95", Right),
         ("P99", Right),
         ("MAX", Right),
+        ("PEAK P50", Right),
+        ("PEAK P95", Right),
+        ("PEAK MAX", Right),
+        ("LIMIT", Right),
+        ("GROWTH", Right),
         ("METHOD", Left),
         ("ROUTE", Left),
         ("GROUP", Left),
@@ -160,6 +169,11 @@ fn routes(php: &Php, out: &mut impl Write) -> io::Result<()> {
             or_dash(durations.p95, units::duration_ms),
             or_dash(durations.p99, units::duration_ms),
             or_dash(durations.max, units::duration_ms),
+            or_dash(route.memory.as_ref(), |memory| units::bytes(memory.p50_bytes)),
+            or_dash(route.memory.as_ref(), |memory| units::bytes(memory.p95_bytes)),
+            or_dash(route.memory.as_ref(), |memory| units::bytes(memory.max_bytes)),
+            or_dash(route.memory.as_ref(), |memory| or_none(memory.limit_bytes)),
+            or_dash(route.rss_growth_bytes, |growth| units::bytes(growth.unsigned_abs())),
             route.key.method.to_string(),
             path(if route.key.route.is_empty() { &route.key.script } else { &route.key.route }),
             name(&route.key.group),
@@ -168,7 +182,11 @@ fn routes(php: &Php, out: &mut impl Write) -> io::Result<()> {
     let total: u64 = routes.iter().map(|route| route.requests).fold(0, u64::saturating_add);
     title(
         out,
-        &format!("routes ({} requests finished{})", units::count(total), more(routes.len().saturating_sub(ROWS))),
+        &format!(
+            "routes ({} requests finished; peak: memory_get_peak_usage(true); growth: of processes{})",
+            units::count(total),
+            more(routes.len().saturating_sub(ROWS))
+        ),
     )?;
     columns.write(out)
 }
@@ -182,6 +200,11 @@ fn requests(php: &Php, now: Timestamp, out: &mut impl Write) -> io::Result<()> {
     let mut columns = Columns::new([
         ("PID", Right),
         ("SINCE", Right),
+        ("MEMORY", Right),
+        ("PEAK", Right),
+        ("LIMIT", Right),
+        ("GROWTH", Right),
+        ("LIMIT REACHED IN", Right),
         ("METHOD", Left),
         ("URI", Left),
         ("GROUP", Left),
@@ -193,6 +216,11 @@ fn requests(php: &Php, now: Timestamp, out: &mut impl Write) -> io::Result<()> {
         columns.row([
             request.pid.to_string(),
             format!("{}{}", if request.start_known { "" } else { "≥ " }, units::duration_ms(request.duration_ms)),
+            or_dash(request.memory_bytes, units::bytes),
+            or_dash(request.memory_peak_bytes, units::bytes),
+            or_dash(request.memory_peak_bytes, |_| or_none(request.memory_limit_bytes)),
+            or_dash(request.growth_bytes_per_minute, memory::per_minute),
+            or_dash(request.seconds_to_limit(), units::age),
             request.method.to_string(),
             if request.uri.is_empty() { script() } else { truncate_end(&request.uri, PATH_COLUMNS).into_owned() },
             route.map_or_else(String::new, |route| name(&route.key.group)),
@@ -200,6 +228,42 @@ fn requests(php: &Php, now: Timestamp, out: &mut impl Write) -> io::Result<()> {
         ]);
     }
     title(out, &format!("running requests ({}{})", running.len(), more(running.len().saturating_sub(ROWS))))?;
+    columns.write(out)
+}
+
+/// The finished requests that had the most memory.
+fn biggest(php: &Php, out: &mut impl Write) -> io::Result<()> {
+    let known = php.requests.iter().filter(|request| request.finished);
+    let mut biggest: Vec<(u64, &Request)> = known.filter_map(|r| Some((r.memory_peak_bytes?, r))).collect();
+    if biggest.is_empty() {
+        return Ok(());
+    }
+    biggest.sort_by_key(|(peak, _)| std::cmp::Reverse(*peak));
+    let mut columns = Columns::new([
+        ("PEAK", Right),
+        ("LIMIT", Right),
+        ("TIME", Right),
+        ("STATUS", Right),
+        ("PID", Right),
+        ("METHOD", Left),
+        ("URI", Left),
+        ("GROUP", Left),
+    ]);
+    for (peak, request) in biggest.iter().take(BIGGEST) {
+        let route = php.routes.get(request.route);
+        let script = || route.map_or_else(String::new, |route| path(&route.key.script));
+        columns.row([
+            units::bytes(*peak),
+            or_none(request.memory_limit_bytes),
+            units::duration_ms(request.duration_ms),
+            or_dash(request.status, |status| status.to_string()),
+            request.pid.to_string(),
+            request.method.to_string(),
+            if request.uri.is_empty() { script() } else { truncate_end(&request.uri, PATH_COLUMNS).into_owned() },
+            route.map_or_else(String::new, |route| name(&route.key.group)),
+        ]);
+    }
+    title(out, "biggest requests (peak: memory_get_peak_usage(true))")?;
     columns.write(out)
 }
 
@@ -228,6 +292,10 @@ pub(super) fn more(left: usize) -> String {
 
 pub(super) fn or_dash<T>(value: Option<T>, text: impl FnOnce(T) -> String) -> String {
     value.map_or_else(|| "-".into(), text)
+}
+
+fn or_none(limit_bytes: Option<u64>) -> String {
+    limit_bytes.map_or_else(|| "none".into(), units::bytes)
 }
 
 pub(super) fn name(text: &str) -> String {

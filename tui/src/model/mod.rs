@@ -26,9 +26,10 @@ pub use keys::{FunctionKey, ProblemKey, ProblemKind, ProcessKey, RouteKey};
 pub use notice::{Level, Notice, NoticeKind};
 pub use order::{TraceLimits, TraceOrder, TraceRequest};
 pub use php::{
-    Bound, CompiledFile, DurationSummary, Exact, ExactKind, ExactState, ExceptionCount, Function, FunctionKind,
-    Histogram, LineCalls, METHODS, Master, Php, PhpError, PhpState, Pool, ProcessManager, Request, Route, SYMBOLS,
-    Scoreboard, SeenBy, Stack, Target, Tier, TierState, TierStatus, Tiers, Waiting, Worker, WorkerState,
+    Bloat, Bound, Buckets, CompiledFile, DurationSummary, Exact, ExactKind, ExactState, ExceptionCount, Exhausted,
+    FitsUnknown, Function, FunctionKind, Histogram, LineCalls, METHODS, Master, Php, PhpError, PhpState, Pool,
+    PoolRoute, ProcessManager, Request, Route, RouteMemory, SYMBOLS, Scoreboard, SeenBy, SizeHistogram, Stack, Target,
+    Tier, TierState, TierStatus, Tiers, Waiting, Worker, WorkerState,
 };
 pub(crate) use process::MORE_GROUPS;
 pub use process::{Group, Memory, MemoryRange, Process, PssUnknown, pool_of_title};

@@ -58,11 +58,14 @@ pub enum NoticeKind {
     CommandWithoutPhp,
     GrowthNotCollected,
     PoolTooLarge,
+    WorkerBloated,
+    MemoryExhausted,
     MachineSuspended,
     ClockSet,
     RecordingTriggered,
     RecordingRequested,
     SnapshotsMissed,
+    MachineChanged,
     /// One that this version does not know: its text says what it is about.
     #[default]
     #[serde(other)]
@@ -79,6 +82,7 @@ impl NoticeKind {
                 | Self::RecordingTriggered
                 | Self::RecordingRequested
                 | Self::SnapshotsMissed
+                | Self::MachineChanged
                 | Self::StartsMissed
         )
     }
@@ -243,6 +247,12 @@ impl Notice {
         let text = format!("the clock was set {} by {age}", if forward { "forward" } else { "back" });
         let hint = "the times of snapshots before this are those of the clock as it was";
         Self::new(Level::Info, NoticeKind::ClockSet, text, hint)
+    }
+
+    /// In a recording that was put together of several: what comes is another machine's.
+    pub fn machine_changed(before: &str, now: &str) -> Self {
+        let text = format!("another machine from here on: {now}, before it was {before}");
+        Self::new(Level::Warning, NoticeKind::MachineChanged, text, "sums, windows and histories begin again")
     }
 
     /// Snapshots that are not in the recording.
@@ -421,9 +431,19 @@ impl Notice {
         Self::new(Level::Warning, NoticeKind::CommandWithoutPhp, text, hint)
     }
 
-    /// How requests make memory grow is not measured.
-    pub fn growth_not_collected() -> Self {
-        Self::new(Level::Info, NoticeKind::GrowthNotCollected, "memory growth is not collected", "")
+    /// A worker that stays big after a request.
+    pub fn worker_bloated(pid: u32, pool: &str, private: &str, request: &str, peak: &str, ago: &str) -> Self {
+        let text =
+            format!("pool {pool}: worker {pid} has {private} for itself, bloated by {request}, {peak}, {ago} ago");
+        let hint = "it gives that back when it ends; pm.max_requests ends each after so many requests";
+        Self::new(Level::Info, NoticeKind::WorkerBloated, text, hint)
+    }
+
+    /// A request exceeded `memory_limit`.
+    pub fn memory_exhausted(request: &str, place: &str, peak: &str, limit: &str, times: usize) -> Self {
+        let more = if times > 1 { format!(" ({times} times in this interval)") } else { String::new() };
+        let text = format!("{request} exceeded memory_limit ({limit}) at {place}, having {peak}{more}");
+        Self::new(Level::Warning, NoticeKind::MemoryExhausted, text, "")
     }
 
     fn new(level: Level, kind: NoticeKind, text: impl Into<String>, hint: impl Into<String>) -> Self {

@@ -125,6 +125,7 @@ impl Snapshot {
             (self.processes.iter().all(|process| known(process.cgroup)), "processes", "control groups"),
             (self.groups.iter().all(|group| known(group.cgroup)), "groups", "control groups"),
             (php.requests.iter().all(|request| request.route < php.routes.len()), "requests", "routes"),
+            (php.exhausted.iter().flatten().all(|exhausted| exhausted.route < php.routes.len()), "requests", "routes"),
             (php.stacks.iter().all(|stack| stack.route < php.routes.len()), "stacks", "routes"),
             (
                 php.stacks.iter().flat_map(|stack| &stack.frames).all(|&frame| frame < php.functions.len()),

@@ -1,4 +1,4 @@
-//! Which time is asked about: the span of a profile, and which of its times count.
+//! What is asked about: the span of a profile, and what of it counts.
 
 /// The span of time that the PHP lists are about; it ends with the snapshot that is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,7 +19,7 @@ impl Window {
     pub const ALL: [Self; 4] = [Self::Last, Self::TenSeconds, Self::Minute, Self::All];
 }
 
-/// Which time of functions and files counts.
+/// What of functions and files counts: which time, or memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum HotTime {
     /// On the CPU and waiting.
@@ -29,4 +29,6 @@ pub enum HotTime {
     Cpu,
     /// Waiting.
     Wait,
+    /// By how much processes grew.
+    Memory,
 }

@@ -50,8 +50,8 @@ const SKIPPABLE: [u8; 4] = [0x57, 0x2a, 0x4d, 0x18];
 const ENTRY: [u8; 7] = *b"tuskidx";
 /// First bytes inside the skippable frame of a table, and the version behind them.
 const TABLE: [u8; 7] = *b"tusktab";
-/// Version of entries and tables. In the first one the requests were by 5 s after the first snapshot, and the size of what is
-/// decoded was in the place of the start.
+/// Version of entries and tables. In the first one the requests were by 5 s after the first snapshot, the size of what is
+/// decoded was in the place of the start, and the machine was not there.
 const VERSION: u8 = b'2';
 const FIRST_VERSION: u8 = b'1';
 /// Last bytes of a file that has a table.
@@ -88,6 +88,8 @@ pub struct Entry {
     pub crc: u32,
     /// Snapshots with a notice of a kind that the one before did not have.
     pub news: u32,
+    /// CRC-32 of the name of the machine, to tell one from another; `None` in entries of the first version.
+    pub host: Option<u32>,
     /// When the interval of its first snapshot began, and when that of the last one ended.
     pub covers: (Timestamp, Timestamp),
     /// Requests that finished, by twelfths of what it covers; those of a snapshot are spread over its interval.
@@ -195,6 +197,11 @@ impl Tally {
         })
     }
 
+    /// What tells the machine from others.
+    pub(super) fn host(&self) -> u32 {
+        crc32fast::hash(self.host.as_bytes())
+    }
+
     /// Begins the next frame.
     pub(super) fn next_frame(&mut self) {
         let (kinds, mut intervals) = (std::mem::take(&mut self.kinds), std::mem::take(&mut self.intervals));
@@ -237,7 +244,9 @@ impl Entry {
             self.bytes.to_le_bytes(),
             self.covers.0.as_microsecond().to_le_bytes(),
         ];
-        let short = [self.snapshots, self.crc, self.news].map(u32::to_le_bytes);
+        // There are fewer than 2^16 in a frame that is read.
+        let counts = self.snapshots.min(0xffff) | self.news.min(0xffff) << 16;
+        let short = [counts, self.crc, self.host.unwrap_or(0)].map(u32::to_le_bytes);
         numbers[..40].copy_from_slice(long.as_flattened());
         numbers[40..52].copy_from_slice(short.as_flattened());
         numbers[52..].copy_from_slice(self.requests.map(u32::to_le_bytes).as_flattened());
@@ -251,9 +260,10 @@ impl Entry {
         let (short, _) = short.as_chunks::<4>();
         let time = |bytes| Timestamp::from_microsecond(i64::from_le_bytes(bytes)).ok();
         let (first, last) = (time(long[0])?, time(long[1])?);
-        let covers = match version {
-            VERSION => (time(long[4])?, last),
-            FIRST_VERSION => (first, first.checked_add(FRAME_SPAN).ok()?),
+        let short = |index: usize| u32::from_le_bytes(short[index]);
+        let (covers, snapshots, news, host) = match version {
+            VERSION => ((time(long[4])?, last), short(0) & 0xffff, short(0) >> 16, Some(short(2))),
+            FIRST_VERSION => ((first, first.checked_add(FRAME_SPAN).ok()?), short(0), short(2), None),
             _ => return None,
         };
         let entry = Self {
@@ -261,11 +271,12 @@ impl Entry {
             last,
             offset: u64::from_le_bytes(long[2]),
             bytes: u64::from_le_bytes(long[3]),
-            snapshots: u32::from_le_bytes(short[0]),
-            crc: u32::from_le_bytes(short[1]),
-            news: u32::from_le_bytes(short[2]),
+            snapshots,
+            crc: short(1),
+            news,
+            host,
             covers,
-            requests: std::array::from_fn(|part| u32::from_le_bytes(short[3 + part])),
+            requests: std::array::from_fn(|part| short(3 + part)),
         };
         (covers.0 <= first && first <= last && entry.bytes > 0).then_some(entry)
     }
@@ -356,6 +367,7 @@ mod tests {
             snapshots: 60,
             crc: 7,
             news: 1,
+            host: Some(9),
             covers: (time(-1), time(59)),
             requests: std::array::from_fn(|part| part as u32),
         }

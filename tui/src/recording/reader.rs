@@ -76,6 +76,8 @@ pub struct Minute {
     pub last: Timestamp,
     /// Snapshots with a notice of a kind that the one before did not have.
     pub news: u32,
+    /// What tells the machine from others; `None` where that was not written.
+    pub host: Option<u32>,
     /// When the interval of its first snapshot began, and when that of the last one ended.
     pub covers: (Timestamp, Timestamp),
     /// Requests that finished, by twelfths of what it covers.
@@ -218,7 +220,7 @@ impl Recording {
                 searched = at + 1;
                 let Some(entry) = Entry::decode(frame) else { continue };
                 let Some(offset) = position.checked_sub(entry.bytes).filter(|&offset| offset >= end) else { continue };
-                if offset > end {
+                if offset > end && !self.is_one_skippable(end, offset) {
                     self.damage.push(Damage { offset: end, what: Wrong::Foreign });
                 }
                 self.minutes.push(Minute { offset, ..Minute::of(&entry) });
@@ -235,6 +237,17 @@ impl Recording {
             self.damage.truncate(MAX_DAMAGE);
         }
         self.tail(end, length)
+    }
+
+    /// Whether all between two places is one skippable frame, such as the table of a recording that another one was put behind.
+    fn is_one_skippable(&self, from: u64, to: u64) -> bool {
+        let mut header = [0; file::SKIPPABLE_HEADER];
+        if self.file.read_exact_at(&mut header, from).is_err() {
+            return false;
+        }
+        let [a, b, c, d, length @ ..] = header;
+        let length = u64::from(u32::from_le_bytes(length));
+        file::is_skippable([a, b, c, d]) && from + file::SKIPPABLE_HEADER as u64 + length == to
     }
 
     /// Decodes what is behind the last entry: the minute in which the writer was killed, or that it is writing.
@@ -260,10 +273,21 @@ impl Recording {
             }
         }
         if let Some((first, last)) = tally.span {
-            let (covers, requests) = (tally.covers(), tally.requests());
+            let (covers, requests, host) = (tally.covers(), tally.requests(), Some(tally.host()));
             let Tally { news, snapshots, .. } = tally;
             let bytes = length.saturating_sub(offset).min(MAX_FRAME);
-            self.minutes.push(Minute { first, last, news, covers, requests, snapshots, offset, bytes, crc: None });
+            self.minutes.push(Minute {
+                first,
+                last,
+                news,
+                host,
+                covers,
+                requests,
+                snapshots,
+                offset,
+                bytes,
+                crc: None,
+            });
         }
         Ok(())
     }
@@ -281,8 +305,8 @@ impl Minute {
     }
 
     pub(super) fn of(entry: &Entry) -> Self {
-        let &Entry { first, last, offset, bytes, crc, news, covers, requests, snapshots } = entry;
-        Self { first, last, news, covers, requests, snapshots, offset, bytes, crc: Some(crc) }
+        let &Entry { first, last, offset, bytes, crc, news, host, covers, requests, snapshots } = entry;
+        Self { first, last, news, host, covers, requests, snapshots, offset, bytes, crc: Some(crc) }
     }
 }
 

@@ -220,6 +220,7 @@ impl Tally {
             snapshots: self.snapshots,
             crc: 0,
             news: self.news,
+            host: Some(self.host()),
             covers: self.covers(),
             requests: self.requests(),
         }

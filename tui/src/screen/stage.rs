@@ -278,8 +278,13 @@ impl Stage {
     }
 
     fn look_between_marks(&mut self) {
-        let marks = self.scrub.as_ref().map(|scrub| scrub.marks);
-        self.timeline.look_between(marks.and_then(|(from, to)| from.zip(to)));
+        let marks = self.scrub.as_ref().and_then(|scrub| scrub.marks.0.zip(scrub.marks.1));
+        if let (Some(scrub), Some((from, to))) = (&mut self.scrub, marks)
+            && scrub.changes.iter().any(|&change| from < change && change <= to)
+        {
+            scrub.note = Some("there is more than one machine in this span".into());
+        }
+        self.timeline.look_between(marks);
     }
 
     /// The process whose page is open, which is to be looked at closely.
@@ -349,10 +354,10 @@ impl Stage {
             adding: self.timeline.progress(),
             between: self.timeline.between(),
             difference: self.timeline.difference(),
+            reference: self.timeline.reference(),
             before: before.as_ref().map(|(php, covered)| (&**php, *covered)),
             lanes: lanes.as_ref(),
             fold: &self.fold,
-            reference: self.timeline.reference(),
             previous: Some(&self.shown.scene),
         };
         self.shown = ui::draw(buffer, &input);
@@ -369,6 +374,8 @@ impl Stage {
         scrub.latest = self.timeline.latest().map(|latest| latest.at);
         scrub.requests.clear();
         scrub.requests.extend(stored.requests().map(|part| (part.from, part.until, part.count)));
+        scrub.changes.clear();
+        scrub.changes.extend(stored.changes());
         scrub.memory = group.map(|group| {
             let points = self.timeline.memory(&group);
             GroupMemory { group, points }

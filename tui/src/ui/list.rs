@@ -50,8 +50,10 @@ pub(crate) fn empty(buffer: &mut Buffer, area: Rect, lines: &[&str], screen: &Sc
 /// `filter: x` for the title of a filtered pane; empty otherwise.
 pub(crate) fn filter_title(pane: Pane, screen: &Screen) -> String {
     let filter = &screen.view.pane(pane).filter;
+    if filter.is_empty() {
+        return String::new();
+    }
     match filter::fault(filter) {
-        _ if filter.is_empty() => String::new(),
         Some(fault) => format!("filter: {filter} (as plain text: {fault})"),
         None => format!("filter: {filter}"),
     }

@@ -89,14 +89,14 @@ pub(crate) struct Input<'a> {
     pub between: Option<&'a Between>,
     /// How it differs from another span, if they are compared.
     pub difference: Option<&'a Difference>,
+    /// The other recording that is compared with.
+    pub reference: Option<&'a Reference>,
     /// PHP over the other span, and how much time that covers, if two are compared and the flame is shown.
     pub before: Option<(&'a Php, Duration)>,
     /// What each worker did in the last minute, where workers are shown.
     pub lanes: Option<&'a Lanes>,
     /// What becomes one frame of the flame.
     pub fold: &'a Fold,
-    /// The other recording that is compared with.
-    pub reference: Option<&'a Reference>,
     /// The drawing before, so that tiles keep their places.
     pub previous: Option<&'a Scene>,
 }

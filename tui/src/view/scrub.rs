@@ -71,6 +71,8 @@ pub struct Scrub {
     pub at: Timestamp,
     /// Requests that finished, each with the start and the end of the time in which they did.
     pub requests: Vec<(Timestamp, Timestamp, u64)>,
+    /// Where what comes is another machine's.
+    pub changes: Vec<Timestamp>,
     /// It plays.
     pub playing: bool,
     /// How fast it plays.

@@ -5,6 +5,12 @@ use std::fmt;
 use super::units;
 use crate::model::{Cgroup, Group, Memory, Process, PssUnknown};
 
+/// Growth each minute: `+4.0 MiB a minute`, `-512 KiB a minute`.
+pub(crate) fn per_minute(bytes: i64) -> String {
+    let sign = if bytes < 0 { '-' } else { '+' };
+    format!("{sign}{} a minute", units::bytes(bytes.unsigned_abs()))
+}
+
 /// Is put before a size that is RSS, wholly or in part, beside others that are PSS.
 pub(crate) const ESTIMATED: char = '~';
 /// Share of its limit from which a cgroup is nearly full.

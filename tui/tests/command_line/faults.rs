@@ -129,6 +129,75 @@ fn a_folder_that_cannot_be_written_is_said_with_the_file() {
     }
 }
 
+/// Runs a script in a mount namespace of its own: `$0` is tusktop, `$1` a file system of 1 MiB with little room, `$2` a folder that
+/// outlives it.
+fn on_a_full_disk(script: &str, folder: &Path) -> std::process::Output {
+    let (disk, kept) = (folder.join("disk"), folder.join("kept"));
+    [&disk, &kept].into_iter().for_each(|folder| fs::create_dir(folder).unwrap());
+    let start = "mount -t tmpfs -o size=1m none \"$1\"; head -c 960k /dev/zero > \"$1/fill\"; ";
+    Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", &format!("set -e; {start}{script}")])
+        .arg(env!("CARGO_BIN_EXE_tusktop"))
+        .args([disk, kept])
+        .env_clear()
+        .env("PATH", env::var_os("PATH").unwrap())
+        .env("HOME", "/nonexistent")
+        .output()
+        .unwrap()
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_disk_that_is_full_ends_the_recording_behind_a_whole_snapshot() {
+    let folder = tempfile::tempdir().unwrap();
+    let script =
+        "code=0; \"$0\" record --no-php -i 100ms -o \"$1/a.tusk\" || code=$?; cp \"$1/a.tusk\" \"$2\"; exit $code";
+    let output = on_a_full_disk(script, folder.path());
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    for said in ["a.tusk", "what was recorded before can be read", "No space left"] {
+        assert!(stderr(&output).contains(said), "{said}: {}", stderr(&output));
+    }
+    let path = folder.path().join("kept/a.tusk");
+    let (snapshots, damage) = read(&path);
+    assert!(snapshots.len() > 1 && snapshots.len() == written(&path), "{damage:?}");
+    assert!(damage.iter().all(|text| text.contains("ends within")), "no part of a snapshot is left: {damage:?}");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_flight_recorder_says_that_a_disk_is_full_and_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    // With no room at all for the first event, and some for the next.
+    let script = "head -c 1m /dev/zero >> \"$1/fill\" 2>/dev/null || true
+        \"$0\" record --no-php -i 100ms --keep-last 1m --after 1s -o \"$1/a.tusk\" 2> \"$2/said\" & recorder=$!
+        until [ $((0x$(sed -n 's/SigCgt:[^0-9a-f]*//p' /proc/$recorder/status) & 0x200)) -ne 0 ]; do :; done
+        until grep -q 'cannot write' \"$2/said\"; do kill -USR1 $recorder; done
+        rm \"$1/fill\"
+        until grep -q 'writing.*a' \"$2/said\" && [ -n \"$(find \"$1\" -name 'a*.tusk' -size +1k)\" ]; do kill -USR1 $recorder; done
+        kill -TERM $recorder
+        wait $recorder || true
+        cp \"$1\"/a*.tusk \"$2\"";
+    let output = on_a_full_disk(script, folder.path());
+    let said = fs::read_to_string(folder.path().join("kept/said")).unwrap();
+    assert!(output.status.success(), "{said} {}", stderr(&output));
+    let files = fs::read_dir(folder.path().join("kept")).unwrap().map(|entry| entry.unwrap().path());
+    let whole = files.filter(|path| path.extension().is_some() && fs::metadata(path).unwrap().len() > 1024);
+    assert!(
+        whole.map(|path| read(&path)).any(|(snapshots, damage)| !snapshots.is_empty() && damage.is_empty()),
+        "{said}"
+    );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_file_system_that_is_read_only_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "mount -o remount,ro \"$1\"; exec \"$0\" record --no-php -o \"$1/a.tusk\"";
+    let output = on_a_full_disk(script, folder.path());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("a.tusk") && stderr(&output).contains("Read-only"), "{}", stderr(&output));
+}
+
 /// What all commands that read say of a file.
 fn all_say(path: &Path, said: &str) {
     for command in ["cat", "snap"] {

@@ -15,6 +15,7 @@ mod hostile;
 mod images;
 mod impostor;
 mod lifecycle;
+mod memory;
 mod mounts;
 mod moving_code;
 mod pools;

@@ -126,3 +126,25 @@ fn php_that_starts_in_a_storm_of_programs_is_found() {
     let php = PhpCli::start("sleeper.php", &[]);
     watch.until("it is found", |watch| watch.last.processes.iter().any(|process| process.pid == php.pid()));
 }
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn workers_that_are_forked_in_a_storm_leave_nothing_behind() {
+    let _alone = alone();
+    let (fpm, mut watch) = start();
+    let php = PhpCli::start_traceable("forks.php", &["3000"]);
+    watch.until("the script is found", |watch| watch.last.processes.iter().any(|process| process.pid == php.pid()));
+    php.go();
+    watch.until("all its children have ended", |_| php.output().contains("forked 3000"));
+    let script = |watch: &Watch| {
+        watch
+            .last
+            .processes
+            .iter()
+            .filter(|p| p.alive && p.script.as_deref().is_some_and(|s| s.ends_with("forks.php")))
+            .count()
+    };
+    watch.until("only the script itself is left", |watch| script(watch) == 1);
+    run(&fpm, "errors", 10);
+    watch.until("others are counted as before", |watch| failures(watch) == 10);
+}

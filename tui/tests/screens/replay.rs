@@ -181,6 +181,12 @@ fn a_replayed_snapshot_is_drawn_as_it_was_live_at_every_size() {
                     panes(stage)
                 };
                 assert_eq!(panes(&mut live), panes(&mut replayed), "{width}x{height} {keys} {last}");
+                // Colours, too.
+                let styles = |stage: &Stage| {
+                    let rects = stage.shown.scene.panes.iter().map(|(_, rect)| *rect);
+                    rects.flat_map(|rect| rect.positions()).map(|at| stage.buffer[at].style()).collect::<Vec<_>>()
+                };
+                assert!(styles(&live) == styles(&replayed), "{width}x{height} {keys} {last}");
             }
         }
     }
@@ -410,6 +416,137 @@ fn two_spans_are_compared_and_noise_is_grey() {
     assert_eq!(stage.app.view.tile_colour, TileColour::Growth);
     stage.press("\\");
     assert!(!stage.text().contains("compared"));
+}
+
+/// Two minutes of a machine from a second on.
+fn of_machine(name: &str, from: i64) -> (Vec<u8>, Vec<Snapshot>) {
+    let mut writer = Writer::new(Vec::new()).unwrap();
+    let snapshots: Vec<Snapshot> = (from..from + 120)
+        .map(|second| {
+            let mut snapshot = web01();
+            snapshot.at += SignedDuration::from_secs(second);
+            snapshot.host.name = name.into();
+            snapshot.notices.clear();
+            writer.push(&snapshot).unwrap();
+            snapshot
+        })
+        .collect();
+    (writer.finish().unwrap(), snapshots)
+}
+
+fn joined(parts: &[Vec<u8>], width: u16, height: u16) -> Stage {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&parts.concat()).unwrap();
+    let mut stage = Stage::new(width, height);
+    stage.replay(Recording::open(file.path()).unwrap());
+    stage.settle();
+    stage
+}
+
+/// The symbols of the line at the bottom.
+fn line(stage: &Stage) -> String {
+    let picture = stage.shown.scene.scrub.unwrap();
+    (picture.x..picture.right()).map(|x| stage.buffer[(x, picture.bottom() - 1)].symbol()).collect()
+}
+
+#[test]
+fn another_machine_in_a_joined_recording_is_a_break_and_a_notice_and_sums_begin_again() {
+    for (width, height) in [(80, 24), (150, 45), (200, 50)] {
+        let (first, snapshots) = of_machine("web01", 0);
+        let mut stage = joined(&[first, of_machine("db02", 130).0], width, height);
+        assert_eq!(line(&stage).matches('│').count(), 1, "{}", line(&stage));
+        stage.press(";");
+        stage.settle();
+        assert_eq!(second(&stage, &snapshots), 130, "it is gone to like a notice");
+        let text = stage.text();
+        assert!(text.contains("another machine from here on: db02, before it was web01"), "{text}");
+        assert!(text.lines().next().unwrap().contains("db02"), "{text}");
+        // Ten seconds and all before it would be those of the other machine.
+        for window in [Window::TenSeconds, Window::Minute, Window::All] {
+            assert_eq!(stage.timeline.window(window).interval_ms, web01().php.interval_ms, "{window:?}");
+        }
+        stage.press("www");
+        stage.settle();
+        assert_eq!(stage.timeline.window(Window::All).interval_ms, web01().php.interval_ms);
+        stage.press(",");
+        assert_eq!(second(&stage, &snapshots), 119);
+        assert!(!stage.text().contains("another machine"));
+        stage.press("[..]");
+        assert!(stage.text().contains("more than one machine"), "{}", stage.text());
+    }
+}
+
+#[test]
+fn machines_that_were_recorded_at_the_same_time_are_not_mixed() {
+    let (first, snapshots) = of_machine("web01", 0);
+    let mut stage = joined(&[first, of_machine("db02", 30).0], 150, 45);
+    assert!(stage.text().contains("another machine at the same time"), "{}", stage.text());
+    stage.press(")L");
+    assert_eq!(second(&stage, &snapshots), 119);
+    for _ in 0..20 {
+        stage.press(",");
+        assert_eq!(stage.timeline.current().unwrap().host.name, "web01");
+    }
+}
+
+#[test]
+fn another_machine_through_a_pipe_begins_new_sums() {
+    let mut stage = Stage::keeping(RingLimits::default(), 150, 45);
+    let parts = [of_machine("web01", 0).1, of_machine("db02", 130).1];
+    for snapshot in parts.concat() {
+        let is_first = snapshot.at == parts[1][0].at;
+        stage.push(snapshot);
+        assert_eq!(stage.text().contains("another machine from here on: db02"), is_first);
+    }
+    assert_eq!(stage.timeline.window(Window::All).interval_ms, 120 * web01().php.interval_ms);
+    stage.press(",");
+    assert_eq!(line(&stage).matches('│').count(), 1, "{}", line(&stage));
+    stage.press(":120s ago<enter>");
+    assert!(stage.text().contains("web01"), "{}", stage.text());
+}
+
+#[test]
+fn a_time_of_which_nothing_is_known_is_empty_on_the_line() {
+    let (first, snapshots) = of_machine("web01", 0);
+    let mut stage = joined(&[first, of_machine("web01", 600).0], 150, 45);
+    let line = line(&stage);
+    let empty = line.chars().filter(|&c| c == ' ').count() as f64 / line.chars().count() as f64;
+    assert!((0.6..0.7).contains(&empty) && !line.contains('│'), "480 of 720 s: {line:?}");
+    // Playing passes over it.
+    stage.press(")).... <esc>");
+    stage.play(Duration::from_secs(80));
+    assert!(second(&stage, &snapshots) >= 600);
+}
+
+#[test]
+fn parts_that_are_rolled_up_have_the_rate_of_the_others_and_no_spike() {
+    let mut writer = Writer::new(Vec::new()).unwrap();
+    let mut second = 0;
+    for (step, count) in [(60, 20), (10, 60), (1, 300)] {
+        for _ in 0..count {
+            second += step;
+            let mut snapshot = web01();
+            snapshot.at += SignedDuration::from_secs(second);
+            snapshot.interval_ms = step as u64 * 1000;
+            snapshot.notices.clear();
+            let mut php = tusktop::model::Php { routes: snapshot.php.routes[..1].to_vec(), ..Default::default() };
+            (php.routes[0].requests, php.interval_ms) = (10 * step as u64, snapshot.interval_ms);
+            snapshot.php = Arc::new(php);
+            (snapshot.processes, snapshot.groups) = (Vec::new(), Vec::new());
+            writer.push(&snapshot).unwrap();
+        }
+    }
+    let mut stage = joined(&[writer.finish().unwrap()], 150, 45);
+    let line = line(&stage);
+    assert!(line.chars().skip(1).all(|c| c == '█'), "ten requests a second all the time: {line}");
+    assert!(stage.text().contains("over 1m 00s"), "{}", stage.text());
+    let start = stage.timeline.current().unwrap().at;
+    stage.press(";");
+    assert_eq!(stage.timeline.current().unwrap().at, start, "nothing stands out");
+    stage.press(".");
+    assert_eq!(stage.timeline.current().unwrap().at, start + SignedDuration::from_secs(60));
+    stage.press("L");
+    assert!(!stage.text().contains(" over "), "{}", stage.text());
 }
 
 /// A recording of two minutes in which the first function takes so many times as long, with its name.

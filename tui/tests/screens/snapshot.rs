@@ -195,6 +195,7 @@ pub fn busy(processes: usize, stacks: usize) -> Snapshot {
             frames: (0..16).map(|depth| first + (i * 7 + depth * 13) % 300).collect(),
             samples: 1,
             wait_ns: None,
+            growth_bytes: None,
             truncated: false,
         })
         .collect();

@@ -58,6 +58,8 @@ fn every_tier_that_is_missing_is_said_with_its_reason_where_it_would_be_seen() {
         snapshot.php = Arc::new(php);
         let keys = match tier {
             Tier::Waiting => "vv",
+            Tier::Growth => "vvv",
+            Tier::Peaks => "3M",
             Tier::Exact => "X",
             _ => "",
         };
@@ -431,6 +433,7 @@ fn samples_of_stacks_that_are_too_many_are_said_to_be_left_out() {
         frames: vec![i % 9, i / 9 % 9, i / 81],
         samples: 2,
         wait_ns: None,
+        growth_bytes: None,
         truncated: false,
     };
     let key = php.functions[0].key.clone();

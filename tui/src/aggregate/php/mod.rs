@@ -1,6 +1,7 @@
 //! The PHP half of a snapshot: raw counts by pid become functions, stacks, routes, requests and workers.
 
 mod calls;
+mod jobs;
 mod problems;
 mod route;
 mod routes;
@@ -11,20 +12,30 @@ use std::{collections::HashMap, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 
+pub use self::route::{PARAMETERS, RouteRules};
 use self::{
+    jobs::Jobs,
     routes::{Found, MOST, RouteKeys},
-    stacks::Stacks,
+    stacks::{Counted, Stacks},
     workers::Workers,
 };
 use crate::{
-    collect::php::{CurrentWait, FinishedRequest, Now, PhpProcess, PhpSample, RequestText, Start},
-    model::{Cost, Drops, FunctionKind, Notice, Php, PhpState, Request, Target, TierState, Waiting},
+    collect::php::{CurrentWait, FinishedRequest, Now, PhpProcess, PhpSample, RequestMemory, RequestText, Start},
+    model::{
+        Cost, Drops, Exhausted, FunctionKind, Notice, Php, PhpState, Request, RouteKey, Target, Tier, TierState,
+        Waiting,
+    },
     rules::naming,
+    words::{names, units},
 };
 
-/// Running requests that a snapshot names, and finished ones: half the slowest, half the newest.
+/// Running requests that a snapshot names, and finished ones: the slowest, and of the others the biggest and the newest.
 const RUNNING: usize = 512;
 const FINISHED: usize = 40;
+const BIGGEST: usize = 10;
+const NEWEST: usize = 15;
+/// Requests that exceeded `memory_limit` which a snapshot names.
+const EXHAUSTED: usize = 20;
 
 /// What one [`PhpSample`] adds to a snapshot.
 #[derive(Debug, Default)]
@@ -37,6 +48,24 @@ pub struct PhpPart {
     pub cost: Cost,
     /// What cannot be observed, and why.
     pub notices: Vec<Notice>,
+    /// What PHP's allocator said of requests, for the capacity of pools.
+    pub(crate) served: Vec<ServedRequest>,
+}
+
+/// A request with what PHP's allocator said of it.
+#[derive(Debug)]
+pub(crate) struct ServedRequest {
+    pub pid: u32,
+    pub pool: Option<Arc<str>>,
+    /// What the allocator had kept from earlier requests at its start, or has now while it runs.
+    pub heap_bytes: u64,
+    /// Its peak; `None` while it runs.
+    pub peak_bytes: Option<u64>,
+    pub method: Arc<str>,
+    /// Folded path, or script where there is none.
+    pub route: Arc<str>,
+    /// When it ended.
+    pub at: Timestamp,
 }
 
 /// Where a process is: its group by the rules, and its pool.
@@ -54,9 +83,15 @@ pub struct PhpAggregate {
     placed: HashMap<u32, Placed>,
     routes: RouteKeys,
     workers: Workers,
+    jobs: Jobs,
 }
 
 impl PhpAggregate {
+    /// Has other rules say what makes requests one route.
+    pub(super) fn set_route_rules(&mut self, rules: RouteRules) {
+        self.routes.set_rules(rules);
+    }
+
     /// Makes the PHP part of the snapshot for an interval of `interval_s` seconds.
     /// `placed` says where a live process is.
     pub fn update(&mut self, sample: PhpSample, interval_s: f64, placed: &dyn Fn(u32) -> Option<Placed>) -> PhpPart {
@@ -66,13 +101,18 @@ impl PhpAggregate {
         let scripts: HashMap<u32, &Arc<str>> =
             sample.processes.iter().filter_map(|process| Some((process.pid, process.script.as_ref()?))).collect();
         let mut found = Found::new(&mut self.routes);
+        for count in &sample.stacks {
+            if let Some(request) = &count.request {
+                found.see(request, &count.stack);
+            }
+        }
         let started: Vec<usize> =
             sample.running.iter().take(RUNNING).map(|request| found.of_request(group(request.pid), request)).collect();
         let ended: Vec<usize> = sample
             .finished
             .iter()
-            .map(|FinishedRequest { request, .. }| {
-                let route = found.of_request(group(request.pid), request);
+            .map(|FinishedRequest { request, status, .. }| {
+                let route = found.of_ended(group(request.pid), request, *status);
                 found.add_request(route);
                 route
             })
@@ -90,6 +130,7 @@ impl PhpAggregate {
             })
             .collect();
         let mut routes = found.choose();
+        let mut served = Vec::new();
 
         let waits: HashMap<(u32, u64), &CurrentWait> =
             sample.waits.iter().map(|wait| ((wait.pid, wait.request), wait)).collect();
@@ -98,24 +139,41 @@ impl PhpAggregate {
             .iter()
             .zip(started)
             .map(|(request, route)| {
+                let route = routes.place(route);
+                served.extend(served_request(request, false, sample.now.at, routes.key(route)));
+                let growth_bytes_per_minute = self.jobs.growth(request, sample.now.monotonic_ns);
                 let waiting = waits.get(&(request.pid, request.started_ns)).and_then(|wait| waiting(wait, sample.now));
-                Request { waiting, ..running(request, sample.now, routes.place(route)) }
+                Request { waiting, growth_bytes_per_minute, ..running(request, sample.now, route) }
             })
             .collect();
+        self.jobs.end(&sample.running);
         let mut finished = Vec::with_capacity(sample.finished.len());
         for (request, route) in sample.finished.iter().zip(ended) {
             let route = routes.place(route);
             routes.count(route, request);
+            if !request.aborted {
+                let at = ended_at(request, sample.now);
+                served.extend(served_request(&request.request, true, at, routes.key(route)));
+            }
             finished.push((request, route));
         }
         let mut stacks = Stacks::default();
+        let sees = |tier| sample.targets.iter().any(|target| target.tiers.is_on(tier));
+        let sees_growth = sees(Tier::Growth);
         for (count, route) in sample.stacks.iter().zip(sampled) {
-            stacks.add(routes.place(route), &count.stack, count.samples, count.wait_ns);
+            let (route, growth_bytes) = (routes.place(route), sees_growth.then_some(count.growth_bytes));
+            let counted = Counted { samples: count.samples, wait_ns: count.wait_ns, growth_bytes };
+            stacks.add(route, &count.stack, counted);
+            growth_bytes.into_iter().for_each(|bytes| routes.grow(route, bytes));
         }
+        let exhausted = (sees(Tier::Peaks) && sees(Tier::Errors)).then(|| exhausted(&sample, &finished));
         let lines = calls::add(&sample, &mut stacks);
         requests.extend(notable(&mut finished).map(|(request, route)| of_finished(request, sample.now, route)));
         let (others, other_route_requests) = (routes.others, routes.other_requests);
-        let routes = routes.finish();
+        let mut routes = routes.finish();
+        if sees_growth {
+            routes.iter_mut().for_each(|route| _ = route.rss_growth_bytes.get_or_insert(0));
+        }
         self.routes.end(interval_s, &sample.running);
         self.workers.update(&sample);
         let workers = self.workers.list(&sample, &self.placed, &mut stacks);
@@ -131,6 +189,7 @@ impl PhpAggregate {
             exceptions: problems::exceptions(&sample),
             errors: problems::errors(&sample),
             compiles: problems::compiles(&sample),
+            exhausted,
             workers,
             pools: Vec::new(),
             exact: sample.exact,
@@ -142,6 +201,7 @@ impl PhpAggregate {
         }
         let mut notices = sample.notices;
         notices.extend(of_tiers(&php.targets, sample.root.is_some()));
+        notices.extend(of_exhausted(&php));
         if others > 0 {
             notices.push(Notice::routes_left_out(others, MOST, other_route_requests));
         }
@@ -150,7 +210,11 @@ impl PhpAggregate {
             drops: sample.drops,
             cost: Cost {
                 bpf_ratio: rate(
-                    (sample.work.sample_ns + sample.work.wait_ns + sample.work.probe_ns + sample.work.trace_ns) as f64
+                    (sample.work.sample_ns
+                        + sample.work.wait_ns
+                        + sample.work.growth_ns
+                        + sample.work.probe_ns
+                        + sample.work.trace_ns) as f64
                         / 1e9,
                     interval_s,
                 ),
@@ -158,6 +222,7 @@ impl PhpAggregate {
                 ..Cost::default()
             },
             notices,
+            served,
         }
     }
 
@@ -203,6 +268,77 @@ fn moment(monotonic_ns: u64, now: Now) -> Timestamp {
     now.at.checked_sub(age).unwrap_or(now.at)
 }
 
+fn ended_at(finished: &FinishedRequest, now: Now) -> Timestamp {
+    let duration = SignedDuration::from_nanos(i64::try_from(finished.duration_ns).unwrap_or(i64::MAX));
+    moment(finished.request.started_ns, now).checked_add(duration).unwrap_or(now.at)
+}
+
+fn served_request(request: &RequestText, ended: bool, at: Timestamp, key: &RouteKey) -> Option<ServedRequest> {
+    let RequestMemory::Known { start_bytes, bytes, peak_bytes, .. } = request.memory else { return None };
+    Some(ServedRequest {
+        pid: request.pid,
+        pool: request.pool.clone(),
+        heap_bytes: if ended { start_bytes } else { bytes },
+        peak_bytes: ended.then_some(peak_bytes),
+        method: key.method.clone(),
+        route: if key.route.is_empty() { key.script.clone() } else { key.route.clone() },
+        at,
+    })
+}
+
+/// Requests that exceeded `memory_limit`, the oldest first; the last ones where there are many.
+fn exhausted(sample: &PhpSample, finished: &[(&FinishedRequest, usize)]) -> Vec<Exhausted> {
+    let mut exhausted: Vec<Exhausted> = sample
+        .exhausted
+        .iter()
+        .filter_map(|(request, place)| {
+            let (finished, route) = finished.iter().find(|(finished, _)| Arc::ptr_eq(&finished.request, request))?;
+            let limit_bytes = match request.memory {
+                RequestMemory::Known { limit_bytes, .. } => limit_bytes,
+                RequestMemory::Unknown | RequestMemory::OtherAllocator => None,
+            };
+            Some(Exhausted {
+                at: ended_at(finished, sample.now),
+                pid: request.pid,
+                route: *route,
+                file: place.file.clone(),
+                line: place.line,
+                peak_bytes: request.memory.peak_bytes(),
+                limit_bytes,
+            })
+        })
+        .collect();
+    exhausted.sort_by_key(|exhausted| exhausted.at);
+    exhausted.drain(..exhausted.len().saturating_sub(EXHAUSTED));
+    exhausted
+}
+
+/// Says where `memory_limit` was exceeded, once for each place and route.
+fn of_exhausted(php: &Php) -> Vec<Notice> {
+    let mut told: Vec<(&Exhausted, usize)> = Vec::new();
+    for exhausted in php.exhausted.iter().flatten() {
+        let place = |other: &Exhausted| (other.route, other.line) == (exhausted.route, exhausted.line);
+        match told.iter_mut().find(|(other, _)| place(other) && other.file == exhausted.file) {
+            Some((last, times)) => (*last, *times) = (exhausted, *times + 1),
+            None => told.push((exhausted, 1)),
+        }
+    }
+    let notice = |(exhausted, times): (&Exhausted, usize)| {
+        let route = php.routes.get(exhausted.route)?;
+        let size = |bytes: Option<u64>| bytes.map_or_else(|| "-".to_owned(), units::bytes);
+        let request = format!("{} {}", route.key.method, names::route(route));
+        let place = format!("{}:{}", exhausted.file, exhausted.line);
+        Some(Notice::memory_exhausted(
+            request.trim_start(),
+            &place,
+            &size(exhausted.peak_bytes),
+            &size(exhausted.limit_bytes),
+            times,
+        ))
+    };
+    told.into_iter().filter_map(notice).collect()
+}
+
 /// What a wait says; `None` where its stack has no function.
 fn waiting(wait: &CurrentWait, now: Now) -> Option<Waiting> {
     let mut frames = wait.stack.frames.iter();
@@ -218,6 +354,10 @@ fn waiting(wait: &CurrentWait, now: Now) -> Option<Waiting> {
 }
 
 fn running(request: &RequestText, now: Now, route: usize) -> Request {
+    let (memory_bytes, memory_limit_bytes) = match request.memory {
+        RequestMemory::Known { bytes, limit_bytes, .. } => (Some(bytes), limit_bytes),
+        RequestMemory::Unknown | RequestMemory::OtherAllocator => (None, None),
+    };
     Request {
         pid: request.pid,
         uri: request.uri.as_str().into(),
@@ -229,6 +369,10 @@ fn running(request: &RequestText, now: Now, route: usize) -> Request {
         cpu_ms: None,
         wait_ms: (request.start == Start::Seen).then_some(request.wait_ns as f64 / 1e6),
         waiting: None,
+        memory_peak_bytes: request.memory.peak_bytes(),
+        memory_bytes,
+        memory_limit_bytes,
+        growth_bytes_per_minute: None,
         finished: false,
         aborted: false,
         route,
@@ -240,21 +384,24 @@ fn of_finished(finished: &FinishedRequest, now: Now, route: usize) -> Request {
         status: finished.status,
         duration_ms: finished.duration_ns as f64 / 1e6,
         cpu_ms: finished.cpu_ns.map(|ns| ns as f64 / 1e6),
+        memory_bytes: None,
         finished: true,
         aborted: finished.aborted,
         ..running(&finished.request, now, route)
     }
 }
 
-/// The slowest and the newest finished requests, slowest first.
+/// The slowest, the biggest and the newest finished requests, slowest first.
 fn notable<'a, 'b>(
     finished: &'b mut Vec<(&'a FinishedRequest, usize)>,
 ) -> impl Iterator<Item = (&'a FinishedRequest, usize)> + use<'a, 'b> {
     if finished.len() > FINISHED {
-        let newest = finished.split_off(finished.len() - FINISHED / 2);
+        let mut chosen = finished.split_off(finished.len() - NEWEST);
+        finished.sort_by_key(|(request, _)| std::cmp::Reverse(request.request.memory.peak_bytes()));
+        chosen.extend(finished.drain(..BIGGEST));
         finished.sort_by_key(|(request, _)| std::cmp::Reverse(request.duration_ns));
-        finished.truncate(FINISHED - newest.len());
-        finished.extend(newest);
+        finished.truncate(FINISHED - chosen.len());
+        finished.extend(chosen);
     }
     finished.sort_by_key(|(request, _)| std::cmp::Reverse(request.duration_ns));
     finished.drain(..)
@@ -276,11 +423,11 @@ fn of_tiers(targets: &[Target], one_command: bool) -> Vec<Notice> {
         }
     }
     let none = targets.iter().all(|target| target.pids.is_empty());
-    notices.push(match (none, one_command) {
-        (true, true) => Notice::command_without_php(),
-        (true, false) => Notice::no_php(),
-        (false, _) => Notice::growth_not_collected(),
-    });
+    match (none, one_command) {
+        (true, true) => notices.push(Notice::command_without_php()),
+        (true, false) => notices.push(Notice::no_php()),
+        (false, _) => {}
+    }
     notices
 }
 

@@ -21,9 +21,22 @@ pub(crate) struct Stacks {
     calls: usize,
 }
 
+/// What was counted of a stack.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counted {
+    /// Samples on the CPU.
+    pub samples: u64,
+    /// Time blocked.
+    pub wait_ns: u64,
+    /// Bytes by which the process grew; `None` where that is not collected.
+    pub growth_bytes: Option<u64>,
+}
+
 impl Stacks {
-    /// Adds samples and waiting time of one stack.
-    pub(crate) fn add(&mut self, route: usize, stack: &NamedStack, samples: u64, wait_ns: u64) {
+    /// Adds what was counted of one stack.
+    pub(crate) fn add(&mut self, route: usize, stack: &NamedStack, counted: Counted) {
+        let Counted { samples, wait_ns, growth_bytes } = counted;
+        let plus = |sum: Option<u64>| Some(sum.unwrap_or(0) + growth_bytes?);
         self.calls += 1;
         let mut frames = Vec::with_capacity(stack.frames.len());
         for (depth, key) in stack.frames.iter().enumerate() {
@@ -33,11 +46,13 @@ impl Stacks {
             if depth == 0 {
                 function.self_samples += samples;
                 function.self_wait_ns = Some(function.self_wait_ns.unwrap_or(0) + wait_ns);
+                function.self_growth_bytes = plus(function.self_growth_bytes);
             }
             if self.counted_in[index] != self.calls {
                 self.counted_in[index] = self.calls;
                 function.total_samples += samples;
                 function.total_wait_ns = Some(function.total_wait_ns.unwrap_or(0) + wait_ns);
+                function.total_growth_bytes = plus(function.total_growth_bytes);
             }
         }
         let key = (route, frames, stack.truncated);
@@ -45,10 +60,11 @@ impl Stacks {
             let known = &mut self.stacks[index];
             known.samples += samples;
             known.wait_ns = Some(known.wait_ns.unwrap_or(0) + wait_ns);
+            known.growth_bytes = plus(known.growth_bytes);
             return;
         }
         let (frames, wait_ns) = (key.1.clone(), Some(wait_ns));
-        self.stacks.push(Stack { route, frames, samples, wait_ns, truncated: stack.truncated });
+        self.stacks.push(Stack { route, frames, samples, wait_ns, growth_bytes, truncated: stack.truncated });
         self.stack_index.insert(key, self.stacks.len() - 1);
     }
 
@@ -87,11 +103,13 @@ mod tests {
     #[test]
     fn recursion_counts_once_in_total_and_only_the_leaf_counts_in_self() {
         let mut stacks = Stacks::default();
-        stacks.add(0, &stack(&["f", "f", "main"]), 3, 50);
-        stacks.add(0, &stack(&["main"]), 2, 7);
+        let counted = |samples, wait_ns| Counted { samples, wait_ns, growth_bytes: Some(samples) };
+        stacks.add(0, &stack(&["f", "f", "main"]), counted(3, 50));
+        stacks.add(0, &stack(&["main"]), counted(2, 7));
         let by_name = |name: &str| stacks.functions.iter().find(|f| &*f.key.name == name).unwrap();
         assert_eq!((by_name("f").self_samples, by_name("f").total_samples), (3, 3));
         assert_eq!((by_name("f").self_wait_ns, by_name("f").total_wait_ns), (Some(50), Some(50)));
+        assert_eq!((by_name("f").self_growth_bytes, by_name("main").total_growth_bytes), (Some(3), Some(5)));
         assert_eq!((by_name("main").self_wait_ns, by_name("main").total_wait_ns), (Some(7), Some(57)));
         assert_eq!((by_name("main").self_samples, by_name("main").total_samples), (2, 5));
         let selfs: u64 = stacks.functions.iter().map(|f| f.self_samples).sum();
@@ -102,10 +120,11 @@ mod tests {
     fn equal_stacks_of_one_route_merge_and_those_of_two_do_not() {
         let mut stacks = Stacks::default();
         for (route, samples) in [(0, 1), (0, 4), (1, 2)] {
-            stacks.add(route, &stack(&["f", "main"]), samples, 0);
+            stacks.add(route, &stack(&["f", "main"]), Counted { samples, ..Counted::default() });
         }
         let samples: Vec<_> = stacks.stacks.iter().map(|s| (s.route, s.samples)).collect();
         assert_eq!(samples, [(0, 5), (1, 2)]);
         assert_eq!(stacks.functions.len(), 2);
+        assert!(stacks.functions.iter().all(|function| function.total_growth_bytes.is_none()), "it was not collected");
     }
 }

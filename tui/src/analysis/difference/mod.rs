@@ -22,7 +22,7 @@ pub use self::{
     limit::{Finding, Limit, Outcome, Unit},
     statistics::{Change, Verdict},
 };
-use super::profile::{Basis, Time};
+use super::profile::{self, Basis};
 use crate::model::{
     FunctionKey, FunctionKind, Group, Histogram, HotTime, Php, ProblemKey, ProblemKind, Route, Snapshot, Tier,
 };
@@ -265,9 +265,8 @@ impl Summary {
         let is_sampled = php.targets.iter().any(|target| target.tiers[Tier::Sampling].hz.is_some());
         self.sample_ns = self.sample_ns.max(if is_sampled { basis.sample_ns } else { 0 });
         for function in &php.functions {
-            let own = Time { samples: function.self_samples, wait_ns: function.self_wait_ns.unwrap_or(0) };
-            let total = Time { samples: function.total_samples, wait_ns: function.total_wait_ns.unwrap_or(0) };
-            let (own, total) = (basis.ns(own), basis.ns(total));
+            let (own, total) = profile::of_function(function);
+            let (own, total) = (basis.amount(own), basis.amount(total));
             let name = FunctionName::of(&function.key);
             if total == 0 {
                 continue;

@@ -274,8 +274,8 @@ impl Growing {
         let basis = source.basis;
         let per_second = |ns: u64, seconds: f64| (ns as f64 / seconds.max(1e-3)).round() as u64;
         let counted = |time: Time, seconds: f64| match source.before {
-            None => basis.ns(time),
-            Some(_) => per_second(basis.ns(time), seconds),
+            None => basis.amount(time),
+            Some(_) => per_second(basis.amount(time), seconds),
         };
         let before_seconds = source.before.map_or(1.0, |(_, seconds)| seconds);
         for number in (0..nodes.len()).rev() {

@@ -16,7 +16,7 @@ fn route(path: &str) -> Route {
 }
 
 fn stack(frames: &[usize], samples: u64, wait_ns: u64) -> Stack {
-    Stack { route: 0, frames: frames.to_vec(), samples, wait_ns: Some(wait_ns), truncated: false }
+    Stack { route: 0, frames: frames.to_vec(), samples, wait_ns: Some(wait_ns), growth_bytes: None, truncated: false }
 }
 
 /// main calls render and query; query waits; render goes through two files of a library and back into the shop.
@@ -167,7 +167,7 @@ proptest! {
         prop_assert_eq!(flame.nodes[0].now, all);
         for node in &flame.nodes {
             let children: u64 = node.children.iter().map(|&child| flame.nodes[child].now).sum();
-            prop_assert_eq!(node.now, children + source.basis.ns(node.own));
+            prop_assert_eq!(node.now, children + source.basis.amount(node.own));
             prop_assert!(node.cpu <= node.now);
         }
         // As much as with the function anywhere on the stack, whichever way it is looked at.

@@ -16,7 +16,7 @@ use super::difference::{Difference, difference};
 pub(crate) use super::history::{Histories, Point, Span};
 use super::{lanes::Lanes, outline::Outline, recorded::Recorded, regroup, windows::Windows};
 use crate::{
-    model::{Grouping, Php, Snapshot, Window},
+    model::{Grouping, Notice, Php, Snapshot, Window},
     recording::Ring,
 };
 
@@ -87,12 +87,19 @@ impl Timeline {
     }
 
     /// Takes the next snapshot, whatever moment is looked at.
-    pub fn push(&mut self, snapshot: Arc<Snapshot>) {
+    pub fn push(&mut self, mut snapshot: Arc<Snapshot>) {
         if let Some(stored) = &mut self.stored {
             stored.push(&snapshot);
         }
         if let Some(reference) = &mut self.reference {
             reference.push(&snapshot);
+        }
+        // Through a pipe may come what was put together of several machines.
+        let before = self.now.snapshot.as_ref().map(|before| &before.host.name);
+        if let Some(before) = before.filter(|&before| *before != snapshot.host.name) {
+            let notice = Notice::machine_changed(before, &snapshot.host.name);
+            Arc::make_mut(&mut snapshot).notices.insert(0, notice);
+            self.now = Seen::default();
         }
         self.now.push(snapshot);
         if self.past.is_none() {
@@ -183,6 +190,7 @@ impl Timeline {
         let session = self.stored.as_ref().and_then(Recorded::span);
         self.reference = Some(Reference::new(name, other, session));
         self.difference = None;
+        self.forget_merged();
     }
 
     /// The other recording that is compared with.
@@ -195,6 +203,7 @@ impl Timeline {
         let Some(reference) = &mut self.reference else { return false };
         reference.shown = shown;
         self.difference = None;
+        self.forget_merged();
         true
     }
 
@@ -226,6 +235,7 @@ impl Timeline {
     /// Compares nothing.
     pub(crate) fn end_comparison(&mut self) {
         (self.baseline, self.difference) = (None, None);
+        self.forget_merged();
     }
 
     /// The difference of two spans, when both are added up.
@@ -236,7 +246,8 @@ impl Timeline {
     /// The PHP part over the span that is compared with, and how much time that covers, when both are added up.
     pub(crate) fn before(&mut self) -> Option<(Arc<Php>, Duration)> {
         self.difference.as_ref()?;
-        let baseline = self.baseline.as_ref()?;
+        let reference = self.reference.as_ref().filter(|reference| reference.shown).map(|reference| &reference.before);
+        let baseline = self.baseline.as_ref().or(reference)?;
         let current = self.past.as_ref().map_or(&self.now, Past::seen).snapshot.as_ref()?;
         let php = self.merged_before.get_or_insert_with(|| Arc::new(baseline.windows.all(&current.php)));
         Some((php.clone(), baseline.windows.covered_by_all()))

@@ -6,11 +6,7 @@ use std::{collections::VecDeque, sync::Arc};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    super::{
-        recorded::{Recorded, just_before},
-        regroup,
-        windows::Windows,
-    },
+    super::{recorded::Recorded, regroup, windows::Windows},
     Histories, Seen, Worked,
 };
 use crate::{
@@ -100,7 +96,9 @@ impl Past {
     fn read(stored: &mut Recorded, moment: Timestamp) -> Option<Self> {
         let histories = Grouping::ALL.map(|_| State::Short);
         let mut past = Self { at: moment, seen: Seen::default(), whole: Whole::Short, summing: None, histories };
-        let before = |span| moment.checked_sub(span).unwrap_or(Timestamp::MIN);
+        // Another machine before it is another session.
+        let begins = stored.begins(moment);
+        let before = |span| moment.checked_sub(span).unwrap_or(Timestamp::MIN).max(begins);
         let (short, long) = (before(SHORT), before(LONG));
         let mut last: Option<(Timestamp, Vec<u8>)> = None;
         stored.each(long, moment, |at, json| {
@@ -109,12 +107,12 @@ impl Past {
             }
             true
         });
-        past.push(&last?.1).then_some(past)
+        past.push(stored, &last?.1).then_some(past)
     }
 
     /// Goes on to a later moment, by a few seconds. False when it is none, or what is there cannot be read.
     pub(super) fn go_on(&mut self, stored: &mut Recorded, moment: Timestamp) -> bool {
-        if moment < self.at || moment.duration_since(self.at) > NEAR {
+        if moment < self.at || moment.duration_since(self.at) > NEAR || stored.begins(moment) >= self.at {
             return false;
         }
         let (mut last, mut between) = (None, Vec::new());
@@ -124,12 +122,16 @@ impl Past {
         });
         let Some((_, json)) = last else { return true };
         between.iter().for_each(|(at, json)| self.seen.push_parts(*at, json, true));
-        self.push(&json)
+        self.push(stored, &json)
     }
 
     /// Takes the next snapshot.
-    fn push(&mut self, json: &[u8]) -> bool {
-        let Ok(snapshot) = Snapshot::read(json).map(Arc::new) else { return false };
+    fn push(&mut self, stored: &mut Recorded, json: &[u8]) -> bool {
+        let Ok(mut snapshot) = Snapshot::read(json) else { return false };
+        if let Some(notice) = stored.notice_of_change(&snapshot) {
+            snapshot.notices.insert(0, notice);
+        }
+        let snapshot = Arc::new(snapshot);
         self.at = snapshot.at;
         let seen = &mut self.seen;
         Arc::make_mut(&mut seen.windows).push(snapshot.at, &snapshot.php);
@@ -173,8 +175,8 @@ impl Past {
 
     fn sum(&mut self, stored: &mut Recorded, wanted: Whole) -> Worked {
         let from = match wanted {
-            Whole::All => stored.span().map(|(first, _)| just_before(first)),
-            Whole::Short | Whole::Minute => self.at.checked_sub(LONG).ok(),
+            Whole::All => Some(stored.begins(self.at)),
+            Whole::Short | Whole::Minute => self.at.checked_sub(LONG).ok().map(|from| from.max(stored.begins(self.at))),
         };
         self.summing.take_if(|(whole, _)| *whole != wanted);
         let (_, summing) = self.summing.get_or_insert_with(|| (wanted, Summing::new(from.unwrap_or(Timestamp::MIN))));
@@ -193,8 +195,9 @@ impl Past {
         let state = &mut self.histories[index];
         let at = self.at;
         if let State::Short = state {
-            let dense = at.checked_sub(DENSE).unwrap_or(Timestamp::MIN);
-            let sparse = at.checked_sub(SPARSE).unwrap_or(Timestamp::MIN);
+            let begins = stored.begins(at);
+            let dense = at.checked_sub(DENSE).unwrap_or(Timestamp::MIN).max(begins);
+            let sparse = at.checked_sub(SPARSE).unwrap_or(Timestamp::MIN).max(begins);
             let minutes = stored.minutes(sparse, dense).iter().copied().collect();
             *state = State::Building(Box::new(Building { histories: Histories::default(), minutes, upto: dense }));
         }

@@ -34,10 +34,11 @@ impl Reference {
     pub(super) fn new(name: Arc<str>, stored: Recorded, session: Option<(Timestamp, Timestamp)>) -> Self {
         let all = |span: Option<(Timestamp, Timestamp)>| {
             let (first, last) = span.unwrap_or_default();
-            Between::to_compare(just_before(first), last)
+            (just_before(first), last)
         };
-        let before = all(stored.span());
-        Self { name, stored, before, after: all(session), compared: None, shown: true }
+        let ((from, to), (after_from, after_to)) = (all(stored.span()), all(session));
+        let (before, after) = (Between::new(from, to), Between::to_compare(after_from, after_to));
+        Self { name, stored, before, after, compared: None, shown: true }
     }
 
     /// Adds a snapshot of a session that goes on.

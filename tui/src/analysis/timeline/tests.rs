@@ -39,7 +39,14 @@ fn php(stacks: &Stacks) -> Php {
         if let Some(&leaf) = frames.first() {
             php.functions[leaf].self_samples += samples;
         }
-        php.stacks.push(Stack { route, frames, samples: *samples, wait_ns: Some(1), truncated: false });
+        php.stacks.push(Stack {
+            route,
+            frames,
+            samples: *samples,
+            wait_ns: Some(1),
+            growth_bytes: None,
+            truncated: false,
+        });
     }
     php
 }

@@ -6,12 +6,14 @@ use jiff::Timestamp;
 
 use super::{super::lanes::Point, Renumbered, Tables};
 use crate::{
-    model::{CompiledFile, ExceptionCount, Function, LineCalls, Php, PhpError, Request, Route},
+    model::{CompiledFile, ExceptionCount, Exhausted, Function, LineCalls, Php, PhpError, Request, Route},
     top::Amount,
 };
 
 /// Waiting time that weighs as much as a sample: the time from one sample to the next, about.
 const WAIT_NS: u64 = 10_000_000;
+/// Growth that weighs as much: what is charged to a stack at one time, about.
+const GROWTH_BYTES: u64 = 1 << 20;
 
 #[derive(Debug, Clone)]
 pub(super) struct Interval {
@@ -24,6 +26,8 @@ pub(super) struct Interval {
     pub other_route_requests: u64,
     /// Finished requests, with the number of the route in place of its index.
     pub requests: Vec<Request>,
+    /// Requests that exceeded `memory_limit`, with the number of the route in place of its index.
+    pub exhausted: Option<Vec<Exhausted>>,
     pub exceptions: Option<Vec<ExceptionCount>>,
     pub errors: Option<Vec<PhpError>>,
     pub compiles: Option<Vec<CompiledFile>>,
@@ -40,8 +44,8 @@ pub(super) struct Interval {
 pub(super) struct Counts {
     pub self_samples: u64,
     pub total_samples: u64,
-    /// Waiting time of itself and in total, calls, exact time of itself and in total.
-    pub optional: [Option<u64>; 5],
+    /// Waiting time of itself and in total, calls, exact time of itself and in total, growth of itself and in total.
+    pub optional: [Option<u64>; 7],
     pub durations_log2: Option<Vec<u64>>,
     pub count_error: u64,
     /// What decides whether it is kept: samples, calls, waits, and in how many intervals it was seen.
@@ -62,6 +66,7 @@ pub(super) struct StackCounts {
     pub id: u32,
     pub samples: u64,
     pub wait_ns: Option<u64>,
+    pub growth_bytes: Option<u64>,
 }
 
 impl Interval {
@@ -73,7 +78,12 @@ impl Interval {
         let mut stacks = Vec::with_capacity(php.stacks.len());
         for stack in &php.stacks {
             match tables.stack(stack, &function_ids, &route_ids) {
-                Some(id) => stacks.push(StackCounts { id, samples: stack.samples, wait_ns: stack.wait_ns }),
+                Some(id) => stacks.push(StackCounts {
+                    id,
+                    samples: stack.samples,
+                    wait_ns: stack.wait_ns,
+                    growth_bytes: stack.growth_bytes,
+                }),
                 None => left_out += stack.samples,
             }
         }
@@ -100,6 +110,12 @@ impl Interval {
                     Some(Request { route: *route_ids.get(request.route)? as usize, ..request.clone() })
                 })
                 .collect(),
+            exhausted: php.exhausted.as_ref().map(|exhausted| {
+                let numbered = |exhausted: &Exhausted| {
+                    Some(Exhausted { route: *route_ids.get(exhausted.route)? as usize, ..exhausted.clone() })
+                };
+                exhausted.iter().filter_map(numbered).collect()
+            }),
             exceptions: php.exceptions.clone(),
             errors: php.errors.clone(),
             compiles: php.compiles.clone(),
@@ -122,6 +138,8 @@ impl Interval {
         self.functions.iter_mut().for_each(|(id, _)| *id = renumbered.function(*id));
         self.routes.iter_mut().for_each(|(id, _)| *id = renumbered.route(*id));
         self.requests.iter_mut().for_each(|request| request.route = renumbered.route(request.route as u32) as usize);
+        let exhausted = self.exhausted.iter_mut().flatten();
+        exhausted.for_each(|exhausted| exhausted.route = renumbered.route(exhausted.route as u32) as usize);
         let left_out = &mut self.left_out;
         self.stacks.retain_mut(|stack| match renumbered.stack(stack.id) {
             Some(id) => {
@@ -137,8 +155,11 @@ impl Interval {
 
     fn measured(&self) -> usize {
         let durations = self.functions.iter().filter_map(|(_, counts)| counts.durations_log2.as_ref());
-        let routes =
-            self.routes.iter().map(|(_, counts)| size_of::<(u32, RouteCounts)>() + counts.route.histogram.bytes());
+        let routes = self.routes.iter().map(|(_, counts)| {
+            size_of::<(u32, RouteCounts)>()
+                + counts.route.histogram.bytes()
+                + counts.route.memory.as_ref().map_or(0, |memory| memory.histogram.bytes())
+        });
         let requests = self.requests.iter().map(|request| size_of::<Request>() + request.uri.len());
         size_of::<Self>()
             + self.functions.len() * size_of::<(u32, Counts)>()
@@ -146,6 +167,7 @@ impl Interval {
             + self.stacks.len() * size_of::<StackCounts>()
             + routes.sum::<usize>()
             + requests.sum::<usize>()
+            + size_of_list(&self.exhausted)
             + size_of_list(&self.exceptions)
             + size_of_list(&self.errors)
             + size_of_list(&self.compiles)
@@ -159,14 +181,23 @@ fn size_of_list<T>(list: &Option<Vec<T>>) -> usize {
 }
 
 fn counts(function: &Function) -> Counts {
-    let (calls, wait_ns) = (function.calls.unwrap_or(0), function.total_wait_ns.unwrap_or(0));
+    let [calls, wait_ns, growth_bytes] =
+        [function.calls, function.total_wait_ns, function.total_growth_bytes].map(Option::unwrap_or_default);
     Counts {
         self_samples: function.self_samples,
         total_samples: function.total_samples,
-        optional: [function.self_wait_ns, function.total_wait_ns, function.calls, function.self_ns, function.total_ns],
+        optional: [
+            function.self_wait_ns,
+            function.total_wait_ns,
+            function.calls,
+            function.self_ns,
+            function.total_ns,
+            function.self_growth_bytes,
+            function.total_growth_bytes,
+        ],
         durations_log2: function.durations_log2.clone(),
         count_error: function.count_error,
-        weight: 1 + function.total_samples + calls + wait_ns / WAIT_NS,
+        weight: 1 + function.total_samples + calls + wait_ns / WAIT_NS + growth_bytes / GROWTH_BYTES,
     }
 }
 
@@ -208,6 +239,9 @@ impl Amount for RouteCounts {
         sum.cpu_ns = plus(sum.cpu_ns, route.cpu_ns);
         sum.wait_ns = plus(sum.wait_ns, route.wait_ns);
         sum.rss_growth_bytes = plus(sum.rss_growth_bytes, route.rss_growth_bytes);
+        if let Some(memory) = &route.memory {
+            sum.memory.get_or_insert_default().merge(memory);
+        }
         self.weight += other.weight;
     }
 

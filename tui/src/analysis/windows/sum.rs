@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     model::{
-        CompiledFile, DurationSummary, ExceptionCount, Function, FunctionKey, FunctionKind, LineCalls, Php, PhpError,
-        Request, Route, RouteKey, Stack, Worker,
+        CompiledFile, DurationSummary, ExceptionCount, Exhausted, Function, FunctionKey, FunctionKind, LineCalls, Php,
+        PhpError, Request, Route, RouteKey, RouteMemory, Stack, Worker,
     },
     top::{Amount, Top, TopByNumber},
 };
@@ -27,26 +27,47 @@ pub(super) const FUNCTIONS: usize = 15_000;
 const LINES: usize = 1_000;
 /// Groups whose routes that gave way are added up apart.
 const GROUPS: usize = 500;
-/// Finished requests kept: the slowest.
+/// Finished requests kept: the slowest, and of the others the biggest.
 const MAX_REQUESTS: usize = 200;
+const MAX_BIGGEST: usize = 50;
+/// Requests kept that exceeded `memory_limit`.
+const MAX_EXHAUSTED: usize = 100;
 
 /// Counts by number.
 #[derive(Debug, Clone)]
 pub(super) struct Sum {
     functions: TopByNumber<Counts>,
-    stacks: Vec<(u64, Option<u64>)>,
+    stacks: Vec<StackSum>,
     routes: TopByNumber<RouteCounts>,
     /// What stands for routes that are not listed, by the number of that route of their group.
     others: TopByNumber<RouteCounts>,
     /// The most requests that a route had that was not listed in an interval.
     other_route_requests: u64,
     requests: Vec<Request>,
+    /// Requests that exceeded `memory_limit`: the last ones.
+    exhausted: Option<Vec<Exhausted>>,
     exceptions: Places<ExceptionCount>,
     errors: Places<PhpError>,
     compiles: Places<CompiledFile>,
     lines: Option<Top<LineKey, LineCalls>>,
     /// Samples of stacks that have no number.
     left_out: u64,
+}
+
+/// What was counted of a stack.
+#[derive(Debug, Clone, Copy, Default)]
+struct StackSum {
+    samples: u64,
+    wait_ns: Option<u64>,
+    growth_bytes: Option<u64>,
+}
+
+impl StackSum {
+    fn add(&mut self, other: &Self) {
+        self.samples += other.samples;
+        self.wait_ns = plus(self.wait_ns, other.wait_ns);
+        self.growth_bytes = plus(self.growth_bytes, other.growth_bytes);
+    }
 }
 
 /// File, line, class and name.
@@ -73,6 +94,7 @@ impl Sum {
             others: TopByNumber::new(GROUPS),
             other_route_requests: 0,
             requests: Vec::new(),
+            exhausted: None,
             exceptions: Places::default(),
             errors: Places::default(),
             compiles: Places::default(),
@@ -87,12 +109,19 @@ impl Sum {
         }
         self.left_out += interval.left_out;
         for stack in &interval.stacks {
-            let (samples, wait) = slot(&mut self.stacks, stack.id);
-            *samples += stack.samples;
-            *wait = plus(*wait, stack.wait_ns);
+            slot(&mut self.stacks, stack.id).add(&StackSum {
+                samples: stack.samples,
+                wait_ns: stack.wait_ns,
+                growth_bytes: stack.growth_bytes,
+            });
         }
         self.add_routes(interval, tables);
         self.add_requests(interval);
+        if let Some(exhausted) = &interval.exhausted {
+            let all = self.exhausted.get_or_insert_default();
+            all.extend_from_slice(exhausted);
+            all.drain(..all.len().saturating_sub(MAX_EXHAUSTED));
+        }
         self.exceptions.add(interval.exceptions.as_ref());
         self.errors.add(interval.errors.as_ref());
         self.compiles.add(interval.compiles.as_ref());
@@ -139,12 +168,15 @@ impl Sum {
         self.requests.extend(new.cloned());
         if self.requests.len() > MAX_REQUESTS {
             self.requests.sort_by(|a, b| b.duration_ms.total_cmp(&a.duration_ms));
-            self.requests.truncate(MAX_REQUESTS);
+            let mut others = self.requests.split_off(MAX_REQUESTS - MAX_BIGGEST);
+            others.sort_by_key(|request| Reverse(request.memory_peak_bytes));
+            others.truncate(MAX_BIGGEST);
+            self.requests.append(&mut others);
         }
     }
 
     pub(super) fn stack_samples(&self, id: u32) -> u64 {
-        self.stacks.get(id as usize).map_or(0, |(samples, _)| *samples)
+        self.stacks.get(id as usize).map_or(0, |stack| stack.samples)
     }
 
     /// The numbers of the functions and routes in it.
@@ -154,7 +186,8 @@ impl Sum {
 
     pub(super) fn routes(&self) -> impl Iterator<Item = u32> {
         let rows = self.routes.iter().chain(self.others.iter()).map(|(id, ..)| *id);
-        rows.chain(self.requests.iter().map(|request| request.route as u32))
+        let exhausted = self.exhausted.iter().flatten().map(|exhausted| exhausted.route as u32);
+        rows.chain(self.requests.iter().map(|request| request.route as u32)).chain(exhausted)
     }
 
     /// Gives everything its new number; the samples of stacks that have none are counted as left out.
@@ -163,16 +196,16 @@ impl Sum {
         self.routes.rename(|&id| renumbered.route(id));
         self.others.rename(|&id| renumbered.route(id));
         self.requests.iter_mut().for_each(|request| request.route = renumbered.route(request.route as u32) as usize);
-        for (id, (samples, wait_ns)) in std::mem::take(&mut self.stacks).into_iter().enumerate() {
+        for (id, stack) in std::mem::take(&mut self.stacks).into_iter().enumerate() {
             match renumbered.stack(id as u32) {
-                Some(id) => {
-                    // Stacks may have become the same.
-                    let sum = slot(&mut self.stacks, id);
-                    *sum = (sum.0 + samples, plus(sum.1, wait_ns));
-                }
-                None => self.left_out += samples,
+                // Stacks may have become the same.
+                Some(id) => slot(&mut self.stacks, id).add(&stack),
+                None => self.left_out += stack.samples,
             }
         }
+        self.exhausted.iter_mut().flatten().for_each(|exhausted| {
+            exhausted.route = renumbered.route(exhausted.route as u32) as usize;
+        });
     }
 
     /// The profile. What is not counted over time (images, workers, running requests) is that of `current`.
@@ -180,13 +213,13 @@ impl Sum {
         let (functions, function_places) = self.listed_functions(tables);
         let (routes, route_places) = self.listed_routes(tables);
         let stacks =
-            self.stacks.iter().zip(&tables.stacks).filter(|((samples, wait), _)| *samples > 0 || wait.is_some());
-        let stacks = stacks.filter_map(|(&(samples, wait_ns), path)| {
+            self.stacks.iter().zip(&tables.stacks).filter(|(stack, _)| stack.samples > 0 || stack.wait_ns.is_some());
+        let stacks = stacks.filter_map(|(&StackSum { samples, wait_ns, growth_bytes }, path)| {
             let place =
                 |id: &u32| function_places.get(*id as usize).copied().unwrap_or(functions.len().saturating_sub(1));
             let frames = path.frames.iter().map(place).collect();
             let route = route_places.of(path.route, tables)?;
-            Some(Stack { route, frames, samples, wait_ns, truncated: path.truncated })
+            Some(Stack { route, frames, samples, wait_ns, growth_bytes, truncated: path.truncated })
         });
         Php {
             // Whoever knows which intervals these are says how much time they cover.
@@ -199,6 +232,13 @@ impl Sum {
             requests: self.requests(tables, current, &route_places),
             routes,
             other_route_requests: self.other_route_requests,
+            exhausted: self.exhausted.as_ref().map(|exhausted| {
+                let placed = |exhausted: &Exhausted| {
+                    let route = route_places.of(exhausted.route as u32, tables)?;
+                    Some(Exhausted { route, ..exhausted.clone() })
+                };
+                exhausted.iter().filter_map(placed).collect()
+            }),
             exceptions: self.exceptions.list(),
             errors: self.errors.list(),
             compiles: self.compiles.list(),
@@ -278,7 +318,8 @@ impl RoutePlaces {
 }
 
 fn function(key: Arc<FunctionKey>, counts: &Counts, error: u64) -> Function {
-    let [self_wait_ns, total_wait_ns, calls, self_ns, total_ns] = counts.optional;
+    let [self_wait_ns, total_wait_ns, calls, self_ns, total_ns, self_growth_bytes, total_growth_bytes] =
+        counts.optional;
     Function {
         key,
         self_samples: counts.self_samples,
@@ -286,6 +327,8 @@ fn function(key: Arc<FunctionKey>, counts: &Counts, error: u64) -> Function {
         count_error: counts.count_error + error,
         self_wait_ns,
         total_wait_ns,
+        self_growth_bytes,
+        total_growth_bytes,
         calls,
         self_ns,
         total_ns,
@@ -327,6 +370,7 @@ fn slot<T: Clone + Default>(list: &mut Vec<T>, id: u32) -> &mut T {
 
 fn summarised(mut route: Route) -> Route {
     let quantile = |quantile| route.histogram.quantile_ms(quantile);
+    route.memory.iter_mut().for_each(RouteMemory::summarise);
     route.duration_ms =
         DurationSummary { p50: quantile(0.5), p95: quantile(0.95), p99: quantile(0.99), max: route.duration_ms.max };
     route

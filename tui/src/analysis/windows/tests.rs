@@ -23,7 +23,7 @@ fn route(path: &str, durations_ms: &[u64]) -> Route {
 }
 
 fn stack(route: usize, frames: &[usize], samples: u64) -> Stack {
-    Stack { route, frames: frames.to_vec(), samples, wait_ns: None, truncated: false }
+    Stack { route, frames: frames.to_vec(), samples, wait_ns: None, growth_bytes: None, truncated: false }
 }
 
 fn at(second: i64) -> Timestamp {
@@ -121,6 +121,10 @@ fn finished_requests_appear_once_and_running_ones_are_those_of_now() {
         duration_ms: 5.0,
         cpu_ms: None,
         wait_ms: None,
+        memory_peak_bytes: None,
+        memory_bytes: None,
+        memory_limit_bytes: None,
+        growth_bytes_per_minute: None,
         start_known: true,
         waiting: None,
         aborted: false,
@@ -326,6 +330,10 @@ fn a_running_request_of_a_route_that_gave_way_is_still_listed() {
         duration_ms: 5.0,
         cpu_ms: None,
         wait_ms: None,
+        memory_peak_bytes: None,
+        memory_bytes: None,
+        memory_limit_bytes: None,
+        growth_bytes_per_minute: None,
         start_known: true,
         waiting: None,
         aborted: false,

@@ -133,6 +133,16 @@ impl<'a> Structure<'a> {
         (types.kind(id) == Some(KIND_STRUCT)).then_some(Structure { types, id })
     }
 
+    /// Of `mm_struct`, the first counter of resident pages and the distance between two: since Linux 6.2 an array of `percpu_counter`, of
+    /// which `count` is what /proc/PID/stat shows, too; before that `struct mm_rss_stat` with an array of atomic longs.
+    pub(crate) fn page_counters(self) -> Option<(u32, u32)> {
+        if let Some(counters) = self.offset("rss_stat.count") {
+            return Some((counters, size_of::<u64>() as u32));
+        }
+        let counter = self.element("rss_stat")?;
+        Some((self.offset("rss_stat")? + counter.offset("count")?, counter.size()?))
+    }
+
     /// Size in bytes.
     pub(crate) fn size(self) -> Option<u32> {
         word(&self.types.bytes, self.types.types[self.id] + 8)

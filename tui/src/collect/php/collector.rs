@@ -242,7 +242,10 @@ impl Collector {
         for (pid, mapped) in found {
             let user = self.following.discovery.reads.procfs.uid(pid).unwrap_or(share::OTHERS);
             let (image, master) = (mapped.image as u32, self.following.master_of(pid));
-            if kernel.add_process(pid, Process { bias: mapped.bias, image, traced: 0, user, master }).is_err() {
+            if kernel
+                .add_process(pid, Process { bias: mapped.bias, image, user, master, ..Process::default() })
+                .is_err()
+            {
                 self.dropped += 1;
             }
         }
@@ -307,8 +310,11 @@ impl Collector {
         }
         let full = self.events.len() == EVENTS_AT_ONCE;
         let requests = rings.requests.get_mut();
-        for _ in 0..EVENTS_AT_ONCE {
+        for taken in 0..EVENTS_AT_ONCE {
             let Some(record) = requests.next() else {
+                if let Some(kernel) = self.kernel.as_mut().filter(|_| taken > 0) {
+                    kernel.ring_is_empty();
+                }
                 self.follow();
                 return full;
             };
@@ -470,6 +476,10 @@ impl Collector {
         sample.pools = self.scoreboards.read(masters, &mut self.following.discovery.reads);
         if let Some(kernel) = &self.kernel {
             (sample.failures, sample.compiles) = self.failures.take(&kernel.failures);
+            let ended = sample.finished.iter().map(|finished| &finished.request);
+            let exceeded = ended.filter_map(|request| Some((request, request.exhausted?)));
+            let place = |(request, key)| Some((Arc::clone(request), self.failures.of(key, &kernel.failures)?));
+            sample.exhausted = exceeded.filter_map(place).collect();
         }
         if self.following.family.is_some() {
             // What ran is of interest here, not what still runs.
@@ -533,6 +543,8 @@ impl Collector {
             calls_deep: since(stat::CALLS_DEEP),
             wait_runs: since(stat::WAIT_RUNS),
             wait_ns: since(stat::WAIT_NS),
+            growth_runs: since(stat::GROWTH_RUNS),
+            growth_ns: since(stat::GROWTH_NS),
             probe_hits: since(stat::PROBE_HITS),
             probe_ns: since(stat::PROBE_NS),
         };

@@ -27,7 +27,7 @@ pub use image::sapi::Sapi;
 pub(crate) use kernel::{KernelError, Verified, verify};
 pub use tier::exact::{CallSums, Order};
 pub use tier::problems::{CatchPlace, CompileCount, CompiledText, FailureCount, FailureKind, FailureText};
-pub use tier::requests::{FinishedRequest, RequestText, Start};
+pub use tier::requests::{FinishedRequest, RequestMemory, RequestText, Start};
 pub use tier::sampling::NamedStack;
 pub use tier::waiting::CurrentWait;
 
@@ -73,6 +73,8 @@ pub struct PhpSample {
     pub finished: Vec<FinishedRequest>,
     /// Requests that run.
     pub running: Vec<Arc<RequestText>>,
+    /// Requests that exceeded `memory_limit`, each with the error.
+    pub exhausted: Vec<(Arc<RequestText>, Arc<FailureText>)>,
     /// What they wait in.
     pub waits: Vec<CurrentWait>,
     /// Exceptions and errors.
@@ -144,6 +146,8 @@ pub struct StackCount {
     pub samples: u64,
     /// Time blocked.
     pub wait_ns: u64,
+    /// Bytes by which its process grew.
+    pub growth_bytes: u64,
 }
 
 /// Work of the BPF programs during the interval.
@@ -161,6 +165,10 @@ pub struct Work {
     pub wait_runs: u64,
     /// Nanoseconds in them.
     pub wait_ns: u64,
+    /// Runs of the program that counts growth, for PHP processes.
+    pub growth_runs: u64,
+    /// Nanoseconds in them.
+    pub growth_ns: u64,
     /// What tracing calls took, in nanoseconds: an estimate from the price of a call.
     pub trace_ns: u64,
     /// Traced calls whose time is their caller's: too deep, or on too many stacks.

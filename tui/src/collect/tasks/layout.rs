@@ -13,7 +13,7 @@ pub(super) fn task_layout(types: &KernelTypes) -> Result<TaskLayout, &'static st
     let [task, signal, memory, credentials] =
         [structure("task_struct")?, structure("signal_struct")?, structure("mm_struct")?, structure("cred")?];
     let offset = |of: Structure<'_>, member: &'static str| of.offset(member).ok_or(member);
-    let (memory_pages, memory_pages_stride) = page_counters(memory).ok_or("rss_stat")?;
+    let (memory_pages, memory_pages_stride) = memory.page_counters().ok_or("rss_stat")?;
     Ok(TaskLayout {
         task_pid: offset(task, "pid")?,
         task_tgid: offset(task, "tgid")?,
@@ -38,16 +38,6 @@ pub(super) fn task_layout(types: &KernelTypes) -> Result<TaskLayout, &'static st
         credentials_user: offset(credentials, "euid")?,
         reserved: 0,
     })
-}
-
-/// The first counter of `mm_struct.rss_stat` and the distance between two: since Linux 6.2 an array of `percpu_counter`,
-/// of which `count` is what /proc/PID/stat shows, too; before that `struct mm_rss_stat` with an array of atomic longs.
-fn page_counters(memory: Structure<'_>) -> Option<(u32, u32)> {
-    if let Some(counters) = memory.offset("rss_stat.count") {
-        return Some((counters, size_of::<u64>() as u32));
-    }
-    let counter = memory.element("rss_stat")?;
-    Some((memory.offset("rss_stat")? + counter.offset("count")?, counter.size()?))
 }
 
 #[cfg(test)]

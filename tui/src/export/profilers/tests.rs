@@ -29,6 +29,7 @@ fn snapshot() -> Snapshot {
         frames: frames.to_vec(),
         samples,
         wait_ns: Some(wait_ns),
+        growth_bytes: None,
         truncated: false,
     };
     let mut php = (*snapshot.php).clone();
@@ -55,6 +56,10 @@ fn snapshot() -> Snapshot {
         duration_ms: 1_500.0,
         cpu_ms: None,
         wait_ms: Some(3.0),
+        memory_peak_bytes: None,
+        memory_bytes: None,
+        memory_limit_bytes: None,
+        growth_bytes_per_minute: None,
         waiting: None,
         finished: true,
         aborted: false,

@@ -39,6 +39,12 @@ pub struct Function {
     pub self_wait_ns: Option<u64>,
     /// Time spent waiting with this function on the stack; `None` when not collected.
     pub total_wait_ns: Option<u64>,
+    /// Bytes of their own by which processes grew with this function on top; `None` when not collected.
+    #[serde(default)]
+    pub self_growth_bytes: Option<u64>,
+    /// The same with this function on the stack; `None` when not collected.
+    #[serde(default)]
+    pub total_growth_bytes: Option<u64>,
     /// Calls; `None` when not collected.
     pub calls: Option<u64>,
     /// Exact self time; `None` when not collected.
@@ -60,6 +66,8 @@ impl Function {
             count_error: 0,
             self_wait_ns: Some(0),
             total_wait_ns: Some(0),
+            self_growth_bytes: None,
+            total_growth_bytes: None,
             calls: None,
             self_ns: None,
             total_ns: None,
@@ -79,6 +87,9 @@ pub struct Stack {
     pub samples: u64,
     /// Time spent waiting; `None` when not collected.
     pub wait_ns: Option<u64>,
+    /// Bytes of their own by which processes grew; `None` when not collected.
+    #[serde(default)]
+    pub growth_bytes: Option<u64>,
     /// The stack was deeper than what is kept.
     pub truncated: bool,
 }

@@ -4,6 +4,7 @@
 mod exact;
 mod function;
 mod histogram;
+mod memory;
 mod pool;
 mod problem;
 mod request;
@@ -14,8 +15,9 @@ mod worker;
 
 pub use exact::{Exact, ExactKind, ExactState, LineCalls};
 pub use function::{Function, FunctionKind, Stack};
-pub use histogram::Histogram;
-pub use pool::{Bound, Pool, ProcessManager, Scoreboard};
+pub use histogram::{Buckets, Histogram, SizeHistogram};
+pub use memory::{Bloat, Exhausted, RouteMemory};
+pub use pool::{Bound, FitsUnknown, Pool, PoolRoute, ProcessManager, Scoreboard};
 pub use problem::{CompiledFile, ExceptionCount, PhpError};
 pub use request::{Request, Waiting};
 pub use route::{DurationSummary, METHODS, Route};
@@ -59,6 +61,9 @@ pub struct Php {
     pub errors: Option<Vec<PhpError>>,
     /// Files compiled; `None` when not collected.
     pub compiles: Option<Vec<CompiledFile>>,
+    /// Requests that exceeded `memory_limit`, the oldest first; `None` when not collected. Bounded: the last ones.
+    #[serde(default)]
+    pub exhausted: Option<Vec<Exhausted>>,
     /// Processes that serve PHP.
     pub workers: Vec<Worker>,
     /// Pools of php-fpm, in the order of their masters.

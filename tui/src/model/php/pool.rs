@@ -44,6 +44,39 @@ pub enum Bound {
     Other,
 }
 
+/// Why it is not known how many workers fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FitsUnknown {
+    /// The memory of the workers, or the room for more, is not known.
+    Memory,
+    /// The workers at rest would fit, but too few requests were seen to say what they take.
+    FewRequests,
+    /// Something that this version does not know.
+    #[serde(other)]
+    Other,
+}
+
+impl FitsUnknown {
+    /// The reason in words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Memory => "memory not known",
+            Self::FewRequests => "too few requests seen",
+            Self::Other => "?",
+        }
+    }
+}
+
+/// A route of a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolRoute {
+    /// HTTP method; empty where there is none.
+    pub method: Arc<str>,
+    /// Folded path, or script where there is none.
+    pub route: Arc<str>,
+}
+
 /// What php-fpm itself keeps of a pool: its scoreboard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scoreboard {
@@ -87,8 +120,30 @@ pub struct Pool {
     pub private_bytes: Option<u64>,
     /// What they share, which is there only once: the most that one of them shares with others.
     pub shared_bytes: Option<u64>,
+    /// Of that, what is not PHP's heap, which its allocator keeps for the next request: 95 of 100 have less. `None` while that is not known.
+    #[serde(default)]
+    pub base_bytes: Option<u64>,
+    /// The most memory that a request of this pool has: 95 of 100 have less. `None` while too few were seen.
+    #[serde(default)]
+    pub request_bytes: Option<u64>,
+    /// Requests that were seen with their peak, lately.
+    #[serde(default)]
+    pub requests_seen: u64,
+    /// The route that has most of the biggest requests; `None` while too few were seen.
+    #[serde(default)]
+    pub route: Option<PoolRoute>,
+    /// What each worker is counted with while it serves: `base_bytes` and `request_bytes`, and never less than `private_bytes`.
+    /// `None` while that is unknown.
+    #[serde(default)]
+    pub worker_bytes: Option<u64>,
+    /// What all workers may take: what is available to them, and what those that run have for themselves; `None` while it is unknown.
+    #[serde(default)]
+    pub room_bytes: Option<u64>,
     /// How many workers of that size would fit beside all else that runs; `None` while it is unknown.
     pub fits: Option<u32>,
+    /// Why `fits` is not known; `None` where it is.
+    #[serde(default)]
+    pub fits_unknown: Option<FitsUnknown>,
     /// What bounds `fits`.
     pub bound: Option<Bound>,
 }

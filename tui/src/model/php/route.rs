@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Histogram, is_zero};
+use super::{Histogram, RouteMemory, is_zero};
 use crate::model::RouteKey;
 
 /// Methods that make routes of their own: those of HTTP (RFC 9110, RFC 5789) and of WebDAV (RFC 4918, RFC 3253, RFC 5323).
@@ -65,8 +65,11 @@ pub struct Route {
     /// Time that the requests were blocked; `None` when not collected.
     #[serde(default)]
     pub wait_ns: Option<u64>,
-    /// Memory that the workers gained over these requests; `None` when not collected.
+    /// Bytes of their own by which processes grew in these requests (anonymous pages); `None` when not collected.
     pub rss_growth_bytes: Option<i64>,
+    /// The most memory that the requests had; `None` when not known of any.
+    #[serde(default)]
+    pub memory: Option<RouteMemory>,
 }
 
 impl Route {
@@ -82,6 +85,7 @@ impl Route {
             cpu_ns: None,
             wait_ns: None,
             rss_growth_bytes: None,
+            memory: None,
         }
     }
 }

@@ -42,7 +42,7 @@ pub struct Target {
 }
 
 /// Exported names of PHP that matter: variables, and functions that are attached to where there are no probes.
-pub const SYMBOLS: [&str; 15] = [
+pub const SYMBOLS: [&str; 16] = [
     "compile_file",
     "executor_globals",
     "executor_globals_offset",
@@ -57,6 +57,7 @@ pub const SYMBOLS: [&str; 15] = [
     "zend_exception_error",
     "zend_execute_ex",
     "zend_interned_strings_deactivate",
+    "zend_memory_peak_usage",
     "zend_throw_exception_internal",
 ];
 

@@ -28,14 +28,27 @@ pub enum Tier {
     Errors,
     /// Files that PHP compiles.
     Compiles,
+    /// The most memory that each request had.
+    Peaks,
+    /// What makes processes grow.
+    Growth,
     /// Every call of a function.
     Exact,
 }
 
 impl Tier {
     /// All tiers, in order.
-    pub const ALL: [Self; 7] =
-        [Self::Requests, Self::Sampling, Self::Waiting, Self::Exceptions, Self::Errors, Self::Compiles, Self::Exact];
+    pub const ALL: [Self; 9] = [
+        Self::Requests,
+        Self::Sampling,
+        Self::Waiting,
+        Self::Exceptions,
+        Self::Errors,
+        Self::Compiles,
+        Self::Peaks,
+        Self::Growth,
+        Self::Exact,
+    ];
 
     /// The word for it in JSON, in `doctor` and, in capitals, in the tables of `snap`.
     pub fn name(self) -> &'static str {
@@ -46,6 +59,8 @@ impl Tier {
             Self::Exceptions => "exceptions",
             Self::Errors => "errors",
             Self::Compiles => "compiles",
+            Self::Peaks => "peaks",
+            Self::Growth => "growth",
             Self::Exact => "exact",
         }
     }
@@ -59,6 +74,8 @@ impl Tier {
             Self::Exceptions => "exceptions",
             Self::Errors => "errors",
             Self::Compiles => "compiled files",
+            Self::Peaks => "peaks of memory",
+            Self::Growth => "growth of memory",
             Self::Exact => "calls",
         }
     }
@@ -72,17 +89,19 @@ impl Tier {
             Self::Exceptions => "exceptions are not seen",
             Self::Errors => "errors are not seen",
             Self::Compiles => "compiled files are not seen",
+            Self::Peaks => "the memory of requests is not seen",
+            Self::Growth => "what makes memory grow is not seen",
             Self::Exact => "no calls are traced",
         }
     }
 
-    /// How much it matters that it is unavailable; `None` where that gives no notice of its own: waiting time fails with the
-    /// stacks, and calls are traced only for those who ask, who are told then.
+    /// How much it matters that it is unavailable; `None` where that gives no notice of its own: waiting time and growth fail
+    /// with the stacks, what has no peak shows it where it is looked for, and calls are traced only for those who ask, who are told then.
     pub fn importance(self) -> Option<Level> {
         match self {
             Self::Requests | Self::Sampling => Some(Level::Warning),
             Self::Exceptions | Self::Errors | Self::Compiles => Some(Level::Info),
-            Self::Waiting | Self::Exact => None,
+            Self::Waiting | Self::Peaks | Self::Growth | Self::Exact => None,
         }
     }
 
@@ -125,6 +144,8 @@ pub enum SeenBy {
     SchedSwitch,
     /// A timer on every CPU.
     Timer,
+    /// Page faults of every CPU.
+    PageFaults,
     /// Something that a newer version knows.
     #[serde(other)]
     Unknown,
@@ -206,6 +227,7 @@ impl TierStatus {
             (None, Some(SeenBy::Usdt)) => "through its USDT probes".to_owned(),
             (None, Some(SeenBy::Symbol)) => "through its exported functions".to_owned(),
             (None, Some(SeenBy::SchedSwitch)) => "at each context switch".to_owned(),
+            (None, Some(SeenBy::PageFaults)) => "at page faults".to_owned(),
             (None, Some(SeenBy::Timer | SeenBy::Unknown) | None) => String::new(),
         }
     }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::Bloat;
+
 /// What a worker does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -51,6 +53,9 @@ pub struct Worker {
     /// How long before the snapshot's time the interval ended in which that stack was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stack_age_ms: Option<u64>,
+    /// The request by which it became much bigger than the others of its pool; `None` where it is not, or that was not seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bloated_by: Option<Bloat>,
 }
 
 impl Worker {
@@ -58,6 +63,19 @@ impl Worker {
     pub fn seen(pid: u32, pool: Arc<str>, group: Option<Arc<str>>) -> Self {
         let (state, requests, since) = (WorkerState::Unknown, None, None);
         let (cpu_ms, wait_ms, rss_bytes, stack_age_ms) = (None, None, None, None);
-        Self { pid, pool, group, state, requests, since, cpu_ms, wait_ms, rss_bytes, stack: Vec::new(), stack_age_ms }
+        Self {
+            pid,
+            pool,
+            group,
+            state,
+            requests,
+            since,
+            cpu_ms,
+            wait_ms,
+            rss_bytes,
+            stack: Vec::new(),
+            stack_age_ms,
+            bloated_by: None,
+        }
     }
 }

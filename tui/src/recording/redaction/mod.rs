@@ -149,12 +149,16 @@ fn rule(within: &[String]) -> Rule {
         | ["php", "requests", "waiting", "since"]
         | ["requests", "waiting", "function" | "caller", "kind"]
         | ["", "php", "workers", "since"]
-        | ["", "php", "pools", "bound" | "process_manager"]
+        | ["php", "workers", "bloated_by", "at"]
+        | ["", "php", "exhausted", "at"]
+        | ["", "php", "pools", "bound" | "process_manager" | "fits_unknown"]
         | ["", "", "php", "state"]
         | ["", "php", "workers" | "exact", "state"]
         | ["targets", "tiers", _, "state" | "seen_by"]
         | ["", "", "notices", "level" | "kind"] => Rule::Word,
         ["", "php", "routes" | "requests", "method"]
+        | ["php", "pools", "route", "method"]
+        | ["php", "workers", "bloated_by", "method"]
         | ["", "php", "errors", "level"]
         | ["", "php", "targets" | "compiles", "sapi"]
         | ["", "php", "targets", "probes" | "functions"]
@@ -175,12 +179,15 @@ fn rule(within: &[String]) -> Rule {
         }
         ["", "php", "functions" | "lines" | "exceptions", "class"]
         | ["requests", "waiting", "function" | "caller", "class"] => Rule::Class,
-        ["", "php", "functions" | "lines" | "exceptions" | "errors" | "compiles", "file"]
+        ["", "php", "functions" | "lines" | "exceptions" | "errors" | "compiles" | "exhausted", "file"]
         | ["requests", "waiting", "function" | "caller", "file"]
         | ["", "php", "routes" | "exceptions" | "errors", "script"]
         | ["", "php", "targets", "exe"] => Rule::Path,
         ["", "php", "exceptions", "caught_at"] => Rule::Place,
-        ["", "php", "routes", "route"] | ["", "php", "requests", "uri"] => Rule::Uri,
+        ["", "php", "routes", "route"]
+        | ["", "php", "requests", "uri"]
+        | ["php", "pools", "route", "route"]
+        | ["php", "workers", "bloated_by", "route"] => Rule::Uri,
         ["", "", "notices", "text"] => Rule::OfKind,
         _ => Rule::Other,
     }

@@ -65,6 +65,7 @@ pub(crate) fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut
     let at = column(scrub, scrub.at, picture.width);
     let requests = rates(scrub, picture.width);
     draw_row(buffer, Rect { y: line.y, height: 1, ..picture }, &requests, at, palette.ok, screen);
+    draw_changes(buffer, Rect { y: line.y, height: 1, ..picture }, scrub, screen);
     let marks = [
         (scrub.marks, palette.focus),
         (scrub.baseline.map_or((None, None), |(a, b)| (Some(a), Some(b))), palette.warn),
@@ -81,6 +82,7 @@ pub(crate) fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut
     if let (Some(GroupMemory { group, points }), true) = (&scrub.memory, area.height > 1) {
         let memory = levels(scrub, points, picture.width);
         draw_row(buffer, Rect { height: 1, ..picture }, &memory, at, palette.focus, screen);
+        draw_changes(buffer, Rect { height: 1, ..picture }, scrub, screen);
         paint::put(buffer, (area.x + 1, area.y), CLOCK, "memory", palette.muted);
         let highest = points.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0);
         let room = area.right().saturating_sub(end + 1);
@@ -111,6 +113,14 @@ fn draw_row(buffer: &mut Buffer, row: Rect, values: &[Option<f64>], at: usize, s
             Some(_) => style,
         };
         paint::put(buffer, (row.x + column as u16, row.y), 1, symbol, style);
+    }
+}
+
+/// Draws where the machine changes.
+fn draw_changes(buffer: &mut Buffer, row: Rect, scrub: &Scrub, screen: &Screen) {
+    for &change in &scrub.changes {
+        let x = row.x + column(scrub, change, row.width) as u16;
+        paint::put(buffer, (x, row.y), 1, "│", paint::reversed(screen.palette.warn));
     }
 }
 
@@ -150,9 +160,10 @@ fn levels(scrub: &Scrub, points: &[(Timestamp, u64)], columns: u16) -> Vec<Optio
         *level = Some(f64::max(level.unwrap_or(0.0), bytes as f64));
     }
     let to = points.last().map_or(0, |&(at, _)| column(scrub, at, columns));
+    let changes: Vec<usize> = scrub.changes.iter().map(|&at| column(scrub, at, columns)).collect();
     let mut before = None;
-    for level in &mut levels[..=to] {
-        before = level.or(before);
+    for (column, level) in levels[..=to].iter_mut().enumerate() {
+        before = level.or(before.filter(|_| !changes.contains(&column)));
         *level = before;
     }
     levels

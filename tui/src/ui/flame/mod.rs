@@ -19,7 +19,7 @@ use crate::{
         flame::{Flame, Frame, Source},
         profile::{Basis, Scope},
     },
-    model::{HotTime, Tier},
+    model::HotTime,
     view::{
         FlameScene, FlameView, Scene,
         flame::{Half, Placed, Step, layout::layout},
@@ -184,8 +184,8 @@ fn title(buffer: &mut Buffer, line: Rect, source: &Source, drawn: Option<&Drawn>
     let of = hot::scope_name(source.scope);
     let root = drawn.map(|drawn| &drawn.flame.nodes[drawn.root]);
     let time = root.map_or_else(String::new, |root| match source.before {
-        None => units::duration_ns(root.now),
-        Some(_) => format!("{} before, {} now", share_of_core(root.before), share_of_core(root.now)),
+        None => hot::amount(source.basis.time, root.now),
+        Some(_) => format!("{} before, {} now", rate(source, root.before), rate(source, root.now)),
     });
     let mut searched = String::new();
     if let (Some(drawn), false) = (drawn, screen.view.flame.as_ref().is_none_or(|view| view.search.is_empty())) {
@@ -261,6 +261,7 @@ fn about(
             HotTime::Both => "width: CPU time and waiting, which is the second shade",
             HotTime::Cpu => "width: CPU time",
             HotTime::Wait => "width: waiting",
+            HotTime::Memory => "width: growth of memory",
         };
         return put(what, palette.muted);
     };
@@ -270,10 +271,11 @@ fn about(
     let share = |ns: u64, of: u64| units::percent_column(ns as f64 / of.max(1) as f64);
     let facts = match source.before {
         None => {
-            let own = source.basis.ns(node.own);
-            let mut facts = format!("{} ({})", units::duration_ns(node.now), share(node.now, whole.now));
+            let own = source.basis.amount(node.own);
+            let text = |amount| hot::amount(source.basis.time, amount);
+            let mut facts = format!("{} ({})", text(node.now), share(node.now, whole.now));
             if placed.half == Half::Callees {
-                facts += &format!("   self {} ({})", units::duration_ns(own), share(own, whole.now));
+                facts += &format!("   self {} ({})", text(own), share(own, whole.now));
             }
             let wait = node.now - node.cpu;
             if screen.view.hot_time == HotTime::Both && wait > 0 {
@@ -287,8 +289,8 @@ fn about(
                 None => ("-", node.before - node.now),
             };
             let noise = if flame.is_noise(node) { "   may be chance" } else { "" };
-            let (before, now) = (share_of_core(node.before), share_of_core(node.now));
-            format!("{before} before   {now} now   {sign}{}{noise}", share_of_core(by))
+            let (before, now) = (rate(source, node.before), rate(source, node.now));
+            format!("{before} before   {now} now   {sign}{}{noise}", rate(source, by))
         }
     };
     // The numbers stay; of the place, the end.
@@ -304,9 +306,12 @@ fn about(
     put(&facts, palette.text);
 }
 
-/// Nanoseconds per second, as a share of a core or of a worker.
-fn share_of_core(ns: u64) -> String {
-    units::percent_column(ns as f64 / 1e9)
+/// Nanoseconds per second, as a share of a core or of a worker; bytes per second.
+fn rate(source: &Source, amount: u64) -> String {
+    match source.basis.time {
+        HotTime::Memory => format!("{}/s", units::bytes(amount)),
+        HotTime::Both | HotTime::Cpu | HotTime::Wait => units::percent_column(amount as f64 / 1e9),
+    }
 }
 
 fn why_empty(screen: &Screen, step: Option<&Step>) -> Vec<String> {
@@ -321,7 +326,7 @@ fn why_empty(screen: &Screen, step: Option<&Step>) -> Vec<String> {
             "it is shown again when there is; esc goes back".into(),
         ];
     }
-    let tier = if screen.view.hot_time == HotTime::Wait { Tier::Waiting } else { Tier::Sampling };
+    let tier = hot::tier(screen.view.hot_time);
     let lines = empty::why_unfiltered(screen, &[tier], "waiting for the first samples …", || match screen.scope {
         Scope::All => vec!["no PHP activity in this window", "press w for a longer one"],
         _ => vec!["no activity in this window and scope", "w: a longer one, esc: back"],

@@ -17,9 +17,9 @@ use super::{
 };
 use crate::{
     analysis::profile,
-    model::{FunctionKey, Php, Request},
+    model::{FunctionKey, Php, Request, Tier},
     view::{Detail, Pane, Scene},
-    words::{names, units},
+    words::{memory, names, units},
 };
 
 /// Draws the detail of a pane.
@@ -80,10 +80,36 @@ fn request_facts(screen: &Screen, request: &Request) -> Vec<Line> {
         ),
         fact("worker", request.pid.to_string()),
     ];
+    lines.extend(memory_facts(screen, request));
     if let Some(route) = route {
         lines.push(fact("route", names::route(route)));
         lines.push(fact("script", &*route.key.script));
         lines.push(fact("group", &*route.key.group));
+    }
+    lines
+}
+
+/// The memory of a request, and how long it lasts at this rate.
+fn memory_facts(screen: &Screen, request: &Request) -> Vec<Line> {
+    let of_limit = |bytes: u64| match request.memory_limit_bytes.filter(|limit| *limit > 0) {
+        Some(limit) if bytes > limit => format!("above memory_limit ({})", units::bytes(limit)),
+        Some(limit) => format!("{} of memory_limit", units::percent(bytes as f64 / limit as f64)),
+        None => "no memory_limit".to_owned(),
+    };
+    let Some(peak) = request.memory_peak_bytes else {
+        let reasons = screen.php.targets.iter().map(|target| &*target.tiers[Tier::Peaks].reason);
+        let reason = reasons.into_iter().find(|reason| !reason.is_empty());
+        return vec![fact("peak memory", reason.map_or_else(|| "-".to_owned(), |reason| format!("-  ({reason})")))];
+    };
+    let mut lines = vec![fact("peak memory", format!("{}   {}", units::bytes(peak), of_limit(peak)))];
+    if let Some(now) = request.memory_bytes {
+        lines.push(fact("memory now", units::bytes(now)));
+    }
+    if let Some(growth) = request.growth_bytes_per_minute {
+        let left = request.seconds_to_limit();
+        let left =
+            left.map_or_else(String::new, |s| format!(": at this rate the limit is reached in {}", units::age(s)));
+        lines.push(fact("growth", format!("{}{left}", memory::per_minute(growth))));
     }
     lines
 }
@@ -116,12 +142,16 @@ fn function(screen: &Screen, key: &FunctionKey) -> Vec<Line> {
     let php = screen.php;
     let basis = profile::Basis::of(php, screen.view.hot_time);
     let around = profile::around(php, key, scope, basis);
-    let all = basis.ns(profile::time(php, scope)).max(1) as f64;
+    let all = basis.amount(profile::time(php, scope)).max(1) as f64;
     let share = |ns: u64| units::percent_column(ns as f64 / all);
     let times = |time: profile::Time| {
         let samples = units::count(time.samples);
         let wait = units::duration_ns(time.wait_ns);
-        format!("{}   {samples} samples on the CPU, {wait} waiting", share(basis.ns(time)))
+        let growth = match time.growth_bytes {
+            0 => String::new(),
+            growth => format!(", {} growth", units::bytes(growth)),
+        };
+        format!("{}   {samples} samples on the CPU, {wait} waiting{growth}", share(basis.amount(time)))
     };
     let mut lines = vec![
         fact("file", names::place_of(key)),

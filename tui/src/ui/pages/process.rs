@@ -119,6 +119,12 @@ fn worker(screen: &Screen, snapshot: &Snapshot, pid: u32) -> Vec<Line> {
     let seen = worker.requests.map_or_else(|| "-".to_owned(), units::count);
     let mut lines =
         vec![heading("PHP worker"), fact("pool", format!("{}, {state}{since}, {seen} requests seen", worker.pool))];
+    if let Some(bloat) = &worker.bloated_by {
+        let (private, peak) = (units::bytes(bloat.private_bytes), units::bytes(bloat.peak_bytes));
+        let ago = units::age(seconds(bloat.at, snapshot.at));
+        let by = format!("{private} for itself, by {} {}, {peak}, {ago} ago", bloat.method, bloat.route);
+        lines.push(Line { kind: Kind::Warning, ..fact("bloated", by) });
+    }
     let Some(request) = entries::running_request(snapshot, pid) else {
         lines.push(fact("request", "none now"));
         return lines;
@@ -131,6 +137,10 @@ fn worker(screen: &Screen, snapshot: &Snapshot, pid: u32) -> Vec<Line> {
     lines.push(fact("for", format!("{duration}, cpu {cpu}, waiting {wait}")));
     if let Some(waiting) = &request.waiting {
         lines.push(fact("waits in", names::waiting(waiting, snapshot.at)));
+    }
+    if let Some(peak) = request.memory_peak_bytes {
+        let limit = request.memory_limit_bytes.map_or_else(|| "no limit".to_owned(), units::bytes);
+        lines.push(fact("peak memory", format!("{} of {limit}", units::bytes(peak))));
     }
     if let Some(route) = screen.php.routes.get(request.route) {
         lines.push(fact("route", format!("{} in {}", names::route(route), route.key.script)));

@@ -1,6 +1,6 @@
 //! Routes (requests added up) and requests (one by one, those that run first).
 
-use std::cmp::Reverse;
+use std::{borrow::Cow, cmp::Reverse};
 
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
@@ -30,6 +30,7 @@ pub(crate) fn draw_routes(buffer: &mut Buffer, rect: Rect, screen: &Screen, scen
         Some(Sort::Errors) => "by errors",
         Some(Sort::Name) => "by name",
         Some(Sort::Cpu) => "by cpu",
+        Some(Sort::Memory) => "by memory",
         _ => "by p99",
     };
     let area = frame(buffer, rect, Pane::Routes, "routes", order, scope, screen);
@@ -38,6 +39,7 @@ pub(crate) fn draw_routes(buffer: &mut Buffer, rect: Rect, screen: &Screen, scen
         list::empty(buffer, area, &why_empty(screen, Pane::Routes, scope), screen);
         return;
     }
+    let by_memory = pane.sort == Some(Sort::Memory);
     let seconds = screen.covered.as_secs_f64().max(0.001);
     let rows = routes.iter().map(|route| Row::Route(route.key.clone())).collect();
     for (index, y, selected) in list::place(rows, Pane::Routes, area, screen, scene) {
@@ -52,15 +54,28 @@ pub(crate) fn draw_routes(buffer: &mut Buffer, rect: Rect, screen: &Screen, scen
             (12, 44, format!("p99 {:>4} ms", units::milliseconds(route.duration_ms.p99)), palette.text),
             (11, 92, format!("cpu {:>7}", cpu.map_or_else(|| "-".to_owned(), units::duration_ms)), palette.muted),
             (7, 54, format!("err {:>3}", units::count(route.errors)), errors),
+            (13, if by_memory { 0 } else { 106 }, peak(route), palette.text),
+            (15, if by_memory { 70 } else { 122 }, growth(route), palette.muted),
         ];
         let chosen = screen.view.route.as_ref().is_some_and(|key| *key == route.key);
         let mark = if chosen { "▶" } else { " " };
         let method = match &*route.key.method {
-            "" if route.key.is_other() => "",
+            "" if route.key.is_other() || route.key.is_not_found() => "",
             "" => "cli",
             method => method,
         };
-        let parts = Row1 { mark, left: method, left_width: 5, name: names::route(route), values: &values };
+        // Where two groups have the same route, the group is said.
+        let is_shared = routes.iter().any(|other| {
+            other.key.route == route.key.route
+                && other.key.method == route.key.method
+                && names::route(other) == names::route(route)
+                && other.key.group != route.key.group
+        });
+        let name: Cow<str> = match is_shared {
+            true => format!("{}   {}", names::route(route), route.key.group).into(),
+            false => names::route(route).into(),
+        };
+        let parts = Row1 { mark, left: method, left_width: 5, name: &name, values: &values };
         row(buffer, area, y, &parts, screen);
         if selected {
             list::mark(buffer, area, y, Pane::Routes, screen);
@@ -68,11 +83,24 @@ pub(crate) fn draw_routes(buffer: &mut Buffer, rect: Rect, screen: &Screen, scen
     }
 }
 
+/// What 95 of 100 requests of a route stay below.
+fn peak(route: &Route) -> String {
+    let peak = route.memory.as_ref().map_or_else(|| "-".to_owned(), |memory| units::bytes(memory.p95_bytes));
+    format!("peak {peak:>8}")
+}
+
+fn growth(route: &Route) -> String {
+    let growth = route.rss_growth_bytes.map_or_else(|| "-".to_owned(), |bytes| units::bytes(bytes.unsigned_abs()));
+    format!("growth {growth:>8}")
+}
+
 /// Draws the requests.
 pub(crate) fn draw_requests(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut Scene) {
     let palette = screen.palette;
     let scope = &screen.scope;
-    let area = frame(buffer, rect, Pane::Requests, "requests", "running, then slowest", scope, screen);
+    let by_memory = screen.view.pane(Pane::Requests).sort == Some(Sort::Memory);
+    let order = if by_memory { "biggest first" } else { "running, then slowest" };
+    let area = frame(buffer, rect, Pane::Requests, "requests", order, scope, screen);
     let requests = requests(screen, scope);
     if requests.is_empty() {
         list::empty(buffer, area, &why_empty(screen, Pane::Requests, scope), screen);
@@ -90,6 +118,7 @@ pub(crate) fn draw_requests(buffer: &mut Buffer, rect: Rect, screen: &Screen, sc
             (12, 70, cpu, palette.muted),
             (12, 56, format!("pid {}", request.pid), palette.muted),
             (9, 84, since(request, screen), palette.muted),
+            (13, if by_memory { 0 } else { 98 }, size(request), palette.text),
             (WAITS as u16, 110, waits(request, screen), palette.warn),
         ];
         let name = if request.uri.is_empty() {
@@ -116,6 +145,12 @@ pub(crate) fn status(request: &Request, screen: &Screen) -> (String, Style) {
         None if request.finished => ("-".to_owned(), screen.palette.muted),
         None => ("run".to_owned(), screen.palette.warn),
     }
+}
+
+/// The most memory that a request had.
+fn size(request: &Request) -> String {
+    let peak = request.memory_peak_bytes.map_or_else(|| "-".to_owned(), units::bytes);
+    format!("peak {peak:>8}")
 }
 
 /// What a request that runs waits in.
@@ -201,7 +236,11 @@ fn routes<'a>(screen: &Screen<'a>, scope: &Scope) -> Vec<&'a Route> {
         Some(Sort::Rate) => routes.sort_by_key(|route| Reverse(route.requests)),
         Some(Sort::Errors) => routes.sort_by_key(|route| Reverse((route.errors, route.requests))),
         Some(Sort::Cpu) => routes.sort_by_key(|route| Reverse(route.cpu_ns)),
-        Some(Sort::Memory) => routes.sort_by_key(|route| Reverse(route.rss_growth_bytes)),
+        Some(Sort::Memory) => {
+            routes.sort_by_key(|route| {
+                Reverse((route.memory.as_ref().map(|memory| memory.p95_bytes), route.rss_growth_bytes))
+            });
+        }
         Some(Sort::Name) => routes.sort_by(|a, b| names::route(a).cmp(names::route(b))),
         _ => routes.sort_by(|a, b| {
             by(a.duration_ms.p99, b.duration_ms.p99).then_with(|| names::route(a).cmp(names::route(b)))
@@ -228,6 +267,7 @@ fn requests<'a>(screen: &Screen<'a>, scope: &Scope) -> Vec<&'a Request> {
         Some(Sort::Cpu) => {
             requests.sort_by(|a, b| b.cpu_ms.unwrap_or(-1.0).total_cmp(&a.cpu_ms.unwrap_or(-1.0)));
         }
+        Some(Sort::Memory) => requests.sort_by_key(|request| Reverse(request.memory_peak_bytes)),
         Some(Sort::Errors) => requests.sort_by_key(|request| Reverse(request.status)),
         Some(Sort::Name) => requests.sort_by(|a, b| a.uri.cmp(&b.uri)),
         _ => {}
@@ -239,7 +279,11 @@ fn requests<'a>(screen: &Screen<'a>, scope: &Scope) -> Vec<&'a Request> {
 }
 
 fn why_empty<'a>(screen: &'a Screen, pane: Pane, scope: &Scope) -> Vec<&'a str> {
-    empty::why(screen, pane, &[Tier::Requests], "waiting for the first requests …", || match scope {
+    let tiers: &[Tier] = match screen.view.pane(pane).sort {
+        Some(Sort::Memory) => &[Tier::Requests, Tier::Peaks],
+        _ => &[Tier::Requests],
+    };
+    empty::why(screen, pane, tiers, "waiting for the first requests …", || match scope {
         Scope::All => vec!["no requests in this window", "press w for a longer one"],
         _ => vec!["no requests of this pool or route in this window", "w: a longer one, esc: all pools"],
     })

@@ -157,6 +157,26 @@ fn a_flood_of_requests_exceptions_and_files_is_cut_and_said_and_hides_no_other_r
 
 #[test]
 #[ignore = "needs root and PHP"]
+fn a_storm_of_requests_is_not_counted_in_full_and_says_so_while_those_of_others_are() {
+    let _alone = alone();
+    let folder = folder();
+    let program = build(folder.path(), "php-storm", &[]);
+    // More than it can make in the time of the test.
+    let mut hostile = start(folder.path(), &program, &["requests", "1000000000"]);
+    let mut beside = Beside::start(folder.path());
+    let rests = |snapshot: &Snapshot| {
+        target(snapshot, &program).is_some_and(|target| target.tiers[Tier::Requests].counted_percent.is_some())
+    };
+    beside.recorder.until("its requests rest", |snapshots| snapshots.iter().any(rests));
+    beside.counts_every_request();
+    assert!(hostile.runs());
+    let snapshots = beside.end();
+    let said = |snapshot: &Snapshot| snapshot.notices.iter().any(|notice| notice.kind == NoticeKind::TooManyToCount);
+    assert!(snapshots.iter().filter(|snapshot| rests(snapshot)).any(said));
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
 fn memory_that_lies_about_itself_changes_nothing_for_others() {
     let _alone = alone();
     let folder = folder();

@@ -4,6 +4,7 @@
 pub(crate) mod elf;
 #[cfg(test)]
 mod fuzz;
+pub(crate) mod heap;
 pub(crate) mod notes;
 pub(crate) mod operand;
 pub(crate) mod sapi;
@@ -19,6 +20,8 @@ use std::{
 
 use self::{
     elf::{Budget, Elf, ElfError},
+    heap::Heap,
+    operand::Architecture,
     sapi::{MARKS, Sapi},
     sites::{Segments, Sites},
     versions::{Offsets, Version},
@@ -64,6 +67,8 @@ pub(crate) struct Image {
     pub dtrace_enabled: Option<u64>,
     /// Address of `zend_execute_ex` as linked: a pointer that is set as soon as `zend_dtrace_enabled` is.
     pub execute_ex: Option<u64>,
+    /// Where its allocator keeps the peak of a request; `None` where that was not found.
+    pub heap: Option<Heap>,
     /// Where programs can be attached.
     pub sites: Sites,
     /// How the file is laid out in memory.
@@ -139,6 +144,13 @@ impl Image {
             None => None,
         };
         let address = |name| symbols.get(name).copied();
+        let heap = match (Architecture::current(), address("zend_memory_peak_usage")) {
+            (Some(architecture), Some(start)) => match elf.segments.file_offset(start) {
+                Some(offset) => heap::find(architecture, &elf.text(offset, heap::CODE)?, start),
+                None => None,
+            },
+            _ => None,
+        };
         Ok(Content::Php(Box::new(Self {
             sapi: sapi.unwrap_or_default(),
             offsets: version.as_deref().and_then(Version::parse).and_then(versions::of),
@@ -146,6 +158,7 @@ impl Image {
             zts: address("executor_globals").is_none() && address("executor_globals_offset").is_some(),
             executor_globals: address("executor_globals"),
             sapi_globals: address("sapi_globals"),
+            heap,
             dtrace_enabled: address("zend_dtrace_enabled"),
             execute_ex: address("zend_execute_ex"),
             sites: Sites::new(&notes, shift, &symbols, &elf.segments),

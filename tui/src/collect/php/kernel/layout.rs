@@ -11,6 +11,9 @@ pub(crate) fn kernel_layout(architecture: Architecture, seed: u64) -> Config {
     let types = KernelTypes::open(Path::new("/sys/kernel/btf/vmlinux")).ok();
     let offset =
         |structure, path| types.as_ref().and_then(|types| types.offset(structure, path)).unwrap_or(UNKNOWN_OFFSET);
+    let counters = types.as_ref().and_then(|types| types.structure("mm_struct")?.page_counters());
+    // `MM_ANONPAGES` is the second (include/linux/mm_types_task.h).
+    let anonymous = counters.map(|(first, stride)| first + stride);
     Config {
         seed,
         task_tgid: offset("task_struct", "tgid"),
@@ -22,6 +25,6 @@ pub(crate) fn kernel_layout(architecture: Architecture, seed: u64) -> Config {
         signal_live: offset("signal_struct", "live"),
         memory_arguments: offset("mm_struct", "arg_start"),
         instruction_pointer: architecture.instruction_pointer(),
-        reserved: 0,
+        memory_anonymous: anonymous.unwrap_or(UNKNOWN_OFFSET),
     }
 }

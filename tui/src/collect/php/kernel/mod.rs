@@ -76,6 +76,8 @@ pub(crate) struct Kernel {
     _config: Array<MapData, Wire<Config>>,
     /// The kernel's type information says where a thread's state is: without it, it is not known which threads wait.
     pub knows_waits: bool,
+    /// It says where the pages of a process are counted: without it, it is not known which processes grow.
+    pub knows_pages: bool,
     active: Array<MapData, u32>,
     writing: u32,
     images: Array<MapData, Wire<shared::Image>>,
@@ -135,6 +137,7 @@ impl Kernel {
             tracing: Tracing::new(map!(ebpf, "TRACED"), map!(ebpf, "CALLS"), map!(ebpf, "GENERATION")),
             _config: config,
             knows_waits: layout.task_state != UNKNOWN_OFFSET,
+            knows_pages: layout.task_memory != UNKNOWN_OFFSET && layout.memory_anonymous != UNKNOWN_OFFSET,
             active: map!(ebpf, "ACTIVE"),
             writing: 0,
             images: map!(ebpf, "IMAGES"),
@@ -158,17 +161,27 @@ impl Kernel {
     /// # Errors
     /// The kernel refuses the program or the timer.
     pub(crate) fn sample(&mut self, hz: u32) -> Result<(), KernelError> {
+        // A period, not a frequency: the kernel adapts the latter and would not keep it exactly.
+        self.on_each_cpu("sample", SoftwareEvent::CpuClock, 1_000_000_000 / u64::from(hz.max(1)))
+    }
+
+    /// Starts to count which stacks make processes grow: every so many page faults of a CPU.
+    ///
+    /// # Errors
+    /// The kernel refuses the program or the event.
+    pub(crate) fn count_growth(&mut self, faults: u64) -> Result<(), KernelError> {
+        self.on_each_cpu("growth", SoftwareEvent::PageFaults, faults)
+    }
+
+    fn on_each_cpu(&mut self, name: &'static str, event: SoftwareEvent, period: u64) -> Result<(), KernelError> {
         let cpus = online_cpus().map_err(|(path, source)| KernelError::Cpus { path: path.into(), source })?;
-        let name = "sample";
         let program: &mut PerfEvent = program(&mut self.ebpf, name)?;
         let refused = |source| KernelError::Program { name, source };
         program.load().map_err(refused)?;
-        // A period, not a frequency: the kernel adapts the latter and would not keep it exactly.
-        let period = 1_000_000_000 / u64::from(hz.max(1));
         for cpu in cpus {
             program
                 .attach(
-                    PerfEventConfig::Software(SoftwareEvent::CpuClock),
+                    PerfEventConfig::Software(event),
                     PerfEventScope::AllProcessesOneCpu { cpu },
                     SamplePolicy::Period(period),
                     false,
@@ -193,6 +206,9 @@ impl Kernel {
             response_code: known.map_or(0, |offsets| offsets.response_code),
             fastcgi_environment: known.map_or(0, |offsets| offsets.fastcgi_environment),
             uri_source,
+            heap: image.heap.filter(|_| !image.zts).map_or(0, |heap| heap.pointer),
+            heap_peak: image.heap.map_or(0, |heap| heap.peak),
+            reserved: 0,
         };
         self.images.set(id, Wire(layout), 0).map_err(|source| KernelError::Map { name: "IMAGES", source })
     }
@@ -380,6 +396,11 @@ impl Kernel {
         // Where it cannot be read, it is counted at the next sweep.
         let _ = self.threads.look(self.waiting.map(), |_, wait| users.push(wait.0.user));
         self.shares.count(share::WAITING, users);
+    }
+
+    /// All requests that ended were taken from the ring.
+    pub(crate) fn ring_is_empty(&mut self) {
+        self.shares.count(share::ENDED_REQUESTS, []);
     }
 
     /// Counts again what each user has in the maps of exceptions, errors and compiled files.

@@ -24,6 +24,7 @@ pub(super) fn tier_of(program: &str) -> Option<Tier> {
         "exception" => Some(Tier::Exceptions),
         "error" => Some(Tier::Errors),
         "compile" => Some(Tier::Compiles),
+        "heap" => Some(Tier::Peaks),
         _ => None,
     }
 }
@@ -48,6 +49,7 @@ impl Governor {
         let cost = |of: &(u32, &'static str), hits: u64| {
             let (price, account) = match of.1 {
                 "request" => (governor::REQUEST_HIT_NS, governor::OF_REQUESTS),
+                "heap" => (governor::HIT_NS, governor::OF_REQUESTS),
                 _ => (governor::HIT_NS, governor::OF_PROBLEMS),
             };
             let since = hits.saturating_sub(self.before.get(of).copied().unwrap_or(0));

@@ -23,6 +23,18 @@ pub(crate) enum Missing {
     /// The registers of arguments are not known.
     #[error("this CPU architecture is not supported")]
     Architecture,
+    /// BTF has no `mm_struct.rss_stat`.
+    #[error("this kernel's type information does not tell how many pages a process has")]
+    Pages,
+    /// The heap of a thread is found in another way.
+    #[error("it is a thread-safe build (ZTS), and tusktop cannot read its heaps")]
+    ThreadHeaps,
+    /// The code of a function is not what is known.
+    #[error("the code of its function zend_memory_peak_usage is not understood, or it is not exported")]
+    Heap,
+    /// An exported function that nothing can replace.
+    #[error("it does not export {0}")]
+    Function(&'static str),
     /// A thread's stack is found in another way.
     #[error("it is a thread-safe build (ZTS), and tusktop cannot read its stacks")]
     Threads,
@@ -85,7 +97,7 @@ impl Missing {
     /// It contains no path: pasting a hint must never run the name of a hostile file.
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Programs | Self::Kernel(_) | Self::ThreadState => {
+            Self::Programs | Self::Kernel(_) | Self::ThreadState | Self::Pages => {
                 Some("tusktop doctor says what this kernel lacks".to_owned())
             }
             Self::Threads | Self::Globals | Self::Layout(_) | Self::Version => {
@@ -98,6 +110,9 @@ impl Missing {
             Self::Architecture
             | Self::Unusable(_)
             | Self::Probe(_)
+            | Self::Function(_)
+            | Self::Heap
+            | Self::ThreadHeaps
             | Self::Sites { .. }
             | Self::LayoutAndProbe(_)
             | Self::HeldUp(_)

@@ -3,7 +3,9 @@
 
 pub(crate) mod exact;
 pub(crate) mod governor;
+mod growth;
 mod missing;
+mod peaks;
 pub(crate) mod pools;
 pub(crate) mod problems;
 pub(crate) mod requests;
@@ -58,7 +60,8 @@ fn sites(tier: Tier, image: &Image) -> Option<Result<TierSites, Missing>> {
         Tier::Exceptions => Some(problems::sites::exceptions(image)),
         Tier::Errors => Some(problems::sites::errors(image)),
         Tier::Compiles => Some(problems::sites::compiles(image)),
-        Tier::Sampling | Tier::Waiting | Tier::Exact => None,
+        Tier::Peaks => Some(peaks::sites::of(image)),
+        Tier::Sampling | Tier::Waiting | Tier::Growth | Tier::Exact => None,
     }
 }
 
@@ -68,6 +71,7 @@ pub(crate) struct ImageTiers {
     /// Of this machine, whatever the image.
     sampling: TierStatus,
     waiting: TierStatus,
+    growth: TierStatus,
     /// By the number of the image; `None` for a number that is free.
     observed: Vec<Option<Observed>>,
     /// By image, what shows where exceptions are caught; `None` when that became too expensive.
@@ -110,9 +114,10 @@ impl Observed {
 
 impl ImageTiers {
     /// Starts sampling, where the programs are loaded and `hz` is not 0.
-    pub(crate) fn start(kernel: Option<&mut Kernel>, hz: u32) -> Self {
+    pub(crate) fn start(mut kernel: Option<&mut Kernel>, hz: u32) -> Self {
         Self {
             waiting: waiting::status::start(kernel.as_deref()),
+            growth: growth::status::start(kernel.as_deref_mut(), hz),
             sampling: sampling::status::start(kernel, hz),
             observed: Vec::new(),
             catches: Some(Vec::new()),
@@ -224,12 +229,18 @@ impl ImageTiers {
             return None;
         };
         let observed = self.observed.get_mut(image as usize).and_then(Option::as_mut)?;
-        let left: Vec<_> = observed.attachments.extract_if(.., |(of, _)| *of == tier).collect();
+        // Without requests there is nothing that a peak belongs to.
+        let also = (tier == Tier::Requests).then_some(Tier::Peaks);
+        let left: Vec<_> = observed.attachments.extract_if(.., |(of, _)| *of == tier || Some(*of) == also).collect();
         if left.is_empty() {
             return None;
         }
+        let rest: Vec<_> =
+            [tier].into_iter().chain(also.filter(|also| left.iter().any(|(of, _)| of == also))).collect();
         attach::detach(left.into_iter().map(|(_, attachment)| attachment));
-        observed.storms.rest(tier, Instant::now());
+        for tier in rest {
+            observed.storms.rest(tier, Instant::now());
+        }
         Some(tier)
     }
 
@@ -315,10 +326,11 @@ impl ImageTiers {
 
     fn tiers(&self, observed: &Observed, image: &Image, masters: &[Master]) -> Tiers {
         Tiers::new(|tier| match tier {
-            Tier::Requests | Tier::Exceptions | Tier::Errors | Tier::Compiles => observed.status(tier),
+            Tier::Requests | Tier::Exceptions | Tier::Errors | Tier::Compiles | Tier::Peaks => observed.status(tier),
             Tier::Sampling => sampling::status::of(&self.sampling, image),
             // A wait counts for the stack that it began in.
             Tier::Waiting => sampling::status::of(&self.waiting, image),
+            Tier::Growth => sampling::status::of(&self.growth, image),
             Tier::Exact => exact::status::of(image, masters),
         })
     }

@@ -1,5 +1,5 @@
 //! The hot list: a bar first (self solid, total light), then the function or file, its place, whether it computes or waits,
-//! self and total time. Traced calls have a list of their own, `calls`.
+//! self and total time, or by how much memory grew. Traced calls have a list of their own, `calls`.
 
 pub(crate) mod calls;
 
@@ -71,13 +71,13 @@ pub(crate) fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut
         list::empty(buffer, area, &why_empty(screen, scope), screen);
         return;
     }
-    let all = basis.ns(profile::time(screen.php, scope)).max(1) as f64;
-    let columns = Columns::of(area.width, mode);
+    let all = basis.amount(profile::time(screen.php, scope)).max(1) as f64;
+    let columns = Columns::of(area.width, mode, basis.time);
     let keys = rows.iter().map(|hot| hot.row.clone()).collect();
     for (index, y, selected) in list::place(keys, Pane::Hot, area, screen, scene) {
         let hot = &rows[index];
-        let (own, total) = (basis.ns(hot.own) as f64 / all, basis.ns(hot.total) as f64 / all);
-        let waits = basis.waits(if basis.ns(hot.own) > 0 { hot.own } else { hot.total });
+        let (own, total) = (basis.amount(hot.own) as f64 / all, basis.amount(hot.total) as f64 / all);
+        let waits = basis.waits(if basis.amount(hot.own) > 0 { hot.own } else { hot.total });
         let mut x = area.x;
         let heat = ratatui::style::Style { bg: None, ..palette.heat(0.0) };
         let heat = if own >= 0.2 {
@@ -103,9 +103,13 @@ pub(crate) fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut
             paint::put(buffer, (x, y), 4, word, style);
             x += 5;
         }
-        paint::put_right(buffer, (x, y), 7, &units::percent_column(own), palette.text);
+        let text = |time: Time, share: f64| match basis.time {
+            HotTime::Memory => units::bytes(time.growth_bytes),
+            HotTime::Both | HotTime::Cpu | HotTime::Wait => units::percent_column(share),
+        };
+        paint::put_right(buffer, (x, y), 7, &text(hot.own, own), palette.text);
         if columns.total {
-            paint::put_right(buffer, (x + 8, y), 7, &units::percent_column(total), palette.muted);
+            paint::put_right(buffer, (x + 8, y), 7, &text(hot.total, total), palette.muted);
         }
         if selected {
             list::mark(buffer, area, y, Pane::Hot, screen);
@@ -113,12 +117,30 @@ pub(crate) fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut
     }
 }
 
-/// Which time counts, in words.
+/// An amount of what counts, in words.
+pub(crate) fn amount(time: HotTime, amount: u64) -> String {
+    match time {
+        HotTime::Memory => units::bytes(amount),
+        HotTime::Both | HotTime::Cpu | HotTime::Wait => units::duration_ns(amount),
+    }
+}
+
+/// The tier that sees what counts.
+pub(crate) fn tier(time: HotTime) -> Tier {
+    match time {
+        HotTime::Wait => Tier::Waiting,
+        HotTime::Memory => Tier::Growth,
+        HotTime::Both | HotTime::Cpu => Tier::Sampling,
+    }
+}
+
+/// What counts, in words.
 pub(crate) fn time_name(time: HotTime) -> &'static str {
     match time {
         HotTime::Both => "cpu + wait",
         HotTime::Cpu => "cpu",
         HotTime::Wait => "wait",
+        HotTime::Memory => "memory growth",
     }
 }
 
@@ -131,9 +153,9 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(width: u16, mode: HotMode) -> Self {
+    fn of(width: u16, mode: HotMode, time: HotTime) -> Self {
         let total = width >= 40;
-        let kind = width >= 46;
+        let kind = width >= 46 && time != HotTime::Memory;
         let bar = (width / 6).clamp(4, 18);
         let rest = width.saturating_sub(bar + 1 + 7 + if total { 8 } else { 0 } + if kind { 5 } else { 0 } + 1);
         let place = if mode == HotMode::Files || rest < 34 { 0 } else { rest * 11 / 20 };
@@ -175,7 +197,7 @@ fn rows<'a>(screen: &'a Screen<'a>, scope: &Scope, basis: Basis) -> Vec<HotRow<'
     };
     let pane = screen.view.pane(Pane::Hot);
     match pane.sort {
-        Some(Sort::Time) => rows.sort_by_key(|hot| std::cmp::Reverse((basis.ns(hot.total), basis.ns(hot.own)))),
+        Some(Sort::Time) => rows.sort_by_key(|hot| std::cmp::Reverse((basis.amount(hot.total), basis.amount(hot.own)))),
         Some(Sort::Name) => rows.sort_by(|a, b| a.name.cmp(&b.name)),
         _ => {}
     }
@@ -188,10 +210,12 @@ fn rows<'a>(screen: &'a Screen<'a>, scope: &Scope, basis: Basis) -> Vec<HotRow<'
 
 /// Why there is nothing to show, and what to type.
 fn why_empty<'a>(screen: &'a Screen, scope: &Scope) -> Vec<&'a str> {
-    let tier = if screen.view.hot_time == HotTime::Wait { Tier::Waiting } else { Tier::Sampling };
-    empty::why(screen, Pane::Hot, &[tier], "waiting for the first samples …", || match scope {
+    empty::why(screen, Pane::Hot, &[tier(screen.view.hot_time)], "waiting for the first samples …", || match scope {
         _ if screen.view.hot_time == HotTime::Wait => {
-            vec!["no waiting in this window", "press v for CPU time"]
+            vec!["no waiting in this window", "press v for memory growth"]
+        }
+        _ if screen.view.hot_time == HotTime::Memory => {
+            vec!["no process grew in this window", "w: a longer one, v: CPU time"]
         }
         Scope::All => vec!["no PHP activity in this window", "press w for a longer one"],
         _ => vec!["no activity of this pool or route in this window", "w: a longer one, esc: all pools"],

@@ -43,7 +43,8 @@ pub(crate) fn split(rect: Rect, screen: &Screen) -> (Rect, Option<Rect>) {
     };
     let Some(group) = entries::zoomed_group(&screen.view.zoom) else { return (rect, None) };
     let known = screen.histories.points(group, Span::TenMinutes).nth(1).is_some();
-    let pool = u16::from(pool::of_group(screen, group).is_some());
+    let pool =
+        pool::of_group(screen, group).map_or(0, |pool| 1 + u16::from(rows >= 6 && pool::arithmetic(pool).is_some()));
     let rows = rows + if rows > 0 { pool } else { 0 };
     if rows == 0 || !known || rect.width < 40 {
         return (rect, None);
@@ -77,6 +78,10 @@ pub(crate) fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen) {
     if let Some(pool) = pool::of_group(screen, group) {
         pool::draw(buffer, Rect { x: area.x + 1, width: area.width.saturating_sub(2), ..area }, pool, screen);
         (area.y, area.height) = (area.y + 1, area.height.saturating_sub(1));
+        if let Some(text) = pool::arithmetic(pool).filter(|_| rect.height >= 8) {
+            paint::put(buffer, (area.x + 1, area.y), area.width.saturating_sub(2), &text, palette.muted);
+            (area.y, area.height) = (area.y + 1, area.height.saturating_sub(1));
+        }
     }
     let charts = charts(screen, group, &points);
     let rows = if area.height >= 4 { 2 } else { 1 };

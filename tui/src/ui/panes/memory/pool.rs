@@ -3,7 +3,7 @@
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
 use crate::{
-    model::{Bound, Pool},
+    model::{Bound, FitsUnknown, Pool},
     ui::{frame::Screen, paint},
     words::{printable, units},
 };
@@ -17,10 +17,35 @@ pub(crate) fn of_group<'a>(screen: &'a Screen, group: &str) -> Option<&'a Pool> 
 /// What is set beside what fits: `40 set, 26 fit`.
 pub(crate) fn capacity(pool: &Pool) -> String {
     match pool.fits {
-        None => format!("{} set", pool.board.max_children),
+        None => match pool.fits_unknown {
+            Some(FitsUnknown::FewRequests) => {
+                format!("{} set, {}", pool.board.max_children, FitsUnknown::FewRequests.words())
+            }
+            _ => format!("{} set", pool.board.max_children),
+        },
         Some(fits) if fits >= pool.board.max_children => format!("{} set, all fit", pool.board.max_children),
         Some(fits) => format!("{} set, {fits} fit", pool.board.max_children),
     }
+}
+
+/// How what fits is made: `26 fit: 3.2 GiB (free, and private of 10 workers) / 126 MiB (30 MiB base + 96 MiB p95 of 41 k requests)`.
+pub(crate) fn arithmetic(pool: &Pool) -> Option<String> {
+    let (fits, room) = (pool.fits?, units::bytes(pool.room_bytes?));
+    let workers = if pool.workers == 1 { "1 worker".to_owned() } else { format!("{} workers", pool.workers) };
+    let each = match (pool.worker_bytes, pool.base_bytes, pool.request_bytes) {
+        (Some(each), Some(base), Some(request)) if each == base.saturating_add(request) => format!(
+            "{} ({} base + {} p95 of {} requests)",
+            units::bytes(each),
+            units::bytes(base),
+            units::bytes(request),
+            units::count(pool.requests_seen)
+        ),
+        (Some(each), ..) => format!("{} (private p95, more than their requests need)", units::bytes(each)),
+        (None, ..) => {
+            format!("{} (private p95 at rest: those that serve need more)", units::bytes(pool.private_bytes?))
+        }
+    };
+    Some(format!("{fits} fit: {room} (free, and private of {workers}) / {each}"))
 }
 
 /// Draws the line; what there is no room for is left out from its end.
@@ -40,8 +65,13 @@ pub(crate) fn draw(buffer: &mut Buffer, area: Rect, pool: &Pool, screen: &Screen
     if pool.board.max_children_reached > 0 {
         facts.push((format!("full {}×", units::count(u64::from(pool.board.max_children_reached))), palette.warn));
     }
-    if let Some(each) = pool.private_bytes {
-        facts.push((format!("private {} (p95)", units::bytes(each)), palette.text));
+    match (pool.worker_bytes, pool.private_bytes) {
+        (Some(each), _) => facts.push((format!("each {}", units::bytes(each)), palette.text)),
+        (None, Some(each)) => facts.push((format!("private {} (p95)", units::bytes(each)), palette.text)),
+        (None, None) => {}
+    }
+    if let Some(route) = pool.route.as_ref().filter(|_| too_many) {
+        facts.push((format!("by {} {}", route.method, route.route), palette.text));
     }
     if let Some(shared) = pool.shared_bytes {
         facts.push((format!("shared {}", units::bytes(shared)), palette.text));

@@ -221,6 +221,12 @@ impl Failures {
         self.thrown.saturating_sub(before)
     }
 
+    /// What a key stands for; `None` when that was not kept.
+    pub(crate) fn of(&self, key: ContentKey, maps: &FailureMaps) -> Option<Arc<FailureText>> {
+        let known = self.failures.entries.get(&key).and_then(|entry| entry.text.clone());
+        known.or_else(|| maps.failures.text(key).and_then(|raw| failure(&raw, self.secrets)).map(Arc::new))
+    }
+
     /// An image was released: another one may have its number soon, which must not get its counts.
     pub(crate) fn forget(&mut self, image: u32, maps: &mut FailureMaps) {
         self.failures.forget(&mut maps.failures, |text| text.image == image);

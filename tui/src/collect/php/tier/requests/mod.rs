@@ -4,4 +4,4 @@ mod reading;
 pub(super) mod sites;
 
 pub(crate) use reading::Requests;
-pub use reading::{FinishedRequest, RequestText, Start};
+pub use reading::{FinishedRequest, RequestMemory, RequestText, Start};

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use tusktop_shared::{Request, RequestEvent, URI_APACHE};
+use tusktop_shared::{ContentKey, NO_LIMIT, OTHER_ALLOCATOR, Request, RequestEvent, URI_APACHE};
 
 use crate::{collect::php::kernel::Kernel, model::pool_of_title, words::secrets::Secrets};
 
@@ -27,6 +27,10 @@ pub struct RequestText {
     pub cpu_ns: u64,
     /// Time that its thread was blocked since then, waits that have ended.
     pub wait_ns: u64,
+    /// What PHP's allocator said.
+    pub memory: RequestMemory,
+    /// The error by which it exceeded `memory_limit`; `None` when it did not.
+    pub exhausted: Option<ContentKey>,
     /// Whether it was seen from its start.
     pub start: Start,
     /// php-fpm pool of the process; `None` elsewhere.
@@ -37,6 +41,50 @@ pub struct RequestText {
     pub script: String,
     /// URI as the browser sent it, with its secrets masked; empty on the command line.
     pub uri: String,
+}
+
+/// What PHP's allocator said of a request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RequestMemory {
+    /// It was not asked, or it cannot be.
+    #[default]
+    Unknown,
+    /// It is switched off, or another one is in its place.
+    OtherAllocator,
+    /// It said this when it was asked last: at the end, or while PHP code ran.
+    Known {
+        /// What it had kept from earlier requests at the start.
+        start_bytes: u64,
+        /// What it had.
+        bytes: u64,
+        /// The most that it had until then.
+        peak_bytes: u64,
+        /// `memory_limit`; `None` where there is none.
+        limit_bytes: Option<u64>,
+    },
+}
+
+impl RequestMemory {
+    fn decode(request: &Request) -> Self {
+        match request.memory {
+            OTHER_ALLOCATOR => Self::OtherAllocator,
+            0 => Self::Unknown,
+            bytes => Self::Known {
+                start_bytes: request.memory_start,
+                bytes,
+                peak_bytes: request.memory_peak.max(bytes),
+                limit_bytes: Some(request.memory_limit).filter(|&limit| limit < NO_LIMIT),
+            },
+        }
+    }
+
+    /// The most that it had; `None` when not known.
+    pub fn peak_bytes(self) -> Option<u64> {
+        match self {
+            Self::Known { peak_bytes, .. } => Some(peak_bytes),
+            Self::Unknown | Self::OtherAllocator => None,
+        }
+    }
 }
 
 /// Whether a request was seen from its start.
@@ -190,6 +238,8 @@ impl RequestText {
             started_ns: request.started_ns,
             cpu_ns: request.cpu_ns,
             wait_ns: request.wait_ns,
+            memory: RequestMemory::decode(request),
+            exhausted: (request.exhausted != 0).then(|| ContentKey::new(request.exhausted, request.user)),
             start,
             pool: pool_of_title(&text(&request.title)).map(Arc::from),
             method: known(text(&request.method)),
@@ -231,6 +281,11 @@ mod tests {
             image: 1,
             uri_source,
             user: 0,
+            memory_start: 0,
+            memory: 0,
+            memory_peak: 0,
+            memory_limit: 0,
+            exhausted: 0,
             method: [0; METHOD_BYTES],
             title: [0; TITLE_BYTES],
             script: [0; SCRIPT_BYTES],
@@ -251,6 +306,15 @@ mod tests {
         assert_eq!(decode(&request(b"GET /a?b=1 HTTP/1.1", URI_APACHE)).uri, "/a?b=1");
         assert_eq!(decode(&request(b"GET", URI_APACHE)).uri, "");
         assert_eq!(decode(&request(b"/a b", URI_FASTCGI)).uri, "/a b");
+    }
+
+    #[test]
+    fn memory_that_the_allocator_did_not_tell_is_unknown() {
+        let memory =
+            |memory, memory_limit| decode(&Request { memory, memory_limit, memory_peak: 9, ..request(b"/", 0) }).memory;
+        assert_eq!((memory(0, 0), memory(OTHER_ALLOCATOR, 5)), (RequestMemory::Unknown, RequestMemory::OtherAllocator));
+        let known = |limit_bytes| RequestMemory::Known { start_bytes: 0, bytes: 7, peak_bytes: 9, limit_bytes };
+        assert_eq!((memory(7, 128), memory(7, i64::MAX as u64)), (known(Some(128)), known(None)));
     }
 
     #[test]

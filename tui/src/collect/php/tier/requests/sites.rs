@@ -1,6 +1,6 @@
 //! Where requests start and end: USDT probes if the image has them, else exported functions.
 
-use tusktop_shared::{SITE_SHUTDOWN, SITE_STARTUP};
+use tusktop_shared::{SITE_SHUTDOWN, SITE_SHUTDOWN_HEAP, SITE_STARTUP};
 
 use crate::{
     collect::php::{
@@ -25,25 +25,24 @@ pub(crate) fn of(image: &Image) -> Result<TierSites, Missing> {
     let probes = probe("request__startup").and_then(|startup| Ok((startup, probe("request__shutdown")?)));
     let missing = match probes {
         Ok((startup, shutdown)) if !startup.is_empty() && !shutdown.is_empty() => {
-            return Ok(sites(SeenBy::Usdt, startup, shutdown));
+            return Ok(sites(SeenBy::Usdt, startup, (SITE_SHUTDOWN, shutdown)));
         }
         Ok(_) => Missing::Requests,
         Err(unusable) => unusable.into(),
     };
     let function = |name| image.sites.function(name).cloned();
-    let shutdown = ENDS.iter().find_map(|&name| function(name));
-    match (function("php_request_startup"), shutdown) {
+    // PHP's allocator still has the memory of the request there.
+    let end = ENDS.iter().find_map(|&name| Some((SITE_SHUTDOWN_HEAP, vec![function(name)?])));
+    match (function("php_request_startup"), end) {
         // A plain function has no arguments that say what the request is.
-        (Some(startup), Some(shutdown)) if image.sapi_globals.is_some() => {
-            Ok(sites(SeenBy::Symbol, vec![startup], vec![shutdown]))
-        }
+        (Some(startup), Some(end)) if image.sapi_globals.is_some() => Ok(sites(SeenBy::Symbol, vec![startup], end)),
         _ => Err(missing),
     }
 }
 
-fn sites(seen_by: SeenBy, startup: Vec<ProbeSite>, shutdown: Vec<ProbeSite>) -> TierSites {
+fn sites(seen_by: SeenBy, startup: Vec<ProbeSite>, (kind, shutdown): (u32, Vec<ProbeSite>)) -> TierSites {
     // The end first: a start that is seen always has its end seen.
-    let ends = shutdown.into_iter().map(|site| (SITE_SHUTDOWN, site));
+    let ends = shutdown.into_iter().map(|site| (kind, site));
     let sites = ends.chain(startup.into_iter().map(|site| (SITE_STARTUP, site))).collect();
     TierSites { seen_by, program: "request", sites, limit: "" }
 }
@@ -80,6 +79,8 @@ mod tests {
     fn requests_are_seen_by_functions_where_there_are_no_probes() {
         let symbols = ["php_request_startup", "php_request_shutdown", "sapi_globals"];
         assert_eq!(of(&image(&[], &symbols)).unwrap().seen_by, SeenBy::Symbol);
+        let kinds = |image| of(&image).unwrap().sites.into_iter().map(|(kind, _)| kind).collect::<Vec<_>>();
+        assert_eq!(kinds(image(&[], &symbols)), [SITE_SHUTDOWN_HEAP, SITE_STARTUP], "its memory is still there");
         let without = of(&image(&[], &symbols[..2])).unwrap_err();
         assert!(matches!(without, Missing::Requests) && without.to_string().contains("neither"));
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, hash_map::Entry};
 
+use rustix::param::page_size;
 use tusktop_shared::{ContentKey, Count, CountKey};
 
 use super::Names;
@@ -27,6 +28,7 @@ impl Stacks {
         kernel: &Kernel,
         requests: &Requests,
     ) {
+        let page_bytes = page_size() as u64;
         for (key, counted) in counts {
             let full = self.stacks.len() >= STACKS;
             let count = match self.stacks.entry(key) {
@@ -38,11 +40,12 @@ impl Stacks {
                         continue;
                     };
                     let request = requests.of(key.pid, key.request);
-                    new.insert(StackCount { pid: key.pid, request, stack, samples: 0, wait_ns: 0 })
+                    new.insert(StackCount { pid: key.pid, request, stack, samples: 0, wait_ns: 0, growth_bytes: 0 })
                 }
             };
             count.samples += counted.samples;
             count.wait_ns += counted.wait_ns;
+            count.growth_bytes += counted.pages * page_bytes;
         }
     }
 

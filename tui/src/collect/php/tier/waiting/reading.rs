@@ -113,7 +113,7 @@ mod tests {
     }
 
     fn ended(wait_ns: u64) -> (CountKey, Count) {
-        (KEY, Count { samples: 0, waits: 1, wait_ns })
+        (KEY, Count { waits: 1, wait_ns, ..Count::default() })
     }
 
     fn credited(
@@ -161,7 +161,7 @@ mod tests {
         waits.settle(&mut counts, skipped, 100 + LONG_WAIT_NS);
         let key = CountKey { stack: NOT_WALKED, ..KEY };
         assert_eq!(counts, [(key, Count { wait_ns: LONG_WAIT_NS, ..Count::default() })]);
-        let end = Count { samples: 0, waits: 1, wait_ns: LONG_WAIT_NS + 5 };
+        let end = Count { waits: 1, wait_ns: LONG_WAIT_NS + 5, ..Count::default() };
         assert_eq!(credited(&mut waits, vec![(key, end)], [], 101 + LONG_WAIT_NS), 5, "the rest of it");
     }
 

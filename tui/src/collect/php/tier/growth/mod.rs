@@ -1,0 +1,3 @@
+//! The growth tier: which stacks make processes grow, by page faults.
+
+pub(super) mod status;

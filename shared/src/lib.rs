@@ -38,8 +38,8 @@ pub use stack::{
 };
 
 pub use task::{
-    ARGUMENT_BYTES, COMM_BYTES, ENDED_RING_BYTES, EndedProcess, FreedProcess, ProcessKey, ProcessRecord,
-    RECORD_PROCESS, RECORD_THREAD, TaskHead, TaskLayout,
+    ARGUMENT_BYTES, COMM_BYTES, ENDED_RING_BYTES, EndedProcess, FreedProcess, OOM_RING_BYTES, OomKill, ProcessKey,
+    ProcessRecord, RECORD_PROCESS, RECORD_THREAD, TaskHead, TaskLayout,
 };
 
 /// Counters that the BPF programs keep, one `u64` per CPU each. The numbers are indexes of the `STATS` map.

@@ -7,13 +7,15 @@ pub const COMM_BYTES: usize = 16;
 pub const ARGUMENT_BYTES: usize = 128;
 /// Size of the ring of processes that ended: 2 800 of the longest and more than 5 000 of the usual ones.
 pub const ENDED_RING_BYTES: u32 = 512 << 10;
+/// Size of the ring of processes that were killed because memory was gone: 45 of them.
+pub const OOM_RING_BYTES: u32 = 4 << 10;
 
 /// [`TaskHead::kind`] of a [`ProcessRecord`].
 pub const RECORD_PROCESS: u32 = 1;
 /// [`TaskHead::kind`] of a [`TaskHead`] alone: a thread that is not the first of its process.
 pub const RECORD_THREAD: u32 = 2;
 
-/// Offsets in the kernel's structures, all known.
+/// Offsets in the kernel's structures, all known but those that are said to be 0 where they are not.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TaskLayout {
@@ -59,6 +61,26 @@ pub struct TaskLayout {
     pub memory_arguments_end: u32,
     /// `cred.euid`.
     pub credentials_user: u32,
+    /// `task_struct.ioac.read_bytes`; 0 where the kernel does not count them.
+    pub task_read: u32,
+    /// `task_struct.ioac.write_bytes`; 0 where the kernel does not count them.
+    pub task_written: u32,
+    /// `signal_struct.ioac.read_bytes`: those of threads that ended; 0 as above.
+    pub signal_read: u32,
+    /// `signal_struct.ioac.write_bytes`; 0 as above.
+    pub signal_written: u32,
+    /// `task_struct.cgroups`; 0 where there are no memory cgroups.
+    pub task_groups: u32,
+    /// The memory cgroup in `css_set.subsys`; 0 as above.
+    pub groups_memory: u32,
+    /// `mem_cgroup.memory`; 0 as above.
+    pub group_counter: u32,
+    /// `page_counter.usage`.
+    pub counter_usage: u32,
+    /// `page_counter.max`.
+    pub counter_max: u32,
+    /// `page_counter.parent`.
+    pub counter_parent: u32,
     /// Not used.
     pub reserved: u32,
 }
@@ -73,6 +95,10 @@ pub struct TaskHead {
     pub pid: u32,
     /// CPU time of this thread; of a process that of its first thread and of threads that ended.
     pub cpu_ns: u64,
+    /// Bytes that it read from disks, counted as `cpu_ns`.
+    pub read_bytes: u64,
+    /// Bytes that it wrote, counted when they are put into the page cache.
+    pub written_bytes: u64,
 }
 
 /// One process.
@@ -162,10 +188,35 @@ pub struct FreedProcess {
     pub reserved: u32,
 }
 
+/// A process that the kernel chose to kill because memory was gone.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OomKill {
+    /// When, in time since boot, suspended time included.
+    pub at_ns: u64,
+    /// Resident pages of files.
+    pub file_pages: i64,
+    /// Resident pages of anonymous memory.
+    pub anonymous_pages: i64,
+    /// Pages that are swapped out.
+    pub swap_pages: i64,
+    /// Resident pages of shared memory.
+    pub shared_pages: i64,
+    /// The limit of the cgroup that had reached it, in pages; 0 where none had: the machine had no memory left.
+    pub limit_pages: u64,
+    /// Process id.
+    pub pid: u32,
+    /// 1 where the pages and the name are known: the kernel handed over the process and not only its id.
+    pub known: u32,
+    /// Name.
+    pub comm: [u8; COMM_BYTES],
+}
+
+const _: () = assert!(size_of::<OomKill>() == 72);
 const _: () = assert!(size_of::<FreedProcess>() == 24);
-const _: () = assert!(size_of::<TaskLayout>() == 88);
-const _: () = assert!(size_of::<TaskHead>() == 16);
-const _: () = assert!(size_of::<ProcessRecord>() == 96);
+const _: () = assert!(size_of::<TaskLayout>() == 128);
+const _: () = assert!(size_of::<TaskHead>() == 32);
+const _: () = assert!(size_of::<ProcessRecord>() == 112);
 const _: () = assert!(size_of::<ProcessKey>() == 16);
 const _: () = assert!(size_of::<EndedProcess>() == 56 + ARGUMENT_BYTES && EndedProcess::HEAD == 56);
 const _: () = assert!(ARGUMENT_BYTES.is_power_of_two());

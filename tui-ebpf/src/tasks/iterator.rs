@@ -34,7 +34,13 @@ pub extern "C" fn tasks(context: *mut Context) -> i32 {
     // SAFETY: as above; the verifier knows the type.
     let output = unsafe { (*meta).output };
     let pid = word(task, offset!(task_tgid));
-    let head = TaskHead { kind: RECORD_THREAD, pid, cpu_ns: long(task, offset!(task_cpu_time)) };
+    let head = TaskHead {
+        kind: RECORD_THREAD,
+        pid,
+        cpu_ns: long(task, offset!(task_cpu_time)),
+        read_bytes: if offset!(task_read) > 0 { long(task, offset!(task_read)) } else { 0 },
+        written_bytes: if offset!(task_written) > 0 { long(task, offset!(task_written)) } else { 0 },
+    };
     if pid == word(task, offset!(task_pid)) {
         process(output, task, head);
     } else {
@@ -47,10 +53,16 @@ pub extern "C" fn tasks(context: *mut Context) -> i32 {
 fn process(output: *mut seq_file, task: *const u8, head: TaskHead) {
     let signal = pointer(task, offset!(task_signal));
     let memory = pointer(task, offset!(task_memory));
+    let (read, written) = match offset!(signal_read) {
+        0 => (0, 0),
+        at => (long(signal, at), long(signal, offset!(signal_written))),
+    };
     let mut record = ProcessRecord {
         head: TaskHead {
             kind: RECORD_PROCESS,
             cpu_ns: head.cpu_ns.wrapping_add(long(signal, offset!(signal_cpu_time))),
+            read_bytes: head.read_bytes.wrapping_add(read),
+            written_bytes: head.written_bytes.wrapping_add(written),
             ..head
         },
         start_ns: long(task, offset!(task_start)),

@@ -29,6 +29,16 @@ pub static LAYOUT: TaskLayout = TaskLayout {
     memory_arguments: 0,
     memory_arguments_end: 0,
     credentials_user: 0,
+    task_read: 0,
+    task_written: 0,
+    signal_read: 0,
+    signal_written: 0,
+    task_groups: 0,
+    groups_memory: 0,
+    group_counter: 0,
+    counter_usage: 0,
+    counter_max: 0,
+    counter_parent: 0,
     reserved: 0,
 };
 

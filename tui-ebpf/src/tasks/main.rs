@@ -1,11 +1,12 @@
-//! The BPF programs that see all processes: the iterator that writes one record a process, and what is noted of a
-//! process until it ends. They are an object of their own, because they are small and needed without PHP, too.
+//! The BPF programs that see all processes: the iterator that writes one record a process, what is noted of a
+//! process until it ends, and who is killed because memory is gone. They are an object of their own, because they are small and needed without PHP, too.
 #![no_std]
 #![no_main]
 
 mod ended;
 mod iterator;
 mod kernel;
+mod oom;
 
 #[cfg(not(test))]
 #[panic_handler]

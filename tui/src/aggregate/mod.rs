@@ -4,7 +4,9 @@
 mod capacity;
 mod clock;
 mod cpu;
+mod machine_memory;
 mod notices;
+mod oom;
 pub mod php;
 mod processes;
 mod sums;
@@ -55,6 +57,7 @@ pub struct Aggregate {
     standing: Vec<Notice>,
     totals: Totals,
     clock: Clock,
+    before: oom::Before,
 }
 
 impl Aggregate {
@@ -95,12 +98,13 @@ impl Aggregate {
         self.capacity.served(&php.served, &self.pools, &part.processes);
         if !self.pools.is_empty() {
             let room = |worker: &Process| Room {
-                machine: sample.machine.memory_available_bytes,
+                machine: sample.machine.memory.available,
                 cgroup: worker.cgroup.and_then(|index| sample.cgroups.get(index)?.memory_available_bytes),
             };
             // Nothing else has it yet, so nothing is copied.
             let php = Arc::make_mut(&mut php.php);
             php.pools = self.capacity.pools(&self.pools, &part.processes, &part.groups, room);
+            capacity::count_busy(&mut php.pools, &part.processes, &php.workers);
             self.capacity.name_bloated(&self.pools, &part.processes, &mut php.workers);
             notices.extend(capacity::notices(&php.pools, &php.workers, at));
         }
@@ -112,21 +116,29 @@ impl Aggregate {
         }
         self.known_php = Arc::clone(&php.php);
         notices.extend(php.notices);
+        let killed = self.before.kills(at, sample.oom_kills.as_deref().unwrap_or_default());
+        notices.extend(killed.iter().map(oom::notice));
         notices.sort_by_key(|notice| std::cmp::Reverse(notice.level));
+        self.before.keep(at, &part.processes, &part.groups, &sample.cgroups);
+        let memory = machine_memory::of(&sample.machine, &part.processes);
         let snapshot = Snapshot {
             schema: SCHEMA,
             at,
             interval_ms: part.interval_s.map_or(0, |seconds| (seconds * 1000.0).round() as u64),
             host: sample.machine.host,
             system: System {
-                cpu_ratio: part.system_cpu_ratio,
+                cpu_ratio: part.shares.map(|shares| shares.busy),
+                io_wait_ratio: part.shares.map(|shares| shares.io_wait),
+                steal_ratio: part.shares.map(|shares| shares.steal),
                 load: sample.machine.load,
-                memory_available_bytes: sample.machine.memory_available_bytes,
+                memory_available_bytes: sample.machine.memory.available,
                 memory_available_range: None,
-                swap_used_bytes: sample.machine.swap_used_bytes,
+                swap_used_bytes: sample.machine.memory.swap_used(),
                 oom_kills: sample.machine.oom_kills,
+                killed,
                 pressure: sample.machine.pressure,
             },
+            memory: Some(memory),
             groups: part.groups,
             processes: part.processes,
             cgroups: sample.cgroups,

@@ -20,7 +20,7 @@ pub(super) fn of_processes(sample: &ProcessSample) -> Vec<Notice> {
             .as_ref()
             .map(|(pid, comm)| Notice::processes_not_answering(sample.unanswered, comm, *pid)),
         some(sample.malformed).map(Notice::processes_malformed),
-        sample.machine.swap_used_bytes.is_none().then(Notice::meminfo_unreadable),
+        sample.machine.memory.total.is_none().then(Notice::meminfo_unreadable),
         sample.ended_unknown.as_deref().map(Notice::short_lived_uncounted),
         some(counted(unread)).map(Notice::swap_unread),
     ];

@@ -21,6 +21,13 @@ const MAX_POINTS: usize = 120;
 const TREND_S: f64 = 60.0;
 /// Seconds that must be known before there is a trend.
 const LEAST_TREND_S: f64 = 15.0;
+/// Seconds from which on a minute was seen: points are up to a step apart.
+const MINUTE_S: f64 = 55.0;
+/// Share of all ups and downs that a change must be, or it is noise.
+const LEAST_NET: f64 = 0.5;
+/// How far memory may fall while it grows: so much, or this share of it.
+const DIP_BYTES: f64 = 256.0 * 1024.0;
+const DIP_SHARE: f64 = 0.005;
 /// Groups remembered, the biggest first: a point of one in each span and grouping is 64 bytes.
 const MAX_GROUPS: usize = 512;
 
@@ -41,10 +48,29 @@ pub(crate) struct Point {
     pub pss_bytes: Option<u64>,
     /// Sum of USS.
     pub uss_bytes: Option<u64>,
+    /// Shared memory in the sum of PSS, and what is swapped out.
+    pub shmem_bytes: Option<u64>,
+    pub swap_bytes: Option<u64>,
     /// CPU in cores, the mean since the point before where that is known.
     pub cpu_ratio: Option<f64>,
     /// Number of processes.
     pub processes: u32,
+}
+
+/// How memory changed lately.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Growth {
+    /// By how much; 0 where the ups and downs say nothing.
+    pub bytes: f64,
+    /// In what time, a minute at most.
+    pub seconds: f64,
+}
+
+impl Growth {
+    /// Bytes per minute; `None` before a minute was seen.
+    pub(crate) fn per_minute(self) -> Option<f64> {
+        (self.seconds >= MINUTE_S).then(|| self.bytes * 60.0 / self.seconds)
+    }
 }
 
 /// How far back points go.
@@ -182,27 +208,53 @@ impl Histories {
         }
     }
 
-    /// Growth of the group's memory in bytes per minute over the last minute; `None` until a quarter of a minute is known.
-    pub(crate) fn growth_per_minute(&self, group: &str) -> Option<f64> {
+    /// How the group's memory changed in the last minute; `None` until a quarter of a minute is known. A change is noise, and 0,
+    /// where it is less than half of all ups and downs in that time.
+    pub(crate) fn growth(&self, group: &str) -> Option<Growth> {
         let measure = self.measure(group);
         self.trend(group, |point| Some(point.memory(measure)? as f64))
     }
 
-    /// Growth of the group's mean process in bytes per minute, as [`Histories::growth_per_minute`].
-    pub(crate) fn process_growth_per_minute(&self, group: &str) -> Option<f64> {
+    /// How the group's mean process changed, as [`Histories::growth`].
+    pub(crate) fn process_growth(&self, group: &str) -> Option<Growth> {
         let measure = self.process_measure(group);
         self.trend(group, |point| point.per_process(measure))
     }
 
-    fn trend(&self, group: &str, value: impl Fn(&Point) -> Option<f64>) -> Option<f64> {
+    fn trend(&self, group: &str, value: impl Fn(&Point) -> Option<f64>) -> Option<Growth> {
         let points = &self.groups.get(group)?.short;
         points.back().filter(|point| point.at == self.last)?;
-        let mut known = points.iter().filter(|point| seconds(point.at, self.last) <= TREND_S);
-        let known = known.by_ref().filter_map(|point| Some((point.at, value(point)?)));
-        let (first, last) = known.fold((None, None), |(first, _), point| (first.or(Some(point)), Some(point)));
-        let ((from, before), (to, now)) = (first?, last?);
-        let minutes = seconds(from, to) / 60.0;
-        (minutes * 60.0 >= LEAST_TREND_S).then(|| (now - before) / minutes)
+        let recent = points.iter().filter(|point| seconds(point.at, self.last) <= TREND_S);
+        let mut known = recent.filter_map(|point| Some((point.at, value(point)?)));
+        let first = known.next()?;
+        let (mut last, mut moved) = (first, 0.0);
+        for point in known {
+            moved += (point.1 - last.1).abs();
+            last = point;
+        }
+        let (net, seconds) = (last.1 - first.1, seconds(first.0, last.0));
+        let bytes = if net.abs() < moved * LEAST_NET { 0.0 } else { net };
+        (seconds >= LEAST_TREND_S).then_some(Growth { bytes, seconds })
+    }
+
+    /// Since when the group's mean process has grown: when it was at its least, before which it had more. `None` where that is not
+    /// known.
+    pub(crate) fn process_grows_since(&self, group: &str) -> Option<Timestamp> {
+        let measure = self.process_measure(group);
+        let track = self.groups.get(group)?;
+        let oldest = track.short.front()?.at;
+        let long = track.long.iter().rev().filter(|point| point.at < oldest);
+        let mut points = track.short.iter().rev().chain(long).filter_map(|p| Some((p.at, p.per_process(measure)?)));
+        let (mut since, mut least) = points.next()?;
+        for (at, value) in points {
+            if value > least + (least * DIP_SHARE).max(DIP_BYTES) {
+                break;
+            }
+            if value < least {
+                (since, least) = (at, value);
+            }
+        }
+        Some(since)
     }
 
     /// The group's memory at most `points` steps back, oldest first.
@@ -222,6 +274,8 @@ impl Point {
             rss_bytes: memory.rss_bytes,
             pss_bytes: memory.pss_bytes,
             uss_bytes: memory.uss_bytes,
+            shmem_bytes: memory.shmem_bytes,
+            swap_bytes: memory.swapped_bytes(),
             cpu_ratio,
             processes: group.processes,
         }
@@ -311,17 +365,26 @@ mod tests {
     #[test]
     fn growth_is_by_minute_and_by_the_best_measure_that_is_known() {
         let rss = histories(61, |second| vec![group("a", 2, 100 * MIB + second as u64 * MIB, None, 0.0)]);
-        assert_eq!((rss.measure("a"), rss.growth_per_minute("a")), (Measure::Rss, Some(60.0 * MIB as f64)));
+        assert_eq!(
+            (rss.measure("a"), rss.growth("a").and_then(Growth::per_minute)),
+            (Measure::Rss, Some(60.0 * MIB as f64))
+        );
         let uss = histories(61, |second| vec![group("a", 2, 900 * MIB, Some(second as u64 * MIB), 0.0)]);
-        assert_eq!((uss.measure("a"), uss.growth_per_minute("a")), (Measure::Pss, Some(60.0 * MIB as f64)));
-        assert_eq!(uss.process_growth_per_minute("a"), Some(30.0 * MIB as f64));
+        assert_eq!(
+            (uss.measure("a"), uss.growth("a").and_then(Growth::per_minute)),
+            (Measure::Pss, Some(60.0 * MIB as f64))
+        );
+        assert_eq!(uss.process_growth("a").and_then(Growth::per_minute), Some(30.0 * MIB as f64));
     }
 
     #[test]
     fn a_moment_without_pss_does_not_change_the_measure() {
         let gap = |second| group("a", 2, 900 * MIB, (second != 30).then_some(second as u64 * MIB), 0.0);
         let known = histories(61, |second| vec![gap(second)]);
-        assert_eq!((known.measure("a"), known.growth_per_minute("a")), (Measure::Pss, Some(60.0 * MIB as f64)));
+        assert_eq!(
+            (known.measure("a"), known.growth("a").and_then(Growth::per_minute)),
+            (Measure::Pss, Some(60.0 * MIB as f64))
+        );
         assert_eq!(known.recent("a", 100).count(), 12);
     }
 
@@ -331,15 +394,48 @@ mod tests {
             let processes = 1 + (second / 10) as u32;
             vec![group("a", processes, u64::from(processes) * 10 * MIB, Some(u64::from(processes) * MIB), 0.0)]
         });
-        assert!(known.growth_per_minute("a") > Some(0.0));
-        assert_eq!(known.process_growth_per_minute("a"), Some(0.0));
+        assert!(known.growth("a").unwrap().bytes > 0.0);
+        assert_eq!(known.process_growth("a").map(|growth| growth.bytes), Some(0.0));
+    }
+
+    #[test]
+    fn there_is_no_rate_per_minute_before_a_minute_was_seen() {
+        let grows =
+            |seconds| histories(seconds, |second| vec![group("a", 1, second as u64 * MIB, None, 0.0)]).growth("a");
+        let growth = grows(21).unwrap();
+        assert_eq!((growth.bytes, growth.seconds, growth.per_minute()), (20.0 * MIB as f64, 20.0, None));
+        assert_eq!(grows(61).unwrap().per_minute(), Some(60.0 * MIB as f64));
+    }
+
+    #[test]
+    fn ups_and_downs_are_no_growth() {
+        let noise = |second: i64| (1000 + [0, 90, 10, 100, 20, 95, 5][(second / 5 % 7) as usize]) * MIB;
+        let known = histories(61, |second| vec![group("a", 1, noise(second), None, 0.0)]);
+        assert_eq!(known.growth("a").unwrap().bytes, 0.0);
+        // A pool that has started and rests has not grown within the last minute.
+        let rests = histories(120, |second| vec![group("a", 1, second.min(20) as u64 * 10 * MIB, None, 0.0)]);
+        assert_eq!(rests.growth("a").unwrap().per_minute(), Some(0.0));
+    }
+
+    #[test]
+    fn a_process_grows_since_it_had_least() {
+        // It starts with much, gives it back, rests, and grows from the second minute on with small dips.
+        let size = |second: i64| match second {
+            0..30 => 500 * MIB,
+            30..120 => 100 * MIB,
+            _ => 100 * MIB + (second as u64 - 115) * MIB - (second as u64 / 5 % 2) * MIB / 8,
+        };
+        let known = histories(300, |second| vec![group("a", 1, 1, Some(size(second)), 0.0)]);
+        let since = known.process_grows_since("a").unwrap();
+        assert_eq!(seconds(Timestamp::from_second(1_000_000_020).unwrap(), since), 115.0);
+        assert_eq!(known.process_grows_since("b"), None);
     }
 
     #[test]
     fn there_is_no_trend_of_a_short_time_and_none_of_a_group_that_ended() {
-        assert_eq!(histories(14, |_| vec![group("a", 1, 1, None, 0.0)]).growth_per_minute("a"), None);
+        assert_eq!(histories(14, |_| vec![group("a", 1, 1, None, 0.0)]).growth("a"), None);
         let ended = histories(60, |second| if second < 40 { vec![group("a", 1, 1, None, 0.0)] } else { vec![] });
-        assert_eq!(ended.growth_per_minute("a"), None);
+        assert_eq!(ended.growth("a"), None);
     }
 
     #[test]

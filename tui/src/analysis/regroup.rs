@@ -68,7 +68,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{Memory, pool_of_title};
+    use crate::model::{DiskRates, Memory, pool_of_title};
 
     fn process(pid: u32, rss_bytes: u64, cmdline: &str, unit: Option<&str>) -> Process {
         Process {
@@ -84,6 +84,7 @@ mod tests {
             state: 'S',
             threads: 2,
             cpu_ratio: (pid > 1).then_some(0.5),
+            disk: DiskRates::default(),
             memory: Memory { rss_bytes: Some(rss_bytes), ..Memory::default() },
             pss_unknown: None,
             unit: unit.map(Arc::from),

@@ -12,6 +12,7 @@ pub(super) fn snapshot(second: i64, php: Php) -> Snapshot {
         interval_ms: 1000,
         host: Host::default(),
         system: System::default(),
+        memory: None,
         groups: Vec::new(),
         processes: Vec::new(),
         cgroups: Vec::new(),

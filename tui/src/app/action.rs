@@ -39,6 +39,7 @@ pub enum Action {
     SortErrors,
     SortName,
     SortUser,
+    SortDisk,
     Invert,
     Files,
     HotTime,
@@ -48,6 +49,7 @@ pub enum Action {
     Trace,
     Window,
     Table,
+    Cache,
     Group,
     Colour,
     Pause,
@@ -110,7 +112,7 @@ const ACT: &str = "Act";
 const SESSION: &str = "Session";
 
 /// All actions. The footer shows those with a short text, in this order, as many as fit.
-pub const ACTIONS: [Entry; 69] = [
+pub const ACTIONS: [Entry; 71] = [
     entry(Action::Quit, "quit", &["q", "f10"], (SESSION, "quit", "quit")),
     entry(Action::Help, "help", &["?", "f1"], (SESSION, "help", "this help; type to search in it")),
     entry(
@@ -184,6 +186,12 @@ pub const ACTIONS: [Entry; 69] = [
     ),
     entry(Action::Colour, "colour", &["c"], (LOOK, "colour", "what the colour of a tile shows: group, growth, cpu")),
     entry(Action::Table, "table", &["t"], (LOOK, "table", "memory pane as tiles or as a table")),
+    entry(
+        Action::Cache,
+        "cache",
+        &["b"],
+        (LOOK, "", "show or hide what is given back when memory is needed: page cache"),
+    ),
     entry(Action::Group, "group", &["g"], (LOOK, "group", "group by rules, pool, unit, container or user")),
     entry(Action::Notices, "notices", &["!"], (LOOK, "notices", "all notices, with hints")),
     entry(
@@ -234,6 +242,7 @@ pub const ACTIONS: [Entry; 69] = [
     entry(Action::SortErrors, "sort-errors", &["E"], (LISTS, "", "by errors")),
     entry(Action::SortName, "sort-name", &["A"], (LISTS, "", "by name")),
     entry(Action::SortUser, "sort-user", &["U"], (LISTS, "", "processes by user")),
+    entry(Action::SortDisk, "sort-disk", &["D"], (LISTS, "", "by disk reads and writes")),
     entry(Action::Invert, "invert", &["I"], (LISTS, "", "reverse order")),
     entry(
         Action::Record,

@@ -311,6 +311,7 @@ impl App {
             Action::SortErrors => self.sort(Sort::Errors),
             Action::SortName => self.sort(Sort::Name),
             Action::SortUser => self.sort(Sort::User),
+            Action::SortDisk => self.sort(Sort::Disk),
             Action::Invert => {
                 let pane = view.pane_mut(view.focus.0);
                 pane.inverted = !pane.inverted;
@@ -331,6 +332,7 @@ impl App {
                     Window::All => Window::Last,
                 };
             }
+            Action::Cache => view.cache = !view.cache,
             Action::Table => view.table = !view.table,
             Action::Group => self.regroup(),
             Action::Colour => {

@@ -139,6 +139,7 @@ impl App {
                 self.zoom(Zoom::Rest(shown.collect()));
                 None
             }
+            Row::Tile(key @ (TileKey::Part(..) | TileKey::Unattributed | TileKey::Shared)) => Some(Detail::Memory(key)),
             Row::Tile(TileKey::Process(pid)) => Some(Detail::Process { key: process_key(pid, facts), asked: 0 }),
             Row::Worker(pid) => Some(Detail::Worker(pid)),
             Row::Function(key) => Some(Detail::Function(key)),

@@ -2,6 +2,7 @@
 //! They compute no rates and know nothing of groups, screens or files; that is `aggregate`'s work.
 
 mod bpf;
+pub mod contents;
 pub mod inspect;
 pub mod memory;
 pub mod php;

@@ -13,7 +13,7 @@ use super::{options, record};
 use crate::{
     app::Keymap,
     cli::LiveArgs,
-    collect::{inspect, php::Order, proc},
+    collect::{contents, inspect, php::Order, proc},
     config::{Environment, Settings},
     model::TraceOrder,
     recording::Recording,
@@ -95,7 +95,9 @@ pub async fn run(
     };
     let (inspected, wanted) = watch::channel(None);
     let readings = inspect::spawn(proc::Options::default().root, settings.secrets, wanted);
-    let inspections = Inspections { orders: inspected, readings };
+    let (contents_orders, wanted) = watch::channel(None);
+    let contents = contents::spawn(proc::Options::default().root, wanted);
+    let inspections = Inspections { orders: inspected, readings, contents_orders, contents };
     let (wanted, wish) = watch::channel(false);
     let (state, states) = watch::channel(None);
     let recording = record::beside::spawn(snapshots.resubscribe(), wish, state);

@@ -65,7 +65,10 @@ async fn show(stage: Stage, snapshots: broadcast::Receiver<Arc<Snapshot>>) -> an
     // Nor is one recorded.
     let (wanted, _wish) = watch::channel(false);
     let (_none, states) = watch::channel(None);
-    let (inspections, recordings) = (Inspections { orders, readings }, Recordings { wanted, states });
+    let (contents_orders, _wanted) = watch::channel(None);
+    let (_none, contents) = watch::channel(None);
+    let inspections = Inspections { orders, readings, contents_orders, contents };
+    let recordings = Recordings { wanted, states };
     let end = terminal::run(stage, snapshots, |_| {}, inspections, recordings).await;
     Ok(end?.code)
 }

@@ -1,11 +1,12 @@
 //! `tusktop snap`: one snapshot, of a moment or of the time that a command runs.
 
-use std::{collections::VecDeque, path::Path, sync::Arc, time::Duration};
+use std::{cell::Cell, collections::VecDeque, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow, bail};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use tokio::{
     signal::unix::{SignalKind, signal},
+    sync::watch,
     time::Instant,
 };
 
@@ -31,6 +32,8 @@ use crate::{
 
 /// How long a snapshot is collected for when nothing else is said.
 const A_MOMENT: Duration = Duration::from_secs(1);
+/// How long a signal waits for something that can be printed.
+const SOON: Duration = Duration::from_secs(2);
 /// More than any command takes: a day.
 const NO_LIMIT: Duration = MAX_INTERVAL.saturating_mul(24);
 /// The most that is added up of a recording, as `--window` has it.
@@ -50,29 +53,72 @@ pub async fn run(settings: &Settings, rules: Arc<Rules>, arguments: SnapArgs) ->
     if !arguments.command.is_empty() {
         return observe(settings, rules, &arguments, out).await;
     }
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
+    let mut told = signals()?;
     let mut options = options::once(settings, rules);
     if let (Some(php), Some(exact)) = (&mut options.php, arguments.exact) {
         let what = TraceOrder::Start(TraceRequest { kind: kind(exact), ..TraceRequest::default() });
         php.exact = Some(Order { what, limits: options::limits(settings) });
     }
+    let began = Cell::new(false);
+    let duration = arguments.duration.unwrap_or(A_MOMENT);
+    let (mut during, mut before) = (told.clone(), told.clone());
+    let look = async |baseline: Instant| {
+        began.set(true);
+        tokio::select! {
+            () = tokio::time::sleep_until(baseline + duration) => None,
+            told = tell(&mut during, 1) => Some(told),
+        }
+    };
+    // What was seen is printed, unless there is nothing soon, or another signal comes.
+    let impatient = async {
+        let code = tell(&mut before, 1).await;
+        tokio::select! {
+            () = tokio::time::sleep(SOON) => {}
+            code = tell(&mut before, 2) => return code,
+        }
+        if began.get() { tell(&mut before, 2).await } else { code }
+    };
     let mut observed = tokio::select! {
-        observed = session::once(&options, arguments.duration.unwrap_or(A_MOMENT)) => observed?,
-        _ = interrupt.recv() => return Ok(exit::INTERRUPTED),
-        _ = terminate.recv() => return Ok(exit::TERMINATED),
-        _ = hangup.recv() => return Ok(exit::HUNG_UP),
+        observed = session::observe(&options, look) => observed?,
+        code = impatient => return Ok(code),
     };
     let printed = print(out, observed.snapshot.take(), &arguments);
+    let code = observed.during;
+    let signals = told.borrow_and_update().0;
     tokio::select! {
-        () = observed.end() => {}
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hangup.recv() => {}
+        _ = observed.end() => {}
+        _ = tell(&mut told, signals + 1) => {}
     }
     printed?;
-    Ok(exit::FINE)
+    Ok(code.unwrap_or(exit::FINE))
+}
+
+/// How many signals came that end a program, and the exit code of the last.
+fn signals() -> std::io::Result<watch::Receiver<(u32, u8)>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let (sender, receiver) = watch::channel((0_u32, exit::FINE));
+    tokio::spawn(async move {
+        loop {
+            let code = tokio::select! {
+                _ = interrupt.recv() => exit::INTERRUPTED,
+                _ = terminate.recv() => exit::TERMINATED,
+                _ = hangup.recv() => exit::HUNG_UP,
+            };
+            sender.send_modify(|told| *told = (told.0.saturating_add(1), code));
+        }
+    });
+    Ok(receiver)
+}
+
+/// Waits for so many signals, and says which exit code the last has.
+async fn tell(told: &mut watch::Receiver<(u32, u8)>, signals: u32) -> u8 {
+    match told.wait_for(|(count, _)| *count >= signals).await.map(|told| told.1) {
+        Ok(code) => code,
+        // The task that takes them ends with the program only.
+        Err(_) => std::future::pending().await,
+    }
 }
 
 /// Prints a moment of a recording.

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     model::{Group, Php, Request, Snapshot, Target, Tier, TierState, TierStatus},
     words::{
+        machine_memory,
         memory::{self, Measure},
         names,
         printable::{printable, truncate_end, truncate_start},
@@ -65,12 +66,16 @@ fn machine(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     )?;
     writeln!(
         out,
-        "load {one:.2} {five:.2} {fifteen:.2}  cpu {} of {}  memory {}  swap {}",
+        "load {one:.2} {five:.2} {fifteen:.2}  cpu {} of {}  iowait {}  steal {}  memory {}  swap {}",
         or_dash(system.cpu_ratio, units::percent),
         host.cpus,
+        or_dash(system.io_wait_ratio, units::percent),
+        or_dash(system.steal_ratio, units::percent),
         or_dash(used, |used| units::bytes_of(used, host.memory_bytes)),
         or_dash(system.swap_used_bytes, units::bytes),
-    )
+    )?;
+    let sum = snapshot.memory.as_ref().map(machine_memory::sum).unwrap_or_default();
+    if sum.is_empty() { Ok(()) } else { writeln!(out, "{sum}") }
 }
 
 fn groups(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
@@ -86,6 +91,8 @@ fn groups(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
         ("PSS", Right),
         ("USS", Right),
         ("SWAP", Right),
+        ("READ", Right),
+        ("WRITTEN", Right),
         ("CGROUP", Right),
     ]);
     let share = |group: &Group| {
@@ -103,7 +110,9 @@ fn groups(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
             or_dash(group.memory.rss_bytes, units::bytes),
             or_dash(group.memory.pss_bytes, units::bytes),
             or_dash(group.memory.uss_bytes, units::bytes),
-            or_dash(group.memory.swap_bytes, units::bytes),
+            or_dash(group.memory.swapped_bytes(), units::bytes),
+            units::bytes_rate(group.disk.read_bytes_per_s),
+            units::bytes_rate(group.disk.written_bytes_per_s),
             or_dash(group.cgroup.and_then(|index| snapshot.cgroups.get(index)), |cgroup| memory::cgroup(cgroup).0),
         ]);
     }

@@ -2,12 +2,15 @@
 //! It owns names, units and shapes; it collects nothing, computes no rate and imports no other module.
 
 mod cgroup;
+mod contents;
 #[cfg(test)]
 mod fuzz;
 mod grouping;
 mod inspection;
 mod keys;
+mod machine_memory;
 mod notice;
+mod oom;
 mod order;
 mod php;
 mod process;
@@ -15,7 +18,8 @@ mod read;
 mod signal;
 mod span;
 
-pub use cgroup::Cgroup;
+pub use cgroup::{Cgroup, CgroupEvents, CgroupMost, CgroupParts};
+pub use contents::{Contents, ContentsItem, ContentsOrder};
 pub use grouping::Grouping;
 pub use inspection::{
     CgroupLimit, CgroupLimits, Inspection, InspectionOrder, Limit, MappingKind, MappingSum, Mappings, OpenFiles,
@@ -23,7 +27,9 @@ pub use inspection::{
 };
 pub(crate) use keys::Numbers;
 pub use keys::{FunctionKey, ProblemKey, ProblemKind, ProcessKey, RouteKey};
+pub use machine_memory::{MachineMemory, MemoryPart, PartKind};
 pub use notice::{Level, Notice, NoticeKind};
+pub use oom::OomKill;
 pub use order::{TraceLimits, TraceOrder, TraceRequest};
 pub use php::{
     Bloat, Bound, Buckets, CompiledFile, DurationSummary, Exact, ExactKind, ExactState, ExceptionCount, Exhausted,
@@ -32,7 +38,7 @@ pub use php::{
     Tier, TierState, TierStatus, Tiers, Waiting, Worker, WorkerState,
 };
 pub(crate) use process::MORE_GROUPS;
-pub use process::{Group, Memory, MemoryRange, Process, PssUnknown, pool_of_title};
+pub use process::{DiskRates, Group, Memory, MemoryRange, Process, PssUnknown, pool_of_title};
 pub use read::SnapshotError;
 pub use signal::{Chosen, Outcome, Signal, SignalOrder, SignalReport, SignalTarget, TargetProcess};
 pub use span::{HotTime, Window};
@@ -61,6 +67,9 @@ pub struct Snapshot {
     pub host: Host,
     /// The machine's load during the interval.
     pub system: System,
+    /// Where the machine's memory is; `None` in snapshots that do not have it.
+    #[serde(default)]
+    pub memory: Option<MachineMemory>,
     /// Process groups, biggest memory first.
     pub groups: Vec<Group>,
     /// All processes, in order of pid. [`Process::group`] is an index into `groups`.
@@ -107,12 +116,21 @@ pub struct System {
     /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_available_range: Option<MemoryRange>,
+    /// Share of the time in which CPUs had nothing to do because tasks waited for disks, of all CPUs together, 0 to 1.
+    #[serde(default)]
+    pub io_wait_ratio: Option<f64>,
+    /// Share of the time that the hypervisor gave to other guests, 0 to 1.
+    #[serde(default)]
+    pub steal_ratio: Option<f64>,
     /// Swap in use.
     pub swap_used_bytes: Option<u64>,
     /// Processes that the kernel killed since boot because memory was gone, of the machine or of a control group (`oom_kill` of
     /// /proc/vmstat); `None` where it does not count them.
     #[serde(default)]
     pub oom_kills: Option<u64>,
+    /// Those of the interval, in the order in which they were killed; empty also where the kernel does not tell of them.
+    #[serde(default)]
+    pub killed: Vec<OomKill>,
     /// Pressure stall information; each is `None` where the kernel has no PSI.
     pub pressure: Pressure,
 }

@@ -28,6 +28,7 @@ pub enum NoticeKind {
     MeminfoUnreadable,
     ShortLivedUncounted,
     SwapUnread,
+    OomKilled,
     PssRefused,
     PssTooExpensive,
     PssUnsupported,
@@ -56,6 +57,7 @@ pub enum NoticeKind {
     StartsMissed,
     NoPhp,
     CommandWithoutPhp,
+    PoolsUnread,
     GrowthNotCollected,
     PoolTooLarge,
     WorkerBloated,
@@ -79,6 +81,7 @@ impl NoticeKind {
             self,
             Self::MachineSuspended
                 | Self::ClockSet
+                | Self::OomKilled
                 | Self::RecordingTriggered
                 | Self::RecordingRequested
                 | Self::SnapshotsMissed
@@ -175,6 +178,14 @@ impl Notice {
     /// Processes whose swap is not known.
     pub fn swap_unread(count: u32) -> Self {
         Self::new(Level::Info, NoticeKind::SwapUnread, format!("swap of {} could not be read", processes(count)), "")
+    }
+
+    /// The kernel killed a process because memory was gone. `of` names its group, `size` what it had, `why` whose memory was gone.
+    pub fn oom_killed(comm: &str, pid: u32, of: &str, size: &str, why: &str) -> Self {
+        let comm = if comm.is_empty() { "a process" } else { comm };
+        let text = format!("the kernel killed {comm} ({pid}){of}, which had {size}: {why}");
+        let hint = "the snapshot before this one shows where memory was";
+        Self::new(Level::Error, NoticeKind::OomKilled, text, hint)
     }
 
     /// Processes whose PSS the kernel refuses to report.
@@ -295,15 +306,17 @@ impl Notice {
 
     /// tusktop runs in a pid namespace of a container, and the kernel's programs report other pids for the same processes.
     pub fn inner_pid_namespace() -> Self {
-        let text = "PHP is not observed: tusktop runs in a container, and its pids differ from the kernel's";
+        let text = "PHP is not observed: tusktop runs in a container or under unshare --pid, and /proc is not the host's: it shows \
+                    only the processes in here";
         let hint = "run tusktop on the host, or start the container with --pid=host";
         Self::new(Level::Warning, NoticeKind::InnerPidNamespace, text, hint)
     }
 
     /// The mounted /proc belongs to another pid namespace than tusktop.
     pub fn foreign_proc() -> Self {
-        let text = "PHP is not observed, and no signals are sent: /proc belongs to another pid namespace than tusktop";
-        let hint = "mount -t proc proc /proc; or run tusktop on the host, or start the container with --pid=host";
+        let text = "PHP is not observed, and no signals are sent: tusktop runs under unshare --pid or in a container, and /proc is \
+                    the host's: its process ids mean other processes here";
+        let hint = "unshare --mount-proc, or mount -t proc proc /proc; or run tusktop on the host, or the container with --pid=host";
         Self::new(Level::Warning, NoticeKind::ForeignProc, text, hint)
     }
 
@@ -429,6 +442,12 @@ impl Notice {
         let text = "the command ran no PHP that tusktop could see";
         let hint = "PHP in a container or behind a server is not a child of the command";
         Self::new(Level::Warning, NoticeKind::CommandWithoutPhp, text, hint)
+    }
+
+    /// Pools of php-fpm are missing.
+    pub fn pools_unread(masters: usize) -> Self {
+        let text = format!("the pools of {masters} php-fpm masters were not read, because there was no time left");
+        Self::new(Level::Warning, NoticeKind::PoolsUnread, text, "")
     }
 
     /// A worker that stays big after a request.

@@ -17,8 +17,19 @@ pub struct Memory {
     /// Resident pages that other processes map, too: RSS without USS.
     #[serde(default)]
     pub shared_bytes: Option<u64>,
+    /// Pages of files in `pss_bytes`, or in `rss_bytes` where PSS is unknown. They are page cache, which is given back when memory
+    /// is needed. `None` where the kernel does not tell them apart.
+    #[serde(default)]
+    pub file_bytes: Option<u64>,
+    /// Shared memory in `pss_bytes`, or in `rss_bytes` where PSS is unknown: opcache, tmpfs, System V.
+    #[serde(default)]
+    pub shmem_bytes: Option<u64>,
     /// Swapped-out pages.
     pub swap_bytes: Option<u64>,
+    /// Swapped-out pages, where one that several processes have is divided among them. A sum counts each page once, as far as this is
+    /// known of the processes.
+    #[serde(default)]
+    pub swap_pss_bytes: Option<u64>,
     /// Age of `pss_bytes`, `uss_bytes` and `shared_bytes`.
     pub pss_age_ms: Option<u64>,
 }
@@ -30,13 +41,36 @@ impl Memory {
         pss_bytes: Some(0),
         uss_bytes: Some(0),
         shared_bytes: Some(0),
+        file_bytes: Some(0),
+        shmem_bytes: Some(0),
         swap_bytes: Some(0),
+        swap_pss_bytes: Some(0),
         pss_age_ms: None,
     };
 
-    /// What a process takes, as well as it is known: PSS, else RSS.
+    /// Nothing is known.
+    pub const UNKNOWN: Self = Self {
+        rss_bytes: None,
+        pss_bytes: None,
+        uss_bytes: None,
+        shared_bytes: None,
+        file_bytes: None,
+        shmem_bytes: None,
+        swap_bytes: None,
+        swap_pss_bytes: None,
+        pss_age_ms: None,
+    };
+
+    /// What a process takes of the memory that is in use, as well as it is known: PSS, else RSS, without pages of files, which
+    /// are page cache.
     pub fn footprint_bytes(&self) -> Option<u64> {
-        self.pss_bytes.or(self.rss_bytes)
+        let bytes = self.pss_bytes.or(self.rss_bytes)?;
+        Some(bytes.saturating_sub(self.file_bytes.unwrap_or(0)))
+    }
+
+    /// What is swapped out, each page counted once where that is known.
+    pub fn swapped_bytes(&self) -> Option<u64> {
+        self.swap_pss_bytes.or(self.swap_bytes)
     }
 
     /// Adds another process's memory. A sum with an unknown part is unknown; the age is that of the oldest part.
@@ -46,8 +80,44 @@ impl Memory {
         self.pss_bytes = sum(self.pss_bytes, other.pss_bytes);
         self.uss_bytes = sum(self.uss_bytes, other.uss_bytes);
         self.shared_bytes = sum(self.shared_bytes, other.shared_bytes);
+        self.file_bytes = sum(self.file_bytes, other.file_bytes);
+        self.shmem_bytes = sum(self.shmem_bytes, other.shmem_bytes);
         self.swap_bytes = sum(self.swap_bytes, other.swap_bytes);
+        // Where it is not known what of it is shared, all of it counts.
+        self.swap_pss_bytes = sum(self.swap_pss_bytes, other.swapped_bytes());
         self.pss_age_ms = self.pss_age_ms.max(other.pss_age_ms);
+    }
+}
+
+/// What is read from and written to disks, in bytes per second. Page cache that is hit counts as neither; what is written counts
+/// when it is put into the page cache. `None` where the kernel does not say, and until two readings exist.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct DiskRates {
+    /// Read from disks.
+    pub read_bytes_per_s: Option<f64>,
+    /// Written, counted when it is put into the page cache.
+    pub written_bytes_per_s: Option<f64>,
+}
+
+impl DiskRates {
+    /// Both together; `None` where neither is known.
+    pub fn sum(&self) -> Option<f64> {
+        match (self.read_bytes_per_s, self.written_bytes_per_s) {
+            (None, None) => None,
+            (read, written) => Some(read.unwrap_or(0.0) + written.unwrap_or(0.0)),
+        }
+    }
+
+    /// Adds what is known of another.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, more) in [
+            (&mut self.read_bytes_per_s, other.read_bytes_per_s),
+            (&mut self.written_bytes_per_s, other.written_bytes_per_s),
+        ] {
+            if let Some(more) = more {
+                *sum = Some(sum.unwrap_or(0.0) + more);
+            }
+        }
     }
 }
 
@@ -91,8 +161,11 @@ pub struct Group {
     pub cpu_ratio: Option<f64>,
     /// Memory of the group: sums over its processes.
     pub memory: Memory,
-    /// What the group takes, as well as it is known: the sum of PSS, and of RSS for processes whose PSS is unknown. It is
-    /// the area of its tile.
+    /// What its processes read from and write to disks: sums of what is known.
+    #[serde(default)]
+    pub disk: DiskRates,
+    /// What the group takes of the memory that is in use, as well as it is known: the sum of PSS, and of RSS for processes
+    /// whose PSS is unknown, without pages of files. It is the area of its tile.
     #[serde(default)]
     pub footprint_bytes: Option<u64>,
     /// The least and the most of `footprint_bytes` in a snapshot that was made of several; absent in others, and where one of
@@ -124,6 +197,7 @@ impl Group {
             threads: 0,
             cpu_ratio: None,
             memory: Memory::ZERO,
+            disk: DiskRates::default(),
             footprint_bytes: Some(0),
             footprint_range: None,
             pss_processes: 0,
@@ -136,7 +210,7 @@ impl Group {
     /// Key of the order of groups: biggest memory first, then by name.
     pub fn order(&self) -> (std::cmp::Reverse<u64>, &Arc<str>) {
         let known = |bytes: Option<u64>| bytes.unwrap_or(0);
-        (std::cmp::Reverse(known(self.footprint_bytes).saturating_add(known(self.memory.swap_bytes))), &self.name)
+        (std::cmp::Reverse(known(self.footprint_bytes).saturating_add(known(self.memory.swapped_bytes()))), &self.name)
     }
 
     /// Adds a process to all sums.
@@ -148,6 +222,7 @@ impl Group {
             self.cpu_ratio = Some(self.cpu_ratio.unwrap_or(0.0) + ratio);
         }
         self.memory.add(&process.memory);
+        self.disk.add(&process.disk);
         let footprint = self.footprint_bytes.zip(process.memory.footprint_bytes());
         self.footprint_bytes = footprint.map(|(sum, bytes)| sum.saturating_add(bytes));
         self.pss_processes += u32::from(process.memory.pss_bytes.is_some());
@@ -164,6 +239,7 @@ impl Group {
             self.cpu_ratio = Some(self.cpu_ratio.unwrap_or(0.0) + ratio);
         }
         self.memory.add(&other.memory);
+        self.disk.add(&other.disk);
         let footprint = self.footprint_bytes.zip(other.footprint_bytes);
         self.footprint_bytes = footprint.map(|(sum, bytes)| sum.saturating_add(bytes));
         self.pss_processes = self.pss_processes.saturating_add(other.pss_processes);
@@ -230,6 +306,9 @@ pub struct Process {
     pub cpu_ratio: Option<f64>,
     /// Memory of the process.
     pub memory: Memory,
+    /// What it reads from and writes to disks.
+    #[serde(default)]
+    pub disk: DiskRates,
     /// Why `memory.pss_bytes` is unknown; `None` where it is known.
     #[serde(default)]
     pub pss_unknown: Option<PssUnknown>,
@@ -240,6 +319,33 @@ pub struct Process {
     /// Index into [`super::Snapshot::cgroups`]; `None` in the root and where it is not known.
     #[serde(default)]
     pub cgroup: Option<usize>,
+}
+
+#[cfg(test)]
+impl Process {
+    /// One of which nothing else is known.
+    pub(crate) fn named(pid: u32, comm: &str) -> Self {
+        Self {
+            pid,
+            ppid: 1,
+            started_at: None,
+            start_ticks: None,
+            comm: comm.into(),
+            cmdline: comm.into(),
+            user: "root".into(),
+            group: 0,
+            pool: None,
+            state: 'S',
+            threads: 1,
+            cpu_ratio: None,
+            memory: Memory::UNKNOWN,
+            disk: DiskRates::default(),
+            pss_unknown: None,
+            unit: None,
+            container: None,
+            cgroup: None,
+        }
+    }
 }
 
 /// The php-fpm pool that a worker's title names: php-fpm calls it `php-fpm: pool NAME`, filled up with NULs or spaces. It is

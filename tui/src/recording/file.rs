@@ -212,7 +212,8 @@ impl Tally {
 
 /// Whether among the kinds of a snapshot's notices is one that the snapshot before did not have.
 pub(crate) fn is_news(before: &[NoticeKind], kinds: &[NoticeKind]) -> bool {
-    kinds.iter().any(|kind| !before.contains(kind))
+    // Each kill is one, also where the snapshot before has some.
+    kinds.iter().any(|kind| *kind == NoticeKind::OomKilled || !before.contains(kind))
 }
 
 impl Entry {

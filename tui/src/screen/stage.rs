@@ -18,7 +18,7 @@ use crate::{
         timeline::{Moment, Timeline, Worked},
     },
     app::{App, Command, KeymapError},
-    model::{Grouping, Inspection, InspectionOrder, Snapshot, Window},
+    model::{Contents, ContentsOrder, Grouping, Inspection, InspectionOrder, Snapshot, Window},
     recording::{Recording, Ring, RingLimits},
     ui::{
         self,
@@ -64,6 +64,8 @@ pub struct Stage {
     pub timeline: Timeline,
     /// The last close look at the process whose page is open.
     pub inspection: Option<Arc<Inspection>>,
+    /// What is in the part of the machine's memory whose page is open.
+    pub contents: Option<Arc<Contents>>,
     /// The recording that is made beside the screen.
     pub recording: Option<RecordingInProgress>,
     /// The last drawing.
@@ -107,6 +109,7 @@ impl Stage {
             missed: 0,
             lagged: 0,
             inspection: None,
+            contents: None,
             recording: None,
             shown: Shown::default(),
         })
@@ -292,6 +295,11 @@ impl Stage {
         self.app.view.inspected().filter(|_| self.scrub.is_none() && !self.app.view.recorded)
     }
 
+    /// The part of the machine's memory whose page is open, which is to be looked into.
+    pub(crate) fn looked_into(&self) -> Option<ContentsOrder> {
+        self.app.view.looked_into().filter(|_| self.scrub.is_none() && !self.app.view.recorded)
+    }
+
     /// Takes an event from the terminal, which came at `now`, and says what the terminal has to do.
     pub fn event(&mut self, event: &Event, now: Instant) -> Option<Command> {
         let command = self.app.update(event, &self.shown, now);
@@ -344,6 +352,7 @@ impl Stage {
             histories: self.timeline.histories(view.grouping),
             exact: self.timeline.latest().and_then(|snapshot| snapshot.php.exact.as_ref()),
             inspection: self.inspection.as_deref().filter(|_| self.scrub.is_none()),
+            contents: self.contents.as_deref().filter(|_| self.scrub.is_none()),
             palette: &self.palette,
             hints: &self.hints,
             time_zone: &self.time_zone,

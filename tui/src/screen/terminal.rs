@@ -29,7 +29,7 @@ use crate::{
     analysis::timeline::Worked,
     app::Command,
     exit,
-    model::{Inspection, InspectionOrder, SignalOrder, Snapshot, TraceOrder},
+    model::{Contents, ContentsOrder, Inspection, InspectionOrder, SignalOrder, Snapshot, TraceOrder},
     view::RecordingInProgress,
 };
 
@@ -43,6 +43,10 @@ pub struct Inspections {
     pub orders: watch::Sender<Option<InspectionOrder>>,
     /// The last reading of what was ordered.
     pub readings: watch::Receiver<Option<Arc<Inspection>>>,
+    /// Takes the part of the machine's memory that is looked into.
+    pub contents_orders: watch::Sender<Option<ContentsOrder>>,
+    /// What is in it.
+    pub contents: watch::Receiver<Option<Arc<Contents>>>,
 }
 
 /// Where a recording beside the screen is ordered, and what becomes of it.
@@ -122,6 +126,10 @@ pub async fn run(
                 stage.inspection.clone_from(&inspections.readings.borrow_and_update());
                 Some(Command::Draw)
             }
+            Ok(()) = inspections.contents.changed() => {
+                stage.contents.clone_from(&inspections.contents.borrow_and_update());
+                Some(Command::Draw)
+            }
             Ok(()) = recordings.states.changed() => {
                 stage.recording.clone_from(&recordings.states.borrow_and_update());
                 Some(Command::Draw)
@@ -181,6 +189,12 @@ pub async fn run(
         let drawn = done.and_then(|()| tty.draw(everything, |buffer| stage.draw(buffer)));
         let wanted = stage.inspected();
         inspections.orders.send_if_modified(|order| std::mem::replace(order, wanted) != wanted);
+        let wanted = stage.looked_into();
+        inspections.contents_orders.send_if_modified(|order| {
+            let changed = *order != wanted;
+            *order = wanted;
+            changed
+        });
         if drawn.is_err() {
             return Ok(HUNG_UP);
         }

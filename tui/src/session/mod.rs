@@ -99,14 +99,6 @@ impl<T> Observed<T> {
     }
 }
 
-/// Collects for `duration`, which counts from the moment PHP is attached.
-///
-/// # Errors
-/// [`ProcError`] when processes cannot be read at all.
-pub(crate) async fn once(options: &Options, duration: Duration) -> Result<Observed<()>, ProcError> {
-    observe(options, async |baseline: Instant| tokio::time::sleep_until(baseline + duration).await).await
-}
-
 /// Collects while `during` runs, which begins when PHP is attached and is told when that was.
 ///
 /// # Errors
@@ -295,7 +287,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_single_snapshot_covers_its_duration() {
-        let observed = once(&options(Duration::from_secs(1), false), Duration::from_millis(300)).await.unwrap();
+        let look = async |baseline: Instant| tokio::time::sleep_until(baseline + Duration::from_millis(300)).await;
+        let observed = observe(&options(Duration::from_secs(1), false), look).await.unwrap();
         let snapshot = observed.snapshot.as_ref().unwrap();
         assert_eq!(snapshot.interval_ms, 300);
         assert!(snapshot.cost.cpu_ratio.is_some());

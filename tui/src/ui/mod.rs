@@ -49,7 +49,7 @@ use crate::{
         lanes::Lanes,
         timeline::{Between, Histories, Reference},
     },
-    model::{Exact, Inspection, Php, Snapshot},
+    model::{Contents, Exact, Inspection, Php, Snapshot},
     view::{KeyHint, Pane, RecordingInProgress, Scene, Scrub, Shown, View},
 };
 
@@ -70,6 +70,8 @@ pub(crate) struct Input<'a> {
     pub exact: Option<&'a Exact>,
     /// The last close look at the process whose detail is open.
     pub inspection: Option<&'a Inspection>,
+    /// What is in the part of the machine's memory whose page is open.
+    pub contents: Option<&'a Contents>,
     pub palette: &'a Palette,
     /// Keys for the footer and the help.
     pub hints: &'a [KeyHint],

@@ -7,6 +7,7 @@ use ratatui::{
 };
 
 use super::theme::Palette;
+use crate::analysis::timeline::Growth;
 use crate::words::printable;
 
 /// Writes text from anywhere, made printable, into at most `max` columns and says in which column it ended.
@@ -176,17 +177,39 @@ pub(crate) fn sparkline(values: impl Iterator<Item = u64>) -> String {
 pub(crate) const LEAST_GROWTH_BYTES: f64 = 1_048_576.0;
 pub(crate) const LEAST_PROCESS_GROWTH_BYTES: f64 = 4096.0;
 
-/// What growth usually is a rate of.
-pub(crate) const PER_MINUTE: &str = "/min";
+/// What growth is a rate of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Per {
+    /// A minute.
+    Minute,
+    /// The seconds that were seen, less than a minute.
+    Seconds(u32),
+    /// Nothing: it is the difference of two spans.
+    Nothing,
+}
 
-/// Growth with its sign and what it is a rate of: `▲ 12 MiB/min`; empty when it is not known, less than `least` or less than half
+/// How memory changed lately as a number, and what it is a rate of.
+pub(crate) fn rate_of(growth: Option<Growth>) -> (Option<f64>, Per) {
+    match growth.map(|growth| (growth, growth.per_minute())) {
+        None => (None, Per::Minute),
+        Some((_, Some(per_minute))) => (Some(per_minute), Per::Minute),
+        Some((growth, None)) => (Some(growth.bytes), Per::Seconds(growth.seconds.round() as u32)),
+    }
+}
+
+/// Growth with its sign and what it is a rate of: `▲ 12 MiB/min`, `+29 MiB in 20 s`; empty when it is not known, less than `least` or less than half
 /// a percent of `bytes`.
-pub(crate) fn growth(growth: Option<f64>, per: &str, bytes: f64, least: f64) -> String {
+pub(crate) fn growth(growth: Option<f64>, per: Per, bytes: f64, least: f64) -> String {
     let Some(growth) = growth.filter(|growth| growth.abs() >= (bytes / 200.0).max(least)) else {
         return String::new();
     };
-    let sign = if growth > 0.0 { '▲' } else { '▼' };
-    format!("{sign} {}{per}", crate::words::units::bytes(growth.abs() as u64))
+    let size = crate::words::units::bytes(growth.abs() as u64);
+    let (up, more) = if growth > 0.0 { ('▲', '+') } else { ('▼', '-') };
+    match per {
+        Per::Minute => format!("{up} {size}/min"),
+        Per::Nothing => format!("{up} {size}"),
+        Per::Seconds(seconds) => format!("{more}{size} in {seconds} s"),
+    }
 }
 
 /// Replaces everything that is not ASCII, for terminals without UTF-8.

@@ -26,7 +26,8 @@ pub use self::{
     sorting::{Sort, orders},
 };
 use crate::model::{
-    ExactKind, FunctionKey, Grouping, HotTime, InspectionOrder, ProblemKey, ProcessKey, RouteKey, Window,
+    ContentsOrder, ExactKind, FunctionKey, Grouping, HotTime, InspectionOrder, PartKind, ProblemKey, ProcessKey,
+    RouteKey, Window,
 };
 
 /// A part of the screen that can have the focus.
@@ -95,6 +96,8 @@ pub enum Detail {
         /// How often its mappings were asked for at any price.
         asked: u32,
     },
+    /// Memory that no process holds.
+    Memory(TileKey),
     /// Callers, callees and routes of a function.
     Function(Arc<FunctionKey>),
     /// An exception, an error or a compiled file.
@@ -193,6 +196,8 @@ pub struct View {
     pub moves: bool,
     /// New snapshots are not shown; a recording does not play.
     pub paused: bool,
+    /// What is given back when memory is needed is shown, too.
+    pub cache: bool,
     /// What the colour of tiles says.
     pub tile_colour: TileColour,
     /// The mouse is captured.
@@ -220,6 +225,13 @@ impl View {
             Some((Detail::Process { key: process, asked }, _)) => Some(InspectionOrder { process, asked }),
             _ => None,
         }
+    }
+
+    /// The part of the machine's memory whose page is open, if it is one that can be looked into.
+    pub fn looked_into(&self) -> Option<ContentsOrder> {
+        let Some((Detail::Memory(TileKey::Part(kind, mount)), _)) = &self.pane(Pane::Map).detail else { return None };
+        let contents = [PartKind::Tmpfs, PartKind::SystemV, PartKind::Slab, PartKind::SlabReclaimable];
+        contents.contains(kind).then(|| ContentsOrder { kind: *kind, mount: mount.clone() })
     }
 
     /// The group that is entered in the memory pane, else the one that is selected.

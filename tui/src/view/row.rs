@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::model::{FunctionKey, ProblemKey, RouteKey};
+use crate::model::{FunctionKey, PartKind, ProblemKey, RouteKey};
 
 /// A row of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -48,4 +48,10 @@ pub enum TileKey {
     Group(Arc<str>),
     /// A process.
     Process(u32),
+    /// Memory that no process holds; the mount of a file system in memory.
+    Part(PartKind, Option<Arc<str>>),
+    /// Memory that is used and found nowhere.
+    Unattributed,
+    /// The memory that the processes of the group that is shown share by intent.
+    Shared,
 }

@@ -19,6 +19,8 @@ pub enum Sort {
     Name,
     /// By user.
     User,
+    /// Most read from and written to disks first.
+    Disk,
 }
 
 impl Sort {
@@ -32,6 +34,7 @@ impl Sort {
             Self::Errors => "sort-errors",
             Self::Name => "sort-name",
             Self::User => "sort-user",
+            Self::Disk => "sort-disk",
         }
     }
 }
@@ -45,12 +48,14 @@ pub fn orders(view: &View, pane: Pane) -> &'static [(Sort, &'static str)] {
             (Sort::Rate, "by pid (table)"),
             (Sort::Name, "by name (table)"),
             (Sort::User, "by user (table)"),
+            (Sort::Disk, "by disk reads and writes (table)"),
         ],
         Pane::Map => &[
             (Sort::Memory, "by memory"),
             (Sort::Cpu, "by CPU (table)"),
             (Sort::Rate, "by number of processes (table)"),
             (Sort::Name, "by name (table)"),
+            (Sort::Disk, "by disk reads and writes (table)"),
         ],
         Pane::Hot if view.hot == HotMode::Calls => &[
             (Sort::Cpu, "by self time"),

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::units;
-use crate::model::{Cgroup, Group, Memory, Process, PssUnknown};
+use crate::model::{Cgroup, CgroupMost, Group, Memory, Process, PssUnknown};
 
 /// Growth each minute: `+4.0 MiB a minute`, `-512 KiB a minute`.
 pub(crate) fn per_minute(bytes: i64) -> String {
@@ -116,7 +116,7 @@ pub(crate) fn why_unknown(why: PssUnknown) -> &'static str {
 
 /// What is known of the memory of a process.
 pub(crate) fn sizes(process: &Process) -> String {
-    let Memory { rss_bytes, pss_bytes, uss_bytes, shared_bytes, swap_bytes, pss_age_ms } = process.memory;
+    let Memory { rss_bytes, pss_bytes, uss_bytes, shared_bytes, swap_bytes, pss_age_ms, .. } = process.memory;
     let [rss, pss, uss, shared, swap] =
         [rss_bytes, pss_bytes, uss_bytes, shared_bytes, swap_bytes].map(|b| size(b, false));
     let parts = match (pss_bytes, process.pss_unknown, pss_age_ms) {
@@ -138,7 +138,46 @@ pub(crate) fn cgroup(cgroup: &Cgroup) -> (String, bool) {
         (None, Some(limit)) => format!("- of {}", units::bytes(limit)),
         (None, None) => "-".to_owned(),
     };
-    (text, cgroup.used_ratio().is_some_and(|ratio| ratio >= NEARLY_FULL))
+    let nearly_full = cgroup.used_ratio().is_some_and(|ratio| ratio >= NEARLY_FULL);
+    let most = cgroup.most().filter(|_| cgroup.memory_max_bytes.is_some()).map_or("", |most| match most {
+        CgroupMost::Processes => "",
+        CgroupMost::Cache => ", mostly page cache",
+        CgroupMost::Shared => ", mostly tmpfs",
+        CgroupMost::Kernel => ", mostly kernel",
+    });
+    let high = if cgroup.limit_is_high { " (high)" } else { "" };
+    (format!("{text}{high}{most}"), nearly_full)
+}
+
+/// What the memory of a cgroup is: `processes 20 MiB   tmpfs 400 MiB   cache 12 MiB   kernel 3.0 MiB`; empty where it is not known.
+pub(crate) fn cgroup_parts(cgroup: &Cgroup) -> String {
+    let Some(parts) = cgroup.parts else { return String::new() };
+    let parts = [
+        ("processes", parts.anon_bytes),
+        ("tmpfs", parts.shmem_bytes),
+        ("cache", parts.file_bytes),
+        ("kernel", parts.kernel_bytes),
+        ("sockets", parts.sock_bytes),
+        ("swap", parts.swap_bytes),
+    ];
+    let known = parts.into_iter().filter_map(|(name, bytes)| Some((name, bytes.filter(|&bytes| bytes > 0)?)));
+    known.map(|(name, bytes)| format!("{name} {}", units::bytes(bytes))).collect::<Vec<_>>().join("   ")
+}
+
+/// What happened at the limits of a cgroup: `at its limit 12 times, 1 killed`; empty where nothing did.
+pub(crate) fn cgroup_events(cgroup: &Cgroup) -> String {
+    let Some(events) = cgroup.events else { return String::new() };
+    let parts = [
+        ("above memory.high", " times", events.high),
+        ("at its limit", " times", events.max),
+        ("processes killed:", "", events.oom_kill),
+    ];
+    let known =
+        parts.into_iter().filter_map(|(before, after, count)| Some((before, after, count.filter(|&count| count > 0)?)));
+    known
+        .map(|(before, after, count)| format!("{before} {}{after}", units::count(count)))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 #[cfg(test)]
@@ -155,6 +194,9 @@ mod tests {
                 memory_max_bytes: max,
                 memory_available_bytes: max.zip(current).map(|(max, current)| max.saturating_sub(current)),
                 unlimited,
+                limit_is_high: false,
+                parts: None,
+                events: None,
             })
         };
         assert_eq!(of(Some(1 << 30), Some(4 << 30), false), ("1.0 of 4.0 GiB".into(), false));

@@ -4,6 +4,7 @@ pub(crate) mod errors;
 #[cfg(test)]
 mod fuzz;
 pub(crate) mod inspection;
+pub(crate) mod machine_memory;
 pub(crate) mod memory;
 pub(crate) mod names;
 pub(crate) mod nearest;

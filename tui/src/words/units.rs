@@ -88,6 +88,11 @@ pub(crate) fn rate(per_s: f64) -> String {
     if per_s < 999.95 { format!("{per_s:.1}/s") } else { format!("{:.1} k/s", per_s / 1000.0) }
 }
 
+/// Bytes per second: `12 MiB/s`; `-` when unknown.
+pub(crate) fn bytes_rate(per_s: Option<f64>) -> String {
+    per_s.map_or_else(|| "-".to_owned(), |per_s| format!("{}/s", bytes(per_s.max(0.0) as u64)))
+}
+
 /// A count that `text` shows, marked where there may be `error` more and that is more than a hundredth of it.
 pub(crate) fn at_least(text: String, count: u64, error: u64) -> String {
     if error > count / 100 { format!("≥{text}") } else { text }

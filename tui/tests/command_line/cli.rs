@@ -254,9 +254,9 @@ fn a_reader_that_leaves_early_is_no_error() {
 }
 
 #[test]
-fn signals_end_it_with_their_number() {
+fn signals_end_it_with_their_number_and_what_it_saw_is_printed() {
     for (signal, code) in [(rustix::process::Signal::INT, 130), (rustix::process::Signal::TERM, 143)] {
-        let mut child = tusktop().args(["snap", "--no-php", "-d", "1h"]).stdout(Stdio::null()).spawn().unwrap();
+        let mut child = tusktop().args(["snap", "--no-php", "-d", "1h"]).stdout(Stdio::piped()).spawn().unwrap();
         // It sleeps in its runtime with handlers in place once it has its sampler thread.
         let tasks = format!("/proc/{}/task", child.id());
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -272,8 +272,11 @@ fn signals_end_it_with_their_number() {
             std::thread::sleep(Duration::from_millis(1));
         }
         rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal).unwrap();
+        let mut printed = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
         let status = child.wait().unwrap();
         assert_eq!((status.code(), status.signal()), (Some(code), None));
+        assert!(printed.contains("memory by group") && printed.contains("tusktop"), "{printed}");
     }
 }
 

@@ -256,7 +256,9 @@ fn panic_with_the_screen_up() {
         let mut told = signal(SignalKind::user_defined1()).expect("a signal handler");
         let (orders, _) = tokio::sync::watch::channel(None);
         let (_readings, readings) = tokio::sync::watch::channel(None);
-        let inspections = terminal::Inspections { orders, readings };
+        let (contents_orders, _) = tokio::sync::watch::channel(None);
+        let (_contents, contents) = tokio::sync::watch::channel(None);
+        let inspections = terminal::Inspections { orders, readings, contents_orders, contents };
         let (wanted, _) = tokio::sync::watch::channel(false);
         let (_states, states) = tokio::sync::watch::channel(None);
         let recordings = terminal::Recordings { wanted, states };

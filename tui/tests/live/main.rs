@@ -9,6 +9,7 @@ mod wait;
 mod fork_tree;
 mod hostile_names;
 mod kernel_tasks;
+mod machine_memory;
 mod namespaces;
 mod parity;
 mod parity_configurations;

@@ -170,7 +170,7 @@ fn in_a_namespace(unshare: &[&str], arguments: &[&str]) -> std::process::Output 
 #[test]
 #[ignore = "needs root"]
 fn in_another_pid_namespace_php_is_off_and_a_notice_says_so() {
-    for (unshare, part) in [(&["--mount-proc"][..], "in a container"), (&[], "another pid namespace")] {
+    for (unshare, part) in [(&["--mount-proc"][..], "/proc is not the host's"), (&[], "/proc is the host's")] {
         let output = in_a_namespace(unshare, &["snap", "-d", "200ms", "--format", "json"]);
         assert!(output.status.success(), "{output:?}");
         let snapshot: Snapshot = serde_json::from_slice(&output.stdout).unwrap();

@@ -7,6 +7,7 @@ mod fake_proc;
 mod group_properties;
 mod groups;
 mod inspect;
+mod machine_memory;
 mod memory;
 mod strange;
 mod tree;

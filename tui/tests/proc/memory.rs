@@ -50,9 +50,10 @@ impl Clock {
 fn rollup(proc: &FakeProc, pid: u32, [pss, private, shared]: [u64; 3]) {
     let text = format!(
         "5600-7fff ---p 00000000 00:00 0 [rollup]\nRss: {} kB\nPss: {pss} kB\nPss_Dirty: 1 kB\nShared_Clean: {shared} kB\n\
-         Shared_Dirty: 0 kB\nPrivate_Clean: 1 kB\nPrivate_Dirty: {} kB\nSwap: 0 kB\n",
+         Shared_Dirty: 0 kB\nPrivate_Clean: 1 kB\nPrivate_Dirty: {} kB\nSwap: 0 kB\nSwapPss: 0 kB\n{}",
         private + shared,
-        private - 1
+        private - 1,
+        if pss > 100 { "Pss_File: 70 kB\nPss_Shmem: 20 kB\n" } else { "" }
     );
     proc.write(&format!("{pid}/smaps_rollup"), text.as_bytes());
 }
@@ -85,13 +86,16 @@ fn pss_uss_and_shared_are_read_and_say_how_old_they_are() {
         uss_bytes: Some(200 << 10),
         shared_bytes: Some(400 << 10),
         swap_bytes: Some(0),
+        file_bytes: Some(70 << 10),
+        shmem_bytes: Some(20 << 10),
+        swap_pss_bytes: Some(0),
         pss_age_ms: Some(3000),
     };
     rollup(&proc, 7, [301, 201, 401]);
     let snapshot = clock.at(3);
     assert_eq!((process(&snapshot, 7).memory, unknown(&snapshot, 7)), (expected, None));
     let group = &snapshot.groups[0];
-    assert_eq!((group.memory, group.footprint_bytes, group.pss_processes), (expected, Some(300 << 10), 1));
+    assert_eq!((group.memory, group.footprint_bytes, group.pss_processes), (expected, Some(230 << 10), 1));
     let snapshot = clock.at(6);
     let memory = process(&snapshot, 7).memory;
     assert_eq!((memory.pss_bytes, memory.pss_age_ms), (Some(301 << 10), Some(0)));

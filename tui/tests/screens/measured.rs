@@ -11,6 +11,9 @@ pub fn measured(mut snapshot: Snapshot) -> Snapshot {
         memory_max_bytes: limit.map(|mib| mib << 20),
         memory_available_bytes: limit.map(|mib| (mib - used) << 20),
         unlimited: limit.is_none(),
+        limit_is_high: false,
+        parts: None,
+        events: None,
     };
     snapshot.cgroups = vec![
         cgroup("/system.slice/php8.2-fpm.service", 1930, Some(2048)),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tusktop::model::{
-    Cost, Drops, Function, FunctionKey, FunctionKind, Group, Host, Level, Memory, Notice, NoticeKind, Process, SCHEMA,
-    Snapshot, System, Tier, TierStatus, pool_of_title,
+    Cost, DiskRates, Drops, Function, FunctionKey, FunctionKind, Group, Host, Level, Memory, Notice, NoticeKind,
+    Process, SCHEMA, Snapshot, System, Tier, TierStatus, pool_of_title,
 };
 
 /// A server with a shop on php-fpm, its database and the usual daemons.
@@ -27,6 +27,7 @@ pub fn empty() -> Snapshot {
         interval_ms: 1000,
         host: Host { name: "quiet".into(), kernel: "6.1.0".into(), cpus: 2, memory_bytes: 4 << 30, uptime_s: 90 },
         system: System { memory_available_bytes: Some(3 << 30), ..System::default() },
+        memory: None,
         groups: Vec::new(),
         processes: Vec::new(),
         cgroups: Vec::new(),
@@ -56,6 +57,7 @@ pub fn add_group(snapshot: &mut Snapshot, name: &str, sizes: &[u64]) -> usize {
             state: 'S',
             threads: 1,
             cpu_ratio: None,
+            disk: DiskRates::default(),
             memory: Memory { rss_bytes: Some(size), ..Memory::default() },
             pss_unknown: None,
             unit: None,

@@ -259,13 +259,16 @@ fn unknown_values_are_a_dash_and_never_zero() {
 }
 
 #[test]
-fn growth_shows_after_a_quarter_of_a_minute() {
-    let mut stage = Stage::new(200, 50);
-    stage.push_each(&web01(), 31, |snapshot, second| {
-        let group = &mut snapshot.groups[0];
-        group.memory.rss_bytes = group.memory.rss_bytes.map(|bytes| bytes + second as u64 * (1 << 20));
-    });
-    assert!(stage.text().contains("▲ 60 MiB/min"), "{}", stage.text());
+fn growth_shows_after_a_quarter_of_a_minute_and_per_minute_after_a_minute() {
+    for (seconds, text) in [(31, "+27 MiB in 27 s"), (75, "▲ 60 MiB/min")] {
+        let mut stage = Stage::new(200, 50);
+        stage.push_each(&web01(), seconds, |snapshot, second| {
+            let group = &mut snapshot.groups[0];
+            group.memory.rss_bytes = group.memory.rss_bytes.map(|bytes| bytes + second as u64 * (1 << 20));
+        });
+        assert!(stage.text().contains(text), "{}", stage.text());
+        assert_eq!(stage.text().contains("▲ 60 MiB/min"), seconds > 60);
+    }
 }
 
 #[test]

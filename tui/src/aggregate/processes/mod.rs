@@ -1,21 +1,25 @@
 //! Readings of processes become the snapshot's processes and groups: this is where CPU rates come from.
 
 mod ended;
+mod masters;
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use self::ended::{Gone, Interval};
+use self::{
+    ended::{Gone, Interval},
+    masters::Masters,
+};
 use super::{
     cpu::CpuBase,
     sums::{GroupId, Groups, Listed},
 };
 use crate::{
-    collect::proc::{CpuTicks, Details, ProcessReading, ProcessSample, Pss},
-    model::{Group, Memory, Process, PssUnknown},
-    rules::{RuleId, Rules},
+    collect::proc::{CpuTicks, Details, DiskBytes, ProcessReading, ProcessSample, Pss, RssParts},
+    model::{DiskRates, Group, Memory, Process, PssUnknown},
+    rules::{RuleId, Rules, naming},
 };
 
 /// What one [`ProcessSample`] adds to a snapshot.
@@ -29,8 +33,8 @@ pub(super) struct ProcessPart {
     pub without_room: u32,
     /// Time since the previous sample; `None` for the first.
     pub interval_s: Option<f64>,
-    /// Busy share of all CPUs.
-    pub system_cpu_ratio: Option<f64>,
+    /// Shares of all CPUs' time.
+    pub shares: Option<CpuShares>,
     /// CPU of this program in cores.
     pub own_cpu_ratio: Option<f64>,
     /// Memory of this program.
@@ -54,6 +58,7 @@ const MAX_ANCESTORS: usize = 1000;
 pub(super) struct ProcessAggregate {
     rules: Arc<Rules>,
     groups: Groups,
+    masters: Masters,
     /// In order of pid, as samples are.
     previous: Vec<Previous>,
     machine: Option<PreviousMachine>,
@@ -69,6 +74,8 @@ struct Previous {
     ppid: u32,
     start_ticks: u64,
     cpu: CpuBase,
+    /// The most that was read of it: threads that end while they are counted may be missing from a reading.
+    disk: Option<DiskBytes>,
     details: Arc<Details>,
     place: Place,
     /// It is new since the sample before.
@@ -101,7 +108,7 @@ impl ProcessAggregate {
     }
 
     /// Decides where a new or renamed process is. `before` is where it was under its old name.
-    fn place(&mut self, details: &Details, before: Option<Place>) -> Place {
+    fn place(&mut self, details: &Details, ppid: u32, before: Option<Place>) -> Place {
         if let Some((name, rule)) = self.rules.own_group(details) {
             return self.enter(&name, rule);
         }
@@ -109,7 +116,7 @@ impl ProcessAggregate {
             // Which one it follows was decided when it was new: its parent may have ended since.
             Some(place @ Place::In { placement: Placement { follows: Some(_), .. }, .. }) => place,
             _ if self.rules.any_children() => Place::Open,
-            _ => self.enter_built_in(details),
+            _ => self.enter_built_in(details, ppid),
         }
     }
 
@@ -118,8 +125,13 @@ impl ProcessAggregate {
         Place::In { group, placement: Placement { rule, follows: None } }
     }
 
-    fn enter_built_in(&mut self, details: &Details) -> Place {
-        let (name, rule) = self.rules.built_in_group(details);
+    fn enter_built_in(&mut self, details: &Details, ppid: u32) -> Place {
+        let (mut name, rule) = self.rules.built_in_group(details);
+        if let Some(pool) = details.pool.as_deref()
+            && name == naming::of_pool(pool, details.container.as_deref())
+        {
+            name = self.masters.name(name, ppid);
+        }
         self.enter(&name, rule)
     }
 
@@ -138,7 +150,7 @@ impl ProcessAggregate {
         }
         for process in processes {
             if matches!(process.place, Place::Open) {
-                process.place = self.enter_built_in(&process.details);
+                process.place = self.enter_built_in(&process.details, process.ppid);
             }
         }
     }
@@ -188,6 +200,7 @@ impl ProcessAggregate {
         let most = interval_s.filter(|_| sample.machine.host.cpus > 0);
         let most = most.map(|seconds| Duration::from_secs_f64((seconds + 0.1) * f64::from(sample.machine.host.cpus)));
 
+        self.masters.retain(|pid| find(&sample.processes, pid).is_some());
         let mut processes = Vec::with_capacity(sample.processes.len());
         let mut current = Vec::with_capacity(sample.processes.len());
         let mut open = false;
@@ -212,17 +225,25 @@ impl ProcessAggregate {
             };
             let cpu_ratio = used.zip(interval_s).map(|(used, seconds)| used.as_secs_f64() / seconds);
             let ended = known.as_ref().is_some_and(|known| known.ended);
+            let disk_before = match &known {
+                Some(known) => known.disk,
+                None => started.then(DiskBytes::default),
+            };
+            let disk = most_of(disk_before, reading.disk);
+            let rates = disk_before.zip(disk).zip(interval_s);
+            let rates = rates.map(|((before, now), seconds)| disk_rates(before, now, seconds)).unwrap_or_default();
             let place = match known {
                 Some(known) if Arc::ptr_eq(&known.details, &reading.details) => known.place,
-                known => self.place(&reading.details, known.map(|known| known.place)),
+                known => self.place(&reading.details, reading.ppid, known.map(|known| known.place)),
             };
             open |= matches!(place, Place::Open);
-            processes.push(process(reading, cpu_ratio));
+            processes.push(Process { disk: rates, ..process(reading, cpu_ratio) });
             current.push(Previous {
                 pid: reading.pid,
                 ppid: reading.ppid,
                 start_ticks: reading.start_ticks,
                 cpu,
+                disk,
                 details: Arc::clone(&reading.details),
                 place,
                 started,
@@ -266,7 +287,7 @@ impl ProcessAggregate {
             processes,
             placements,
             interval_s,
-            system_cpu_ratio: before.and_then(|before| busy_ratio(before.cpu?, sample.machine.cpu?)),
+            shares: before.and_then(|before| CpuShares::between(before.cpu?, sample.machine.cpu?)),
             own_cpu_ratio: before
                 .zip(interval_s)
                 .map(|(before, seconds)| sample.own_cpu.saturating_sub(before.own_cpu).as_secs_f64() / seconds),
@@ -279,16 +300,41 @@ fn find(readings: &[ProcessReading], pid: u32) -> Option<&ProcessReading> {
     readings.binary_search_by_key(&pid, |reading| reading.pid).ok().map(|place| &readings[place])
 }
 
-fn busy_ratio(before: CpuTicks, now: CpuTicks) -> Option<f64> {
-    let total = now.total.checked_sub(before.total).filter(|&total| total > 0)?;
-    // Waiting for io can be counted back by the kernel, so that busy time seems to grow by more than there was.
-    Some((now.busy.saturating_sub(before.busy) as f64 / total as f64).min(1.0))
+/// Shares of the time of all CPUs, 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct CpuShares {
+    pub busy: f64,
+    pub io_wait: f64,
+    pub steal: f64,
+}
+
+impl CpuShares {
+    fn between(before: CpuTicks, now: CpuTicks) -> Option<Self> {
+        let total = now.total.checked_sub(before.total).filter(|&total| total > 0)?;
+        // Waiting for io can be counted back by the kernel, so that busy time seems to grow by more than there was.
+        let share = |before: u64, now: u64| (now.saturating_sub(before) as f64 / total as f64).min(1.0);
+        Some(Self {
+            busy: share(before.busy, now.busy),
+            io_wait: share(before.io_wait, now.io_wait),
+            steal: share(before.steal, now.steal),
+        })
+    }
+}
+
+fn most_of(before: Option<DiskBytes>, now: Option<DiskBytes>) -> Option<DiskBytes> {
+    let (now, before) = (now?, before.unwrap_or_default());
+    Some(DiskBytes { read: now.read.max(before.read), written: now.written.max(before.written) })
+}
+
+fn disk_rates(before: DiskBytes, now: DiskBytes, seconds: f64) -> DiskRates {
+    let rate = |before: u64, now: u64| Some(now.saturating_sub(before) as f64 / seconds);
+    DiskRates { read_bytes_per_s: rate(before.read, now.read), written_bytes_per_s: rate(before.written, now.written) }
 }
 
 /// The process without its group.
 fn process(reading: &ProcessReading, cpu_ratio: Option<f64>) -> Process {
     let details = &*reading.details;
-    let (parts, pss_unknown) = parts(reading.pss);
+    let (parts, pss_unknown) = parts(reading.pss, reading.rss_parts);
     Process {
         pid: reading.pid,
         ppid: reading.ppid,
@@ -302,7 +348,14 @@ fn process(reading: &ProcessReading, cpu_ratio: Option<f64>) -> Process {
         state: reading.state,
         threads: reading.threads,
         cpu_ratio,
-        memory: Memory { rss_bytes: Some(reading.rss_bytes), swap_bytes: reading.swap_bytes, ..parts },
+        memory: Memory {
+            rss_bytes: Some(reading.rss_bytes),
+            swap_bytes: reading.swap_bytes,
+            // What was read before, where nothing is swapped out by now.
+            swap_pss_bytes: parts.swap_pss_bytes.map(|bytes| bytes.min(reading.swap_bytes.unwrap_or(u64::MAX))),
+            ..parts
+        },
+        disk: DiskRates::default(),
         pss_unknown,
         unit: details.unit.clone(),
         container: details.container.clone(),
@@ -310,16 +363,34 @@ fn process(reading: &ProcessReading, cpu_ratio: Option<f64>) -> Process {
     }
 }
 
+/// An age in steps of a second, and coarser the older it is, rounded up: closer says no more, and in a recording each number that
+/// changes takes room.
+fn age_ms(age: Duration) -> u64 {
+    let step = match age.as_secs() {
+        0..10 => 1,
+        10..60 => 5,
+        60..600 => 30,
+        _ => 60,
+    };
+    u64::try_from(age.as_millis()).unwrap_or(u64::MAX).div_ceil(step * 1000).saturating_mul(step * 1000)
+}
+
 /// What was read of the parts of memory, or why it was not.
-fn parts(pss: Pss) -> (Memory, Option<PssUnknown>) {
+fn parts(pss: Pss, rss: Option<RssParts>) -> (Memory, Option<PssUnknown>) {
     match pss {
-        Pss::Unknown(why) => (Memory::default(), Some(why)),
+        Pss::Unknown(why) => {
+            let (file_bytes, shmem_bytes) = (rss.map(|rss| rss.file_bytes), rss.map(|rss| rss.shmem_bytes));
+            (Memory { file_bytes, shmem_bytes, ..Memory::default() }, Some(why))
+        }
         Pss::Known(rollup, age) => {
             let memory = Memory {
                 pss_bytes: Some(rollup.pss_bytes),
                 uss_bytes: Some(rollup.uss_bytes),
                 shared_bytes: Some(rollup.shared_bytes),
-                pss_age_ms: age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+                file_bytes: rollup.file_bytes,
+                shmem_bytes: rollup.shmem_bytes,
+                swap_pss_bytes: rollup.swap_pss_bytes,
+                pss_age_ms: age.map(age_ms),
                 ..Memory::default()
             };
             (memory, None)

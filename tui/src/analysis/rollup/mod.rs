@@ -9,7 +9,8 @@ use std::{
 
 use super::windows::Windows;
 use crate::model::{
-    Cost, Drops, Group, MORE_GROUPS, MemoryRange, Notice, PhpState, Pressure, Process, ProcessKey, Snapshot,
+    Cost, DiskRates, Drops, Group, MORE_GROUPS, MemoryRange, Notice, OomKill, PhpState, Pressure, Process, ProcessKey,
+    Snapshot,
 };
 
 /// Most groups of what is made; those that ended and used least are added up in one.
@@ -35,14 +36,45 @@ pub(crate) struct Rollup {
     groups: HashMap<Arc<str>, GroupSum>,
     /// What was added of groups that ended, when there were too many.
     gave_way: Option<GroupSum>,
-    processes: HashMap<ProcessKey, Mean>,
+    processes: HashMap<ProcessKey, ProcessMeans>,
+    killed: Vec<OomKill>,
     available: Option<MemoryRange>,
     available_unknown: bool,
-    rates: [Mean; 7],
+    rates: [Mean; 9],
     drops: Drops,
     events: Vec<Notice>,
     /// The notices of the last part, and of those before it that have other kinds.
     states: Vec<Notice>,
+}
+
+/// What is a mean of a process.
+#[derive(Debug, Clone, Copy, Default)]
+struct ProcessMeans {
+    cpu: Mean,
+    disk: DiskMeans,
+}
+
+/// What is read from and written to disks.
+#[derive(Debug, Clone, Copy, Default)]
+struct DiskMeans {
+    read: Mean,
+    written: Mean,
+}
+
+impl DiskMeans {
+    fn add(&mut self, disk: &DiskRates, ms: u64) {
+        self.read.add(disk.read_bytes_per_s, ms);
+        self.written.add(disk.written_bytes_per_s, ms);
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.read.merge(other.read);
+        self.written.merge(other.written);
+    }
+
+    fn over(self, ms: u64) -> DiskRates {
+        DiskRates { read_bytes_per_s: self.read.over(ms), written_bytes_per_s: self.written.over(ms) }
+    }
 }
 
 /// A rate over the time for which it is known.
@@ -57,6 +89,7 @@ struct Mean {
 struct GroupSum {
     rule: Arc<str>,
     cpu: Mean,
+    disk: DiskMeans,
     range: Option<MemoryRange>,
     range_unknown: bool,
     /// How many parts had it; in the others it had no process.
@@ -91,13 +124,14 @@ impl Mean {
 
 impl GroupSum {
     fn new(rule: Arc<str>) -> Self {
-        let (cpu, range) = (Mean::default(), None);
-        Self { rule, cpu, range, range_unknown: false, parts: 0, started: Some(0), ended: Some(0) }
+        let (cpu, disk, range) = (Mean::default(), DiskMeans::default(), None);
+        Self { rule, cpu, disk, range, range_unknown: false, parts: 0, started: Some(0), ended: Some(0) }
     }
 
     fn add(&mut self, group: &Group, ms: u64) {
         self.parts += 1;
         self.cpu.add(group.cpu_ratio, ms);
+        self.disk.add(&group.disk, ms);
         match group.footprint_range.or(group.footprint_bytes.map(MemoryRange::of)) {
             Some(range) => self.range = Some(self.range.map_or(range, |known| known.with(range))),
             None => self.range_unknown = true,
@@ -109,6 +143,7 @@ impl GroupSum {
     /// Adds another group to those that find no room. Its memory is gone with its processes.
     fn merge(&mut self, other: &Self) {
         self.cpu.merge(other.cpu);
+        self.disk.merge(other.disk);
         self.range_unknown = true;
         self.started = plus(self.started, other.started);
         self.ended = plus(self.ended, other.ended);
@@ -117,6 +152,7 @@ impl GroupSum {
     /// Puts the sums in place of what the last part had.
     fn put(&self, group: &mut Group, parts: u32, interval_ms: u64) {
         group.cpu_ratio = self.cpu.over(interval_ms);
+        group.disk = self.disk.over(interval_ms);
         let range = self.range.filter(|_| !self.range_unknown);
         group.footprint_range =
             range.map(|range| if self.parts < parts { range.with(MemoryRange::of(0)) } else { range });
@@ -135,9 +171,10 @@ impl Rollup {
         // Of processes that ended only their group knows.
         let mut before = std::mem::take(&mut self.processes);
         self.processes = (snapshot.processes.iter().map(|process| {
-            let mut mean = before.remove(&key(process)).unwrap_or_default();
-            mean.add(process.cpu_ratio, ms);
-            (key(process), mean)
+            let mut means = before.remove(&key(process)).unwrap_or_default();
+            means.cpu.add(process.cpu_ratio, ms);
+            means.disk.add(&process.disk, ms);
+            (key(process), means)
         }))
         .collect();
         let system = &snapshot.system;
@@ -148,6 +185,8 @@ impl Rollup {
         let (pressure, cost, drops) = (&system.pressure, &snapshot.cost, &snapshot.drops);
         let rates = [
             system.cpu_ratio,
+            system.io_wait_ratio,
+            system.steal_ratio,
             pressure.cpu_some,
             pressure.io_some,
             pressure.memory_some,
@@ -161,6 +200,8 @@ impl Rollup {
             stacks: self.drops.stacks.saturating_add(drops.stacks),
             names: self.drops.names.saturating_add(drops.names),
         };
+        let room = MAX_EVENTS.saturating_sub(self.killed.len());
+        self.killed.extend(system.killed.iter().take(room).cloned());
         self.add_notices(&snapshot.notices);
         self.last = Some(snapshot);
     }
@@ -224,6 +265,7 @@ impl Rollup {
             groups,
             gave_way,
             processes,
+            killed,
             available,
             available_unknown,
             rates,
@@ -237,13 +279,15 @@ impl Rollup {
         }
         snapshot.interval_ms = interval_ms;
         for process in &mut snapshot.processes {
-            let mean = processes.get(&key(process)).copied().unwrap_or_default();
-            process.cpu_ratio = mean.over(interval_ms);
+            let means = processes.get(&key(process)).copied().unwrap_or_default();
+            (process.cpu_ratio, process.disk) = (means.cpu.over(interval_ms), means.disk.over(interval_ms));
         }
         put_groups(&mut snapshot.groups, groups, gave_way, parts, interval_ms);
-        let [cpu_ratio, cpu_some, io_some, memory_some, own, bpf_ratio, probe_hits_per_s] =
+        let [cpu_ratio, io_wait_ratio, steal_ratio, cpu_some, io_some, memory_some, own, bpf_ratio, probe_hits_per_s] =
             rates.map(|mean| mean.over(interval_ms));
-        snapshot.system.cpu_ratio = cpu_ratio;
+        let system = &mut snapshot.system;
+        (system.cpu_ratio, system.io_wait_ratio, system.steal_ratio) = (cpu_ratio, io_wait_ratio, steal_ratio);
+        system.killed = killed;
         snapshot.system.memory_available_range = available.filter(|_| !available_unknown);
         snapshot.system.pressure = Pressure { cpu_some, io_some, memory_some };
         snapshot.cost = Cost { cpu_ratio: own, bpf_ratio, probe_hits_per_s, ..snapshot.cost };

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use self::past::Past;
 pub(crate) use self::{between::Between, reference::Reference};
 use super::difference::{Difference, difference};
-pub(crate) use super::history::{Histories, Point, Span};
+pub(crate) use super::history::{Growth, Histories, Point, Span};
 use super::{lanes::Lanes, outline::Outline, recorded::Recorded, regroup, windows::Windows};
 use crate::{
     model::{Grouping, Notice, Php, Snapshot, Window},

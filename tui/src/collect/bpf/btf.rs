@@ -57,6 +57,16 @@ impl KernelTypes {
             .map(|id| Structure { types: self, id })
     }
 
+    /// The value of a name of an enumeration.
+    pub(crate) fn enumerator(&self, enumeration: &str, name: &str) -> Option<u32> {
+        let id = (1..self.types.len())
+            .find(|&id| self.kind(id) == Some(KIND_ENUM) && self.is_named(self.types[id], enumeration.as_bytes()))?;
+        let first = self.types[id] + 12;
+        let count = (word(&self.bytes, self.types[id] + 4)? & 0xffff) as usize;
+        let at = (0..count).map(|i| first + i * 8).find(|&at| self.is_named(at, name.as_bytes()))?;
+        word(&self.bytes, at + 4)
+    }
+
     /// Byte offset of `path` in `structure`, see [`Structure::offset`].
     pub(crate) fn offset(&self, structure: &str, path: &str) -> Option<u32> {
         self.structure(structure)?.offset(path)

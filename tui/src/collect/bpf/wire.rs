@@ -3,8 +3,8 @@
 
 use tusktop_shared::{
     CallKey, Calls, Compiled, Config, ContentKey, Count, CountKey, EndedProcess, Failure, FreedProcess, FunctionName,
-    Image, Process, ProcessEvent, ProcessRecord, Request, RequestEvent, Site, Stack, Tally, TaskHead, TaskLayout,
-    Traced, Wait,
+    Image, OomKill, Process, ProcessEvent, ProcessRecord, Request, RequestEvent, Site, Stack, Tally, TaskHead,
+    TaskLayout, Traced, Wait,
 };
 
 /// A wire type as aya wants to see it: the orphan rule asks for a type of this crate.
@@ -36,6 +36,7 @@ plain!(
     FreedProcess,
     FunctionName,
     Image,
+    OomKill,
     Process,
     ProcessEvent,
     ProcessRecord,

@@ -58,7 +58,7 @@ impl CgroupMount {
 }
 
 /// Blanks, tabs, newlines and backslashes are written as three octal digits behind a backslash.
-fn unescaped(field: &[u8]) -> PathBuf {
+pub(super) fn unescaped(field: &[u8]) -> PathBuf {
     let mut path = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&first, after)) = rest.split_first() {

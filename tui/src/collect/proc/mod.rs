@@ -21,17 +21,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-pub(in crate::collect) use self::pss::kibibytes;
 use self::watchdog::Watched;
 pub use self::{
     details::{CMDLINE_BYTES, Details},
-    machine::{CpuTicks, Machine},
+    machine::{CpuTicks, Machine, MemoryInfo, MemoryMount, Segments},
     memory_cgroup::{MAX_CGROUPS, MemoryCgroup},
     pss::{Pss, PssOptions, Rollup},
     sampler::Sampler,
 };
+pub(in crate::collect) use self::{machine::bounded, pss::kibibytes};
 use super::{Sample, Tick};
 use crate::{model::Cgroup, words::secrets::Secrets};
 
@@ -86,6 +87,8 @@ pub struct ProcessSample {
     pub ended_lost: u64,
     /// Why processes that end between two passes are not seen; `None` while they are, or until that is known.
     pub ended_unknown: Option<Arc<str>>,
+    /// Processes that the kernel killed since the previous pass because memory was gone; `None` where it does not tell.
+    pub oom_kills: Option<Vec<OomKillReading>>,
     /// Processes that ended while the pass ran.
     pub vanished: u32,
     /// Processes that the kernel did not let us read.
@@ -122,6 +125,10 @@ pub struct ProcessReading {
     pub cpu_base: Duration,
     /// Resident set size.
     pub rss_bytes: u64,
+    /// Pages of files and of shared memory in `rss_bytes`; `None` where only their sum was read.
+    pub rss_parts: Option<RssParts>,
+    /// Bytes read from and written to disks since its start; `None` where the kernel does not say.
+    pub disk: Option<DiskBytes>,
     /// Swapped-out bytes; `None` when not read.
     pub swap_bytes: Option<u64>,
     /// PSS, USS and shared memory, read on a budget.
@@ -130,6 +137,24 @@ pub struct ProcessReading {
     pub cgroup: Option<usize>,
     /// What rarely changes.
     pub details: Arc<Details>,
+}
+
+/// What the resident set of a process is made of, in bytes, beside anonymous memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RssParts {
+    /// Pages of files.
+    pub file_bytes: u64,
+    /// Shared memory.
+    pub shmem_bytes: u64,
+}
+
+/// What a process read from and wrote to disks, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DiskBytes {
+    /// Read from disks.
+    pub read: u64,
+    /// Written, less what was deleted before it reached a disk.
+    pub written: u64,
 }
 
 impl ProcessReading {
@@ -153,6 +178,23 @@ pub struct EndedReading {
     pub last: Option<LastSight>,
 }
 
+/// A process that the kernel killed because memory was gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OomKillReading {
+    /// When; `None` where it is not known when the machine was booted.
+    pub at: Option<Timestamp>,
+    /// Process id.
+    pub pid: u32,
+    /// Name; `None` where the kernel told no more than its id.
+    pub comm: Option<Arc<str>>,
+    /// What it had in memory.
+    pub rss_bytes: Option<u64>,
+    /// What of it was swapped out.
+    pub swap_bytes: Option<u64>,
+    /// The limit of the cgroup that had reached it; `None` where none had: the machine had no memory left.
+    pub limit_bytes: Option<u64>,
+}
+
 /// What was noted of a process when its last thread ended.
 #[derive(Debug, Clone)]
 pub struct LastSight {
@@ -171,6 +213,8 @@ pub struct Options {
     pub passwd: PathBuf,
     /// Whether the kernel's task iterator is asked where it can be.
     pub kernel: bool,
+    /// The first pass waits for the iterator, some seconds at most: those that look only once need what it alone says.
+    pub kernel_first: bool,
     /// What reading PSS may cost.
     pub pss: PssOptions,
     /// Users whose titles are believed, besides root's, see `collect/pool`.
@@ -186,6 +230,7 @@ impl Default for Options {
             passwd: "/etc/passwd".into(),
             pss: PssOptions::default(),
             kernel: true,
+            kernel_first: false,
             owners: Vec::new(),
             secrets: Secrets::default(),
         }

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use super::DiskBytes;
+
 /// Flag of a kernel thread in field 9, `PF_KTHREAD` of the kernel's `include/linux/sched.h`.
 pub(super) const PF_KTHREAD: u64 = 0x0020_0000;
 
@@ -29,6 +31,19 @@ pub(in crate::collect) struct Stat<'a> {
     pub rss_pages: u64,
     /// Swapped-out bytes, which /proc/PID/stat does not have.
     pub swap_bytes: Option<u64>,
+    /// Resident pages of files and of shared memory, which /proc/PID/stat does not tell apart.
+    pub rss_parts: Option<RssPages>,
+    /// What it read and wrote, which /proc/PID/stat does not have.
+    pub disk: Option<DiskBytes>,
+}
+
+/// What resident pages are, beside anonymous memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::collect) struct RssPages {
+    /// Pages of files.
+    pub file: u64,
+    /// Pages of shared memory.
+    pub shmem: u64,
 }
 
 impl<'a> Stat<'a> {
@@ -61,6 +76,8 @@ impl<'a> Stat<'a> {
             start_ticks,
             rss_pages,
             swap_bytes: None,
+            rss_parts: None,
+            disk: None,
         })
     }
 }
@@ -110,6 +127,8 @@ mod tests {
                 start_ticks: 123_456,
                 rss_pages: 2048,
                 swap_bytes: None,
+                rss_parts: None,
+                disk: None,
             }
         );
     }

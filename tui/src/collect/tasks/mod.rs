@@ -17,7 +17,7 @@ use aya::{
     programs::{Iter, ProgramError, RawTracePoint},
 };
 use tusktop_shared::{
-    ARGUMENT_BYTES, EndedProcess, FreedProcess, ProcessRecord, RECORD_PROCESS, RECORD_THREAD, TaskHead,
+    ARGUMENT_BYTES, EndedProcess, FreedProcess, OomKill, ProcessRecord, RECORD_PROCESS, RECORD_THREAD, TaskHead,
 };
 
 use self::layout::task_layout;
@@ -77,6 +77,11 @@ pub struct Tasks {
     ended: RingBuf<MapData>,
     lost: PerCpuArray<MapData, u64>,
     lost_before: u64,
+    oom_kills: RingBuf<MapData>,
+    /// Why the kernel does not tell of them.
+    follows_oom: Result<(), Arc<str>>,
+    /// Whether the kernel counts what is read and written.
+    counts_disk: bool,
     chunk: Box<[u8]>,
     processes: Vec<ProcessRecord>,
     threads: Vec<TaskHead>,
@@ -106,10 +111,12 @@ impl Tasks {
     pub fn load() -> Result<Self, TasksError> {
         let types = KernelTypes::open(Path::new(TYPES)).map_err(TasksError::Types)?;
         let layout = Wire(task_layout(&types).map_err(TasksError::Layout)?);
+        let counts_disk = layout.0.task_read > 0;
         drop(types);
         let mut ebpf = EbpfLoader::new().override_global("LAYOUT", &layout, true).load(OBJECT).map_err(refused)?;
         let types = Btf::from_sys_fs().map_err(|error| TasksError::Types(io::Error::other(error)))?;
         let ends = follow_ends(&mut ebpf).map_err(|error| Arc::from(error.to_string()));
+        let follows_oom = attach(&mut ebpf, "oom_kill", "mark_victim").map_err(|error| Arc::from(chain(&error)));
         let name = "tasks";
         let iterator: &mut Iter = program(&mut ebpf, name)?;
         iterator.load("task", &types).map_err(|source| TasksError::Program { name, source })?;
@@ -122,6 +129,9 @@ impl Tasks {
             ended: map(&mut ebpf, "ENDED")?,
             lost: map(&mut ebpf, "LOST")?,
             lost_before: 0,
+            oom_kills: map(&mut ebpf, "OOM_KILLS")?,
+            follows_oom,
+            counts_disk,
             chunk: vec![0; CHUNK_BYTES].into(),
             processes: Vec::new(),
             threads: Vec::new(),
@@ -156,6 +166,9 @@ impl Tasks {
             if let Ok(place) = self.processes.binary_search_by_key(&thread.pid, |process| process.head.pid) {
                 let cpu_ns = &mut self.processes[place].head.cpu_ns;
                 *cpu_ns = cpu_ns.saturating_add(thread.cpu_ns);
+                let head = &mut self.processes[place].head;
+                head.read_bytes = head.read_bytes.saturating_add(thread.read_bytes);
+                head.written_bytes = head.written_bytes.saturating_add(thread.written_bytes);
             }
         }
         Ok(&self.processes)
@@ -191,6 +204,25 @@ impl Tasks {
         }
     }
 
+    /// Whether the kernel counts what processes read from disks and write.
+    pub(crate) fn counts_disk(&self) -> bool {
+        self.counts_disk
+    }
+
+    /// Whether processes that are killed because memory is gone are seen; if not, why.
+    pub(crate) fn oom_kills(&self) -> &Result<(), Arc<str>> {
+        &self.follows_oom
+    }
+
+    /// Processes that were killed since the last call because memory was gone; `None` where the kernel does not tell.
+    pub(crate) fn take_oom_kills(&mut self) -> Option<Vec<OomKill>> {
+        let mut kills = Vec::new();
+        while let Some(bytes) = self.oom_kills.next() {
+            kills.extend(wire::read::<OomKill>(&bytes));
+        }
+        self.follows_oom.is_ok().then_some(kills)
+    }
+
     /// How many processes that ended found no room since the last call.
     pub(crate) fn take_lost(&mut self) -> u64 {
         let lost = self.lost.get(&0, 0).map_or(self.lost_before, |lost| lost.iter().sum());
@@ -202,13 +234,26 @@ fn follow_ends(ebpf: &mut Ebpf) -> Result<(), TasksError> {
     for (name, tracepoint) in
         [("task_free", "sched_process_free"), ("task_exit", "sched_process_exit"), ("task_exec", "sched_process_exec")]
     {
-        let program: &mut RawTracePoint = program(ebpf, name)?;
-        program
-            .load()
-            .and_then(|()| program.attach(tracepoint))
-            .map_err(|source| TasksError::Program { name, source })?;
+        attach(ebpf, name, tracepoint)?;
     }
     Ok(())
+}
+
+/// An error with all that it comes from.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+fn attach(ebpf: &mut Ebpf, name: &'static str, tracepoint: &str) -> Result<(), TasksError> {
+    let program: &mut RawTracePoint = program(ebpf, name)?;
+    let attached = program.load().and_then(|()| program.attach(tracepoint));
+    attached.map(drop).map_err(|source| TasksError::Program { name, source })
 }
 
 /// Reads whole records; gives the number of bytes that are left.
@@ -259,7 +304,7 @@ mod tests {
 
     #[test]
     fn records_are_cut_where_the_kernel_cuts_them() {
-        let head = |kind, pid| TaskHead { kind, pid, cpu_ns: 5 };
+        let head = |kind, pid| TaskHead { kind, pid, cpu_ns: 5, ..TaskHead::default() };
         let bytes = |head: TaskHead, size: usize| {
             let mut bytes = [head.kind.to_ne_bytes(), head.pid.to_ne_bytes()].concat();
             bytes.extend(head.cpu_ns.to_ne_bytes());
@@ -281,6 +326,6 @@ mod tests {
             let pids: Vec<_> = processes.iter().map(|process| process.head.pid).collect();
             assert_eq!((pids, threads.len()), (vec![1, 7], 1));
         }
-        assert!(records(&bytes(head(9, 1), 16), &mut Vec::new(), &mut Vec::new()).is_err());
+        assert!(records(&bytes(head(9, 1), 32), &mut Vec::new(), &mut Vec::new()).is_err());
     }
 }

@@ -37,6 +37,9 @@ pub struct Worker {
     pub requests: Option<u64>,
     /// Since when it is in this state; `None` when not seen.
     pub since: Option<Timestamp>,
+    /// The request by which it became much bigger than the others of its pool; `None` where it is not, or that was not seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bloated_by: Option<Bloat>,
     /// CPU time of its PHP code in the interval, by samples; `None` when not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_ms: Option<f64>,
@@ -53,9 +56,6 @@ pub struct Worker {
     /// How long before the snapshot's time the interval ended in which that stack was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stack_age_ms: Option<u64>,
-    /// The request by which it became much bigger than the others of its pool; `None` where it is not, or that was not seen.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bloated_by: Option<Bloat>,
 }
 
 impl Worker {

@@ -155,6 +155,8 @@ fn rule(within: &[String]) -> Rule {
         | ["", "", "php", "state"]
         | ["", "php", "workers" | "exact", "state"]
         | ["targets", "tiers", _, "state" | "seen_by"]
+        | ["", "memory", "parts", "kind"]
+        | ["", "system", "killed", "at" | "before"]
         | ["", "", "notices", "level" | "kind"] => Rule::Word,
         ["", "php", "routes" | "requests", "method"]
         | ["php", "pools", "route", "method"]
@@ -167,13 +169,14 @@ fn rule(within: &[String]) -> Rule {
         ["", "", "host", "kernel"] | ["", "php", "targets", "version"] => Rule::Version,
         ["", "", "groups", "name"]
         | ["", "", "processes", "comm" | "pool"]
+        | ["", "system", "killed", "comm" | "group"]
         | ["", "php", "workers" | "exact", "pool"]
         | ["", "php", "pools", "name"]
         | ["", "php", "workers" | "pools" | "routes", "group"] => Rule::Name,
         ["", "", "processes", "cmdline"] => Rule::CommandLine,
         ["", "", "processes", "user"] => Rule::User,
         ["", "", "processes", "unit"] | ["php", "targets", "masters", "unit"] => Rule::Unit,
-        ["", "", "cgroups", "path"] => Rule::Cgroup,
+        ["", "", "cgroups", "path"] | ["", "system", "killed", "cgroup"] => Rule::Cgroup,
         ["", "php", "functions" | "lines", "name"] | ["requests", "waiting", "function" | "caller", "name"] => {
             Rule::Function
         }
@@ -182,6 +185,7 @@ fn rule(within: &[String]) -> Rule {
         ["", "php", "functions" | "lines" | "exceptions" | "errors" | "compiles" | "exhausted", "file"]
         | ["requests", "waiting", "function" | "caller", "file"]
         | ["", "php", "routes" | "exceptions" | "errors", "script"]
+        | ["", "memory", "parts", "mount"]
         | ["", "php", "targets", "exe"] => Rule::Path,
         ["", "php", "exceptions", "caught_at"] => Rule::Place,
         ["", "php", "routes", "route"]

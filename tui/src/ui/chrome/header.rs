@@ -32,6 +32,8 @@ impl Fact {
     }
 }
 
+/// Share of the CPU time from which waiting for disks and stolen time are worth a place.
+const LEAST_SHARE: f64 = 0.005;
 /// Columns of the name of a recording that is compared with.
 const MAX_NAME: usize = 30;
 /// A snapshot of a recording that is about so much time says so: its rates are means over it.
@@ -190,6 +192,13 @@ fn machine(screen: &Screen, snapshot: &Snapshot, bar: u16) -> Vec<Fact> {
             None => Fact::new(2, "cpu ", palette.muted).and("-", palette.text),
         },
     ];
+    for (name, ratio) in [("iowait", system.io_wait_ratio), ("steal", system.steal_ratio)] {
+        // They matter where they are: most machines have neither.
+        if let Some(ratio) = ratio.filter(|&ratio| ratio >= LEAST_SHARE) {
+            let style = if ratio >= 0.1 { palette.warn } else { palette.text };
+            facts.push(Fact::new(4, format!("{name} "), palette.muted).and(format!("{:.0} %", ratio * 100.0), style));
+        }
+    }
     let used = system.memory_available_bytes.map(|available| host.memory_bytes.saturating_sub(available));
     facts.push(match used {
         Some(used) if host.memory_bytes > 0 => meter(1, "mem", used as f64 / host.memory_bytes as f64, bar, palette)

@@ -1,6 +1,7 @@
 //! Everything about one process, function, problem or request, in the place of the pane it was entered from.
 
 pub(crate) mod facts;
+pub(crate) mod machine_memory;
 pub(crate) mod memory_kinds;
 pub(crate) mod problem;
 pub(crate) mod process;
@@ -29,6 +30,7 @@ pub(crate) fn draw(buffer: &mut Buffer, rect: Rect, pane: Pane, screen: &Screen,
     let Some((detail, scroll)) = &screen.view.pane(pane).detail else { return };
     let (title, parts) = match detail {
         Detail::Process { key, .. } => (process::title(screen, *key), process::parts(screen, *key, rect.width)),
+        Detail::Memory(key) => (machine_memory::title(key), machine_memory::parts(screen, key)),
         Detail::Function(key) => (format!("function {}", names::function(key)), vec![function(screen, key)]),
         Detail::Problem(key) => {
             let facts = problem::facts(screen, key).into_iter();

@@ -103,11 +103,19 @@ fn of_snapshot(screen: &Screen, snapshot: &Snapshot, process: &Process, inspecti
         lines.push(reading("switches", switches));
     }
     lines.push(fact("memory", memory::sizes(process)));
+    if process.disk.sum().is_some() {
+        let [read, written] = [process.disk.read_bytes_per_s, process.disk.written_bytes_per_s].map(units::bytes_rate);
+        lines.push(fact("disk", format!("reads {read}, writes {written}")));
+    }
     let cgroup = process.cgroup.and_then(|index| snapshot.cgroups.get(index));
     // The close look has a part of its own for it.
     if let Some(cgroup) = cgroup.filter(|_| inspection.is_none()) {
         lines.push(fact("cgroup", format!("{}   {}", memory::cgroup(cgroup).0, cgroup.path)));
     }
+    let what = cgroup
+        .map(|cgroup| [("cgroup has", memory::cgroup_parts(cgroup)), ("cgroup was", memory::cgroup_events(cgroup))]);
+    lines
+        .extend(what.into_iter().flatten().filter(|(_, text)| !text.is_empty()).map(|(label, text)| fact(label, text)));
     lines
 }
 

@@ -256,8 +256,8 @@ fn draw_lane(buffer: &mut Buffer, row: Rect, lane: &Lane, columns: &Columns, scr
 
 /// Growth with its sign: `▲ 12 KiB/r`; `0` where it is none.
 pub(crate) fn growth_text(growth: f64, per: &str) -> String {
-    let text = paint::growth(Some(growth), per, 0.0, 1.0);
-    if text.is_empty() { "0 B".to_owned() + per } else { text }
+    let text = paint::growth(Some(growth), paint::Per::Nothing, 0.0, 1.0);
+    if text.is_empty() { "0 B".to_owned() + per } else { text + per }
 }
 
 /// The last minute, the newest at the right: a full block for CPU time, a light one for waiting, a dot for nothing.

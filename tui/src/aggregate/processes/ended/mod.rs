@@ -157,6 +157,7 @@ impl ProcessAggregate {
             pid: reading.pid,
             ppid,
             start_ticks: reading.start_ticks,
+            disk: None,
             cpu: CpuBase::new(reading.cpu),
             details: Arc::clone(&member.details),
             place: Place::In { group: member.group, placement: member.placement },

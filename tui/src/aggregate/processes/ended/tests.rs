@@ -42,6 +42,8 @@ fn living(pid: u32, start_ticks: u64, seconds: u64, details: Details) -> Process
         cpu,
         cpu_base: cpu,
         rss_bytes: 1,
+        rss_parts: None,
+        disk: None,
         swap_bytes: Some(0),
         pss: Pss::Unknown(PssUnknown::Off),
         cgroup: None,

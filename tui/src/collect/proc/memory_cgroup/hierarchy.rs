@@ -6,7 +6,10 @@ use std::{fmt::Write as _, path::Path};
 use rustix::fs::{Mode, OFlags};
 
 use super::MemoryCgroup;
-use crate::collect::proc::cgroup_mounts::{CgroupMount, UNLIMITED_FROM};
+use crate::{
+    collect::proc::cgroup_mounts::{CgroupMount, UNLIMITED_FROM},
+    model::{CgroupEvents, CgroupParts},
+};
 
 /// Limits change rarely, and those above count, too: they are read at first and then at every so many readings.
 const READINGS_PER_LIMIT: u8 = 16;
@@ -17,6 +20,10 @@ pub(super) struct Usage {
     pub limit: Limit,
     /// What may be charged before the limit is reached.
     pub available_bytes: Option<u64>,
+    /// The limit is `memory.high`.
+    pub limit_is_high: bool,
+    pub parts: Option<CgroupParts>,
+    pub events: Option<CgroupEvents>,
     /// Length of the part of the path where the limit is set.
     limited_at: usize,
     readings: u8,
@@ -51,19 +58,34 @@ impl Mounts {
         mounts
     }
 
+    /// Where a control group is mounted, and its path below.
+    fn place<'a>(&'a self, name: &'a MemoryCgroup) -> Option<(&'a str, &'a str)> {
+        let mount = if name.version == 1 { &self.version_1 } else { &self.version_2 };
+        let mount = mount.as_ref()?;
+        Some((mount.point.to_str()?, mount.below(Path::new(&*name.path))?.to_str()?))
+    }
+
+    /// Reads what the memory of a control group is, and what happened at its limits: the kernel adds up counters of all CPUs for it.
+    pub(crate) fn read_parts(&self, name: &MemoryCgroup, known: &mut Usage, path: &mut String) {
+        let Some((point, below)) = self.place(name) else { return };
+        known.parts = parts(point, below, name.version, path);
+        known.events = events(point, below, name.version, path);
+    }
+
     /// Reads a control group. `path` is room to write in.
     pub(crate) fn read(&self, name: &MemoryCgroup, known: &mut Usage, path: &mut String) {
-        let (mount, files) = match name.version {
-            1 => (&self.version_1, &VERSION_1),
-            _ => (&self.version_2, &VERSION_2),
-        };
-        let located = mount
-            .as_ref()
-            .and_then(|mount| Some((mount.point.to_str()?, mount.below(Path::new(&*name.path))?.to_str()?)));
-        let Some((point, below)) = located else { return };
+        let files = if name.version == 1 { &VERSION_1 } else { &VERSION_2 };
+        let Some((point, below)) = self.place(name) else { return };
         known.current_bytes = number(point, below, files.usage, path).and_then(Limit::bytes);
         if known.readings.is_multiple_of(READINGS_PER_LIMIT) {
             (known.limit, known.limited_at) = lowest(point, below, files.limit, path);
+            known.limit_is_high = false;
+            if let Some((high, at)) = files.high.map(|high| lowest(point, below, high, path))
+                && let Some(bytes) = high.bytes()
+                && known.limit.bytes().is_none_or(|limit| bytes < limit)
+            {
+                (known.limit, known.limited_at, known.limit_is_high) = (high, at, true);
+            }
         }
         known.readings = known.readings.wrapping_add(1);
         known.available_bytes = known.limit.bytes().and_then(|limit| {
@@ -88,12 +110,80 @@ impl Limit {
 struct Names {
     usage: &'static str,
     limit: &'static str,
+    high: Option<&'static str>,
     inactive: &'static str,
 }
 
-const VERSION_1: Names =
-    Names { usage: "memory.usage_in_bytes", limit: "memory.limit_in_bytes", inactive: "total_inactive_file" };
-const VERSION_2: Names = Names { usage: "memory.current", limit: "memory.max", inactive: "inactive_file" };
+const VERSION_1: Names = Names {
+    usage: "memory.usage_in_bytes",
+    limit: "memory.limit_in_bytes",
+    high: None,
+    inactive: "total_inactive_file",
+};
+const VERSION_2: Names =
+    Names { usage: "memory.current", limit: "memory.max", high: Some("memory.high"), inactive: "inactive_file" };
+/// Room for `memory.stat`, which has some 3 KB.
+const STAT_BYTES: usize = 8192;
+
+/// What the memory of a group is.
+fn parts(point: &str, below: &str, version: u8, path: &mut String) -> Option<CgroupParts> {
+    let mut content = [0_u8; STAT_BYTES];
+    let text = read(point, below, "memory.stat", path, &mut content)?;
+    let value = |name: &str| line(text, name);
+    let less = |all: Option<u64>, part: Option<u64>| Some(all?.saturating_sub(part.unwrap_or(0)));
+    let own = |file, path: &mut String| number(point, below, file, path).and_then(Limit::bytes);
+    Some(if version == 1 {
+        let shmem_bytes = value("total_shmem");
+        CgroupParts {
+            anon_bytes: value("total_rss"),
+            file_bytes: less(value("total_cache"), shmem_bytes),
+            shmem_bytes,
+            slab_bytes: None,
+            sock_bytes: None,
+            swap_bytes: value("total_swap"),
+            kernel_bytes: own("memory.kmem.usage_in_bytes", path),
+        }
+    } else {
+        let shmem_bytes = value("shmem");
+        // Before Linux 5.18 it is the sum of its parts.
+        let sum = || {
+            let parts = ["slab", "kernel_stack", "pagetables", "percpu", "sock"];
+            parts.into_iter().filter_map(value).reduce(u64::saturating_add)
+        };
+        CgroupParts {
+            anon_bytes: value("anon"),
+            file_bytes: less(value("file"), shmem_bytes),
+            shmem_bytes,
+            slab_bytes: value("slab_unreclaimable"),
+            sock_bytes: value("sock"),
+            kernel_bytes: value("kernel").or_else(sum),
+            swap_bytes: own("memory.swap.current", path),
+        }
+    })
+}
+
+/// What happened at the limits of a group.
+fn events(point: &str, below: &str, version: u8, path: &mut String) -> Option<CgroupEvents> {
+    let mut content = [0_u8; 512];
+    if version == 1 {
+        let max = number(point, below, "memory.failcnt", path).and_then(Limit::bytes);
+        let text = read(point, below, "memory.oom_control", path, &mut content);
+        let oom_kill = text.and_then(|text| line(text, "oom_kill"));
+        return (max.is_some() || oom_kill.is_some()).then_some(CgroupEvents {
+            max,
+            oom_kill,
+            ..CgroupEvents::default()
+        });
+    }
+    let text = read(point, below, "memory.events", path, &mut content)?;
+    let value = |name: &str| line(text, name);
+    Some(CgroupEvents { high: value("high"), max: value("max"), oom: value("oom"), oom_kill: value("oom_kill") })
+}
+
+/// The number behind a name, each on a line of its own.
+fn line(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?.trim().parse().ok()
+}
 
 /// The lowest limit of a control group and of all above it but the root of the mount, which has none in version 2; and the
 /// length of the path to where it is set.
@@ -116,9 +206,8 @@ fn lowest(point: &str, below: &str, file: &str, path: &mut String) -> (Limit, us
 
 /// Page cache that was not used lately, from `memory.stat`.
 fn inactive_cache(point: &str, below: &str, name: &str, path: &mut String) -> Option<u64> {
-    let mut content = [0_u8; 8192];
-    let text = read(point, below, "memory.stat", path, &mut content)?;
-    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?.trim().parse().ok()
+    let mut content = [0_u8; STAT_BYTES];
+    line(read(point, below, "memory.stat", path, &mut content)?, name)
 }
 
 /// The number in a file; `None` when it cannot be read or is none.

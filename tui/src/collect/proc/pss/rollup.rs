@@ -9,12 +9,27 @@ pub struct Rollup {
     pub uss_bytes: u64,
     /// Pages that others map, too: `Shared_Clean` and `Shared_Dirty`.
     pub shared_bytes: u64,
+    /// Pages of files in `pss_bytes`, which are page cache: `Pss_File`, since Linux 5.4.
+    pub file_bytes: Option<u64>,
+    /// Shared memory in `pss_bytes`: `Pss_Shmem`, since Linux 5.4.
+    pub shmem_bytes: Option<u64>,
+    /// Swapped-out pages, a shared one divided by the number of those that have it: `SwapPss`.
+    pub swap_pss_bytes: Option<u64>,
 }
 
 impl Rollup {
     /// `None` when a line is missing or is not what it should be.
     pub(crate) fn parse(text: &[u8]) -> Option<Self> {
-        const NAMES: [&[u8]; 5] = [b"Pss", b"Private_Clean", b"Private_Dirty", b"Shared_Clean", b"Shared_Dirty"];
+        const NAMES: [&[u8]; 8] = [
+            b"Pss",
+            b"Private_Clean",
+            b"Private_Dirty",
+            b"Shared_Clean",
+            b"Shared_Dirty",
+            b"Pss_File",
+            b"Pss_Shmem",
+            b"SwapPss",
+        ];
         let mut found = [None; NAMES.len()];
         for line in text.split(|&byte| byte == b'\n') {
             let Some(colon) = line.iter().position(|&byte| byte == b':') else { continue };
@@ -22,11 +37,15 @@ impl Rollup {
                 found[at] = Some(kibibytes(&line[colon + 1..])?);
             }
         }
-        let [pss, private_clean, private_dirty, shared_clean, shared_dirty] = found;
+        let [pss, private_clean, private_dirty, shared_clean, shared_dirty, file_bytes, shmem_bytes, swap_pss_bytes] =
+            found;
         Some(Self {
             pss_bytes: pss?,
             uss_bytes: private_clean?.checked_add(private_dirty?)?,
             shared_bytes: shared_clean?.checked_add(shared_dirty?)?,
+            file_bytes,
+            shmem_bytes,
+            swap_pss_bytes,
         })
     }
 }
@@ -47,17 +66,30 @@ mod tests {
 Rss:                1764 kB
 Pss:                 454 kB
 Pss_Dirty:           112 kB
+Pss_File:            300 kB
+Pss_Shmem:            20 kB
 Shared_Clean:       1584 kB
 Shared_Dirty:          4 kB
 Private_Clean:        68 kB
 Private_Dirty:       112 kB
 Private_Hugetlb:    2048 kB
+SwapPss:              12 kB
 ";
 
     #[test]
     fn a_text_of_the_kernel_is_read() {
-        let expected = Rollup { pss_bytes: 454 << 10, uss_bytes: 180 << 10, shared_bytes: 1588 << 10 };
+        let expected = Rollup {
+            pss_bytes: 454 << 10,
+            uss_bytes: 180 << 10,
+            shared_bytes: 1588 << 10,
+            file_bytes: Some(300 << 10),
+            shmem_bytes: Some(20 << 10),
+            swap_pss_bytes: Some(12 << 10),
+        };
         assert_eq!(Rollup::parse(TEXT.as_bytes()), Some(expected));
+        let older = TEXT.replace("Pss_File", "Else").replace("Pss_Shmem", "Else").replace("SwapPss", "Else");
+        let expected = Rollup { file_bytes: None, shmem_bytes: None, swap_pss_bytes: None, ..expected };
+        assert_eq!(Rollup::parse(older.as_bytes()), Some(expected));
     }
 
     #[test]

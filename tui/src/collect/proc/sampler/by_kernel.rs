@@ -3,15 +3,16 @@
 
 use std::{iter::Peekable, sync::Arc, time::Duration, vec::Drain};
 
-use tusktop_shared::{EndedProcess, ProcessRecord};
+use jiff::SignedDuration;
+use tusktop_shared::{EndedProcess, OomKill, ProcessRecord};
 
 use super::{Pass, Sampler, Tracked};
 use crate::{
     collect::{
         proc::{
-            Details, EndedReading, LastSight, ProcessSample,
+            Details, DiskBytes, EndedReading, LastSight, OomKillReading, ProcessSample,
             details::{command_line, text},
-            stat::{PF_KTHREAD, Stat},
+            stat::{PF_KTHREAD, RssPages, Stat},
         },
         tasks::{End, Tasks, TasksError},
     },
@@ -71,6 +72,7 @@ impl Sampler {
         if let Some((what, _)) = same.iter().find(|(_, same)| !same) {
             return Err(disagree(what));
         }
+        self.counts_disk = tasks.counts_disk();
         self.kernel = Some(ByKernel { tasks, joining: true, hidden: Vec::new(), passes: 0 });
         Ok(())
     }
@@ -154,6 +156,7 @@ impl Sampler {
                         let seen = self.stat_of(&records[at]);
                         if seen.start_ticks == reading.start_ticks {
                             reading.cpu_base = seen.cpu;
+                            reading.disk = seen.disk;
                         }
                     }
                     self.pids = Vec::new();
@@ -164,6 +167,8 @@ impl Sampler {
                 }
             }
         }
+        sample.oom_kills =
+            kernel.tasks.take_oom_kills().map(|kills| kills.iter().map(|kill| self.oom_kill(kill)).collect());
         let mut lost = kernel.tasks.take_lost();
         let mut all = Vec::new();
         kernel.tasks.take_ended(|ended| {
@@ -199,6 +204,10 @@ impl Sampler {
             start_ticks: self.ticks(record.start_ns),
             rss_pages: own * resident.into_iter().map(pages).fold(0, u64::saturating_add),
             swap_bytes: Some(own * pages(record.swap_pages).saturating_mul(self.page_bytes)),
+            rss_parts: Some(RssPages { file: own * pages(record.file_pages), shmem: own * pages(record.shared_pages) }),
+            disk: self
+                .counts_disk
+                .then_some(DiskBytes { read: record.head.read_bytes, written: record.head.written_bytes }),
         }
     }
 
@@ -222,6 +231,21 @@ impl Sampler {
     /// As the kernel rounds it for /proc/PID/stat (`nsec_to_clock_t`).
     fn ticks(&self, ns: u64) -> u64 {
         ns / (1_000_000_000 / self.ticks_per_second.clamp(1, 1_000_000_000))
+    }
+
+    fn oom_kill(&self, kill: &OomKill) -> OomKillReading {
+        let bytes = |pages: i64| u64::try_from(pages).unwrap_or(0).saturating_mul(self.page_bytes);
+        let resident = [kill.file_pages, kill.anonymous_pages, kill.shared_pages];
+        let known = kill.known != 0;
+        let since_boot = SignedDuration::from_nanos(i64::try_from(kill.at_ns).unwrap_or(i64::MAX));
+        OomKillReading {
+            at: self.booted_at.and_then(|booted_at| booted_at.checked_add(since_boot).ok()),
+            pid: kill.pid,
+            comm: known.then(|| text(until_nul(&kill.comm)).into()),
+            rss_bytes: known.then(|| resident.into_iter().map(bytes).fold(0, u64::saturating_add)),
+            swap_bytes: known.then(|| bytes(kill.swap_pages)),
+            limit_bytes: (kill.limit_pages > 0).then(|| kill.limit_pages.saturating_mul(self.page_bytes)),
+        }
     }
 
     fn ended(&mut self, end: End<'_>) -> EndedReading {

@@ -10,7 +10,7 @@ use rustix::fd::OwnedFd;
 
 use self::by_kernel::ByKernel;
 use super::{
-    Options, ProcError, ProcessReading, ProcessSample, Pss, Rollup,
+    Options, ProcError, ProcessReading, ProcessSample, Pss, Rollup, RssParts,
     details::{Arguments, Details},
     files::{Files, Unread},
     machine::MachineReader,
@@ -39,6 +39,16 @@ const PASSES_PER_LISTING: usize = 10;
 /// Processes whose swap is read in one pass, in rotation; about 20 us each.
 const SWAP_PER_PASS: usize = 64;
 
+/// The memory of what has none.
+const NOTHING: Rollup = Rollup {
+    pss_bytes: 0,
+    uss_bytes: 0,
+    shared_bytes: 0,
+    file_bytes: Some(0),
+    shmem_bytes: Some(0),
+    swap_pss_bytes: Some(0),
+};
+
 /// Reads all processes below a proc root, again and again.
 #[derive(Debug)]
 pub struct Sampler {
@@ -56,6 +66,8 @@ pub struct Sampler {
     pss: PssReader,
     cgroups: CgroupReader,
     kernel: Option<ByKernel>,
+    /// The kernel counts what is read from disks and written.
+    counts_disk: bool,
     /// What is being read, for the thread that waits for it.
     progress: Arc<Progress>,
     left_out: Arc<LeftOut>,
@@ -118,6 +130,7 @@ impl Sampler {
             pss: PssReader::new(options.pss),
             cgroups: CgroupReader::new(root),
             kernel: None,
+            counts_disk: false,
             progress: Arc::default(),
             left_out: Arc::default(),
         })
@@ -160,7 +173,7 @@ impl Sampler {
         }
         let pass = Pass {
             uptime_ticks: machine.uptime_ticks,
-            no_swap: machine.swap_used_bytes == Some(0),
+            no_swap: machine.memory.swap_used() == Some(0),
             details_due: self.rotate(self.tracked.len().div_ceil(PASSES_PER_ROTATION).max(DETAILS_PER_PASS)),
             swap_due: self.rotate(SWAP_PER_PASS),
         };
@@ -320,8 +333,13 @@ impl Sampler {
             cpu: stat.cpu,
             cpu_base: stat.cpu,
             rss_bytes: stat.rss_pages.saturating_mul(self.page_bytes),
+            rss_parts: stat.rss_parts.map(|pages| RssParts {
+                file_bytes: pages.file.saturating_mul(self.page_bytes),
+                shmem_bytes: pages.shmem.saturating_mul(self.page_bytes),
+            }),
+            disk: stat.disk,
             swap_bytes: tracked.swap_bytes,
-            pss: Pss::Known(Rollup::default(), None),
+            pss: Pss::Known(NOTHING, None),
             cgroup: None,
             details: Arc::clone(&tracked.details),
         };

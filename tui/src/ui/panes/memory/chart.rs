@@ -5,7 +5,7 @@ use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
 use super::{entries, pool};
 use crate::{
-    analysis::timeline::{Point, Span},
+    analysis::timeline::{Growth, Point, Span},
     model::Window,
     ui::{frame::Screen, paint},
     view::Pane,
@@ -36,6 +36,7 @@ struct Chart {
 /// The part of the memory pane that is left for tiles and the part for charts, when a group was entered and there is room.
 pub(crate) fn split(rect: Rect, screen: &Screen) -> (Rect, Option<Rect>) {
     let rows = match rect.height {
+        40.. => 18,
         30.. => 10,
         20.. => 6,
         14.. => 4,
@@ -84,7 +85,12 @@ pub(crate) fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen) {
         }
     }
     let charts = charts(screen, group, &points);
-    let rows = if area.height >= 4 { 2 } else { 1 };
+    // Each has a line of its own for the name, and some for the picture.
+    let rows = match area.height {
+        16.. => (charts.len().div_ceil(2) as u16).clamp(2, 4),
+        4.. => 2,
+        _ => 1,
+    };
     let (width, height) = ((area.width.saturating_sub(3)) / 2, area.height / rows);
     // With one row, what matters comes first: memory and what each process has.
     for (index, chart) in charts.iter().take(usize::from(rows) * 2).enumerate() {
@@ -94,16 +100,18 @@ pub(crate) fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen) {
     }
 }
 
-fn charts(screen: &Screen, group: &str, points: &[Point]) -> [Chart; 4] {
+/// All charts of a group, the most important first. What it never had has none.
+fn charts(screen: &Screen, group: &str, points: &[Point]) -> Vec<Chart> {
     let histories = screen.histories;
     let (whole, each) = (histories.measure(group), histories.process_measure(group));
     let values = |value: &dyn Fn(&Point) -> Option<f64>| -> Vec<(Timestamp, f64)> {
         points.iter().filter_map(|point| Some((point.at, value(point)?))).collect()
     };
     let bytes: fn(f64) -> String = |value| units::bytes(value.max(0.0) as u64);
-    let trend = |growth: Option<f64>, values: &[(Timestamp, f64)]| {
+    let trend = |change: Option<Growth>, values: &[(Timestamp, f64)]| {
         let size = values.last().map_or(0.0, |(_, value)| *value);
-        paint::growth(growth, paint::PER_MINUTE, size, paint::LEAST_PROCESS_GROWTH_BYTES)
+        let (growth, per) = paint::rate_of(change);
+        paint::growth(growth, per, size, paint::LEAST_PROCESS_GROWTH_BYTES)
     };
     let memory = values(&|point| point.memory(whole).map(|bytes| bytes as f64));
     let process = values(&|point| point.per_process(each));
@@ -116,14 +124,34 @@ fn charts(screen: &Screen, group: &str, points: &[Point]) -> [Chart; 4] {
         points,
         show,
     };
-    let memory_trend = trend(histories.growth_per_minute(group), &memory);
-    let process_trend = trend(histories.process_growth_per_minute(group), &process);
-    [
+    let memory_trend = trend(histories.growth(group), &memory);
+    let process_trend = trend(histories.process_growth(group), &process);
+    let mut charts = vec![
         chart(whole.name().to_owned(), memory, memory_trend, bytes),
         chart(format!("{} each", each.name()), process, process_trend, bytes),
+    ];
+    let part = |name: &str, value: &dyn Fn(&Point) -> Option<u64>| {
+        let points = values(&|point| value(point).map(|bytes| bytes as f64));
+        let any = points.iter().any(|(_, bytes)| *bytes > 0.0);
+        any.then(|| chart(name.to_owned(), points, String::new(), bytes))
+    };
+    let shared = |point: &Point| {
+        Some(point.pss_bytes?.saturating_sub(point.uss_bytes?).saturating_sub(point.shmem_bytes.unwrap_or(0)))
+    };
+    let parts = [
+        part("private", &|point| point.uss_bytes),
+        part("shared", &shared),
+        part("tmpfs, opcache", &|point| point.shmem_bytes),
+        part("swap", &|point| point.swap_bytes),
+    ];
+    let mut rest = vec![
         chart("processes".to_owned(), count, String::new(), |value| format!("{value:.0}")),
         chart("cpu".to_owned(), cpu, String::new(), |value| format!("{:.0} %", value * 100.0)),
-    ]
+    ];
+    // With little room, how many there are and what they do comes before what their memory is made of.
+    charts.append(&mut rest);
+    charts.extend(parts.into_iter().flatten());
+    charts
 }
 
 fn draw_chart(buffer: &mut Buffer, area: Rect, chart: &Chart, (now, span_s): (Timestamp, u32), screen: &Screen) {
@@ -141,7 +169,8 @@ fn draw_chart(buffer: &mut Buffer, area: Rect, chart: &Chart, (now, span_s): (Ti
     let taken = printable::width(&chart.name) + printable::width(&chart.value) + printable::width(&chart.trend) + 2;
     let trend =
         if taken <= usize::from(area.width) { &*chart.trend } else { chart.trend.split(' ').next().unwrap_or("") };
-    left(trend, if chart.trend.starts_with('▲') { palette.warn } else { palette.ok });
+    let grows = chart.trend.starts_with(['▲', '+']);
+    left(trend, if grows { palette.warn } else { palette.ok });
     let line = columns(&chart.points, area.width, now, f64::from(span_s));
     if plot.height == 0 {
         // One line for all: the chart goes beside its value.

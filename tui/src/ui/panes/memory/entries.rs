@@ -2,16 +2,21 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use crate::{
     analysis::difference::Verdict,
-    model::{Cgroup, Grouping, Memory, Process, Request, Snapshot},
+    model::{Cgroup, DiskRates, Grouping, MachineMemory, Memory, MemoryPart, Process, Request, Snapshot},
     ui::{
         Input,
         filter::{About, Filter},
-        paint::PER_MINUTE,
+        paint::{self, Per},
     },
     view::{Pane, Sort, TileKey, Zoom},
-    words::memory::{self, Measure},
+    words::{
+        machine_memory,
+        memory::{self, Measure},
+    },
 };
 
 /// One group or process.
@@ -37,14 +42,18 @@ pub(crate) struct Entry<'a> {
     pub cpu: Option<f64>,
     /// Number of processes.
     pub processes: u32,
-    /// Growth of a group in bytes per minute.
+    /// Growth of a group in bytes.
     pub growth: Option<f64>,
-    /// What `growth` is a rate of: `/min`; empty for the difference of two spans.
-    pub per: &'static str,
-    /// Growth of the mean process of a group in bytes per minute.
-    pub process_growth: Option<f64>,
+    /// What `growth` is a rate of.
+    pub per: Per,
+    /// Growth of the mean process of a group, what it is a rate of, and since when it grows.
+    pub process_growth: Option<(f64, Per, Option<Timestamp>)>,
     /// The process, when it is one.
     pub process: Option<&'a Process>,
+    /// The part of the machine's memory, when it is one that no process holds.
+    pub part: Option<&'a MemoryPart>,
+    /// What it reads from and writes to disks.
+    pub disk: DiskRates,
 }
 
 /// The entries of the level that is shown.
@@ -62,6 +71,8 @@ pub(crate) struct Entries<'a> {
     pub cgroup: Option<&'a Cgroup>,
     /// How many were filtered out.
     pub hidden: usize,
+    /// The machine's memory, at the level that shows all of it.
+    pub machine: Option<&'a MachineMemory>,
 }
 
 /// The group that the zoom path ends in.
@@ -72,19 +83,26 @@ pub(crate) fn zoomed_group(zoom: &[Zoom]) -> Option<&Arc<str>> {
     })
 }
 
-/// How much a group grew: by minute now or over the marked span, else from one span to the other, where that is more than noise.
-fn growth(input: &Input, group: &str) -> Option<f64> {
+/// How much a group grew: lately or over the marked span, else from one span to the other, where that is more than noise.
+fn growth(input: &Input, group: &str) -> (Option<f64>, Per) {
     if input.view.grouping != Grouping::Rules {
-        return input.histories.growth_per_minute(group);
+        return paint::rate_of(input.histories.growth(group));
     }
     match (input.difference, input.between) {
         (Some(difference), _) => {
-            let found = difference.groups.iter().find(|known| *known.group == *group)?;
-            found.memory_bytes.difference.filter(|_| found.memory_bytes.verdict == Verdict::Changed)
+            let found = difference.groups.iter().find(|known| *known.group == *group);
+            let changed = found.filter(|found| found.memory_bytes.verdict == Verdict::Changed);
+            (changed.and_then(|found| found.memory_bytes.difference), Per::Nothing)
         }
-        (None, Some(between)) => between.growth().get(group).copied(),
-        (None, None) => input.histories.growth_per_minute(group),
+        (None, Some(between)) => (between.growth().get(group).copied(), Per::Minute),
+        (None, None) => paint::rate_of(input.histories.growth(group)),
     }
+}
+
+/// How much the mean process of a group grew lately, and since when.
+fn process_growth(input: &Input, group: &str) -> Option<(f64, Per, Option<Timestamp>)> {
+    let (growth, per) = paint::rate_of(input.histories.process_growth(group));
+    Some((growth?, per, input.histories.process_grows_since(group)))
 }
 
 /// Collects the entries of the level that is shown. Empty without a snapshot.
@@ -97,6 +115,7 @@ pub(crate) fn entries<'a>(input: &'a Input<'a>) -> Entries<'a> {
             group: None,
             cgroup: None,
             hidden: 0,
+            machine: None,
         };
     };
     let group = zoomed_group(&input.view.zoom);
@@ -110,8 +129,12 @@ pub(crate) fn entries<'a>(input: &'a Input<'a>) -> Entries<'a> {
             let members: Vec<&Process> = members.filter(|p| !except(&TileKey::Process(p.pid))).collect();
             let measure = Measure::of(members.iter().copied());
             let shown = members.iter().filter(|process| matches_process(&filter, process));
-            let list: Vec<Entry> = shown.map(|process| of_process(process, measure, name, snapshot)).collect();
-            (measure, list, members.len())
+            let mut list: Vec<Entry> = shown.map(|process| of_process(process, measure, name, snapshot)).collect();
+            if filter.0.is_empty() && !except(&TileKey::Shared) {
+                list.extend(shared(&members, measure, name, index));
+            }
+            let count = members.len().max(list.len());
+            (measure, list, count)
         }
         None => {
             let measure = Measure::of(&snapshot.processes);
@@ -124,7 +147,8 @@ pub(crate) fn entries<'a>(input: &'a Input<'a>) -> Entries<'a> {
                 matches_group(&filter, &group.name) || by_process.get(*index).is_some_and(|&found| found)
             });
             let list: Vec<Entry> = shown
-                .map(|(index, group)| Entry {
+                .map(|(index, group)| (index, group, growth(input, &group.name)))
+                .map(|(index, group, (growth, per))| Entry {
                     key: TileKey::Group(group.name.clone()),
                     name: &group.name,
                     family: &group.name,
@@ -135,12 +159,22 @@ pub(crate) fn entries<'a>(input: &'a Input<'a>) -> Entries<'a> {
                     cgroup: cgroup(snapshot, group.cgroup),
                     cpu: group.cpu_ratio,
                     processes: group.processes,
-                    growth: growth(input, &group.name),
-                    per: if input.difference.is_some() { "" } else { PER_MINUTE },
-                    process_growth: input.histories.process_growth_per_minute(&group.name),
+                    growth,
+                    per,
+                    process_growth: process_growth(input, &group.name),
                     process: None,
+                    part: None,
+                    disk: group.disk,
                 })
                 .collect();
+            let mut list = list;
+            let parts = snapshot.memory.iter().flat_map(|memory| parts(memory, input.view.cache));
+            for part in parts.filter(|part| !except(&part.key)) {
+                count += 1;
+                if filter.0.is_empty() || matches_group(&filter, part.name) {
+                    list.push(part);
+                }
+            }
             (measure, list, count)
         }
     };
@@ -154,7 +188,67 @@ pub(crate) fn entries<'a>(input: &'a Input<'a>) -> Entries<'a> {
         group: group.map(|name| &**name),
         cgroup: cgroup(snapshot, index.and_then(|index| snapshot.groups[index].cgroup)),
         hidden,
+        machine: snapshot.memory.as_ref().filter(|_| input.view.zoom.is_empty()),
     }
+}
+
+/// What no process holds.
+fn parts(memory: &MachineMemory, cache: bool) -> impl Iterator<Item = Entry<'_>> {
+    let shown = memory.parts.iter().filter(move |part| part.bytes > 0 && (cache || !part.kind.is_given_back()));
+    let of = |key: TileKey, name, bytes: u64, part| Entry {
+        key,
+        name,
+        family: name,
+        group: usize::MAX,
+        bytes: Some(bytes),
+        estimated: false,
+        memory: &Memory::UNKNOWN,
+        cgroup: None,
+        cpu: None,
+        processes: 0,
+        growth: None,
+        per: Per::Minute,
+        process_growth: None,
+        process: None,
+        part,
+        disk: DiskRates::default(),
+    };
+    let rest = memory.unattributed_bytes.and_then(|bytes| u64::try_from(bytes).ok()).filter(|&bytes| bytes > 0);
+    let rest = rest.map(|bytes| of(TileKey::Unattributed, machine_memory::UNATTRIBUTED, bytes, None));
+    shown
+        .map(move |part| {
+            let key = TileKey::Part(part.kind, part.mount.clone());
+            of(key, machine_memory::name(part), part.bytes, Some(part))
+        })
+        .chain(rest)
+}
+
+/// What the processes of a group share by intent. The sizes of its processes are without it.
+fn shared<'a>(members: &[&Process], measure: Measure, group: &'a str, index: Option<usize>) -> Option<Entry<'a>> {
+    let bytes = members.iter().filter_map(|member| apart(member)).fold(0, u64::saturating_add);
+    (bytes > 0).then(|| Entry {
+        key: TileKey::Shared,
+        name: machine_memory::SHARED,
+        family: group,
+        group: index.unwrap_or(usize::MAX),
+        bytes: Some(bytes),
+        estimated: measure.is_mixed(),
+        memory: &Memory::UNKNOWN,
+        cgroup: None,
+        cpu: None,
+        processes: 0,
+        growth: None,
+        per: Per::Minute,
+        process_growth: None,
+        process: None,
+        part: None,
+        disk: DiskRates::default(),
+    })
+}
+
+/// The part of a process's size that is shared memory, which has a tile of its own.
+fn apart(process: &Process) -> Option<u64> {
+    Some(process.memory.shmem_bytes?.min(process.memory.footprint_bytes()?))
 }
 
 /// Orders entries for the table; the treemap is always by memory.
@@ -162,6 +256,9 @@ pub(crate) fn sort_for_table(list: &mut [Entry], sort: Option<Sort>, inverted: b
     match sort {
         Some(Sort::Cpu) => {
             list.sort_by(|a, b| b.cpu.unwrap_or(-1.0).total_cmp(&a.cpu.unwrap_or(-1.0)));
+        }
+        Some(Sort::Disk) => {
+            list.sort_by(|a, b| b.disk.sum().unwrap_or(-1.0).total_cmp(&a.disk.sum().unwrap_or(-1.0)));
         }
         Some(Sort::Rate) => list.sort_by_key(|entry| (std::cmp::Reverse(entry.processes), pid(entry))),
         Some(Sort::Name) => list.sort_by(|a, b| a.name.cmp(b.name)),
@@ -185,16 +282,18 @@ fn of_process<'a>(process: &'a Process, measure: Measure, group: &'a str, snapsh
         name: &process.comm,
         family: group,
         group: process.group,
-        bytes: process.memory.footprint_bytes(),
+        bytes: process.memory.footprint_bytes().map(|bytes| bytes - apart(process).unwrap_or(0)),
         estimated: measure.is_mixed() && process.memory.pss_bytes.is_none(),
         memory: &process.memory,
         cgroup: cgroup(snapshot, process.cgroup),
         cpu: process.cpu_ratio,
         processes: 1,
         growth: None,
-        per: PER_MINUTE,
+        per: Per::Minute,
         process_growth: None,
         process: Some(process),
+        part: None,
+        disk: process.disk,
     }
 }
 

@@ -12,6 +12,8 @@ use crate::{
 /// Columns of a part of memory, and the width from which the parts are shown.
 const PART: u16 = 8;
 const PARTS_FROM: u16 = 110;
+/// Width from which what is read from and written to disks is shown.
+const DISK_FROM: u16 = 130;
 
 /// Draws the plain table and says where its rows are.
 pub(crate) fn draw(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene) -> Rect {
@@ -58,11 +60,19 @@ pub(crate) fn draw_pane(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene:
 
 /// Names the columns of the parts, whose numbers look alike. Returns what is left.
 fn titled_parts(buffer: &mut Buffer, area: Rect, screen: &Screen) -> Rect {
-    for (title, from_right) in [("RSS", 3), ("PSS", 2), ("USS", 1), ("swap", 0)] {
+    let disk = if area.width >= DISK_FROM { 2 } else { 0 };
+    let titles =
+        [("RSS", 3 + disk), ("PSS", 2 + disk), ("USS", 1 + disk), ("swap", disk), ("read/s", 1), ("write/s", 0)];
+    for (title, from_right) in titles.into_iter().take(if disk > 0 { 6 } else { 4 }) {
         let x = area.right() - (PART + 1) * (from_right + 1) + 1;
         paint::put_right(buffer, (x, area.y), PART, title, screen.palette.muted);
     }
     Rect { y: area.y + 1, height: area.height.saturating_sub(1), ..area }
+}
+
+/// A rate below a title that says that it is one.
+fn rate(per_s: Option<f64>) -> String {
+    memory::size(per_s.map(|per_s| per_s.max(0.0) as u64), false)
 }
 
 fn draw_rows(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene) {
@@ -87,7 +97,7 @@ fn draw_rows(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene
             Some(process) => process.user.to_string(),
             None => match tiles::growth(entry) {
                 growth if growth.is_empty() => tiles::ended(entry, screen),
-                growth => growth,
+                growth => growth.replace(" in ", "/"),
             },
         };
         let columns = [
@@ -99,6 +109,7 @@ fn draw_rows(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene
                 44,
                 match entry.process {
                     Some(process) => process.pid.to_string(),
+                    None if entry.processes == 0 => String::new(),
                     None => format!("{}×", entry.processes),
                 },
             ),
@@ -106,7 +117,9 @@ fn draw_rows(buffer: &mut Buffer, area: Rect, screen: &Screen, scene: &mut Scene
             (PART, PARTS_FROM, memory::size(entry.memory.rss_bytes, false)),
             (PART, PARTS_FROM, memory::size(entry.memory.pss_bytes, false)),
             (PART, PARTS_FROM, memory::size(entry.memory.uss_bytes, false)),
-            (PART, PARTS_FROM, memory::size(entry.memory.swap_bytes, false)),
+            (PART, PARTS_FROM, memory::size(entry.memory.swapped_bytes(), false)),
+            (PART, DISK_FROM, rate(entry.disk.read_bytes_per_s)),
+            (PART, DISK_FROM, rate(entry.disk.written_bytes_per_s)),
         ];
         let shown: Vec<&(u16, u16, String)> = columns.iter().filter(|(_, least, _)| width >= *least).collect();
         let taken: u16 = shown.iter().map(|(columns, ..)| columns + 1).sum();

@@ -29,6 +29,7 @@ pub(crate) fn target(screen: &Screen, list: &List) -> Option<Arc<SignalTarget>> 
             let process = process(snapshot, ProcessKey { pid: *pid, start_ticks: None });
             (Chosen::Process(*pid), process.map(of).into_iter().collect())
         }
+        TileKey::Part(..) | TileKey::Unattributed | TileKey::Shared => return None,
         TileKey::Group(name) => {
             let group = snapshot.groups.iter().position(|group| group.name == *name)?;
             let processes = snapshot.processes.iter().filter(|process| process.group == group).map(of);

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+use jiff::Timestamp;
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
 use super::{
@@ -10,12 +11,18 @@ use super::{
 };
 use crate::{
     model::Process,
-    ui::{frame::Screen, list, paint, panes::empty, theme::Palette},
+    ui::{
+        frame::Screen,
+        list,
+        paint::{self, Per},
+        panes::empty,
+        theme::Palette,
+    },
     view::{
         List, Pane, Row, Scene, TileColour, TileKey,
         treemap::{self, Item, MinTile, Tile},
     },
-    words::{memory, printable, units},
+    words::{machine_memory, memory, printable, units},
 };
 
 /// Smallest tile with its share of the frame: eleven columns and one line of text.
@@ -124,7 +131,14 @@ pub(crate) fn titles(screen: &Screen, entries: &Entries) -> (String, String) {
         (None, true) => "other groups".to_owned(),
         (None, false) => format!("memory by {}", screen.view.grouping.name()),
     };
-    (name, format!("{} {}", entries.measure, units::bytes(entries.total)))
+    let Some((machine, used)) = entries.machine.and_then(|machine| Some((machine, machine.used_bytes?))) else {
+        return (name, format!("{} {}", entries.measure, units::bytes(entries.total)));
+    };
+    let cache = units::bytes(machine.cache_bytes());
+    let cache = if screen.view.cache { format!(" + cache {cache}") } else { String::new() };
+    let twice = machine_memory::counted_twice(machine);
+    let twice = twice.map_or_else(String::new, |bytes| format!(", {} counted twice", units::bytes(bytes)));
+    (name, format!("used {}{cache}{twice}   {}", units::bytes(used), entries.measure))
 }
 
 fn draw_empty(buffer: &mut Buffer, rect: Rect, screen: &Screen, entries: &Entries) {
@@ -178,11 +192,23 @@ fn draw_tile(buffer: &mut Buffer, tile: &Tile<TileKey>, entries: &Entries, merge
     buffer.set_style(area, style);
     let size = size(entry.bytes, entry.estimated, entries.total);
     let facts = match entry.process {
+        None if !matches!(key, TileKey::Group(_)) => vec![(entry.name.to_owned(), size), (part(entry), String::new())],
         None => {
             let processes = format!("{} proc{}", entry.processes, if entry.processes == 1 { "" } else { "s" });
             vec![
                 (entry.name.to_owned(), size),
-                (fitting(area.width, &[&processes, &each(entry), &cpu(entry), &ended(entry, screen)]), growth(entry)),
+                (
+                    fitting(
+                        area.width,
+                        &[
+                            &processes,
+                            &each(entry, screen.snapshot.map(|snapshot| snapshot.at)),
+                            &cpu(entry),
+                            &ended(entry, screen),
+                        ],
+                    ),
+                    growth(entry),
+                ),
                 (capacity(entry, screen, area.width), String::new()),
             ]
         }
@@ -201,7 +227,7 @@ fn draw_tile(buffer: &mut Buffer, tile: &Tile<TileKey>, entries: &Entries, merge
     };
     let mut used = lines(buffer, area, style, &facts);
     used += cgroup_line(buffer, area, used, entry, screen);
-    if entry.process.is_some() || area.width < 8 {
+    if !matches!(key, TileKey::Group(_)) || area.width < 8 {
         return;
     }
     if area.height > used {
@@ -330,12 +356,22 @@ pub(crate) fn growth(entry: &Entry) -> String {
     paint::growth(entry.growth, entry.per, entry.bytes.unwrap_or(0) as f64, paint::LEAST_GROWTH_BYTES)
 }
 
-/// What a process of a group takes, and whether it becomes more.
-fn each(entry: &Entry) -> String {
+/// What a process of a group takes, and since when it becomes more.
+fn each(entry: &Entry, now: Option<Timestamp>) -> String {
     let Some(bytes) = entry.bytes.filter(|_| entry.processes > 1) else { return String::new() };
     let size = bytes / u64::from(entry.processes);
-    let growth = paint::growth(entry.process_growth, entry.per, size as f64, paint::LEAST_PROCESS_GROWTH_BYTES);
-    let sign = growth.chars().next().map_or_else(String::new, |sign| format!(" {sign}"));
+    let (growth, per, since) =
+        entry.process_growth.map_or((None, Per::Minute, None), |(g, per, since)| (Some(g), per, since));
+    let grows = !paint::growth(growth, per, size as f64, paint::LEAST_PROCESS_GROWTH_BYTES).is_empty();
+    let sign = match growth {
+        Some(growth) if grows && growth > 0.0 => {
+            let since = since.zip(now).map(|(since, now)| now.duration_since(since).as_secs());
+            let since = since.and_then(|seconds| u64::try_from(seconds).ok()).filter(|&seconds| seconds > 0);
+            since.map_or_else(|| " ▲".to_owned(), |seconds| format!(" ▲ for {}", units::age(seconds)))
+        }
+        Some(_) if grows => " ▼".to_owned(),
+        _ => String::new(),
+    };
     format!("{} each{sign}", units::bytes(size))
 }
 
@@ -348,6 +384,17 @@ pub(crate) fn ended(entry: &Entry, screen: &Screen) -> String {
     let group = screen.snapshot.and_then(|snapshot| snapshot.groups.get(entry.group));
     let ended = group.and_then(|group| group.ended).filter(|&ended| ended > 0);
     ended.map_or_else(String::new, |ended| format!("+{ended} ended"))
+}
+
+/// What there is to say of memory that no process holds.
+fn part(entry: &Entry) -> String {
+    let Some(part) = entry.part else { return String::new() };
+    let kind = if part.mount.is_some() { machine_memory::kind(part.kind) } else { "" };
+    let limit = part.limit_bytes.map_or_else(String::new, |limit| format!("limit {}", units::bytes(limit)));
+    let mapped = part.size_bytes.filter(|&size| size > part.bytes);
+    let mapped = mapped.map_or_else(String::new, |size| format!("{} with what processes map", units::bytes(size)));
+    let count = part.count.map_or_else(String::new, |count| units::count(count.into()));
+    join(&[kind, &count, &limit, &mapped])
 }
 
 fn join(parts: &[&str]) -> String {

@@ -58,10 +58,6 @@ fn serving(count: u32, second: i64) -> Snapshot {
             cpu_ms: None,
             wait_ms: None,
             finished: false,
-            memory_peak_bytes: None,
-            memory_bytes: None,
-            memory_limit_bytes: None,
-            growth_bytes_per_minute: None,
             route: 0,
         })
         .collect();

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use self::{
     capacity::{Capacity, Room},
     clock::Clock,
-    php::{PhpAggregate, PhpPart, Placed},
+    php::{PhpAggregate, PhpPart, Placed, RouteRules},
     processes::ProcessAggregate,
     totals::Totals,
 };
@@ -64,6 +64,13 @@ impl Aggregate {
     /// `standing` notices are in every snapshot; `rules` decide the groups.
     pub fn new(standing: Vec<Notice>, rules: Arc<Rules>) -> Self {
         Self { standing, processes: ProcessAggregate::new(rules), ..Self::default() }
+    }
+
+    /// With other rules for what makes requests one route.
+    #[must_use]
+    pub fn with_routes(mut self, rules: RouteRules) -> Self {
+        self.php.set_route_rules(rules);
+        self
     }
 
     /// Makes the snapshot of the interval that ended at `at`.

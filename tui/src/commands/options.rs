@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    aggregate::php::RouteRules,
     collect::{
         php,
         proc::{self, PssOptions},
@@ -25,6 +26,10 @@ pub(super) fn going_on(settings: &Settings, rules: Arc<Rules>) -> session::Optio
         }),
         proc: processes(settings, PssOptions::default().allowance),
         rules,
+        routes: RouteRules::new(
+            settings.routes.rules.iter().map(String::as_str),
+            settings.routes.parameters.iter().map(String::as_str),
+        ),
     }
 }
 

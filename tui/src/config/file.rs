@@ -31,6 +31,8 @@ pub(super) struct Content {
     pub pss_read_limit: Option<Duration>,
     pub past: Option<Duration>,
     pub past_size: Option<u64>,
+    pub route_rules: Vec<String>,
+    pub route_parameters: Option<Vec<String>>,
     pub fold: Option<Vec<String>>,
     pub folded: Option<bool>,
     pub groups: GroupSettings,
@@ -64,6 +66,8 @@ struct Toml {
     #[serde(default)]
     memory: Memory,
     #[serde(default)]
+    routes: Routes,
+    #[serde(default)]
     flame: Flame,
     #[serde(default)]
     groups: rules::Toml,
@@ -79,6 +83,15 @@ struct Memory {
     pss_budget: Option<f64>,
     #[serde(default, deserialize_with = "pss_read_limit")]
     pss_read_limit: Option<Duration>,
+}
+
+/// The table `[routes]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Routes {
+    #[serde(default, deserialize_with = "route_rules")]
+    rules: Vec<String>,
+    parameters: Option<Vec<String>>,
 }
 
 /// The table `[flame]`.
@@ -121,6 +134,8 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Content, ConfigError> {
         pss_read_limit: content.memory.pss_read_limit,
         past: content.past,
         past_size: content.past_size,
+        route_rules: content.routes.rules,
+        route_parameters: content.routes.parameters,
         fold: content.flame.fold,
         folded: content.flame.folded,
         groups: rules::read(content.groups, path, text)?,
@@ -161,6 +176,14 @@ fn with_key(text: &str, span: &Range<usize>, message: &str) -> String {
     match line.split_once('=') {
         Some((key, _)) => format!("{}: {message}", key.trim()),
         None => message.to_owned(),
+    }
+}
+
+fn route_rules<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let rules = Vec::<String>::deserialize(deserializer)?;
+    match rules.iter().find(|rule| !rule.starts_with('/')) {
+        Some(rule) => Err(D::Error::custom(format!("`{rule}` is no path: write it as /user/{{name}}"))),
+        None => Ok(rules),
     }
 }
 

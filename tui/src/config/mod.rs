@@ -20,6 +20,7 @@ use clap::ValueEnum;
 use serde::Deserialize;
 
 use crate::{
+    aggregate::php::PARAMETERS,
     analysis::flame::Fold,
     recording::RingLimits,
     system::{
@@ -81,6 +82,8 @@ pub struct Settings {
     pub pss_read_limit: Duration,
     /// How much of its session the screen keeps to go back to.
     pub past: RingLimits,
+    /// What makes requests one route.
+    pub routes: RouteSettings,
     /// Folders of libraries and frameworks, which can be one frame of the flame.
     pub fold: Fold,
     /// They are from the start.
@@ -113,6 +116,7 @@ impl Default for Settings {
             pss_budget: 0.01,
             pss_read_limit: Duration::from_millis(20),
             past: RingLimits::default(),
+            routes: RouteSettings::default(),
             fold: Fold::default(),
             folded: false,
             groups: GroupSettings::default(),
@@ -120,6 +124,21 @@ impl Default for Settings {
             file: None,
             sudo_uid: None,
         }
+    }
+}
+
+/// What makes requests one route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteSettings {
+    /// Paths with `{name}` for one part of them, and `{name*}` for all that follow.
+    pub rules: Vec<String>,
+    /// Parameters of the query that say what a script does.
+    pub parameters: Vec<String>,
+}
+
+impl Default for RouteSettings {
+    fn default() -> Self {
+        Self { rules: Vec::new(), parameters: PARAMETERS.map(str::to_owned).to_vec() }
     }
 }
 
@@ -271,6 +290,10 @@ fn merge(
         past: RingLimits {
             span: content.past.unwrap_or(default.past.span),
             bytes: content.past_size.unwrap_or(default.past.bytes),
+        },
+        routes: RouteSettings {
+            rules: content.route_rules,
+            parameters: content.route_parameters.unwrap_or(default.routes.parameters),
         },
         fold: content.fold.map_or(default.fold, |rules| Fold::new(rules.iter().map(String::as_str))),
         folded: content.folded.unwrap_or(default.folded),

@@ -29,7 +29,7 @@ fn the_default_file_shows_every_default_as_it_is() {
 #[test]
 fn all_settings_are_read() {
     let read = settings(
-        "interval = \"500ms\"\nhz = 0\nbudget = \"0.5%\"\ntrace_limit = \"2m\"\ntheme = \"light\"\ncolor = \"256\"\nascii = true\nmouse = false\nphp = false\nphp_owners = [\"root\", \"4321\"]\nread_only = true\nshow_secrets = true\npast = \"90m\"\npast_size = \"1M\"\n[memory]\npss_budget = \"0\"\npss_read_limit = \"1s\"\n[flame]\nfold = [\"lib/*\"]\nfolded = true\n[keys]\n\"ctrl+f\" = \"filter\"\n",
+        "interval = \"500ms\"\nhz = 0\nbudget = \"0.5%\"\ntrace_limit = \"2m\"\ntheme = \"light\"\ncolor = \"256\"\nascii = true\nmouse = false\nphp = false\nphp_owners = [\"root\", \"4321\"]\nread_only = true\nshow_secrets = true\npast = \"90m\"\npast_size = \"1M\"\n[memory]\npss_budget = \"0\"\npss_read_limit = \"1s\"\n[routes]\nrules = [\"/user/{name}\"]\nparameters = [\"do\"]\n[flame]\nfold = [\"lib/*\"]\nfolded = true\n[keys]\n\"ctrl+f\" = \"filter\"\n",
     )
     .unwrap();
     let expected = Settings {
@@ -48,10 +48,11 @@ fn all_settings_are_read() {
         secrets: Secrets::Shown,
         pss_budget: 0.0,
         pss_read_limit: Duration::from_secs(1),
+        routes: RouteSettings { rules: vec!["/user/{name}".into()], parameters: vec!["do".into()] },
         fold: Fold::new(["lib/*"]),
         folded: true,
         groups: GroupSettings::default(),
-        keys: vec![KeySetting { key: "ctrl+f".into(), action: "filter".into(), line: 22 }],
+        keys: vec![KeySetting { key: "ctrl+f".into(), action: "filter".into(), line: 25 }],
         sudo_uid: None,
         file: read.file.clone(),
     };
@@ -67,7 +68,7 @@ fn errors_name_file_line_key_and_the_nearest_name() {
         ("colour = \"auto\"", "/config.toml:1: unknown key `colour`; did you mean `color`?"),
         (
             "zzzzzz = 1",
-            "/config.toml:1: unknown key `zzzzzz`; known are interval, hz, budget, trace_limit, theme, color, ascii, mouse, php, php_owners, read_only, show_secrets, past, past_size, memory, flame, groups, keys",
+            "/config.toml:1: unknown key `zzzzzz`; known are interval, hz, budget, trace_limit, theme, color, ascii, mouse, php, php_owners, read_only, show_secrets, past, past_size, memory, routes, flame, groups, keys",
         ),
         (
             "hz = 1\ncolor = \"true\"",

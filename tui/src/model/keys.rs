@@ -37,12 +37,25 @@ pub struct RouteKey {
 
 /// The route that stands for those of a group that are not listed.
 const OTHER: &str = "(other)";
+/// The route of what is not there.
+const NOT_FOUND: &str = "(404)";
 
 impl RouteKey {
     /// What stands for all routes of a group that are not listed.
     pub(crate) fn other(group: &Arc<str>) -> Self {
         let none: Arc<str> = "".into();
         Self { route: OTHER.into(), script: Arc::clone(&none), method: none, group: Arc::clone(group) }
+    }
+
+    /// What was asked for and is not there, for all paths and methods of a group.
+    pub(crate) fn not_found(group: &Arc<str>) -> Self {
+        let none: Arc<str> = "".into();
+        Self { route: NOT_FOUND.into(), script: Arc::clone(&none), method: none, group: Arc::clone(group) }
+    }
+
+    /// Whether it is what is not there.
+    pub(crate) fn is_not_found(&self) -> bool {
+        &*self.route == NOT_FOUND && self.script.is_empty() && self.method.is_empty()
     }
 
     /// Whether it stands for routes that are not listed.

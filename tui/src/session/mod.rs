@@ -15,6 +15,7 @@ use tokio::{
 use self::conversation::Conversation;
 use crate::{
     aggregate::Aggregate,
+    aggregate::php::RouteRules,
     collect::{
         Sample, Tick, php,
         proc::{self, ProcError, ProcessSample},
@@ -46,6 +47,8 @@ pub(crate) struct Options {
     pub proc: proc::Options,
     /// What decides the groups of processes.
     pub rules: Arc<Rules>,
+    /// What makes requests one route.
+    pub routes: RouteRules,
 }
 
 /// Running collectors. Dropping it ends them; [`Session::stop`] also waits until they have detached.
@@ -172,7 +175,8 @@ impl Spine {
             php: Conversation::with(handle.map(|handle| handle.ticks)),
             orders,
             samples,
-            aggregate: Aggregate::new(unobserved.into_iter().collect(), Arc::clone(&options.rules)),
+            aggregate: Aggregate::new(unobserved.into_iter().collect(), Arc::clone(&options.rules))
+                .with_routes(options.routes.clone()),
         })
     }
 
@@ -240,6 +244,7 @@ mod tests {
             php: php.then_some(php::Options { hz: 0, ..php::Options::default() }),
             proc: proc::Options::default(),
             rules: Arc::default(),
+            routes: RouteRules::default(),
         }
     }
 

@@ -50,14 +50,14 @@ fn serving(count: u32, second: i64) -> Snapshot {
             start_known: true,
             waiting: None,
             aborted: false,
-            duration_ms: 0.0,
-            cpu_ms: None,
-            wait_ms: None,
-            finished: false,
             memory_peak_bytes: None,
             memory_bytes: None,
             memory_limit_bytes: None,
             growth_bytes_per_minute: None,
+            duration_ms: 0.0,
+            cpu_ms: None,
+            wait_ms: None,
+            finished: false,
             route: 0,
         })
         .collect();

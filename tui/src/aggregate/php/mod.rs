@@ -12,6 +12,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp, Unit};
 
+pub use self::route::{PARAMETERS, RouteRules};
 use self::{
     jobs::Jobs,
     routes::{Found, MOST, RouteKeys},
@@ -86,6 +87,11 @@ pub struct PhpAggregate {
 }
 
 impl PhpAggregate {
+    /// Has other rules say what makes requests one route.
+    pub(super) fn set_route_rules(&mut self, rules: RouteRules) {
+        self.routes.set_rules(rules);
+    }
+
     /// Makes the PHP part of the snapshot for an interval of `interval_s` seconds.
     /// `placed` says where a live process is.
     pub fn update(&mut self, sample: PhpSample, interval_s: f64, placed: &dyn Fn(u32) -> Option<Placed>) -> PhpPart {
@@ -95,13 +101,18 @@ impl PhpAggregate {
         let scripts: HashMap<u32, &Arc<str>> =
             sample.processes.iter().filter_map(|process| Some((process.pid, process.script.as_ref()?))).collect();
         let mut found = Found::new(&mut self.routes);
+        for count in &sample.stacks {
+            if let Some(request) = &count.request {
+                found.see(request, &count.stack);
+            }
+        }
         let started: Vec<usize> =
             sample.running.iter().take(RUNNING).map(|request| found.of_request(group(request.pid), request)).collect();
         let ended: Vec<usize> = sample
             .finished
             .iter()
-            .map(|FinishedRequest { request, .. }| {
-                let route = found.of_request(group(request.pid), request);
+            .map(|FinishedRequest { request, status, .. }| {
+                let route = found.of_ended(group(request.pid), request, *status);
                 found.add_request(route);
                 route
             })

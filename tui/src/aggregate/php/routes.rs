@@ -9,9 +9,9 @@ use std::{
     sync::Arc,
 };
 
-use super::route::{fold, method};
+use super::route::{RouteRules, method};
 use crate::{
-    collect::php::{FinishedRequest, RequestMemory, RequestText},
+    collect::php::{FinishedRequest, NamedStack, RequestMemory, RequestText},
     model::{DurationSummary, Numbers, Route, RouteKey, RouteMemory},
     top::Top,
 };
@@ -20,6 +20,10 @@ use crate::{
 pub(crate) const MOST: usize = 500;
 /// Keys kept from one interval to the next; there may be twice as many.
 const KEPT: usize = 2_048;
+/// Scripts that are remembered as those of WordPress.
+const MOST_SCRIPTS: usize = 256;
+/// The status of what is not there.
+const NOT_FOUND: u16 = 404;
 /// Seconds after which the past counts half.
 const HALF_LIFE_S: f64 = 60.0;
 
@@ -32,11 +36,23 @@ pub(crate) struct RouteKeys {
     seconds: f64,
     /// By process and start of the request; the start is 0 outside of any request.
     known: HashMap<(u32, u64), Arc<RouteKey>>,
+    rules: RouteRules,
+    /// Routes that answered something else than 404 lately.
+    served: Top<Arc<RouteKey>, u64>,
+    /// Scripts in which code of WordPress was seen.
+    wordpress: HashSet<Arc<str>>,
 }
 
 impl Default for RouteKeys {
     fn default() -> Self {
-        Self { shared: Top::new(KEPT), seconds: 0.0, known: HashMap::new() }
+        Self {
+            shared: Top::new(KEPT),
+            seconds: 0.0,
+            known: HashMap::new(),
+            rules: RouteRules::default(),
+            served: Top::new(KEPT),
+            wordpress: HashSet::new(),
+        }
     }
 }
 
@@ -49,14 +65,16 @@ impl RouteKeys {
         if self.seconds >= HALF_LIFE_S {
             self.seconds = 0.0;
             self.shared.fade(|requests| *requests /= 2);
+            self.served.fade(|requests| *requests /= 2);
         }
     }
 
-    fn of(&mut self, id: (u32, u64), group: &Arc<str>, key: impl FnOnce() -> RouteKey) -> Arc<RouteKey> {
+    fn of(&mut self, id: (u32, u64), group: &Arc<str>, key: impl FnOnce(&Self) -> RouteKey) -> Arc<RouteKey> {
         if let Some(known) = self.known.get(&id).filter(|known| known.group == *group) {
             return Arc::clone(known);
         }
-        let key = self.share(key());
+        let key = key(self);
+        let key = self.share(key);
         self.known.insert(id, Arc::clone(&key));
         key
     }
@@ -65,6 +83,11 @@ impl RouteKeys {
         let key = Arc::new(key);
         self.shared.add(&key, &1);
         self.shared.key(&key).cloned().unwrap_or(key)
+    }
+
+    /// Has other rules decide.
+    pub(crate) fn set_rules(&mut self, rules: RouteRules) {
+        self.rules = rules;
     }
 
     /// Requests that a route had lately.
@@ -96,18 +119,47 @@ impl<'a> Found<'a> {
 
     /// The number of the route of a request that `group` serves.
     pub(crate) fn of_request(&mut self, group: &Arc<str>, request: &RequestText) -> usize {
-        let key = self.keys.of((request.pid, request.started_ns), group, || RouteKey {
+        let key = self.key(group, request);
+        self.number(&key)
+    }
+
+    /// The number of the route of a request that ended. What is not there and was never found, as scanners ask for it, is one route of
+    /// its group.
+    pub(crate) fn of_ended(&mut self, group: &Arc<str>, request: &RequestText, status: Option<u16>) -> usize {
+        let mut key = self.key(group, request);
+        if status != Some(NOT_FOUND) {
+            self.keys.served.add(&key, &1);
+        } else if self.keys.served.of(&key).is_none_or(|served| *served == 0) {
+            key = self.keys.share(RouteKey::not_found(group));
+            // Its samples are part of it.
+            self.keys.known.insert((request.pid, request.started_ns), Arc::clone(&key));
+        }
+        self.number(&key)
+    }
+
+    /// Takes note of the code that a request ran.
+    pub(crate) fn see(&mut self, request: &RequestText, stack: &NamedStack) {
+        let scripts = &mut self.keys.wordpress;
+        if scripts.len() < MOST_SCRIPTS
+            && !scripts.contains(&*request.script)
+            && stack.frames.iter().any(|frame| frame.file.contains("/wp-includes/"))
+        {
+            scripts.insert(request.script.as_str().into());
+        }
+    }
+
+    fn key(&mut self, group: &Arc<str>, request: &RequestText) -> Arc<RouteKey> {
+        self.keys.of((request.pid, request.started_ns), group, |keys| RouteKey {
             group: group.clone(),
             script: request.script.as_str().into(),
             method: method(&request.method).into(),
-            route: fold(&request.uri).into(),
-        });
-        self.number(&key)
+            route: keys.rules.route(&request.uri, keys.wordpress.contains(&*request.script)).into(),
+        })
     }
 
     /// The number of the route of code that a process of `group` runs outside of any known request.
     pub(crate) fn of_script(&mut self, pid: u32, group: &Arc<str>, script: Option<&Arc<str>>) -> usize {
-        let key = self.keys.of((pid, 0), group, || {
+        let key = self.keys.of((pid, 0), group, |_| {
             let none: Arc<str> = "".into();
             let script = script.unwrap_or(&none).clone();
             RouteKey { group: group.clone(), script, method: none.clone(), route: none }

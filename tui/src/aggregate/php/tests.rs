@@ -356,3 +356,41 @@ fn a_worker_has_the_stack_that_took_most_and_keeps_it_while_its_request_is_stuck
     let idle = aggregate.update(sample(), 1.0, &www);
     assert_eq!((top(&idle), idle.php.workers[0].stack_age_ms), (None, None));
 }
+
+#[test]
+fn what_was_never_found_is_one_route_and_what_is_gone_keeps_its_own() {
+    let mut aggregate = PhpAggregate::default();
+    let ended = |uri: &str, started_ns: u64, status: u16| {
+        let request = RequestText { started_ns, ..(*request(10, uri)).clone() };
+        FinishedRequest { status: Some(status), request: request.into(), ..finished(10, uri, 1) }
+    };
+    let first = PhpSample { finished: vec![ended("/product/1", 1, 200)], ..sample() };
+    aggregate.update(first, 1.0, &www);
+    let scan = ["/.env", "/wp-login.php", "/backup.zip", "/product/2"];
+    let requests = scan.iter().zip(2..).map(|(uri, at)| ended(uri, at, 404)).collect();
+    let part = aggregate.update(PhpSample { finished: requests, ..sample() }, 1.0, &www);
+    let mut routes: Vec<_> = part.php.routes.iter().map(|route| (&*route.key.route, route.requests)).collect();
+    routes.sort_unstable();
+    assert_eq!(routes, [("(404)", 3), ("/product/:n", 1)]);
+}
+
+#[test]
+fn a_site_whose_code_is_wordpress_has_its_permalinks() {
+    let mut aggregate = PhpAggregate::default();
+    let post = "/2026/11/22/hello-world/";
+    let key = FunctionKey {
+        name: "wp".into(),
+        class: "".into(),
+        file: "/srv/wp-includes/functions.php".into(),
+        line: 1,
+        kind: FunctionKind::User,
+    };
+    let stack = Arc::new(NamedStack { frames: vec![Arc::new(key)], truncated: false });
+    let seen = StackCount { request: Some(request(10, post)), stack, ..seen_in("wp", 1, 0) };
+    let part = aggregate.update(
+        PhpSample { stacks: vec![seen], finished: vec![finished(10, post, 1)], ..sample() },
+        1.0,
+        &www,
+    );
+    assert_eq!(&*part.php.routes[0].key.route, "/{year}/{month}/{day}/{name}");
+}

@@ -2,7 +2,7 @@
 
 use crate::{
     analysis::opcache,
-    model::{CompiledFile, ExceptionCount, PhpError, ProblemKey, ProblemKind},
+    model::{CompiledFile, ExceptionCount, PhpError, ProblemKey, ProblemKind, Route},
     ui::frame::Screen,
     words::{names, units},
 };
@@ -34,6 +34,9 @@ pub(crate) fn facts(screen: &Screen, key: &ProblemKey) -> Vec<(&'static str, Str
                 ("last catch", or_dash(&exception.caught_at)),
                 ("script", or_dash(&exception.script)),
             ]
+            .into_iter()
+            .chain(routes(screen, &exception.script))
+            .collect()
         }
         ProblemKind::Error => {
             let of = |e: &&PhpError| e.key() == *key;
@@ -48,6 +51,9 @@ pub(crate) fn facts(screen: &Screen, key: &ProblemKey) -> Vec<(&'static str, Str
                 ("", "by @ or by error_reporting".to_owned()),
                 ("script", or_dash(&error.script)),
             ]
+            .into_iter()
+            .chain(routes(screen, &error.script))
+            .collect()
         }
         ProblemKind::Compile => {
             let of = |file: &&CompiledFile| file.key() == *key;
@@ -62,4 +68,19 @@ pub(crate) fn facts(screen: &Screen, key: &ProblemKey) -> Vec<(&'static str, Str
             ]
         }
     }
+}
+
+/// Routes of the script that a problem was first seen in, those with the most failed requests first.
+fn routes(screen: &Screen, script: &str) -> Vec<(&'static str, String)> {
+    let of_script = |route: &&Route| !script.is_empty() && *route.key.script == *script && route.requests > 0;
+    let mut routes: Vec<&Route> = screen.php.routes.iter().filter(of_script).collect();
+    routes.sort_by_key(|route| std::cmp::Reverse((route.errors, route.requests)));
+    let line = |(index, route): (usize, &&Route)| {
+        let failed =
+            if route.errors > 0 { format!(", {} with 5xx", units::count(route.errors)) } else { String::new() };
+        let name = format!("{} {}", route.key.method, names::route(route));
+        let label = if index == 0 { "its routes" } else { "" };
+        (label, format!("{name}   {} requests{failed}", units::count(route.requests)))
+    };
+    routes.iter().enumerate().take(10).map(line).collect()
 }

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use ratatui::{buffer::Buffer, layout::Rect};
 
 use crate::{
-    analysis::opcache,
+    analysis::{opcache, profile::Scope},
     model::{CompiledFile, ExceptionCount, PhpError, ProblemKey, ProblemKind, Tier},
     ui::{filter::Filter, frame::Screen, list, paint, panes::empty},
     view::{Pane, Row, Scene, Sort},
@@ -49,11 +49,13 @@ pub(crate) fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut
         _ => "",
     };
     let (summary, filter) = (summary(screen), list::filter_title(Pane::Problems, screen));
+    let of_script = script(screen).map_or_else(String::new, |script| format!("first seen in {script}"));
     let style = if focused { palette.focus } else { palette.title };
     let parts = [
         ("problems", style),
         (&*filter, palette.warn),
         (&screen.window_name(), palette.muted),
+        (&*of_script, palette.text),
         (order, palette.muted),
         (&*summary, palette.text),
     ];
@@ -127,10 +129,14 @@ fn problems<'a>(screen: &Screen<'a>) -> Vec<Problem<'a>> {
     let pane = screen.view.pane(Pane::Problems);
     let filter = Filter::new(&pane.filter);
     let per_minute = 60.0 / screen.covered.as_secs_f64().max(0.001);
-    let exceptions = php.exceptions.iter().flatten().map(of_exception);
+    // A problem knows the script of the first request that it happened in, and so does a route.
+    let script = script(screen);
+    let of_route = |of: &str| script.is_none_or(|script| of == script);
+    let exceptions = php.exceptions.iter().flatten().filter(|problem| of_route(&problem.script)).map(of_exception);
     // What was not caught is there as an exception; the error that PHP makes of it would be the same row again.
-    let errors = php.errors.iter().flatten().filter(|error| !is_uncaught(error)).map(of_error);
-    let compiles = php.compiles.iter().flatten().map(|file| of_compile(file, per_minute));
+    let errors =
+        php.errors.iter().flatten().filter(|error| !is_uncaught(error) && of_route(&error.script)).map(of_error);
+    let compiles = php.compiles.iter().flatten().filter(|_| script.is_none()).map(|file| of_compile(file, per_minute));
     let mut problems: Vec<Problem> = exceptions
         .chain(errors)
         .chain(compiles)
@@ -156,6 +162,14 @@ fn problems<'a>(screen: &Screen<'a>) -> Vec<Problem<'a>> {
         problems.reverse();
     }
     problems
+}
+
+/// The script of the route that is entered, which its problems share.
+fn script<'a>(screen: &'a Screen) -> Option<&'a str> {
+    match &screen.scope {
+        Scope::Route(key) if !key.script.is_empty() => Some(&key.script),
+        _ => None,
+    }
 }
 
 fn is_uncaught(error: &PhpError) -> bool {

@@ -1,6 +1,6 @@
 //! Routes (requests added up) and requests (one by one, those that run first).
 
-use std::cmp::Reverse;
+use std::{borrow::Cow, cmp::Reverse};
 
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
@@ -60,11 +60,22 @@ pub(crate) fn draw_routes(buffer: &mut Buffer, rect: Rect, screen: &Screen, scen
         let chosen = screen.view.route.as_ref().is_some_and(|key| *key == route.key);
         let mark = if chosen { "▶" } else { " " };
         let method = match &*route.key.method {
-            "" if route.key.is_other() => "",
+            "" if route.key.is_other() || route.key.is_not_found() => "",
             "" => "cli",
             method => method,
         };
-        let parts = Row1 { mark, left: method, left_width: 5, name: names::route(route), values: &values };
+        // Where two groups have the same route, the group is said.
+        let is_shared = routes.iter().any(|other| {
+            other.key.route == route.key.route
+                && other.key.method == route.key.method
+                && names::route(other) == names::route(route)
+                && other.key.group != route.key.group
+        });
+        let name: Cow<str> = match is_shared {
+            true => format!("{}   {}", names::route(route), route.key.group).into(),
+            false => names::route(route).into(),
+        };
+        let parts = Row1 { mark, left: method, left_width: 5, name: &name, values: &values };
         row(buffer, area, y, &parts, screen);
         if selected {
             list::mark(buffer, area, y, Pane::Routes, screen);

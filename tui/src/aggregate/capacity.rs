@@ -23,6 +23,8 @@ use crate::{
 
 /// Share of the workers, and of the requests, that have less memory than what is counted with.
 const PERCENTILE: f64 = 0.95;
+/// Bytes of a name that a scoreboard keeps.
+const SCOREBOARD_NAME: usize = 31;
 /// The least that a worker is counted with: one that has just been forked has hardly anything for itself yet.
 const LEAST_PRIVATE: u64 = 1 << 20;
 /// Requests that have to be seen before it is said what one takes: one of 20 is above the percentile.
@@ -152,6 +154,7 @@ impl Capacity {
         room: &impl Fn(&Process) -> Room,
     ) -> Pool {
         let workers: Vec<&Process> = processes.iter().filter(|process| is_worker(process, board)).collect();
+        let named = workers.first().and_then(|worker| whole_name(worker, &board.name));
         let known: Vec<(&Process, u64)> =
             workers.iter().filter_map(|worker| Some((*worker, private(worker)?))).collect();
         // Those that are new may not be known yet.
@@ -187,7 +190,7 @@ impl Capacity {
             (None, None) => Some(FitsUnknown::Memory),
         };
         Pool {
-            board: board.clone(),
+            board: Scoreboard { name: named.unwrap_or_else(|| Arc::clone(&board.name)), ..board.clone() },
             group: workers.first().and_then(|worker| Some(Arc::clone(&groups.get(worker.group)?.name))),
             workers: u32::try_from(workers.len()).unwrap_or(u32::MAX),
             private_bytes,
@@ -259,10 +262,37 @@ fn is_worker(process: &Process, board: &Scoreboard) -> bool {
     process.ppid == board.master && is_in(process, &board.name)
 }
 
-/// Whether a process is in a pool, which has its user behind the name where the master is a stranger's.
+/// Has pools count as busy the workers that are seen to be, where that is known of all: the numbers of php-fpm itself drift.
+pub(super) fn count_busy(pools: &mut [Pool], processes: &[Process], workers: &[Worker]) {
+    let states: HashMap<u32, WorkerState> = workers.iter().map(|worker| (worker.pid, worker.state)).collect();
+    for pool in pools {
+        let of_pool = processes.iter().filter(|one| one.ppid == pool.board.master && is_in(one, &pool.board.name));
+        let states: Option<Vec<WorkerState>> =
+            of_pool.map(|one| states.get(&one.pid).copied().filter(|state| *state != WorkerState::Unknown)).collect();
+        if let Some(states) = states.filter(|states| !states.is_empty()) {
+            let busy = states.iter().filter(|state| **state == WorkerState::Running).count();
+            pool.board.active = busy as u32;
+            pool.board.idle = (states.len() - busy) as u32;
+        }
+    }
+}
+
+/// Whether a process is in a pool, which has its user behind the name where the master is a stranger's. A name that php-fpm has
+/// cut says no more than how it begins; names of one master that begin alike for so long are not told apart.
 fn is_in(process: &Process, pool: &str) -> bool {
     let rest = process.pool.as_deref().and_then(|name| name.strip_prefix(pool));
-    rest.is_some_and(|rest| rest.is_empty() || (rest.starts_with(" (") && rest.ends_with(')')))
+    rest.is_some_and(|rest| is_cut(pool) || rest.is_empty() || (rest.starts_with(" (") && rest.ends_with(')')))
+}
+
+/// The name of a worker's pool where php-fpm has cut it.
+fn whole_name(worker: &Process, pool: &str) -> Option<Arc<str>> {
+    let name = worker.pool.as_deref().filter(|_| is_cut(pool))?;
+    Some(name.split_once(" (").map_or(name, |(name, _)| name).into())
+}
+
+/// Whether a name may have been cut: php-fpm keeps 31 bytes, of which a character of up to 4 may be incomplete.
+fn is_cut(pool: &str) -> bool {
+    (SCOREBOARD_NAME - 3..=SCOREBOARD_NAME).contains(&pool.len()) && (pool.len() == SCOREBOARD_NAME || !pool.is_ascii())
 }
 
 /// What ends with a process: its own pages, and those of it that are swapped out.
@@ -325,7 +355,8 @@ mod tests {
             max_children_reached: 4,
             requests: 5,
             slow_requests: 6,
-            listen_queue: 7,
+            listen_queue: Some(7),
+            queue_since: None,
             listen_queue_max: 8,
         }
     }
@@ -466,6 +497,40 @@ mod tests {
         let later = Timestamp::from_second(2_400).unwrap();
         let notice = notices(&[], &listed, later).remove(0);
         assert!(notice.text.contains("bloated by POST /report") && notice.text.contains("40m"), "{}", notice.text);
+    }
+
+    #[test]
+    fn a_pool_whose_name_php_fpm_has_cut_has_its_workers_and_its_whole_name() {
+        let long = "customer-0042.shop.long-domain-name.example";
+        let mut cut = board(4);
+        cut.name = long[..SCOREBOARD_NAME].into();
+        let named = |pid, pool: &str| Process { pool: Some(pool.into()), ..worker(pid, 10, Some(MIB)) };
+        let workers = [named(20, long), named(21, "customer-0042"), named(22, &format!("{long} (alice)"))];
+        let groups = [Group::empty("php-fpm: x".into(), "php pool".into())];
+        let pool = Capacity::default().pools(&[cut], &workers, &groups, |_| Room::default()).remove(0);
+        assert_eq!((&*pool.board.name, pool.workers), (long, 2));
+        let of = |name: &str| is_in(&named(20, name), "www");
+        assert_eq!((of("www"), of("www (alice)"), of("www-2")), (true, true, false));
+    }
+
+    #[test]
+    fn workers_that_are_seen_to_be_busy_count_and_not_what_php_fpm_says() {
+        let workers = [worker(20, 10, None), worker(21, 10, None), worker(22, 10, None)];
+        let doing = |pid, state| Worker { state, ..Worker::seen(pid, "www".into(), None) };
+        let mut seen: Vec<Worker> = (20..23).map(|pid| doing(pid, WorkerState::Running)).collect();
+        let mut all = Capacity::default().pools(&[board(4)], &workers, &[], |_| Room::default());
+        count_busy(&mut all, &workers, &seen[..2]);
+        assert_eq!((all[0].board.active, all[0].board.idle), (2, 1), "it is not known of all");
+        seen[1].state = WorkerState::Idle;
+        count_busy(&mut all, &workers, &seen);
+        assert_eq!((all[0].board.active, all[0].board.idle), (2, 1));
+        seen[1].state = WorkerState::Running;
+        count_busy(&mut all, &workers, &seen);
+        assert_eq!((all[0].board.active, all[0].board.idle), (3, 0));
+        seen[0].state = WorkerState::Unknown;
+        seen[1].state = WorkerState::Idle;
+        count_busy(&mut all, &workers, &seen);
+        assert_eq!((all[0].board.active, all[0].board.idle), (3, 0));
     }
 
     #[test]

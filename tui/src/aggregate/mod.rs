@@ -97,6 +97,7 @@ impl Aggregate {
             // Nothing else has it yet, so nothing is copied.
             let php = Arc::make_mut(&mut php.php);
             php.pools = self.capacity.pools(&self.pools, &part.processes, &part.groups, room);
+            capacity::count_busy(&mut php.pools, &part.processes, &php.workers);
             self.capacity.name_bloated(&self.pools, &part.processes, &mut php.workers);
             notices.extend(capacity::notices(&php.pools, &php.workers, at));
         }

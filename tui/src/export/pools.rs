@@ -51,7 +51,7 @@ pub(super) fn write(php: &Php, out: &mut impl Write) -> io::Result<()> {
             pool.workers.to_string(),
             pool.board.active.to_string(),
             pool.board.max_children_reached.to_string(),
-            pool.board.listen_queue.to_string(),
+            or_dash(pool.board.listen_queue, |queue| queue.to_string()),
             or_dash(pool.private_bytes, units::bytes),
             or_dash(pool.request_bytes, units::bytes),
             or_dash(pool.worker_bytes, units::bytes),

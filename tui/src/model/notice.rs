@@ -57,6 +57,7 @@ pub enum NoticeKind {
     StartsMissed,
     NoPhp,
     CommandWithoutPhp,
+    PoolsUnread,
     GrowthNotCollected,
     PoolTooLarge,
     WorkerBloated,
@@ -441,6 +442,12 @@ impl Notice {
         let text = "the command ran no PHP that tusktop could see";
         let hint = "PHP in a container or behind a server is not a child of the command";
         Self::new(Level::Warning, NoticeKind::CommandWithoutPhp, text, hint)
+    }
+
+    /// Pools of php-fpm are missing.
+    pub fn pools_unread(masters: usize) -> Self {
+        let text = format!("the pools of {masters} php-fpm masters were not read, because there was no time left");
+        Self::new(Level::Warning, NoticeKind::PoolsUnread, text, "")
     }
 
     /// A worker that stays big after a request.

@@ -20,6 +20,11 @@ pub(crate) fn of_pool(pool: &str, container: Option<&str>) -> String {
     }
 }
 
+/// The group of a pool whose name another master has taken, which is named by the pid of its own.
+pub(crate) fn of_master(group: &str, master: u32) -> String {
+    format!("{group} (master {master})")
+}
+
 /// The group of PHP on the command line, by the path of its script.
 pub(crate) fn of_script(script: Option<&str>) -> Arc<str> {
     match script.and_then(|script| script.rsplit('/').next()) {

@@ -280,9 +280,10 @@ fn pool(reached: &mut HashMap<(u32, Arc<str>), u32>, snapshot: &Snapshot, of: &N
         let more = before.get(&key).is_some_and(|&before| board.max_children_reached > before);
         reached.insert(key, board.max_children_reached);
         if full.is_none() && (more || (board.max_children > 0 && board.active >= board.max_children)) {
+            let queue = board.listen_queue.map_or_else(String::new, |queue| format!(", {queue} connections wait"));
             full = Some(format!(
-                "pool {} is full: {} of {} workers are busy, {} connections wait",
-                board.name, board.active, board.max_children, board.listen_queue
+                "pool {} is full: {} of {} workers are busy{queue}",
+                board.name, board.active, board.max_children
             ));
         }
     }

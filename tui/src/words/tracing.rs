@@ -57,6 +57,7 @@ pub(crate) fn summary(exact: &Exact) -> String {
     match exact.state {
         ExactState::Ended | ExactState::Unavailable => text += &format!("; {}", exact.reason),
         ExactState::Counting => text += "; counting calls to find the price",
+        ExactState::Tracing if !exact.reason.is_empty() => text += &format!("; {}", exact.reason),
         ExactState::Priced | ExactState::Tracing | ExactState::Other => {}
     }
     text

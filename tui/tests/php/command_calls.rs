@@ -2,12 +2,13 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Command, Output, Stdio},
 };
 
-use crate::servers::alone;
-use tusktop::model::{ExactKind, LineCalls, Snapshot};
+use crate::servers::{alone, copies};
+use tusktop::model::{ExactKind, ExactState, LineCalls, Snapshot};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/php/scripts/calls.php");
 
@@ -146,6 +147,60 @@ fn a_command_that_becomes_another_program_is_traced_in_every_form_that_is_php() 
     let names = ["work", "first", "{main}"].map(|name| calls_of(&snapshot, "", name));
     assert_eq!((names, snapshot.drops), ([100, 1, 1], tusktop::model::Drops::default()));
     assert!(snapshot.php.requests.iter().all(|request| request.finished), "{:?}", snapshot.php.requests);
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn php_that_the_command_starts_is_traced_from_its_start() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let script = folder.path().join("work.php");
+    fs::write(&script, "<?php function work() {} function many() { for ($i = 0; $i < 100; $i++) work(); } many();")
+        .unwrap();
+    let script = script.to_str().unwrap();
+    let wrapper = folder.path().join("wrapper");
+    fs::write(&wrapper, format!("#!/bin/sh\nphp -n {script} &\nwait\n/usr/bin/env php -n {script}\ntrue\n")).unwrap();
+    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();
+    for (command, runs) in [
+        (vec!["sh", "-c", &format!("php -n {script}; true")[..]], 1),
+        (vec!["timeout", "60", "php", "-n", script], 1),
+        (vec![wrapper.to_str().unwrap()], 2),
+        (vec!["setpriv", "--reuid=65534", "--clear-groups", "php", "-n", script], 1),
+    ] {
+        // Where no CPU is free in time, a call may be missing, but then it is said.
+        let all_seen = (0..20).any(|_| {
+            let (output, snapshot) = snap("--exact", &command);
+            assert_eq!(output.status.code(), Some(0), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+            let names = ["work", "many", "{main}"].map(|name| calls_of(&snapshot, "", name));
+            let exact = snapshot.php.exact.as_ref().unwrap();
+            assert!(names == [100 * runs, runs, runs] || !exact.reason.is_empty(), "{command:?}: {names:?} {exact:?}");
+            names == [100 * runs, runs, runs]
+        });
+        assert!(all_seen, "{command:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn php_that_cannot_be_traced_says_why() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let plain = folder.path().join("php");
+    copies::without_probes(&fs::canonicalize("/usr/bin/php").unwrap(), &plain);
+    let plain = plain.to_str().unwrap();
+    for (command, reason) in [
+        (vec!["env", "-i", "/usr/bin/php", "-n", "-r", "usleep(1);"], "without USE_ZEND_DTRACE=1"),
+        (vec!["sh", "-c", "env -i /usr/bin/php -n -r 'usleep(1);'; true"], "without USE_ZEND_DTRACE=1"),
+        (vec![plain, "-n", "-r", "usleep(1);"], "no USDT probes"),
+        (vec!["sh", "-c", &format!("{plain} -n -r 'usleep(1);'; true")[..]], "no USDT probes"),
+    ] {
+        let (output, snapshot) = snap("--exact", &command);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        let exact = snapshot.php.exact.as_ref().unwrap();
+        assert_eq!((exact.state, exact.calls), (ExactState::Unavailable, 0), "{command:?}: {exact:?}");
+        assert!(exact.reason.contains(reason), "{command:?}: {exact:?}");
+    }
 }
 
 #[test]

@@ -70,13 +70,32 @@ fn without_traffic_the_price_is_said_to_be_unknown() {
     let before = Before::now();
     let fpm = PhpFpm::start(options(Pool::new(POOL, 2)));
     let mut watch = watch(&fpm);
-    for order in [order(TraceOrder::Price), order(TraceOrder::Start)] {
-        let exact = outcome(&mut watch, order);
-        assert_eq!(exact.state, ExactState::Unavailable, "{exact:?}");
-        assert!(exact.reason.contains("no PHP function was called"), "{exact:?}");
-        assert!(exact.calls_per_cpu_s.is_none() && exact.slowdown.is_none() && exact.pids.is_empty(), "{exact:?}");
-    }
+    let exact = outcome(&mut watch, order(TraceOrder::Price));
+    assert_eq!(exact.state, ExactState::Unavailable, "{exact:?}");
+    assert!(exact.reason.contains("no PHP function was called"), "{exact:?}");
+    assert!(exact.calls_per_cpu_s.is_none() && exact.slowdown.is_none() && exact.pids.is_empty(), "{exact:?}");
     assert_eq!(before.links(&TRACING), 0);
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn a_server_with_hardly_any_requests_is_traced_and_its_price_found_by_that() {
+    let _alone = alone();
+    let fpm = PhpFpm::start(options(Pool::new(POOL, 2)));
+    let mut watch = watch(&fpm);
+    let exact = outcome(&mut watch, order(TraceOrder::Start));
+    assert_eq!((exact.state, exact.calls_per_cpu_s), (ExactState::Tracing, None), "{exact:?}");
+    watch
+        .until("both workers are traced", |watch| watch.last.exact.as_ref().is_some_and(|exact| exact.pids.len() == 2));
+    let page = Request::get("/traced.php?calls=300").script("traced.php");
+    for _ in 0..5 {
+        assert_eq!(fpm.send(POOL, &page).status, 200);
+    }
+    watch.until("all calls are seen", |watch| watch.calls_of("step").calls >= 5 * 300);
+    assert_eq!(watch.calls_of("step").calls, 5 * 300);
+    watch.until("the price is known", |watch| {
+        watch.last.exact.as_ref().is_some_and(|exact| exact.calls_per_cpu_s.is_some_and(|rate| rate > 0.0))
+    });
 }
 
 #[test]

@@ -1,13 +1,17 @@
 //! Readings of processes become the snapshot's processes and groups: this is where CPU rates come from.
 
 mod ended;
+mod masters;
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use self::ended::{Gone, Interval};
+use self::{
+    ended::{Gone, Interval},
+    masters::Masters,
+};
 use super::{
     cpu::CpuBase,
     sums::{GroupId, Groups, Listed},
@@ -15,7 +19,7 @@ use super::{
 use crate::{
     collect::proc::{CpuTicks, Details, DiskBytes, ProcessReading, ProcessSample, Pss, RssParts},
     model::{DiskRates, Group, Memory, Process, PssUnknown},
-    rules::{RuleId, Rules},
+    rules::{RuleId, Rules, naming},
 };
 
 /// What one [`ProcessSample`] adds to a snapshot.
@@ -54,6 +58,7 @@ const MAX_ANCESTORS: usize = 1000;
 pub(super) struct ProcessAggregate {
     rules: Arc<Rules>,
     groups: Groups,
+    masters: Masters,
     /// In order of pid, as samples are.
     previous: Vec<Previous>,
     machine: Option<PreviousMachine>,
@@ -103,7 +108,7 @@ impl ProcessAggregate {
     }
 
     /// Decides where a new or renamed process is. `before` is where it was under its old name.
-    fn place(&mut self, details: &Details, before: Option<Place>) -> Place {
+    fn place(&mut self, details: &Details, ppid: u32, before: Option<Place>) -> Place {
         if let Some((name, rule)) = self.rules.own_group(details) {
             return self.enter(&name, rule);
         }
@@ -111,7 +116,7 @@ impl ProcessAggregate {
             // Which one it follows was decided when it was new: its parent may have ended since.
             Some(place @ Place::In { placement: Placement { follows: Some(_), .. }, .. }) => place,
             _ if self.rules.any_children() => Place::Open,
-            _ => self.enter_built_in(details),
+            _ => self.enter_built_in(details, ppid),
         }
     }
 
@@ -120,8 +125,13 @@ impl ProcessAggregate {
         Place::In { group, placement: Placement { rule, follows: None } }
     }
 
-    fn enter_built_in(&mut self, details: &Details) -> Place {
-        let (name, rule) = self.rules.built_in_group(details);
+    fn enter_built_in(&mut self, details: &Details, ppid: u32) -> Place {
+        let (mut name, rule) = self.rules.built_in_group(details);
+        if let Some(pool) = details.pool.as_deref()
+            && name == naming::of_pool(pool, details.container.as_deref())
+        {
+            name = self.masters.name(name, ppid);
+        }
         self.enter(&name, rule)
     }
 
@@ -140,7 +150,7 @@ impl ProcessAggregate {
         }
         for process in processes {
             if matches!(process.place, Place::Open) {
-                process.place = self.enter_built_in(&process.details);
+                process.place = self.enter_built_in(&process.details, process.ppid);
             }
         }
     }
@@ -190,6 +200,7 @@ impl ProcessAggregate {
         let most = interval_s.filter(|_| sample.machine.host.cpus > 0);
         let most = most.map(|seconds| Duration::from_secs_f64((seconds + 0.1) * f64::from(sample.machine.host.cpus)));
 
+        self.masters.retain(|pid| find(&sample.processes, pid).is_some());
         let mut processes = Vec::with_capacity(sample.processes.len());
         let mut current = Vec::with_capacity(sample.processes.len());
         let mut open = false;
@@ -223,7 +234,7 @@ impl ProcessAggregate {
             let rates = rates.map(|((before, now), seconds)| disk_rates(before, now, seconds)).unwrap_or_default();
             let place = match known {
                 Some(known) if Arc::ptr_eq(&known.details, &reading.details) => known.place,
-                known => self.place(&reading.details, known.map(|known| known.place)),
+                known => self.place(&reading.details, reading.ppid, known.map(|known| known.place)),
             };
             open |= matches!(place, Place::Open);
             processes.push(Process { disk: rates, ..process(reading, cpu_ratio) });
@@ -352,6 +363,18 @@ fn process(reading: &ProcessReading, cpu_ratio: Option<f64>) -> Process {
     }
 }
 
+/// An age in steps of a second, and coarser the older it is, rounded up: closer says no more, and in a recording each number that
+/// changes takes room.
+fn age_ms(age: Duration) -> u64 {
+    let step = match age.as_secs() {
+        0..10 => 1,
+        10..60 => 5,
+        60..600 => 30,
+        _ => 60,
+    };
+    u64::try_from(age.as_millis()).unwrap_or(u64::MAX).div_ceil(step * 1000).saturating_mul(step * 1000)
+}
+
 /// What was read of the parts of memory, or why it was not.
 fn parts(pss: Pss, rss: Option<RssParts>) -> (Memory, Option<PssUnknown>) {
     match pss {
@@ -367,7 +390,7 @@ fn parts(pss: Pss, rss: Option<RssParts>) -> (Memory, Option<PssUnknown>) {
                 file_bytes: rollup.file_bytes,
                 shmem_bytes: rollup.shmem_bytes,
                 swap_pss_bytes: rollup.swap_pss_bytes,
-                pss_age_ms: age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+                pss_age_ms: age.map(age_ms),
                 ..Memory::default()
             };
             (memory, None)

@@ -8,7 +8,7 @@ use std::{
 };
 
 use rustix::{
-    process::{Pid, Signal, kill_process},
+    process::{Pid, Signal, kill_process, setpriority_process},
     time::{ClockId, clock_gettime},
 };
 use tokio::sync::mpsc;
@@ -17,7 +17,7 @@ use tusktop_shared::{ContentKey, Process, RequestEvent, Wait, share, stat};
 use super::{
     CallSums, CurrentWait, FinishedRequest, Now, Options, Order, PhpSample, RequestText, Sapi, Work,
     before::{self, Blocked, Doing, Running},
-    find::{discover::Mapped, family::Family, following::Following, moves},
+    find::{discover::Mapped, family::Family, following::Following, moves, runtime},
     kernel::{
         Kernel,
         event::Event,
@@ -25,7 +25,7 @@ use super::{
     },
     tier::{
         ImageTiers,
-        exact::Exact,
+        exact::{Candidate, Exact},
         governor::Governor,
         pools::Scoreboards,
         problems::{self, Failures},
@@ -43,6 +43,9 @@ use crate::{
 /// Longest time between two readings of the counts, so that their maps do not fill up under a long interval.
 const READING: Duration = Duration::from_secs(1);
 
+/// Priority of a thread that others have to wait for (setpriority(2)).
+const URGENT: i32 = -20;
+
 /// Time between two looks at whether what the kernel's maps hold still is there.
 const SWEEP: Duration = Duration::from_secs(30);
 
@@ -56,6 +59,11 @@ pub(crate) async fn run(
     mut orders: mpsc::Receiver<Order>,
     samples: mpsc::Sender<Sample>,
 ) {
+    if options.root.is_some() && options.exact.is_some() {
+        // PHP that the command starts has to be attached before it has come to its first function, also where every CPU is busy.
+        // The threads that are started here have the same priority. Without the right to it, more is late, which is said.
+        let _ = setpriority_process(None, URGENT);
+    }
     let (mut collector, rings) = Collector::start(&options);
     let mut rings = rings.and_then(|rings| collector.watch(rings));
     let mut sweep = tokio::time::interval_at(tokio::time::Instant::now() + SWEEP, SWEEP);
@@ -266,10 +274,23 @@ impl Collector {
         } else {
             self.following.know(pid);
         }
+        self.trace_started(pid, mapped);
         if let Some(process) = held {
             // It may have been killed meanwhile.
             let _ = kill_process(process, Signal::CONT);
         }
+    }
+
+    /// Traces PHP that an observed command has started, from its start.
+    fn trace_started(&mut self, pid: u32, mapped: Mapped) {
+        if !self.exact.traces_command() || !self.following.counts(pid) {
+            return;
+        }
+        let reads = &mut self.following.discovery.reads;
+        let variable = reads.of(pid, move |procfs| Ok(runtime::environment(procfs, pid))).ok().flatten();
+        let Some(kernel) = &mut self.kernel else { return };
+        let candidate = Candidate { pid, image: mapped.image, active_ns: 0 };
+        self.exact.started(kernel, &self.following.discovery.images, candidate, variable);
     }
 
     /// Begins or ends exact tracing.
@@ -342,7 +363,12 @@ impl Collector {
                         self.started(pid, mapped);
                     }
                 }
-                Event::Fork { parent, child } => self.following.fork(parent, child),
+                Event::Fork { parent, child } => {
+                    self.following.fork(parent, child);
+                    if let Some(mapped) = self.following.mapped(child) {
+                        self.trace_started(child, mapped);
+                    }
+                }
                 Event::Exit { pid } => {
                     self.following.end(pid);
                     if let Some(kernel) = &mut self.kernel {
@@ -384,6 +410,7 @@ impl Collector {
         if !self.following.counts(finished.request.pid) {
             return;
         }
+        self.exact.ran(&finished.request);
         self.requests.ended(finished);
     }
 
@@ -400,9 +427,14 @@ impl Collector {
         self.requests.look(kernel);
         self.drain(rings);
         let following = &mut self.following;
+        let exact = &mut self.exact;
         self.requests.settle(|request| {
             following.request(request);
-            following.counts(request.pid)
+            let counts = following.counts(request.pid);
+            if counts {
+                exact.ran(request);
+            }
+            counts
         });
         let Some(kernel) = &mut self.kernel else { return };
         let counts = turned.and_then(|()| kernel.take_counts());
@@ -453,6 +485,11 @@ impl Collector {
         }
         let (exact, calls) = self.calls();
         let masters = self.following.masters();
+        // All of them: a snapshot lists only some.
+        let is_fpm = |(image, _): &&(usize, model::Master)| {
+            self.following.discovery.image(*image).is_some_and(|found| found.image.sapi == Sapi::Fpm)
+        };
+        let fpm_masters: Vec<u32> = masters.iter().filter(is_fpm).map(|(_, master)| master.pid).collect();
         let (finished, mut running) = self.requests.take();
         // What has run for the longest time comes first, for not all may have room.
         running.sort_unstable_by_key(|request| request.started_ns);
@@ -471,9 +508,19 @@ impl Collector {
             notices: self.failure.iter().cloned().collect(),
             ..PhpSample::default()
         };
-        let masters = sample.targets.iter().filter(|target| *target.sapi == *Sapi::Fpm.name());
-        let masters = masters.flat_map(|target| &target.masters).map(|master| master.pid);
-        sample.pools = self.scoreboards.read(masters, &mut self.following.discovery.reads);
+        sample.pools = self.scoreboards.read(fpm_masters, &mut self.following.discovery.reads);
+        let workers = self.following.workers();
+        let worker = |pool: &model::Scoreboard| {
+            // A name that php-fpm has cut is the start of the worker's.
+            workers.get(&pool.master)?.iter().find(|(name, _)| name.starts_with(&*pool.name)).map(|(_, pid)| *pid)
+        };
+        let reads = &mut self.following.discovery.reads;
+        let since = self.scoreboards.read_queues(&mut sample.pools, worker, reads, sample.now.monotonic_ns);
+        for (pool, since_ns) in sample.pools.iter_mut().zip(since) {
+            pool.queue_since = since_ns.and_then(|since_ns| sample.now.moment(since_ns));
+        }
+        let unread = self.scoreboards.unread();
+        sample.notices.extend((unread > 0).then(|| Notice::pools_unread(unread)));
         if let Some(kernel) = &self.kernel {
             (sample.failures, sample.compiles) = self.failures.take(&kernel.failures);
             let ended = sample.finished.iter().map(|finished| &finished.request);

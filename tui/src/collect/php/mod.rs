@@ -18,7 +18,7 @@ mod tier;
 
 use std::{ffi::OsString, path::PathBuf, sync::Arc};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
 pub(crate) use find::installed::{installed, is_command_line};
@@ -111,6 +111,14 @@ pub struct Now {
     pub at: Timestamp,
     /// `CLOCK_MONOTONIC`.
     pub monotonic_ns: u64,
+}
+
+impl Now {
+    /// The wall clock at a moment of `CLOCK_MONOTONIC` before it; `None` for one that cannot be told.
+    pub(crate) fn moment(self, monotonic_ns: u64) -> Option<Timestamp> {
+        let age = i64::try_from(self.monotonic_ns.checked_sub(monotonic_ns)?).ok()?;
+        self.at.checked_sub(SignedDuration::from_nanos(age)).ok()
+    }
 }
 
 /// A process that runs PHP.

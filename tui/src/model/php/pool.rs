@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// How php-fpm starts the workers of a pool (`pm`).
@@ -80,7 +81,7 @@ pub struct PoolRoute {
 /// What php-fpm itself keeps of a pool: its scoreboard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scoreboard {
-    /// Name of the pool.
+    /// Name of the pool; where no worker runs that has all of it, at most 31 bytes.
     pub name: Arc<str>,
     /// The php-fpm master; two masters may have pools of one name.
     pub master: u32,
@@ -88,7 +89,8 @@ pub struct Scoreboard {
     pub process_manager: ProcessManager,
     /// `pm.max_children`: how many workers there may be.
     pub max_children: u32,
-    /// Workers that serve a request, as the master counts them once a second.
+    /// Workers that serve a request: those that are seen to, or where that is not known of all, as the master counts them once a
+    /// second.
     pub active: u32,
     /// Workers that wait for one.
     pub idle: u32,
@@ -100,9 +102,12 @@ pub struct Scoreboard {
     pub requests: u64,
     /// Requests longer than `request_slowlog_timeout`, since php-fpm started.
     pub slow_requests: u64,
-    /// Connections that wait to be taken. 0 on a unix socket, where the kernel does not say.
-    pub listen_queue: u32,
-    /// The most that ever waited.
+    /// Connections that wait to be taken, as the kernel says; `None` where it does not.
+    pub listen_queue: Option<u32>,
+    /// Since when there has been one at each reading; `None` where there is none.
+    #[serde(default)]
+    pub queue_since: Option<Timestamp>,
+    /// The most that ever waited, as php-fpm saw it; it sees none on a unix socket.
     pub listen_queue_max: u32,
 }
 

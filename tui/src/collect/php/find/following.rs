@@ -223,6 +223,29 @@ impl Following {
         }
     }
 
+    /// One worker of each pool, with the name of the pool, by master.
+    pub(crate) fn workers(&self) -> HashMap<u32, Vec<(Arc<str>, u32)>> {
+        let mut workers: HashMap<u32, Vec<(Arc<str>, u32)>> = HashMap::new();
+        for (&pid, followed) in &self.processes {
+            let Some(pool) = &followed.titled else { continue };
+            let of_master = workers.entry(followed.parent).or_default();
+            match of_master.iter_mut().find(|(name, _)| name == pool) {
+                // The oldest of them, so that it is the same each time.
+                Some((_, known)) => *known = pid.min(*known),
+                None => of_master.push((Arc::clone(pool), pid)),
+            }
+        }
+        // The shortest name first, for others may begin with it.
+        workers.values_mut().for_each(|pools| pools.sort_unstable_by_key(|(name, _)| name.len()));
+        workers
+    }
+
+    /// The image of a process, and where it has it.
+    pub(crate) fn mapped(&self, pid: u32) -> Option<Mapped> {
+        let followed = self.processes.get(&pid)?;
+        Some(Mapped { image: followed.image, bias: followed.bias? })
+    }
+
     /// The processes that run an image.
     pub(crate) fn of_image(&self, image: usize) -> Vec<u32> {
         self.processes.iter().filter(|(_, followed)| followed.image == image).map(|(&pid, _)| pid).collect()

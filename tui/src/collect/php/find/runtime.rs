@@ -106,7 +106,8 @@ fn dtrace(
     Ok(Dtrace::Known(byte[0] != 0))
 }
 
-fn environment(procfs: &Procfs, pid: u32) -> Option<bool> {
+/// Whether [`VARIABLE`] is in the environment that a process was started with.
+pub(crate) fn environment(procfs: &Procfs, pid: u32) -> Option<bool> {
     variable(&procfs.bytes(pid, "environ", ENVIRONMENT).ok()?)
 }
 

@@ -76,10 +76,16 @@ pub(crate) fn draw(buffer: &mut Buffer, area: Rect, pool: &Pool, screen: &Screen
     if let Some(shared) = pool.shared_bytes {
         facts.push((format!("shared {}", units::bytes(shared)), palette.text));
     }
-    if pool.board.listen_queue_max > 0 {
+    let most = pool.board.listen_queue_max.max(pool.board.listen_queue.unwrap_or(0));
+    if most > 0 {
+        let now = pool.board.listen_queue.map_or_else(|| "-".to_owned(), |queue| queue.to_string());
+        let since = pool.board.queue_since.zip(screen.snapshot).map(|(since, snapshot)| {
+            format!(" for {}", units::age(snapshot.at.duration_since(since).as_secs().unsigned_abs()))
+        });
+        let since = since.unwrap_or_default();
         facts.push((
-            format!("queue {} (max {})", pool.board.listen_queue, pool.board.listen_queue_max),
-            warn_if(pool.board.listen_queue > 0),
+            format!("queue {now}{since} (max {most})"),
+            warn_if(pool.board.listen_queue.is_some_and(|n| n > 0)),
         ));
     }
     facts.push((pool.board.process_manager.name().to_owned(), palette.muted));

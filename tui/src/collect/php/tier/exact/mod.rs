@@ -16,6 +16,7 @@ mod sums;
 mod workers;
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -24,13 +25,25 @@ use rustix::time::{ClockId, clock_gettime};
 use tusktop_shared::{ContentKey, TRACED_THREADS, stat};
 
 pub(crate) use self::workers::Candidate;
-use self::{budget::Budget, counting::Missed, part::Part, price::Price, slot::Slot, sums::Sums, workers::Workers};
+use self::{
+    budget::Budget,
+    counting::{Counted, Missed},
+    part::Part,
+    price::Price,
+    slot::Slot,
+    sums::Sums,
+    workers::Workers,
+};
 pub use self::{orders::Order, sums::CallSums};
 use crate::{
     collect::php::{
+        RequestText,
         collector::monotonic,
         find::discover::Found,
-        kernel::{Kernel, KernelError},
+        kernel::{
+            Kernel, KernelError,
+            attach::{self, Attachment},
+        },
         tier::Missing,
     },
     model::{TraceLimits, TraceOrder, TraceRequest},
@@ -38,6 +51,20 @@ use crate::{
 
 /// Why nothing is traced where nothing can be.
 const NONE_TRACEABLE: &str = "no process that can be traced is running";
+/// Why PHP that a command started is not traced.
+const WITHOUT_VARIABLE: &str = "PHP was started without USE_ZEND_DTRACE=1, which sudo, su, cron and clean environments leave out: \
+     put it into the command, as in sudo -u www-data env USE_ZEND_DTRACE=1 php ...";
+/// Of a process that was attached when it was running already, and one that had ended by then.
+const LATE: &str = "a PHP process had begun to run before it could be attached, so its first calls are missing";
+const GONE: &str = "a PHP process had ended before it could be attached";
+/// Where nothing says more.
+const UNSEEN: &str = "PHP ran, but no call of it was seen: it may have been started without USE_ZEND_DTRACE=1";
+/// Reasons that are kept.
+const UNTRACED: usize = 4;
+/// Probes of ended processes that are kept.
+const LEFT: usize = 64;
+/// Processes of the command that are remembered.
+const STARTED: usize = 4_096;
 /// Longest time that a worker is traced while others wait for their turn.
 const TURN: Duration = Duration::from_secs(1);
 /// Shortest and longest time between two looks at what was spent.
@@ -75,6 +102,17 @@ pub(crate) struct Exact {
     /// What was spent when it was last told.
     told_s: f64,
     missed: Missed,
+    /// What was counted for the price, and calls that were traced since.
+    counted: Counted,
+    traced_calls: u64,
+    /// Why PHP that the observed command started is not traced, each reason once.
+    untraced: Vec<String>,
+    command_ran_php: bool,
+    /// Probes of processes that have ended, which nothing hits any more. To detach them takes the kernel some 0.1 s, in which what the
+    /// command starts next could not be attached.
+    left: Vec<Attachment>,
+    /// What it started, with when it was attached; `None` for what is not traced.
+    started: HashMap<u32, Option<u64>>,
 }
 
 impl Exact {
@@ -97,6 +135,12 @@ impl Exact {
             calls: 0,
             told_s: 0.0,
             missed: Missed::default(),
+            counted: Counted::default(),
+            traced_calls: 0,
+            untraced: Vec::new(),
+            command_ran_php: false,
+            left: Vec::new(),
+            started: HashMap::new(),
         }
     }
 
@@ -142,6 +186,11 @@ impl Exact {
         let same = self.request.as_ref().is_some_and(|old| (old.kind, &old.pool) == (request.kind, &request.pool));
         self.reason = String::new();
         (self.calls, self.missed, self.looked) = (0, Missed::default(), now);
+        (self.counted, self.traced_calls) = (Counted::default(), 0);
+        self.untraced.clear();
+        self.command_ran_php = false;
+        attach::detach(self.left.drain(..));
+        self.started.clear();
         self.part.begin(monotonic());
         self.seen_calls = kernel.stat(stat::CALLS);
         if !same {
@@ -154,9 +203,13 @@ impl Exact {
             self.refuse(error.to_string());
         } else if let Some(pid) = pid {
             self.state = State::Tracing { since: now };
-            // One that does not run PHP yet will run the first image, which was named for it.
+            // One that does not run PHP yet will run the first image, which was named for it, if it does at all. What it really
+            // runs is told to `started`.
             let candidate = self.workers.of(pid).unwrap_or(Candidate { pid, image: 0, active_ns: 0 });
-            self.attach(kernel, images, candidate, now);
+            let found = images.get(candidate.image).and_then(Option::as_ref);
+            if found.is_some_and(|found| !found.moves && status::traceable(&found.image).is_ok()) {
+                self.attach(kernel, images, candidate, now);
+            }
         } else if self.workers.is_empty() {
             self.refuse(NONE_TRACEABLE.to_owned());
         } else if trace && self.price.is_some() {
@@ -258,7 +311,9 @@ impl Exact {
         if self.attached() == 0 && !self.budget.is_full() {
             return;
         }
-        let share = self.price.map_or(1.0, |price| price.share());
+        self.price_by_traced(kernel);
+        // Without a price, next to nothing was called.
+        let share = self.price.map_or(0.0, |price| price.share());
         let most = self.budget.affords(share).clamp(1, TRACED_THREADS);
         if self.attached() < most {
             let candidates = candidates();
@@ -287,6 +342,7 @@ impl Exact {
         let new = calls.saturating_sub(self.seen_calls);
         self.seen_calls = calls;
         self.calls += new;
+        self.traced_calls += new;
         self.budget.pay(new as f64 * self.call_s(kernel));
     }
 
@@ -295,10 +351,78 @@ impl Exact {
         let its = |slot: &Option<Slot>| slot.as_ref().is_some_and(|slot| slot.candidate.pid == pid);
         let Some(number) = self.slots.iter().position(its) else { return };
         if let State::Tracing { .. } = self.state {
-            self.detach(kernel, number);
+            let of_command = self.traces_command();
+            self.leave(kernel, number, of_command);
             if self.request.as_ref().is_some_and(|request| request.pid == Some(pid)) {
                 self.end(format!("process {pid} has ended"));
             }
+        }
+    }
+
+    /// Whether what an observed command starts is traced.
+    pub(crate) fn traces_command(&self) -> bool {
+        matches!(self.state, State::Tracing { .. })
+            && self.request.as_ref().is_some_and(|request| request.pid.is_some())
+    }
+
+    /// The observed command, or a process that it started, runs PHP from now on. `has_variable` says whether it was started so that
+    /// its calls can be traced.
+    pub(crate) fn started(
+        &mut self,
+        kernel: &mut Kernel,
+        images: &[Option<Found>],
+        candidate: Candidate,
+        has_variable: Option<bool>,
+    ) {
+        let Some(found) = images.get(candidate.image).and_then(Option::as_ref) else { return };
+        let its = |slot: &Option<Slot>| slot.as_ref().is_some_and(|slot| slot.candidate.pid == candidate.pid);
+        let reason = match status::traceable(&found.image) {
+            Err(unusable) => Some(unusable.reason),
+            Ok(()) if found.moves => Some(Missing::MovingCode.to_string()),
+            Ok(()) if has_variable == Some(false) => Some(WITHOUT_VARIABLE.to_owned()),
+            Ok(()) => None,
+        };
+        if let Some(number) = self.slots.iter().position(its) {
+            let known = self.slots[number].as_ref();
+            if reason.is_none() && known.is_some_and(|slot| slot.candidate.image == candidate.image) {
+                return;
+            }
+            self.detach(kernel, number);
+        }
+        let reason = match reason {
+            None if self.slots.iter().all(Option::is_some) => {
+                Some(format!("no more than {TRACED_THREADS} processes are traced at a time"))
+            }
+            None => {
+                self.workers.add(candidate.clone());
+                self.attach(kernel, images, candidate.clone(), Instant::now());
+                None
+            }
+            reason => reason,
+        };
+        if self.started.len() < STARTED {
+            self.started.insert(candidate.pid, reason.is_none().then(monotonic));
+        }
+        if let Some(reason) = reason {
+            self.note_untraced(&reason);
+        }
+    }
+
+    /// A process has run PHP. Of one that the observed command started, calls before it was attached are missing.
+    pub(crate) fn ran(&mut self, request: &RequestText) {
+        let Some(command) = self.request.as_ref().and_then(|order| order.pid) else { return };
+        self.command_ran_php = true;
+        match self.started.get(&request.pid) {
+            Some(Some(attached_ns)) if *attached_ns > request.started_ns => self.note_untraced(LATE),
+            // The command itself was attached before it began.
+            None if request.pid != command => self.note_untraced(GONE),
+            _ => {}
+        }
+    }
+
+    fn note_untraced(&mut self, reason: &str) {
+        if self.untraced.len() < UNTRACED && !self.untraced.iter().any(|known| known == reason) {
+            self.untraced.push(reason.to_owned());
         }
     }
 
@@ -359,11 +483,21 @@ impl Exact {
     }
 
     fn detach(&mut self, kernel: &mut Kernel, number: usize) {
-        let Some(slot) = self.slots[number].take() else { return };
+        self.leave(kernel, number, false);
+    }
+
+    fn leave(&mut self, kernel: &mut Kernel, number: usize, has_ended: bool) {
+        let Some(mut slot) = self.slots[number].take() else { return };
         let began = thread_time();
+        if !has_ended {
+            slot.detach();
+        }
         self.part.close(slot.candidate.pid, monotonic());
         let used_ns = self.workers.cpu_time(slot.candidate.pid).saturating_sub(slot.candidate.active_ns);
-        slot.detach(kernel, number as u32, &mut self.sums);
+        let left = slot.end(kernel, number as u32, &mut self.sums);
+        if has_ended && self.left.len() < LEFT {
+            self.left.extend(left);
+        }
         if let State::Tracing { .. } = self.state {
             self.pay_calls(kernel);
         }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Exact, State, slot::Slot};
+use super::{Exact, State, UNSEEN, slot::Slot};
 use crate::{
     collect::php::kernel::Kernel,
     model::{self, ExactState, TraceLimits},
@@ -25,13 +25,24 @@ impl Exact {
             self.account(kernel, now);
         }
         let request = self.request.as_ref()?;
+        let unseen = self.calls == 0 && self.command_ran_php && self.untraced.is_empty();
+        let untraced = if unseen { UNSEEN.to_owned() } else { self.untraced.join("; ") };
         let (state, running) = match self.state {
             State::Idle => return None,
             State::Counting { .. } => (ExactState::Counting, None),
             State::Priced => (ExactState::Priced, None),
+            // A command of which nothing could be traced.
+            State::Tracing { .. } | State::Ended if self.calls == 0 && !untraced.is_empty() => {
+                (ExactState::Unavailable, None)
+            }
             State::Tracing { since } => (ExactState::Tracing, Some(now - since)),
             State::Ended => (ExactState::Ended, None),
             State::Unavailable => (ExactState::Unavailable, None),
+        };
+        let reason = match (self.calls, &*untraced) {
+            (_, "") => self.reason.clone(),
+            (0, _) => untraced,
+            _ => format!("some of the PHP that the command started is not traced: {untraced}"),
         };
         let TraceLimits { budget, limit } = self.limits;
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as f64;
@@ -43,7 +54,7 @@ impl Exact {
         Some(model::Exact {
             state,
             kind: request.kind,
-            reason: self.reason.clone(),
+            reason,
             pool: request.pool.clone(),
             candidates: self.workers.len() as u32,
             pids: self.pids(),

@@ -67,10 +67,10 @@ impl Slot {
         workers::cpu_time(&Procfs::default(), self.candidate.pid).saturating_sub(self.candidate.active_ns)
     }
 
-    /// Detaches the probes and hands over what is left in the maps.
-    pub(crate) fn detach(self, kernel: &mut Kernel, number: u32, sums: &mut Sums) {
+    /// Hands over what is left in the maps. Returns the probes, which are detached when they are dropped; they are not to be hit
+    /// any more by then.
+    pub(crate) fn end(self, kernel: &mut Kernel, number: u32, sums: &mut Sums) -> Vec<Attachment> {
         let Self { candidate, attachments, .. } = self;
-        drop(attachments);
         kernel.set_traced(candidate.pid, None);
         sums.read(kernel.tracing.sums());
         if let Some(traced) = kernel.tracing.traced(number) {
@@ -78,5 +78,11 @@ impl Slot {
         }
         kernel.tracing.forget(number);
         sums.forget(number);
+        attachments
+    }
+
+    /// Detaches the probes.
+    pub(crate) fn detach(&mut self) {
+        self.attachments.clear();
     }
 }

@@ -55,6 +55,14 @@ impl Workers {
         self.follow();
     }
 
+    /// There is one more.
+    pub(crate) fn add(&mut self, candidate: Candidate) {
+        if let Err(place) = self.candidates.binary_search_by_key(&candidate.pid, |known| known.pid) {
+            self.candidates.insert(place, candidate);
+            self.follow();
+        }
+    }
+
     fn follow(&mut self) {
         for candidate in self.candidates.iter().take(FOLLOWED) {
             let now = cpu_time(&self.procfs, candidate.pid);

@@ -15,7 +15,7 @@ fn any_memory_is_a_scoreboard_that_fits_its_mapping_or_none() {
         let mapped = u64::from_le_bytes(*mapped);
         if let Some(pool) = parse(7, header.first_chunk().unwrap(), mapped) {
             assert!(pool.idle.max(pool.active) <= pool.max_children && u64::from(pool.max_children) < mapped);
-            assert!(pool.name.len() < 32 && pool.name.bytes().all(|byte| byte.is_ascii_graphic()));
+            assert!(pool.name.len() < 32 && !pool.name.is_empty() && !pool.name.contains(char::is_control));
         }
     });
 }

@@ -15,6 +15,8 @@ use crate::{
 const ENTRY: u64 = 1168;
 /// Bytes of the header that are read.
 pub(crate) const HEADER: usize = 144;
+/// Bytes that are kept of a pool's name.
+pub(crate) const NAME: usize = 31;
 /// Most workers of a pool that are believed; it bounds what a mapping is taken for a scoreboard.
 const MAX_CHILDREN: u32 = 65_536;
 
@@ -41,10 +43,7 @@ impl ScoreboardLayout {
             _ => return None,
         };
         let name = header.get(self.pool..self.pool + 32)?;
-        let name = &name[..name.iter().position(|&byte| byte == 0).filter(|&end| end > 0)?];
-        if !name.iter().all(|byte| byte.is_ascii_graphic()) {
-            return None;
-        }
+        let name = name_of(&name[..name.iter().position(|&byte| byte == 0).filter(|&end| end > 0)?])?;
         let max_children = number(self.max_children)?;
         // The mapping is made for exactly this many workers, in whole pages.
         let bytes = self.entries + ENTRY * u64::from(max_children);
@@ -57,7 +56,8 @@ impl ScoreboardLayout {
         }
         Some(Scoreboard {
             master,
-            name: String::from_utf8_lossy(name).into(),
+            name: name.into(),
+            queue_since: None,
             process_manager,
             max_children,
             idle,
@@ -66,10 +66,22 @@ impl ScoreboardLayout {
             max_children_reached: number(self.max_children_reached)?,
             requests: long(self.requests)?,
             slow_requests: long(self.slow_requests)?,
-            listen_queue: number(self.listen_queue)?,
+            listen_queue: Some(number(self.listen_queue)?),
             listen_queue_max: number(self.listen_queue_max)?,
         })
     }
+}
+
+/// The name of a pool: php-fpm takes any, with spaces or not in ASCII. One of 31 bytes may have been cut, in a character perhaps.
+fn name_of(bytes: &[u8]) -> Option<&str> {
+    let name = match std::str::from_utf8(bytes) {
+        Ok(name) => name,
+        Err(error) if bytes.len() == NAME && error.error_len().is_none() => {
+            std::str::from_utf8(&bytes[..error.valid_up_to()]).ok()?
+        }
+        Err(_) => return None,
+    };
+    (!name.is_empty() && !name.contains(char::is_control)).then_some(name)
 }
 
 fn page_bytes() -> u64 {
@@ -112,12 +124,28 @@ mod tests {
     }
 
     #[test]
+    fn a_name_may_have_spaces_and_any_letters_and_be_cut() {
+        let older = versions::scoreboards().next().unwrap();
+        let name = |name: &str| parse(7, &header(older, name, 4), mapped(older, 4)).map(|pool| pool.name.to_string());
+        assert_eq!(name("shop 1").as_deref(), Some("shop 1"));
+        assert_eq!(name("bücher.example").as_deref(), Some("bücher.example"));
+        let mut cut = header(older, "", 4);
+        let long = "überall-hübsche-bücher-für-alle-müden";
+        cut[older.pool..older.pool + NAME].copy_from_slice(&long.as_bytes()[..NAME]);
+        let pool = parse(7, &cut, mapped(older, 4)).unwrap();
+        assert!(long.starts_with(&*pool.name) && pool.name.len() + 2 > NAME);
+        cut[older.pool] = 0xff;
+        assert_eq!(parse(7, &cut, mapped(older, 4)), None);
+    }
+
+    #[test]
     fn what_does_not_fit_its_mapping_is_no_scoreboard() {
         let older = versions::scoreboards().next().unwrap();
         let good = header(older, "www", 40);
         assert_eq!(parse(1, &good, mapped(older, 40) + page_bytes()), None);
         assert_eq!(parse(1, &header(older, "w\x1b[2J", 40), mapped(older, 40)), None);
         assert_eq!(parse(1, &header(older, "", 40), mapped(older, 40)), None);
+        assert_eq!(parse(1, &header(older, "b\u{7}", 40), mapped(older, 40)), None);
         assert_eq!(parse(1, &header(older, "www", 0), mapped(older, 0)), None);
         let mut strange = good;
         strange[48] = 9;

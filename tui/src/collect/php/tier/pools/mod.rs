@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod fuzz;
 mod layout;
+mod queue;
 mod reading;
 
 pub(crate) use reading::Scoreboards;

@@ -2,16 +2,19 @@
 
 use std::{collections::HashMap, io};
 
-use super::layout::{HEADER, may_be_scoreboard, parse};
+use super::{
+    layout::{HEADER, may_be_scoreboard, parse},
+    queue::Queues,
+};
 use crate::{
     collect::{php::find::maps, reads::Reads},
     model::Scoreboard,
 };
 
 /// Pools of one master.
-const MAX_POOLS: usize = 256;
+const MAX_POOLS: usize = 1_024;
 /// Mappings of one master that may be a scoreboard and are read.
-const MAX_MAPPINGS: usize = 1_024;
+const MAX_MAPPINGS: usize = 2_048;
 /// Readings after which the mappings of a master are looked through again, in case it has reloaded.
 const READINGS_PER_SEARCH: u32 = 30;
 
@@ -19,6 +22,9 @@ const READINGS_PER_SEARCH: u32 = 30;
 #[derive(Debug, Default)]
 pub(crate) struct Scoreboards {
     masters: HashMap<u32, Boards>,
+    queues: Queues,
+    /// Masters for which there was no time.
+    unread: usize,
 }
 
 #[derive(Debug)]
@@ -36,11 +42,13 @@ struct Board {
 impl Scoreboards {
     /// Reads the pools of these masters and forgets all others. A master whose memory cannot be read has none, and when there is
     /// no time left the others have none.
-    pub(crate) fn read(&mut self, masters: impl Iterator<Item = u32>, reads: &mut Reads) -> Vec<Scoreboard> {
+    pub(crate) fn read(&mut self, masters: impl IntoIterator<Item = u32>, reads: &mut Reads) -> Vec<Scoreboard> {
         let mut known = std::mem::take(&mut self.masters);
         let mut pools = Vec::new();
+        self.unread = 0;
         for master in masters {
             if !reads.have_time(true) {
+                self.unread += 1;
                 self.masters.extend(known.remove(&master).map(|boards| (master, boards)));
                 continue;
             }
@@ -64,6 +72,24 @@ impl Scoreboards {
             self.masters.insert(master, boards);
         }
         pools
+    }
+}
+
+impl Scoreboards {
+    /// Puts the queues of pools into them, as [`Queues::read`] says.
+    pub(crate) fn read_queues(
+        &mut self,
+        pools: &mut [Scoreboard],
+        worker: impl Fn(&Scoreboard) -> Option<u32>,
+        reads: &mut Reads,
+        now_ns: u64,
+    ) -> Vec<Option<u64>> {
+        self.queues.read(pools, worker, reads, now_ns)
+    }
+
+    /// How many masters were not read the last time, because there was no time left.
+    pub(crate) fn unread(&self) -> usize {
+        self.unread
     }
 }
 

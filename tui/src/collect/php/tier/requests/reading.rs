@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use tusktop_shared::{ContentKey, NO_LIMIT, OTHER_ALLOCATOR, Request, RequestEvent, URI_APACHE};
+use tusktop_shared::{ContentKey, NO_LIMIT, OTHER_ALLOCATOR, Request, RequestEvent, TITLE_BYTES, URI_APACHE};
 
 use crate::{collect::php::kernel::Kernel, model::pool_of_title, words::secrets::Secrets};
 
@@ -225,6 +225,8 @@ impl FinishedRequest {
 impl RequestText {
     /// Turns a request of the kernel's map into text.
     fn decode(request: &Request, start: Start, secrets: Secrets) -> Self {
+        // One that fills its room was cut: the name comes from the process itself.
+        let title = Some(text(&request.title)).filter(|title| title.len() + 1 < TITLE_BYTES).unwrap_or_default();
         let line = text(&request.uri);
         let uri = if request.uri_source == URI_APACHE {
             // The whole request line: "GET /a?b HTTP/1.1".
@@ -241,7 +243,7 @@ impl RequestText {
             memory: RequestMemory::decode(request),
             exhausted: (request.exhausted != 0).then(|| ContentKey::new(request.exhausted, request.user)),
             start,
-            pool: pool_of_title(&text(&request.title)).map(Arc::from),
+            pool: pool_of_title(&title).map(Arc::from),
             method: known(text(&request.method)),
             script: known(text(&request.script)),
             uri: masked(known(uri), secrets),
@@ -270,7 +272,7 @@ fn text(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tusktop_shared::{METHOD_BYTES, SCRIPT_BYTES, TITLE_BYTES, URI_BYTES, URI_FASTCGI};
+    use tusktop_shared::{METHOD_BYTES, SCRIPT_BYTES, URI_BYTES, URI_FASTCGI};
 
     fn request(uri: &[u8], uri_source: u32) -> Request {
         let mut request = Request {

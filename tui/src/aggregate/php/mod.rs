@@ -8,7 +8,10 @@ mod routes;
 mod stacks;
 mod workers;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use jiff::{SignedDuration, Timestamp, Unit};
 
@@ -84,6 +87,24 @@ pub struct PhpAggregate {
     routes: RouteKeys,
     workers: Workers,
     jobs: Jobs,
+    starts: Starts,
+}
+
+/// When requests that run started on the wall clock, each told once: both clocks are not read at the same moment, and a request that
+/// has another start each time is another one for whoever looks at it.
+#[derive(Debug, Default)]
+struct Starts(HashMap<(u32, u64), Timestamp>);
+
+impl Starts {
+    fn of(&mut self, request: &RequestText, now: Now) -> Timestamp {
+        *self.0.entry((request.pid, request.started_ns)).or_insert_with(|| moment(request.started_ns, now))
+    }
+
+    /// Forgets those that have ended.
+    fn end(&mut self, running: &[Arc<RequestText>]) {
+        let running: HashSet<(u32, u64)> = running.iter().map(|request| (request.pid, request.started_ns)).collect();
+        self.0.retain(|key, _| running.contains(key));
+    }
 }
 
 impl PhpAggregate {
@@ -143,7 +164,8 @@ impl PhpAggregate {
                 served.extend(served_request(request, false, sample.now.at, routes.key(route)));
                 let growth_bytes_per_minute = self.jobs.growth(request, sample.now.monotonic_ns);
                 let waiting = waits.get(&(request.pid, request.started_ns)).and_then(|wait| waiting(wait, sample.now));
-                Request { waiting, growth_bytes_per_minute, ..running(request, sample.now, route) }
+                let started_at = self.starts.of(request, sample.now);
+                Request { waiting, growth_bytes_per_minute, started_at, ..running(request, sample.now, route) }
             })
             .collect();
         self.jobs.end(&sample.running);
@@ -168,7 +190,11 @@ impl PhpAggregate {
         }
         let exhausted = (sees(Tier::Peaks) && sees(Tier::Errors)).then(|| exhausted(&sample, &finished));
         let lines = calls::add(&sample, &mut stacks);
-        requests.extend(notable(&mut finished).map(|(request, route)| of_finished(request, sample.now, route)));
+        requests.extend(notable(&mut finished).map(|(request, route)| {
+            let started_at = self.starts.of(&request.request, sample.now);
+            Request { started_at, ..of_finished(request, sample.now, route) }
+        }));
+        self.starts.end(&sample.running);
         let (others, other_route_requests) = (routes.others, routes.other_requests);
         let mut routes = routes.finish();
         if sees_growth {

@@ -358,6 +358,7 @@ fn a_worker_has_the_stack_that_took_most_and_keeps_it_while_its_request_is_stuck
 }
 
 #[test]
+
 fn what_was_never_found_is_one_route_and_what_is_gone_keeps_its_own() {
     let mut aggregate = PhpAggregate::default();
     let ended = |uri: &str, started_ns: u64, status: u16| {
@@ -393,4 +394,23 @@ fn a_site_whose_code_is_wordpress_has_its_permalinks() {
         &www,
     );
     assert_eq!(&*part.php.routes[0].key.route, "/{year}/{month}/{day}/{name}");
+}
+
+#[test]
+fn a_request_keeps_its_start_while_it_runs_and_when_it_ends() {
+    let mut aggregate = PhpAggregate::default();
+    let mut starts = Vec::new();
+    for (second, late_ns) in [(0, 0), (1, 900), (2, 70)] {
+        // The wall clock is read a little after the other one, and not always by as much.
+        let at = sample().now.at + SignedDuration::from_secs(second) + SignedDuration::from_nanos(late_ns);
+        let now = Now { at, monotonic_ns: sample().now.monotonic_ns + second as u64 * 1_000_000_000 };
+        let mut sample = PhpSample { now, ..sample() };
+        if second < 2 {
+            sample.running.push(request(10, "/slow"));
+        } else {
+            sample.finished.push(finished(10, "/slow", 4_000));
+        }
+        starts.push(aggregate.update(sample, 1.0, &www).php.requests[0].started_at);
+    }
+    assert!(starts.iter().all(|start| *start == starts[0]), "{starts:?}");
 }

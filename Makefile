@@ -38,6 +38,7 @@ fuzz:
 
 bench: build
 	$(SUDO) .ci/packages bench
+	cargo bench --locked --package tusktop --bench recorded_day --no-run
 	$(SUDO) python3 -B tui/benches/run.py $(TARGET)/release/tusktop $(BENCH)
 
 ebpf:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """run.py TUSKTOP [PART...] [--quick]: measures a release build beside others, as root.
 
-Parts are throughput, screen, scrape, crowd, sample, call, budget, wordpress, paint and soak; all but soak, which takes an hour, by default. Nothing here passes or fails: it prints ratios of things measured side by side in one run. Run it on a
+Parts are throughput, screen, scrape, crowd, sample, call, budget, wordpress, recording, paint and soak; all but soak, which takes an hour, by default. Nothing here passes or fails: it prints ratios of things measured side by side in one run. Run it on a
 machine that does nothing else. --quick shortens everything to see whether it works; its figures mean nothing.
 """
 
@@ -14,6 +14,7 @@ import budget
 import call_cost
 import crowd
 import first_paint
+import recording
 import sample_cost
 import scrape_cost
 import screen_cost
@@ -30,6 +31,7 @@ PARTS = {
     "call": (call_cost.run, {"rounds": 1, "seconds": 1}),
     "budget": (budget.run, {"rounds": 1, "seconds": 2}),
     "wordpress": (wordpress.run, {"rounds": 1, "seconds": 4, "warm_up": 1}),
+    "recording": (recording.run, {"warm_up": 5, "seconds": 5, "whole_day": False}),
     "paint": (first_paint.run, {"rounds": 3}),
     "soak": (soak.run, {"minutes": 2, "warm_up": 0.5, "every": 0.5, "step": 2}),
 }

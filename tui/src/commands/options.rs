@@ -30,7 +30,9 @@ pub(super) fn going_on(settings: &Settings, rules: Arc<Rules>) -> session::Optio
 
 /// For what looks once.
 pub(super) fn once(settings: &Settings, rules: Arc<Rules>) -> session::Options {
-    session::Options { proc: processes_once(settings), ..going_on(settings, rules) }
+    // Disks and kills are known from the iterator alone, and the first pass is what the second is compared with.
+    let proc = proc::Options { kernel_first: true, ..processes_once(settings) };
+    session::Options { proc, ..going_on(settings, rules) }
 }
 
 /// For what looks at the processes once, and at nothing else.

@@ -10,7 +10,7 @@ mod workers;
 
 use std::{collections::HashMap, sync::Arc};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, Unit};
 
 use self::{
     jobs::Jobs,
@@ -352,11 +352,11 @@ fn running(request: &RequestText, now: Now, route: usize) -> Request {
         uri: request.uri.as_str().into(),
         method: request.method.as_str().into(),
         status: None,
-        started_at: moment(request.started_ns, now),
+        started_at: microseconds(moment(request.started_ns, now)),
         start_known: request.start != Start::Unknown,
-        duration_ms: now.monotonic_ns.saturating_sub(request.started_ns) as f64 / 1e6,
+        duration_ms: milliseconds(now.monotonic_ns.saturating_sub(request.started_ns)),
         cpu_ms: None,
-        wait_ms: (request.start == Start::Seen).then_some(request.wait_ns as f64 / 1e6),
+        wait_ms: (request.start == Start::Seen).then_some(milliseconds(request.wait_ns)),
         waiting: None,
         memory_peak_bytes: request.memory.peak_bytes(),
         memory_bytes,
@@ -371,13 +371,23 @@ fn running(request: &RequestText, now: Now, route: usize) -> Request {
 fn of_finished(finished: &FinishedRequest, now: Now, route: usize) -> Request {
     Request {
         status: finished.status,
-        duration_ms: finished.duration_ns as f64 / 1e6,
-        cpu_ms: finished.cpu_ns.map(|ns| ns as f64 / 1e6),
+        duration_ms: milliseconds(finished.duration_ns),
+        cpu_ms: finished.cpu_ns.map(milliseconds),
         memory_bytes: None,
         finished: true,
         aborted: finished.aborted,
         ..running(&finished.request, now, route)
     }
+}
+
+/// Milliseconds with three digits behind the point: the kernel's clock says more, but that takes room in recordings and tells nothing.
+fn milliseconds(ns: u64) -> f64 {
+    (ns as f64 / 1e3).round() / 1e3
+}
+
+/// A moment to the microsecond, for the same reason.
+fn microseconds(at: Timestamp) -> Timestamp {
+    at.round(Unit::Microsecond).unwrap_or(at)
 }
 
 /// The slowest, the biggest and the newest finished requests, slowest first.

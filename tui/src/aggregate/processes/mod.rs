@@ -363,6 +363,18 @@ fn process(reading: &ProcessReading, cpu_ratio: Option<f64>) -> Process {
     }
 }
 
+/// An age in steps of a second, and coarser the older it is, rounded up: closer says no more, and in a recording each number that
+/// changes takes room.
+fn age_ms(age: Duration) -> u64 {
+    let step = match age.as_secs() {
+        0..10 => 1,
+        10..60 => 5,
+        60..600 => 30,
+        _ => 60,
+    };
+    u64::try_from(age.as_millis()).unwrap_or(u64::MAX).div_ceil(step * 1000).saturating_mul(step * 1000)
+}
+
 /// What was read of the parts of memory, or why it was not.
 fn parts(pss: Pss, rss: Option<RssParts>) -> (Memory, Option<PssUnknown>) {
     match pss {
@@ -378,7 +390,7 @@ fn parts(pss: Pss, rss: Option<RssParts>) -> (Memory, Option<PssUnknown>) {
                 file_bytes: rollup.file_bytes,
                 shmem_bytes: rollup.shmem_bytes,
                 swap_pss_bytes: rollup.swap_pss_bytes,
-                pss_age_ms: age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+                pss_age_ms: age.map(age_ms),
                 ..Memory::default()
             };
             (memory, None)

@@ -213,6 +213,8 @@ pub struct Options {
     pub passwd: PathBuf,
     /// Whether the kernel's task iterator is asked where it can be.
     pub kernel: bool,
+    /// The first pass waits for the iterator, some seconds at most: those that look only once need what it alone says.
+    pub kernel_first: bool,
     /// What reading PSS may cost.
     pub pss: PssOptions,
     /// Users whose titles are believed, besides root's, see `collect/pool`.
@@ -228,6 +230,7 @@ impl Default for Options {
             passwd: "/etc/passwd".into(),
             pss: PssOptions::default(),
             kernel: true,
+            kernel_first: false,
             owners: Vec::new(),
             secrets: Secrets::default(),
         }

@@ -27,6 +27,8 @@ use crate::{
 /// Time between two looks at what the sampler does. One process may take two of them: after the machine was asleep the first look
 /// comes too early.
 const LOOK: Duration = Duration::from_millis(400);
+/// How long those that look once wait for the iterator.
+const LOADING: Duration = Duration::from_secs(5);
 /// What the sampler reads at the moment, for the thread that waits for it.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
@@ -78,7 +80,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn start(sampler: Sampler, kernel: bool) -> Result<Self, ProcError> {
+    fn start(sampler: Sampler, kernel: bool, patience: Duration) -> Result<Self, ProcError> {
         let (passes, asked) = sync_channel::<(Tick, Arc<LeftOut>)>(1);
         let (answers, samples) = sync_channel(1);
         let (alive, ended) = channel();
@@ -88,7 +90,7 @@ impl Worker {
         let loading = if kernel && permitted { Some(load()?) } else { None };
         let unknown = (kernel && !permitted).then(|| Arc::from("this needs root"));
         let run = move || {
-            pass_by_pass(sampler, loading, unknown, &asked, &answers);
+            pass_by_pass(sampler, (loading, patience), unknown, &asked, &answers);
             drop(alive);
         };
         thread(run)?;
@@ -133,7 +135,11 @@ impl Watched {
     /// # Errors
     /// The root cannot be opened, or no thread can be started.
     pub(crate) fn start(options: &Options) -> Result<Self, ProcError> {
-        let worker = Worker::start(Sampler::with(options, Timestamp::now())?, options.kernel)?;
+        let worker = Worker::start(
+            Sampler::with(options, Timestamp::now())?,
+            options.kernel,
+            if options.kernel_first { LOADING } else { Duration::ZERO },
+        )?;
         Ok(Self { options: options.clone(), worker, left_behind: LeftBehind::default() })
     }
 
@@ -151,7 +157,7 @@ impl Watched {
     fn leave(&mut self, process: Reading) -> Option<()> {
         let process = Reading { uid: user(&self.options, process.pid), ..process };
         let sampler = Sampler::replacing(&self.options, Timestamp::now()).ok()?;
-        let worker = Worker::start(sampler, self.options.kernel).ok()?;
+        let worker = Worker::start(sampler, self.options.kernel, Duration::ZERO).ok()?;
         let Worker { ended, .. } = std::mem::replace(&mut self.worker, worker);
         // Nothing else of the thread is kept: it ends when nothing takes its sample.
         self.left_behind.add(process, ended);
@@ -166,17 +172,18 @@ fn user(options: &Options, pid: u32) -> Option<u32> {
 
 fn pass_by_pass(
     mut sampler: Sampler,
-    mut loading: Option<Receiver<Result<Tasks, TasksError>>>,
+    (mut loading, mut patience): (Option<Receiver<Result<Tasks, TasksError>>>, Duration),
     mut unknown: Option<Arc<str>>,
     asked: &Receiver<(Tick, Arc<LeftOut>)>,
     answers: &SyncSender<ProcessSample>,
 ) {
     while let Ok((tick, left_out)) = asked.recv() {
-        if let Some(loaded) = loading.as_ref().and_then(|loading| loading.try_recv().ok()) {
+        if let Some(loaded) = loading.as_ref().and_then(|loading| loading.recv_timeout(patience).ok()) {
             loading = None;
             let used = loaded.and_then(|tasks| sampler.use_kernel(tasks));
             unknown = used.err().map(|error| Arc::from(error.to_string()));
         }
+        patience = Duration::ZERO;
         sampler.leave_out(left_out);
         let mut sample = sampler.pass(tick);
         unknown = sample.ended_unknown.take().or(unknown);

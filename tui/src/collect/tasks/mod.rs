@@ -78,8 +78,8 @@ pub struct Tasks {
     lost: PerCpuArray<MapData, u64>,
     lost_before: u64,
     oom_kills: RingBuf<MapData>,
-    /// Whether the kernel tells of them.
-    follows_oom: bool,
+    /// Why the kernel does not tell of them.
+    follows_oom: Result<(), Arc<str>>,
     /// Whether the kernel counts what is read and written.
     counts_disk: bool,
     chunk: Box<[u8]>,
@@ -116,7 +116,7 @@ impl Tasks {
         let mut ebpf = EbpfLoader::new().override_global("LAYOUT", &layout, true).load(OBJECT).map_err(refused)?;
         let types = Btf::from_sys_fs().map_err(|error| TasksError::Types(io::Error::other(error)))?;
         let ends = follow_ends(&mut ebpf).map_err(|error| Arc::from(error.to_string()));
-        let follows_oom = attach(&mut ebpf, "oom_kill", "mark_victim").is_ok();
+        let follows_oom = attach(&mut ebpf, "oom_kill", "mark_victim").map_err(|error| Arc::from(chain(&error)));
         let name = "tasks";
         let iterator: &mut Iter = program(&mut ebpf, name)?;
         iterator.load("task", &types).map_err(|source| TasksError::Program { name, source })?;
@@ -209,13 +209,18 @@ impl Tasks {
         self.counts_disk
     }
 
+    /// Whether processes that are killed because memory is gone are seen; if not, why.
+    pub(crate) fn oom_kills(&self) -> &Result<(), Arc<str>> {
+        &self.follows_oom
+    }
+
     /// Processes that were killed since the last call because memory was gone; `None` where the kernel does not tell.
     pub(crate) fn take_oom_kills(&mut self) -> Option<Vec<OomKill>> {
         let mut kills = Vec::new();
         while let Some(bytes) = self.oom_kills.next() {
             kills.extend(wire::read::<OomKill>(&bytes));
         }
-        self.follows_oom.then_some(kills)
+        self.follows_oom.is_ok().then_some(kills)
     }
 
     /// How many processes that ended found no room since the last call.
@@ -232,6 +237,17 @@ fn follow_ends(ebpf: &mut Ebpf) -> Result<(), TasksError> {
         attach(ebpf, name, tracepoint)?;
     }
     Ok(())
+}
+
+/// An error with all that it comes from.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
 }
 
 fn attach(ebpf: &mut Ebpf, name: &'static str, tracepoint: &str) -> Result<(), TasksError> {

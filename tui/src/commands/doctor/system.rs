@@ -190,7 +190,10 @@ fn uprobes(there: bool) -> Check {
 fn examine_tasks() -> Result<Result<(), Arc<str>>, String> {
     let options = proc::Options::default();
     let tasks = Tasks::load().map_err(|error| error.to_string())?;
-    let ends = tasks.ends().clone();
+    let kills = tasks.oom_kills().clone();
+    let kills =
+        kills.map_err(|why| format!("processes that are killed because memory is gone are not seen: {why}").into());
+    let ends = tasks.ends().clone().map_err(|why| format!("short-lived ones are not counted: {why}").into()).and(kills);
     let sampler = Sampler::open(&options.root, &options.passwd, Timestamp::now());
     let mut sampler = sampler.map_err(|error| error.to_string())?;
     sampler.use_kernel(tasks).map_err(|error| error.to_string())?;
@@ -204,7 +207,7 @@ fn tasks(examined: Result<Result<(), Arc<str>>, String>) -> Check {
         Ok(Err(why)) => Check::not(
             name,
             State::Warning,
-            format!("it reads processes, but short-lived ones are not counted: {why}"),
+            format!("it reads processes, but {why}"),
             &["use a kernel with CONFIG_BPF_EVENTS=y"],
         ),
         Err(why) => Check::not(
@@ -307,7 +310,7 @@ mod tests {
     #[test]
     fn without_the_task_iterator_it_is_said_what_is_not_counted() {
         assert_eq!(tasks(Ok(Ok(()))).state, State::Ok);
-        let ends = tasks(Ok(Err("no such tracepoint".into())));
+        let ends = tasks(Ok(Err("short-lived ones are not counted: no such tracepoint".into())));
         assert!(
             ends.state == State::Warning && ends.found.contains("short-lived") && ends.found.contains("tracepoint")
         );

@@ -84,6 +84,8 @@ pub async fn run(settings: &Settings, rules: Arc<Rules>, arguments: RecordArgs) 
     let (sender, mut receiver) = mpsc::channel::<(Arc<Snapshot>, bool, u64)>(2);
     let (written, mut state) = tokio::sync::watch::channel(Written::default());
     let mut writing = spawn_blocking(move || {
+        // So that what writing takes can be told from the rest; nothing else depends on it.
+        let _ = rustix::thread::set_name(c"write");
         let mut recorder = recorder;
         while let Some((snapshot, requested, missed)) = receiver.blocking_recv() {
             recorder.push(&after_missed(&snapshot, missed), requested)?;

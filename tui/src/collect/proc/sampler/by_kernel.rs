@@ -156,6 +156,7 @@ impl Sampler {
                         let seen = self.stat_of(&records[at]);
                         if seen.start_ticks == reading.start_ticks {
                             reading.cpu_base = seen.cpu;
+                            reading.disk = seen.disk;
                         }
                     }
                     self.pids = Vec::new();

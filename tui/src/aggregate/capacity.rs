@@ -516,15 +516,7 @@ mod tests {
     #[test]
     fn workers_that_are_seen_to_be_busy_count_and_not_what_php_fpm_says() {
         let workers = [worker(20, 10, None), worker(21, 10, None), worker(22, 10, None)];
-        let doing = |pid, state| Worker {
-            pid,
-            pool: "www".into(),
-            group: None,
-            state,
-            requests: None,
-            since: None,
-            bloated_by: None,
-        };
+        let doing = |pid, state| Worker { state, ..Worker::seen(pid, "www".into(), None) };
         let mut seen: Vec<Worker> = (20..23).map(|pid| doing(pid, WorkerState::Running)).collect();
         let mut all = Capacity::default().pools(&[board(4)], &workers, &[], |_| Room::default());
         count_busy(&mut all, &workers, &seen[..2]);

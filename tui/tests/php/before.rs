@@ -53,7 +53,7 @@ fn workers_that_hang_since_before_have_their_request_their_stack_and_their_wait(
     let database = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("tcp://{}", database.local_addr().unwrap());
     let uris = [
-        "/stuck?in=sleep&ms=8000".to_owned(),
+        "/stuck?in=sleep&ms=20000".to_owned(),
         format!("/stuck?in=lock&with={}", fpm.site().path().join("lock").display()),
         format!("/stuck?in=database&ms=60000&with={address}"),
     ];

@@ -147,7 +147,7 @@ fn connections_that_wait_are_counted_at_unix_and_tcp_sockets_and_busy_workers_ar
     let fpm = PhpFpm::start(FpmOptions { pools, ..FpmOptions::default() });
     let mut watch = Watch::start(0, fpm.site().path());
     std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..4).map(|_| scope.spawn(|| fpm.get("unix", "/slow?ms=1500").status)).collect();
+        let clients: Vec<_> = (0..4).map(|_| scope.spawn(|| fpm.get("unix", "/slow?ms=4000").status)).collect();
         let queue = |watch: &Watch, name: &str| pool(watch, &fpm, name).and_then(|pool| pool.listen_queue);
         watch.until("one is served and three wait", |watch| queue(watch, "unix") == Some(3));
         assert_eq!(queue(&watch, "tcp"), Some(0));

@@ -11,8 +11,8 @@ use aya_ebpf::{
     programs::ProbeContext,
 };
 use tusktop_shared::{
-    Config, EVENT_REQUEST, Image, Process, Request, RequestEvent, SITE_SHUTDOWN_HEAP, SITE_STARTUP, Site, URI_APACHE, URI_FASTCGI,
-    URI_SAPI, governor, share, stat,
+    Config, EVENT_REQUEST, Image, Process, Request, RequestEvent, SITE_SHUTDOWN_HEAP, SITE_STARTUP, Site, URI_APACHE,
+    URI_FASTCGI, URI_SAPI, governor, share, stat,
 };
 
 use crate::{

@@ -24,9 +24,9 @@ static OOM_KILLS: RingBuf = RingBuf::with_byte_size(OOM_RING_BYTES, 0);
 #[raw_tracepoint(tracepoint = "mark_victim")]
 pub fn oom_kill(context: RawTracePointContext) -> i32 {
     let victim: u64 = context.arg(0);
-    let mut kill = OomKill::default();
     // SAFETY: the helper takes no arguments.
-    kill.at_ns = unsafe { bpf_ktime_get_boot_ns() };
+    let at_ns = unsafe { bpf_ktime_get_boot_ns() };
+    let mut kill = OomKill { at_ns, ..OomKill::default() };
     // Addresses of the kernel are in the upper half; an id is a small number in a register whose upper half is not defined.
     let is_address = victim >> 47 == 0x1_ffff;
     let task = if is_address {

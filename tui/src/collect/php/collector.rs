@@ -139,7 +139,7 @@ impl Collector {
             failure,
             following: Following::default(),
             names: Names::default(),
-            exact: Exact::new(Instant::now()),
+            exact: Exact::new(Instant::now(), options.root.is_some()),
             failures: Failures::new(options.secrets),
             scoreboards: Scoreboards::default(),
             requests: Requests::new(options.secrets),

@@ -105,6 +105,8 @@ pub(crate) struct Exact {
     /// What was counted for the price, and calls that were traced since.
     counted: Counted,
     traced_calls: u64,
+    /// A command is observed: what it starts is traced with it. Otherwise a trace of one process is of that process alone.
+    observes_command: bool,
     /// Why PHP that the observed command started is not traced, each reason once.
     untraced: Vec<String>,
     command_ran_php: bool,
@@ -117,7 +119,7 @@ pub(crate) struct Exact {
 
 impl Exact {
     /// Nothing is traced.
-    pub(crate) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant, observes_command: bool) -> Self {
         Self {
             request: None,
             limits: TraceLimits { budget: 0.0, limit: Duration::ZERO },
@@ -137,6 +139,7 @@ impl Exact {
             missed: Missed::default(),
             counted: Counted::default(),
             traced_calls: 0,
+            observes_command,
             untraced: Vec::new(),
             command_ran_php: false,
             left: Vec::new(),
@@ -361,7 +364,8 @@ impl Exact {
 
     /// Whether what an observed command starts is traced.
     pub(crate) fn traces_command(&self) -> bool {
-        matches!(self.state, State::Tracing { .. })
+        self.observes_command
+            && matches!(self.state, State::Tracing { .. })
             && self.request.as_ref().is_some_and(|request| request.pid.is_some())
     }
 
@@ -410,7 +414,8 @@ impl Exact {
 
     /// A process has run PHP. Of one that the observed command started, calls before it was attached are missing.
     pub(crate) fn ran(&mut self, request: &RequestText) {
-        let Some(command) = self.request.as_ref().and_then(|order| order.pid) else { return };
+        let command = self.request.as_ref().and_then(|order| order.pid).filter(|_| self.observes_command);
+        let Some(command) = command else { return };
         self.command_ran_php = true;
         match self.started.get(&request.pid) {
             Some(Some(attached_ns)) if *attached_ns > request.started_ns => self.note_untraced(LATE),

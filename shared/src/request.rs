@@ -65,6 +65,28 @@ pub struct Request {
     pub uri: [u8; URI_BYTES],
 }
 
+impl Request {
+    /// One of which nothing is known.
+    pub const EMPTY: Self = Self {
+        started_ns: 0,
+        cpu_ns: 0,
+        wait_ns: 0,
+        pid: 0,
+        image: 0,
+        uri_source: 0,
+        user: 0,
+        memory_start: 0,
+        memory: 0,
+        memory_peak: 0,
+        memory_limit: 0,
+        exhausted: 0,
+        method: [0; METHOD_BYTES],
+        title: [0; TITLE_BYTES],
+        script: [0; SCRIPT_BYTES],
+        uri: [0; URI_BYTES],
+    };
+}
+
 /// A request that ended.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]

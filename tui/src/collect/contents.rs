@@ -16,7 +16,7 @@ use rustix::{
 };
 use tokio::sync::watch;
 
-use super::proc::bounded;
+use super::{inspect, proc::bounded};
 use crate::{
     model::{Contents, ContentsItem, ContentsOrder, PartKind},
     system::users::Users,
@@ -65,14 +65,7 @@ pub fn spawn(
                     Some(rest)
                 }
             };
-            let changed = match rest {
-                None => orders.changed().await,
-                Some(rest) => tokio::select! {
-                    changed = orders.changed() => changed,
-                    () = tokio::time::sleep(rest) => Ok(()),
-                },
-            };
-            if changed.is_err() {
+            if !inspect::wait(&mut orders, rest).await {
                 return;
             }
         }

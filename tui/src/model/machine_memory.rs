@@ -53,7 +53,7 @@ pub enum PartKind {
     SharedMemory,
     /// Pages of hugetlbfs that are in use.
     HugePages,
-    /// Pages of hugetlbfs that are set aside and that nobody uses.
+    /// Pages of hugetlbfs that are set aside and that nothing uses.
     HugePagesFree,
     /// The kernel's own objects that it cannot give back.
     Slab,

@@ -86,16 +86,20 @@ async fn run(
                 rest
             }
         };
-        let changed = match rest {
-            None => orders.changed().await,
-            Some(rest) => tokio::select! {
-                changed = orders.changed() => changed,
-                () = tokio::time::sleep(rest) => Ok(()),
-            },
-        };
-        if changed.is_err() {
+        if !wait(&mut orders, rest).await {
             return;
         }
+    }
+}
+
+/// Waits for another order, or until it is time to look again; `false` when nothing can be ordered any more.
+pub(super) async fn wait<T>(orders: &mut watch::Receiver<T>, rest: Option<Duration>) -> bool {
+    match rest {
+        None => orders.changed().await.is_ok(),
+        Some(rest) => tokio::select! {
+            changed = orders.changed() => changed.is_ok(),
+            () = tokio::time::sleep(rest) => true,
+        },
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{io, time::Duration};
 
-use tusktop_shared::{METHOD_BYTES, Request, SCRIPT_BYTES, TITLE_BYTES, URI_APACHE, URI_BYTES, URI_FASTCGI, URI_SAPI};
+use tusktop_shared::{Request, TITLE_BYTES, URI_APACHE, URI_FASTCGI, URI_SAPI};
 
 use super::pieces::Pieces;
 use crate::collect::php::image::{sapi::Sapi, versions::Offsets};
@@ -63,24 +63,8 @@ impl Globals {
         clock: Clock,
         title: &[u8],
     ) -> (Request, bool) {
-        let mut request = Request {
-            started_ns: clock.monotonic_ns,
-            cpu_ns: 0,
-            wait_ns: 0,
-            pid: 0,
-            image: 0,
-            uri_source: self.sapi.uri_source(),
-            user: 0,
-            memory_start: 0,
-            memory: 0,
-            memory_peak: 0,
-            memory_limit: 0,
-            exhausted: 0,
-            method: [0; METHOD_BYTES],
-            title: [0; TITLE_BYTES],
-            script: [0; SCRIPT_BYTES],
-            uri: [0; URI_BYTES],
-        };
+        let mut request =
+            Request { started_ns: clock.monotonic_ns, uri_source: self.sapi.uri_source(), ..Request::EMPTY };
         let mut pointer = |address: u64| memory.word(address).unwrap_or(0);
         let field = |field: u64| self.address.wrapping_add(field);
         let (method, script) = (pointer(field(METHOD)), pointer(field(PATH_TRANSLATED)));

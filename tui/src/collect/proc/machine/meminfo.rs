@@ -120,7 +120,7 @@ impl MemoryInfo {
         self.huge.or_else(|| self.huge_pages?.checked_mul(self.huge_page_size?))
     }
 
-    /// Those of the usual size that nobody uses.
+    /// Those of the usual size that nothing uses.
     pub(crate) fn huge_free_bytes(&self) -> Option<u64> {
         self.huge_pages_free?.checked_mul(self.huge_page_size?)
     }

@@ -192,27 +192,34 @@ pub(crate) fn entries<'a>(input: &'a Input<'a>) -> Entries<'a> {
     }
 }
 
+impl<'a> Entry<'a> {
+    /// Memory that is neither a group's nor a process's.
+    fn beside_processes(key: TileKey, name: &'a str, bytes: u64) -> Self {
+        Self {
+            key,
+            name,
+            family: name,
+            group: usize::MAX,
+            bytes: Some(bytes),
+            estimated: false,
+            memory: &Memory::UNKNOWN,
+            cgroup: None,
+            cpu: None,
+            processes: 0,
+            growth: None,
+            per: Per::Minute,
+            process_growth: None,
+            process: None,
+            part: None,
+            disk: DiskRates::default(),
+        }
+    }
+}
+
 /// What no process holds.
 fn parts(memory: &MachineMemory, cache: bool) -> impl Iterator<Item = Entry<'_>> {
     let shown = memory.parts.iter().filter(move |part| part.bytes > 0 && (cache || !part.kind.is_given_back()));
-    let of = |key: TileKey, name, bytes: u64, part| Entry {
-        key,
-        name,
-        family: name,
-        group: usize::MAX,
-        bytes: Some(bytes),
-        estimated: false,
-        memory: &Memory::UNKNOWN,
-        cgroup: None,
-        cpu: None,
-        processes: 0,
-        growth: None,
-        per: Per::Minute,
-        process_growth: None,
-        process: None,
-        part,
-        disk: DiskRates::default(),
-    };
+    let of = |key, name, bytes, part| Entry { part, ..Entry::beside_processes(key, name, bytes) };
     let rest = memory.unattributed_bytes.and_then(|bytes| u64::try_from(bytes).ok()).filter(|&bytes| bytes > 0);
     let rest = rest.map(|bytes| of(TileKey::Unattributed, machine_memory::UNATTRIBUTED, bytes, None));
     shown
@@ -227,22 +234,10 @@ fn parts(memory: &MachineMemory, cache: bool) -> impl Iterator<Item = Entry<'_>>
 fn shared<'a>(members: &[&Process], measure: Measure, group: &'a str, index: Option<usize>) -> Option<Entry<'a>> {
     let bytes = members.iter().filter_map(|member| apart(member)).fold(0, u64::saturating_add);
     (bytes > 0).then(|| Entry {
-        key: TileKey::Shared,
-        name: machine_memory::SHARED,
         family: group,
         group: index.unwrap_or(usize::MAX),
-        bytes: Some(bytes),
         estimated: measure.is_mixed(),
-        memory: &Memory::UNKNOWN,
-        cgroup: None,
-        cpu: None,
-        processes: 0,
-        growth: None,
-        per: Per::Minute,
-        process_growth: None,
-        process: None,
-        part: None,
-        disk: DiskRates::default(),
+        ..Entry::beside_processes(TileKey::Shared, machine_memory::SHARED, bytes)
     })
 }
 

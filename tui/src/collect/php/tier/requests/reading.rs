@@ -272,27 +272,10 @@ fn text(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tusktop_shared::{METHOD_BYTES, SCRIPT_BYTES, URI_BYTES, URI_FASTCGI};
+    use tusktop_shared::{URI_BYTES, URI_FASTCGI};
 
     fn request(uri: &[u8], uri_source: u32) -> Request {
-        let mut request = Request {
-            started_ns: 5,
-            cpu_ns: 3,
-            wait_ns: 0,
-            pid: 42,
-            image: 1,
-            uri_source,
-            user: 0,
-            memory_start: 0,
-            memory: 0,
-            memory_peak: 0,
-            memory_limit: 0,
-            exhausted: 0,
-            method: [0; METHOD_BYTES],
-            title: [0; TITLE_BYTES],
-            script: [0; SCRIPT_BYTES],
-            uri: [0; URI_BYTES],
-        };
+        let mut request = Request { started_ns: 5, cpu_ns: 3, pid: 42, image: 1, uri_source, ..Request::EMPTY };
         request.method[..3].copy_from_slice(b"GET");
         request.script[0] = b'-';
         request.uri[..uri.len()].copy_from_slice(uri);

@@ -287,7 +287,7 @@ impl Collector {
             return;
         }
         let reads = &mut self.following.discovery.reads;
-        let variable = reads.of(pid, move |procfs| Ok(runtime::environment(procfs, pid))).ok().flatten();
+        let variable = reads.of(pid, move |procfs| Ok(runtime::environment_at_start(procfs, pid))).ok().flatten();
         let Some(kernel) = &mut self.kernel else { return };
         let candidate = Candidate { pid, image: mapped.image, active_ns: 0 };
         self.exact.started(kernel, &self.following.discovery.images, candidate, variable);

@@ -206,7 +206,7 @@ static void forged(void)
 	munmap(two + 4096, 4096);
 	last_page = (uint64_t *)two;
 	room = calloc(WORDS + 64, 8);
-	for (int i = 0; i < 300; i++) {
+	for (int i = 0; i < 1300; i++) {
 		/* The header of a pool with one worker, see `struct fpm_scoreboard_s`. */
 		uint32_t *board = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 		snprintf((char *)board + 16, 32, i % 3 ? "www" : "forged-%d", i);

@@ -627,8 +627,16 @@ impl Following {
         let Some(followed) = self.processes.get_mut(&pid) else { return };
         let Discovery { images, reads, .. } = &mut self.discovery;
         let Some(found) = images.get(followed.image).and_then(Option::as_ref) else { return };
-        // What does not answer is asked again.
-        let Ok((master, starting)) = masters::read(reads, pid, found, followed.script.as_deref()) else { return };
+        let (master, starting) = match masters::read(reads, pid, found, followed.script.as_deref()) {
+            Ok(read) => read,
+            Err(error) => {
+                // It is asked again.
+                if error.kind() == io::ErrorKind::TimedOut {
+                    followed.master.get_or_insert_with(|| masters::silent(pid, found, followed.script.as_deref()));
+                }
+                return;
+            }
+        };
         followed.readings = (followed.readings.saturating_sub(1)).min(if starting { u8::MAX } else { READINGS });
         followed.master = Some(master);
     }

@@ -6,7 +6,7 @@ use std::{io, path::PathBuf, sync::Arc};
 use super::{
     advice::{self, Advice, Facts},
     discover::{self, Found},
-    runtime::Runtime,
+    runtime::{self, Runtime},
 };
 use crate::{
     collect::{
@@ -26,6 +26,7 @@ const CGROUP: u64 = 64 << 10;
 const COMM: u64 = 64;
 
 /// What the files of a master show.
+#[derive(Default)]
 struct Shown {
     runtime: Runtime,
     /// Where it has the image.
@@ -57,8 +58,20 @@ impl Shown {
 pub(crate) fn read(reads: &mut Reads, pid: u32, found: &Found, script: Option<&str>) -> io::Result<(Master, bool)> {
     let (image, inode) = (Arc::clone(&found.image), found.inode());
     let shown = reads.of(pid, move |procfs| Ok(Shown::read(procfs, pid, &image, inode)))?;
-    let Shown { mut runtime, bias, cgroup, program, parent } = shown;
-    runtime.read_memory(&found.image, bias, |address, bytes| reads.memory(pid, address, bytes));
+    let mut shown = shown;
+    shown.runtime.read_memory(&found.image, shown.bias, |address, bytes| reads.memory(pid, address, bytes));
+    let starting = shown.runtime.starting;
+    Ok((of(pid, found, script, shown), starting))
+}
+
+/// A master that does not answer: nothing is known of it but what it runs.
+pub(crate) fn silent(pid: u32, found: &Found, script: Option<&str>) -> Master {
+    let runtime = Runtime { unknown: runtime::SILENT.to_owned(), ..Runtime::default() };
+    of(pid, found, script, Shown { runtime, ..Shown::default() })
+}
+
+fn of(pid: u32, found: &Found, script: Option<&str>, shown: Shown) -> Master {
+    let Shown { runtime, cgroup, program, parent, .. } = shown;
     let membership = Membership::parse(&cgroup);
     let program = program.unwrap_or_else(|| found.path.clone());
     let Advice { reason, hint } = match tier::exact::status::traceable(&found.image) {
@@ -75,7 +88,7 @@ pub(crate) fn read(reads: &mut Reads, pid: u32, found: &Found, script: Option<&s
             script,
         }),
     };
-    let master = Master {
+    Master {
         pid,
         dtrace: runtime.dtrace,
         variable: runtime.variable,
@@ -85,8 +98,7 @@ pub(crate) fn read(reads: &mut Reads, pid: u32, found: &Found, script: Option<&s
         container: membership.container.map(Arc::from),
         reason,
         hint,
-    };
-    Ok((master, runtime.starting))
+    }
 }
 
 /// Cuts a list to what a snapshot holds, and returns how many it lost.

@@ -16,6 +16,9 @@ const ENVIRONMENT: u64 = 1 << 20;
 /// The least that opcache takes (`opcache.memory_consumption`); php-fpm's scoreboards and Apache's are far smaller.
 const OPCACHE_LEAST: u64 = 8 << 20;
 
+/// Why nothing is known of one that does not answer.
+pub(super) const SILENT: &str = "its memory does not answer";
+
 /// What was read of one process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Runtime {
@@ -69,7 +72,7 @@ impl Runtime {
             }
             Ok(Dtrace::NotBuilt) => "the build has no zend_dtrace_enabled".clone_into(&mut self.unknown),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                "its memory does not answer".clone_into(&mut self.unknown);
+                SILENT.clone_into(&mut self.unknown);
             }
             Err(error) => self.unknown = format!("zend_dtrace_enabled cannot be read: {error}"),
         }
@@ -109,6 +112,12 @@ fn dtrace(
 /// Whether [`VARIABLE`] is in the environment that a process was started with.
 pub(crate) fn environment(procfs: &Procfs, pid: u32) -> Option<bool> {
     variable(&procfs.bytes(pid, "environ", ENVIRONMENT).ok()?)
+}
+
+/// The same of a process that has just been started, which has not overwritten anything yet: an empty environment has no variable.
+pub(crate) fn environment_at_start(procfs: &Procfs, pid: u32) -> Option<bool> {
+    let environment = procfs.bytes(pid, "environ", ENVIRONMENT).ok()?;
+    Some(variable(&environment).unwrap_or(false))
 }
 
 fn variable(environment: &[u8]) -> Option<bool> {

@@ -314,7 +314,6 @@ impl Exact {
         if self.attached() == 0 && !self.budget.is_full() {
             return;
         }
-        self.price_by_traced(kernel);
         // Without a price, next to nothing was called.
         let share = self.price.map_or(0.0, |price| price.share());
         let most = self.budget.affords(share).clamp(1, TRACED_THREADS);
@@ -337,6 +336,7 @@ impl Exact {
         self.budget.earn(now - self.looked);
         self.looked = now;
         self.pay_calls(kernel);
+        self.price_by_traced(kernel);
     }
 
     /// Counts the calls since the last time, and pays for them.

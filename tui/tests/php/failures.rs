@@ -230,7 +230,7 @@ fn a_place_that_throws_all_the_time_is_one_entry_and_what_is_not_counted_is_said
     let counted = counts(&watch)[0].2;
     assert_eq!(counts(&watch), place(counted));
     let all = tiers(&watch, &fpm)[Tier::Exceptions].counted_percent.is_none();
-    assert!(if all { counted == 82_000 } else { (2_000..82_000).contains(&counted) }, "{counted}, all: {all}");
+    assert!(if all { counted == 82_000 } else { (2_000..=82_000).contains(&counted) }, "{counted}, all: {all}");
 }
 
 #[test]

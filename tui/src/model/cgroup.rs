@@ -22,6 +22,10 @@ pub struct Cgroup {
     /// no limit, or when it is not known.
     #[serde(default)]
     pub memory_available_bytes: Option<u64>,
+    /// How much more of what counts against the limit was used each minute lately; `None` without a limit, before a minute was seen, or
+    /// when it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub growth_bytes_per_minute: Option<i64>,
     /// It is known that there is no limit.
     #[serde(default)]
     pub unlimited: bool,

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -14,10 +14,11 @@ use tusktop::{
     aggregate::{Aggregate, PhpReading},
     collect::{
         Tick,
+        contents::look,
         proc::{Options, PssOptions, Sampler},
         tasks::Tasks,
     },
-    model::{MachineMemory, OomKill, PartKind, Snapshot},
+    model::{ContentsOrder, MachineMemory, OomKill, PartKind, Snapshot},
 };
 
 const MIB: u64 = 1 << 20;
@@ -115,6 +116,31 @@ fn a_tmpfs_has_a_tile_with_its_size_and_its_limit() {
         let of = part.map(|part| (part.bytes, part.size_bytes, part.limit_bytes));
         of == Some((64 * MIB, Some(64 * MIB), Some(256 * MIB))) && adds_up(memory)
     });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_tmpfs_of_another_mount_namespace_has_a_tile_and_its_files_are_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "mount -t tmpfs -o size=128m none . && head -c 48M /dev/zero >big && exec perl -e '<STDIN>'";
+    let mut command = Command::new("unshare");
+    command.current_dir(folder.path()).args(["--mount", "sh", "-c"]);
+    let mut inside =
+        Running::start(command.arg(format!("mount --make-rprivate / && cd {} && {text}", folder.path().display())));
+    let mut machine = Machine::new();
+    let end = format!("/root{}", folder.path().display());
+    let mut point = None;
+    machine.until("its size", |memory| {
+        let is_it = |mount: &str| mount.starts_with("/proc/") && mount.ends_with(&end);
+        let part = memory.parts.iter().find(|part| part.mount.as_deref().is_some_and(is_it));
+        point = part.and_then(|part| part.mount.clone());
+        let of = part.map(|part| (part.bytes, part.limit_bytes));
+        of == Some((48 * MIB, Some(128 * MIB))) && adds_up(memory)
+    });
+    let contents = look(Path::new("/proc"), ContentsOrder { kind: PartKind::Tmpfs, mount: point });
+    let files: Vec<_> = contents.items.iter().map(|item| (&*item.name, item.bytes)).collect();
+    assert_eq!(files, [("big", 48 * MIB)], "{contents:?}");
+    inside.end();
 }
 
 /// A segment that no process holds; it is removed when dropped.

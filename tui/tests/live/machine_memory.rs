@@ -122,11 +122,12 @@ fn a_tmpfs_has_a_tile_with_its_size_and_its_limit() {
 #[ignore = "needs root"]
 fn a_tmpfs_of_another_mount_namespace_has_a_tile_and_its_files_are_listed() {
     let folder = tempfile::tempdir().unwrap();
-    let text = "mount -t tmpfs -o size=128m none . && head -c 48M /dev/zero >big && exec perl -e '<STDIN>'";
-    let mut command = Command::new("unshare");
-    command.current_dir(folder.path()).args(["--mount", "sh", "-c"]);
-    let mut inside =
-        Running::start(command.arg(format!("mount --make-rprivate / && cd {} && {text}", folder.path().display())));
+    let at = folder.path().display();
+    let text = format!(
+        "mount --make-rprivate / && mount -t tmpfs -o size=128m none {at} && head -c 48M /dev/zero >{at}/big && \
+         exec perl -e '<STDIN>'"
+    );
+    let mut inside = Running::start(Command::new("unshare").args(["--mount", "sh", "-c", &text]));
     let mut machine = Machine::new();
     let end = format!("/root{}", folder.path().display());
     let mut point = None;

@@ -43,7 +43,7 @@ fn masters_of_one_image_are_told_apart_by_what_they_were_started_with() {
     assert!(exact(&watch).reason.contains(&format!("pid {}:", plain.master())), "{:?}", exact(&watch));
     for fpm in [&plain, &variable] {
         assert!(fpm.workers("www").iter().all(|&pid| master(&watch, pid).is_none()), "workers are no masters");
-            watch.until("opcache is seen", |watch| master(watch, fpm.master()).unwrap().opcache == Some(true));
+        watch.until("opcache is seen", |watch| master(watch, fpm.master()).unwrap().opcache == Some(true));
         assert_eq!(master(&watch, fpm.master()).unwrap().jit, Some(false));
     }
     // A reload starts the same program again in the same process.

@@ -143,7 +143,7 @@ impl Aggregate {
             processes: part.processes,
             cgroups: sample.cgroups,
             php: php.php,
-            drops: Drops { events: php.drops.events + sample.ended_lost, ..php.drops },
+            drops: Drops { processes: sample.ended_lost, ..php.drops },
             cost: Cost { cpu_ratio: part.own_cpu_ratio, rss_bytes: part.own_rss_bytes, ..php.cost },
             notices,
         };

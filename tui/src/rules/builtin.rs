@@ -19,10 +19,10 @@ pub(super) const RULES: &[Text] = &[
     ("kernel", &[(Kind, "kernel")], "kernel threads"),
     ("php pool in a container", &[(Pool, "."), (Container, ".")], naming::POOL_IN_CONTAINER),
     ("php pool", &[(Pool, ".")], naming::POOL),
-    ("php master", &[(Cmdline, r"^php-fpm: master process")], "php-fpm: master"),
-    ("php master", &[(Comm, r"^php[0-9.]*-fpm|^php-fpm")], "php-fpm: master"),
-    ("apache", &[(Comm, r"^(apache2|httpd|httpd-prefork|httpd-event|httpd-worker)$")], "apache"),
-    ("php server", &[(Exe, r"^php[0-9.]*$"), (Cmdline, r" -S ?\S+:\d")], "php -S"),
+    ("php master", &[(Cmdline, r"^php-fpm: master process")], naming::FPM_MASTER),
+    ("php master", &[(Comm, r"^php[0-9.]*-fpm|^php-fpm")], naming::FPM_MASTER),
+    ("apache", &[(Comm, r"^(apache2|httpd|httpd-prefork|httpd-event|httpd-worker)$")], naming::APACHE),
+    ("php server", &[(Exe, r"^php[0-9.]*$"), (Cmdline, r" -S ?\S+:\d")], naming::BUILT_IN_SERVER),
     (
         "php script",
         &[

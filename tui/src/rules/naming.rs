@@ -25,6 +25,15 @@ pub(crate) fn of_master(group: &str, master: u32) -> String {
     format!("{group} (master {master})")
 }
 
+/// The group of a server that serves PHP by itself: of its master, where it has one.
+pub(crate) const FPM_MASTER: &str = "php-fpm: master";
+/// Apache, whatever it is called.
+pub(crate) const APACHE: &str = "apache";
+/// PHP's own web server.
+pub(crate) const BUILT_IN_SERVER: &str = "php -S";
+/// php-cgi whose user is not known.
+pub(crate) const CGI: &str = "php cgi";
+
 /// The group of PHP on the command line, by the path of its script.
 pub(crate) fn of_script(script: Option<&str>) -> Arc<str> {
     match script.and_then(|script| script.rsplit('/').next()) {

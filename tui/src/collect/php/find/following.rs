@@ -62,6 +62,8 @@ struct Followed {
     /// Where it came from and where it has the image: one that was forked has it where its parent has it.
     parent: u32,
     bias: Option<u64>,
+    /// A parent that has ended by now, or runs something else, has forked it with its PHP.
+    orphaned: bool,
     /// What it shows of itself, if it is a master, and how often that is still to be read.
     master: Option<Master>,
     readings: u8,
@@ -445,6 +447,7 @@ impl Following {
     fn is_master(&self, followed: &Followed) -> bool {
         let parent = self.processes.get(&followed.parent);
         followed.bias.is_some()
+            && !followed.orphaned
             && parent.is_none_or(|parent| (parent.image, parent.bias) != (followed.image, followed.bias))
     }
 
@@ -454,7 +457,7 @@ impl Following {
         let mut master = pid;
         for _ in 0..GENERATIONS {
             match self.processes.get(&master) {
-                Some(followed) if !self.is_master(followed) => master = followed.parent,
+                Some(followed) if !self.is_master(followed) && !followed.orphaned => master = followed.parent,
                 _ => break,
             }
         }
@@ -571,9 +574,12 @@ impl Following {
     pub(crate) fn end(&mut self, pid: u32) {
         self.hosts.remove(&pid);
         self.discovery.unobserved.end(pid);
-        if let Some(followed) = self.processes.remove(&pid)
-            && self.ended.len() < PROCESSES
-        {
+        let Some(followed) = self.processes.remove(&pid) else { return };
+        // After a reload, the master runs the same program at another address, and workers of before finish what they do.
+        for other in self.processes.values_mut() {
+            other.orphaned |= other.parent == pid && (other.image, other.bias) == (followed.image, followed.bias);
+        }
+        if self.ended.len() < PROCESSES {
             self.ended.push((pid, followed));
         }
     }
@@ -606,6 +612,8 @@ impl Following {
         let masters = self.processes.iter().filter(|(pid, followed)| self.counts(**pid) && self.is_master(followed));
         let mut masters: Vec<_> =
             masters.filter_map(|(_, followed)| Some((followed.image, followed.master.clone()?))).collect();
+        // The ring may have had no room for the end of one.
+        masters.retain(|(_, master)| self.discovery.reads.procfs.is_there(master.pid));
         masters.sort_unstable_by_key(|(_, master)| master.pid);
         masters
     }
@@ -688,6 +696,7 @@ impl Following {
             image,
             parent,
             bias,
+            orphaned: false,
             master: None,
             readings: STARTING,
             pool: None,
@@ -722,6 +731,7 @@ mod tests {
             image: 0,
             parent,
             bias: Some(bias),
+            orphaned: false,
             master: None,
             readings: 0,
             pool: None,
@@ -782,6 +792,34 @@ mod tests {
         };
         assert_eq!(masters(&following), [10, 12, 13]);
         following.moved(10, 0x2000);
+        assert_eq!(masters(&following), [10, 13]);
+    }
+
+    #[test]
+    fn workers_of_before_a_reload_are_no_masters() {
+        let mut following = Following::default();
+        // A master with two workers; the second runs PHP of its own.
+        let processes = [
+            (10, followed(1, 0x1000)),
+            (11, followed(10, 0x1000)),
+            (12, followed(10, 0x1000)),
+            (13, followed(12, 0x3000)),
+        ];
+        following.processes.extend(processes);
+        let masters = |following: &Following| {
+            let mut pids: Vec<u32> =
+                following.processes.iter().filter(|(_, one)| following.is_master(one)).map(|(&pid, _)| pid).collect();
+            pids.sort_unstable();
+            pids
+        };
+        // It runs the program again, and has not been looked at yet; then it has.
+        following.end(10);
+        assert_eq!(masters(&following), [13]);
+        following.processes.extend([(10, followed(1, 0x2000)), (14, followed(10, 0x2000))]);
+        assert_eq!(masters(&following), [10, 13]);
+        assert_eq!([11, 12, 14].map(|pid| following.master_of(pid)), [11, 12, 10]);
+        // A worker that ends leaves what it has started as it is.
+        following.end(12);
         assert_eq!(masters(&following), [10, 13]);
     }
 }

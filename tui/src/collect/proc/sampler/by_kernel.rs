@@ -77,14 +77,8 @@ impl Sampler {
             return Err(disagree(what));
         }
         self.counts_disk = tasks.counts_disk();
-        self.kernel = Some(ByKernel {
-            tasks,
-            joining: true,
-            hidden: Vec::new(),
-            passes: 0,
-            ended: Vec::new(),
-            without_room: 0,
-        });
+        self.kernel =
+            Some(ByKernel { tasks, joining: true, hidden: Vec::new(), passes: 0, ended: Vec::new(), without_room: 0 });
         Ok(())
     }
 

@@ -290,7 +290,7 @@ fn of_unseen(process: &PhpProcess, sample: &PhpSample) -> Arc<str> {
     };
     match process.sapi {
         Sapi::Cli | Sapi::Phpdbg if process.script.is_none() && serves() => naming::BUILT_IN_SERVER.into(),
-        Sapi::Cli | Sapi::Phpdbg => naming::of_script(process.script.as_deref()),
+        Sapi::Cli | Sapi::Phpdbg => naming::of_script(process.script_name.as_deref()),
         Sapi::Fpm => naming::FPM_MASTER.into(),
         Sapi::Apache => naming::APACHE.into(),
         Sapi::Cgi => naming::CGI.into(),

@@ -35,7 +35,16 @@ fn target() -> Target {
 }
 
 fn worker(pid: u32, pool: &str, alive: bool) -> PhpProcess {
-    PhpProcess { pid, image: 0, sapi: Sapi::Fpm, pool: Some(pool.into()), script: None, alive, known: true }
+    PhpProcess {
+        pid,
+        image: 0,
+        sapi: Sapi::Fpm,
+        pool: Some(pool.into()),
+        script: None,
+        script_name: None,
+        alive,
+        known: true,
+    }
 }
 
 fn request(pid: u32, uri: &str) -> Arc<RequestText> {
@@ -157,7 +166,8 @@ fn a_server_that_ended_before_it_was_looked_at_has_its_group() {
     assert_eq!(group(ended(Sapi::Embed), "GET"), "php-fpm8.2", "its program's name");
     assert_eq!(group(ended(Sapi::Cli), "GET"), "php -S");
     assert_eq!(group(ended(Sapi::Cli), ""), "php cli");
-    let script = PhpProcess { script: Some("/srv/jobs.php".into()), ..ended(Sapi::Cli) };
+    let script =
+        PhpProcess { script: Some("/srv/jobs.php".into()), script_name: Some("jobs.php".into()), ..ended(Sapi::Cli) };
     assert_eq!(group(script, ""), "php: jobs.php");
 }
 

@@ -142,6 +142,13 @@ impl Files {
         Some(&self.content[..length])
     }
 
+    /// Name of the program that a process runs, without its folders.
+    pub(crate) fn program(&mut self, pid: u32) -> Option<String> {
+        self.set_path(pid, "exe");
+        let target = self.root.link(&self.path).ok()?;
+        target.rsplit('/').next().map(str::to_owned)
+    }
+
     /// The text of /proc/PID/smaps_rollup.
     pub(crate) fn rollup(&mut self, pid: u32) -> Result<&[u8], Errno> {
         let descriptor = self.open_of_thread(pid, "smaps_rollup")?;

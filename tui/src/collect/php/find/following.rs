@@ -25,6 +25,7 @@ use crate::{
             tier::exact::Candidate,
         },
         pool,
+        script::Script,
     },
     model::{Master, Notice, pool_of_title},
     system::users::Users,
@@ -70,7 +71,7 @@ struct Followed {
     pool: Option<Arc<str>>,
     /// The pool that its title names, from which the other was found.
     titled: Option<Arc<str>>,
-    script: Option<Arc<str>>,
+    script: Option<Script>,
     /// As in [`PhpProcess`].
     known: bool,
 }
@@ -275,6 +276,13 @@ impl Following {
         if let Ok(Some(doing)) = doing {
             if let Some(followed) = self.processes.get_mut(&pid) {
                 followed.known = true;
+                // Its title may say something else, but PHP knows what it runs.
+                if let Doing::Request(running) = &doing
+                    && layout.sapi.runs_scripts()
+                    && followed.script.is_none()
+                {
+                    followed.script = running.script().and_then(Script::at);
+                }
             }
             self.doing.push((pid, mapped, doing));
         }
@@ -347,7 +355,7 @@ impl Following {
         if self.sapi(followed.image).is_some_and(Sapi::runs_scripts) {
             let script = self.discovery.reads.of(pid, move |procfs| discover::script(procfs, pid));
             if let (Ok(script), Some(followed)) = (script, self.processes.get_mut(&pid)) {
-                followed.script = script.map(Arc::from);
+                followed.script = script;
             }
         } else if self.is_of_fpm(pid)
             && let Ok(title) = self.discovery.reads.of(pid, move |procfs| discover::title(procfs, pid))
@@ -597,7 +605,8 @@ impl Following {
                     image: followed.image,
                     sapi: self.sapi(followed.image)?,
                     pool: followed.pool.clone(),
-                    script: followed.script.clone(),
+                    script: followed.script.as_ref().map(|script| Arc::clone(&script.path)),
+                    script_name: followed.script.as_ref().map(|script| Arc::clone(&script.name)),
                     alive,
                     known: followed.known,
                 })
@@ -635,16 +644,19 @@ impl Following {
         let Some(followed) = self.processes.get_mut(&pid) else { return };
         let Discovery { images, reads, .. } = &mut self.discovery;
         let Some(found) = images.get(followed.image).and_then(Option::as_ref) else { return };
-        let (master, starting) = match masters::read(reads, pid, found, followed.script.as_deref()) {
-            Ok(read) => read,
-            Err(error) => {
-                // It is asked again.
-                if error.kind() == io::ErrorKind::TimedOut {
-                    followed.master.get_or_insert_with(|| masters::silent(pid, found, followed.script.as_deref()));
+        let (master, starting) =
+            match masters::read(reads, pid, found, followed.script.as_ref().map(|script| &*script.path)) {
+                Ok(read) => read,
+                Err(error) => {
+                    // It is asked again.
+                    if error.kind() == io::ErrorKind::TimedOut {
+                        followed.master.get_or_insert_with(|| {
+                            masters::silent(pid, found, followed.script.as_ref().map(|script| &*script.path))
+                        });
+                    }
+                    return;
                 }
-                return;
-            }
-        };
+            };
         followed.readings = (followed.readings.saturating_sub(1)).min(if starting { u8::MAX } else { READINGS });
         followed.master = Some(master);
     }

@@ -11,9 +11,10 @@ use crate::{
     collect::{
         proc::{
             Details, DiskBytes, EndedReading, LastSight, OomKillReading, ProcessSample,
-            details::{command_line, text},
+            details::{command_line, is_php_by_name, text},
             stat::{PF_KTHREAD, RssPages, Stat},
         },
+        script::Script,
         tasks::{End, Tasks, TasksError},
     },
     model::pool_of_title,
@@ -277,12 +278,17 @@ impl Sampler {
     }
 
     fn last_sight(&mut self, ended: &EndedProcess) -> LastSight {
-        let (exe, cmdline) = command_line(&ended.arguments[..ended.arguments_length as usize], self.files.secrets());
+        let arguments = &ended.arguments[..ended.arguments_length as usize];
+        let (exe, cmdline) = command_line(arguments, self.files.secrets());
+        let comm: Arc<str> = text(until_nul(&ended.comm)).into();
+        let php = is_php_by_name(&comm, &exe);
         // Whether a pool is believed is a matter of its parent, which may not answer.
         self.progress.stat(ended.parent);
         let details = Details {
             pid: ended.pid,
-            comm: text(until_nul(&ended.comm)).into(),
+            php,
+            script: if php { Script::of(arguments).map(|script| script.name) } else { None },
+            comm,
             exe,
             pool: pool_of_title(&cmdline).map(|pool| self.files.pool(ended.pid, Some(ended.user), ended.parent, pool)),
             cmdline,

@@ -9,6 +9,7 @@ mod before;
 mod calls;
 mod command;
 mod command_calls;
+mod cpus;
 mod doctor;
 mod failures;
 mod groups;

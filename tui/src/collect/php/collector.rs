@@ -423,6 +423,7 @@ impl Collector {
         self.observe();
         self.note_doing();
         let Some(kernel) = &mut self.kernel else { return };
+        kernel.follow_cpus();
         let turned = kernel.turn_counts();
         self.requests.look(kernel);
         self.drain(rings);

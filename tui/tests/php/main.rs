@@ -11,6 +11,7 @@ mod command;
 mod command_calls;
 mod doctor;
 mod failures;
+mod groups;
 mod hostile;
 mod images;
 mod impostor;

@@ -24,7 +24,7 @@ use self::{
 };
 use super::digits;
 use crate::{
-    collect::php::{CurrentWait, FinishedRequest, Now, PhpProcess, PhpSample, RequestMemory, RequestText, Start},
+    collect::php::{CurrentWait, FinishedRequest, Now, PhpProcess, PhpSample, RequestMemory, RequestText, Sapi, Start},
     model::{
         Cost, Drops, Exhausted, FunctionKind, Notice, Php, PhpState, Request, RouteKey, Target, Tier, TierState,
         Waiting,
@@ -278,12 +278,31 @@ impl PhpAggregate {
             let group = match (of_image.get(&(process.image, process.pool.as_deref())), &process.pool) {
                 (Some(group), _) => group.clone(),
                 (None, Some(pool)) => naming::of_pool(pool, None).into(),
-                (None, None) if process.sapi.runs_scripts() => naming::of_script(process.script.as_deref()),
-                (None, None) => continue,
+                (None, None) => of_unseen(process, sample),
             };
             places.insert(process.pid, Placed { group, pool: process.pool.clone() });
         }
         places
+    }
+}
+
+/// The group of a process that no look at /proc has seen, as the rules would have it.
+fn of_unseen(process: &PhpProcess, sample: &PhpSample) -> Arc<str> {
+    let serves = || {
+        let requests = sample.finished.iter().map(|finished| &finished.request).chain(&sample.running);
+        requests.into_iter().any(|request| request.pid == process.pid && !request.method.is_empty())
+    };
+    match process.sapi {
+        Sapi::Cli | Sapi::Phpdbg if process.script.is_none() && serves() => naming::BUILT_IN_SERVER.into(),
+        Sapi::Cli | Sapi::Phpdbg => naming::of_script(process.script_name.as_deref()),
+        Sapi::Fpm => naming::FPM_MASTER.into(),
+        Sapi::Apache => naming::APACHE.into(),
+        Sapi::Cgi => naming::CGI.into(),
+        // It is named as its program.
+        Sapi::Embed => {
+            let program = sample.target(process.image).and_then(|target| target.exe.rsplit('/').next());
+            program.filter(|name| !name.is_empty()).unwrap_or("php").into()
+        }
     }
 }
 

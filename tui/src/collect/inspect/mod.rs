@@ -132,9 +132,14 @@ impl Reader {
 
     fn look(&mut self, process: ProcessKey, before: Option<&Inspection>, asked: bool) -> Reading<Inspection> {
         let started = Instant::now();
-        let folder = Folder::open(&self.procfs, process.pid)?;
-        let text = folder.bytes("stat", state::STAT_BYTES)?;
+        let first = Folder::open(&self.procfs, process.pid)?;
+        let text = first.bytes("stat", state::STAT_BYTES)?;
         let stat = Stat::parse(&text, rustix::param::clock_ticks_per_second()).ok_or(Unread::Malformed)?;
+        let living = if stat.state == 'Z' && stat.threads > 1 { first.living_thread() } else { None };
+        let (folder, stat) = match living {
+            Some((folder, state, rss_pages)) => (folder, Stat { state, rss_pages, ..stat }),
+            None => (first, stat),
+        };
         let start = before.and_then(|before| before.process.start_ticks).or(process.start_ticks);
         if start.is_some_and(|start| start != stat.start_ticks) || stat.state == 'Z' && before.is_some() {
             // The pid is another's by now, or the process waits for its parent only.

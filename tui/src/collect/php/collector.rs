@@ -580,6 +580,7 @@ impl Collector {
                 + since(stat::NAMES_UNREAD)
                 + since(stat::CALLS_UNREAD)
                 + self.failures.take_nameless(),
+            ..Drops::default()
         };
         sample.work = Work {
             samples: since(stat::SAMPLES),

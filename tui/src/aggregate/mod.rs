@@ -4,6 +4,7 @@
 mod capacity;
 mod clock;
 mod cpu;
+mod digits;
 mod machine_memory;
 mod notices;
 mod oom;
@@ -128,7 +129,7 @@ impl Aggregate {
         notices.sort_by_key(|notice| std::cmp::Reverse(notice.level));
         self.before.keep(at, &part.processes, &part.groups, &sample.cgroups);
         let memory = machine_memory::of(&sample.machine, &part.processes);
-        let snapshot = Snapshot {
+        let mut snapshot = Snapshot {
             schema: SCHEMA,
             at,
             interval_ms: part.interval_s.map_or(0, |seconds| (seconds * 1000.0).round() as u64),
@@ -154,6 +155,7 @@ impl Aggregate {
             cost: Cost { cpu_ratio: part.own_cpu_ratio, rss_bytes: part.own_rss_bytes, ..php.cost },
             notices,
         };
+        digits::round(&mut snapshot);
         self.totals.add(&snapshot);
         snapshot
     }

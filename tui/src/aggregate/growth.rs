@@ -14,6 +14,9 @@ const POINTS: usize = 61;
 /// No growth is told before a minute was seen.
 const LEAST_NS: u64 = 60_000_000_000;
 
+/// What is told is a multiple of this.
+const PAGE: i128 = 4096;
+
 /// Sizes over time, by what has them.
 #[derive(Debug)]
 pub(super) struct Growths<K> {
@@ -42,7 +45,9 @@ impl<K: Hash + Eq> Growths<K> {
         let (since_ns, before) = *points.front()?;
         let passed_ns = now_ns.saturating_sub(since_ns);
         let more = i128::from(bytes) - i128::from(before);
-        (passed_ns >= LEAST_NS).then(|| (more * i128::from(LEAST_NS) / i128::from(passed_ns)) as i64)
+        // Whole pages: more digits tell nothing.
+        let in_pages = |more: i128| (more / PAGE * PAGE) as i64;
+        (passed_ns >= LEAST_NS).then(|| in_pages(more * i128::from(LEAST_NS) / i128::from(passed_ns)))
     }
 
     /// Forgets what is no longer there.

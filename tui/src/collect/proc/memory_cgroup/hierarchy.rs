@@ -134,11 +134,13 @@ fn parts(point: &str, below: &str, version: u8, path: &mut String) -> Option<Cgr
     let own = |file, path: &mut String| number(point, below, file, path).and_then(Limit::bytes);
     Some(if version == 1 {
         let shmem_bytes = value("total_shmem");
+        // There are no sums of it: each group has its own, without those below it.
+        let slab_bytes = own_slab(point, below, path);
         CgroupParts {
             anon_bytes: value("total_rss"),
             file_bytes: less(value("total_cache"), shmem_bytes),
             shmem_bytes,
-            slab_bytes: None,
+            slab_bytes,
             sock_bytes: None,
             swap_bytes: value("total_swap"),
             kernel_bytes: own("memory.kmem.usage_in_bytes", path),

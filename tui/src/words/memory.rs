@@ -167,9 +167,13 @@ pub(crate) fn cgroup(cgroup: &Cgroup) -> (String, bool) {
     (format!("{text}{high}{most}"), nearly_full)
 }
 
-/// What the memory of a cgroup is: `processes 20 MiB   tmpfs 400 MiB   cache 12 MiB   kernel 3.0 MiB`; empty where it is not known.
+/// What the memory of a cgroup is: `processes 20 MiB   tmpfs 400 MiB   cache 12 MiB   kernel 3.0 MiB (slab 2.0 MiB)`; empty where it is not known.
 pub(crate) fn cgroup_parts(cgroup: &Cgroup) -> String {
     let Some(parts) = cgroup.parts else { return String::new() };
+    let slab = match parts.slab_bytes {
+        Some(slab) => format!(" (slab {})", units::bytes(slab)),
+        None => " (slab not known)".to_owned(),
+    };
     let parts = [
         ("processes", parts.anon_bytes),
         ("tmpfs", parts.shmem_bytes),
@@ -179,7 +183,11 @@ pub(crate) fn cgroup_parts(cgroup: &Cgroup) -> String {
         ("swap", parts.swap_bytes),
     ];
     let known = parts.into_iter().filter_map(|(name, bytes)| Some((name, bytes.filter(|&bytes| bytes > 0)?)));
-    known.map(|(name, bytes)| format!("{name} {}", units::bytes(bytes))).collect::<Vec<_>>().join("   ")
+    let text = |(name, bytes): (&str, u64)| match name {
+        "kernel" => format!("{name} {}{slab}", units::bytes(bytes)),
+        _ => format!("{name} {}", units::bytes(bytes)),
+    };
+    known.map(text).collect::<Vec<_>>().join("   ")
 }
 
 /// What happened at the limits of a cgroup: `at its limit 12 times, 1 killed`; empty where nothing did.

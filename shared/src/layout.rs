@@ -24,6 +24,13 @@ pub const SITE_HEAP: u32 = 3;
 /// A site where a request gives its memory back, and which counts as its end.
 pub const SITE_SHUTDOWN_HEAP: u32 = 4;
 
+/// A process has its globals at one place.
+pub const NO_THREADS: u32 = 0;
+/// Each thread has globals of its own; [`Image::thread_storage`] is the distance of their pointer from the thread pointer.
+pub const THREADS_AT_OFFSET: u32 = 1;
+/// The same, and it is the address of a word that has the distance.
+pub const THREADS_BY_SLOT: u32 = 2;
+
 /// Facts about the kernel and the CPU, set once before the programs are attached.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
@@ -50,16 +57,22 @@ pub struct Config {
     pub instruction_pointer: u32,
     /// Offset in `mm_struct` of the number of anonymous pages that are resident.
     pub memory_anonymous: u32,
+    /// Offset in `task_struct` of the thread pointer, which thread-local storage is found by.
+    pub task_thread_pointer: u32,
+    /// Keeps the layout free of padding.
+    pub reserved: u32,
 }
 
 /// Layout of one PHP image. Addresses are as linked; a process adds its load bias.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Image {
-    /// Address of `executor_globals`, 0 when unknown.
+    /// Address of `executor_globals`, 0 when unknown; where [`Self::threads`] have their own, of the word that has their offset.
     pub executor_globals: u64,
-    /// Address of `sapi_globals`, 0 when unknown.
+    /// The same of `sapi_globals`.
     pub sapi_globals: u64,
+    /// Where a thread has the pointer to its globals, as [`Self::threads`] says.
+    pub thread_storage: u64,
     /// `executor_globals.current_execute_data`.
     pub current_execute_data: u32,
     /// `zend_execute_data.prev_execute_data`.
@@ -76,8 +89,8 @@ pub struct Image {
     pub heap: u64,
     /// `zend_mm_heap.real_peak`; the size now is in front of it and the limit behind it in every version.
     pub heap_peak: u32,
-    /// Keeps the layout free of padding.
-    pub reserved: u32,
+    /// [`NO_THREADS`], [`THREADS_AT_OFFSET`] or [`THREADS_BY_SLOT`].
+    pub threads: u32,
 }
 
 /// A process that runs a PHP image.
@@ -115,7 +128,7 @@ pub struct Site {
     pub arguments: [Operand; ARGUMENTS],
 }
 
-const _: () = assert!(size_of::<Config>() == 48);
-const _: () = assert!(size_of::<Image>() == 56);
+const _: () = assert!(size_of::<Config>() == 56);
+const _: () = assert!(size_of::<Image>() == 64);
 const _: () = assert!(size_of::<Process>() == 32);
 const _: () = assert!(size_of::<Site>() == 16 + ARGUMENTS * size_of::<Operand>());

@@ -24,12 +24,12 @@ pub const SITE_HEAP: u32 = 3;
 /// A site where a request gives its memory back, and which counts as its end.
 pub const SITE_SHUTDOWN_HEAP: u32 = 4;
 
-/// A process has its globals at one place.
-pub const NO_THREADS: u32 = 0;
-/// Each thread has globals of its own; [`Image::thread_storage`] is the distance of their pointer from the thread pointer.
-pub const THREADS_AT_OFFSET: u32 = 1;
-/// The same, and it is the address of a word that has the distance.
-pub const THREADS_BY_SLOT: u32 = 2;
+/// A bit of [`Image::indirect`]: what it gives as an address is that of a word that has the address.
+pub const BY_SLOT: u32 = 1;
+/// Each thread has globals of its own: at the address is their offset in the thread's storage.
+pub const THREADS: u32 = 2;
+/// With [`THREADS`]: [`Image::thread_storage`] is the address of a word that has the distance.
+pub const STORAGE_BY_SLOT: u32 = 4;
 
 /// Facts about the kernel and the CPU, set once before the programs are attached.
 #[repr(C)]
@@ -67,11 +67,11 @@ pub struct Config {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Image {
-    /// Address of `executor_globals`, 0 when unknown; where [`Self::threads`] have their own, of the word that has their offset.
+    /// Address of `executor_globals`, 0 when unknown; with bits of [`Self::indirect`], of what leads there.
     pub executor_globals: u64,
     /// The same of `sapi_globals`.
     pub sapi_globals: u64,
-    /// Where a thread has the pointer to its globals, as [`Self::threads`] says.
+    /// Distance from the thread pointer to the pointer to a thread's storage, in two's complement.
     pub thread_storage: u64,
     /// `executor_globals.current_execute_data`.
     pub current_execute_data: u32,
@@ -89,8 +89,8 @@ pub struct Image {
     pub heap: u64,
     /// `zend_mm_heap.real_peak`; the size now is in front of it and the limit behind it in every version.
     pub heap_peak: u32,
-    /// [`NO_THREADS`], [`THREADS_AT_OFFSET`] or [`THREADS_BY_SLOT`].
-    pub threads: u32,
+    /// How globals are found: 0 where they are at their addresses, else bits such as [`BY_SLOT`].
+    pub indirect: u32,
 }
 
 /// A process that runs a PHP image.

@@ -1,7 +1,7 @@
 //! Where a process, or a thread of it, has PHP's state: the one place that tells a build apart from another.
 
 use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel};
-use tusktop_shared::{Image, NO_THREADS, THREADS_BY_SLOT, UNKNOWN_OFFSET};
+use tusktop_shared::{BY_SLOT, Image, STORAGE_BY_SLOT, THREADS, UNKNOWN_OFFSET};
 
 use crate::{php::pointer, process::config};
 
@@ -21,7 +21,7 @@ pub fn sapi_globals(image: &Image, bias: u64) -> Option<u64> {
 /// The same of `executor_globals`, where all threads of a process have the same.
 #[inline(always)]
 pub fn globals_of_process(image: &Image, bias: u64) -> Option<u64> {
-    if image.threads == NO_THREADS { globals(image, bias) } else { None }
+    if image.indirect & THREADS == 0 { globals(image, bias) } else { None }
 }
 
 #[inline(always)]
@@ -29,33 +29,43 @@ fn place(image: &Image, linked: u64, bias: u64) -> Option<u64> {
     if linked == 0 {
         return None;
     }
-    let address = linked.wrapping_add(bias);
-    if image.threads == NO_THREADS { Some(address) } else { in_thread(image, address, bias) }
+    let mut address = linked.wrapping_add(bias);
+    if image.indirect == 0 {
+        return Some(address);
+    }
+    if image.indirect & BY_SLOT != 0 {
+        address = pointer(address);
+    }
+    if image.indirect & THREADS != 0 {
+        address = in_thread(image, address, bias);
+    }
+    if address == 0 { None } else { Some(address) }
 }
 
-/// What is at an offset, which is at `address`, in the storage of the current thread.
+/// Address of what has its offset in the storage of the current thread at `address`; 0 where there is nothing.
 #[inline(always)]
-fn in_thread(image: &Image, address: u64, bias: u64) -> Option<u64> {
+fn in_thread(image: &Image, address: u64, bias: u64) -> u64 {
     let mut distance = image.thread_storage;
-    if image.threads == THREADS_BY_SLOT {
+    if image.indirect & STORAGE_BY_SLOT != 0 {
         distance = pointer(distance.wrapping_add(bias));
     }
-    let storage = pointer(thread_pointer()?.wrapping_add(distance));
+    let storage = pointer(thread_pointer().wrapping_add(distance));
     // A thread that has never run PHP has none, and a build whose offset is not set yet has not started.
     let offset = pointer(address);
-    if storage == 0 || offset == 0 { None } else { Some(storage.wrapping_add(offset)) }
+    if storage == 0 || offset == 0 { 0 } else { storage.wrapping_add(offset) }
 }
 
-/// The thread pointer of the current thread.
+/// The thread pointer of the current thread; 0 where it is not known.
 #[inline(always)]
-fn thread_pointer() -> Option<u64> {
-    let offset = config()?.task_thread_pointer;
+fn thread_pointer() -> u64 {
+    let Some(config) = config() else { return 0 };
+    let offset = config.task_thread_pointer;
     if offset == UNKNOWN_OFFSET {
-        return None;
+        return 0;
     }
     // SAFETY: a checked read at an offset that the kernel's own type information gave.
     unsafe {
         let task = bpf_get_current_task() as *const u8;
-        bpf_probe_read_kernel(task.add(offset as usize).cast::<u64>()).ok()
+        bpf_probe_read_kernel(task.add(offset as usize).cast::<u64>()).unwrap_or(0)
     }
 }

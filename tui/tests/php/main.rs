@@ -25,6 +25,7 @@ mod restarts;
 mod samples;
 mod secrets;
 mod storms;
+mod threads;
 mod tracing;
 mod trust;
 mod truth;

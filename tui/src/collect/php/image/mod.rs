@@ -62,10 +62,12 @@ pub(crate) struct Image {
     pub zts: bool,
     /// Where its threads have the pointer to their globals; `None` where that was not found, or where it is not built for threads.
     pub thread_storage: Option<ThreadStorage>,
-    /// Address of `executor_globals` as linked; in builds for threads, of their offset in a thread's globals.
+    /// Address of `executor_globals` as linked; in builds for threads, of their offset in a thread's storage.
     pub executor_globals: Option<u64>,
     /// The same of `sapi_globals`.
     pub sapi_globals: Option<u64>,
+    /// These are not the addresses, but those of words that have them, see [`Elf::slot`].
+    pub by_slot: bool,
     /// Address of `zend_dtrace_enabled` as linked: a byte that says whether PHP was started with `USE_ZEND_DTRACE=1`.
     /// Builds without USDT do not have it.
     pub dtrace_enabled: Option<u64>,
@@ -151,6 +153,15 @@ impl Image {
         let zts = address("executor_globals").is_none() && address("executor_globals_offset").is_some();
         let peak = code(&mut elf, address("zend_memory_peak_usage"), heap::CODE)?;
         let storage = code(&mut elf, address("tsrm_get_ls_cache_tcb_offset").filter(|_| zts), thread_storage::CODE)?;
+        let names = match zts {
+            true => ["executor_globals_offset", "sapi_globals_offset"],
+            false => ["executor_globals", "sapi_globals"],
+        };
+        // Only a program that embeds PHP links to these; as a module of Apache it is loaded, and its names are its own.
+        let slots = match sapi.unwrap_or_default() == Sapi::Embed {
+            true => elf.slot(names[0])?.zip(elf.slot(names[1])?).map(<[u64; 2]>::from),
+            false => None,
+        };
         let architecture = Architecture::current();
         let heap = architecture.zip(peak).and_then(|(of, (code, start))| heap::find(of, &code, start));
         let thread_storage =
@@ -161,8 +172,9 @@ impl Image {
             version,
             zts,
             thread_storage,
-            executor_globals: address(if zts { "executor_globals_offset" } else { "executor_globals" }),
-            sapi_globals: address(if zts { "sapi_globals_offset" } else { "sapi_globals" }),
+            executor_globals: slots.map(|slots| slots[0]).or(address(names[0])),
+            sapi_globals: slots.map(|slots| slots[1]).or(address(names[1])),
+            by_slot: slots.is_some(),
             heap,
             dtrace_enabled: address("zend_dtrace_enabled"),
             execute_ex: address("zend_execute_ex"),

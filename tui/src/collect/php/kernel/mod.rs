@@ -199,9 +199,9 @@ impl Kernel {
         // Globals of threads whose place was not found cannot be read, nor can anything that is read by way of them.
         let known = image.offsets.filter(|_| !image.zts || image.thread_storage.is_some());
         let (threads, thread_storage) = match image.thread_storage {
-            None => (shared::NO_THREADS, 0),
-            Some(ThreadStorage::Offset(offset)) => (shared::THREADS_AT_OFFSET, offset),
-            Some(ThreadStorage::Slot(slot)) => (shared::THREADS_BY_SLOT, slot),
+            None => (0, 0),
+            Some(ThreadStorage::Offset(offset)) => (shared::THREADS, offset),
+            Some(ThreadStorage::Slot(slot)) => (shared::THREADS | shared::STORAGE_BY_SLOT, slot),
         };
         let layout = shared::Image {
             executor_globals: known.and(image.executor_globals).unwrap_or(0),
@@ -215,7 +215,7 @@ impl Kernel {
             uri_source,
             heap: image.heap.filter(|_| !image.zts).map_or(0, |heap| heap.pointer),
             heap_peak: image.heap.map_or(0, |heap| heap.peak),
-            threads,
+            indirect: threads | if image.by_slot { shared::BY_SLOT } else { 0 },
         };
         self.images.set(id, Wire(layout), 0).map_err(|source| KernelError::Map { name: "IMAGES", source })
     }

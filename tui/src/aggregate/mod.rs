@@ -4,6 +4,7 @@
 mod capacity;
 mod clock;
 mod cpu;
+mod digits;
 mod machine_memory;
 mod notices;
 mod oom;
@@ -12,7 +13,7 @@ mod processes;
 mod sums;
 pub(crate) mod totals;
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use jiff::Timestamp;
 
@@ -52,6 +53,8 @@ pub struct Aggregate {
     php: PhpAggregate,
     pools: Vec<Scoreboard>,
     capacity: Capacity,
+    /// What processes of PHP on the command line run, as PHP itself has it.
+    scripts: HashMap<u32, Arc<str>>,
     /// The latest PHP part, for what holds between two answers.
     known_php: Arc<Php>,
     standing: Vec<Notice>,
@@ -78,7 +81,12 @@ impl Aggregate {
         let mut notices = self.standing.clone();
         notices.extend(notices::of_processes(&sample));
         notices.extend(notices::of_php(&php));
-        let part = self.processes.update(&sample);
+        if let PhpReading::Sample(php, _) = &php {
+            let names = php.processes.iter().filter(|process| process.alive && process.sapi.runs_scripts());
+            self.scripts.clear();
+            self.scripts.extend(names.filter_map(|process| Some((process.pid, process.script_name.clone()?))));
+        }
+        let part = self.processes.update(&sample, &self.scripts);
         notices.extend(notices::of_groups(part.without_room));
         notices.extend(self.clock.take(at, sample.machine.host.uptime_s, part.interval_s));
         let placed = |pid: u32| {
@@ -121,7 +129,7 @@ impl Aggregate {
         notices.sort_by_key(|notice| std::cmp::Reverse(notice.level));
         self.before.keep(at, &part.processes, &part.groups, &sample.cgroups);
         let memory = machine_memory::of(&sample.machine, &part.processes);
-        let snapshot = Snapshot {
+        let mut snapshot = Snapshot {
             schema: SCHEMA,
             at,
             interval_ms: part.interval_s.map_or(0, |seconds| (seconds * 1000.0).round() as u64),
@@ -143,10 +151,11 @@ impl Aggregate {
             processes: part.processes,
             cgroups: sample.cgroups,
             php: php.php,
-            drops: Drops { events: php.drops.events + sample.ended_lost, ..php.drops },
+            drops: Drops { processes: sample.ended_lost, ..php.drops },
             cost: Cost { cpu_ratio: part.own_cpu_ratio, rss_bytes: part.own_rss_bytes, ..php.cost },
             notices,
         };
+        digits::round(&mut snapshot);
         self.totals.add(&snapshot);
         snapshot
     }
@@ -164,7 +173,7 @@ impl Aggregate {
 
 /// The groups of one sample, and how each process came to its group.
 pub fn place(sample: &ProcessSample, rules: Arc<Rules>) -> (Vec<Group>, Vec<Process>, Vec<Placement>) {
-    let part = ProcessAggregate::new(rules).update(sample);
+    let part = ProcessAggregate::new(rules).update(sample, &HashMap::new());
     (part.groups, part.processes, part.placements)
 }
 

@@ -10,6 +10,7 @@ mod pool;
 pub mod proc;
 pub(crate) mod procfs;
 mod reads;
+pub(crate) mod script;
 pub mod tasks;
 mod trust;
 mod unanswering;

@@ -11,7 +11,7 @@ use std::{
 
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{AtFlags, Mode, OFlags, Stat as Status, openat, readlinkat, statat},
+    fs::{AtFlags, Dir, Mode, OFlags, Stat as Status, openat, readlinkat, statat},
     io::Errno,
 };
 
@@ -19,6 +19,8 @@ use super::proc::stat::Stat;
 
 /// Bytes of /proc/PID/stat that are read; its name is 64 bytes at most, its 52 numbers 20 digits each.
 const STAT_BYTES: u64 = 4096;
+/// Threads that are looked at for one that lives. Others than the first are gone as soon as they have ended.
+const THREADS: usize = 64;
 
 /// Where a procfs is mounted, or a tree that looks like one.
 #[derive(Debug, Clone)]
@@ -121,6 +123,11 @@ impl Folder {
         openat(&self.0, name, OFlags::RDONLY | OFlags::CLOEXEC | flags, Mode::empty())
     }
 
+    /// Opens a folder in it.
+    pub(crate) fn folder(&self, name: &str) -> Result<Self, Errno> {
+        self.file(name, OFlags::DIRECTORY).map(Self)
+    }
+
     /// Reads at most `most` bytes of a file.
     pub(crate) fn bytes(&self, name: &str, most: u64) -> io::Result<Vec<u8>> {
         bounded(self.file(name, OFlags::empty())?.into(), most)
@@ -134,6 +141,35 @@ impl Folder {
     /// Owner and the like of what is there.
     pub(crate) fn status(&self, name: &str) -> Result<Status, Errno> {
         statat(&self.0, name, AtFlags::empty())
+    }
+}
+
+/// A thread of a process whose first one has ended. The kernel keeps the first as a zombie until all have ended, with no memory, no
+/// command line and the state `Z`; what the process has is shown by the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LivingThread {
+    /// Number.
+    pub id: u32,
+    /// State letter.
+    pub state: char,
+    /// Resident pages of the process.
+    pub rss_pages: u64,
+}
+
+impl LivingThread {
+    /// Looks for one in `task`, the path of a process's folder of threads below `folder`; first at the one that was `known`.
+    pub(crate) fn find(folder: &Folder, task: &str, known: Option<u32>) -> Option<Self> {
+        let read = |id: u32| {
+            let line = folder.bytes(&format!("{task}/{id}/stat"), STAT_BYTES).ok()?;
+            let stat = Stat::parse(&line, rustix::param::clock_ticks_per_second())?;
+            let lives = !matches!(stat.state, 'Z' | 'X') && stat.pid == id;
+            lives.then_some(Self { id, state: stat.state, rss_pages: stat.rss_pages })
+        };
+        known.and_then(read).or_else(|| {
+            let threads = Dir::read_from(folder.file(task, OFlags::DIRECTORY).ok()?).ok()?;
+            let ids = threads.flatten().filter_map(|entry| entry.file_name().to_str().ok()?.parse().ok());
+            ids.take(THREADS).find_map(read)
+        })
     }
 }
 

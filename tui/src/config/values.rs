@@ -72,7 +72,7 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     let number = number.trim().parse::<u64>().ok();
     let size = number.zip(shift).and_then(|(number, shift)| number.checked_mul(1 << shift));
     let size = size.ok_or("expected a size such as 500k, 100M or 2G")?;
-    if (64 << 10..=1 << 40).contains(&size) { Ok(size) } else { Err("must be between 64k and 1024G".into()) }
+    if (16 << 10..=1 << 40).contains(&size) { Ok(size) } else { Err("must be between 16k and 1024G".into()) }
 }
 
 /// Reads a share such as `2%` or `0.5%`, above nothing and up to all.

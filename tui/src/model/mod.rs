@@ -155,6 +155,16 @@ pub struct Drops {
     pub stacks: u64,
     /// Functions whose names could not be kept.
     pub names: u64,
+    /// Processes that no reading has seen, and that ended when there was no room to note them.
+    #[serde(default)]
+    pub processes: u64,
+}
+
+impl Drops {
+    /// All of them.
+    pub fn sum(&self) -> u64 {
+        [self.events, self.stacks, self.names, self.processes].into_iter().fold(0, u64::saturating_add)
+    }
 }
 
 /// What watching costs during the interval.

@@ -1,5 +1,6 @@
 //! A session in a file (`.tusk`): the layout ([`mod@file`]), writing it, reading it back, redacting it. Nothing is collected or drawn here.
 
+mod changes;
 pub mod file;
 #[cfg(test)]
 mod fuzz;

@@ -1,26 +1,13 @@
 //! The last hours of a session in memory, to be gone back to: frames of a minute, compressed as in a recording. Bounded by time and
 //! by bytes, the oldest minute goes first.
 
-use std::{
-    collections::VecDeque,
-    io::{self, Cursor, Read as _},
-    sync::Arc,
-    time::Duration,
-};
-
-use jiff::Timestamp;
-use zstd::stream::{read::Decoder, write::Encoder};
+use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
 use super::{reader::Minute, writer::Compressor};
 use crate::model::Snapshot;
 
 /// Base 2 logarithm of how far back a frame refers: 2 MiB, two snapshots of 2 000 processes. More would cost its size in memory.
 const WINDOW_LOG: u32 = 21;
-
-/// Level of zstd for a minute that has ended: as one piece, and not flushed for each snapshot, it takes little more than half.
-const LEVEL: i32 = 6;
-/// Decoded bytes that are compressed again with each snapshot: a minute of a few hundred processes takes some seconds.
-const PART: u64 = 1 << 20;
 
 /// How much is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,36 +32,14 @@ pub struct Ring {
     open: Vec<u8>,
     /// Minutes that have ended, in the order of time.
     minutes: VecDeque<(Minute, Arc<[u8]>)>,
-    /// A minute that is being compressed again.
-    packing: Option<Packing>,
     bytes: u64,
     limits: RingLimits,
-}
-
-struct Packing {
-    first: Timestamp,
-    decoder: Decoder<'static, Cursor<Arc<[u8]>>>,
-    encoder: Encoder<'static, Vec<u8>>,
-}
-
-impl Packing {
-    fn new(first: Timestamp, frame: Arc<[u8]>) -> io::Result<Self> {
-        let decoder = Decoder::with_buffer(Cursor::new(frame))?;
-        let mut encoder = Encoder::new(Vec::new(), LEVEL)?;
-        encoder.window_log(WINDOW_LOG)?;
-        Ok(Self { first, decoder, encoder })
-    }
-
-    /// Takes a part. True when that was the last.
-    fn step(&mut self) -> io::Result<bool> {
-        Ok(io::copy(&mut self.decoder.by_ref().take(PART), &mut self.encoder)? < PART)
-    }
 }
 
 impl Ring {
     /// A past in which nothing is yet.
     pub fn new(limits: RingLimits) -> Self {
-        Self { compressor: None, open: Vec::new(), minutes: VecDeque::new(), packing: None, bytes: 0, limits }
+        Self { compressor: None, open: Vec::new(), minutes: VecDeque::new(), bytes: 0, limits }
     }
 
     /// Whether anything is kept.
@@ -108,34 +73,16 @@ impl Ring {
             self.open.extend_from_slice(rest);
             self.bytes += entry.bytes;
             let frame: Arc<[u8]> = self.open.as_slice().into();
-            self.packing = Some(Packing::new(entry.first, Arc::clone(&frame))?);
             self.minutes.push_back((Minute { crc: None, ..Minute::of(&entry) }, frame));
             self.open.clear();
         }
         self.open.extend_from_slice(compressor.push(snapshot)?);
-        self.pack()?;
         let is_over = |ring: &Self, oldest: &Minute| {
             ring.bytes + ring.open.len() as u64 > ring.limits.bytes
                 || snapshot.at.duration_since(oldest.last).unsigned_abs() > ring.limits.span
         };
         while self.minutes.front().is_some_and(|(oldest, _)| is_over(self, oldest)) {
             self.bytes -= self.minutes.pop_front().map_or(0, |(minute, _)| minute.bytes);
-        }
-        Ok(())
-    }
-
-    /// Compresses the minute that ended last again, a part of it.
-    fn pack(&mut self) -> io::Result<()> {
-        let Some(mut packing) = self.packing.take() else { return Ok(()) };
-        if !packing.step()? {
-            self.packing = Some(packing);
-            return Ok(());
-        }
-        let packed = packing.encoder.finish()?;
-        let same = self.minutes.iter_mut().find(|(minute, _)| minute.first == packing.first);
-        if let Some((minute, frame)) = same.filter(|(minute, _)| minute.bytes > packed.len() as u64) {
-            self.bytes -= minute.bytes - packed.len() as u64;
-            (minute.bytes, *frame) = (packed.len() as u64, packed.into());
         }
         Ok(())
     }
@@ -171,6 +118,8 @@ impl std::fmt::Debug for Ring {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
     use jiff::SignedDuration;
 
     use super::*;
@@ -209,14 +158,6 @@ mod tests {
         let minutes: Vec<_> = ring.minutes().map(|minute| minute.snapshots).collect();
         assert_eq!(minutes, [60, 60, 60, 20]);
         assert_eq!(ring.bytes(), ring.minutes().take(3).map(|minute| minute.bytes).sum::<u64>());
-    }
-
-    #[test]
-    fn a_minute_that_is_over_becomes_smaller() {
-        let ended = ring(0..61, 3600, 64 << 20);
-        let packed = ring(0..100, 3600, 64 << 20);
-        assert!(packed.packing.is_none());
-        assert!(packed.bytes() < ended.bytes(), "{} of {}", packed.bytes(), ended.bytes());
     }
 
     #[test]

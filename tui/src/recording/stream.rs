@@ -5,6 +5,7 @@ use std::io::{self, BufRead};
 
 use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation as _, OutBuffer};
 
+use super::changes::{Changes, ChangesError};
 use super::file::{ENTRY_BYTES, ENTRY_START, Entry, MAX_DECODED, MAX_LINE, WINDOW_LOG, ZSTD, is_skippable};
 use crate::model::{Snapshot, SnapshotError};
 
@@ -58,6 +59,9 @@ pub enum Wrong {
     /// A line cannot be read.
     #[error("{0}")]
     Line(#[from] SnapshotError),
+    /// A line that says what changed cannot be read.
+    #[error("a snapshot cannot be read: {0}; the rest of this minute is skipped")]
+    Changes(#[from] ChangesError),
 }
 
 /// Why nothing is read at all.
@@ -87,6 +91,9 @@ pub struct Stream<R> {
     /// The decoder may have more without more input.
     more: bool,
     line: Vec<u8>,
+    changes: Changes,
+    /// A line of which what changed was written.
+    restored: Vec<u8>,
     /// Lines of this frame that are snapshots, and that are none.
     snapshots: usize,
     unread: usize,
@@ -126,6 +133,8 @@ impl<R: BufRead> Stream<R> {
             pending: 0..0,
             more: false,
             line: Vec::new(),
+            changes: Changes::default(),
+            restored: Vec::new(),
             snapshots: 0,
             unread: 0,
             before: None,
@@ -187,7 +196,18 @@ impl<R: BufRead> Stream<R> {
         self.line.extend_from_slice(part);
         self.pending.start += part.len() + usize::from(end.is_some());
         end?;
-        let read = read(&self.line);
+        let read = if Changes::is_changes(&self.line) {
+            if let Err(error) = self.changes.read(&self.line, &mut self.restored, MAX_LINE) {
+                return Some(Event::Damage(self.lose(offset, error.into())));
+            }
+            if let State::Frame { decoded, .. } = &mut self.state {
+                *decoded += self.restored.len() as u64;
+            }
+            read(&self.restored)
+        } else {
+            self.changes.begin(&self.line);
+            read(&self.line)
+        };
         self.line.clear();
         let count = if read.is_ok() { &mut self.snapshots } else { &mut self.unread };
         *count += 1;

@@ -113,7 +113,10 @@ fn zstd_reads_it_as_lines_of_json() {
     let decoded = zstd::decode_all(&bytes[..]).unwrap();
     let lines: Vec<_> = decoded.split_inclusive(|&byte| byte == b'\n').collect();
     assert_eq!(lines.len(), 65);
-    assert_eq!(Snapshot::read(lines[64]).unwrap(), snapshot(64));
+    assert_eq!(Snapshot::read(lines[60]).unwrap(), snapshot(60), "each minute begins with a whole one");
+    let changes: serde_json::Value = serde_json::from_slice(lines[64]).unwrap();
+    assert_eq!(changes["changes"], 1);
+    assert_eq!(changes["tables"][""]["columns"]["at"][1][0], snapshot(64).at.to_string());
 }
 
 #[test]

@@ -5,11 +5,15 @@ use std::io::{self, Write};
 
 use zstd::stream::raw::{CParameter, Encoder, Operation as _, OutBuffer};
 
+use super::changes::ChangeWriter;
 use super::file::{self, Entry, FRAME_BYTES, MAX_ENTRIES, MAX_LINE, Tally, WINDOW_LOG};
 use crate::{export, model::Snapshot};
 
-/// Level of zstd: the window does most of the work, and more takes more CPU than it saves bytes.
-const LEVEL: i32 = 3;
+/// Level of zstd. What changed in a second is little, so that a higher one costs little, too.
+const LEVEL: i32 = 9;
+
+/// Base 2 logarithm of the entries in zstd's tables of places: a minute needs no more, and the level alone would take 16 MiB.
+const TABLE_LOG: u32 = 17;
 
 /// A recording that is being written.
 pub struct Writer<W: Write> {
@@ -121,6 +125,9 @@ pub(super) struct Compressor {
     /// All that it has written for one snapshot.
     piece: Vec<u8>,
     line: Vec<u8>,
+    changes: ChangeWriter,
+    /// The line as it is compressed.
+    written: Vec<u8>,
     frame: Option<Frame>,
     tally: Tally,
 }
@@ -144,9 +151,19 @@ impl Compressor {
     pub(super) fn with_window(log: u32) -> io::Result<Self> {
         let mut encoder = Encoder::new(LEVEL)?;
         encoder.set_parameter(CParameter::WindowLog(log))?;
+        encoder.set_parameter(CParameter::HashLog(TABLE_LOG))?;
+        encoder.set_parameter(CParameter::ChainLog(TABLE_LOG))?;
         encoder.set_parameter(CParameter::ChecksumFlag(true))?;
-        let (piece, line) = (Vec::new(), Vec::new());
-        Ok(Self { encoder, out: vec![0; 128 << 10].into(), piece, line, frame: None, tally: Tally::default() })
+        Ok(Self {
+            encoder,
+            out: vec![0; 128 << 10].into(),
+            piece: Vec::new(),
+            line: Vec::new(),
+            changes: ChangeWriter::default(),
+            written: Vec::new(),
+            frame: None,
+            tally: Tally::default(),
+        })
     }
 
     /// The next part of the frame: with it a snapshot can be read.
@@ -160,7 +177,10 @@ impl Compressor {
         }
         self.tally.add(snapshot);
         self.piece.clear();
-        let mut rest = &self.line[..];
+        self.written.clear();
+        self.changes.write(self.line.trim_ascii_end(), &mut self.written);
+        self.written.push(b'\n');
+        let mut rest = &self.written[..];
         while !rest.is_empty() {
             let status = self.encoder.run_on_buffers(rest, &mut self.out)?;
             rest = &rest[status.bytes_read..];
@@ -184,6 +204,7 @@ impl Compressor {
     /// The last part of the frame that is open, and its entry as if the frame began the file.
     pub(super) fn end_frame(&mut self) -> io::Result<Option<(&[u8], Entry)>> {
         let Some(mut frame) = self.frame.take() else { return Ok(None) };
+        self.changes.begin();
         self.piece.clear();
         self.drain(|encoder, out| encoder.finish(out, true))?;
         self.encoder.reinit()?;

@@ -1,7 +1,7 @@
 //! The rules that give a sensible map with no configuration at all, in the order in which they are tried.
 
 use super::{
-    Property::{self, Cmdline, Comm, Container, Exe, Kind, Pool, Unit},
+    Property::{self, Cmdline, Comm, Container, Exe, Kind, Pool, Script, Unit},
     naming,
 };
 
@@ -16,24 +16,16 @@ pub(super) const REST: Text = ("user", &[], "{user} processes");
 /// php-fpm names its processes by their title (`php-fpm: pool www`, `php-fpm: master process (…)`); a worker that has no
 /// title yet carries its master's and moves when it is renamed.
 pub(super) const RULES: &[Text] = &[
-    ("kernel", &[(Kind, "kernel")], "kernel threads"),
+    ("kernel", &[(Kind, "^kernel$")], "kernel threads"),
     ("php pool in a container", &[(Pool, "."), (Container, ".")], naming::POOL_IN_CONTAINER),
     ("php pool", &[(Pool, ".")], naming::POOL),
-    ("php master", &[(Cmdline, r"^php-fpm: master process")], "php-fpm: master"),
-    ("php master", &[(Comm, r"^php[0-9.]*-fpm|^php-fpm")], "php-fpm: master"),
-    ("apache", &[(Comm, r"^(apache2|httpd|httpd-prefork|httpd-event|httpd-worker)$")], "apache"),
-    ("php server", &[(Exe, r"^php[0-9.]*$"), (Cmdline, r" -S ?\S+:\d")], "php -S"),
-    (
-        "php script",
-        &[
-            (Exe, r"^php[0-9.]*$"),
-            (Cmdline, r"^\S+ (?:-[cdz] ?\S+ |-[fHnq]+ |-- )*(?:[^\s-]\S*/)?(?P<script>[^\s/-][^\s/]*)(?: |$)"),
-        ],
-        naming::SCRIPT,
-    ),
-    ("php cli", &[(Exe, r"^php[0-9.]*$")], naming::NO_SCRIPT),
-    // A script may give itself any title (cli_set_process_title): its name in the kernel stays.
-    ("php cli", &[(Comm, r"^php[0-9.]*$")], naming::NO_SCRIPT),
+    ("php master", &[(Cmdline, r"^php-fpm: master process")], naming::FPM_MASTER),
+    ("php master", &[(Comm, r"^php[0-9.]*-fpm|^php-fpm")], naming::FPM_MASTER),
+    ("apache", &[(Comm, r"^(apache2|httpd|httpd-prefork|httpd-event|httpd-worker)$")], naming::APACHE),
+    ("php server", &[(Kind, "^php$"), (Cmdline, r" -S ?\S+:\d")], naming::BUILT_IN_SERVER),
+    // A script may give itself any title (cli_set_process_title): what it runs stays known.
+    ("php script", &[(Kind, "^php$"), (Script, ".")], naming::SCRIPT),
+    ("php cli", &[(Kind, "^php$")], naming::NO_SCRIPT),
     ("php cgi", &[(Comm, r"^(php[0-9.]*-cgi[0-9.]*|lsphp[0-9.]*)$")], "php cgi: {user}"),
     ("frankenphp", &[(Comm, r"^frankenphp$")], "frankenphp"),
     ("database", &[(Comm, r"^(mariadbd|mariadbd-safe|mysqld|mysqld_safe)$")], "{comm}"),

@@ -8,9 +8,9 @@ pub(super) const POOL: &str = "php-fpm: {pool}";
 /// The group of a pool in a container, as a template.
 pub(super) const POOL_IN_CONTAINER: &str = "php-fpm: {pool} ({container})";
 /// The group of a script, as a template.
-pub(super) const SCRIPT: &str = "php: {script}";
+pub(crate) const SCRIPT: &str = "php: {script}";
 /// The group of PHP on the command line that runs no script.
-pub(super) const NO_SCRIPT: &str = "php cli";
+pub(crate) const NO_SCRIPT: &str = "php cli";
 
 /// The group of a php-fpm pool.
 pub(crate) fn of_pool(pool: &str, container: Option<&str>) -> String {
@@ -25,9 +25,18 @@ pub(crate) fn of_master(group: &str, master: u32) -> String {
     format!("{group} (master {master})")
 }
 
-/// The group of PHP on the command line, by the path of its script.
+/// The group of a server that serves PHP by itself: of its master, where it has one.
+pub(crate) const FPM_MASTER: &str = "php-fpm: master";
+/// Apache, whatever it is called.
+pub(crate) const APACHE: &str = "apache";
+/// PHP's own web server.
+pub(crate) const BUILT_IN_SERVER: &str = "php -S";
+/// php-cgi whose user is not known.
+pub(crate) const CGI: &str = "php cgi";
+
+/// The group of PHP on the command line, by what it runs.
 pub(crate) fn of_script(script: Option<&str>) -> Arc<str> {
-    match script.and_then(|script| script.rsplit('/').next()) {
+    match script {
         Some(name) => format!("php: {name}").into(),
         None => NO_SCRIPT.into(),
     }
@@ -42,7 +51,7 @@ mod tests {
         let filled = |template: &str| template.replace("{pool}", "www").replace("{container}", "3f2a");
         assert_eq!(of_pool("www", None), filled(POOL));
         assert_eq!(of_pool("www", Some("3f2a")), filled(POOL_IN_CONTAINER));
-        assert_eq!(*of_script(Some("/srv/bin/jobs.php")), *SCRIPT.replace("{script}", "jobs.php"));
+        assert_eq!(*of_script(Some("jobs.php")), *SCRIPT.replace("{script}", "jobs.php"));
         assert_eq!(*of_script(None), *NO_SCRIPT);
     }
 }

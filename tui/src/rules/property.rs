@@ -23,13 +23,15 @@ pub enum Property {
     Cgroup,
     /// php-fpm pool, from the title of a worker.
     Pool,
-    /// `kernel` for threads of the kernel.
+    /// What PHP on the command line runs.
+    Script,
+    /// `kernel` for threads of the kernel, `php` for PHP on the command line.
     Kind,
 }
 
 impl Property {
     /// Those that a template can name, with their names there.
-    const IN_TEMPLATES: [(Self, &'static str); 8] = [
+    const IN_TEMPLATES: [(Self, &'static str); 9] = [
         (Self::Comm, "comm"),
         (Self::Exe, "exe"),
         (Self::Cmdline, "cmdline"),
@@ -38,6 +40,7 @@ impl Property {
         (Self::Container, "container"),
         (Self::Cgroup, "cgroup"),
         (Self::Pool, "pool"),
+        (Self::Script, "script"),
     ];
 
     /// The property that a template calls `name`.
@@ -77,7 +80,9 @@ impl Property {
                 below.or_else(|| process.cgroups.first()).map(|path| &**path)
             }
             Self::Pool => process.pool.as_deref(),
-            Self::Kind => process.kernel_thread.then_some("kernel"),
+            Self::Script => process.script.as_deref().filter(|_| process.php),
+            Self::Kind if process.kernel_thread => Some("kernel"),
+            Self::Kind => process.php.then_some("php"),
         }
     }
 }

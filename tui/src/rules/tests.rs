@@ -3,13 +3,19 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::collect::script::{Script, is_php};
 
 pub(super) fn process(comm: &str, cmdline: &str) -> Details {
+    let exe = cmdline.split(' ').next().unwrap_or_default();
+    let names_php = is_php(exe.rsplit('/').next().unwrap());
+    let script = Script::of(cmdline.replace(' ', "\0").as_bytes()).filter(|_| names_php);
     Details {
         pid: 7,
         comm: comm.into(),
-        exe: cmdline.split(' ').next().unwrap_or_default().into(),
+        exe: exe.into(),
         cmdline: cmdline.into(),
+        php: is_php(comm) || names_php,
+        script: script.map(|script| script.name),
         pool: crate::model::pool_of_title(cmdline).map(Arc::from),
         user: "alice".into(),
         unit: None,
@@ -40,11 +46,18 @@ fn well_known_programs_have_their_groups() {
         ("apache2", "/usr/sbin/apache2 -k start", "apache", "apache"),
         ("httpd", "/usr/sbin/httpd -DFOREGROUND", "apache", "apache"),
         ("php", "php -S 127.0.0.1:8000 router.php", "php -S", "php server"),
-        ("php8.2", "/usr/bin/php8.2 /srv/www/artisan queue:work --tries=3", "php: artisan", "php script"),
-        ("php", "php -d memory_limit=1G -n bin/console messenger:consume", "php: console", "php script"),
+        ("php8.2", "/usr/bin/php8.2 /srv/www/artisan queue:work --tries=3", "php: artisan queue:work", "php script"),
+        (
+            "php",
+            "php -d memory_limit=1G -n bin/console messenger:consume",
+            "php: console messenger:consume",
+            "php script",
+        ),
         ("php", "php -q -f cron.php", "php: cron.php", "php script"),
         ("worker.php", "/usr/bin/php /srv/worker.php", "php: worker.php", "php script"),
         ("php", "php -r echo 1;", "php cli", "php cli"),
+        ("ea-php82", "/usr/local/bin/ea-php82 /srv/cron.php", "php: cron.php", "php script"),
+        ("phpdbg8.2", "phpdbg8.2 -qrr /srv/x.php", "php: x.php", "php script"),
         ("php8.2", "WorkerMan: worker process  none tcp://0.0.0.0:2345", "php cli", "php cli"),
         ("php", "php", "php cli", "php cli"),
         ("php-cgi", "/usr/bin/php-cgi", "php cgi: alice", "php cgi"),

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Read as _},
+    io::{BufReader, Read as _},
     os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Child, Command, Stdio},
@@ -13,7 +13,7 @@ use portable_pty::CommandBuilder;
 use rustix::process::{Pid, Signal, kill_process};
 use tusktop::{
     model::Snapshot,
-    recording::{Event, Recording},
+    recording::{Event, Recording, Stream},
 };
 
 use crate::{
@@ -79,11 +79,16 @@ fn a_recording_is_json_lines_in_zstd_for_its_owner_alone() {
     assert!(output.stdout.is_empty() && output.stderr.is_empty(), "it says nothing without a terminal");
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
     let decoded = zstd::decode_all(&fs::read(&path).unwrap()[..]).unwrap();
-    let lines: Vec<_> =
-        decoded.split_inclusive(|&byte| byte == b'\n').map(|line| Snapshot::read(line).unwrap()).collect();
+    let lines: Vec<_> = decoded.split_inclusive(|&byte| byte == b'\n').collect();
     let (snapshots, damage) = read(&path);
     assert!(snapshots.len() > 2 && damage.is_empty(), "{damage:?}");
-    assert_eq!(snapshots, lines);
+    assert_eq!(snapshots[0], Snapshot::read(lines[0]).unwrap(), "the first line is a snapshot");
+    assert_eq!(snapshots.len(), lines.len());
+    for (snapshot, line) in snapshots.iter().zip(lines).skip(1) {
+        let line: serde_json::Value = serde_json::from_slice(line).unwrap();
+        let at = &line["tables"][""]["columns"]["at"];
+        assert_eq!(at[1][0].as_str().unwrap(), snapshot.at.to_string(), "the others say what changed: {line}");
+    }
     assert!(snapshots.windows(2).all(|pair| pair[0].at < pair[1].at));
 }
 
@@ -117,6 +122,31 @@ fn tiers_are_for_files_that_begin_with_their_first_step() {
     let output = record(&["--tiers", "100ms:1h,1m", "-d", "500ms", "-o", path.to_str().unwrap()]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(read(&path).0.len() > 2);
+}
+
+#[test]
+fn files_with_tiers_follow_each_other_without_a_gap() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let name = path("a.tusk");
+    let arguments = ["--tiers", "100ms:1s,500ms", "--max-size", "16k", "-o", name.to_str().unwrap()];
+    let mut child = record(&arguments).spawn().unwrap();
+    wait_until("the third file", &mut child, || written(&path("a-3.tusk")) > 1);
+    send(&child, Signal::INT);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let mut snapshots = Vec::new();
+    for name in ["a.tusk", "a-2.tusk", "a-3.tusk"] {
+        let (read, damage) = read(&path(name));
+        assert!(damage.is_empty(), "{name}: {damage:?}");
+        snapshots.extend(read);
+    }
+    let is_late = |pair: &[Snapshot]| {
+        let since = pair[1].at.duration_since(pair[0].at).as_millis();
+        // An interval is measured by another clock, and rounded.
+        since.abs_diff(pair[1].interval_ms.into()) > 20
+    };
+    let gaps: Vec<_> = snapshots.windows(2).filter(|pair| is_late(pair)).map(|pair| pair[1].at).collect();
+    assert!(gaps.is_empty(), "{gaps:?}");
 }
 
 #[test]
@@ -197,7 +227,7 @@ fn files_follow_each_other_and_old_ones_are_removed() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let name = path("a.tusk");
-    let mut child = record(&["--max-size", "64k", "--keep", "2", "-o", name.to_str().unwrap()]).spawn().unwrap();
+    let mut child = record(&["--max-size", "16k", "--keep", "2", "-o", name.to_str().unwrap()]).spawn().unwrap();
     wait_until("the third file", &mut child, || written(&path("a-3.tusk")) > 0);
     send(&child, Signal::INT);
     child.wait().unwrap();
@@ -214,7 +244,7 @@ fn a_file_that_is_in_the_way_of_the_next_one_is_kept_and_passed_over() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     fs::write(path("a-2.tusk"), "precious").unwrap();
-    let mut child = record(&["--max-size", "64k", "-o", path("a.tusk").to_str().unwrap()]).spawn().unwrap();
+    let mut child = record(&["--max-size", "16k", "-o", path("a.tusk").to_str().unwrap()]).spawn().unwrap();
     wait_until("the third file", &mut child, || written(&path("a-3.tusk")) > 0);
     send(&child, Signal::INT);
     assert_eq!(child.wait().unwrap().code(), Some(130));
@@ -275,13 +305,11 @@ fn a_file_that_may_not_grow_ends_the_recording_and_what_is_whole_can_be_read() {
 #[test]
 fn a_pipe_gets_each_snapshot_at_once_and_its_reader_may_leave() {
     let mut child = record(&["-o", "-"]).spawn().unwrap();
-    let decoder = zstd::Decoder::new(child.stdout.take().unwrap()).unwrap();
-    let mut lines = BufReader::new(decoder).lines();
+    let mut stream = Stream::new(BufReader::new(child.stdout.take().unwrap())).unwrap();
     for _ in 0..2 {
-        let line = lines.next().unwrap().unwrap();
-        assert!(Snapshot::read(line.as_bytes()).is_ok());
+        assert!(matches!(stream.next_event(), Ok(Some(Event::Snapshot(_)))));
     }
-    drop(lines);
+    drop(stream);
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""));
 }

@@ -113,6 +113,20 @@ impl Cast {
         self.perl(role, "use threads; threads->create(sub { 1 while 1 }) for 1 .. 2; print qq(ready\\n); <STDIN>")
     }
 
+    /// One whose first thread has ended, with this much memory.
+    pub fn without_first_thread(&mut self, role: &str, mebibytes: u32) -> u32 {
+        // exit(2) ends one thread.
+        let exit = if cfg!(target_arch = "aarch64") { 93 } else { 60 };
+        let program = format!(
+            "use threads; my $memory = 'x' x ({mebibytes} << 20); \
+             threads->create(sub {{ print qq(ready\\n); <STDIN> }})->detach; syscall({exit}, 0)"
+        );
+        let pid = self.perl(role, &program);
+        let ended = || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") Z ");
+        wait_until(PATIENCE, || "its first thread ends".to_owned(), ended);
+        pid
+    }
+
     /// One with this much memory that is its own.
     pub fn with_memory(&mut self, role: &str, mebibytes: u32) -> u32 {
         self.perl(role, &format!("my $memory = 'x' x ({mebibytes} << 20); print qq(ready\\n); <STDIN>"))

@@ -9,18 +9,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::cast::copy_program;
+use crate::cast::{Cast, copy_program};
 use jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 use tusktop::{
     aggregate::{Aggregate, PhpReading},
     collect::{
         Tick,
-        proc::{Details, ProcessReading, ProcessSample, Sampler},
+        inspect::Reader,
+        proc::{Details, ProcessReading, ProcessSample, Pss, Sampler},
         tasks::Tasks,
     },
-    model::{Group, Snapshot},
+    model::{Group, ProcessKey, Snapshot},
     rules::{Property, Rule, Rules},
+    words::secrets::Secrets,
 };
 
 /// Resident memory that the kernel's counters of several CPUs may be apart, beside what changes meanwhile.
@@ -173,6 +175,31 @@ fn the_iterator_says_what_proc_says() {
     }
 }
 
+#[test]
+#[ignore = "needs root"]
+fn a_process_whose_first_thread_has_ended_has_its_memory_its_command_line_and_its_name() {
+    let mut cast = Cast::new();
+    let pid = cast.without_first_thread("headless", 64);
+    for (how, mut sampler) in [("/proc", sampler()), ("the iterator", by_kernel())] {
+        for _ in 0..2 {
+            let sample = pass(&mut sampler);
+            let process = find(&sample, pid).unwrap();
+            assert!(matches!(process.state, 'S' | 'R') && process.threads == 2, "{how}: {process:?}");
+            assert!(process.rss_bytes > 64 << 20 && process.swap_bytes.is_some(), "{how}: {process:?}");
+            assert!(process.details.cmdline.contains("use threads"), "{how}: {process:?}");
+            assert!(process.details.comm.starts_with(cast.tag()), "{how}: {process:?}");
+            assert!(!matches!(process.pss, Pss::Known(rollup, _) if rollup.pss_bytes == 0), "{how}: {process:?}");
+        }
+    }
+    let mut reader = Reader::new("/proc".into(), Secrets::default());
+    let key = ProcessKey { pid, start_ticks: None };
+    let first = reader.inspect(key, None, true);
+    let inspection = reader.inspect(first.process, Some(&first), true);
+    assert!(!inspection.ended && inspection.arguments.is_ok() && inspection.exe.is_ok(), "{inspection:?}");
+    let mapped = inspection.mappings.unwrap().total.rss;
+    assert!(mapped > 64 << 20, "{mapped}");
+}
+
 /// A shell under a name that nothing else has, with a program beside it. It takes commands and says when each is done.
 struct Shell {
     running: Running,
@@ -235,7 +262,7 @@ impl Watch {
         while !enough(sum.0, sum.2) {
             assert!(Instant::now() < deadline, "{sum:?}");
             let snapshot = self.tick();
-            assert_eq!(snapshot.drops.events, 0);
+            assert_eq!(snapshot.drops.processes, 0);
             if let Some(group) = named(&snapshot, group) {
                 sum.0 += group.cpu_ratio.unwrap_or(0.0) * snapshot.interval_ms as f64 / 1000.0;
                 sum.1 += group.started.unwrap();
@@ -325,6 +352,20 @@ fn none_of_many_starts_is_lost() {
     shell.repeat(1000, "");
     let (_, started, ended) = watch.until("start of root", |_, ended| ended >= 1000);
     assert_eq!((started, ended), (1000, 1000));
+}
+
+/// The ring has room for some 5 000 of them, and `snap` reads processes twice.
+#[test]
+#[ignore = "needs root"]
+fn a_long_snap_counts_more_starts_than_the_ring_holds() {
+    let burst = "i=0; while [ $i -lt 9000 ]; do /bin/true; i=$((i+1)); done";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tusktop"));
+    command.args(["--no-php", "snap", "--format", "json", "--", "/bin/sh", "-c", burst]);
+    let output = command.env("HOME", "/nonexistent").stdin(Stdio::null()).output().unwrap();
+    // Standard output is the command's.
+    let snapshot = Snapshot::read(&output.stderr).unwrap();
+    let ended: u32 = snapshot.groups.iter().filter_map(|group| group.ended).sum();
+    assert!(ended >= 9000 && snapshot.drops.processes == 0, "{ended} ended, {:?}", snapshot.drops);
 }
 
 #[test]

@@ -74,10 +74,13 @@ fn opcache_and_the_jit_of_a_command_line_are_seen() {
     ];
     let with_jit = PhpCli::start_with(&jit, "forever.php", &[]);
     let without_jit = PhpCli::start_with(&jit[..4], "forever.php", &[]);
+    // As Debian configures it: it has room, so that it could be switched on, and is off.
+    let configured_off = PhpCli::start_with(&[&jit[..], &["-d", "opcache.jit=off"]].concat(), "forever.php", &[]);
     let switched_off = PhpCli::start_with(&jit[..2], "forever.php", &[]);
     let facts =
         |watch: &Watch, php: &PhpCli| master(watch, php.pid()).and_then(|m| Some((m.dtrace?, m.opcache?, m.jit?)));
     watch.until("the JIT is seen", |watch| facts(watch, &with_jit) == Some((false, true, true)));
+    watch.until("a JIT that is off is seen", |watch| facts(watch, &configured_off) == Some((false, true, false)));
     watch.until("opcache is seen", |watch| facts(watch, &without_jit) == Some((false, true, false)));
     watch.until("the script is read", |watch| facts(watch, &switched_off) == Some((false, false, false)));
     assert_eq!(master(&watch, with_jit.pid()).unwrap().variable, Some(false));

@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::servers::{FpmOptions, PhpFpm, alone, copies};
+use crate::servers::{FpmOptions, PhpCli, PhpFpm, alone, copies};
 use crate::watch::Watch;
 use tusktop::model::{SeenBy, Target, Tier, TierState};
 
@@ -56,6 +56,19 @@ fn probes_with_unknown_arguments_are_left_alone_and_functions_take_their_place()
     assert_eq!(target.tiers[Tier::Requests].seen_by, Some(SeenBy::Symbol));
     let exact = &target.tiers[Tier::Exact];
     assert!(exact.state == TierState::Unavailable && exact.reason.contains("function__return"), "{exact:?}");
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn the_debugger_is_known_and_its_script_is_sampled() {
+    let _alone = alone();
+    let php = PhpCli::start_in_debugger("forever.php");
+    let mut watch = Watch::start(99, php.page("forever.php").parent().unwrap());
+    watch.until("its stack is sampled", |watch| watch.stacks.iter().any(|count| count.pid == php.pid()));
+    let target = watch.last.targets.iter().find(|target| target.pids.contains(&php.pid())).unwrap();
+    assert_eq!((&*target.sapi, target.version.is_some()), ("phpdbg", true));
+    let process = watch.last.processes.iter().find(|process| process.pid == php.pid()).unwrap();
+    assert_eq!(process.script.as_deref().map(Path::new), Some(&*php.page("forever.php")));
 }
 
 #[test]

@@ -56,6 +56,11 @@ fn after_a_reload_of_php_fpm_every_tier_goes_on() {
         let workers = fpm.workers("www");
         assert!(workers.iter().all(|pid| !before.contains(pid)));
         all_tiers_work(&mut watch, &workers, |uri| fpm.get("www", uri));
+        let target = watch.last.targets.iter().find(|target| target.pids.contains(&fpm.master())).unwrap();
+        let ours =
+            target.masters.iter().map(|master| master.pid).filter(|pid| old.contains(pid) || before.contains(pid));
+        assert_eq!(ours.collect::<Vec<_>>(), [0; 0], "workers that have ended are no masters");
+        assert!(target.masters.iter().any(|master| master.pid == fpm.master()));
     }
     watch.until("the old workers are forgotten", |watch| watch.last.processes.iter().all(|p| !old.contains(&p.pid)));
 }

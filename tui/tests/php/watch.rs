@@ -127,8 +127,7 @@ impl Watch {
         self.last.compiles.retain(|compile| compile.what.file.starts_with(&self.scope));
         self.failures.extend(self.last.failures.iter().cloned());
         self.compiles.extend(self.last.compiles.iter().cloned());
-        let drops = self.last.drops;
-        self.dropped += drops.events + drops.stacks + drops.names;
+        self.dropped += self.last.drops.sum();
     }
 
     /// Asks for exact tracing.

@@ -346,6 +346,29 @@ fn groups_of_ended_processes_are_forgotten_and_equal_ones_ordered_by_name() {
 }
 
 #[test]
+fn php_that_gives_itself_a_title_stays_in_the_group_of_its_script() {
+    let proc = FakeProc::new();
+    let php = |cmdline| Fake { comm: b"worker", cmdline, ..Fake::default() };
+    proc.process(7, &php(b"/usr/bin/php\0/srv/artisan\0--env=prod\0queue:work\0"));
+    proc.process(8, &php(b"consumer of mails\0"));
+    for pid in [7, 8] {
+        std::os::unix::fs::symlink("/usr/bin/php8.2", proc.path(&format!("{pid}/exe"))).unwrap();
+    }
+    let mut clock = Clock::new(&proc);
+    let first = clock.tick();
+    assert_eq!((group_of(&first, 7), group_of(&first, 8)), ("php: artisan queue:work", "php cli"));
+    proc.process(7, &php(b"queue worker: job 17\0\0\0"));
+    // Young processes are read again at the next passes.
+    let titled = clock.tick();
+    assert_eq!(&*process(&titled, 7).cmdline, "queue worker: job 17");
+    assert_eq!(group_of(&titled, 7), "php: artisan queue:work");
+    // Another program has another group.
+    proc.process(7, &Fake { comm: b"daemon", ..Fake::default() });
+    fs::remove_file(proc.path("7/exe")).unwrap();
+    assert_eq!(group_of(&clock.tick(), 7), "root processes");
+}
+
+#[test]
 fn a_snapshot_survives_its_json() {
     let proc = FakeProc::new();
     proc.process(7, &Fake { comm: b"\xff\x1b", ..Fake::default() });

@@ -22,8 +22,9 @@ use self::{
     stacks::{Counted, Stacks},
     workers::Workers,
 };
+use super::digits;
 use crate::{
-    collect::php::{CurrentWait, FinishedRequest, Now, PhpProcess, PhpSample, RequestMemory, RequestText, Start},
+    collect::php::{CurrentWait, FinishedRequest, Now, PhpProcess, PhpSample, RequestMemory, RequestText, Sapi, Start},
     model::{
         Cost, Drops, Exhausted, FunctionKind, Notice, Php, PhpState, Request, RouteKey, Target, Tier, TierState,
         Waiting,
@@ -34,9 +35,9 @@ use crate::{
 
 /// Running requests that a snapshot names, and finished ones: the slowest, and of the others the biggest and the newest.
 const RUNNING: usize = 512;
-const FINISHED: usize = 40;
-const BIGGEST: usize = 10;
-const NEWEST: usize = 15;
+const FINISHED: usize = 16;
+const BIGGEST: usize = 4;
+const NEWEST: usize = 4;
 /// Requests that exceeded `memory_limit` which a snapshot names.
 const EXHAUSTED: usize = 20;
 
@@ -97,7 +98,10 @@ struct Starts(HashMap<(u32, u64), Timestamp>);
 
 impl Starts {
     fn of(&mut self, request: &RequestText, now: Now) -> Timestamp {
-        *self.0.entry((request.pid, request.started_ns)).or_insert_with(|| moment(request.started_ns, now))
+        *self
+            .0
+            .entry((request.pid, request.started_ns))
+            .or_insert_with(|| microseconds(moment(request.started_ns, now)))
     }
 
     /// Forgets those that have ended.
@@ -184,7 +188,7 @@ impl PhpAggregate {
         let sees_growth = sees(Tier::Growth);
         for (count, route) in sample.stacks.iter().zip(sampled) {
             let (route, growth_bytes) = (routes.place(route), sees_growth.then_some(count.growth_bytes));
-            let counted = Counted { samples: count.samples, wait_ns: count.wait_ns, growth_bytes };
+            let counted = Counted { samples: count.samples, wait_ns: digits::time(count.wait_ns), growth_bytes };
             stacks.add(route, &count.stack, counted);
             growth_bytes.into_iter().for_each(|bytes| routes.grow(route, bytes));
         }
@@ -274,12 +278,31 @@ impl PhpAggregate {
             let group = match (of_image.get(&(process.image, process.pool.as_deref())), &process.pool) {
                 (Some(group), _) => group.clone(),
                 (None, Some(pool)) => naming::of_pool(pool, None).into(),
-                (None, None) if process.sapi.runs_scripts() => naming::of_script(process.script.as_deref()),
-                (None, None) => continue,
+                (None, None) => of_unseen(process, sample),
             };
             places.insert(process.pid, Placed { group, pool: process.pool.clone() });
         }
         places
+    }
+}
+
+/// The group of a process that no look at /proc has seen, as the rules would have it.
+fn of_unseen(process: &PhpProcess, sample: &PhpSample) -> Arc<str> {
+    let serves = || {
+        let requests = sample.finished.iter().map(|finished| &finished.request).chain(&sample.running);
+        requests.into_iter().any(|request| request.pid == process.pid && !request.method.is_empty())
+    };
+    match process.sapi {
+        Sapi::Cli | Sapi::Phpdbg if process.script.is_none() && serves() => naming::BUILT_IN_SERVER.into(),
+        Sapi::Cli | Sapi::Phpdbg => naming::of_script(process.script_name.as_deref()),
+        Sapi::Fpm => naming::FPM_MASTER.into(),
+        Sapi::Apache => naming::APACHE.into(),
+        Sapi::Cgi => naming::CGI.into(),
+        // It is named as its program.
+        Sapi::Embed => {
+            let program = sample.target(process.image).and_then(|target| target.exe.rsplit('/').next());
+            program.filter(|name| !name.is_empty()).unwrap_or("php").into()
+        }
     }
 }
 
@@ -391,9 +414,9 @@ fn running(request: &RequestText, now: Now, route: usize) -> Request {
         status: None,
         started_at: microseconds(moment(request.started_ns, now)),
         start_known: request.start != Start::Unknown,
-        duration_ms: milliseconds(now.monotonic_ns.saturating_sub(request.started_ns)),
+        duration_ms: digits::milliseconds(now.monotonic_ns.saturating_sub(request.started_ns)),
         cpu_ms: None,
-        wait_ms: (request.start == Start::Seen).then_some(milliseconds(request.wait_ns)),
+        wait_ms: (request.start == Start::Seen).then_some(digits::milliseconds(request.wait_ns)),
         waiting: None,
         memory_peak_bytes: request.memory.peak_bytes(),
         memory_bytes,
@@ -408,8 +431,8 @@ fn running(request: &RequestText, now: Now, route: usize) -> Request {
 fn of_finished(finished: &FinishedRequest, now: Now, route: usize) -> Request {
     Request {
         status: finished.status,
-        duration_ms: milliseconds(finished.duration_ns),
-        cpu_ms: finished.cpu_ns.map(milliseconds),
+        duration_ms: digits::milliseconds(finished.duration_ns),
+        cpu_ms: finished.cpu_ns.map(digits::milliseconds),
         memory_bytes: None,
         finished: true,
         aborted: finished.aborted,
@@ -417,12 +440,7 @@ fn of_finished(finished: &FinishedRequest, now: Now, route: usize) -> Request {
     }
 }
 
-/// Milliseconds with three digits behind the point: the kernel's clock says more, but that takes room in recordings and tells nothing.
-fn milliseconds(ns: u64) -> f64 {
-    (ns as f64 / 1e3).round() / 1e3
-}
-
-/// A moment to the microsecond, for the same reason.
+/// A moment to the microsecond: more digits would take room in recordings and tell nothing.
 fn microseconds(at: Timestamp) -> Timestamp {
     at.round(Unit::Microsecond).unwrap_or(at)
 }

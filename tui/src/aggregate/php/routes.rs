@@ -9,6 +9,7 @@ use std::{
     sync::Arc,
 };
 
+use super::super::digits;
 use super::route::{RouteRules, method};
 use crate::{
     collect::php::{FinishedRequest, NamedStack, RequestMemory, RequestText},
@@ -254,12 +255,12 @@ impl Routes {
         route.requests += 1;
         route.errors += u64::from(request.aborted || request.status.is_some_and(|status| status >= 500));
         route.histogram.record(request.duration_ns);
-        let ms = request.duration_ns as f64 / 1e6;
+        let ms = digits::milliseconds(request.duration_ns);
         route.duration_ms.max = Some(route.duration_ms.max.map_or(ms, |max| max.max(ms)));
         if let Some(cpu_ns) = request.cpu_ns {
-            route.cpu_ns = Some(route.cpu_ns.unwrap_or(0) + cpu_ns);
+            route.cpu_ns = Some(route.cpu_ns.unwrap_or(0) + digits::time(cpu_ns));
         }
-        route.wait_ns = Some(route.wait_ns.unwrap_or(0) + request.request.wait_ns);
+        route.wait_ns = Some(route.wait_ns.unwrap_or(0) + digits::time(request.request.wait_ns));
         // Of one whose process ended inside it, only what was looked at before is known.
         if !request.aborted
             && let RequestMemory::Known { peak_bytes, limit_bytes, .. } = request.request.memory
@@ -319,7 +320,7 @@ mod tests {
             request: Arc::new(request(uri, started_ns)),
             status: Some(status),
             duration_ns: ms * 1_000_000,
-            cpu_ns: Some(1),
+            cpu_ns: Some(1_000),
             aborted: false,
         }
     }
@@ -347,7 +348,7 @@ mod tests {
         let routes = routes(&mut RouteKeys::default(), &requests).finish();
         assert_eq!(routes.len(), 2);
         assert_eq!((&*routes[0].key.route, routes[0].requests, routes[0].errors), ("/post/:n", 2, 1));
-        assert_eq!((routes[0].duration_ms.max, routes[0].cpu_ns), (Some(30.0), Some(2)));
+        assert_eq!((routes[0].duration_ms.max, routes[0].cpu_ns), (Some(30.0), Some(2_000)));
         assert_eq!(routes[1].errors, 0);
         assert!((routes[1].duration_ms.p50.unwrap() - 1.0).abs() < 0.03, "within a bucket");
     }

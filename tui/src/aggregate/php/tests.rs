@@ -35,7 +35,16 @@ fn target() -> Target {
 }
 
 fn worker(pid: u32, pool: &str, alive: bool) -> PhpProcess {
-    PhpProcess { pid, image: 0, sapi: Sapi::Fpm, pool: Some(pool.into()), script: None, alive, known: true }
+    PhpProcess {
+        pid,
+        image: 0,
+        sapi: Sapi::Fpm,
+        pool: Some(pool.into()),
+        script: None,
+        script_name: None,
+        alive,
+        known: true,
+    }
 }
 
 fn request(pid: u32, uri: &str) -> Arc<RequestText> {
@@ -139,6 +148,27 @@ fn a_worker_that_lived_between_two_looks_is_in_its_pool() {
     let part = PhpAggregate::default().update(sample, 1.0, &www);
     let groups: Vec<_> = part.php.routes.iter().map(|route| &*route.key.group).collect();
     assert_eq!(groups, ["php-fpm: www", "php-fpm: admin"]);
+}
+
+#[test]
+fn a_server_that_ended_before_it_was_looked_at_has_its_group() {
+    let ended = |sapi| PhpProcess { sapi, pool: None, ..worker(11, "", false) };
+    let group = |process: PhpProcess, method: &str| {
+        let request = RequestText { pid: 11, method: method.to_owned(), ..(*request(11, "/")).clone() };
+        let finished = FinishedRequest { request: Arc::new(request), ..finished(11, "/", 1) };
+        let sample = PhpSample { processes: vec![process], finished: vec![finished], ..sample() };
+        let part = PhpAggregate::default().update(sample, 1.0, &|_| None);
+        part.php.routes[0].key.group.to_string()
+    };
+    assert_eq!(group(ended(Sapi::Fpm), "GET"), "php-fpm: master");
+    assert_eq!(group(ended(Sapi::Apache), "GET"), "apache");
+    assert_eq!(group(ended(Sapi::Cgi), "GET"), "php cgi");
+    assert_eq!(group(ended(Sapi::Embed), "GET"), "php-fpm8.2", "its program's name");
+    assert_eq!(group(ended(Sapi::Cli), "GET"), "php -S");
+    assert_eq!(group(ended(Sapi::Cli), ""), "php cli");
+    let script =
+        PhpProcess { script: Some("/srv/jobs.php".into()), script_name: Some("jobs.php".into()), ..ended(Sapi::Cli) };
+    assert_eq!(group(script, ""), "php: jobs.php");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::super::digits;
 use super::Placed;
 use super::stacks::Stacks;
 use crate::collect::php::NamedStack;
@@ -122,8 +123,8 @@ impl Workers {
                 // Where they were observed at some time, those that were seen are known.
                 requests: served.map(|served| served.requests).or(observed.then_some(0)),
                 since,
-                cpu_ms: hz.filter(|hz| *hz > 0).map(|hz| did.samples as f64 * 1000.0 / f64::from(hz)),
-                wait_ms: waits.then_some(did.wait_ns as f64 / 1e6),
+                cpu_ms: hz.filter(|hz| *hz > 0).map(|hz| (did.samples as f64 * 1000.0 / f64::from(hz)).round()),
+                wait_ms: waits.then_some(digits::milliseconds(did.wait_ns)),
                 stack: frames.unwrap_or_default(),
                 stack_age_ms: last.map(|last| sample.now.monotonic_ns.saturating_sub(last.seen_ns) / 1_000_000),
                 ..Worker::seen(process.pid, pool, group)

@@ -4,6 +4,7 @@ mod ended;
 mod masters;
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -179,8 +180,20 @@ impl ProcessAggregate {
         }
     }
 
-    /// Makes the processes and groups of one sample.
-    pub(crate) fn update(&mut self, sample: &ProcessSample) -> ProcessPart {
+    /// The place of a process of PHP whose title does not say what it runs, where `scripts` do.
+    fn by_script(&mut self, place: Place, script: &str) -> Place {
+        let Place::In { placement: Placement { rule, follows: None }, .. } = place else { return place };
+        let rules = self.rules.all();
+        if rule < self.rules.own() || rules[rule].template() != naming::NO_SCRIPT {
+            return place;
+        }
+        let of_scripts = rules.iter().skip(self.rules.own()).position(|rule| rule.template() == naming::SCRIPT);
+        let rule = of_scripts.map_or(rule, |at| self.rules.own() + at);
+        self.enter(&naming::of_script(Some(script)), rule)
+    }
+
+    /// Makes the processes and groups of one sample. `scripts` are what processes of PHP on the command line run.
+    pub(crate) fn update(&mut self, sample: &ProcessSample, scripts: &HashMap<u32, Arc<str>>) -> ProcessPart {
         let now = sample.at.map(|at| PreviousMachine {
             at,
             cpu: sample.machine.cpu,
@@ -235,6 +248,10 @@ impl ProcessAggregate {
             let place = match known {
                 Some(known) if Arc::ptr_eq(&known.details, &reading.details) => known.place,
                 known => self.place(&reading.details, reading.ppid, known.map(|known| known.place)),
+            };
+            let place = match scripts.get(&reading.pid) {
+                Some(script) => self.by_script(place, script),
+                None => place,
             };
             open |= matches!(place, Place::Open);
             processes.push(Process { disk: rates, ..process(reading, cpu_ratio) });

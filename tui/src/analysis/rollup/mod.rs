@@ -199,6 +199,7 @@ impl Rollup {
             events: self.drops.events.saturating_add(drops.events),
             stacks: self.drops.stacks.saturating_add(drops.stacks),
             names: self.drops.names.saturating_add(drops.names),
+            processes: self.drops.processes.saturating_add(drops.processes),
         };
         let room = MAX_EVENTS.saturating_sub(self.killed.len());
         self.killed.extend(system.killed.iter().take(room).cloned());

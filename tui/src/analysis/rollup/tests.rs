@@ -54,7 +54,7 @@ fn part(number: usize, change: Change) -> Snapshot {
     php.exceptions.iter_mut().flatten().for_each(|exception| exception.count += times);
     let mut index = 0..;
     php.errors.iter_mut().for_each(|errors| errors.retain(|_| index.next().is_some_and(is_there)));
-    snapshot.drops = Drops { events: times, stacks: 1, names: 0 };
+    snapshot.drops = Drops { events: times, stacks: 1, names: 0, processes: times };
     snapshot.system.cpu_ratio = Some(0.01 * times as f64);
     snapshot.system.memory_available_bytes = Some(1000 * times);
     snapshot
@@ -76,6 +76,7 @@ fn sums(parts: &[Snapshot]) -> BTreeMap<String, f64> {
         add("cpu".into(), snapshot.system.cpu_ratio.unwrap() * seconds);
         add("drops".into(), snapshot.drops.events as f64);
         add("dropped stacks".into(), snapshot.drops.stacks as f64);
+        add("dropped processes".into(), snapshot.drops.processes as f64);
         for group in &snapshot.groups {
             add(format!("cpu of {}", group.name), group.cpu_ratio.unwrap_or(0.0) * seconds);
             add(format!("started of {}", group.name), group.started.unwrap().into());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustix::{fd::OwnedFd, fs::OFlags, io::Errno};
 
 use crate::{
-    collect::procfs::{self, Procfs},
+    collect::procfs::{self, LivingThread, Procfs},
     model::{Reading, Unread},
 };
 
@@ -21,6 +21,13 @@ impl Folder {
             Err(Errno::NOENT) => Err(Unread::Ended),
             Err(errno) => Err(unread(errno)),
         }
+    }
+
+    /// That of a thread that lives, of a process whose first thread has ended, and its resident pages; `None` where none does.
+    pub(crate) fn living_thread(&self) -> Option<(Self, char, u64)> {
+        let thread = LivingThread::find(&self.0, "task", None)?;
+        let folder = self.0.folder(&format!("task/{}", thread.id)).ok()?;
+        Some((Self(folder), thread.state, thread.rss_pages))
     }
 
     /// Opens a file of it, or with `OFlags::DIRECTORY` a folder.

@@ -423,6 +423,7 @@ impl Collector {
         self.observe();
         self.note_doing();
         let Some(kernel) = &mut self.kernel else { return };
+        kernel.follow_cpus();
         let turned = kernel.turn_counts();
         self.requests.look(kernel);
         self.drain(rings);
@@ -580,6 +581,7 @@ impl Collector {
                 + since(stat::NAMES_UNREAD)
                 + since(stat::CALLS_UNREAD)
                 + self.failures.take_nameless(),
+            ..Drops::default()
         };
         sample.work = Work {
             samples: since(stat::SAMPLES),

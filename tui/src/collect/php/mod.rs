@@ -134,6 +134,8 @@ pub struct PhpProcess {
     pub pool: Option<Arc<str>>,
     /// Script of a command line PHP.
     pub script: Option<Arc<str>>,
+    /// The last part of its path, with the command of a console behind it: `artisan queue:work`.
+    pub script_name: Option<Arc<str>>,
     /// It still lives.
     pub alive: bool,
     /// What it does has been known since some moment: it was looked at, or started afterwards. Before that, not to see a request is

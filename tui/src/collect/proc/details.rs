@@ -15,7 +15,11 @@ use super::{
     memory_cgroup::MemoryCgroup,
     stat::Stat,
 };
-use crate::{model::pool_of_title, words::secrets::Secrets};
+use crate::{
+    collect::script::{Script, is_php},
+    model::pool_of_title,
+    words::secrets::Secrets,
+};
 
 /// Bytes of a command line that are kept.
 pub const CMDLINE_BYTES: usize = 4096;
@@ -31,6 +35,10 @@ pub struct Details {
     pub exe: Arc<str>,
     /// Arguments joined by a space, cut at [`CMDLINE_BYTES`], their secrets masked.
     pub cmdline: Arc<str>,
+    /// It is PHP on the command line, whatever its title says.
+    pub php: bool,
+    /// What PHP on the command line runs: `worker.php`, `artisan queue:work`. It stays when the process gives itself a title.
+    pub script: Option<Arc<str>>,
     /// php-fpm pool that a worker's title names; with its user behind it where the title may be anybody's, see `collect/pool`.
     pub pool: Option<Arc<str>>,
     /// Name of the effective user, or the number where it has no name.
@@ -63,6 +71,8 @@ impl Details {
             comm: text(stat.comm).into(),
             exe: Arc::clone(&empty),
             cmdline: empty,
+            php: false,
+            script: None,
             pool: None,
             user: "?".into(),
             unit: None,
@@ -86,7 +96,8 @@ impl Details {
         answers: bool,
     ) {
         let comm = text(stat.comm);
-        if *details.comm != *comm {
+        let renamed = *details.comm != *comm;
+        if renamed {
             Arc::make_mut(details).comm = comm.into();
         }
         if let Some(user) = files.user(stat.pid)
@@ -101,11 +112,15 @@ impl Details {
         if let Some(bytes) = files.read(stat.pid, "cmdline") {
             let arguments = without_padding(bytes);
             let read = Arguments::hash(arguments);
-            if *known != read {
+            if *known != read || renamed {
                 *known = read;
                 let command_line = command_line(arguments, secrets);
+                let script = Script::of(arguments).map(|script| script.name);
                 let details = Arc::make_mut(details);
                 (details.exe, details.cmdline) = command_line;
+                let named = is_php_by_name(&details.comm, &details.exe);
+                details.php = named || files.program(stat.pid).is_some_and(|program| is_php(&program));
+                details.script = if details.php { script.or(details.script.take()) } else { None };
                 let uid = files.uid(stat.pid);
                 details.pool = pool_of_title(&details.cmdline).map(|pool| files.pool(stat.pid, uid, stat.ppid, pool));
             }
@@ -128,6 +143,11 @@ impl Details {
             }
         }
     }
+}
+
+/// Whether a process seems to be PHP on the command line, by its name or its first argument.
+pub(super) fn is_php_by_name(comm: &str, exe: &str) -> bool {
+    is_php(exe.rsplit('/').next().unwrap_or_default()) || is_php(comm)
 }
 
 /// The first argument and the whole command line, of arguments with a NUL behind each.

@@ -1,7 +1,7 @@
 //! Reads small files of all processes into one reused buffer, through descriptors that stay open if possible. `procfs` opens
 //! them; other files here know what the bytes mean.
 
-use std::{fmt::Write as _, mem::MaybeUninit, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fmt::Write as _, mem::MaybeUninit, path::Path, sync::Arc};
 
 use rustix::{
     fd::{AsFd as _, OwnedFd},
@@ -14,7 +14,7 @@ use super::{ProcError, details::CMDLINE_BYTES};
 use crate::{
     collect::{
         pool,
-        procfs::{Folder, Procfs},
+        procfs::{Folder, LivingThread, Procfs},
         trust::Owners,
     },
     system::users::Users,
@@ -48,6 +48,9 @@ pub(super) struct Files {
     users: Users,
     keep: usize,
     kept: usize,
+    /// Processes whose first thread has ended, each with the thread that its files are read of; and those of the pass before.
+    threads: BTreeMap<u32, u32>,
+    threads_before: BTreeMap<u32, u32>,
 }
 
 impl Files {
@@ -67,7 +70,22 @@ impl Files {
             users: Users::read(passwd.to_owned()),
             keep: descriptors().saturating_sub(RESERVED_DESCRIPTORS),
             kept: 0,
+            threads: BTreeMap::new(),
+            threads_before: BTreeMap::new(),
         })
+    }
+
+    /// A pass begins.
+    pub(crate) fn begin(&mut self) {
+        self.threads_before = std::mem::take(&mut self.threads);
+    }
+
+    /// Has the files of a process whose first thread has ended read of another one, in this pass: the thread, if any lives.
+    pub(crate) fn living_thread(&mut self, pid: u32) -> Option<LivingThread> {
+        self.set_path(pid, "task");
+        let thread = LivingThread::find(&self.root, &self.path, self.threads_before.get(&pid).copied())?;
+        self.threads.insert(pid, thread.id);
+        Some(thread)
     }
 
     /// Lists the process ids into `pids`, ascending.
@@ -119,14 +137,21 @@ impl Files {
 
     /// The first [`CMDLINE_BYTES`] of a file of a process; `None` when it cannot be read.
     pub(crate) fn read(&mut self, pid: u32, name: &str) -> Option<&[u8]> {
-        let descriptor = self.open_file(pid, name).ok()?;
+        let descriptor = self.open_of_thread(pid, name).ok()?;
         let length = rustix::io::pread(descriptor, &mut *self.content, 0).ok()?;
         Some(&self.content[..length])
     }
 
+    /// Name of the program that a process runs, without its folders.
+    pub(crate) fn program(&mut self, pid: u32) -> Option<String> {
+        self.set_path(pid, "exe");
+        let target = self.root.link(&self.path).ok()?;
+        target.rsplit('/').next().map(str::to_owned)
+    }
+
     /// The text of /proc/PID/smaps_rollup.
     pub(crate) fn rollup(&mut self, pid: u32) -> Result<&[u8], Errno> {
-        let descriptor = self.open_file(pid, "smaps_rollup")?;
+        let descriptor = self.open_of_thread(pid, "smaps_rollup")?;
         let length = rustix::io::pread(descriptor, &mut *self.content, 0)?;
         Ok(&self.content[..length])
     }
@@ -176,6 +201,15 @@ impl Files {
 
     fn open_file(&mut self, pid: u32, name: &str) -> Result<OwnedFd, Errno> {
         self.set_path(pid, name);
+        self.root.file(&self.path, OFlags::empty())
+    }
+
+    /// Opens a file of a process, or of the thread that stands for its first.
+    fn open_of_thread(&mut self, pid: u32, name: &str) -> Result<OwnedFd, Errno> {
+        let Some(thread) = self.threads.get(&pid) else { return self.open_file(pid, name) };
+        self.path.clear();
+        // Writing to a String cannot fail.
+        let _ = write!(self.path, "{pid}/task/{thread}/{name}");
         self.root.file(&self.path, OFlags::empty())
     }
 

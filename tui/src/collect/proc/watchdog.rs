@@ -27,6 +27,8 @@ use crate::{
 /// Time between two looks at what the sampler does. One process may take two of them: after the machine was asleep the first look
 /// comes too early.
 const LOOK: Duration = Duration::from_millis(400);
+/// Longest time between two looks at what has ended: a little more than the usual interval, which then needs none in between.
+const ENDED: Duration = Duration::from_millis(1200);
 /// How long those that look once wait for the iterator.
 const LOADING: Duration = Duration::from_secs(5);
 /// What the sampler reads at the moment, for the thread that waits for it.
@@ -177,7 +179,15 @@ fn pass_by_pass(
     asked: &Receiver<(Tick, Arc<LeftOut>)>,
     answers: &SyncSender<ProcessSample>,
 ) {
-    while let Ok((tick, left_out)) = asked.recv() {
+    loop {
+        let (tick, left_out) = match asked.recv_timeout(ENDED) {
+            Ok(asked) => asked,
+            Err(RecvTimeoutError::Timeout) => {
+                sampler.keep_ended();
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
         if let Some(loaded) = loading.as_ref().and_then(|loading| loading.recv_timeout(patience).ok()) {
             loading = None;
             let used = loaded.and_then(|tasks| sampler.use_kernel(tasks));

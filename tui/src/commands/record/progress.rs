@@ -48,8 +48,7 @@ impl Progress {
     pub(super) fn count(&mut self, snapshot: &Snapshot) {
         self.snapshots += 1;
         self.requests += snapshot.php.routes.iter().map(|route| route.requests).sum::<u64>();
-        let drops = snapshot.drops;
-        self.drops += drops.events + drops.stacks + drops.names;
+        self.drops += snapshot.drops.sum();
     }
 
     pub(super) fn show(&mut self, written: &Written) {

@@ -35,7 +35,7 @@ impl Histogram {
 
     /// The duration in milliseconds below which `quantile` (0 to 1) of all lie, by nearest rank; `None` when empty.
     pub fn quantile_ms(&self, quantile: f64) -> Option<f64> {
-        Some(self.quantile(quantile)? / 1000.0)
+        Some(self.quantile(quantile)?.round() / 1000.0)
     }
 }
 

@@ -75,7 +75,7 @@ pub struct Master {
     pub variable: Option<bool>,
     /// opcache shares compiled code in memory; `None` when not known.
     pub opcache: Option<bool>,
-    /// opcache has room for the JIT's machine code; `None` when not known.
+    /// The JIT has room for machine code and is switched on (`opcache.jit`); `None` when not known.
     pub jit: Option<bool>,
     /// systemd unit, where there is one.
     pub unit: Option<Arc<str>>,

@@ -331,7 +331,7 @@ fn cost(screen: &Screen, snapshot: &Snapshot) -> Vec<Fact> {
         (cpu, bpf) => format!("{:.1} %", (cpu.unwrap_or(0.0) + bpf.unwrap_or(0.0)) * 100.0),
     };
     facts.push(Fact::new(5, "own cost ", palette.muted).and(own, palette.text));
-    let drops = snapshot.drops.events + snapshot.drops.stacks + snapshot.drops.names + screen.lagged;
+    let drops = snapshot.drops.sum() + screen.lagged;
     let style = if drops > 0 { palette.warn } else { palette.text };
     facts.push(Fact::new(6, "drops ", palette.muted).and(units::count(drops), style));
     let left_out = screen.php.left_out_samples;

@@ -1,7 +1,7 @@
 //! PHP on the command line, and its built-in web server.
 
 use std::net::{Ipv4Addr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use rustix::process::Signal;
@@ -41,6 +41,20 @@ impl PhpCli {
         let mut command = php();
         command.args(options).arg(site.page(script)).args(arguments);
         let daemon = Daemon::start(command, &site.path().join("php.log"), Signal::TERM);
+        Self { daemon, site }
+    }
+
+    /// Starts a file of `tests/php/scripts` in PHP's debugger, as `.ci/packages test` unpacks it.
+    pub fn start_in_debugger(script: &str) -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/packages/usr/bin");
+        let mut entries = std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let debugger = entries
+            .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("phpdbg")))
+            .expect("there is a phpdbg: run `.ci/packages test`");
+        let site = Site::new();
+        let mut command = Command::new(debugger);
+        command.args(["-n", "-qrr"]).arg(site.page(script)).env_remove("USE_ZEND_DTRACE");
+        let daemon = Daemon::start(command, &site.path().join("php.log"), Signal::KILL);
         Self { daemon, site }
     }
 

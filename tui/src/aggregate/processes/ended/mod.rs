@@ -189,6 +189,7 @@ impl ProcessAggregate {
                 // It did no exec, so it had the arguments of its parent.
                 details.exe = Arc::clone(&parent.details.exe);
                 details.cmdline = Arc::clone(&parent.details.cmdline);
+                (details.php, details.script) = (parent.details.php, parent.details.script.clone());
             }
         }
         let own = self.rules.own_group(&details);

@@ -1,6 +1,6 @@
 //! Samples in, groups out: each end counts once, in the right group, with the CPU that no pass has seen.
 
-use std::sync::LazyLock;
+use std::{collections::HashMap, sync::LazyLock};
 
 use super::*;
 use crate::{
@@ -20,6 +20,8 @@ fn details(pid: u32, comm: &str) -> Details {
         comm: comm.into(),
         exe: "".into(),
         cmdline: "".into(),
+        php: false,
+        script: None,
         pool: None,
         user: "root".into(),
         unit: None,
@@ -78,7 +80,7 @@ fn sums(aggregate: &mut ProcessAggregate, sample: &ProcessSample) -> Vec<(String
         let seconds = (group.cpu_ratio.unwrap_or(0.0) * INTERVAL as f64 * 1000.0).round() / 1000.0;
         (group.name.to_string(), seconds, group.started.unwrap(), group.ended.unwrap())
     };
-    let mut sums: Vec<_> = aggregate.update(sample).groups.iter().map(sum).collect();
+    let mut sums: Vec<_> = aggregate.update(sample, &HashMap::new()).groups.iter().map(sum).collect();
     sums.sort_by(|a, b| a.0.cmp(&b.0));
     sums
 }
@@ -89,7 +91,7 @@ fn by_comm() -> ProcessAggregate {
 }
 
 fn begun(aggregate: &mut ProcessAggregate, processes: Vec<ProcessReading>) {
-    aggregate.update(&sample(0, processes, Vec::new()));
+    aggregate.update(&sample(0, processes, Vec::new()), &HashMap::new());
 }
 
 #[test]
@@ -199,9 +201,9 @@ fn what_is_kept_of_ended_processes_is_bounded_and_forgotten() {
     for at in 1..5 {
         let first = at as u32 * 100_000;
         let ended = (first..first + 20_000).map(|pid| end(pid, at * 1000 + 500, 0, "a")).collect();
-        aggregate.update(&sample(at, vec![], ended));
+        aggregate.update(&sample(at, vec![], ended), &HashMap::new());
         assert!(aggregate.gone.0.len() <= MAX_GONE, "{}", aggregate.gone.0.len());
     }
-    aggregate.update(&sample(5, vec![], vec![]));
+    aggregate.update(&sample(5, vec![], vec![]), &HashMap::new());
     assert_eq!(aggregate.gone.0.len(), 0);
 }

@@ -50,6 +50,16 @@ pub(crate) struct Running {
     pub blocked: Option<Blocked>,
 }
 
+impl Running {
+    /// The script of a process on the command line; `None` where it runs code of the command line, or serves requests.
+    pub(crate) fn script(&self) -> Option<&str> {
+        let text = |bytes: &[u8]| bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+        let Request { method, script, .. } = &self.request;
+        let script = std::str::from_utf8(&script[..text(script)]).ok()?;
+        (text(method) == 0 && script.starts_with('/')).then_some(script)
+    }
+}
+
 /// A thread that is blocked.
 #[derive(Debug)]
 pub(crate) struct Blocked {

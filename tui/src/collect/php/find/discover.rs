@@ -31,6 +31,7 @@ use crate::collect::{
     php::image::{Content, Image, ImageError, elf::ElfError},
     procfs::Procfs,
     reads::Reads,
+    script::Script,
     trust::{Distrust, Owners},
 };
 
@@ -578,23 +579,9 @@ pub(crate) fn title(procfs: &Procfs, pid: u32) -> io::Result<String> {
     procfs.text(pid, "cmdline", COMMAND_LINE)
 }
 
-/// Script of a command line PHP: its first argument that is no option.
-pub(crate) fn script(procfs: &Procfs, pid: u32) -> io::Result<Option<String>> {
-    Ok(script_of(&procfs.bytes(pid, "cmdline", COMMAND_LINE)?))
-}
-
-fn script_of(arguments: &[u8]) -> Option<String> {
-    let mut arguments = arguments.split(|&byte| byte == 0).skip(1).map(String::from_utf8_lossy);
-    loop {
-        let argument = arguments.next()?;
-        if matches!(&*argument, "-d" | "-c" | "-z") {
-            arguments.next();
-        } else if !argument.starts_with('-') && !argument.is_empty() {
-            return Some(argument.into_owned());
-        } else if matches!(&*argument, "-r" | "-S" | "-B" | "-R") {
-            return None;
-        }
-    }
+/// What PHP on the command line runs.
+pub(crate) fn script(procfs: &Procfs, pid: u32) -> io::Result<Option<Script>> {
+    Ok(Script::of(&procfs.bytes(pid, "cmdline", COMMAND_LINE)?))
 }
 
 #[cfg(test)]

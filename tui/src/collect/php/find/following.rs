@@ -25,6 +25,7 @@ use crate::{
             tier::exact::Candidate,
         },
         pool,
+        script::Script,
     },
     model::{Master, Notice, pool_of_title},
     system::users::Users,
@@ -62,13 +63,15 @@ struct Followed {
     /// Where it came from and where it has the image: one that was forked has it where its parent has it.
     parent: u32,
     bias: Option<u64>,
+    /// A parent that has ended by now, or runs something else, has forked it with its PHP.
+    orphaned: bool,
     /// What it shows of itself, if it is a master, and how often that is still to be read.
     master: Option<Master>,
     readings: u8,
     pool: Option<Arc<str>>,
     /// The pool that its title names, from which the other was found.
     titled: Option<Arc<str>>,
-    script: Option<Arc<str>>,
+    script: Option<Script>,
     /// As in [`PhpProcess`].
     known: bool,
 }
@@ -273,6 +276,13 @@ impl Following {
         if let Ok(Some(doing)) = doing {
             if let Some(followed) = self.processes.get_mut(&pid) {
                 followed.known = true;
+                // Its title may say something else, but PHP knows what it runs.
+                if let Doing::Request(running) = &doing
+                    && layout.sapi.runs_scripts()
+                    && followed.script.is_none()
+                {
+                    followed.script = running.script().and_then(Script::at);
+                }
             }
             self.doing.push((pid, mapped, doing));
         }
@@ -345,7 +355,7 @@ impl Following {
         if self.sapi(followed.image).is_some_and(Sapi::runs_scripts) {
             let script = self.discovery.reads.of(pid, move |procfs| discover::script(procfs, pid));
             if let (Ok(script), Some(followed)) = (script, self.processes.get_mut(&pid)) {
-                followed.script = script.map(Arc::from);
+                followed.script = script;
             }
         } else if self.is_of_fpm(pid)
             && let Ok(title) = self.discovery.reads.of(pid, move |procfs| discover::title(procfs, pid))
@@ -445,6 +455,7 @@ impl Following {
     fn is_master(&self, followed: &Followed) -> bool {
         let parent = self.processes.get(&followed.parent);
         followed.bias.is_some()
+            && !followed.orphaned
             && parent.is_none_or(|parent| (parent.image, parent.bias) != (followed.image, followed.bias))
     }
 
@@ -454,7 +465,7 @@ impl Following {
         let mut master = pid;
         for _ in 0..GENERATIONS {
             match self.processes.get(&master) {
-                Some(followed) if !self.is_master(followed) => master = followed.parent,
+                Some(followed) if !self.is_master(followed) && !followed.orphaned => master = followed.parent,
                 _ => break,
             }
         }
@@ -571,9 +582,12 @@ impl Following {
     pub(crate) fn end(&mut self, pid: u32) {
         self.hosts.remove(&pid);
         self.discovery.unobserved.end(pid);
-        if let Some(followed) = self.processes.remove(&pid)
-            && self.ended.len() < PROCESSES
-        {
+        let Some(followed) = self.processes.remove(&pid) else { return };
+        // After a reload, the master runs the same program at another address, and workers of before finish what they do.
+        for other in self.processes.values_mut() {
+            other.orphaned |= other.parent == pid && (other.image, other.bias) == (followed.image, followed.bias);
+        }
+        if self.ended.len() < PROCESSES {
             self.ended.push((pid, followed));
         }
     }
@@ -591,7 +605,8 @@ impl Following {
                     image: followed.image,
                     sapi: self.sapi(followed.image)?,
                     pool: followed.pool.clone(),
-                    script: followed.script.clone(),
+                    script: followed.script.as_ref().map(|script| Arc::clone(&script.path)),
+                    script_name: followed.script.as_ref().map(|script| Arc::clone(&script.name)),
                     alive,
                     known: followed.known,
                 })
@@ -606,6 +621,8 @@ impl Following {
         let masters = self.processes.iter().filter(|(pid, followed)| self.counts(**pid) && self.is_master(followed));
         let mut masters: Vec<_> =
             masters.filter_map(|(_, followed)| Some((followed.image, followed.master.clone()?))).collect();
+        // The ring may have had no room for the end of one.
+        masters.retain(|(_, master)| self.discovery.reads.procfs.is_there(master.pid));
         masters.sort_unstable_by_key(|(_, master)| master.pid);
         masters
     }
@@ -627,16 +644,19 @@ impl Following {
         let Some(followed) = self.processes.get_mut(&pid) else { return };
         let Discovery { images, reads, .. } = &mut self.discovery;
         let Some(found) = images.get(followed.image).and_then(Option::as_ref) else { return };
-        let (master, starting) = match masters::read(reads, pid, found, followed.script.as_deref()) {
-            Ok(read) => read,
-            Err(error) => {
-                // It is asked again.
-                if error.kind() == io::ErrorKind::TimedOut {
-                    followed.master.get_or_insert_with(|| masters::silent(pid, found, followed.script.as_deref()));
+        let (master, starting) =
+            match masters::read(reads, pid, found, followed.script.as_ref().map(|script| &*script.path)) {
+                Ok(read) => read,
+                Err(error) => {
+                    // It is asked again.
+                    if error.kind() == io::ErrorKind::TimedOut {
+                        followed.master.get_or_insert_with(|| {
+                            masters::silent(pid, found, followed.script.as_ref().map(|script| &*script.path))
+                        });
+                    }
+                    return;
                 }
-                return;
-            }
-        };
+            };
         followed.readings = (followed.readings.saturating_sub(1)).min(if starting { u8::MAX } else { READINGS });
         followed.master = Some(master);
     }
@@ -688,6 +708,7 @@ impl Following {
             image,
             parent,
             bias,
+            orphaned: false,
             master: None,
             readings: STARTING,
             pool: None,
@@ -722,6 +743,7 @@ mod tests {
             image: 0,
             parent,
             bias: Some(bias),
+            orphaned: false,
             master: None,
             readings: 0,
             pool: None,
@@ -782,6 +804,34 @@ mod tests {
         };
         assert_eq!(masters(&following), [10, 12, 13]);
         following.moved(10, 0x2000);
+        assert_eq!(masters(&following), [10, 13]);
+    }
+
+    #[test]
+    fn workers_of_before_a_reload_are_no_masters() {
+        let mut following = Following::default();
+        // A master with two workers; the second runs PHP of its own.
+        let processes = [
+            (10, followed(1, 0x1000)),
+            (11, followed(10, 0x1000)),
+            (12, followed(10, 0x1000)),
+            (13, followed(12, 0x3000)),
+        ];
+        following.processes.extend(processes);
+        let masters = |following: &Following| {
+            let mut pids: Vec<u32> =
+                following.processes.iter().filter(|(_, one)| following.is_master(one)).map(|(&pid, _)| pid).collect();
+            pids.sort_unstable();
+            pids
+        };
+        // It runs the program again, and has not been looked at yet; then it has.
+        following.end(10);
+        assert_eq!(masters(&following), [13]);
+        following.processes.extend([(10, followed(1, 0x2000)), (14, followed(10, 0x2000))]);
+        assert_eq!(masters(&following), [10, 13]);
+        assert_eq!([11, 12, 14].map(|pid| following.master_of(pid)), [11, 12, 10]);
+        // A worker that ends leaves what it has started as it is.
+        following.end(12);
         assert_eq!(masters(&following), [10, 13]);
     }
 }

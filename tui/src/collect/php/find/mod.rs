@@ -12,5 +12,6 @@ pub(crate) mod masters;
 pub(crate) mod moves;
 mod queue;
 pub(crate) mod runtime;
+mod setting;
 pub(crate) mod unobserved;
 mod verdicts;

@@ -1,11 +1,11 @@
 //! Settings that the memory of a running PHP shows: whether its function probes are live, whether opcache shares compiled code,
-//! whether the JIT has room for machine code.
+//! whether the JIT compiles.
 //!
-//! The process is not trusted: 9 bytes of its memory and a bounded part of its files are read.
+//! The process is not trusted: a few bytes of its memory and a bounded part of its files are read.
 
 use std::io;
 
-use super::maps;
+use super::{maps, setting};
 use crate::collect::{php::image::Image, procfs::Procfs};
 
 /// The variable that makes PHP fire its function, execute and compile probes (`zend_startup` in Zend/zend.c).
@@ -33,7 +33,7 @@ pub(crate) struct Runtime {
     pub variable: Option<bool>,
     /// opcache has memory to share compiled code in; `None` when the mappings cannot be read.
     pub opcache: Option<bool>,
-    /// opcache has a part of it for machine code; `None` as for `opcache`.
+    /// The JIT has a part of it for machine code and is on; `None` where the mappings or the setting cannot be read.
     pub jit: Option<bool>,
 }
 
@@ -52,7 +52,10 @@ impl Runtime {
             let opcache =
                 shared.iter().any(|mapping| mapping.permissions.starts_with("rw") && mapping.bytes() >= OPCACHE_LEAST);
             runtime.opcache = Some(opcache);
-            runtime.jit = Some(opcache && shared.iter().any(|mapping| mapping.permissions.contains('x')));
+            // Without room for machine code it is off, whatever the setting says. With room it may be off all the same:
+            // `opcache.jit=off`, as Debian has it, takes the room, so that a script can switch it on.
+            let room = opcache && shared.iter().any(|mapping| mapping.permissions.contains('x'));
+            runtime.jit = if room { None } else { Some(false) };
         }
         (runtime, bias)
     }
@@ -62,9 +65,14 @@ impl Runtime {
         &mut self,
         image: &Image,
         bias: Option<u64>,
-        memory: impl FnMut(u64, &mut [u8]) -> io::Result<()>,
+        mut memory: impl FnMut(u64, &mut [u8]) -> io::Result<()>,
     ) {
-        match dtrace(image, bias, memory) {
+        let dtrace = dtrace(image, bias, &mut memory);
+        let answers = !dtrace.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut);
+        if let Some(bias) = bias.filter(|_| self.opcache == Some(true) && self.jit.is_none() && answers) {
+            self.jit = setting::of(image, bias, "opcache.jit", memory).map(|value| compiles(&value));
+        }
+        match dtrace {
             Ok(Dtrace::Known(enabled)) => self.dtrace = Some(enabled),
             Ok(Dtrace::Starting) => {
                 self.starting = true;
@@ -77,6 +85,12 @@ impl Runtime {
             Err(error) => self.unknown = format!("zend_dtrace_enabled cannot be read: {error}"),
         }
     }
+}
+
+/// What `opcache.jit` says (`zend_jit_config` in ext/opcache/jit/zend_jit.c).
+fn compiles(value: &str) -> bool {
+    let off = ["", "0", "off", "no", "false", "disable"].iter().any(|off| value.eq_ignore_ascii_case(off));
+    !off && value.parse() != Ok(0)
 }
 
 fn not_mapped() -> io::Error {
@@ -135,7 +149,7 @@ mod tests {
         process::{Command, Stdio},
     };
 
-    use super::*;
+    use super::{setting::tests::memory_with, *};
     use crate::collect::{
         php::image::sites::{Segment, Segments},
         procfs::fake::Fake,
@@ -203,12 +217,38 @@ mod tests {
         };
         let runtime = read(&fake.procfs, 7, &image, 42);
         assert_eq!((runtime.dtrace, runtime.variable), (Some(true), Some(true)), "{runtime:?}");
-        assert_eq!((runtime.opcache, runtime.jit, runtime.starting), (Some(true), Some(true), false));
+        assert_eq!((runtime.opcache, runtime.starting), (Some(true), false));
+        assert_eq!(runtime.jit, None, "it has room, and where its settings are is not known");
         image.execute_ex = Some(40);
         let starting = read(&fake.procfs, 7, &image, 42);
         assert!(starting.starting && starting.dtrace.is_none() && starting.unknown.contains("just been started"));
         fake.write(7, "maps", maps);
         let interpreted = read(&fake.procfs, 7, &image, 42);
         assert_eq!((interpreted.opcache, interpreted.jit), (Some(true), Some(false)));
+    }
+
+    #[test]
+    fn the_jit_is_on_where_it_has_room_and_its_setting_says_so() {
+        let maps = "0-4000 r-xp 00000000 fe:01 42 /usr/sbin/php-fpm\n7f0000000000-7f0008000000 rw-s 00000000 00:01 7 /dev/zero\n";
+        let room = "7f1000000000-7f1000800000 r-xs 00000000 00:01 8 /dev/zero (deleted)\n";
+        for (setting, on) in [
+            (Some("tracing"), true),
+            (Some("1254"), true),
+            (Some("On"), true),
+            (Some("off"), false),
+            (Some("Disable"), false),
+            (Some("0"), false),
+            (Some("00"), false),
+            (Some(""), false),
+            (None, false),
+        ] {
+            let (memory, image) = memory_with("opcache.jit", setting);
+            let image = Image { segments: Segments::new([Segment { address: 0, offset: 0, size: 0x4000 }]), ..image };
+            let fake = Fake::new();
+            fake.write(7, "mem", &memory).write(7, "maps", format!("{maps}{room}"));
+            assert_eq!(read(&fake.procfs, 7, &image, 42).jit, Some(on), "{setting:?}");
+            fake.write(7, "maps", maps);
+            assert_eq!(read(&fake.procfs, 7, &image, 42).jit, Some(false), "{setting:?} without room");
+        }
     }
 }

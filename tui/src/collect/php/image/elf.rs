@@ -524,6 +524,30 @@ mod tests {
     }
 
     #[test]
+    fn the_words_by_which_a_real_library_finds_its_own_names_are_those_of_another_reader() {
+        let path = library();
+        let bytes = std::fs::read(&path).unwrap();
+        let other = object::File::parse(&*bytes).unwrap();
+        let symbols = other.dynamic_symbol_table().unwrap();
+        let mut slots: HashMap<&str, u64> = HashMap::new();
+        for (address, relocation) in other.dynamic_relocations().unwrap() {
+            let object::RelocationFlags::Elf { r_type } = relocation.flags() else { continue };
+            let object::RelocationTarget::Symbol(index) = relocation.target() else { continue };
+            let symbol = symbols.symbol_by_index(index).unwrap();
+            if GLOBAL_DATA.contains(&r_type) && symbol.is_definition() {
+                slots.insert(symbol.name().unwrap(), address);
+            }
+        }
+        assert!(slots.contains_key("stdout") && slots.contains_key("free"), "{slots:?}");
+        let file = File::open(&path).unwrap();
+        let slot = |name: &str| Elf::open(&file, Budget::WHOLE).unwrap().slot(name).unwrap();
+        for name in ["stdout", "stderr", "free"] {
+            assert_eq!(slot(name), Some(slots[name]), "{name}");
+        }
+        assert_eq!((slot("printf"), slot("php_request_startup")), (None, None));
+    }
+
+    #[test]
     fn a_text_is_found_also_across_the_parts_that_are_read() {
         let mut bytes = library_head(3 * CHUNK as u64);
         let at = bytes.len() + CHUNK - 5;
@@ -560,6 +584,7 @@ mod tests {
         let mut elf = Elf::open(file, Budget::WHOLE)?;
         for name in ["php_request_startup", "executor_globals"] {
             elf.symbol(name)?;
+            elf.slot(name)?;
         }
         if let Some(section) = elf.section(".note.stapsdt")? {
             elf.notes(section)?;

@@ -14,7 +14,7 @@ mod tracing;
 mod verify;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -23,7 +23,7 @@ use aya::{
     maps::{Array, HashMap as BpfHashMap, IterableMap as _, MapData, PerCpuArray},
     programs::{
         PerfEvent, ProgramError, RawTracePoint,
-        perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent},
+        perf_event::{PerfEventConfig, PerfEventLinkId, PerfEventScope, SamplePolicy, SoftwareEvent},
     },
     util::online_cpus,
 };
@@ -91,6 +91,16 @@ pub(crate) struct Kernel {
     counted: Batch<Wire<CountKey>, Wire<Count>>,
     threads: Batch<u64, Wire<Wait>>,
     stats: PerCpuArray<MapData, u64>,
+    timers: Vec<Timer>,
+}
+
+/// A program that runs at an event of every CPU.
+struct Timer {
+    program: &'static str,
+    event: SoftwareEvent,
+    period: u64,
+    /// By CPU.
+    links: BTreeMap<u32, PerfEventLinkId>,
 }
 
 macro_rules! map {
@@ -151,6 +161,7 @@ impl Kernel {
             counted: Batch::new(),
             threads: Batch::new(),
             stats: map!(ebpf, "STATS"),
+            timers: Vec::new(),
             ebpf,
         };
         Ok((kernel, rings))
@@ -175,20 +186,35 @@ impl Kernel {
 
     fn on_each_cpu(&mut self, name: &'static str, event: SoftwareEvent, period: u64) -> Result<(), KernelError> {
         let cpus = online_cpus().map_err(|(path, source)| KernelError::Cpus { path: path.into(), source })?;
-        let program: &mut PerfEvent = program(&mut self.ebpf, name)?;
+        let loaded: &mut PerfEvent = program(&mut self.ebpf, name)?;
         let refused = |source| KernelError::Program { name, source };
-        program.load().map_err(refused)?;
+        loaded.load().map_err(refused)?;
+        let mut timer = Timer { program: name, event, period, links: BTreeMap::new() };
         for cpu in cpus {
-            program
-                .attach(
-                    PerfEventConfig::Software(event),
-                    PerfEventScope::AllProcessesOneCpu { cpu },
-                    SamplePolicy::Period(period),
-                    false,
-                )
-                .map_err(refused)?;
+            timer.start(loaded, cpu).map_err(refused)?;
         }
+        self.timers.push(timer);
         Ok(())
+    }
+
+    /// Starts the timers of CPUs that have come, and forgets those of CPUs that have gone: the kernel ends the events of a CPU with
+    /// it, and does not bring them back.
+    pub(crate) fn follow_cpus(&mut self) {
+        // Where it cannot be read now, it is read again soon.
+        let Ok(cpus) = online_cpus() else { return };
+        for timer in &mut self.timers {
+            if timer.links.keys().eq(&cpus) {
+                continue;
+            }
+            let Ok(program) = program::<PerfEvent>(&mut self.ebpf, timer.program) else { continue };
+            for (_, link) in timer.links.extract_if(.., |cpu, _| !cpus.contains(cpu)) {
+                let _ = program.detach(link);
+            }
+            for cpu in cpus.iter().filter(|cpu| !timer.links.contains_key(cpu)).copied().collect::<Vec<_>>() {
+                // It may be gone again; then it is tried again soon.
+                let _ = timer.start(program, cpu);
+            }
+        }
     }
 
     /// Tells the programs the layout of an image.
@@ -445,6 +471,19 @@ impl Kernel {
     /// The counters of all CPUs, by the indexes of `tusktop_shared::stat`.
     pub(crate) fn stats(&self) -> [u64; stat::COUNT as usize] {
         std::array::from_fn(|i| self.stat(i as u32))
+    }
+}
+
+impl Timer {
+    fn start(&mut self, program: &mut PerfEvent, cpu: u32) -> Result<(), ProgramError> {
+        let link = program.attach(
+            PerfEventConfig::Software(self.event),
+            PerfEventScope::AllProcessesOneCpu { cpu },
+            SamplePolicy::Period(self.period),
+            false,
+        )?;
+        self.links.insert(cpu, link);
+        Ok(())
     }
 }
 

@@ -78,14 +78,13 @@ pub(super) struct MachineReader {
 }
 
 impl MachineReader {
-    /// Asks for what does not change: the names of uname(2), and the CPUs that are online.
+    /// Asks for what does not change: the names of uname(2).
     pub(crate) fn new(root: &Path, ticks_per_second: u64) -> Self {
         let system = rustix::system::uname();
-        let stat = std::fs::read_to_string(root.join("stat")).unwrap_or_default();
         let host = Host {
             name: system.nodename().to_string_lossy().into_owned(),
             kernel: system.release().to_string_lossy().into_owned(),
-            cpus: u32::try_from(cpus(&stat)).unwrap_or(u32::MAX),
+            cpus: 0,
             memory_bytes: 0,
             uptime_s: 0,
         };
@@ -105,9 +104,14 @@ impl MachineReader {
         self.host.uptime_s = uptime_s.map_or(self.host.uptime_s, |seconds| seconds as u64);
         let load = text("loadavg").as_deref().and_then(load);
         let pressure = |name: &str| text(name).as_deref().and_then(pressure);
+        let stat = text("stat");
+        let online = stat.as_deref().map_or(0, cpus);
+        if online > 0 {
+            self.host.cpus = u32::try_from(online).unwrap_or(u32::MAX);
+        }
         Machine {
             host: self.host.clone(),
-            cpu: text("stat").as_deref().and_then(cpu_ticks),
+            cpu: stat.as_deref().and_then(cpu_ticks),
             load: load.map(|(load, _)| load).unwrap_or_default(),
             memory,
             mounts,

@@ -2,7 +2,11 @@
 
 mod hierarchy;
 
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use self::hierarchy::{Limit, Mounts, Usage};
 use super::Details;
@@ -12,6 +16,8 @@ use crate::model::Cgroup;
 pub const MAX_CGROUPS: usize = 512;
 /// Control groups read in one pass; about 10 us each, three times that with a limit.
 const PER_PASS: usize = 64;
+/// Passes after which it is looked again where the hierarchies are mounted.
+const PASSES_PER_MOUNTS: u32 = 60;
 /// Control groups whose `memory.stat` is read in one pass; some 50 us each.
 const PARTS_PER_PASS: usize = 8;
 
@@ -35,7 +41,10 @@ pub(super) struct Seat {
 /// Reads the control groups of a machine.
 #[derive(Debug)]
 pub(super) struct CgroupReader {
+    root: PathBuf,
     mounts: Mounts,
+    /// Until they are read again.
+    passes: u32,
     slots: Vec<Slot>,
     by_name: HashMap<MemoryCgroup, usize>,
     free: Vec<usize>,
@@ -59,9 +68,10 @@ struct Slot {
 impl CgroupReader {
     /// A reader for the hierarchies that are mounted where a proc root says.
     pub(crate) fn new(root: &Path) -> Self {
-        let mountinfo = std::fs::read(root.join("self/mountinfo")).unwrap_or_default();
         Self {
-            mounts: Mounts::find(&mountinfo),
+            root: root.to_owned(),
+            mounts: Mounts::default(),
+            passes: 0,
             slots: Vec::new(),
             by_name: HashMap::new(),
             free: Vec::new(),
@@ -75,6 +85,11 @@ impl CgroupReader {
 
     /// Begins a pass.
     pub(crate) fn begin(&mut self) {
+        if self.passes == 0 {
+            self.mounts = Mounts::find(&std::fs::read(self.root.join("self/mountinfo")).unwrap_or_default());
+            self.passes = PASSES_PER_MOUNTS;
+        }
+        self.passes -= 1;
         for slot in self.used.drain(..) {
             self.slots[slot].place = None;
         }

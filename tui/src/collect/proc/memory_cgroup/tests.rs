@@ -46,6 +46,8 @@ fn details(path: &str, version: u8) -> Arc<Details> {
         comm: "x".into(),
         exe: "x".into(),
         cmdline: "x".into(),
+        php: false,
+        script: None,
         pool: None,
         user: "root".into(),
         unit: None,

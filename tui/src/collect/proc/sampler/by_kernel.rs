@@ -11,9 +11,10 @@ use crate::{
     collect::{
         proc::{
             Details, DiskBytes, EndedReading, LastSight, OomKillReading, ProcessSample,
-            details::{command_line, text},
+            details::{command_line, is_php_by_name, text},
             stat::{PF_KTHREAD, RssPages, Stat},
         },
+        script::Script,
         tasks::{End, Tasks, TasksError},
     },
     model::pool_of_title,
@@ -25,8 +26,8 @@ const PASSES_PER_LISTING: usize = 60;
 const PAGES_APART: u64 = 4096;
 /// Bytes of /proc/PID/comm at most (`proc_task_name` in the kernel's fs/proc/array.c).
 const COMM_FILE_BYTES: usize = 64;
-/// Most ended processes that one sample holds.
-const MAX_ENDED: usize = 16_384;
+/// Most ended processes that one sample holds; each takes some 400 bytes.
+const MAX_ENDED: usize = 65_536;
 
 /// The iterator and what is kept beside it.
 #[derive(Debug)]
@@ -37,6 +38,10 @@ pub(super) struct ByKernel {
     /// Processes that only /proc shows, ascending: a kernel may keep some from BPF programs.
     hidden: Vec<u32>,
     passes: usize,
+    /// What has ended since the last pass, as far as it was taken from the ring.
+    ended: Vec<EndedReading>,
+    /// What of it found no room here.
+    without_room: u64,
 }
 
 impl Sampler {
@@ -73,7 +78,8 @@ impl Sampler {
             return Err(disagree(what));
         }
         self.counts_disk = tasks.counts_disk();
-        self.kernel = Some(ByKernel { tasks, joining: true, hidden: Vec::new(), passes: 0 });
+        self.kernel =
+            Some(ByKernel { tasks, joining: true, hidden: Vec::new(), passes: 0, ended: Vec::new(), without_room: 0 });
         Ok(())
     }
 
@@ -169,15 +175,9 @@ impl Sampler {
         }
         sample.oom_kills =
             kernel.tasks.take_oom_kills().map(|kills| kills.iter().map(|kill| self.oom_kill(kill)).collect());
-        let mut lost = kernel.tasks.take_lost();
-        let mut all = Vec::new();
-        kernel.tasks.take_ended(|ended| {
-            if all.len() < MAX_ENDED {
-                all.push(self.ended(ended));
-            } else {
-                lost += 1;
-            }
-        });
+        self.take_ended(&mut kernel);
+        let all = std::mem::take(&mut kernel.ended);
+        let lost = kernel.tasks.take_lost() + std::mem::take(&mut kernel.without_room);
         match kernel.tasks.ends() {
             // What came before the first pass by the iterator is not whole.
             Ok(()) if joining => {}
@@ -185,6 +185,27 @@ impl Sampler {
             Err(why) => sample.ended_unknown = Some(Arc::clone(why)),
         }
         self.kernel = Some(kernel);
+    }
+
+    /// Empties the ring of processes that ended: it has room for those of a second or so, and a pass may be far away.
+    pub(in crate::collect::proc) fn keep_ended(&mut self) {
+        let Some(mut kernel) = self.kernel.take() else { return };
+        // What comes before the first pass by the iterator is not counted.
+        if !kernel.joining {
+            self.take_ended(&mut kernel);
+        }
+        self.kernel = Some(kernel);
+    }
+
+    fn take_ended(&mut self, kernel: &mut ByKernel) {
+        let ByKernel { tasks, ended: kept, without_room, .. } = kernel;
+        tasks.take_ended(|ended| {
+            if kept.len() < MAX_ENDED {
+                kept.push(self.ended(ended));
+            } else {
+                *without_room += 1;
+            }
+        });
     }
 
     fn stat_of<'a>(&self, record: &'a ProcessRecord) -> Stat<'a> {
@@ -257,10 +278,17 @@ impl Sampler {
     }
 
     fn last_sight(&mut self, ended: &EndedProcess) -> LastSight {
-        let (exe, cmdline) = command_line(&ended.arguments[..ended.arguments_length as usize], self.files.secrets());
+        let arguments = &ended.arguments[..ended.arguments_length as usize];
+        let (exe, cmdline) = command_line(arguments, self.files.secrets());
+        let comm: Arc<str> = text(until_nul(&ended.comm)).into();
+        let php = is_php_by_name(&comm, &exe);
+        // Whether a pool is believed is a matter of its parent, which may not answer.
+        self.progress.stat(ended.parent);
         let details = Details {
             pid: ended.pid,
-            comm: text(until_nul(&ended.comm)).into(),
+            php,
+            script: if php { Script::of(arguments).map(|script| script.name) } else { None },
+            comm,
             exe,
             pool: pool_of_title(&cmdline).map(|pool| self.files.pool(ended.pid, Some(ended.user), ended.parent, pool)),
             cmdline,

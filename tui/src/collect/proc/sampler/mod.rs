@@ -20,7 +20,7 @@ use super::{
     watchdog::Progress,
 };
 use crate::{
-    collect::{Tick, trust::Owners, unanswering::LeftOut},
+    collect::{Tick, procfs::LivingThread, trust::Owners, unanswering::LeftOut},
     model::PssUnknown,
 };
 
@@ -155,6 +155,7 @@ impl Sampler {
     /// Reads everything once.
     pub fn pass(&mut self, tick: Tick) -> ProcessSample {
         let machine = self.machine.read();
+        self.files.begin();
         let mut sample = ProcessSample {
             at: Some(tick.at),
             ticks_per_second: self.ticks_per_second,
@@ -320,6 +321,7 @@ impl Sampler {
         let tracked = tracked.filter(|tracked| tracked.start_ticks == stat.start_ticks);
         self.progress.files(stat.pid, stat.start_ticks);
         let left_out = self.left_out.has(stat.pid, Some(stat.start_ticks), || self.files.uid(stat.pid));
+        let stat = if stat.state == 'Z' && stat.threads > 1 && !left_out { self.of_living_thread(stat) } else { stat };
         let tracked = match tracked {
             Some(tracked) => Tracked { descriptor, left_out, ..self.seen_again(tracked, &stat, pass, left_out) },
             None => Tracked { descriptor, left_out, ..self.first_sight(&stat, pass, left_out) },
@@ -344,6 +346,16 @@ impl Sampler {
             details: Arc::clone(&tracked.details),
         };
         (tracked, reading)
+    }
+
+    /// What a process has whose first thread has ended: the kernel shows it of the others only.
+    fn of_living_thread<'a>(&mut self, stat: Stat<'a>) -> Stat<'a> {
+        match self.files.living_thread(stat.pid) {
+            Some(LivingThread { state, rss_pages, .. }) => {
+                Stat { state, rss_pages, swap_bytes: None, rss_parts: None, ..stat }
+            }
+            None => stat,
+        }
     }
 
     fn started_at(&self, start_ticks: u64) -> Option<Timestamp> {

@@ -1,0 +1,313 @@
+//! Makes lines of changes.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::{BuildHasher as _, RandomState},
+    io::Write as _,
+};
+
+use super::{
+    IDENTITIES, MAX_ROWS, UNORDERED, VERSION, rank,
+    split::{Before, Shapes, TableText, Values, split, split_row},
+    table::{Memory, Row},
+};
+
+/// Rows that are no longer there and are remembered, beside as many as there are; with more of them a whole line is written.
+const ABSENT_ROWS: usize = 1024;
+
+/// Writes lines: the first one whole, the others as changes where that is possible.
+#[derive(Debug, Default)]
+pub(in crate::recording) struct ChangeWriter {
+    memory: Option<Memory>,
+    /// The rows of each table by what tells them apart; empty where they go by their place.
+    known: Vec<HashMap<u64, u32>>,
+    /// The order of each table as it was written last.
+    listed: Vec<Vec<u32>>,
+    before: Before,
+    hasher: RandomState,
+}
+
+/// What changed in a table.
+#[derive(Debug, Default)]
+struct TableChange {
+    /// Whether places in the line belong to other rows than before.
+    moved: bool,
+    /// The order that is written, where it is another one.
+    rows: Option<Vec<u32>>,
+    /// The first of the new rows.
+    new: usize,
+    /// Values by their names, with the number of their row.
+    columns: BTreeMap<String, Vec<(u32, Vec<u8>)>>,
+}
+
+impl TableChange {
+    fn is_empty(&self, rows: usize) -> bool {
+        self.rows.is_none() && self.new == rows && self.columns.is_empty()
+    }
+}
+
+impl ChangeWriter {
+    /// The next line is written whole.
+    pub(in crate::recording) fn begin(&mut self) {
+        self.memory = None;
+    }
+
+    /// Writes a line of JSON, both without a newline.
+    pub(in crate::recording) fn write(&mut self, line: &[u8], out: &mut Vec<u8>) {
+        let start = out.len();
+        if self.changes(line, out).is_none() {
+            out.truncate(start);
+            out.extend_from_slice(line);
+            self.remember(line);
+        }
+    }
+
+    /// Begins with a line.
+    fn remember(&mut self, line: &[u8]) {
+        self.known.clear();
+        self.listed.clear();
+        let Some((memory, tables)) = Memory::of(line) else {
+            self.memory = None;
+            return;
+        };
+        for table in &memory.tables {
+            let identity = identity(&table.path);
+            let keys = table
+                .rows
+                .iter()
+                .zip(0..)
+                .filter_map(|(row, number)| Some((key(&self.hasher, identity?, &table.shapes, row)?, number)));
+            self.known.push(keys.collect());
+            self.listed.push(table.order.clone());
+        }
+        self.memory = Some(memory);
+        self.set_before(line, tables);
+    }
+
+    fn set_before(&mut self, line: &[u8], tables: Vec<TableText>) {
+        self.before.line.clear();
+        self.before.line.extend_from_slice(line);
+        self.before.tables = tables;
+    }
+
+    /// Writes what changed; `None` where it has to be the whole line. What is remembered is of no use then.
+    fn changes(&mut self, line: &[u8], out: &mut Vec<u8>) -> Option<()> {
+        let memory = self.memory.as_mut()?;
+        let mut values = Values::default();
+        let mut texts = split(line, &self.before, &mut values, false)?;
+        let same = |(text, before): (&TableText, &TableText)| text.path == before.path && text.value == before.value;
+        if texts.len() != self.before.tables.len() || !texts.iter().zip(&self.before.tables).all(same) {
+            return None;
+        }
+        let mut changes: Vec<_> = memory.tables.iter().map(|_| TableChange::default()).collect();
+        let rest = memory.row(0, line, &mut values, 0..line.len())?;
+        if rest.shape != memory.tables[0].rows.first()?.shape {
+            return None;
+        }
+        changes[0].new = 1;
+        compare(memory, 0, 0, &rest, &mut changes[0])?;
+        let mut order: Vec<_> = (0..texts.len()).collect();
+        order.sort_by_key(|&number| rank(&texts[number].path));
+        for number in order {
+            let table = memory.places[texts[number].value]?;
+            let known = &mut self.known[table];
+            let mut change = Self::table(memory, table, &texts[number], &changes, line, known, &self.hasher)?;
+            let mut listed = memory.tables[table].order.clone();
+            if UNORDERED.contains(&&*texts[number].path) {
+                listed.sort_unstable();
+            }
+            if listed != self.listed[table] {
+                self.listed[table].clone_from(&listed);
+                change.rows = Some(listed);
+            }
+            changes[table] = change;
+            let rows = memory.tables[table].rows.len();
+            if rows > 2 * texts[number].rows.len() + ABSENT_ROWS || rows > MAX_ROWS {
+                return None;
+            }
+        }
+        write_line(memory, &changes, out)?;
+        for text in &mut texts {
+            text.same = Vec::new();
+        }
+        self.set_before(line, texts);
+        Some(())
+    }
+
+    fn table(
+        memory: &mut Memory,
+        table: usize,
+        text: &TableText,
+        changes: &[TableChange],
+        line: &[u8],
+        known: &mut HashMap<u64, u32>,
+        hasher: &RandomState,
+    ) -> Option<TableChange> {
+        let mut change = TableChange { new: memory.tables[table].rows.len(), ..TableChange::default() };
+        let identity = identity(&text.path);
+        // The same text is the same row only if the indexes in it lead to the same rows.
+        let moved = super::REFERENCES
+            .iter()
+            .zip(&memory.targets)
+            .any(|(&(from, ..), target)| from == text.path && target.is_some_and(|target| changes[target].moved));
+        let mut taken = vec![false; change.new];
+        let mut order = Vec::with_capacity(text.rows.len());
+        let mut values = Values::default();
+        for (place, (range, &same)) in text.rows.iter().zip(&text.same).enumerate() {
+            let before = memory.tables[table].order.get(place).copied();
+            if same
+                && !moved
+                && let Some(number) = before
+                && !taken[number as usize]
+            {
+                taken[number as usize] = true;
+                order.push(number);
+                continue;
+            }
+            split_row(line, range.clone(), &mut values, false)?;
+            let row = memory.row(table, line, &mut values, range.clone())?;
+            let rows = &memory.tables[table];
+            let key = identity.and_then(|identity| key(hasher, identity, &rows.shapes, &row));
+            let number = if identity.is_some() { key.and_then(|key| known.get(&key).copied()) } else { before };
+            let number = number.filter(|&number| {
+                let free = taken.get(number as usize) == Some(&false);
+                free && rows.rows[number as usize].shape == row.shape
+            });
+            let number = match number {
+                Some(number) => {
+                    taken[number as usize] = true;
+                    compare(memory, table, number, &row, &mut change)?;
+                    number
+                }
+                None => {
+                    let number = memory.tables[table].add(row)?;
+                    if let Some(key) = key {
+                        known.insert(key, number);
+                    }
+                    number
+                }
+            };
+            order.push(number);
+        }
+        if order != memory.tables[table].order {
+            change.moved = true;
+            memory.tables[table].set_order(order)?;
+        }
+        Some(change)
+    }
+}
+
+fn identity(table: &str) -> Option<&'static [&'static str]> {
+    IDENTITIES.iter().find(|&&(path, _)| path == table).map(|&(_, names)| names)
+}
+
+/// What tells a row apart; `None` where it lacks a part of that.
+fn key(hasher: &RandomState, names: &[&str], shapes: &Shapes, row: &Row) -> Option<u64> {
+    let shape = shapes.shape(row.shape);
+    let mut key = 0;
+    for name in names {
+        let number = shape.names.iter().position(|known| known == name)?;
+        key = hasher.hash_one((key, row.value(number)));
+    }
+    Some(key)
+}
+
+/// Notes what is another value in a row, and remembers it.
+fn compare(memory: &mut Memory, table: usize, number: u32, row: &Row, change: &mut TableChange) -> Option<()> {
+    let Memory { tables, .. } = memory;
+    let table = &mut tables[table];
+    let known = &mut table.rows[number as usize];
+    let shape = table.shapes.shape(row.shape);
+    for (value, name) in shape.names.iter().enumerate() {
+        let new = row.value(value);
+        if known.value(value) == new {
+            continue;
+        }
+        known.set(value, new)?;
+        let entry = (number, new.to_vec());
+        match change.columns.get_mut(name) {
+            Some(column) => column.push(entry),
+            None => {
+                change.columns.insert(name.clone(), vec![entry]);
+            }
+        }
+    }
+    Some(())
+}
+
+fn write_line(memory: &Memory, changes: &[TableChange], out: &mut Vec<u8>) -> Option<()> {
+    write!(out, "{{\"changes\":{VERSION},\"tables\":{{").ok()?;
+    let mut first = true;
+    for (number, (table, change)) in memory.tables.iter().zip(changes).enumerate() {
+        if change.is_empty(table.rows.len()) {
+            continue;
+        }
+        write!(out, "{}\"{}\":{{", if first { "" } else { "," }, table.path).ok()?;
+        first = false;
+        let mut separator = "";
+        if let Some(rows) = &change.rows {
+            out.extend_from_slice(b"\"rows\":");
+            write_numbers(runs(rows), out)?;
+            separator = ",";
+        }
+        if change.new < table.rows.len() {
+            write!(out, "{separator}\"new\":[").ok()?;
+            for (at, row) in table.rows[change.new..].iter().enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                memory.write_numbered(number, row, out);
+            }
+            out.push(b']');
+            separator = ",";
+        }
+        if !change.columns.is_empty() {
+            write!(out, "{separator}\"columns\":{{").ok()?;
+            for (at, (name, values)) in change.columns.iter().enumerate() {
+                write_column(name, values, at > 0, out)?;
+            }
+            out.push(b'}');
+        }
+        out.push(b'}');
+    }
+    out.extend_from_slice(b"}}");
+    Some(())
+}
+
+/// Writes a column, by the numbers of its rows.
+fn write_column(name: &str, values: &[(u32, Vec<u8>)], comma: bool, out: &mut Vec<u8>) -> Option<()> {
+    let mut sorted: Vec<_> = values.iter().collect();
+    sorted.sort_by_key(|(row, _)| *row);
+    write!(out, "{}\"{name}\":[", if comma { "," } else { "" }).ok()?;
+    let mut next = 0;
+    let gaps = sorted.iter().map(|&&(row, _)| {
+        let gap = row - next;
+        next = row + 1;
+        gap
+    });
+    write_numbers(gaps, out)?;
+    out.extend_from_slice(b",[");
+    for (at, (_, value)) in sorted.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(value);
+    }
+    out.extend_from_slice(b"]]");
+    Some(())
+}
+
+fn write_numbers(numbers: impl Iterator<Item = u32>, out: &mut Vec<u8>) -> Option<()> {
+    out.push(b'[');
+    for (at, number) in numbers.enumerate() {
+        write!(out, "{}{number}", if at > 0 { "," } else { "" }).ok()?;
+    }
+    out.push(b']');
+    Some(())
+}
+
+/// Numbers as pairs: the first one of those that follow each other, and how many these are.
+fn runs(numbers: &[u32]) -> impl Iterator<Item = u32> {
+    let runs = numbers.chunk_by(|a, b| a.checked_add(1) == Some(*b));
+    runs.flat_map(|run| [run[0], u32::try_from(run.len()).unwrap_or(u32::MAX)])
+}

@@ -488,7 +488,7 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 mod tests {
     use std::{collections::HashMap, path::PathBuf, time::Instant};
 
-    use object::{Object, ObjectSection, ObjectSymbol};
+    use object::{Object, ObjectSection, ObjectSymbol, ObjectSymbolTable};
     use proptest::prelude::*;
 
     use super::*;
@@ -534,7 +534,7 @@ mod tests {
             let object::RelocationFlags::Elf { r_type } = relocation.flags() else { continue };
             let object::RelocationTarget::Symbol(index) = relocation.target() else { continue };
             let symbol = symbols.symbol_by_index(index).unwrap();
-            if GLOBAL_DATA.contains(&r_type) && symbol.is_definition() {
+            if GLOBAL_DATA.contains(&r_type.0) && symbol.is_definition() {
                 slots.insert(symbol.name().unwrap(), address);
             }
         }

@@ -17,7 +17,9 @@ use tusktop_shared::{
 
 use crate::{
     arguments::{argument, register},
-    calls, growth,
+    calls,
+    globals::sapi_globals,
+    growth,
     heap::look,
     maps::{EMPTY_REQUEST, EVENTS, IMAGES, PROCESSES, REQUESTS, RING_BYTES, SITES, add, hit, spend},
     php::{apache_request_line, fastcgi_uri, fetch, pointer, sapi},
@@ -111,7 +113,7 @@ fn start(
     request.image = site.image;
     request.user = user;
 
-    let globals = if image.sapi_globals == 0 { 0 } else { image.sapi_globals.wrapping_add(bias) };
+    let globals = sapi_globals(image, bias).unwrap_or(0);
     // A site at a plain symbol has no arguments: then everything comes from `sapi_globals`.
     let or = |argument: u64, field: u64| if argument == 0 { pointer(globals.wrapping_add(field)) } else { argument };
     text(&mut request.script, or(argument(context, &site.arguments[0]), sapi::PATH_TRANSLATED));
@@ -144,8 +146,8 @@ fn end(config: &Config, site: &Site, image: &Image, bias: u64, key: u64, now: u6
         look(request, image, bias);
     }
     let mut status = 0_u32;
-    if image.sapi_globals != 0 {
-        fetch(image.sapi_globals.wrapping_add(bias).wrapping_add(u64::from(image.response_code)), &mut status);
+    if let Some(globals) = sapi_globals(image, bias) {
+        fetch(globals.wrapping_add(u64::from(image.response_code)), &mut status);
     }
     let user = request.user;
     count_skipped(key);

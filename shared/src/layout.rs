@@ -24,6 +24,13 @@ pub const SITE_HEAP: u32 = 3;
 /// A site where a request gives its memory back, and which counts as its end.
 pub const SITE_SHUTDOWN_HEAP: u32 = 4;
 
+/// A bit of [`Image::indirect`]: what it gives as an address is that of a word that has the address.
+pub const BY_SLOT: u32 = 1;
+/// Each thread has globals of its own: at the address is their offset in the thread's storage.
+pub const THREADS: u32 = 2;
+/// With [`THREADS`]: [`Image::thread_storage`] is the address of a word that has the distance.
+pub const STORAGE_BY_SLOT: u32 = 4;
+
 /// Facts about the kernel and the CPU, set once before the programs are attached.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
@@ -50,16 +57,22 @@ pub struct Config {
     pub instruction_pointer: u32,
     /// Offset in `mm_struct` of the number of anonymous pages that are resident.
     pub memory_anonymous: u32,
+    /// Offset in `task_struct` of the thread pointer, which thread-local storage is found by.
+    pub task_thread_pointer: u32,
+    /// Keeps the layout free of padding.
+    pub reserved: u32,
 }
 
 /// Layout of one PHP image. Addresses are as linked; a process adds its load bias.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Image {
-    /// Address of `executor_globals`, 0 when unknown.
+    /// Address of `executor_globals`, 0 when unknown; with bits of [`Self::indirect`], of what leads there.
     pub executor_globals: u64,
-    /// Address of `sapi_globals`, 0 when unknown.
+    /// The same of `sapi_globals`.
     pub sapi_globals: u64,
+    /// Distance from the thread pointer to the pointer to a thread's storage, in two's complement.
+    pub thread_storage: u64,
     /// `executor_globals.current_execute_data`.
     pub current_execute_data: u32,
     /// `zend_execute_data.prev_execute_data`.
@@ -76,8 +89,8 @@ pub struct Image {
     pub heap: u64,
     /// `zend_mm_heap.real_peak`; the size now is in front of it and the limit behind it in every version.
     pub heap_peak: u32,
-    /// Keeps the layout free of padding.
-    pub reserved: u32,
+    /// How globals are found: 0 where they are at their addresses, else bits such as [`BY_SLOT`].
+    pub indirect: u32,
 }
 
 /// A process that runs a PHP image.
@@ -115,7 +128,7 @@ pub struct Site {
     pub arguments: [Operand; ARGUMENTS],
 }
 
-const _: () = assert!(size_of::<Config>() == 48);
-const _: () = assert!(size_of::<Image>() == 56);
+const _: () = assert!(size_of::<Config>() == 56);
+const _: () = assert!(size_of::<Image>() == 64);
 const _: () = assert!(size_of::<Process>() == 32);
 const _: () = assert!(size_of::<Site>() == 16 + ARGUMENTS * size_of::<Operand>());

@@ -16,7 +16,7 @@ use crate::{
     call_frames::{end_frame, end_frames, end_stale, push, slot_of_frame},
     call_key::{fetch_arguments, fetch_stack_pointer, make_compile_key, make_key, recall, remember},
     call_regions::{hit, region_of_hit, turn_to_region},
-    globals::globals,
+    globals::globals_of_process,
     maps::{IMAGES, PROCESSES, TRACED, add},
 };
 
@@ -137,7 +137,7 @@ fn find(traced: &mut Traced, slot: u32) -> Option<()> {
     // SAFETY: the entry is of this process, which is in this program now; its integers are read and written one by one.
     let process = unsafe { &mut *process };
     let image = IMAGES.get(process.image)?;
-    traced.executor_globals = globals(image, process.bias)?;
+    traced.executor_globals = globals_of_process(image, process.bias)?;
     traced.current_execute_data = image.current_execute_data;
     traced.previous_execute_data = image.previous_execute_data;
     traced.filename = image.filename;

@@ -1,9 +1,71 @@
-//! Where a process has `executor_globals`, PHP's state of one request: the one place that tells a build apart from another.
+//! Where a process, or a thread of it, has PHP's state: the one place that tells a build apart from another.
 
-use tusktop_shared::Image;
+use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel};
+use tusktop_shared::{BY_SLOT, Image, STORAGE_BY_SLOT, THREADS, UNKNOWN_OFFSET};
 
-/// Their address in a process that has the image at `bias`; `None` where the image does not say where they are.
+use crate::{php::pointer, process::config};
+
+/// Address of `executor_globals` of the current thread, in a process that has the image at `bias`; `None` where the image does not say
+/// where they are, and for a thread that has none.
 #[inline(always)]
 pub fn globals(image: &Image, bias: u64) -> Option<u64> {
-    if image.executor_globals == 0 { None } else { Some(image.executor_globals.wrapping_add(bias)) }
+    place(image, image.executor_globals, bias)
+}
+
+/// The same of `sapi_globals`.
+#[inline(always)]
+pub fn sapi_globals(image: &Image, bias: u64) -> Option<u64> {
+    place(image, image.sapi_globals, bias)
+}
+
+/// The same of `executor_globals`, where all threads of a process have the same.
+#[inline(always)]
+pub fn globals_of_process(image: &Image, bias: u64) -> Option<u64> {
+    if image.indirect & THREADS == 0 { globals(image, bias) } else { None }
+}
+
+#[inline(always)]
+fn place(image: &Image, linked: u64, bias: u64) -> Option<u64> {
+    if linked == 0 {
+        return None;
+    }
+    let mut address = linked.wrapping_add(bias);
+    if image.indirect == 0 {
+        return Some(address);
+    }
+    if image.indirect & BY_SLOT != 0 {
+        address = pointer(address);
+    }
+    if image.indirect & THREADS != 0 {
+        address = in_thread(image, address, bias);
+    }
+    if address == 0 { None } else { Some(address) }
+}
+
+/// Address of what has its offset in the storage of the current thread at `address`; 0 where there is nothing.
+#[inline(always)]
+fn in_thread(image: &Image, address: u64, bias: u64) -> u64 {
+    let mut distance = image.thread_storage;
+    if image.indirect & STORAGE_BY_SLOT != 0 {
+        distance = pointer(distance.wrapping_add(bias));
+    }
+    let storage = pointer(thread_pointer().wrapping_add(distance));
+    // A thread that has never run PHP has none, and a build whose offset is not set yet has not started.
+    let offset = pointer(address);
+    if storage == 0 || offset == 0 { 0 } else { storage.wrapping_add(offset) }
+}
+
+/// The thread pointer of the current thread; 0 where it is not known.
+#[inline(always)]
+fn thread_pointer() -> u64 {
+    let Some(config) = config() else { return 0 };
+    let offset = config.task_thread_pointer;
+    if offset == UNKNOWN_OFFSET {
+        return 0;
+    }
+    // SAFETY: a checked read at an offset that the kernel's own type information gave.
+    unsafe {
+        let task = bpf_get_current_task() as *const u8;
+        bpf_probe_read_kernel(task.add(offset as usize).cast::<u64>()).unwrap_or(0)
+    }
 }

@@ -19,7 +19,8 @@ use crate::{
     },
     cli::{DiffArgs, DifferenceFormat},
     exit, export,
-    words::times::When,
+    model::Snapshot,
+    words::{printable::printable, times::When},
 };
 
 /// Compares, and says whether a limit is exceeded.
@@ -49,7 +50,9 @@ pub fn run(arguments: &DiffArgs) -> anyhow::Result<u8> {
                 }
                 vec![against, span]
             };
+            let mut machines = [None, None];
             reading::read(&arguments.before, spans, |number, snapshot| {
+                same_machine(&arguments.before, &mut machines[number], &snapshot)?;
                 if number == 0 {
                     before.add(&snapshot)
                 } else {
@@ -85,12 +88,25 @@ pub fn run(arguments: &DiffArgs) -> anyhow::Result<u8> {
 
 fn read(file: &Path, summary: &mut Summary, from: Option<When>, to: Option<When>) -> anyhow::Result<()> {
     let spans = |within| -> Vec<Span> { vec![reading::span(from, to, within)] };
+    let mut machine = None;
     reading::read(file, spans, |_, snapshot| {
+        same_machine(file, &mut machine, &snapshot)?;
         summary.add(&snapshot);
         Ok(())
     })?;
     if summary.is_empty() {
         bail!("{}: there is no snapshot in the span that is asked for", file.display());
+    }
+    Ok(())
+}
+
+/// Recordings of several machines may be one file; what they did is not added up.
+fn same_machine(file: &Path, known: &mut Option<String>, snapshot: &Snapshot) -> anyhow::Result<()> {
+    let name = &snapshot.host.name;
+    let known = known.get_or_insert_with(|| name.clone());
+    if known != name {
+        let names = (printable(known), printable(name));
+        bail!("{}: this span has {} and {}: choose one of them with --from and --to", file.display(), names.0, names.1);
     }
     Ok(())
 }

@@ -125,6 +125,31 @@ fn tiers_are_for_files_that_begin_with_their_first_step() {
 }
 
 #[test]
+fn files_with_tiers_follow_each_other_without_a_gap() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let name = path("a.tusk");
+    let arguments = ["--tiers", "100ms:1s,500ms", "--max-size", "16k", "-o", name.to_str().unwrap()];
+    let mut child = record(&arguments).spawn().unwrap();
+    wait_until("the third file", &mut child, || written(&path("a-3.tusk")) > 1);
+    send(&child, Signal::INT);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let mut snapshots = Vec::new();
+    for name in ["a.tusk", "a-2.tusk", "a-3.tusk"] {
+        let (read, damage) = read(&path(name));
+        assert!(damage.is_empty(), "{name}: {damage:?}");
+        snapshots.extend(read);
+    }
+    let is_late = |pair: &[Snapshot]| {
+        let since = pair[1].at.duration_since(pair[0].at).as_millis();
+        // An interval is measured by another clock, and rounded.
+        since.abs_diff(pair[1].interval_ms.into()) > 20
+    };
+    let gaps: Vec<_> = snapshots.windows(2).filter(|pair| is_late(pair)).map(|pair| pair[1].at).collect();
+    assert!(gaps.is_empty(), "{gaps:?}");
+}
+
+#[test]
 fn what_was_written_before_a_kill_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("killed.tusk");

@@ -132,6 +132,28 @@ fn limits_decide_over_the_exit_code() {
 }
 
 #[test]
+fn diff_does_not_add_up_machines_whose_recordings_are_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("joined.tusk");
+    let mut writer = Writer::new(fs::File::create(&path).unwrap()).unwrap();
+    for second in 0..20 {
+        let mut snapshot = web01();
+        snapshot.at += SignedDuration::from_secs(second);
+        snapshot.host.name = if second < 10 { "web01" } else { "db\u{1b}[2J" }.to_owned();
+        writer.push(&snapshot).unwrap();
+    }
+    writer.finish().unwrap();
+    let at = |second| (web01().at + SignedDuration::from_secs(second)).to_string();
+    let output = diff(&path, &["--from", &at(5)]);
+    assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
+    let said = stderr(&output);
+    assert!(said.contains("web01 and db") && said.contains("--from and --to") && !said.contains('\u{1b}'), "{said}");
+    let output = diff(&path, &["--from", &at(5), "--to", &at(9)]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(output.stderr.is_empty(), "{}", stderr(&output));
+}
+
+#[test]
 fn diff_says_which_recording_or_span_is_missing() {
     let folder = tempfile::tempdir().unwrap();
     let file = recording(folder.path(), "a.tusk");

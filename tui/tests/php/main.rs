@@ -27,6 +27,7 @@ mod restarts;
 mod samples;
 mod secrets;
 mod storms;
+mod threads;
 mod tracing;
 mod trust;
 mod truth;

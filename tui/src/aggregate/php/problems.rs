@@ -104,7 +104,7 @@ fn most<T>(mut entries: Vec<T>, key: impl Fn(&T) -> (u64, &str, u32)) -> Vec<T> 
 /// Whether it is known of the image which errors were silenced.
 fn silenced(failure: &FailureCount, sample: &PhpSample) -> bool {
     let target = sample.target(failure.what.image as usize);
-    failure.what.level != 0 && target.is_some_and(|target| !target.zts)
+    failure.what.level != 0 && target.is_some_and(|target| !target.zts || target.tiers[Tier::Errors].reason.is_empty())
 }
 
 /// What PHP itself writes of an uncaught exception.

@@ -42,14 +42,16 @@ pub struct Target {
 }
 
 /// Exported names of PHP that matter: variables, and functions that are attached to where there are no probes.
-pub const SYMBOLS: [&str; 16] = [
+pub const SYMBOLS: [&str; 18] = [
     "compile_file",
     "executor_globals",
     "executor_globals_offset",
     "php_request_shutdown",
     "php_request_startup",
     "sapi_globals",
+    "sapi_globals_offset",
     "shutdown_memory_manager",
+    "tsrm_get_ls_cache_tcb_offset",
     "zend_deactivate",
     "zend_dtrace_enabled",
     "zend_error",

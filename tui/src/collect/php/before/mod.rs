@@ -76,16 +76,20 @@ pub(crate) struct Blocked {
 /// # Errors
 /// It is gone, or does not answer.
 pub(crate) fn look(reads: &mut Reads, pid: u32, image: &Arc<Image>, mapped: Mapped) -> io::Result<Option<Doing>> {
-    let (Some(layout), Some(user)) = (Layout::of(image, mapped.bias), reads.procfs.uid(pid)) else { return Ok(None) };
+    let Some(user) = reads.procfs.uid(pid).filter(|_| Layout::is_known(image)) else { return Ok(None) };
     let before = reads.of(pid, move |procfs| Shown::read(procfs, pid))?;
     let clock = before.clock()?;
     let mut memory = Pieces::new(|address, bytes: &mut [u8]| reads.memory(pid, address, bytes));
+    let Some(layout) = Layout::of(image, mapped.bias, &mut memory) else { return Ok(None) };
     let leaf = memory.word(layout.leaf).ok_or(io::ErrorKind::NotFound)?;
     if leaf == 0 && !layout.globals.is_in_request(&mut memory) {
         return Ok(Some(Doing::Nothing));
     }
     let (mut request, start_known) = layout.globals.request(&mut memory, clock, &before.title);
     (request.pid, request.image, request.user) = (pid, mapped.image as u32, user);
+    if let Some(heap) = image.heap {
+        request::note_heap(&mut request, &mut memory, heap, mapped.bias);
+    }
     let blocked = before.is_blocked.then(|| {
         let (frames, truncated) = stack::read(&mut memory, leaf, &layout.globals.offsets);
         Blocked { frames, truncated, switches: before.switches }
@@ -98,8 +102,8 @@ pub(crate) fn look(reads: &mut Reads, pid: u32, image: &Arc<Image>, mapped: Mapp
 /// # Errors
 /// As for [`look`].
 pub(crate) fn is_running(reads: &mut Reads, pid: u32, image: &Image, bias: u64) -> io::Result<bool> {
-    let Some(layout) = Layout::of(image, bias) else { return Ok(false) };
     let mut memory = Pieces::new(|address, bytes: &mut [u8]| reads.memory(pid, address, bytes));
+    let Some(layout) = Layout::of(image, bias, &mut memory) else { return Ok(false) };
     let leaf = memory.word(layout.leaf).ok_or(io::ErrorKind::NotFound)?;
     Ok(leaf != 0 || layout.globals.is_in_request(&mut memory))
 }
@@ -120,11 +124,23 @@ struct Layout {
 }
 
 impl Layout {
-    /// Of an image whose globals are at a known place; those of a thread are elsewhere.
-    fn of(image: &Image, bias: u64) -> Option<Self> {
-        let offsets = image.offsets.filter(|_| !image.zts)?;
-        let executor = image.executor_globals?.wrapping_add(bias);
-        let globals = Globals { address: image.sapi_globals?.wrapping_add(bias), sapi: image.sapi, offsets };
+    /// Whether it is known of an image: the globals of a thread are where its registers point, which only the thread itself says.
+    fn is_known(image: &Image) -> bool {
+        !image.zts && image.offsets.is_some() && image.executor_globals.is_some() && image.sapi_globals.is_some()
+    }
+
+    fn of<F: FnMut(u64, &mut [u8]) -> io::Result<()>>(
+        image: &Image,
+        bias: u64,
+        memory: &mut Pieces<F>,
+    ) -> Option<Self> {
+        let offsets = image.offsets.filter(|_| Self::is_known(image))?;
+        let mut place = |linked: u64| {
+            let address = linked.wrapping_add(bias);
+            if image.by_slot { memory.word(address) } else { Some(address) }
+        };
+        let executor = place(image.executor_globals?)?;
+        let globals = Globals { address: place(image.sapi_globals?)?, sapi: image.sapi, offsets };
         Some(Self { leaf: executor.wrapping_add(offsets.current_execute_data.into()), globals })
     }
 }

@@ -38,6 +38,11 @@ const HEADER: u64 = 64;
 const PROGRAM_HEADER: u64 = 56;
 const SECTION_HEADER: u64 = 64;
 const SYMBOL: u64 = 24;
+const RELOCATION: u64 = 24;
+/// Relocations that name a symbol and are looked at; PHP has about a thousand.
+const RELOCATIONS: u64 = 16 << 10;
+/// `R_X86_64_GLOB_DAT` and `R_AARCH64_GLOB_DAT`.
+const GLOBAL_DATA: [u32; 2] = [6, 1025];
 
 /// Why a file could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +99,18 @@ struct Dynamic {
     symbols: u64,
     strings: u64,
     strings_size: u64,
+    /// Relocations with an addend, their size in bytes, and how many of them, which are the first, name no symbol.
+    relocations: u64,
+    relocations_size: u64,
+    relative: u64,
+}
+
+/// A name that is defined here.
+#[derive(Debug, Clone, Copy)]
+struct Symbol {
+    index: u32,
+    /// As linked.
+    address: u64,
 }
 
 /// Where the table of sections is, as the header says.
@@ -184,8 +201,11 @@ impl<'a> Elf<'a> {
                 4 => dynamic.hash = value,
                 5 => dynamic.strings = value,
                 6 => dynamic.symbols = value,
+                7 => dynamic.relocations = value,
+                8 => dynamic.relocations_size = value,
                 10 => dynamic.strings_size = value,
                 0x6fff_fef5 => dynamic.gnu_hash = value,
+                0x6fff_fff9 => dynamic.relative = value,
                 _ => {}
             }
         }
@@ -197,6 +217,32 @@ impl<'a> Elf<'a> {
     /// # Errors
     /// The file is malformed, or the budget is spent.
     pub(crate) fn symbol(&mut self, name: &str) -> Result<Option<u64>, ElfError> {
+        Ok(self.find(name)?.map(|symbol| symbol.address))
+    }
+
+    /// Address as linked of the word through which a library finds one of its own exported names, in case a program has taken that
+    /// name for itself: who links to a variable of a library may get a copy of it, which is then the one that counts. `None`
+    /// where the library does not ask.
+    ///
+    /// # Errors
+    /// As for [`Self::symbol`].
+    pub(crate) fn slot(&mut self, name: &str) -> Result<Option<u64>, ElfError> {
+        let Some(Symbol { index, .. }) = self.find(name)? else { return Ok(None) };
+        let Dynamic { relocations, relocations_size, relative, .. } = self.dynamic;
+        let count = relocations_size / RELOCATION;
+        let first = relative.max(count.saturating_sub(RELOCATIONS));
+        if relocations == 0 || first >= count {
+            return Ok(None);
+        }
+        let table = add(self.offset(relocations)?, first * RELOCATION)?;
+        let table = self.reader.read(table, (count - first) * RELOCATION)?;
+        let wanted = |entry: &&[u8]| {
+            GLOBAL_DATA.contains(&u32_at(entry, 8)) && u32_at(entry, 12) == index && u64_at(entry, 16) == 0
+        };
+        Ok(table.chunks_exact(RELOCATION as usize).find(wanted).map(|entry| u64_at(entry, 0)))
+    }
+
+    fn find(&mut self, name: &str) -> Result<Option<Symbol>, ElfError> {
         let Dynamic { gnu_hash, hash, .. } = self.dynamic;
         match (gnu_hash, hash) {
             (0, 0) => Ok(None),
@@ -205,7 +251,7 @@ impl<'a> Elf<'a> {
         }
     }
 
-    fn by_gnu_hash(&mut self, table: u64, name: &[u8]) -> Result<Option<u64>, ElfError> {
+    fn by_gnu_hash(&mut self, table: u64, name: &[u8]) -> Result<Option<Symbol>, ElfError> {
         let hash = name.iter().fold(5381_u32, |hash, &byte| hash.wrapping_mul(33).wrapping_add(byte.into()));
         let table = self.offset(table)?;
         let header: [u8; 16] = self.reader.array(table)?;
@@ -222,9 +268,9 @@ impl<'a> Elf<'a> {
             let link: [u8; 4] = self.reader.array(add(chains, u64::from(link) * 4)?)?;
             let link = u32::from_le_bytes(link);
             if link | 1 == hash | 1
-                && let Some(address) = self.named(index, name)?
+                && let Some(symbol) = self.named(index, name)?
             {
-                return Ok(Some(address));
+                return Ok(Some(symbol));
             }
             if link & 1 != 0 {
                 return Ok(None);
@@ -234,7 +280,7 @@ impl<'a> Elf<'a> {
         Err(ElfError::Malformed("a chain of its hash table has no end"))
     }
 
-    fn by_hash(&mut self, table: u64, name: &[u8]) -> Result<Option<u64>, ElfError> {
+    fn by_hash(&mut self, table: u64, name: &[u8]) -> Result<Option<Symbol>, ElfError> {
         let hash = name.iter().fold(0_u32, |hash, &byte| {
             let hash = (hash << 4).wrapping_add(byte.into());
             let high = hash & 0xf000_0000;
@@ -253,8 +299,8 @@ impl<'a> Elf<'a> {
             if index == 0 {
                 return Ok(None);
             }
-            if let Some(address) = self.named(index, name)? {
-                return Ok(Some(address));
+            if let Some(symbol) = self.named(index, name)? {
+                return Ok(Some(symbol));
             }
             let next: [u8; 4] = self.reader.array(add(chains, u64::from(index) * 4)?)?;
             index = u32::from_le_bytes(next);
@@ -262,8 +308,8 @@ impl<'a> Elf<'a> {
         Err(ElfError::Malformed("a chain of its hash table has no end"))
     }
 
-    /// The address of a symbol, if it has this name and is defined here.
-    fn named(&mut self, index: u32, name: &[u8]) -> Result<Option<u64>, ElfError> {
+    /// A symbol, if it has this name and is defined here.
+    fn named(&mut self, index: u32, name: &[u8]) -> Result<Option<Symbol>, ElfError> {
         let symbols = self.offset(self.dynamic.symbols)?;
         let symbol: [u8; SYMBOL as usize] = self.reader.array(add(symbols, u64::from(index) * SYMBOL)?)?;
         let at = u64::from(u32_at(&symbol, 0));
@@ -275,7 +321,7 @@ impl<'a> Elf<'a> {
         let strings = self.offset(self.dynamic.strings)?;
         let found = self.reader.read(add(strings, at)?, wanted)?;
         let same = found.strip_suffix(b"\0") == Some(name);
-        Ok(same.then(|| u64_at(&symbol, 8)))
+        Ok(same.then(|| Symbol { index, address: u64_at(&symbol, 8) }))
     }
 
     /// A section by its name; `None` where there is none, or no table of sections that can be used.
@@ -442,7 +488,7 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 mod tests {
     use std::{collections::HashMap, path::PathBuf, time::Instant};
 
-    use object::{Object, ObjectSection, ObjectSymbol};
+    use object::{Object, ObjectSection, ObjectSymbol, ObjectSymbolTable};
     use proptest::prelude::*;
 
     use super::*;
@@ -475,6 +521,30 @@ mod tests {
         let section = Elf::open(&file, Budget::WHOLE).unwrap().section(".rodata").unwrap().unwrap();
         let same = other.section_by_name(".rodata").unwrap();
         assert_eq!((section.address, section.size), (same.address(), same.size()));
+    }
+
+    #[test]
+    fn the_words_by_which_a_real_library_finds_its_own_names_are_those_of_another_reader() {
+        let path = library();
+        let bytes = std::fs::read(&path).unwrap();
+        let other = object::File::parse(&*bytes).unwrap();
+        let symbols = other.dynamic_symbol_table().unwrap();
+        let mut slots: HashMap<&str, u64> = HashMap::new();
+        for (address, relocation) in other.dynamic_relocations().unwrap() {
+            let object::RelocationFlags::Elf { r_type } = relocation.flags() else { continue };
+            let object::RelocationTarget::Symbol(index) = relocation.target() else { continue };
+            let symbol = symbols.symbol_by_index(index).unwrap();
+            if GLOBAL_DATA.contains(&r_type.0) && symbol.is_definition() {
+                slots.insert(symbol.name().unwrap(), address);
+            }
+        }
+        assert!(slots.contains_key("stdout") && slots.contains_key("free"), "{slots:?}");
+        let file = File::open(&path).unwrap();
+        let slot = |name: &str| Elf::open(&file, Budget::WHOLE).unwrap().slot(name).unwrap();
+        for name in ["stdout", "stderr", "free"] {
+            assert_eq!(slot(name), Some(slots[name]), "{name}");
+        }
+        assert_eq!((slot("printf"), slot("php_request_startup")), (None, None));
     }
 
     #[test]
@@ -514,6 +584,7 @@ mod tests {
         let mut elf = Elf::open(file, Budget::WHOLE)?;
         for name in ["php_request_startup", "executor_globals"] {
             elf.symbol(name)?;
+            elf.slot(name)?;
         }
         if let Some(section) = elf.section(".note.stapsdt")? {
             elf.notes(section)?;

@@ -21,6 +21,8 @@ fn any_file_is_read_as_an_image_or_refused() {
         words: &[
             "php_request_startup",
             "executor_globals",
+            "executor_globals_offset",
+            "tsrm_get_ls_cache_tcb_offset",
             "X-Powered-By: PHP/8.2.36\0",
             "FPM/FastCGI\0",
             "\0.note.stapsdt\0",

@@ -9,6 +9,7 @@ pub(crate) mod notes;
 pub(crate) mod operand;
 pub(crate) mod sapi;
 pub(crate) mod sites;
+pub(crate) mod thread_storage;
 pub(crate) mod versions;
 
 use std::{
@@ -24,6 +25,7 @@ use self::{
     operand::Architecture,
     sapi::{MARKS, Sapi},
     sites::{Segments, Sites},
+    thread_storage::ThreadStorage,
     versions::{Offsets, Version},
 };
 use crate::model::SYMBOLS;
@@ -58,10 +60,14 @@ pub(crate) struct Image {
     pub offsets: Option<Offsets>,
     /// Built for threads.
     pub zts: bool,
-    /// Address of `executor_globals` as linked.
+    /// Where its threads have the pointer to their globals; `None` where that was not found, or where it is not built for threads.
+    pub thread_storage: Option<ThreadStorage>,
+    /// Address of `executor_globals` as linked; in builds for threads, of their offset in a thread's storage.
     pub executor_globals: Option<u64>,
-    /// Address of `sapi_globals` as linked.
+    /// The same of `sapi_globals`.
     pub sapi_globals: Option<u64>,
+    /// These are not the addresses, but those of words that have them, see [`Elf::slot`].
+    pub by_slot: bool,
     /// Address of `zend_dtrace_enabled` as linked: a byte that says whether PHP was started with `USE_ZEND_DTRACE=1`.
     /// Builds without USDT do not have it.
     pub dtrace_enabled: Option<u64>,
@@ -144,20 +150,31 @@ impl Image {
             None => None,
         };
         let address = |name| symbols.get(name).copied();
-        let heap = match (Architecture::current(), address("zend_memory_peak_usage")) {
-            (Some(architecture), Some(start)) => match elf.segments.file_offset(start) {
-                Some(offset) => heap::find(architecture, &elf.text(offset, heap::CODE)?, start),
-                None => None,
-            },
-            _ => None,
+        let zts = address("executor_globals").is_none() && address("executor_globals_offset").is_some();
+        let peak = code(&mut elf, address("zend_memory_peak_usage"), heap::CODE)?;
+        let storage = code(&mut elf, address("tsrm_get_ls_cache_tcb_offset").filter(|_| zts), thread_storage::CODE)?;
+        let names = match zts {
+            true => ["executor_globals_offset", "sapi_globals_offset"],
+            false => ["executor_globals", "sapi_globals"],
         };
+        // Only a program that embeds PHP links to these; as a module of Apache it is loaded, and its names are its own.
+        let slots = match sapi.unwrap_or_default() == Sapi::Embed {
+            true => elf.slot(names[0])?.zip(elf.slot(names[1])?).map(<[u64; 2]>::from),
+            false => None,
+        };
+        let architecture = Architecture::current();
+        let heap = architecture.zip(peak).and_then(|(of, (code, start))| heap::find(of, &code, start));
+        let thread_storage =
+            architecture.zip(storage).and_then(|(of, (code, start))| thread_storage::find(of, &code, start));
         Ok(Content::Php(Box::new(Self {
             sapi: sapi.unwrap_or_default(),
             offsets: version.as_deref().and_then(Version::parse).and_then(versions::of),
             version,
-            zts: address("executor_globals").is_none() && address("executor_globals_offset").is_some(),
-            executor_globals: address("executor_globals"),
-            sapi_globals: address("sapi_globals"),
+            zts,
+            thread_storage,
+            executor_globals: slots.map(|slots| slots[0]).or(address(names[0])),
+            sapi_globals: slots.map(|slots| slots[1]).or(address(names[1])),
+            by_slot: slots.is_some(),
             heap,
             dtrace_enabled: address("zend_dtrace_enabled"),
             execute_ex: address("zend_execute_ex"),
@@ -166,10 +183,21 @@ impl Image {
         })))
     }
 
+    /// Whether it is known where a process, or each of its threads, has its globals.
+    pub(crate) fn has_globals(&self) -> bool {
+        self.executor_globals.is_some() && self.zts == self.thread_storage.is_some()
+    }
+
     /// Load bias of a process that maps `offset` of the file at `start`.
     pub(crate) fn bias(&self, start: u64, offset: u64) -> Option<u64> {
         self.segments.bias(start, offset)
     }
+}
+
+/// The code of a function, at most so many bytes, with its address as linked; `None` where there is none.
+fn code(elf: &mut Elf, start: Option<u64>, most: usize) -> Result<Option<(Vec<u8>, u64)>, ElfError> {
+    let place = start.and_then(|start| Some((elf.segments.file_offset(start)?, start)));
+    place.map(|(offset, start)| Ok((elf.text(offset, most)?, start))).transpose()
 }
 
 /// The version at the start of what follows the banner.

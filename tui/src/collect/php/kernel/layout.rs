@@ -26,5 +26,11 @@ pub(crate) fn kernel_layout(architecture: Architecture, seed: u64) -> Config {
         memory_arguments: offset("mm_struct", "arg_start"),
         instruction_pointer: architecture.instruction_pointer(),
         memory_anonymous: anonymous.unwrap_or(UNKNOWN_OFFSET),
+        // As it was set by the loader, or by who made the thread (arch/x86/include/asm/processor.h, arch/arm64 likewise).
+        task_thread_pointer: match architecture {
+            Architecture::X86_64 => offset("task_struct", "thread.fsbase"),
+            Architecture::Aarch64 => offset("task_struct", "thread.uw.tp_value"),
+        },
+        reserved: 0,
     }
 }

@@ -42,7 +42,7 @@ use self::{
     ring::Unwatched,
     shares::Shares,
 };
-use super::image::{Image, operand::Architecture, sites::ProbeSite};
+use super::image::{Image, operand::Architecture, sites::ProbeSite, thread_storage::ThreadStorage};
 use crate::collect::bpf::{
     batch::Batch,
     wire::{Plain, Wire},
@@ -222,10 +222,17 @@ impl Kernel {
     /// # Errors
     /// The map is full.
     pub(crate) fn add_image(&mut self, id: u32, image: &Image, uri_source: u32) -> Result<(), KernelError> {
-        let known = image.offsets.filter(|_| !image.zts);
+        // Globals of threads whose place was not found cannot be read, nor can anything that is read by way of them.
+        let known = image.offsets.filter(|_| !image.zts || image.thread_storage.is_some());
+        let (threads, thread_storage) = match image.thread_storage {
+            None => (0, 0),
+            Some(ThreadStorage::Offset(offset)) => (shared::THREADS, offset),
+            Some(ThreadStorage::Slot(slot)) => (shared::THREADS | shared::STORAGE_BY_SLOT, slot),
+        };
         let layout = shared::Image {
             executor_globals: known.and(image.executor_globals).unwrap_or(0),
             sapi_globals: known.and(image.sapi_globals).unwrap_or(0),
+            thread_storage,
             current_execute_data: known.map_or(0, |offsets| offsets.current_execute_data),
             previous_execute_data: known.map_or(0, |offsets| offsets.previous_execute_data),
             filename: known.map_or(0, |offsets| offsets.filename),
@@ -234,7 +241,7 @@ impl Kernel {
             uri_source,
             heap: image.heap.filter(|_| !image.zts).map_or(0, |heap| heap.pointer),
             heap_peak: image.heap.map_or(0, |heap| heap.peak),
-            reserved: 0,
+            indirect: threads | if image.by_slot { shared::BY_SLOT } else { 0 },
         };
         self.images.set(id, Wire(layout), 0).map_err(|source| KernelError::Map { name: "IMAGES", source })
     }

@@ -35,8 +35,14 @@ pub(crate) enum Missing {
     /// An exported function that nothing can replace.
     #[error("it does not export {0}")]
     Function(&'static str),
-    /// A thread's stack is found in another way.
-    #[error("it is a thread-safe build (ZTS), and tusktop cannot read its stacks")]
+    /// Calls are paired by process.
+    #[error("it is a thread-safe build (ZTS), and calls are traced of one thread in a process")]
+    TracedThreads,
+    /// Each thread has its own globals, and they were not found.
+    #[error(
+        "it is a thread-safe build (ZTS), and where its threads have their state was not found: \
+         tsrm_get_ls_cache_tcb_offset (PHP 8.0 or newer, glibc) is not exported, or its code is not understood"
+    )]
     Threads,
     /// Where stacks begin is not known.
     #[error("it does not export executor_globals")]
@@ -100,9 +106,10 @@ impl Missing {
             Self::Programs | Self::Kernel(_) | Self::ThreadState | Self::Pages => {
                 Some("tusktop doctor says what this kernel lacks".to_owned())
             }
-            Self::Threads | Self::Globals | Self::Layout(_) | Self::Version => {
-                Some(format!("tusktop reads stacks of PHP {}, in builds without ZTS", versions::range()))
-            }
+            Self::Threads | Self::Globals | Self::Layout(_) | Self::Version => Some(format!(
+                "tusktop reads stacks of PHP {}, of thread-safe builds (ZTS) from 8.0 on",
+                versions::range()
+            )),
             Self::MovingCode => Some(STAY.to_owned()),
             Self::Requests => {
                 Some("`readelf -n` on that file shows whether it has probes of the provider php".to_owned())
@@ -113,6 +120,7 @@ impl Missing {
             | Self::Function(_)
             | Self::Heap
             | Self::ThreadHeaps
+            | Self::TracedThreads
             | Self::Sites { .. }
             | Self::LayoutAndProbe(_)
             | Self::HeldUp(_)

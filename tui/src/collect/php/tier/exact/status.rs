@@ -20,6 +20,7 @@ const NAMED: usize = 5;
 /// Why not, and whose builds can.
 pub(crate) fn traceable(image: &Image) -> Result<(), Advice> {
     match sites::of(&image.sites, ExactKind::Functions) {
+        Ok(_) if image.zts => Err(Advice { reason: Missing::TracedThreads.to_string(), hint: Vec::new() }),
         Ok(_) => Ok(()),
         Err(Missing::Probe(_)) if !image.sites.has_probes() => Err(advice::without_probes()),
         Err(missing) => Err(Advice { reason: missing.to_string(), hint: Vec::new() }),

@@ -53,7 +53,7 @@ pub(crate) fn exceptions(image: &Image) -> Result<TierSites, Missing> {
 
 /// Where a `catch` looks at an exception; nothing when there is no such probe, or when the place cannot be read.
 pub(crate) fn catches(image: &Image) -> Option<TierSites> {
-    let readable = !image.zts && image.offsets.is_some() && image.executor_globals.is_some();
+    let readable = image.offsets.is_some() && image.has_globals();
     let sites = image.sites.probe("exception__caught").ok().filter(|sites| readable && !sites.is_empty())?;
     let sites = sites.into_iter().map(|site| (SITE_CATCH, site)).collect();
     Some(TierSites { seen_by: SeenBy::Usdt, program: "caught", sites, limit: "" })
@@ -70,7 +70,7 @@ pub(crate) fn errors(image: &Image) -> Result<TierSites, Missing> {
     {
         // Message, file, line, level, in the order of the probe, which has no level.
         let sites = vec![(SITE_ERROR, with_arguments(raised, &[3, 1, 2, 0])?)];
-        let limit = if image.zts { "silenced errors are not marked in thread-safe builds (ZTS)" } else { "" };
+        let limit = if image.has_globals() { "" } else { "silenced errors are not marked: its globals are not found" };
         return Ok(TierSites { seen_by: SeenBy::Symbol, program: "error", sites, limit });
     }
     let raised = image.sites.probe("error")?;

@@ -35,6 +35,7 @@ pub(crate) fn of(image: &Image) -> Result<TierSites, Missing> {
     let end = ENDS.iter().find_map(|&name| Some((SITE_SHUTDOWN_HEAP, vec![function(name)?])));
     match (function("php_request_startup"), end) {
         // A plain function has no arguments that say what the request is.
+        (Some(_), Some(_)) if image.zts && image.thread_storage.is_none() => Err(Missing::Threads),
         (Some(startup), Some(end)) if image.sapi_globals.is_some() => Ok(sites(SeenBy::Symbol, vec![startup], end)),
         _ => Err(missing),
     }

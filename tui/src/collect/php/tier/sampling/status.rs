@@ -27,9 +27,9 @@ pub(crate) fn of(machine: &TierStatus, image: &Image) -> TierStatus {
 
 /// Whether stacks of an image can be walked.
 fn readable(image: &Image) -> Result<(), Missing> {
-    if image.zts {
+    if image.zts && !image.has_globals() {
         Err(Missing::Threads)
-    } else if image.executor_globals.is_none() {
+    } else if !image.has_globals() {
         Err(Missing::Globals)
     } else if image.offsets.is_none() {
         Err(image.version.clone().map_or(Missing::Version, Missing::Layout))

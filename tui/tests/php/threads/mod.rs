@@ -1,0 +1,306 @@
+//! Thread-safe builds of PHP (ZTS): php-fpm, and a program of many threads that embeds PHP as FrankenPHP does, on a build that
+//! `.ci/packages` makes of Debian's source package.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read as _, Write as _},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+};
+
+use rustix::process::Signal;
+use tusktop::model::Tier;
+
+use crate::{
+    servers::{FpmOptions, PhpFpm, Pool, Site, alone, daemon::Daemon},
+    watch::{Watch, full_name},
+};
+
+/// Threads of the server.
+const THREADS: usize = 4;
+/// Samples that make a share good to 2 points: its standard error is 0.7 points, and less where work alternates.
+const ENOUGH: u64 = 3_600;
+
+/// Where the build is.
+fn build() -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/packages/php-zts");
+    folder.canonicalize().unwrap_or_else(|_| panic!("no thread-safe PHP: `.ci/packages test` builds it, once"))
+}
+
+/// The program of threads, with a library of its own, so that nothing else that runs matters.
+struct Server {
+    daemon: Daemon,
+    site: Site,
+}
+
+impl Server {
+    /// A folder with the program under this name.
+    fn compile(name: &str, options: &[&str]) -> (Site, PathBuf) {
+        let (site, build) = (Site::new(), build());
+        let (program, library) = (site.path().join(name), site.path().join("libphp.so"));
+        std::fs::copy(build.join("lib/libphp.so"), &library).unwrap();
+        let headers = build.join("include/php");
+        let mut compiler = Command::new("cc");
+        compiler.args(["-O1", "-pthread", "-o"]).arg(&program).args(options);
+        compiler.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/php/threads/server.c"));
+        for part in ["", "main", "Zend", "TSRM"] {
+            compiler.arg("-I").arg(headers.join(part));
+        }
+        compiler.arg(&library).arg(format!("-Wl,-rpath,{}", site.path().display()));
+        assert!(compiler.status().expect("cc is there, as every build of Rust needs it").success());
+        (site, program)
+    }
+
+    fn start((site, program): (Site, PathBuf), script: Option<&str>) -> Self {
+        let mut command = Command::new(program);
+        command.arg(site.path().join("socket")).arg(THREADS.to_string()).args(script.map(|script| site.page(script)));
+        let mut daemon = Daemon::start(command, &site.path().join("log"), Signal::TERM);
+        let log = site.path().join("log");
+        daemon
+            .wait_ready("the server is ready", || std::fs::read_to_string(&log).is_ok_and(|log| log.contains("ready")));
+        Self { daemon, site }
+    }
+
+    /// Sends a request and returns its status and what the script printed.
+    fn get(&self, uri: &str) -> (u16, String) {
+        let mut stream = UnixStream::connect(self.site.path().join("socket")).unwrap();
+        writeln!(stream, "GET {uri} {}", self.site.page("threads.php").display()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (status, body) = answer.split_once('\n').unwrap();
+        (status.parse().unwrap(), body.to_owned())
+    }
+
+    /// The same by as many clients as it has threads, all at once.
+    fn get_by_all(&self, uri: impl Fn(usize) -> String + Sync) -> Vec<String> {
+        thread::scope(|scope| {
+            let clients: Vec<_> = (0..THREADS)
+                .map(|number| {
+                    scope.spawn({
+                        let uri = &uri;
+                        move || self.get(&uri(number)).1
+                    })
+                })
+                .collect();
+            clients.into_iter().map(|client| client.join().unwrap()).collect()
+        })
+    }
+
+    /// Waits until its requests and stacks are observed.
+    fn is_observed(&self, watch: &mut Watch) {
+        let pid = self.daemon.pid();
+        watch.until("the library is observed", |watch| {
+            let target = watch.last.targets.iter().find(|target| target.pids.contains(&pid));
+            target.is_some_and(|target| {
+                target.zts
+                    && [Tier::Requests, Tier::Sampling, Tier::Waiting].iter().all(|&tier| target.tiers.is_on(tier))
+            })
+        });
+    }
+
+    /// N requests are N, each with its URI and status; the time is where the scripts say that it went.
+    fn is_seen_in_full(&self, watch: &mut Watch) {
+        const EACH: usize = 50;
+        let pid = self.daemon.pid();
+        let statuses = [200, 404, 503];
+        thread::scope(|scope| {
+            for number in 0..THREADS {
+                scope.spawn(move || {
+                    for round in 0..EACH {
+                        let status = statuses[(number + round) % 3];
+                        assert_eq!(self.get(&format!("/status/{status}/{number}-{round}")).0, status);
+                    }
+                });
+            }
+        });
+        watch.until("all have ended", |watch| watch.finished.len() >= THREADS * EACH);
+        watch.read();
+        let mut expected = BTreeMap::new();
+        for (number, round) in (0..THREADS).flat_map(|number| (0..EACH).map(move |round| (number, round))) {
+            let status = statuses[(number + round) % 3];
+            expected.insert((format!("/status/{status}/{number}-{round}"), Some(status)), 1);
+        }
+        assert_eq!(watch.requests(), expected);
+        assert!(watch.finished.iter().all(|finished| finished.request.pid == pid && finished.request.method == "GET"));
+
+        let answers = self.get_by_all(|number| format!("/burn?ms=1200&{number}"));
+        let clocks = answers.iter().map(|answer| answer.split_once(' ').unwrap());
+        let (hot, mild) = clocks
+            .fold((0, 0), |(hot, mild), (a, b)| (hot + a.parse::<u64>().unwrap(), mild + b.parse::<u64>().unwrap()));
+        watch.until("there are enough samples", |watch| watch.self_samples(pid).values().sum::<u64>() > ENOUGH);
+        let samples = watch.self_samples(pid);
+        let share = |hot: f64, mild: f64| hot / (hot + mild);
+        let (by_script, by_samples) =
+            (share(hot as f64, mild as f64), share(samples["hot"] as f64, samples["mild"] as f64));
+        assert!((by_script - by_samples).abs() <= 0.02, "{by_samples:.3}, not {by_script:.3}, of {samples:?}");
+        for number in 0..THREADS {
+            let uri = format!("/burn?ms=1200&{number}");
+            let own =
+                watch.stacks_of(pid).filter(|count| count.request.as_ref().is_some_and(|request| request.uri == uri));
+            assert!(own.map(|count| count.samples).sum::<u64>() > ENOUGH / (2 * THREADS as u64), "{uri}");
+        }
+
+        let slept: u64 = self
+            .get_by_all(|number| format!("/nap?ms=400&{number}"))
+            .iter()
+            .map(|answer| answer.parse::<u64>().unwrap())
+            .sum();
+        let naps = |watch: &Watch| {
+            watch
+                .finished
+                .iter()
+                .filter(|finished| finished.request.uri.starts_with("/nap"))
+                .cloned()
+                .collect::<Vec<_>>()
+        };
+        watch.until("all naps have ended", |watch| naps(watch).len() == THREADS);
+        watch.read();
+        let waited: u64 = naps(watch).iter().map(|nap| nap.request.wait_ns).sum();
+        let napping = watch
+            .stacks_of(pid)
+            .filter(|count| count.stack.frames.iter().map(|frame| full_name(frame)).eq(["usleep", "nap", "{main}"]));
+        let in_nap: u64 = napping.map(|count| count.wait_ns).sum();
+        for (what, ns) in [("of requests", waited), ("of the function", in_nap)] {
+            assert!(ns.abs_diff(slept) * 50 <= slept, "waits {what}: {ns}, not {slept}");
+        }
+        assert_eq!(watch.dropped, 0);
+    }
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn threads_that_embed_php_are_seen_whoever_is_first_and_whatever_the_program_is_called() {
+    let _alone = alone();
+    let server = Server::start(Server::compile("embeds", &[]), None);
+    let mut watch = Watch::start(997, server.site.path());
+    server.is_observed(&mut watch);
+    server.is_seen_in_full(&mut watch);
+    watch.stop();
+
+    // A program that is compiled so links to the library's variables in another way.
+    let (site, program) = Server::compile("anything", &["-fPIC"]);
+    let mut watch = Watch::start(997, site.path());
+    let server = Server::start((site, program), None);
+    server.is_observed(&mut watch);
+    server.is_seen_in_full(&mut watch);
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn a_request_that_never_ends_has_its_samples_and_waits() {
+    let _alone = alone();
+    let is_seen = |watch: &mut Watch, pid: u32| {
+        watch.until("there are enough samples", |watch| watch.self_samples(pid).values().sum::<u64>() > ENOUGH);
+        let samples = watch.self_samples(pid);
+        let share = samples["hot"] as f64 / (samples["hot"] + samples["mild"]) as f64;
+        assert!((share - 0.75).abs() <= 0.02, "{share:.3} of {samples:?}");
+        let waits = watch
+            .stacks_of(pid)
+            .filter(|count| count.stack.frames.first().is_some_and(|leaf| full_name(leaf) == "usleep"));
+        assert!(waits.map(|count| count.wait_ns).sum::<u64>() > 0);
+        assert!(watch.finished.is_empty());
+    };
+    let server = Server::start(Server::compile("worker", &[]), Some("threads.php"));
+    let mut watch = Watch::start(997, server.site.path());
+    is_seen(&mut watch, server.daemon.pid());
+    watch.stop();
+    drop(server);
+
+    let (site, program) = Server::compile("worker", &[]);
+    let mut watch = Watch::start(997, site.path());
+    let server = Server::start((site, program), Some("threads.php"));
+    is_seen(&mut watch, server.daemon.pid());
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn exceptions_and_errors_of_threads_are_counted_with_what_was_silenced() {
+    const EACH: usize = 5;
+    let _alone = alone();
+    let server = Server::start(Server::compile("embeds", &[]), None);
+    let mut watch = Watch::start(99, server.site.path());
+    server.is_observed(&mut watch);
+    for _ in 0..EACH {
+        for page in ["/uncaught", "/caught", "/errors"] {
+            server.get_by_all(|number| format!("{page}?{number}"));
+        }
+    }
+    let all = EACH * THREADS;
+    watch.until("all have ended", |watch| watch.finished.len() == 3 * all);
+    watch.read();
+    let mut counts = BTreeMap::new();
+    for failure in &watch.failures {
+        let place = (format!("{:?}", failure.what.kind), failure.what.message.to_string());
+        let (count, silenced) = counts.entry(place).or_insert((0, 0));
+        *count += failure.count;
+        *silenced += failure.silenced;
+    }
+    let all = all as u64;
+    let expected = [
+        (("Error", "loud"), (all, 0)),
+        (("Error", "silent"), (all, all)),
+        (("Thrown", "caught in a thread"), (all, 0)),
+        (("Thrown", "from a thread"), (all, 0)),
+        (("Uncaught", "from a thread"), (all, 0)),
+    ];
+    for ((kind, message), count) in expected {
+        assert_eq!(counts.get(&(kind.to_owned(), message.to_owned())), Some(&count), "{kind} {message} in {counts:?}");
+    }
+    let statuses = watch.finished.iter().filter(|finished| finished.status == Some(500)).count() as u64;
+    assert_eq!(statuses, all, "those that were not caught");
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn php_fpm_of_a_thread_safe_build_is_seen_as_any_other() {
+    const REQUESTS: usize = 200;
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let binary = folder.path().join("php-fpm");
+    std::fs::copy(build().join("sbin/php-fpm"), &binary).unwrap();
+    let fpm = PhpFpm::start(FpmOptions { binary, pools: vec![Pool::new("threads", 2)], ..FpmOptions::default() });
+    let workers = fpm.workers("threads");
+    let mut watch = Watch::start(997, fpm.site().path());
+    watch.until("it is observed", |watch| {
+        watch
+            .last
+            .targets
+            .iter()
+            .any(|target| target.zts && target.sapi.as_ref() == "fpm" && target.pids.contains(&workers[0]))
+    });
+    for number in 0..REQUESTS {
+        assert_eq!(fpm.get("threads", &format!("/post/{number}")).status, 200);
+    }
+    watch.until("all have ended", |watch| watch.finished.len() >= REQUESTS);
+    watch.read();
+    let expected: BTreeMap<_, _> = (0..REQUESTS).map(|number| ((format!("/post/{number}"), Some(200)), 1)).collect();
+    assert_eq!(watch.requests(), expected);
+    assert!(watch.finished.iter().all(|finished| finished.request.pool.as_deref() == Some("threads")));
+
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| assert_eq!(fpm.get("threads", "/burn?ms=2400").status, 200));
+        }
+    });
+    let samples = |watch: &Watch| {
+        let mut samples = BTreeMap::<_, u64>::new();
+        for (name, count) in workers.iter().flat_map(|&worker| watch.self_samples(worker)) {
+            *samples.entry(name).or_default() += count;
+        }
+        samples
+    };
+    watch.until("there are enough samples", |watch| samples(watch).values().sum::<u64>() > ENOUGH);
+    let samples = samples(&watch);
+    let share = samples["burn"] as f64 / (samples["burn"] + samples["rest"]) as f64;
+    assert!((share - 0.8).abs() <= 0.02, "{share:.3} of {samples:?}");
+
+    assert_eq!(fpm.get("threads", "/slow?ms=1000").status, 200);
+    let slow =
+        |watch: &Watch| watch.finished.iter().find(|finished| finished.request.uri.starts_with("/slow")).cloned();
+    watch.until("the slow one has ended", |watch| slow(watch).is_some());
+    let waited = slow(&watch).unwrap().request.wait_ns;
+    assert!(waited.abs_diff(1_000_000_000) <= 20_000_000, "{waited}");
+    assert_eq!(watch.dropped, 0);
+}

@@ -81,8 +81,8 @@ pub struct TaskLayout {
     pub counter_max: u32,
     /// `page_counter.parent`.
     pub counter_parent: u32,
-    /// Not used.
-    pub reserved: u32,
+    /// `task_struct.exit_code`.
+    pub task_exit_code: u32,
 }
 
 /// What every record of the iterator begins with.
@@ -161,8 +161,8 @@ pub struct EndedProcess {
     pub flags: u32,
     /// Bytes of `arguments` that hold the command line, cut where it is longer; 0 when it made no `exec` that was seen.
     pub arguments_length: u32,
-    /// Not used.
-    pub reserved: u32,
+    /// How it ended, as wait(2) says it: in the lowest 7 bits the signal that killed it.
+    pub exit_code: u32,
     /// Name of its first thread.
     pub comm: [u8; COMM_BYTES],
     /// Arguments, each with a NUL behind it.

@@ -69,6 +69,7 @@ pub fn task_exit(context: RawTracePointContext) -> i32 {
     noted.parent = word(pointer(first, offset!(task_parent)), offset!(task_tgid));
     noted.user = word(pointer(task, offset!(task_credentials)), offset!(credentials_user));
     noted.flags = word(task, offset!(task_flags));
+    noted.exit_code = word(task, offset!(task_exit_code));
     noted.cpu_ns = long(task, offset!(task_cpu_time)).wrapping_add(long(signal, offset!(signal_cpu_time)));
     if first != task {
         noted.cpu_ns = noted.cpu_ns.wrapping_add(long(first, offset!(task_cpu_time)));

@@ -39,7 +39,7 @@ pub static LAYOUT: TaskLayout = TaskLayout {
     counter_usage: 0,
     counter_max: 0,
     counter_parent: 0,
-    reserved: 0,
+    task_exit_code: 0,
 };
 
 /// One offset of the layout.

@@ -10,6 +10,7 @@ mod machine_memory;
 mod notices;
 mod oom;
 pub mod php;
+mod pool_events;
 mod processes;
 mod sums;
 pub(crate) mod totals;
@@ -26,6 +27,7 @@ use self::{
     clock::Clock,
     growth::Growths,
     php::{PhpAggregate, PhpPart, Placed, RouteRules},
+    pool_events::PoolEvents,
     processes::ProcessAggregate,
     totals::Totals,
 };
@@ -66,6 +68,7 @@ pub struct Aggregate {
     totals: Totals,
     clock: Clock,
     before: oom::Before,
+    pool_events: PoolEvents,
     /// Time since the first snapshot.
     passed_ns: u64,
     /// What counts against the limits of control groups, by path and version.
@@ -134,6 +137,9 @@ impl Aggregate {
             self.follow_processes(Arc::make_mut(&mut php.php), &part.processes);
         }
         self.known_php = Arc::clone(&php.php);
+        let read = (php.php.state == PhpState::Read).then_some(&*php.php.pools);
+        let pool_events = self.pool_events.of(at, &php.aborted, part.killed, read);
+        notices.extend(pool_events::notices(&pool_events));
         notices.extend(php.notices);
         let killed = self.before.kills(at, sample.oom_kills.as_deref().unwrap_or_default());
         notices.extend(killed.iter().map(oom::notice));
@@ -162,6 +168,7 @@ impl Aggregate {
             processes: part.processes,
             cgroups: sample.cgroups,
             php: php.php,
+            pool_events,
             drops: Drops { processes: sample.ended_lost, ..php.drops },
             cost: Cost { cpu_ratio: part.own_cpu_ratio, rss_bytes: part.own_rss_bytes, ..php.cost },
             notices,

@@ -17,6 +17,7 @@ pub(super) fn snapshot(second: i64, php: Php) -> Snapshot {
         processes: Vec::new(),
         cgroups: Vec::new(),
         php: Php { interval_ms: 1000, ..php }.into(),
+        pool_events: Vec::new(),
         drops: Drops::default(),
         cost: Cost::default(),
         notices: Vec::new(),

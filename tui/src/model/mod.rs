@@ -36,8 +36,8 @@ pub use order::{TraceLimits, TraceOrder, TraceRequest};
 pub use php::{
     Bloat, Bound, Buckets, CompiledFile, DurationSummary, Exact, ExactKind, ExactState, ExceptionCount, Exhausted,
     FitsUnknown, Function, FunctionKind, Histogram, LineCalls, METHODS, Master, MemoryUnknown, Php, PhpError, PhpState,
-    Pool, PoolRoute, ProcessManager, Request, Route, RouteMemory, SYMBOLS, Scoreboard, SeenBy, SizeHistogram, Stack,
-    Target, Tier, TierState, TierStatus, Tiers, Waiting, Worker, WorkerState,
+    Pool, PoolEvent, PoolEventKind, PoolRoute, ProcessManager, Request, Route, RouteMemory, SYMBOLS, Scoreboard,
+    SeenBy, SizeHistogram, Stack, Target, Tier, TierState, TierStatus, Tiers, Waiting, Worker, WorkerState,
 };
 pub(crate) use process::MORE_GROUPS;
 pub use process::{DiskRates, Group, Memory, MemoryRange, Process, PssUnknown, pool_of_title};
@@ -81,6 +81,9 @@ pub struct Snapshot {
     pub cgroups: Vec<Cgroup>,
     /// What is known about PHP on this machine.
     pub php: Arc<Php>,
+    /// What happened to pools in the interval, the oldest first; bounded.
+    #[serde(default)]
+    pub pool_events: Vec<PoolEvent>,
     /// What was lost during the interval.
     pub drops: Drops,
     /// What watching costs.

@@ -62,6 +62,8 @@ pub enum NoticeKind {
     PoolTooLarge,
     WorkerBloated,
     MemoryExhausted,
+    WorkerDied,
+    MaxChildrenReached,
     MachineSuspended,
     ClockSet,
     RecordingTriggered,
@@ -82,6 +84,8 @@ impl NoticeKind {
             Self::MachineSuspended
                 | Self::ClockSet
                 | Self::OomKilled
+                | Self::WorkerDied
+                | Self::MaxChildrenReached
                 | Self::RecordingTriggered
                 | Self::RecordingRequested
                 | Self::SnapshotsMissed
@@ -463,6 +467,28 @@ impl Notice {
         let more = if times > 1 { format!(" ({times} times in this interval)") } else { String::new() };
         let text = format!("{request} exceeded memory_limit ({limit}) at {place}, having {peak}{more}");
         Self::new(Level::Warning, NoticeKind::MemoryExhausted, text, "")
+    }
+
+    /// The process of a worker ended inside a request, or a signal killed it. `request` begins with a blank.
+    pub fn worker_died(pid: u32, group: &str, signal: Option<&str>, request: &str) -> Self {
+        let how = signal.map_or_else(|| "ended".to_owned(), |signal| format!("was killed by {signal}"));
+        let text = format!("worker {pid} of {group} {how}{request}");
+        let hint = match signal {
+            Some("SIGTERM") => "php-fpm does so after request_terminate_timeout, and when it is stopped",
+            Some("SIGKILL") => "somebody killed it, or memory was gone",
+            Some("SIGSEGV" | "SIGBUS" | "SIGILL" | "SIGABRT" | "SIGFPE") => {
+                "PHP or an extension has crashed: a core dump says where"
+            }
+            _ => "",
+        };
+        Self::new(Level::Warning, NoticeKind::WorkerDied, text, hint)
+    }
+
+    /// All workers of a pool were busy, and it may have no more.
+    pub fn max_children_reached(group: &str, max_children: u32) -> Self {
+        let text = format!("{group} has reached pm.max_children ({max_children})");
+        let hint = "requests wait until a worker is free; the pool's page says how many workers would fit into memory";
+        Self::new(Level::Warning, NoticeKind::MaxChildrenReached, text, hint)
     }
 
     fn new(level: Level, kind: NoticeKind, text: impl Into<String>, hint: impl Into<String>) -> Self {

@@ -115,7 +115,7 @@ fn what_is_wrong_is_said_with_what_is_possible() {
         ("5xx > 500%", "5%, 3/s or 20/m"),
         ("exceptions > 100", "100/m or 2/s"),
         ("exceptions > inf/s", "100/m or 2/s"),
-        ("memory > 90", "64k"),
+        ("memory > 90", "16k"),
         ("memory > 101%", "90% or 2G"),
         ("memory > 90% in 1m", "has no `in`"),
         ("growth > 10%", "100M"),

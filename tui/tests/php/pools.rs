@@ -1,10 +1,12 @@
 //! Pools of real php-fpm: what their scoreboards say is what they are set to and what they do.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use crate::servers::{FpmOptions, PhpFpm, Pool, ProcessManager, Request, alone, free_port, under_load};
+use crate::servers::{
+    FpmOptions, PATIENCE, PhpFpm, Pool, ProcessManager, Request, alone, free_port, under_load, wait_until,
+};
 use crate::watch::Watch;
-use tusktop::model::{self, Scoreboard};
+use tusktop::model::{self, NoticeKind, PoolEvent, PoolEventKind, Scoreboard, Snapshot};
 
 /// The pool of this php-fpm; others may run on the machine.
 fn pool<'a>(watch: &'a Watch, fpm: &PhpFpm, name: &str) -> Option<&'a Scoreboard> {
@@ -167,4 +169,59 @@ fn connections_that_wait_are_counted_at_unix_and_tcp_sockets_and_busy_workers_ar
     watch.until("nothing waits any more", |watch| {
         pool(watch, &fpm, "unix").is_some_and(|pool| pool.listen_queue == Some(0) && pool.queue_since.is_none())
     });
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn workers_that_are_ended_in_a_request_or_crash_idle_are_events_with_their_signal() {
+    let _alone = alone();
+    let limited = Pool { settings: vec![("request_terminate_timeout".into(), "1s".into())], ..Pool::new("www", 1) };
+    let fpm = PhpFpm::start(FpmOptions { pools: vec![limited, Pool::new("idle", 1)], ..FpmOptions::default() });
+    let idle = fpm.workers("idle")[0];
+    let mut tusktop = Command::new(env!("CARGO_BIN_EXE_tusktop"));
+    tusktop.env("HOME", "/nonexistent").args(["snap", "--duration", "10s", "--format", "json"]);
+    let tusktop = tusktop.stdout(Stdio::piped()).spawn().unwrap();
+    let output = under_load(
+        1,
+        || drop(fpm.send("www", &Request::get("/slow?ms=60000"))),
+        || {
+            // The kernel's load of programs is behind it when one of their files is open.
+            wait_until(
+                PATIENCE,
+                || "tusktop is attached".to_owned(),
+                || !crate::loaded::held_by(tusktop.id()).programs.is_empty(),
+            );
+            for _ in 0..2 {
+                let before = fpm.workers("www");
+                wait_until(
+                    PATIENCE,
+                    || "a worker is ended and another comes".to_owned(),
+                    || fpm.workers("www").first().is_some_and(|worker| !before.contains(worker)),
+                );
+            }
+            rustix::process::kill_process(
+                rustix::process::Pid::from_raw(idle.cast_signed()).unwrap(),
+                rustix::process::Signal::SEGV,
+            )
+            .unwrap();
+            tusktop.wait_with_output().unwrap()
+        },
+    );
+    let snapshot = Snapshot::read(&output.stdout).unwrap();
+    let of = |group: &str| -> Vec<&PoolEvent> {
+        snapshot.pool_events.iter().filter(|event| event.group.starts_with(group)).collect()
+    };
+    let ended = of("php-fpm: www");
+    assert!(!ended.is_empty(), "{:?}", snapshot.pool_events);
+    for event in ended {
+        let request = event.request.as_ref().unwrap();
+        assert_eq!((event.kind, event.signal), (PoolEventKind::WorkerDied, Some(15)), "{event:?}");
+        assert_eq!((&*request.method, &*request.route), ("GET", "/slow"));
+        let lasted = event.duration_ms.unwrap();
+        assert!((900.0..6_000.0).contains(&lasted) && event.at <= snapshot.at, "{event:?}");
+    }
+    let crashed: Vec<_> = of("php-fpm: idle").iter().map(|event| (event.pid, event.signal)).collect();
+    assert_eq!(crashed, [(Some(idle), Some(11))], "{:?}", snapshot.pool_events);
+    let said = snapshot.notices.iter().filter(|notice| notice.kind == NoticeKind::WorkerDied);
+    assert!(said.map(|notice| &notice.text).any(|text| text.contains("SIGTERM in GET /slow")));
 }

@@ -32,6 +32,7 @@ pub fn empty() -> Snapshot {
         processes: Vec::new(),
         cgroups: Vec::new(),
         php: Arc::default(),
+        pool_events: Vec::new(),
         drops: Drops::default(),
         cost: Cost::default(),
         notices: Vec::new(),

@@ -52,6 +52,21 @@ pub struct PhpPart {
     pub notices: Vec<Notice>,
     /// What PHP's allocator said of requests, for the capacity of pools.
     pub(crate) served: Vec<ServedRequest>,
+    /// Requests whose worker ended inside them.
+    pub(super) aborted: Vec<AbortedRequest>,
+}
+
+/// A request of a server whose process ended inside it.
+#[derive(Debug, Clone)]
+pub(super) struct AbortedRequest {
+    pub at: Timestamp,
+    pub pid: u32,
+    /// Group of the worker.
+    pub group: Arc<str>,
+    pub method: Arc<str>,
+    /// Folded path, or script where there is none.
+    pub route: Arc<str>,
+    pub duration_ms: f64,
 }
 
 /// A request with what PHP's allocator said of it.
@@ -182,9 +197,13 @@ impl PhpAggregate {
             sample.running.iter().map(|request| (request.pid, request.started_ns)).collect();
         self.growths.keep(|key| running.contains(key));
         let mut finished = Vec::with_capacity(sample.finished.len());
+        let mut aborted = Vec::new();
         for (request, route) in sample.finished.iter().zip(ended) {
             let route = routes.place(route);
             routes.count(route, request);
+            if request.aborted && !request.request.method.is_empty() {
+                aborted.push(aborted_request(request, sample.now, routes.key(route)));
+            }
             if !request.aborted {
                 let at = ended_at(request, sample.now);
                 served.extend(served_request(&request.request, true, at, routes.key(route)));
@@ -261,6 +280,7 @@ impl PhpAggregate {
             },
             notices,
             served,
+            aborted,
         }
     }
 
@@ -328,6 +348,17 @@ fn moment(monotonic_ns: u64, now: Now) -> Timestamp {
 fn ended_at(finished: &FinishedRequest, now: Now) -> Timestamp {
     let duration = SignedDuration::from_nanos(i64::try_from(finished.duration_ns).unwrap_or(i64::MAX));
     moment(finished.request.started_ns, now).checked_add(duration).unwrap_or(now.at)
+}
+
+fn aborted_request(request: &FinishedRequest, now: Now, key: &RouteKey) -> AbortedRequest {
+    AbortedRequest {
+        at: ended_at(request, now),
+        pid: request.request.pid,
+        group: Arc::clone(&key.group),
+        method: Arc::clone(&key.method),
+        route: if key.route.is_empty() { key.script.clone() } else { key.route.clone() },
+        duration_ms: request.duration_ns as f64 / 1e6,
+    }
 }
 
 fn served_request(request: &RequestText, ended: bool, at: Timestamp, key: &RouteKey) -> Option<ServedRequest> {

@@ -15,6 +15,7 @@ use self::{
 };
 use super::{
     cpu::CpuBase,
+    pool_events::Killed,
     sums::{GroupId, Groups, Listed},
 };
 use crate::{
@@ -27,6 +28,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct ProcessPart {
     pub groups: Vec<Group>,
+    /// Processes that a signal killed.
+    pub killed: Vec<Killed>,
     pub processes: Vec<Process>,
     /// How each process came to its group, in the order of `processes`.
     pub placements: Vec<Placement>,
@@ -65,6 +68,8 @@ pub(super) struct ProcessAggregate {
     machine: Option<PreviousMachine>,
     /// Processes that were not met any more, and whose end was not told yet.
     gone: Gone,
+    /// Processes that a signal killed in the interval.
+    killed: Vec<Killed>,
     /// When the first sample was made, in ticks since boot.
     first_ticks: Option<u64>,
 }
@@ -300,6 +305,7 @@ impl ProcessAggregate {
         let own = sample.own_pid.and_then(|pid| find(&sample.processes, pid));
         ProcessPart {
             without_room,
+            killed: std::mem::take(&mut self.killed),
             groups,
             processes,
             placements,

@@ -9,8 +9,8 @@ use std::{
 
 use super::windows::Windows;
 use crate::model::{
-    Cost, DiskRates, Drops, Group, MORE_GROUPS, MemoryRange, Notice, OomKill, PhpState, Pressure, Process, ProcessKey,
-    Snapshot,
+    Cost, DiskRates, Drops, Group, MORE_GROUPS, MemoryRange, Notice, OomKill, PhpState, PoolEvent, Pressure, Process,
+    ProcessKey, Snapshot,
 };
 
 /// Most groups of what is made; those that ended and used least are added up in one.
@@ -38,6 +38,7 @@ pub(crate) struct Rollup {
     gave_way: Option<GroupSum>,
     processes: HashMap<ProcessKey, ProcessMeans>,
     killed: Vec<OomKill>,
+    pool_events: Vec<PoolEvent>,
     available: Option<MemoryRange>,
     available_unknown: bool,
     rates: [Mean; 9],
@@ -203,6 +204,8 @@ impl Rollup {
         };
         let room = MAX_EVENTS.saturating_sub(self.killed.len());
         self.killed.extend(system.killed.iter().take(room).cloned());
+        let room = MAX_EVENTS.saturating_sub(self.pool_events.len());
+        self.pool_events.extend(snapshot.pool_events.iter().take(room).cloned());
         self.add_notices(&snapshot.notices);
         self.last = Some(snapshot);
     }
@@ -267,6 +270,7 @@ impl Rollup {
             gave_way,
             processes,
             killed,
+            pool_events,
             available,
             available_unknown,
             rates,
@@ -289,6 +293,7 @@ impl Rollup {
         let system = &mut snapshot.system;
         (system.cpu_ratio, system.io_wait_ratio, system.steal_ratio) = (cpu_ratio, io_wait_ratio, steal_ratio);
         system.killed = killed;
+        snapshot.pool_events = pool_events;
         snapshot.system.memory_available_range = available.filter(|_| !available_unknown);
         snapshot.system.pressure = Pressure { cpu_some, io_some, memory_some };
         snapshot.cost = Cost { cpu_ratio: own, bpf_ratio, probe_hits_per_s, ..snapshot.cost };

@@ -200,6 +200,8 @@ pub struct OomKillReading {
 pub struct LastSight {
     /// Parent's process id.
     pub ppid: u32,
+    /// The signal that killed it; `None` where none did.
+    pub signal: Option<u32>,
     /// Names. Unit, container and cgroups were not noted.
     pub details: Details,
 }

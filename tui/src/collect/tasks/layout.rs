@@ -57,7 +57,7 @@ pub(super) fn task_layout(types: &KernelTypes) -> Result<TaskLayout, &'static st
         counter_usage: groups.usage,
         counter_max: groups.max,
         counter_parent: groups.parent,
-        reserved: 0,
+        task_exit_code: offset(task, "exit_code")?,
     })
 }
 

@@ -157,10 +157,12 @@ fn rule(within: &[String]) -> Rule {
         | ["targets", "tiers", _, "state" | "seen_by"]
         | ["", "memory", "parts", "kind"]
         | ["", "system", "killed", "at" | "before"]
+        | ["", "", "pool_events", "at" | "kind"]
         | ["", "", "notices", "level" | "kind"] => Rule::Word,
         ["", "php", "routes" | "requests", "method"]
         | ["php", "pools", "route", "method"]
         | ["php", "workers", "bloated_by", "method"]
+        | ["", "pool_events", "request", "method"]
         | ["", "php", "errors", "level"]
         | ["", "php", "targets" | "compiles", "sapi"]
         | ["", "php", "targets", "probes" | "functions"]
@@ -172,6 +174,7 @@ fn rule(within: &[String]) -> Rule {
         | ["", "system", "killed", "comm" | "group"]
         | ["", "php", "workers" | "exact", "pool"]
         | ["", "php", "pools", "name"]
+        | ["", "", "pool_events", "group"]
         | ["", "php", "workers" | "pools" | "routes", "group"] => Rule::Name,
         ["", "", "processes", "cmdline"] => Rule::CommandLine,
         ["", "", "processes", "user"] => Rule::User,
@@ -191,6 +194,7 @@ fn rule(within: &[String]) -> Rule {
         ["", "php", "routes", "route"]
         | ["", "php", "requests", "uri"]
         | ["php", "pools", "route", "route"]
+        | ["", "pool_events", "request", "route"]
         | ["php", "workers", "bloated_by", "route"] => Rule::Uri,
         ["", "", "notices", "text"] => Rule::OfKind,
         _ => Rule::Other,

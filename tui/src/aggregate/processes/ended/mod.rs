@@ -9,7 +9,7 @@ use std::{
 
 use super::{CpuBase, Place, Placement, Previous, ProcessAggregate};
 use crate::{
-    aggregate::sums::GroupId,
+    aggregate::{pool_events::Killed, sums::GroupId},
     collect::proc::{Details, EndedReading},
 };
 
@@ -97,6 +97,10 @@ impl ProcessAggregate {
         let ratio = |used: Option<Duration>| Some(used?.as_secs_f64() / interval.seconds?);
         if let Some((member, cpu, counted)) = self.known(current, reading.pid, Some(reading.start_ticks)) {
             self.mark_ended(current, reading);
+            if let Some(signal) = reading.last.as_ref().and_then(|last| last.signal).filter(|_| !counted) {
+                let worker_of = member.details.pool.is_some().then(|| Arc::clone(self.groups.name(member.group)));
+                self.killed.push(Killed { pid: reading.pid, signal, worker_of });
+            }
             self.groups.add_used(member.group, ratio(cpu.until_end(reading.cpu)));
             if !counted {
                 self.groups.add_ended(member.group);
@@ -109,6 +113,8 @@ impl ProcessAggregate {
             };
             let member = self.place_unseen(&last.details, parent.map(|parent| (last.ppid, parent)));
             self.keep_ended(reading, last.ppid, &member, interval.at);
+            // What it was is not known: it may have been forked as a worker.
+            self.killed.extend(last.signal.map(|signal| Killed { pid: reading.pid, signal, worker_of: None }));
             // Of one that was there from the start and never met, it is not known when it used its CPU.
             let born_since = interval.first_ticks.is_some_and(|first| reading.start_ticks >= first);
             self.groups.add_used(member.group, ratio(born_since.then_some(reading.cpu)));

@@ -54,7 +54,7 @@ fn living(pid: u32, start_ticks: u64, seconds: u64, details: Details) -> Process
 }
 
 fn end(pid: u32, start_ticks: u64, seconds: u64, comm: &str) -> EndedReading {
-    let last = Some(LastSight { ppid: 1, details: details(pid, comm) });
+    let last = Some(LastSight { ppid: 1, signal: None, details: details(pid, comm) });
     EndedReading { pid, start_ticks, cpu: Duration::from_secs(seconds), last }
 }
 
@@ -168,7 +168,11 @@ fn a_child_has_the_unit_of_its_parent_and_its_arguments_without_an_exec() {
     let parent = Details { cmdline: "serve".into(), unit: Some("web.service".into()), ..details(5, "server") };
     begun(&mut aggregate, vec![living(5, 5, 0, parent.clone())]);
     let child = |pid, ppid, comm: &str, cmdline: &str| EndedReading {
-        last: Some(LastSight { ppid, details: Details { cmdline: cmdline.into(), ..details(pid, comm) } }),
+        last: Some(LastSight {
+            ppid,
+            signal: None,
+            details: Details { cmdline: cmdline.into(), ..details(pid, comm) },
+        }),
         ..end(pid, 1500, 1, comm)
     };
     // The grandchild ends before its parent.
@@ -185,7 +189,7 @@ fn children_that_nobody_met_follow_their_parent_into_its_group() {
     let mut aggregate = ProcessAggregate::new(Arc::new(Rules::new(vec![rule], true)));
     begun(&mut aggregate, vec![living(5, 5, 0, details(5, "cron"))]);
     let child = |pid, ppid| EndedReading {
-        last: Some(LastSight { ppid, details: details(pid, "sh") }),
+        last: Some(LastSight { ppid, signal: None, details: details(pid, "sh") }),
         ..end(pid, 1500, 1, "sh")
     };
     let now = sample(1, vec![living(5, 5, 0, details(5, "cron"))], vec![child(7, 6), child(6, 5), child(9, 1)]);

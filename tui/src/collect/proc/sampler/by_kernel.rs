@@ -300,7 +300,8 @@ impl Sampler {
             kernel_thread: u64::from(ended.flags) & PF_KTHREAD != 0,
             started_at: self.started_at(self.ticks(ended.start_ns)),
         };
-        LastSight { ppid: ended.parent, details }
+        let signal = Some(ended.exit_code & 0x7f).filter(|&signal| signal != 0);
+        LastSight { ppid: ended.parent, signal, details }
     }
 }
 

@@ -28,7 +28,7 @@ const SPARSE: SignedDuration = SignedDuration::from_hours(2);
 /// Parts that one call reads: PHP's lists, first snapshots of minutes, groups, whole snapshots.
 const PHP_PARTS: usize = 8;
 const FIRST_PARTS: usize = 6;
-const GROUPS_PARTS: usize = 60;
+const GROUPS_PARTS: usize = 30;
 const WHOLE_PARTS: usize = 4;
 
 /// A moment with what is known of it.

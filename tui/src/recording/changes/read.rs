@@ -43,6 +43,7 @@ struct Version {
 
 #[derive(Deserialize)]
 struct Line<'a> {
+    changes: u32,
     #[serde(borrow)]
     tables: BTreeMap<String, TableChange<'a>>,
 }
@@ -94,11 +95,18 @@ impl Changes {
     }
 
     fn changed(&mut self, line: &[u8]) -> Result<Memory, ChangesError> {
-        let version = serde_json::from_slice::<Version>(line)?.changes;
-        if version != VERSION {
-            return Err(ChangesError::Newer(version));
+        let text = std::str::from_utf8(line).map_err(|_| ChangesError::Other)?;
+        let Line { changes, tables } = match serde_json::from_str(text) {
+            Ok(line) => line,
+            // Another version may look different.
+            Err(error) => match serde_json::from_str::<Version>(text) {
+                Ok(Version { changes }) if changes != VERSION => return Err(ChangesError::Newer(changes)),
+                _ => return Err(error.into()),
+            },
+        };
+        if changes != VERSION {
+            return Err(ChangesError::Newer(changes));
         }
-        let Line { tables } = serde_json::from_slice(line)?;
         let memory = match self.memory.take() {
             Some(memory) => Some(memory),
             None => {

@@ -118,6 +118,15 @@ fn a_line_that_would_get_too_long_is_refused() {
     assert_eq!(error.to_string(), "it is too long");
 }
 
+#[test]
+fn another_version_is_said() {
+    let mut changes = Changes::default();
+    changes.begin(b"{\"a\":[]}");
+    for line in [&b"{\"changes\":2,\"tables\":{}}"[..], b"{\"changes\":2,\"parts\":[]}"] {
+        assert!(changes.take(line).unwrap_err().to_string().contains("version 2"));
+    }
+}
+
 fn any_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),

@@ -42,6 +42,13 @@ fn place(image: &Image, linked: u64, bias: u64) -> Option<u64> {
     if address == 0 { None } else { Some(address) }
 }
 
+/// Address of the pointer to the heap of the current thread, or of the process; 0 where there is none.
+#[inline(always)]
+pub fn heap_place(image: &Image, bias: u64) -> u64 {
+    let address = image.heap.wrapping_add(bias);
+    if image.indirect & THREADS == 0 { address } else { in_thread(image, address, bias) }
+}
+
 /// Address of what has its offset in the storage of the current thread at `address`; 0 where there is nothing.
 #[inline(always)]
 fn in_thread(image: &Image, address: u64, bias: u64) -> u64 {

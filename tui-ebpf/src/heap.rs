@@ -10,6 +10,7 @@ use tusktop_shared::{Image, OTHER_ALLOCATOR, Request, governor, stat};
 
 use crate::{
     arguments::register,
+    globals::heap_place,
     maps::{IMAGES, REQUESTS, SITES, add, hit, spend},
     php::{fetch, pointer},
     process::{config, report_storm},
@@ -56,7 +57,7 @@ pub fn look(request: &mut Request, image: &Image, bias: u64) {
     if image.heap == 0 {
         return;
     }
-    let heap = pointer(image.heap.wrapping_add(bias));
+    let heap = pointer(heap_place(image, bias));
     let mut custom = 0_u32;
     if !fetch(heap.wrapping_add(USE_CUSTOM_HEAP), &mut custom) {
         return;

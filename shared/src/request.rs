@@ -12,6 +12,10 @@ pub const TITLE_BYTES: usize = 64;
 
 /// A [`RequestEvent`] follows.
 pub const EVENT_REQUEST: u32 = 1;
+/// The process ended inside a request, whose memory is that of the last look.
+pub const ABORTED: u32 = 1;
+/// As [`ABORTED`], but its memory was still there at the end and was looked at.
+pub const ABORTED_LOOKED_AT: u32 = 2;
 /// A [`ProcessEvent`]: a process replaced its image.
 pub const EVENT_EXEC: u32 = 2;
 /// A [`ProcessEvent`]: a PHP process forked; `other` is its parent.
@@ -99,7 +103,7 @@ pub struct RequestEvent {
     pub ended_ns: u64,
     /// CPU time of its thread at its end.
     pub cpu_ns: u64,
-    /// 1 when the process ended inside the request.
+    /// [`ABORTED`] or [`ABORTED_LOOKED_AT`] when the process ended inside the request; else 0.
     pub aborted: u32,
     /// Keeps the layout free of padding.
     pub reserved: u32,

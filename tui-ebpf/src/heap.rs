@@ -51,26 +51,34 @@ fn try_heap(context: &ProbeContext, now: u64) -> Option<()> {
     Some(())
 }
 
+<<<<<<< HEAD
 /// Notes what the allocator says, in the request that runs, in a thread with this `storage`.
 #[inline(always)]
 pub fn look(request: &mut Request, image: &Image, bias: u64, storage: u64) {
+=======
+/// Notes what the allocator says, in the request that runs. False where it does not answer.
+#[inline(always)]
+pub fn look(request: &mut Request, image: &Image, bias: u64) -> bool {
+>>>>>>> main
     if image.heap == 0 {
-        return;
+        return false;
     }
     let heap = pointer(heap_place(image, bias, storage));
     let mut custom = 0_u32;
     if !fetch(heap.wrapping_add(USE_CUSTOM_HEAP), &mut custom) {
-        return;
+        return false;
     }
     if custom != 0 {
         request.memory = OTHER_ALLOCATOR;
-        return;
+        return true;
     }
     let mut sizes = [0_u64; 3];
-    if fetch(heap.wrapping_add(u64::from(image.heap_peak)).wrapping_sub(SIZE_BEFORE_PEAK), &mut sizes) {
-        let [memory, peak, limit] = sizes;
-        request.memory = memory;
-        request.memory_peak = peak;
-        request.memory_limit = limit;
+    if !fetch(heap.wrapping_add(u64::from(image.heap_peak)).wrapping_sub(SIZE_BEFORE_PEAK), &mut sizes) {
+        return false;
     }
+    let [memory, peak, limit] = sizes;
+    request.memory = memory;
+    request.memory_peak = peak;
+    request.memory_limit = limit;
+    true
 }

@@ -28,6 +28,17 @@ pub fn config() -> Option<&'static Config> {
     CONFIG.get(0)
 }
 
+/// The current process still has its memory: one that ends gives it back, before Linux 6.16 before its end is reported.
+#[inline(always)]
+pub fn has_memory() -> bool {
+    let Some(config) = config().filter(|config| config.task_memory != UNKNOWN_OFFSET) else { return false };
+    // SAFETY: a checked read at an offset that the kernel's own type information gave.
+    unsafe {
+        let task = bpf_get_current_task() as *const u8;
+        bpf_probe_read_kernel(task.add(config.task_memory as usize).cast::<u64>()).is_ok_and(|memory| memory != 0)
+    }
+}
+
 /// Address of the command line of the current process, where php-fpm writes its title; 0 when it is not known.
 #[inline(always)]
 pub fn title(config: &Config) -> u64 {

@@ -11,7 +11,7 @@ use aya_ebpf::{
     programs::ProbeContext,
 };
 use tusktop_shared::{
-    Config, EVENT_REQUEST, Image, Process, Request, RequestEvent, SITE_SHUTDOWN_HEAP, SITE_STARTUP, Site, URI_APACHE,
+    ABORTED, ABORTED_LOOKED_AT, Config, EVENT_REQUEST, Image, Process, Request, RequestEvent, SITE_SHUTDOWN_HEAP, SITE_STARTUP, Site, URI_APACHE,
     URI_FASTCGI, URI_SAPI, governor, share, stat,
 };
 
@@ -23,7 +23,7 @@ use crate::{
     heap::look,
     maps::{EMPTY_REQUEST, EVENTS, IMAGES, PROCESSES, REQUESTS, RING_BYTES, SITES, add, hit, spend},
     php::{apache_request_line, fastcgi_uri, fetch, pointer, sapi},
-    process::{add_process, config, report_storm, title},
+    process::{add_process, config, has_memory, report_storm, title},
     share::{give_share, take_share},
     switch::{count_skipped, cpu_time, request_begins},
 };
@@ -159,21 +159,30 @@ fn end(config: &Config, site: &Site, image: &Image, bias: u64, key: u64, now: u6
     Some(())
 }
 
-/// Ends the request of a thread that goes away inside it.
+/// Ends the request of a thread that goes away inside it. Where its memory is still there, the allocator is asked a last time.
 #[inline(always)]
 pub fn abort() {
     let key = bpf_get_current_pid_tgid();
     // SAFETY: the entry belongs to this thread alone: its key is the thread's own id.
-    if let Some(request) = unsafe { REQUESTS.get(key) } {
+    if let Some(request) = REQUESTS.get_ptr_mut(key).map(|request| unsafe { &mut *request }) {
         // SAFETY: a plain helper call.
         let now = unsafe { bpf_ktime_get_ns() };
         let cpu = config().map_or(0, |config| cpu_time(config, now));
         let user = request.user;
         count_skipped(key);
-        finish(request, 0, now, cpu, 1);
+        let aborted = if has_memory() && look_again(request, key).is_some() { ABORTED_LOOKED_AT } else { ABORTED };
+        finish(request, 0, now, cpu, aborted);
         let _ = REQUESTS.remove(key);
         give_share(share::REQUESTS, user);
     }
+}
+
+/// Asks the allocator of a request that is not at its end; `None` where it does not answer.
+#[inline(always)]
+fn look_again(request: &mut Request, key: u64) -> Option<()> {
+    // SAFETY: the entry may be replaced while it is read; it is plain integers.
+    let process = unsafe { PROCESSES.get((key >> 32) as u32) }?;
+    look(request, IMAGES.get(request.image)?, process.bias).then_some(())
 }
 
 #[inline(always)]

@@ -199,6 +199,8 @@ impl Day {
                 memory_bytes: None,
                 memory_limit_bytes: Some(128 << 20),
                 growth_bytes_per_minute: None,
+                rss_growth_bytes_per_minute: None,
+                memory_unknown: None,
                 start_known: true,
                 waiting: None,
                 aborted: false,

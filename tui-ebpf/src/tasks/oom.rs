@@ -20,17 +20,22 @@ const ROOM_PAGES: u64 = 512 + 64;
 #[map]
 static OOM_KILLS: RingBuf = RingBuf::with_byte_size(OOM_RING_BYTES, 0);
 
-/// A process is chosen: `mark_victim(task, user)`, before Linux 6.8 `mark_victim(pid)`.
+/// A process is chosen: `mark_victim(task, user)`, before Linux 6.8 `mark_victim(pid)`, but older kernels
+/// that are still maintained have taken it over.
 #[raw_tracepoint(tracepoint = "mark_victim")]
 pub fn oom_kill(context: RawTracePointContext) -> i32 {
     let victim: u64 = context.arg(0);
     // SAFETY: the helper takes no arguments.
     let at_ns = unsafe { bpf_ktime_get_boot_ns() };
     let mut kill = OomKill { at_ns, ..OomKill::default() };
-    // Addresses of the kernel are in the upper half; an id is a small number in a register whose upper half is not defined.
-    let is_address = victim >> 47 == 0x1_ffff;
-    let task = if is_address {
-        let task = victim as *const u8;
+    // Who asked for the memory is in the cgroup that is full, too, and is often the one that is chosen.
+    // SAFETY: as above.
+    let current = unsafe { bpf_get_current_task() as *const u8 };
+    // Addresses of the kernel have all upper bits set, with page tables of five levels only those from 56 on. An id is a small
+    // number in a register whose upper half is not defined.
+    let is_address = victim >> 56 == 0xff;
+    let task = if is_address { victim as *const u8 } else { current };
+    if is_address || word(task, offset!(task_pid)) == victim as u32 {
         let memory = pointer(task, offset!(task_memory));
         let (first, stride) = (offset!(memory_pages), offset!(memory_pages_stride));
         fetch(memory, first, &mut kill.file_pages);
@@ -40,13 +45,9 @@ pub fn oom_kill(context: RawTracePointContext) -> i32 {
         fetch(task, offset!(task_comm), &mut kill.comm);
         kill.pid = word(task, offset!(task_tgid));
         kill.known = 1;
-        task
     } else {
         kill.pid = victim as u32;
-        // Who asked for the memory is in the cgroup that is full, too.
-        // SAFETY: as above.
-        unsafe { bpf_get_current_task() as *const u8 }
-    };
+    }
     kill.limit_pages = limit(task);
     let _ = OOM_KILLS.output::<OomKill>(kill, u64::from(BPF_RB_NO_WAKEUP));
     0

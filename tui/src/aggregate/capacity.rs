@@ -69,6 +69,8 @@ struct Served {
     peaks: SizeHistogram,
     /// By method and path.
     routes: HashMap<(Arc<str>, Arc<str>), SizeHistogram>,
+    /// The last of its requests was served with another allocator than PHP's, whose peaks are not known.
+    other_allocator: bool,
     halved_at: Option<Timestamp>,
 }
 
@@ -127,9 +129,10 @@ impl Capacity {
             if alive.contains(&request.pid) {
                 self.workers.entry(request.pid).or_default().note(request);
             }
+            let of_pool = self.pools.entry((board.master, board.name.clone())).or_default();
+            of_pool.other_allocator = request.other_allocator;
             if let Some(peak_bytes) = request.peak_bytes {
-                let key = (board.master, board.name.clone());
-                self.pools.entry(key).or_default().add(request, peak_bytes);
+                of_pool.add(request, peak_bytes);
             }
         }
         self.workers.retain(|pid, _| alive.contains(pid));
@@ -187,6 +190,7 @@ impl Capacity {
         };
         let fits_unknown = match (limit, at_rest) {
             (Some(_), _) => None,
+            (None, Some(_)) if served.is_some_and(|served| served.other_allocator) => Some(FitsUnknown::OtherAllocator),
             (None, Some(_)) => Some(FitsUnknown::FewRequests),
             (None, None) => Some(FitsUnknown::Memory),
         };
@@ -406,10 +410,23 @@ mod tests {
             pool: Some("www".into()),
             heap_bytes,
             peak_bytes,
+            other_allocator: false,
             method,
             route,
             at: Timestamp::UNIX_EPOCH,
         }
+    }
+
+    #[test]
+    fn with_another_allocator_it_is_said_why_it_is_not_known_how_many_fit() {
+        let workers: Vec<_> = (0..4).map(|at| worker(20 + at, 10, Some(20 * MIB))).collect();
+        let mut capacity = Capacity::default();
+        let boards = [board(4)];
+        let unknown = ServedRequest { other_allocator: true, ..request(20, "/", None, 0) };
+        capacity.served(&[unknown], &boards, &workers);
+        let room = Room { machine: Some(1600 * MIB), cgroup: None };
+        let pool = capacity.pools(&boards, &workers, &[], |_| room).remove(0);
+        assert_eq!((pool.fits, pool.fits_unknown), (None, Some(FitsUnknown::OtherAllocator)));
     }
 
     #[test]

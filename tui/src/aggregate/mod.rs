@@ -5,6 +5,7 @@ mod capacity;
 mod clock;
 mod cpu;
 mod digits;
+mod growth;
 mod machine_memory;
 mod notices;
 mod oom;
@@ -13,13 +14,17 @@ mod processes;
 mod sums;
 pub(crate) mod totals;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 
 use self::{
     capacity::{Capacity, Room},
     clock::Clock,
+    growth::Growths,
     php::{PhpAggregate, PhpPart, Placed, RouteRules},
     processes::ProcessAggregate,
     totals::Totals,
@@ -27,7 +32,7 @@ use self::{
 pub use self::{processes::Placement, sums::MAX_GROUPS};
 use crate::{
     collect::{php::PhpSample, proc::ProcessSample},
-    model::{Cost, Drops, Group, Notice, Php, PhpState, Process, SCHEMA, Scoreboard, Snapshot, System, Worker},
+    model::{Cgroup, Cost, Drops, Group, Notice, Php, PhpState, Process, SCHEMA, Scoreboard, Snapshot, System, Worker},
     rules::Rules,
 };
 
@@ -61,6 +66,12 @@ pub struct Aggregate {
     totals: Totals,
     clock: Clock,
     before: oom::Before,
+    /// Time since the first snapshot.
+    passed_ns: u64,
+    /// What counts against the limits of control groups, by path and version.
+    charged: Growths<(Arc<str>, u8)>,
+    /// Resident memory of processes in a request that runs, by process and its start.
+    resident: Growths<(u32, Timestamp)>,
 }
 
 impl Aggregate {
@@ -77,7 +88,7 @@ impl Aggregate {
     }
 
     /// Makes the snapshot of the interval that ended at `at`.
-    pub fn update(&mut self, at: Timestamp, sample: ProcessSample, php: PhpReading) -> Snapshot {
+    pub fn update(&mut self, at: Timestamp, mut sample: ProcessSample, php: PhpReading) -> Snapshot {
         let mut notices = self.standing.clone();
         notices.extend(notices::of_processes(&sample));
         notices.extend(notices::of_php(&php));
@@ -116,11 +127,11 @@ impl Aggregate {
             self.capacity.name_bloated(&self.pools, &part.processes, &mut php.workers);
             notices.extend(capacity::notices(&php.pools, &php.workers, at));
         }
-        if php.php.state == PhpState::Read && !php.php.workers.is_empty() {
-            for worker in &mut Arc::make_mut(&mut php.php).workers {
-                let process = part.processes.binary_search_by_key(&worker.pid, |process| process.pid);
-                worker.rss_bytes = process.ok().and_then(|index| part.processes[index].memory.rss_bytes);
-            }
+        let passed_ns = part.interval_s.map_or(0, |seconds| (seconds * 1e9) as u64);
+        self.passed_ns = self.passed_ns.saturating_add(passed_ns);
+        self.follow_cgroups(&mut sample.cgroups);
+        if php.php.state == PhpState::Read && !(php.php.workers.is_empty() && php.php.requests.is_empty()) {
+            self.follow_processes(Arc::make_mut(&mut php.php), &part.processes);
         }
         self.known_php = Arc::clone(&php.php);
         notices.extend(php.notices);
@@ -163,6 +174,38 @@ impl Aggregate {
     /// What was counted since the start.
     pub fn totals(&self) -> &Totals {
         &self.totals
+    }
+
+    /// Says how fast what counts against the limits of control groups grows.
+    fn follow_cgroups(&mut self, cgroups: &mut [Cgroup]) {
+        for cgroup in &mut *cgroups {
+            let used = cgroup.memory_max_bytes.zip(cgroup.memory_available_bytes);
+            let Some(used) = used.and_then(|(limit, available)| limit.checked_sub(available)) else { continue };
+            let key = (Arc::clone(&cgroup.path), cgroup.version);
+            cgroup.growth_bytes_per_minute = self.charged.of(key, used, self.passed_ns);
+        }
+        let limited = cgroups.iter().filter(|cgroup| cgroup.memory_max_bytes.is_some());
+        let limited: HashSet<(&str, u8)> = limited.map(|cgroup| (&*cgroup.path, cgroup.version)).collect();
+        self.charged.keep(|(path, version)| limited.contains(&(&**path, *version)));
+    }
+
+    /// Says what workers have, and how fast processes grow that are in a request.
+    fn follow_processes(&mut self, php: &mut Php, processes: &[Process]) {
+        let rss = |pid: u32| {
+            let index = processes.binary_search_by_key(&pid, |process| process.pid).ok()?;
+            processes[index].memory.rss_bytes
+        };
+        for worker in &mut php.workers {
+            worker.rss_bytes = rss(worker.pid);
+        }
+        for request in php.requests.iter_mut().filter(|request| !request.finished) {
+            let key = (request.pid, request.started_at);
+            let growth = rss(request.pid).and_then(|rss| self.resident.of(key, rss, self.passed_ns));
+            request.rss_growth_bytes_per_minute = growth;
+        }
+        let running = php.requests.iter().filter(|request| !request.finished);
+        let running: HashSet<(u32, Timestamp)> = running.map(|request| (request.pid, request.started_at)).collect();
+        self.resident.keep(|key| running.contains(key));
     }
 
     fn without_php(&mut self, state: PhpState) -> PhpPart {

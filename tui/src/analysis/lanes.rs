@@ -52,6 +52,9 @@ impl Point {
     }
 }
 
+/// Seconds that have to be seen before growth each minute is told.
+const LEAST_S: f64 = 50.0;
+
 /// What a worker did most of a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Did {
@@ -124,6 +127,14 @@ impl Lanes {
         Some((last.1 as f64 - first.1 as f64) / requests as f64)
     }
 
+    /// How much bigger a worker became each minute, in bytes; `None` where most of a minute was not seen.
+    pub(crate) fn growth_per_minute(&self, pid: u32) -> Option<f64> {
+        let known = || self.of(pid).iter().filter_map(|point| Some((point.at, point.rss_bytes?)));
+        let (first, last) = (known().next()?, known().next_back()?);
+        let seconds = last.0.duration_since(first.0).as_secs_f64();
+        (seconds >= LEAST_S).then(|| (last.1 as f64 - first.1 as f64) * 60.0 / seconds)
+    }
+
     /// Shares of CPU time and of waiting in the time that is known.
     pub(crate) fn shares(&self, pid: u32) -> Option<(f64, f64)> {
         let known = self.of(pid).iter().filter(|point| point.known);
@@ -180,6 +191,14 @@ mod tests {
         let computing = Worker { cpu_ms: Some(1100.0), ..stuck };
         let point = Point::of(END, 1000, &computing);
         assert_eq!((point.cpu_ms, point.wait_ms), (1000.0, 0.0));
+    }
+
+    #[test]
+    fn growth_each_minute_needs_most_of_a_minute() {
+        let workers: Vec<Worker> = (0..60).map(|second| worker(|w| w.rss_bytes = Some(1_000 + second * 10))).collect();
+        assert_eq!(lanes(&workers).growth_per_minute(7), Some(600.0));
+        assert_eq!(lanes(&workers[..40]).growth_per_minute(7), None);
+        assert_eq!(lanes(&[]).growth_per_minute(7), None);
     }
 
     #[test]

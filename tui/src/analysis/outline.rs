@@ -9,7 +9,10 @@ use std::{
 use jiff::Timestamp;
 
 use super::recorded::Recorded;
-use crate::model::{Group, Snapshot};
+use crate::{
+    model::{Group, Snapshot},
+    recording::Parts,
+};
 
 /// Minutes that are looked at: of a recording of more than a day every second one, or fewer.
 const MAX_MINUTES: usize = 1440;
@@ -42,7 +45,7 @@ impl Outline {
         for minute in &missing {
             // What cannot be read has no points, and is not tried again.
             self.minutes.insert(minute.first, Vec::new());
-            stored.first_of_minutes(*minute, |at, json| {
+            stored.first_of_minutes(*minute, Parts::GROUPS, |at, json| {
                 let points = Snapshot::read_groups(json).map(|groups| self.points(&groups)).unwrap_or_default();
                 self.minutes.insert(at, points);
             });

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::windows::Windows;
 use crate::{
     model::{Notice, NoticeKind, Php, Snapshot},
-    recording::{Event, GAP, Minute, PARTS, Recording, Ring, Stream, is_news},
+    recording::{Event, GAP, Line, Minute, PARTS, Parts, Recording, Ring, Stream, is_news},
 };
 
 /// Time between points of what is drawn of hours.
@@ -174,9 +174,15 @@ impl Recorded {
         })
     }
 
-    /// Hands over each snapshot later than `after` and not later than `until` as JSON, in the order of time, until `take` says that
-    /// it is enough.
-    pub(crate) fn each(&mut self, after: Timestamp, until: Timestamp, mut take: impl FnMut(Timestamp, &[u8]) -> bool) {
+    /// Hands over each snapshot later than `after` and not later than `until` as JSON with the parts that are asked for, in the order
+    /// of time, until `take` says that it is enough.
+    pub(crate) fn each(
+        &mut self,
+        after: Timestamp,
+        until: Timestamp,
+        parts: impl Fn(Timestamp) -> Parts,
+        mut take: impl FnMut(Timestamp, &[u8]) -> bool,
+    ) {
         let from = self.index(after);
         for index in from..self.minutes.len() {
             let minute = self.minutes[index];
@@ -200,9 +206,11 @@ impl Recorded {
                         return;
                     }
                 }
-                let mut read = |json: &[u8]| {
-                    let at = Snapshot::read_time(json)?;
-                    Ok((at, if at > after { json.to_vec() } else { Vec::new() }))
+                let mut read = |mut line: Line<'_>| {
+                    let at = line.at()?;
+                    // One that is later is kept for whoever asks next, who may want other parts.
+                    let parts = if at > until { Parts::ALL } else { parts(at) };
+                    Ok((at, if at > after { line.json(parts)?.to_vec() } else { Vec::new() }))
                 };
                 match open.stream.next_with(&mut read) {
                     Ok(Some(Event::Snapshot(line))) => open.ahead = Some(line),
@@ -275,10 +283,15 @@ impl Recorded {
     /// The snapshot of exactly this time.
     pub(crate) fn snapshot(&mut self, at: Timestamp) -> Option<Snapshot> {
         let mut found = None;
-        self.each(just_before(at), at, |_, json| {
-            found = Some(Snapshot::read(json));
-            false
-        });
+        self.each(
+            just_before(at),
+            at,
+            |_| Parts::ALL,
+            |_, json| {
+                found = Some(Snapshot::read(json));
+                false
+            },
+        );
         found?.map_err(|error| self.trouble = Some(error.to_string())).ok()
     }
 
@@ -290,26 +303,36 @@ impl Recorded {
         mut take: impl FnMut(Timestamp, Php) -> bool,
     ) {
         let mut trouble = None;
-        self.each(after, until, |at, json| match Snapshot::read_php(json) {
-            Ok(php) => take(at, php),
-            Err(error) => {
-                trouble = Some(error.to_string());
-                true
-            }
-        });
+        self.each(
+            after,
+            until,
+            |_| Parts::PHP,
+            |at, json| match Snapshot::read_php(json) {
+                Ok(php) => take(at, php),
+                Err(error) => {
+                    trouble = Some(error.to_string());
+                    true
+                }
+            },
+        );
         self.trouble = trouble.or_else(|| self.trouble.take());
     }
 
-    /// The first snapshot of a minute, as JSON; of a frame that is longer, one of each minute.
-    pub(crate) fn first_of_minutes(&mut self, minute: Minute, mut take: impl FnMut(Timestamp, &[u8])) {
+    /// The first snapshot of a minute, as JSON with these parts; of a frame that is longer, one of each minute.
+    pub(crate) fn first_of_minutes(&mut self, minute: Minute, parts: Parts, mut take: impl FnMut(Timestamp, &[u8])) {
         let mut due = minute.first;
-        self.each(just_before(minute.first), minute.last, |at, json| {
-            if at >= due {
-                due = at.saturating_add(MINUTE).unwrap_or(Timestamp::MAX);
-                take(at, json);
-            }
-            due <= minute.last
-        });
+        self.each(
+            just_before(minute.first),
+            minute.last,
+            |_| parts,
+            |at, json| {
+                if at >= due {
+                    due = at.saturating_add(MINUTE).unwrap_or(Timestamp::MAX);
+                    take(at, json);
+                }
+                due <= minute.last
+            },
+        );
     }
 
     /// The minutes that begin later than `after` and not later than `until`.
@@ -359,17 +382,22 @@ impl Recorded {
             }
             let before = self.time_at(just_before(minute.first)).filter(|&at| at < minute.first);
             let (mut known, mut found): (Vec<NoticeKind>, _) = (Vec::new(), Vec::new());
-            self.each(just_before(before.unwrap_or(minute.first)), minute.last, |at, json| {
-                if before == Some(at) || at >= minute.first {
-                    let notices = Snapshot::read_notices(json).unwrap_or_default();
-                    let kinds: Vec<NoticeKind> = notices.iter().map(|notice| notice.kind).collect();
-                    if at >= minute.first && is_news(&known, &kinds) {
-                        found.push(at);
+            self.each(
+                just_before(before.unwrap_or(minute.first)),
+                minute.last,
+                |_| Parts::NOTICES,
+                |at, json| {
+                    if before == Some(at) || at >= minute.first {
+                        let notices = Snapshot::read_notices(json).unwrap_or_default();
+                        let kinds: Vec<NoticeKind> = notices.iter().map(|notice| notice.kind).collect();
+                        if at >= minute.first && is_news(&known, &kinds) {
+                            found.push(at);
+                        }
+                        known = kinds;
                     }
-                    known = kinds;
-                }
-                true
-            });
+                    true
+                },
+            );
             let found = match forward {
                 true => found.into_iter().find(|&at| at > moment),
                 false => found.into_iter().rev().find(|&at| at < moment),
@@ -456,7 +484,7 @@ impl Recorded {
         let mut times = Vec::new();
         let going_on = self.open.take();
         if let Some(mut open) = self.open_at(minute, Timestamp::MIN) {
-            while let Ok(Some(event)) = open.stream.next_with(&mut Snapshot::read_time) {
+            while let Ok(Some(event)) = open.stream.next_with(&mut |line| line.at()) {
                 match event {
                     Event::Snapshot(at) => times.push(at),
                     Event::Damage(damage) => self.damaged(minute, &damage.what),

@@ -119,7 +119,15 @@ impl Biggest {
 fn files(mount: &Path, started: Instant, biggest: &mut Biggest) -> Result<bool, String> {
     let failed = |errno: Errno| format!("{}: {}", mount.display(), std::io::Error::from(errno));
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let top = rustix::fs::openat2(CWD, mount, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS).map_err(failed)?;
+    let top = match of_namespace(mount) {
+        None => rustix::fs::openat2(CWD, mount, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS).map_err(failed)?,
+        Some((root, below)) => {
+            let root = rustix::fs::open(root, flags - OFlags::NOFOLLOW, Mode::empty()).map_err(failed)?;
+            let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+            let below = if below.as_os_str().is_empty() { Path::new("/") } else { below };
+            rustix::fs::openat2(root, below, flags, Mode::empty(), within).map_err(failed)?
+        }
+    };
     let magic = rustix::fs::fstatfs(&top).map_err(failed)?.f_type;
     if !IN_MEMORY.contains(&(magic as u32)) {
         return Err(format!("{}: this is no file system in memory any more", mount.display()));
@@ -158,6 +166,14 @@ fn files(mount: &Path, started: Instant, biggest: &mut Biggest) -> Result<bool, 
         }
     }
     Ok(complete)
+}
+
+/// The root of another mount namespace, and the path there, of a path such as `/proc/7/root/dev/shm`.
+fn of_namespace(mount: &Path) -> Option<(PathBuf, &Path)> {
+    let mut names = mount.strip_prefix("/proc").ok()?.components();
+    let pid: u32 = names.next()?.as_os_str().to_str()?.parse().ok()?;
+    let is_root = names.next()?.as_os_str() == "root";
+    is_root.then(|| (Path::new("/proc").join(pid.to_string()).join("root"), names.as_path()))
 }
 
 /// The table of System V segments.

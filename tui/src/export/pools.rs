@@ -45,7 +45,7 @@ pub(super) fn write(php: &Php, out: &mut impl Write) -> io::Result<()> {
             pool.board.max_children.to_string(),
             match (pool.fits, pool.fits_unknown) {
                 (Some(fits), _) => fits.to_string(),
-                (None, Some(FitsUnknown::FewRequests)) => FitsUnknown::FewRequests.words().to_owned(),
+                (None, Some(why @ (FitsUnknown::FewRequests | FitsUnknown::OtherAllocator))) => why.words().to_owned(),
                 (None, _) => "-".to_owned(),
             },
             pool.workers.to_string(),

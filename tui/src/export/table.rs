@@ -5,8 +5,6 @@ use std::{
     io::{self, Write},
 };
 
-use jiff::Timestamp;
-
 use super::{
     columns::{
         Align::{self, Left, Right},
@@ -15,7 +13,7 @@ use super::{
     functions, pools, problems,
 };
 use crate::{
-    model::{Group, Php, Request, Snapshot, Target, Tier, TierState, TierStatus},
+    model::{ForecastLimit, Group, Php, Request, Snapshot, Target, Tier, TierState, TierStatus},
     words::{
         machine_memory,
         memory::{self, Measure},
@@ -47,7 +45,7 @@ pub fn write(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     functions::write_growth(php, out)?;
     functions::write_traced(php, out)?;
     routes(php, out)?;
-    requests(php, snapshot.at, out)?;
+    requests(snapshot, out)?;
     biggest(php, out)?;
     problems::write(snapshot, out)?;
     notices(snapshot, out)
@@ -200,7 +198,8 @@ fn routes(php: &Php, out: &mut impl Write) -> io::Result<()> {
     columns.write(out)
 }
 
-fn requests(php: &Php, now: Timestamp, out: &mut impl Write) -> io::Result<()> {
+fn requests(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
+    let (php, now) = (&*snapshot.php, snapshot.at);
     let mut running: Vec<&Request> = php.requests.iter().filter(|request| !request.finished).collect();
     if running.is_empty() {
         return Ok(());
@@ -213,7 +212,8 @@ fn requests(php: &Php, now: Timestamp, out: &mut impl Write) -> io::Result<()> {
         ("PEAK", Right),
         ("LIMIT", Right),
         ("GROWTH", Right),
-        ("LIMIT REACHED IN", Right),
+        ("RSS GROWTH", Right),
+        ("LIMIT REACHED IN", Left),
         ("METHOD", Left),
         ("URI", Left),
         ("GROUP", Left),
@@ -229,7 +229,11 @@ fn requests(php: &Php, now: Timestamp, out: &mut impl Write) -> io::Result<()> {
             or_dash(request.memory_peak_bytes, units::bytes),
             or_dash(request.memory_peak_bytes, |_| or_none(request.memory_limit_bytes)),
             or_dash(request.growth_bytes_per_minute, memory::per_minute),
-            or_dash(request.seconds_to_limit(), units::age),
+            or_dash(request.rss_growth_bytes_per_minute, memory::per_minute),
+            or_dash(snapshot.forecast(request), |forecast| {
+                let of = if forecast.limit == ForecastLimit::Php { "memory_limit" } else { "cgroup" };
+                format!("{} ({of})", units::age(forecast.seconds))
+            }),
             request.method.to_string(),
             if request.uri.is_empty() { script() } else { truncate_end(&request.uri, PATH_COLUMNS).into_owned() },
             route.map_or_else(String::new, |route| name(&route.key.group)),

@@ -22,6 +22,10 @@ pub struct Cgroup {
     /// no limit, or when it is not known.
     #[serde(default)]
     pub memory_available_bytes: Option<u64>,
+    /// How much more of what counts against the limit was used each minute lately; `None` without a limit, before a minute was seen, or
+    /// when it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub growth_bytes_per_minute: Option<i64>,
     /// It is known that there is no limit.
     #[serde(default)]
     pub unlimited: bool,
@@ -46,9 +50,10 @@ pub struct CgroupParts {
     pub file_bytes: Option<u64>,
     /// tmpfs and other shared memory: `shmem`, in version 1 `total_shmem`.
     pub shmem_bytes: Option<u64>,
-    /// Objects of the kernel that cannot be given back: `slab_unreclaimable`; version 1 does not tell them apart.
+    /// Objects of the kernel that cannot be given back: `slab_unreclaimable`. In version 1 all objects of the group itself, by
+    /// `memory.kmem.slabinfo`, which is empty since Linux 5.9.
     pub slab_bytes: Option<u64>,
-    /// Buffers of sockets: `sock`.
+    /// Buffers of sockets: `sock`, in version 1 `memory.kmem.tcp.usage_in_bytes`.
     pub sock_bytes: Option<u64>,
     /// All of the kernel's memory for it: `kernel` (since Linux 5.18), in version 1 `memory.kmem.usage_in_bytes`.
     pub kernel_bytes: Option<u64>,

@@ -3,6 +3,7 @@
 
 mod cgroup;
 mod contents;
+mod forecast;
 #[cfg(test)]
 mod fuzz;
 mod grouping;
@@ -20,6 +21,7 @@ mod span;
 
 pub use cgroup::{Cgroup, CgroupEvents, CgroupMost, CgroupParts};
 pub use contents::{Contents, ContentsItem, ContentsOrder};
+pub use forecast::{Forecast, ForecastLimit};
 pub use grouping::Grouping;
 pub use inspection::{
     CgroupLimit, CgroupLimits, Inspection, InspectionOrder, Limit, MappingKind, MappingSum, Mappings, OpenFiles,
@@ -33,9 +35,9 @@ pub use oom::OomKill;
 pub use order::{TraceLimits, TraceOrder, TraceRequest};
 pub use php::{
     Bloat, Bound, Buckets, CompiledFile, DurationSummary, Exact, ExactKind, ExactState, ExceptionCount, Exhausted,
-    FitsUnknown, Function, FunctionKind, Histogram, LineCalls, METHODS, Master, Php, PhpError, PhpState, Pool,
-    PoolRoute, ProcessManager, Request, Route, RouteMemory, SYMBOLS, Scoreboard, SeenBy, SizeHistogram, Stack, Target,
-    Tier, TierState, TierStatus, Tiers, Waiting, Worker, WorkerState,
+    FitsUnknown, Function, FunctionKind, Histogram, LineCalls, METHODS, Master, MemoryUnknown, Php, PhpError, PhpState,
+    Pool, PoolRoute, ProcessManager, Request, Route, RouteMemory, SYMBOLS, Scoreboard, SeenBy, SizeHistogram, Stack,
+    Target, Tier, TierState, TierStatus, Tiers, Waiting, Worker, WorkerState,
 };
 pub(crate) use process::MORE_GROUPS;
 pub use process::{DiskRates, Group, Memory, MemoryRange, Process, PssUnknown, pool_of_title};

@@ -18,7 +18,7 @@ pub use self::{
     reader::{Minute, Recording, RecordingError},
     redaction::Redaction,
     ring::{Ring, RingLimits},
-    stream::{Damage, Event, Stream, StreamError, Wrong},
+    stream::{Damage, Event, Line, Parts, Stream, StreamError, Wrong},
     tiers::Tiers,
     writer::{Container, Writer},
 };

@@ -3,6 +3,7 @@
 
 use std::io::{self, BufRead};
 
+use jiff::Timestamp;
 use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation as _, OutBuffer};
 
 use super::changes::{Changes, ChangesError};
@@ -78,6 +79,67 @@ pub enum StreamError {
     Io(#[from] io::Error),
 }
 
+/// Parts of a snapshot, by the names of its tables.
+#[derive(Debug, Clone, Copy)]
+pub struct Parts(&'static [&'static str]);
+
+impl Parts {
+    /// All of it.
+    pub const ALL: Self = Self(&[]);
+    /// The groups.
+    pub const GROUPS: Self = Self(&["groups"]);
+    /// The groups and processes.
+    pub const PROCESSES: Self = Self(&["groups", "processes", "cgroups"]);
+    /// What PHP did.
+    pub const PHP: Self = Self(&["php"]);
+    /// What PHP did, and the groups.
+    pub const PHP_AND_GROUPS: Self = Self(&["php", "groups"]);
+    /// The notices.
+    pub const NOTICES: Self = Self(&["notices"]);
+
+    fn has(self, table: &str) -> bool {
+        let is_in =
+            |name: &&str| table.strip_prefix(*name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        self.0.is_empty() || self.0.iter().any(is_in)
+    }
+}
+
+/// A line of a recording: a snapshot.
+pub struct Line<'a> {
+    /// `None` where only what changed was written.
+    whole: Option<&'a [u8]>,
+    changes: &'a Changes,
+    restored: &'a mut Vec<u8>,
+}
+
+impl Line<'_> {
+    /// The time of the snapshot.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn at(&self) -> Result<Timestamp, Wrong> {
+        if let Some(line) = self.whole {
+            return Ok(Snapshot::read_time(line)?);
+        }
+        let at = self.changes.value("at").ok_or(ChangesError::Other)?;
+        Ok(serde_json::from_slice(at).map_err(ChangesError::Malformed)?)
+    }
+
+    /// The snapshot as JSON, with these parts of it at least.
+    ///
+    /// # Errors
+    /// What was written does not give one.
+    pub fn json(&mut self, parts: Parts) -> Result<&[u8], Wrong> {
+        match self.whole {
+            Some(line) => Ok(line),
+            None => {
+                self.changes.write(|table| parts.has(table), self.restored, MAX_LINE)?;
+                Ok(self.restored)
+            }
+        }
+    }
+}
+
 /// A recording that is read from its start.
 pub struct Stream<R> {
     source: R,
@@ -147,16 +209,16 @@ impl<R: BufRead> Stream<R> {
     /// # Errors
     /// It is no recording, or the source cannot be read.
     pub fn next_event(&mut self) -> Result<Option<Event>, StreamError> {
-        self.next_with(&mut |json| Snapshot::read(json).map(Box::new))
+        self.next_with(&mut |mut line| Ok(Box::new(Snapshot::read(line.json(Parts::ALL)?)?)))
     }
 
-    /// As [`Stream::next_event`], with a part of the snapshot only: what `read` makes of its JSON.
+    /// As [`Stream::next_event`], with a part of the snapshot only: what `read` makes of its line.
     ///
     /// # Errors
     /// It is no recording, or the source cannot be read.
     pub fn next_with<T>(
         &mut self,
-        read: &mut impl FnMut(&[u8]) -> Result<T, SnapshotError>,
+        read: &mut impl FnMut(Line<'_>) -> Result<T, Wrong>,
     ) -> Result<Option<Event<T>>, StreamError> {
         loop {
             if let Some(event) = self.next_line(read) {
@@ -179,7 +241,7 @@ impl<R: BufRead> Stream<R> {
     }
 
     /// Takes a line of what is decoded.
-    fn next_line<T>(&mut self, read: &mut impl FnMut(&[u8]) -> Result<T, SnapshotError>) -> Option<Event<T>> {
+    fn next_line<T>(&mut self, read: &mut impl FnMut(Line<'_>) -> Result<T, Wrong>) -> Option<Event<T>> {
         let State::Frame { offset, .. } = self.state else {
             self.pending = 0..0;
             return None;
@@ -197,16 +259,18 @@ impl<R: BufRead> Stream<R> {
         self.pending.start += part.len() + usize::from(end.is_some());
         end?;
         let read = if Changes::is_changes(&self.line) {
-            if let Err(error) = self.changes.read(&self.line, &mut self.restored, MAX_LINE) {
+            self.restored.clear();
+            if let Err(error) = self.changes.take(&self.line) {
                 return Some(Event::Damage(self.lose(offset, error.into())));
             }
+            let read = read(Line { whole: None, changes: &self.changes, restored: &mut self.restored });
             if let State::Frame { decoded, .. } = &mut self.state {
                 *decoded += self.restored.len() as u64;
             }
-            read(&self.restored)
+            read
         } else {
             self.changes.begin(&self.line);
-            read(&self.line)
+            read(Line { whole: Some(&self.line), changes: &self.changes, restored: &mut self.restored })
         };
         self.line.clear();
         let count = if read.is_ok() { &mut self.snapshots } else { &mut self.unread };
@@ -216,7 +280,7 @@ impl<R: BufRead> Stream<R> {
         }
         Some(match read {
             Ok(part) => Event::Snapshot(part),
-            Err(error) => Event::Damage(Damage { offset, what: error.into() }),
+            Err(what) => Event::Damage(Damage { offset, what }),
         })
     }
 

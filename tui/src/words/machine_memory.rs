@@ -51,8 +51,8 @@ pub(crate) fn about(kind: PartKind) -> &'static [&'static str] {
         ],
         PartKind::SystemV => &["shared memory of shmget(2); ipcs -m lists it, ipcrm removes it"],
         PartKind::SharedMemory => &[
-            "shared memory that no process maps and no mount here shows:",
-            "a tmpfs of another mount namespace (a container), or one without a limit, or a descriptor of memfd_create",
+            "shared memory that no process maps and no mount shows: a tmpfs without a limit or behind a network file system,",
+            "one of a namespace that was not looked at yet or does not answer, or a descriptor of memfd_create",
         ],
         PartKind::HugePages => &["pages of hugetlbfs in use; neither RSS nor PSS counts them"],
         PartKind::HugePagesFree => &["set aside by vm.nr_hugepages; nothing else can use them"],

@@ -3,12 +3,30 @@
 use std::fmt;
 
 use super::units;
-use crate::model::{Cgroup, CgroupMost, Group, Memory, Process, PssUnknown};
+use crate::model::{Cgroup, CgroupMost, Forecast, ForecastLimit, Group, Memory, Process, PssUnknown};
 
 /// Growth each minute: `+4.0 MiB a minute`, `-512 KiB a minute`.
 pub(crate) fn per_minute(bytes: i64) -> String {
     let sign = if bytes < 0 { '-' } else { '+' };
     format!("{sign}{} a minute", units::bytes(bytes.unsigned_abs()))
+}
+
+/// When a limit is reached: `at this rate memory_limit is reached in 40m`; empty where that cannot be told.
+pub(crate) fn forecast(forecast: Option<Forecast>) -> String {
+    let Some(Forecast { seconds, limit }) = forecast else { return String::new() };
+    let limit = match limit {
+        ForecastLimit::Php => "memory_limit",
+        ForecastLimit::Cgroup => "the limit of the cgroup",
+    };
+    format!("at this rate {limit} is reached in {}", units::age(seconds))
+}
+
+/// How fast what counts against the limit of a cgroup grows, and when it is reached; empty where it is not told.
+pub(crate) fn cgroup_growth(cgroup: &Cgroup) -> String {
+    let Some(growth) = cgroup.growth_bytes_per_minute else { return String::new() };
+    let reached = forecast(cgroup.forecast());
+    let separator = if reached.is_empty() { "" } else { ": " };
+    format!("{}{separator}{reached}", per_minute(growth))
 }
 
 /// Is put before a size that is RSS, wholly or in part, beside others that are PSS.
@@ -149,9 +167,13 @@ pub(crate) fn cgroup(cgroup: &Cgroup) -> (String, bool) {
     (format!("{text}{high}{most}"), nearly_full)
 }
 
-/// What the memory of a cgroup is: `processes 20 MiB   tmpfs 400 MiB   cache 12 MiB   kernel 3.0 MiB`; empty where it is not known.
+/// What the memory of a cgroup is: `processes 20 MiB   tmpfs 400 MiB   cache 12 MiB   kernel 3.0 MiB (slab 2.0 MiB)`; empty where it is not known.
 pub(crate) fn cgroup_parts(cgroup: &Cgroup) -> String {
     let Some(parts) = cgroup.parts else { return String::new() };
+    let slab = match parts.slab_bytes {
+        Some(slab) => format!(" (slab {})", units::bytes(slab)),
+        None => " (slab not known)".to_owned(),
+    };
     let parts = [
         ("processes", parts.anon_bytes),
         ("tmpfs", parts.shmem_bytes),
@@ -161,7 +183,11 @@ pub(crate) fn cgroup_parts(cgroup: &Cgroup) -> String {
         ("swap", parts.swap_bytes),
     ];
     let known = parts.into_iter().filter_map(|(name, bytes)| Some((name, bytes.filter(|&bytes| bytes > 0)?)));
-    known.map(|(name, bytes)| format!("{name} {}", units::bytes(bytes))).collect::<Vec<_>>().join("   ")
+    let text = |(name, bytes): (&str, u64)| match name {
+        "kernel" => format!("{name} {}{slab}", units::bytes(bytes)),
+        _ => format!("{name} {}", units::bytes(bytes)),
+    };
+    known.map(text).collect::<Vec<_>>().join("   ")
 }
 
 /// What happened at the limits of a cgroup: `at its limit 12 times, 1 killed`; empty where nothing did.
@@ -194,6 +220,7 @@ mod tests {
                 memory_max_bytes: max,
                 memory_available_bytes: max.zip(current).map(|(max, current)| max.saturating_sub(current)),
                 unlimited,
+                growth_bytes_per_minute: None,
                 limit_is_high: false,
                 parts: None,
                 events: None,

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -14,10 +14,11 @@ use tusktop::{
     aggregate::{Aggregate, PhpReading},
     collect::{
         Tick,
+        contents::look,
         proc::{Options, PssOptions, Sampler},
         tasks::Tasks,
     },
-    model::{MachineMemory, OomKill, PartKind, Snapshot},
+    model::{CgroupMost, ContentsOrder, MachineMemory, OomKill, PartKind, Snapshot},
 };
 
 const MIB: u64 = 1 << 20;
@@ -115,6 +116,32 @@ fn a_tmpfs_has_a_tile_with_its_size_and_its_limit() {
         let of = part.map(|part| (part.bytes, part.size_bytes, part.limit_bytes));
         of == Some((64 * MIB, Some(64 * MIB), Some(256 * MIB))) && adds_up(memory)
     });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_tmpfs_of_another_mount_namespace_has_a_tile_and_its_files_are_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().display();
+    let text = format!(
+        "mount --make-rprivate / && mount -t tmpfs -o size=128m none {at} && head -c 48M /dev/zero >{at}/big && \
+         exec perl -e '<STDIN>'"
+    );
+    let mut inside = Running::start(Command::new("unshare").args(["--mount", "sh", "-c", &text]));
+    let mut machine = Machine::new();
+    let end = format!("/root{}", folder.path().display());
+    let mut point = None;
+    machine.until("its size", |memory| {
+        let is_it = |mount: &str| mount.starts_with("/proc/") && mount.ends_with(&end);
+        let part = memory.parts.iter().find(|part| part.mount.as_deref().is_some_and(is_it));
+        point = part.and_then(|part| part.mount.clone());
+        let of = part.map(|part| (part.bytes, part.limit_bytes));
+        of == Some((48 * MIB, Some(128 * MIB))) && adds_up(memory)
+    });
+    let contents = look(Path::new("/proc"), ContentsOrder { kind: PartKind::Tmpfs, mount: point });
+    let files: Vec<_> = contents.items.iter().map(|item| (&*item.name, item.bytes)).collect();
+    assert_eq!(files, [("big", 48 * MIB)], "{contents:?}");
+    inside.end();
 }
 
 /// A segment that no process holds; it is removed when dropped.
@@ -274,6 +301,36 @@ fn a_process_that_the_kernel_kills_in_a_cgroup_is_told_with_its_group_and_the_li
     assert!(kill.before.is_some_and(|before| before <= kill.at) && kill.at <= snapshot.at, "{kill:?}");
     let said = format!("the kernel killed perl ({pid})");
     assert!(snapshot.notices.iter().any(|notice| notice.text.starts_with(&said)), "{:?}", snapshot.notices);
+}
+
+/// Of the memory of a limited cgroup, most is in a tmpfs; the kernel counts it in the one of the process that wrote it.
+#[test]
+#[ignore = "needs root"]
+fn a_cgroup_that_is_full_of_tmpfs_is_told_from_one_whose_processes_grow() {
+    use std::io::Write as _;
+    let mounted = Mounted::new("size=128m");
+    let limited = Limited::new("tusktop-parts", 64 * MIB);
+    let file = mounted.0.path().join("file");
+    let text = format!("open F, '>', '{}'; syswrite F, 'x' x (1 << 20) for 1..40; <STDIN>", file.display());
+    let mut writer = limited.perl(&text);
+    let mut machine = Machine::new();
+    writer.0.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let snapshot = machine.snapshot();
+        let process = snapshot.processes.iter().find(|process| process.pid == writer.0.id());
+        let cgroup = process.and_then(|process| snapshot.cgroups.get(process.cgroup?));
+        let Some((cgroup, parts)) = cgroup.and_then(|cgroup| Some((cgroup, cgroup.parts?))) else { continue };
+        if parts.shmem_bytes.is_some_and(|bytes| bytes.abs_diff(40 * MIB) < 2 * MIB) {
+            assert_eq!((cgroup.memory_max_bytes, cgroup.most()), (Some(64 * MIB), Some(CgroupMost::Shared)));
+            assert!(cgroup.memory_current_bytes.is_some_and(|bytes| (40 * MIB..=64 * MIB).contains(&bytes)));
+            assert!(parts.anon_bytes.is_some_and(|bytes| bytes < 20 * MIB), "{parts:?}");
+            assert_eq!(cgroup.events.and_then(|events| events.oom_kill), Some(0));
+            break;
+        }
+        assert!(Instant::now() < deadline, "{cgroup:?}");
+    }
+    writer.end();
 }
 
 #[test]

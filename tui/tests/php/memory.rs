@@ -7,9 +7,10 @@ use std::{
     process::{Command, Stdio},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use tusktop::{
     collect::php::{RequestMemory, StackCount},
-    model::{FitsUnknown, Php, Pool as PoolFacts, Snapshot, Tier, TierState},
+    model::{FitsUnknown, ForecastLimit, MemoryUnknown, Php, Pool as PoolFacts, Snapshot, Tier, TierState},
 };
 
 use crate::servers::{FpmOptions, PhpFpm, Pool, Request, alone, copies, under_load};
@@ -76,6 +77,79 @@ fn with_another_allocator_the_peak_is_unknown_and_not_nothing() {
 
 #[test]
 #[ignore = "needs root and PHP"]
+fn a_request_whose_worker_is_killed_has_its_peak_where_the_kernel_tells_of_the_end_in_time() {
+    let _alone = alone();
+    let fpm = one_worker(&FpmOptions::default().binary);
+    let worker = fpm.workers("www")[0];
+    let said: u64 = fpm.send("www", &taking("mib=60")).body.parse().unwrap();
+    let mut watch = Watch::start(0, fpm.site().path());
+    let resident = || {
+        let statm = fs::read_to_string(format!("/proc/{worker}/statm")).unwrap();
+        statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * rustix::param::page_size() as u64
+    };
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| std::panic::catch_unwind(|| fpm.send("www", &taking("mib=60&sleep=60"))));
+        watch.until("it has its memory", |watch| !watch.last.running.is_empty() && resident() > 60 * MIB);
+        kill_process(Pid::from_raw(worker.cast_signed()).unwrap(), Signal::KILL).unwrap();
+        watch.until("it has ended", |watch| !watch.finished.is_empty());
+        assert!(client.join().unwrap().is_err(), "it was killed before it answered");
+    });
+    let finished = &watch.finished[0];
+    assert!(finished.aborted);
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+    // Since then `sched_process_exit` comes before memory is given back.
+    if (numbers.next(), numbers.next()) >= (Some(6), Some(16)) {
+        let peak = finished.request.memory.peak_bytes().unwrap();
+        assert!(peak.abs_diff(said) * 100 <= said, "{peak} and {said}");
+    } else {
+        assert_eq!(finished.request.memory, RequestMemory::Gone);
+    }
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn with_another_allocator_the_report_says_why_peaks_and_capacity_are_unknown() {
+    let _alone = alone();
+    let env = vec![("USE_ZEND_ALLOC".to_owned(), "0".to_owned())];
+    let fpm = PhpFpm::start(FpmOptions { pools: vec![Pool::new("www", 2)], env, ..FpmOptions::default() });
+    let served = snapshot(1, || drop(fpm.send("www", &taking("mib=2"))));
+    let of_pool = pool(&served.php, &fpm);
+    assert_eq!((of_pool.fits, of_pool.fits_unknown), (None, Some(FitsUnknown::OtherAllocator)), "{of_pool:?}");
+    let finished: Vec<_> = served.php.requests.iter().filter(|request| request.finished).collect();
+    assert!(!finished.is_empty());
+    for request in finished {
+        let memory = (request.memory_peak_bytes, request.memory_unknown);
+        assert_eq!(memory, (None, Some(MemoryUnknown::OtherAllocator)));
+    }
+}
+
+/// It fills 120 MiB a minute; a minute has to be seen before that is said.
+#[test]
+#[ignore = "needs root and PHP"]
+fn the_worker_of_a_queue_that_keeps_memory_has_its_growth_and_says_when_its_limit_is_reached() {
+    let _alone = alone();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/php/scripts/consume.php");
+    let mut consumer =
+        Command::new("php").args(["-d", "memory_limit=1G"]).arg(script).stdin(Stdio::null()).spawn().unwrap();
+    let seen = snapshot_of("65s", 0, || {});
+    consumer.kill().unwrap();
+    consumer.wait().unwrap();
+    let request = seen.php.requests.iter().find(|request| request.pid == consumer.id()).unwrap();
+    let of = |growth: Option<i64>| growth.and_then(|growth| u64::try_from(growth).ok()).unwrap_or(0);
+    let resident = of(request.rss_growth_bytes_per_minute);
+    assert!(resident.abs_diff(120 * MIB) < 20 * MIB, "{request:?}");
+    // Three of the strings are in a chunk of 2 MiB.
+    let in_php = of(request.growth_bytes_per_minute);
+    assert!(in_php.abs_diff(160 * MIB) < 20 * MIB, "{request:?}");
+    let forecast = seen.forecast(request).unwrap();
+    assert_eq!(forecast.limit, ForecastLimit::Php);
+    let left = (1024 * MIB - request.memory_bytes.unwrap()) * 60 / in_php;
+    assert_eq!(forecast.seconds, left);
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
 fn the_function_that_takes_memory_has_the_growth_and_one_that_uses_it_again_has_none() {
     let _alone = alone();
     let fpm = one_worker(&FpmOptions::default().binary);
@@ -120,12 +194,17 @@ fn a_request_that_exceeds_its_limit_is_named_with_its_place_and_its_peak() {
 
 /// What `tusktop snap` says, which looks for some seconds while `during` goes on.
 fn snapshot(clients: usize, during: impl Fn() + Sync) -> Snapshot {
+    snapshot_of("5s", clients, during)
+}
+
+/// As [`snapshot`], of so much time.
+fn snapshot_of(time: &str, clients: usize, during: impl Fn() + Sync) -> Snapshot {
     let folder = tempfile::tempdir().unwrap();
     let report = folder.path().join("snapshot.json");
     let snap = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tusktop"));
         command.env("HOME", "/nonexistent").stdin(Stdio::null());
-        let status = command.args(["snap", "-d", "5s", "--format", "json", "-o"]).arg(&report).status().unwrap();
+        let status = command.args(["snap", "-d", time, "--format", "json", "-o"]).arg(&report).status().unwrap();
         assert!(status.success());
     };
     under_load(clients, during, snap);

@@ -11,6 +11,7 @@ pub fn measured(mut snapshot: Snapshot) -> Snapshot {
         memory_max_bytes: limit.map(|mib| mib << 20),
         memory_available_bytes: limit.map(|mib| (mib - used) << 20),
         unlimited: limit.is_none(),
+        growth_bytes_per_minute: None,
         limit_is_high: false,
         parts: None,
         events: None,

@@ -54,6 +54,8 @@ fn serving(count: u32, second: i64) -> Snapshot {
             memory_bytes: None,
             memory_limit_bytes: None,
             growth_bytes_per_minute: None,
+            rss_growth_bytes_per_minute: None,
+            memory_unknown: None,
             duration_ms: 0.0,
             cpu_ms: None,
             wait_ms: None,

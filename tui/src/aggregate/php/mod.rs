@@ -1,7 +1,6 @@
 //! The PHP half of a snapshot: raw counts by pid become functions, stacks, routes, requests and workers.
 
 mod calls;
-mod jobs;
 mod problems;
 mod route;
 mod routes;
@@ -17,17 +16,16 @@ use jiff::{SignedDuration, Timestamp, Unit};
 
 pub use self::route::{PARAMETERS, RouteRules};
 use self::{
-    jobs::Jobs,
     routes::{Found, MOST, RouteKeys},
     stacks::{Counted, Stacks},
     workers::Workers,
 };
-use super::digits;
+use super::{digits, growth::Growths};
 use crate::{
     collect::php::{CurrentWait, FinishedRequest, Now, PhpProcess, PhpSample, RequestMemory, RequestText, Sapi, Start},
     model::{
-        Cost, Drops, Exhausted, FunctionKind, Notice, Php, PhpState, Request, RouteKey, Target, Tier, TierState,
-        Waiting,
+        Cost, Drops, Exhausted, FunctionKind, MemoryUnknown, Notice, Php, PhpState, Request, RouteKey, Target, Tier,
+        TierState, Waiting,
     },
     rules::naming,
     words::{names, units},
@@ -63,8 +61,10 @@ pub(crate) struct ServedRequest {
     pub pool: Option<Arc<str>>,
     /// What the allocator had kept from earlier requests at its start, or has now while it runs.
     pub heap_bytes: u64,
-    /// Its peak; `None` while it runs.
+    /// Its peak; `None` while it runs, and when it is not known.
     pub peak_bytes: Option<u64>,
+    /// PHP's allocator is off or replaced.
+    pub other_allocator: bool,
     pub method: Arc<str>,
     /// Folded path, or script where there is none.
     pub route: Arc<str>,
@@ -87,7 +87,8 @@ pub struct PhpAggregate {
     placed: HashMap<u32, Placed>,
     routes: RouteKeys,
     workers: Workers,
-    jobs: Jobs,
+    /// Of requests that run, by process and start.
+    growths: Growths<(u32, u64)>,
     starts: Starts,
 }
 
@@ -166,13 +167,20 @@ impl PhpAggregate {
             .map(|(request, route)| {
                 let route = routes.place(route);
                 served.extend(served_request(request, false, sample.now.at, routes.key(route)));
-                let growth_bytes_per_minute = self.jobs.growth(request, sample.now.monotonic_ns);
+                let growth_bytes_per_minute = match request.memory {
+                    RequestMemory::Known { bytes, .. } => {
+                        self.growths.of((request.pid, request.started_ns), bytes, sample.now.monotonic_ns)
+                    }
+                    _ => None,
+                };
                 let waiting = waits.get(&(request.pid, request.started_ns)).and_then(|wait| waiting(wait, sample.now));
                 let started_at = self.starts.of(request, sample.now);
                 Request { waiting, growth_bytes_per_minute, started_at, ..running(request, sample.now, route) }
             })
             .collect();
-        self.jobs.end(&sample.running);
+        let running: HashSet<(u32, u64)> =
+            sample.running.iter().map(|request| (request.pid, request.started_ns)).collect();
+        self.growths.keep(|key| running.contains(key));
         let mut finished = Vec::with_capacity(sample.finished.len());
         for (request, route) in sample.finished.iter().zip(ended) {
             let route = routes.place(route);
@@ -323,12 +331,17 @@ fn ended_at(finished: &FinishedRequest, now: Now) -> Timestamp {
 }
 
 fn served_request(request: &RequestText, ended: bool, at: Timestamp, key: &RouteKey) -> Option<ServedRequest> {
-    let RequestMemory::Known { start_bytes, bytes, peak_bytes, .. } = request.memory else { return None };
+    let (start_bytes, bytes, peak_bytes) = match request.memory {
+        RequestMemory::Known { start_bytes, bytes, peak_bytes, .. } => (start_bytes, bytes, Some(peak_bytes)),
+        RequestMemory::OtherAllocator => (0, 0, None),
+        RequestMemory::Unknown | RequestMemory::Gone => return None,
+    };
     Some(ServedRequest {
         pid: request.pid,
         pool: request.pool.clone(),
         heap_bytes: if ended { start_bytes } else { bytes },
-        peak_bytes: ended.then_some(peak_bytes),
+        peak_bytes: peak_bytes.filter(|_| ended),
+        other_allocator: request.memory == RequestMemory::OtherAllocator,
         method: key.method.clone(),
         route: if key.route.is_empty() { key.script.clone() } else { key.route.clone() },
         at,
@@ -344,7 +357,7 @@ fn exhausted(sample: &PhpSample, finished: &[(&FinishedRequest, usize)]) -> Vec<
             let (finished, route) = finished.iter().find(|(finished, _)| Arc::ptr_eq(&finished.request, request))?;
             let limit_bytes = match request.memory {
                 RequestMemory::Known { limit_bytes, .. } => limit_bytes,
-                RequestMemory::Unknown | RequestMemory::OtherAllocator => None,
+                _ => None,
             };
             Some(Exhausted {
                 at: ended_at(finished, sample.now),
@@ -405,7 +418,12 @@ fn waiting(wait: &CurrentWait, now: Now) -> Option<Waiting> {
 fn running(request: &RequestText, now: Now, route: usize) -> Request {
     let (memory_bytes, memory_limit_bytes) = match request.memory {
         RequestMemory::Known { bytes, limit_bytes, .. } => (Some(bytes), limit_bytes),
-        RequestMemory::Unknown | RequestMemory::OtherAllocator => (None, None),
+        RequestMemory::Unknown | RequestMemory::OtherAllocator | RequestMemory::Gone => (None, None),
+    };
+    let memory_unknown = match request.memory {
+        RequestMemory::OtherAllocator => Some(MemoryUnknown::OtherAllocator),
+        RequestMemory::Gone => Some(MemoryUnknown::Killed),
+        RequestMemory::Unknown | RequestMemory::Known { .. } => None,
     };
     Request {
         pid: request.pid,
@@ -420,8 +438,10 @@ fn running(request: &RequestText, now: Now, route: usize) -> Request {
         waiting: None,
         memory_peak_bytes: request.memory.peak_bytes(),
         memory_bytes,
+        memory_unknown,
         memory_limit_bytes,
         growth_bytes_per_minute: None,
+        rss_growth_bytes_per_minute: None,
         finished: false,
         aborted: false,
         route,

@@ -261,10 +261,7 @@ impl Routes {
             route.cpu_ns = Some(route.cpu_ns.unwrap_or(0) + digits::time(cpu_ns));
         }
         route.wait_ns = Some(route.wait_ns.unwrap_or(0) + digits::time(request.request.wait_ns));
-        // Of one whose process ended inside it, only what was looked at before is known.
-        if !request.aborted
-            && let RequestMemory::Known { peak_bytes, limit_bytes, .. } = request.request.memory
-        {
+        if let RequestMemory::Known { peak_bytes, limit_bytes, .. } = request.request.memory {
             route.memory.get_or_insert_default().record(peak_bytes, limit_bytes);
         }
     }

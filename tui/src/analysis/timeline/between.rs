@@ -13,7 +13,10 @@ use super::{
     },
     Worked,
 };
-use crate::model::{Group, Snapshot};
+use crate::{
+    model::{Group, Snapshot},
+    recording::Parts,
+};
 
 /// Snapshots that one step reads.
 const STEP: usize = 4;
@@ -85,19 +88,24 @@ impl Between {
             self.first = first.map(|first| (first.at, first.groups));
         }
         let mut left = STEP;
-        stored.each(self.upto, self.to, |at, json| {
-            self.upto = at;
-            // What cannot be read is missing; the line says that there is damage.
-            if let Ok(snapshot) = Snapshot::read(json) {
-                self.summary.add(&snapshot);
-                if self.listed {
-                    self.windows.push(at, &snapshot.php);
-                    self.last = Some((at, snapshot.groups));
+        stored.each(
+            self.upto,
+            self.to,
+            |_| Parts::ALL,
+            |at, json| {
+                self.upto = at;
+                // What cannot be read is missing; the line says that there is damage.
+                if let Ok(snapshot) = Snapshot::read(json) {
+                    self.summary.add(&snapshot);
+                    if self.listed {
+                        self.windows.push(at, &snapshot.php);
+                        self.last = Some((at, snapshot.groups));
+                    }
                 }
-            }
-            left -= 1;
-            left > 0
-        });
+                left -= 1;
+                left > 0
+            },
+        );
         if left == 0 {
             self.snapshots += STEP as u32;
             return if self.snapshots.is_multiple_of(SHOWN) { Worked::Visible } else { Worked::Some };

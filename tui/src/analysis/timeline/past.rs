@@ -11,11 +11,13 @@ use super::{
 };
 use crate::{
     model::{Group, Grouping, Snapshot, Window},
-    recording::Minute,
+    recording::{Minute, Parts},
 };
 
 /// What the lists of PHP need at once.
 const SHORT: SignedDuration = SignedDuration::from_secs(10);
+/// The last snapshot before a moment is hardly older. Of all others only parts are needed.
+const MAYBE_LAST: SignedDuration = SignedDuration::from_secs(3);
 /// The longest window but that of all; also what growth needs at once.
 const LONG: SignedDuration = SignedDuration::from_secs(60);
 /// Further than this, a moment is gone to and not gone on to.
@@ -101,13 +103,29 @@ impl Past {
         let before = |span| moment.checked_sub(span).unwrap_or(Timestamp::MIN).max(begins);
         let (short, long) = (before(SHORT), before(LONG));
         let mut last: Option<(Timestamp, Vec<u8>)> = None;
-        stored.each(long, moment, |at, json| {
+        let parts = |at: Timestamp| {
+            let is_near = moment.duration_since(at) < MAYBE_LAST;
+            if is_near {
+                Parts::ALL
+            } else if at > short {
+                Parts::PHP_AND_GROUPS
+            } else {
+                Parts::GROUPS
+            }
+        };
+        stored.each(long, moment, parts, |at, json| {
             if let Some((at, json)) = last.replace((at, json.to_vec())) {
                 past.seen.push_parts(at, &json, at > short);
             }
             true
         });
-        past.push(stored, &last?.1).then_some(past)
+        let (at, json) = last?;
+        if moment.duration_since(at) < MAYBE_LAST {
+            return past.push(stored, &json).then_some(past);
+        }
+        let snapshot = stored.snapshot(at)?;
+        past.push_snapshot(stored, snapshot);
+        Some(past)
     }
 
     /// Goes on to a later moment, by a few seconds. False when it is none, or what is there cannot be read.
@@ -116,10 +134,15 @@ impl Past {
             return false;
         }
         let (mut last, mut between) = (None, Vec::new());
-        stored.each(self.at, moment, |at, json| {
-            between.extend(last.replace((at, json.to_vec())));
-            true
-        });
+        stored.each(
+            self.at,
+            moment,
+            |_| Parts::ALL,
+            |at, json| {
+                between.extend(last.replace((at, json.to_vec())));
+                true
+            },
+        );
         let Some((_, json)) = last else { return true };
         between.iter().for_each(|(at, json)| self.seen.push_parts(*at, json, true));
         self.push(stored, &json)
@@ -127,7 +150,12 @@ impl Past {
 
     /// Takes the next snapshot.
     fn push(&mut self, stored: &mut Recorded, json: &[u8]) -> bool {
-        let Ok(mut snapshot) = Snapshot::read(json) else { return false };
+        let read = Snapshot::read(json).map(|snapshot| self.push_snapshot(stored, snapshot));
+        read.is_ok()
+    }
+
+    /// Takes the next snapshot, which is read.
+    fn push_snapshot(&mut self, stored: &mut Recorded, mut snapshot: Snapshot) {
         if let Some(notice) = stored.notice_of_change(&snapshot) {
             snapshot.notices.insert(0, notice);
         }
@@ -142,7 +170,6 @@ impl Past {
             }
         }
         seen.snapshot = Some(snapshot);
-        true
     }
 
     pub(super) fn moment(&self) -> Timestamp {
@@ -250,10 +277,11 @@ impl Summing {
 impl Building {
     /// Reads the next points. True when all up to a moment are there.
     fn step(&mut self, stored: &mut Recorded, until: Timestamp, grouping: Grouping) -> bool {
+        let parts = if grouping == Grouping::Rules { Parts::GROUPS } else { Parts::PROCESSES };
         if !self.minutes.is_empty() {
             for _ in 0..if grouping == Grouping::Rules { FIRST_PARTS } else { WHOLE_PARTS } {
                 let Some(minute) = self.minutes.pop_front() else { break };
-                stored.first_of_minutes(minute, |at, json| {
+                stored.first_of_minutes(minute, parts, |at, json| {
                     // A frame of ten minutes may go on in the time that has closer points.
                     if let Some(groups) = groups(json, grouping).filter(|_| at <= self.upto) {
                         self.histories.push_long(at, &groups);
@@ -263,17 +291,22 @@ impl Building {
             return false;
         }
         let mut left = if grouping == Grouping::Rules { GROUPS_PARTS } else { WHOLE_PARTS };
-        stored.each(self.upto, until, |at, json| {
-            self.upto = at;
-            // By rules the CPU of a point is the mean of all snapshots since the one before.
-            if grouping == Grouping::Rules || self.histories.is_due(at) {
-                if let Some(groups) = groups(json, grouping) {
-                    self.histories.push(at, &groups);
+        stored.each(
+            self.upto,
+            until,
+            |_| parts,
+            |at, json| {
+                self.upto = at;
+                // By rules the CPU of a point is the mean of all snapshots since the one before.
+                if grouping == Grouping::Rules || self.histories.is_due(at) {
+                    if let Some(groups) = groups(json, grouping) {
+                        self.histories.push(at, &groups);
+                    }
+                    left -= 1;
                 }
-                left -= 1;
-            }
-            left > 0
-        });
+                left > 0
+            },
+        );
         left > 0
     }
 }

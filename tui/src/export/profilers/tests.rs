@@ -60,6 +60,8 @@ fn snapshot() -> Snapshot {
         memory_bytes: None,
         memory_limit_bytes: None,
         growth_bytes_per_minute: None,
+        rss_growth_bytes_per_minute: None,
+        memory_unknown: None,
         waiting: None,
         finished: true,
         aborted: false,

@@ -49,6 +49,30 @@ impl RouteMemory {
     }
 }
 
+/// Why it is not known what a request has, or had, of PHP's allocator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MemoryUnknown {
+    /// Another allocator is in its place.
+    OtherAllocator,
+    /// Its process was killed, and gave its memory back before it could be read.
+    Killed,
+    /// Something that this version does not know.
+    #[serde(other)]
+    Other,
+}
+
+impl MemoryUnknown {
+    /// The reason in words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::OtherAllocator => "PHP's allocator is off (USE_ZEND_ALLOC=0) or replaced",
+            Self::Killed => "its process ended in it, and its memory was gone before it could be read",
+            Self::Other => "?",
+        }
+    }
+}
+
 /// A request that exceeded `memory_limit`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exhausted {

@@ -16,7 +16,7 @@ mod worker;
 pub use exact::{Exact, ExactKind, ExactState, LineCalls};
 pub use function::{Function, FunctionKind, Stack};
 pub use histogram::{Buckets, Histogram, SizeHistogram};
-pub use memory::{Bloat, Exhausted, RouteMemory};
+pub use memory::{Bloat, Exhausted, MemoryUnknown, RouteMemory};
 pub use pool::{Bound, FitsUnknown, Pool, PoolRoute, ProcessManager, Scoreboard};
 pub use problem::{CompiledFile, ExceptionCount, PhpError};
 pub use request::{Request, Waiting};

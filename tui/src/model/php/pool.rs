@@ -53,6 +53,8 @@ pub enum FitsUnknown {
     Memory,
     /// The workers at rest would fit, but too few requests were seen to say what they take.
     FewRequests,
+    /// The workers at rest would fit, but PHP's allocator, which says what requests take, is off or replaced.
+    OtherAllocator,
     /// Something that this version does not know.
     #[serde(other)]
     Other,
@@ -64,6 +66,7 @@ impl FitsUnknown {
         match self {
             Self::Memory => "memory not known",
             Self::FewRequests => "too few requests seen",
+            Self::OtherAllocator => "peaks unknown (USE_ZEND_ALLOC=0)",
             Self::Other => "?",
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::MemoryUnknown;
 use crate::model::FunctionKey;
 
 /// What a thread waits in.
@@ -68,12 +69,18 @@ pub struct Request {
     /// What it has now, if it still runs; `None` when not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
+    /// Why the memory of PHP's allocator is not known, where something particular is to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_unknown: Option<MemoryUnknown>,
     /// `memory_limit`; `None` where there is none, or when it is not known.
     #[serde(default)]
     pub memory_limit_bytes: Option<u64>,
     /// How much more it had each minute lately, if it has run for long enough to tell; `None` otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub growth_bytes_per_minute: Option<i64>,
+    /// How much bigger its process became each minute lately (RSS), in the same way. What extensions keep is in it, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rss_growth_bytes_per_minute: Option<i64>,
     /// What its thread waits in at the moment; `None` when it does not, or that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<Waiting>,
@@ -84,15 +91,4 @@ pub struct Request {
     pub aborted: bool,
     /// Index into [`super::Php::routes`].
     pub route: usize,
-}
-
-impl Request {
-    /// Seconds until it reaches `memory_limit` if it goes on growing as it did; `None` where it does not grow, there is no limit, or
-    /// that is not known.
-    pub fn seconds_to_limit(&self) -> Option<u64> {
-        let growth =
-            self.growth_bytes_per_minute.and_then(|growth| u64::try_from(growth).ok()).filter(|growth| *growth > 0)?;
-        let room = self.memory_limit_bytes?.checked_sub(self.memory_bytes?)?;
-        Some((u128::from(room) * 60 / u128::from(growth)) as u64)
-    }
 }

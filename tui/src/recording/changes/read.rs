@@ -69,18 +69,27 @@ impl Changes {
         self.whole.extend_from_slice(line);
     }
 
-    /// Takes a line of changes, and writes the whole one.
-    pub(in crate::recording) fn read(
-        &mut self,
-        line: &[u8],
+    /// Takes a line of changes.
+    pub(in crate::recording) fn take(&mut self, line: &[u8]) -> Result<(), ChangesError> {
+        // Put back only where all of the line could be applied.
+        self.memory = Some(self.changed(line)?);
+        Ok(())
+    }
+
+    /// A value of the line taken last that is in no table, as JSON.
+    pub(in crate::recording) fn value(&self, name: &str) -> Option<&[u8]> {
+        self.memory.as_ref()?.value(name)
+    }
+
+    /// Writes the line taken last as a whole one. Tables that are not wanted are empty in it.
+    pub(in crate::recording) fn write(
+        &self,
+        wanted: impl Fn(&str) -> bool,
         out: &mut Vec<u8>,
         limit: usize,
     ) -> Result<(), ChangesError> {
         out.clear();
-        // Put back only where all of the line could be applied.
-        let memory = self.changed(line)?;
-        let written = memory.write(out, limit);
-        self.memory = Some(memory);
+        let written = self.memory.as_ref().and_then(|memory| memory.write(wanted, out, limit));
         written.ok_or(if out.len() > limit { ChangesError::TooLong } else { ChangesError::Other })
     }
 

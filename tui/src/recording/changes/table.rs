@@ -174,12 +174,23 @@ impl Memory {
         });
     }
 
+    /// A value of the rest by its name.
+    pub(super) fn value(&self, name: &str) -> Option<&[u8]> {
+        let row = self.tables[0].rows.first()?;
+        let number = self.tables[0].shapes.shape(row.shape).names.iter().position(|known| known == name)?;
+        Some(row.value(number))
+    }
+
     /// Writes the line. `None` where something refers to a row that is not in it, or it gets longer than `limit`.
-    pub(super) fn write(&self, out: &mut Vec<u8>, limit: usize) -> Option<()> {
+    pub(super) fn write(&self, wanted: impl Fn(&str) -> bool, out: &mut Vec<u8>, limit: usize) -> Option<()> {
         let rest = &self.tables[0];
         let row = rest.rows.first()?;
         rest.shapes.shape(row.shape).write(out, |number, out| match self.places[number] {
-            Some(table) => self.write_table(table, out, limit),
+            Some(table) if wanted(&self.tables[table].path) => self.write_table(table, out, limit),
+            Some(_) => {
+                out.extend_from_slice(b"[]");
+                Some(())
+            }
             None => {
                 out.extend_from_slice(row.value(number));
                 Some(())

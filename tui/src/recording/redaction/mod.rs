@@ -145,7 +145,7 @@ fn rule(within: &[String]) -> Rule {
         ["", "", "", "at"]
         | ["", "", "processes", "started_at" | "state" | "pss_unknown"]
         | ["", "php", "functions" | "exact", "kind"]
-        | ["", "php", "requests", "started_at"]
+        | ["", "php", "requests", "started_at" | "memory_unknown"]
         | ["php", "requests", "waiting", "since"]
         | ["requests", "waiting", "function" | "caller", "kind"]
         | ["", "php", "workers", "since"]

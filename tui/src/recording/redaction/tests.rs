@@ -46,6 +46,7 @@ fn is_ours(field: &str) -> bool {
         ".bound",
         ".process_manager",
         ".pss_unknown",
+        ".memory_unknown",
     ]
     .iter()
     .any(|end| field.ends_with(end))

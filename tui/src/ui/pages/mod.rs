@@ -10,7 +10,7 @@ mod worker;
 use jiff::Timestamp;
 use ratatui::{buffer::Buffer, layout::Rect};
 
-use self::facts::{Line, Page, fact, heading};
+use self::facts::{Kind, Line, Page, fact, heading};
 use super::{
     frame::Screen,
     paint,
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     analysis::profile,
-    model::{FunctionKey, Php, Request, Tier},
+    model::{FunctionKey, MemoryUnknown, Php, Request, Tier},
     view::{Detail, Pane, Scene},
     words::{memory, names, units},
 };
@@ -92,26 +92,36 @@ fn request_facts(screen: &Screen, request: &Request) -> Vec<Line> {
 }
 
 /// The memory of a request, and how long it lasts at this rate.
-fn memory_facts(screen: &Screen, request: &Request) -> Vec<Line> {
+pub(super) fn memory_facts(screen: &Screen, request: &Request) -> Vec<Line> {
     let of_limit = |bytes: u64| match request.memory_limit_bytes.filter(|limit| *limit > 0) {
         Some(limit) if bytes > limit => format!("above memory_limit ({})", units::bytes(limit)),
-        Some(limit) => format!("{} of memory_limit", units::percent(bytes as f64 / limit as f64)),
+        Some(limit) => {
+            format!("{} of memory_limit ({})", units::percent(bytes as f64 / limit as f64), units::bytes(limit))
+        }
         None => "no memory_limit".to_owned(),
     };
-    let Some(peak) = request.memory_peak_bytes else {
-        let reasons = screen.php.targets.iter().map(|target| &*target.tiers[Tier::Peaks].reason);
-        let reason = reasons.into_iter().find(|reason| !reason.is_empty());
-        return vec![fact("peak memory", reason.map_or_else(|| "-".to_owned(), |reason| format!("-  ({reason})")))];
-    };
-    let mut lines = vec![fact("peak memory", format!("{}   {}", units::bytes(peak), of_limit(peak)))];
+    let mut lines = Vec::new();
+    match request.memory_peak_bytes {
+        Some(peak) => lines.push(fact("peak memory", format!("{}   {}", units::bytes(peak), of_limit(peak)))),
+        None => {
+            let reasons = screen.php.targets.iter().map(|target| &*target.tiers[Tier::Peaks].reason);
+            let of_tier = || reasons.into_iter().find(|reason| !reason.is_empty());
+            let reason = request.memory_unknown.map(MemoryUnknown::words).or_else(of_tier);
+            lines.push(fact("peak memory", reason.map_or_else(|| "-".to_owned(), |reason| format!("-   {reason}"))));
+        }
+    }
     if let Some(now) = request.memory_bytes {
         lines.push(fact("memory now", units::bytes(now)));
     }
-    if let Some(growth) = request.growth_bytes_per_minute {
-        let left = request.seconds_to_limit();
-        let left =
-            left.map_or_else(String::new, |s| format!(": at this rate the limit is reached in {}", units::age(s)));
-        lines.push(fact("growth", format!("{}{left}", memory::per_minute(growth))));
+    let growths = [("in PHP", request.growth_bytes_per_minute), ("resident", request.rss_growth_bytes_per_minute)];
+    let growths = growths.into_iter().filter_map(|(of, growth)| Some(format!("{of} {}", memory::per_minute(growth?))));
+    let growth = growths.collect::<Vec<_>>().join(", ");
+    if !growth.is_empty() {
+        lines.push(fact("growth", growth));
+    }
+    let forecast = screen.snapshot.and_then(|snapshot| snapshot.forecast(request));
+    if forecast.is_some() {
+        lines.push(Line { kind: Kind::Warning, ..fact("limit", memory::forecast(forecast)) });
     }
     lines
 }

@@ -4,10 +4,10 @@ use jiff::Timestamp;
 
 use super::{
     facts::{Kind, Line, fact, heading},
-    memory_kinds,
+    memory_facts, memory_kinds,
 };
 use crate::{
-    model::{CgroupLimit, Inspection, Limit, Process, ProcessKey, Reading, Snapshot, Unit, Unread},
+    model::{CgroupLimit, Inspection, Limit, Process, ProcessKey, Reading, Request, Snapshot, Unit, Unread},
     ui::{
         frame::Screen,
         panes::memory::{entries, target},
@@ -112,8 +112,13 @@ fn of_snapshot(screen: &Screen, snapshot: &Snapshot, process: &Process, inspecti
     if let Some(cgroup) = cgroup.filter(|_| inspection.is_none()) {
         lines.push(fact("cgroup", format!("{}   {}", memory::cgroup(cgroup).0, cgroup.path)));
     }
-    let what = cgroup
-        .map(|cgroup| [("cgroup has", memory::cgroup_parts(cgroup)), ("cgroup was", memory::cgroup_events(cgroup))]);
+    let what = cgroup.map(|cgroup| {
+        [
+            ("cgroup has", memory::cgroup_parts(cgroup)),
+            ("cgroup was", memory::cgroup_events(cgroup)),
+            ("cgroup grows", memory::cgroup_growth(cgroup)),
+        ]
+    });
     lines
         .extend(what.into_iter().flatten().filter(|(_, text)| !text.is_empty()).map(|(label, text)| fact(label, text)));
     lines
@@ -121,7 +126,12 @@ fn of_snapshot(screen: &Screen, snapshot: &Snapshot, process: &Process, inspecti
 
 /// What the PHP worker does that the process is.
 fn worker(screen: &Screen, snapshot: &Snapshot, pid: u32) -> Vec<Line> {
-    let Some(worker) = snapshot.php.workers.iter().find(|worker| worker.pid == pid) else { return Vec::new() };
+    let request = entries::running_request(snapshot, pid);
+    let Some(worker) = snapshot.php.workers.iter().find(|worker| worker.pid == pid) else {
+        // A script of the command line is no worker.
+        let of_script = |request| [vec![heading("PHP script")], of_request(request, screen, snapshot)].concat();
+        return request.map_or_else(Vec::new, of_script);
+    };
     let state = format!("{:?}", worker.state).to_lowercase();
     let since = worker.since.map_or_else(String::new, |at| format!(" for {}", units::age(seconds(at, snapshot.at))));
     let seen = worker.requests.map_or_else(|| "-".to_owned(), units::count);
@@ -133,23 +143,28 @@ fn worker(screen: &Screen, snapshot: &Snapshot, pid: u32) -> Vec<Line> {
         let by = format!("{private} for itself, by {} {}, {peak}, {ago} ago", bloat.method, bloat.route);
         lines.push(Line { kind: Kind::Warning, ..fact("bloated", by) });
     }
-    let Some(request) = entries::running_request(snapshot, pid) else {
-        lines.push(fact("request", "none now"));
-        return lines;
-    };
+    match request {
+        Some(request) => lines.extend(of_request(request, screen, snapshot)),
+        None => lines.push(fact("request", "none now")),
+    }
+    lines
+}
+
+/// The request that runs in a process.
+fn of_request(request: &Request, screen: &Screen, snapshot: &Snapshot) -> Vec<Line> {
     let time = |ms: Option<f64>| ms.map_or_else(|| "-".to_owned(), units::duration_ms);
     let (cpu, wait) = (time(request.cpu_ms), time(request.wait_ms));
-    lines.push(fact("request", format!("{} {}", request.method, request.uri)));
+    let mut lines = Vec::new();
+    if !request.uri.is_empty() {
+        lines.push(fact("request", format!("{} {}", request.method, request.uri)));
+    }
     let duration = units::duration_ms(request.duration_ms);
     let duration = if request.start_known { duration } else { format!("≥ {duration}") };
     lines.push(fact("for", format!("{duration}, cpu {cpu}, waiting {wait}")));
     if let Some(waiting) = &request.waiting {
         lines.push(fact("waits in", names::waiting(waiting, snapshot.at)));
     }
-    if let Some(peak) = request.memory_peak_bytes {
-        let limit = request.memory_limit_bytes.map_or_else(|| "no limit".to_owned(), units::bytes);
-        lines.push(fact("peak memory", format!("{} of {limit}", units::bytes(peak))));
-    }
+    lines.extend(memory_facts(screen, request));
     if let Some(route) = screen.php.routes.get(request.route) {
         lines.push(fact("route", format!("{} in {}", names::route(route), route.key.script)));
     }

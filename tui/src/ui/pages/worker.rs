@@ -7,7 +7,7 @@ use crate::{
         frame::Screen,
         panes::workers::{Lane, growth_text},
     },
-    words::{names, units},
+    words::{memory, names, units},
 };
 
 /// What is known of a worker.
@@ -54,15 +54,22 @@ pub(super) fn facts(screen: &Screen, pid: u32) -> Vec<Line> {
             None => unknown("what it did is not observed"),
         },
     ));
-    let memory = lane.process.map(|process| &process.memory);
+    let sizes = lane.process.map(|process| &process.memory);
     let bytes = |bytes: Option<u64>, why: &str| bytes.map_or_else(|| unknown(why), units::bytes);
-    let private = memory.and_then(|memory| memory.uss_bytes);
+    let private = sizes.and_then(|sizes| sizes.uss_bytes);
     lines.push(fact("private memory", bytes(private, "PSS and USS are read one process at a time (docs/memory.md)")));
-    let resident = memory.and_then(|memory| memory.rss_bytes).or(worker.rss_bytes);
+    let resident = sizes.and_then(|sizes| sizes.rss_bytes).or(worker.rss_bytes);
     lines.push(fact("resident memory", bytes(resident, "the process is not in this snapshot")));
     let growth = screen.lanes.and_then(|lanes| lanes.growth_per_request(pid));
     let few = || unknown("it served less than two requests in the last minute");
-    lines.push(fact("growth", growth.map_or_else(few, |growth| growth_text(growth, " a request"))));
+    let minute = screen.lanes.and_then(|lanes| lanes.growth_per_minute(pid));
+    let minute = minute.map_or_else(String::new, |growth| format!(", {} a minute", growth_text(growth, "")));
+    lines.push(fact("growth", growth.map_or_else(few, |growth| growth_text(growth, " a request")) + &minute));
+    if let Some(cgroup) = snapshot.cgroup_of(pid) {
+        let growth = memory::cgroup_growth(cgroup);
+        let separator = if growth.is_empty() { "" } else { ", " };
+        lines.push(fact("cgroup", format!("{}{separator}{growth}", memory::cgroup(cgroup).0)));
+    }
     lines.push(heading(""));
     lines.push(heading("stack of its request, the innermost function first"));
     let age = worker.stack_age_ms.filter(|age| *age >= 1_500);

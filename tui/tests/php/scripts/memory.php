@@ -24,6 +24,7 @@ function again(int $times): int
 again(20);
 $kept = take((int) ($_GET['mib'] ?? $argv[1] ?? 1));
 again((int) ($_GET['again'] ?? 0));
+sleep((int) ($_GET['sleep'] ?? 0));
 if (isset($_GET['late'])) {
     register_shutdown_function(function () {
         $late = take((int) $_GET['late']);

@@ -87,6 +87,9 @@ pub(crate) fn look(reads: &mut Reads, pid: u32, image: &Arc<Image>, mapped: Mapp
     }
     let (mut request, start_known) = layout.globals.request(&mut memory, clock, &before.title);
     (request.pid, request.image, request.user) = (pid, mapped.image as u32, user);
+    if let Some(heap) = image.heap {
+        request::note_heap(&mut request, &mut memory, heap, mapped.bias);
+    }
     let blocked = before.is_blocked.then(|| {
         let (frames, truncated) = stack::read(&mut memory, leaf, &layout.globals.offsets);
         Blocked { frames, truncated, switches: before.switches }

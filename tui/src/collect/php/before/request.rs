@@ -3,10 +3,10 @@
 
 use std::{io, time::Duration};
 
-use tusktop_shared::{Request, TITLE_BYTES, URI_APACHE, URI_FASTCGI, URI_SAPI};
+use tusktop_shared::{OTHER_ALLOCATOR, Request, TITLE_BYTES, URI_APACHE, URI_FASTCGI, URI_SAPI};
 
 use super::pieces::Pieces;
-use crate::collect::php::image::{sapi::Sapi, versions::Offsets};
+use crate::collect::php::image::{heap::Heap, sapi::Sapi, versions::Offsets};
 
 /// Offsets in `sapi_globals`, the same in PHP 7.0 to 8.5.
 const SERVER_CONTEXT: u64 = 0;
@@ -119,6 +119,25 @@ impl Globals {
     }
 }
 
+/// Notes what PHP's allocator has, as the programs do (`tui-ebpf/src/heap.rs`). What it had at the start is not known.
+pub(super) fn note_heap<F: FnMut(u64, &mut [u8]) -> io::Result<()>>(
+    request: &mut Request,
+    memory: &mut Pieces<F>,
+    heap: Heap,
+    bias: u64,
+) {
+    let Some(at) = memory.word(heap.pointer.wrapping_add(bias)).filter(|&at| at != 0) else { return };
+    let mut size = |field: u64| memory.word(at.wrapping_add(u64::from(heap.peak)).wrapping_add(field));
+    let sizes = (size(0_u64.wrapping_sub(8)), size(0), size(8));
+    match (memory.number(at), sizes) {
+        (Some(0), (Some(now), Some(peak), Some(limit))) => {
+            (request.memory, request.memory_peak, request.memory_limit) = (now, peak, limit);
+        }
+        (Some(custom), _) if custom != 0 => request.memory = OTHER_ALLOCATOR,
+        _ => {}
+    }
+}
+
 impl Clock {
     /// How long ago a moment was, if the process was there by then: the clock may have been set meanwhile.
     fn ago(self, at: Duration) -> Option<Duration> {
@@ -153,6 +172,31 @@ mod tests {
         });
         let offsets = versions::of(versions::Version { major: 8, minor: 2 }).unwrap();
         Globals { address: 0x1000, sapi, offsets }.request(&mut memory, NOW, b"php-fpm: pool www")
+    }
+
+    #[test]
+    fn what_the_allocator_has_is_noted_unless_another_one_is_in_its_place() {
+        const MIB: u64 = 1 << 20;
+        // The heap is at 0x2000, with its numbers from 0x2010 on.
+        let heap = Heap { pointer: 0x1000, peak: 0x18 };
+        let noted = |custom: u64, heap_at: u64| {
+            let words =
+                [(0x1000, heap_at), (0x2000, custom), (0x2010, 4 * MIB), (0x2018, 6 * MIB), (0x2020, 128 * MIB)];
+            let mut memory = Pieces::new(|address: u64, into: &mut [u8]| {
+                into.fill(0);
+                let end = address + into.len() as u64;
+                for (at, word) in words.into_iter().filter(|(at, _)| (address..end).contains(at)) {
+                    into[(at - address) as usize..][..8].copy_from_slice(&word.to_le_bytes());
+                }
+                Ok(())
+            });
+            let mut request = Request::EMPTY;
+            note_heap(&mut request, &mut memory, heap, 0);
+            (request.memory, request.memory_peak, request.memory_limit)
+        };
+        assert_eq!(noted(0, 0x2000), (4 * MIB, 6 * MIB, 128 * MIB));
+        assert_eq!(noted(2, 0x2000).0, OTHER_ALLOCATOR);
+        assert_eq!(noted(0, 0), (0, 0, 0), "there is no heap yet");
     }
 
     fn text(bytes: &[u8]) -> &str {

@@ -1,6 +1,7 @@
 //! The machine as a whole: CPU, memory, load and pressure below a proc root, and the facts that never change.
 
 mod meminfo;
+mod namespaces;
 mod shared;
 
 use std::{
@@ -8,12 +9,12 @@ use std::{
     time::Duration,
 };
 
-use self::shared::SharedReader;
 pub(in crate::collect) use self::shared::bounded;
 pub use self::{
     meminfo::MemoryInfo,
     shared::{MemoryMount, Segments},
 };
+use self::{namespaces::Namespaces, shared::SharedReader};
 use crate::model::{Host, Pressure};
 
 /// CPU time for the lists of CPUs in a pass, in the long run.
@@ -45,7 +46,7 @@ pub struct Machine {
     pub load: [f64; 3],
     /// Where its memory is.
     pub memory: MemoryInfo,
-    /// File systems in memory.
+    /// File systems in memory, also of other mount namespaces.
     pub mounts: Vec<MemoryMount>,
     /// System V segments.
     pub segments: Option<Segments>,
@@ -73,6 +74,8 @@ pub(super) struct MachineReader {
     ticks_per_second: u64,
     page_bytes: u64,
     shared: SharedReader,
+    /// `None` where there is no thread for them.
+    namespaces: Option<Namespaces>,
     /// Free pages of CPUs, and passes until they are read again: their file is long where there are many CPUs.
     cpu_free: (Option<u64>, u32),
 }
@@ -89,14 +92,17 @@ impl MachineReader {
             uptime_s: 0,
         };
         let page_bytes = rustix::param::page_size() as u64;
-        let shared = SharedReader::new(root);
-        Self { root: root.to_owned(), host, ticks_per_second, page_bytes, shared, cpu_free: (None, 0) }
+        let (shared, namespaces) = (SharedReader::new(root), Namespaces::start(root));
+        Self { root: root.to_owned(), host, ticks_per_second, page_bytes, shared, namespaces, cpu_free: (None, 0) }
     }
 
     /// Reads everything that changes.
     pub(crate) fn read(&mut self) -> Machine {
         self.read_cpu_free();
-        let (mounts, segments) = (self.shared.mounts(), self.shared.segments());
+        let (mut mounts, segments) = (self.shared.mounts(), self.shared.segments());
+        if let Some(namespaces) = &mut self.namespaces {
+            mounts.extend_from_slice(namespaces.look());
+        }
         let text = |name: &str| std::fs::read_to_string(self.root.join(name)).ok();
         let memory = text("meminfo").as_deref().map(MemoryInfo::parse).unwrap_or_default();
         let uptime_s = self.uptime_s();

@@ -2,7 +2,7 @@
 //! asked, and only where no file system that may hang lies on the way (network, FUSE).
 
 use std::{
-    os::fd::OwnedFd,
+    os::fd::{BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -86,11 +86,12 @@ pub(super) struct SharedReader {
     passes: u32,
 }
 
+/// A file system in memory, in a namespace.
 #[derive(Debug)]
-struct Mount {
-    device: u64,
-    path: PathBuf,
-    known: MemoryMount,
+pub(super) struct Mount {
+    pub device: u64,
+    pub path: PathBuf,
+    pub known: MemoryMount,
 }
 
 impl SharedReader {
@@ -158,12 +159,20 @@ impl SharedReader {
 impl Mount {
     /// Asks the file system, if it is still the one that is seen there.
     fn ask(&mut self) {
+        self.ask_at(Some((CWD, ResolveFlags::empty())));
+    }
+
+    /// As [`ask`](Self::ask), from the root of another namespace; without one it is not known what it has.
+    pub(super) fn ask_at(&mut self, top: Option<(BorrowedFd, ResolveFlags)>) {
         let asked = (|| {
+            let (top, within) = top?;
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let seen = rustix::fs::openat2(CWD, &self.path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS);
+            let seen = rustix::fs::openat2(top, &self.path, flags, Mode::empty(), within | ResolveFlags::NO_SYMLINKS);
             let seen = match seen {
-                // Before Linux 5.6.
-                Err(rustix::io::Errno::NOSYS) => rustix::fs::open(&self.path, flags, Mode::empty()),
+                // Before Linux 5.6, where a path cannot be kept within another root.
+                Err(rustix::io::Errno::NOSYS) if within.is_empty() => {
+                    rustix::fs::open(&self.path, flags, Mode::empty())
+                }
                 seen => seen,
             };
             let seen = seen.ok()?;
@@ -180,7 +189,7 @@ impl Mount {
 }
 
 /// The file systems in memory of a table of mounts: each once, where it is seen by the shortest path.
-fn in_memory(mountinfo: &[u8]) -> Vec<Mount> {
+pub(super) fn in_memory(mountinfo: &[u8]) -> Vec<Mount> {
     let (mut found, mut elsewhere): (Vec<Mount>, Vec<PathBuf>) = (Vec::new(), Vec::new());
     for line in mountinfo.split(|&byte| byte == b'\n') {
         let Some((device, root, path, kind)) = mount(line) else { continue };

@@ -172,6 +172,7 @@ impl CgroupReader {
                 memory_max_bytes: usage.limit.bytes(),
                 memory_available_bytes: usage.available_bytes,
                 unlimited: usage.limit == Limit::None,
+                growth_bytes_per_minute: None,
                 limit_is_high: usage.limit_is_high,
                 parts: usage.parts,
                 events: usage.events,

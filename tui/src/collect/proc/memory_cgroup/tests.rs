@@ -5,6 +5,7 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::*;
+use crate::model::{CgroupEvents, CgroupMost, CgroupParts};
 
 /// A proc root whose mountinfo leads to two hierarchies beside it.
 struct Machine {
@@ -129,6 +130,110 @@ fn what_is_left_counts_from_where_the_limit_is_and_without_idle_page_cache() {
     assert_eq!(left, [(Some(500), Some(400)), (Some(200), Some(450)), (Some(90), Some(30)), (Some(50), None)]);
     assert!((cgroups[0].used_ratio().unwrap() - 0.6).abs() < 1e-9);
     assert_eq!(cgroups[3].used_ratio(), None);
+}
+
+#[test]
+fn memory_high_is_a_limit_where_it_is_the_lowest() {
+    let machine = Machine::new();
+    let files =
+        [("two/a", "max", "1000"), ("two/b", "600", "1000"), ("two/c", "max", "max"), ("two/c/d", "max", "max")];
+    for (name, max, high) in files {
+        machine.write(&format!("{name}/memory.max"), max);
+        machine.write(&format!("{name}/memory.high"), high);
+        machine.write(&format!("{name}/memory.current"), "400");
+        machine.write(&format!("{name}/memory.stat"), "inactive_file 100\n");
+    }
+    machine.write("two/a/e/memory.max", "2000");
+    machine.write("two/a/e/memory.high", "max");
+    machine.write("two/a/e/memory.current", "50");
+    let mut processes =
+        [seated("/a", 2), seated("/b", 2), seated("/c", 2), seated("/c/d", 2), seated("/a/e", 2), seated("/a", 2)];
+    let (_, cgroups, _) = pass(&mut machine.reader(), &mut processes);
+    let limits: Vec<_> =
+        cgroups.iter().map(|c| (c.memory_max_bytes, c.limit_is_high, c.memory_available_bytes)).collect();
+    let expected = [
+        (Some(1000), true, Some(700)),
+        (Some(600), false, Some(300)),
+        (None, false, None),
+        (None, false, None),
+        // That of the one above.
+        (Some(1000), true, Some(700)),
+    ];
+    assert_eq!(limits, expected);
+}
+
+#[test]
+fn what_the_memory_is_and_what_happened_is_taken_line_by_line() {
+    let machine = Machine::new();
+    machine.write(
+        "two/a/memory.stat",
+        "anon 10\nfile 50\nkernel 9\nshmem 20\nsock odd\nslab_unreclaimable 4\nslab_unreclaimable_x 7\nbroken\n\n",
+    );
+    machine.write("two/a/memory.events", "low 0\nhigh 3\nmax\noom -1\noom_kill 2\noom_group_kill 1\n");
+    machine.write("two/a/memory.swap.current", "6\n");
+    // Before Linux 5.18 there is no sum of what is the kernel's.
+    machine.write("two/old/memory.stat", "anon 1\nslab 5\nkernel_stack 2\npagetables 99999999999999999999999\n");
+    machine.write("two/old/memory.events", "");
+    machine.write("two/none/memory.current", "1\n");
+    machine.write("two/none/memory.stat", "\n");
+    let mut processes = [seated("/a", 2), seated("/old", 2), seated("/none", 2), seated("/gone", 2)];
+    let (_, cgroups, _) = pass(&mut machine.reader(), &mut processes);
+    let parts = |anon, file, shmem, slab, kernel, swap| {
+        let (anon_bytes, file_bytes, shmem_bytes, slab_bytes) = (anon, file, shmem, slab);
+        let (sock_bytes, kernel_bytes, swap_bytes) = (None, kernel, swap);
+        Some(CgroupParts { anon_bytes, file_bytes, shmem_bytes, slab_bytes, sock_bytes, kernel_bytes, swap_bytes })
+    };
+    let known: Vec<_> = cgroups.iter().map(|cgroup| cgroup.parts).collect();
+    assert_eq!(
+        known,
+        [
+            parts(Some(10), Some(30), Some(20), Some(4), Some(9), Some(6)),
+            parts(Some(1), None, None, None, Some(7), None),
+            parts(None, None, None, None, None, None),
+            None
+        ]
+    );
+    let events: Vec<_> = cgroups.iter().map(|cgroup| cgroup.events).collect();
+    let seen = CgroupEvents { high: Some(3), max: None, oom: None, oom_kill: Some(2) };
+    assert_eq!(events, [Some(seen), Some(CgroupEvents::default()), None, None]);
+    let most: Vec<_> = cgroups.iter().map(Cgroup::most).collect();
+    assert_eq!(most, [Some(CgroupMost::Cache), Some(CgroupMost::Kernel), None, None]);
+}
+
+#[test]
+fn version_1_has_its_sums_and_its_slab_where_the_kernel_lists_it() {
+    let machine = Machine::new();
+    let page = rustix::param::page_size() as u64;
+    let stat = "cache 1\nrss 2\ntotal_cache 70\ntotal_rss 30\ntotal_shmem 60\ntotal_swap 5\n";
+    let table = "slabinfo - version: 2.1\n# name <active_objs> ...\n\
+        dentry 10 21 192 21 1 : tunables 0 0 0 : slabdata 7 7 0\n\
+        filp 5 6 256 16 2 : tunables 0 0 0 : slabdata 3 3 0\nodd 1 2 : slabdata 1\n";
+    for (name, table) in [("one/old", table), ("one/new", "")] {
+        machine.write(&format!("{name}/memory.stat"), stat);
+        machine.write(&format!("{name}/memory.kmem.slabinfo"), table);
+        machine.write(&format!("{name}/memory.kmem.usage_in_bytes"), "90\n");
+        machine.write(&format!("{name}/memory.kmem.tcp.usage_in_bytes"), "8\n");
+        machine.write(&format!("{name}/memory.failcnt"), "4\n");
+        machine.write(&format!("{name}/memory.oom_control"), "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n");
+    }
+    machine.write("one/odd/memory.failcnt", "many");
+    machine.write("one/odd/memory.oom_control", "oom_kill_disable 0\n");
+    let (_, cgroups, _) = pass(&mut machine.reader(), &mut [seated("/old", 1), seated("/new", 1), seated("/odd", 1)]);
+    for (cgroup, slab_bytes) in cgroups.iter().zip([Some(13 * page), None]) {
+        let parts = CgroupParts {
+            anon_bytes: Some(30),
+            file_bytes: Some(10),
+            shmem_bytes: Some(60),
+            slab_bytes,
+            sock_bytes: Some(8),
+            kernel_bytes: Some(90),
+            swap_bytes: Some(5),
+        };
+        assert_eq!(cgroup.parts, Some(parts));
+        let events = CgroupEvents { max: Some(4), oom_kill: Some(1), ..CgroupEvents::default() };
+        assert_eq!(cgroup.events, Some(events));
+    }
+    assert_eq!((cgroups[2].parts, cgroups[2].events), (None, None));
 }
 
 #[test]

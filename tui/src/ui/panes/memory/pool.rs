@@ -18,8 +18,8 @@ pub(crate) fn of_group<'a>(screen: &'a Screen, group: &str) -> Option<&'a Pool> 
 pub(crate) fn capacity(pool: &Pool) -> String {
     match pool.fits {
         None => match pool.fits_unknown {
-            Some(FitsUnknown::FewRequests) => {
-                format!("{} set, {}", pool.board.max_children, FitsUnknown::FewRequests.words())
+            Some(why @ (FitsUnknown::FewRequests | FitsUnknown::OtherAllocator)) => {
+                format!("{} set, {}", pool.board.max_children, why.words())
             }
             _ => format!("{} set", pool.board.max_children),
         },

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use tusktop_shared::{ContentKey, NO_LIMIT, OTHER_ALLOCATOR, Request, RequestEvent, TITLE_BYTES, URI_APACHE};
+use tusktop_shared::{ABORTED, ContentKey, NO_LIMIT, OTHER_ALLOCATOR, Request, RequestEvent, TITLE_BYTES, URI_APACHE};
 
 use crate::{collect::php::kernel::Kernel, model::pool_of_title, words::secrets::Secrets};
 
@@ -51,6 +51,8 @@ pub enum RequestMemory {
     Unknown,
     /// It is switched off, or another one is in its place.
     OtherAllocator,
+    /// The process ended in the request, and its memory was gone before it could be asked a last time.
+    Gone,
     /// It said this when it was asked last: at the end, or while PHP code ran.
     Known {
         /// What it had kept from earlier requests at the start.
@@ -82,7 +84,7 @@ impl RequestMemory {
     pub fn peak_bytes(self) -> Option<u64> {
         match self {
             Self::Known { peak_bytes, .. } => Some(peak_bytes),
-            Self::Unknown | Self::OtherAllocator => None,
+            Self::Unknown | Self::OtherAllocator | Self::Gone => None,
         }
     }
 }
@@ -211,7 +213,11 @@ impl Requests {
 
 impl FinishedRequest {
     fn decode(event: &RequestEvent, start: Start, secrets: Secrets) -> Self {
-        let request = RequestText::decode(&event.request, start, secrets);
+        let mut request = RequestText::decode(&event.request, start, secrets);
+        // What was known some time before the end is less than the peak.
+        if event.aborted == ABORTED && matches!(request.memory, RequestMemory::Known { .. }) {
+            request.memory = RequestMemory::Gone;
+        }
         Self {
             status: u16::try_from(event.status).ok().filter(|status| (100..1000).contains(status)),
             duration_ns: event.ended_ns.saturating_sub(request.started_ns),

@@ -21,9 +21,13 @@ const DOUBLED: u8 = 3;
 const REST_OF_FAILED: Duration = Duration::from_secs(60);
 /// After this time the cost of a process that was too expensive is doubted: a host that takes the CPU away makes one reading expensive.
 const DOUBT: Duration = Duration::from_secs(600);
-/// A change of RSS that ends the rest: one page in this many, and at least [`LEAST_CHANGE`].
+/// A change of RSS that makes the rest shorter, and one that ends it: one page in this many, and at least [`LEAST_CHANGE`]. Memory of PHP
+/// comes and goes with each request, and a worker that is read each second costs more than all else of it.
 const CHANGE: u64 = 16;
+const GREAT_CHANGE: u64 = 4;
 const LEAST_CHANGE: u64 = 1 << 20;
+/// Rest of a process that has changed.
+const REST_OF_CHANGED: Duration = Duration::from_secs(3);
 /// What was never read is as urgent as a change of this size and of its own.
 const FIRST_BYTES: f64 = (64 << 20) as f64;
 /// A process is as urgent after this time as if all of it, and [`BASE_BYTES`], had changed.
@@ -146,7 +150,8 @@ impl Schedule {
         let changed = rss_bytes.abs_diff(tried.rss_bytes);
         let rest = match tried.outcome {
             Outcome::Refused | Outcome::Unsupported => REST_OF_FAILED,
-            Outcome::Read(_) if changed >= LEAST_CHANGE.max(tried.rss_bytes / CHANGE) => Duration::ZERO,
+            Outcome::Read(_) if changed >= LEAST_CHANGE.max(tried.rss_bytes / GREAT_CHANGE) => Duration::ZERO,
+            Outcome::Read(_) if changed >= LEAST_CHANGE.max(tried.rss_bytes / CHANGE) => REST_OF_CHANGED,
             Outcome::Read(_) if changed > tried.rss_bytes / SAME => REST,
             Outcome::Read(_) => REST * (1 << process.unchanged.min(DOUBLED)),
             Outcome::Gone => REST,

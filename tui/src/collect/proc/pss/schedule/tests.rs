@@ -109,10 +109,26 @@ fn the_biggest_is_read_first_and_then_what_has_changed_most() {
     let sizes = [5, 300, 20, 80, 600].map(|size| size * MIB);
     let mut machine = Machine::new(PssOptions::default(), sizes);
     assert_eq!(machine.pass(), [4, 1, 3, 2, 0]);
-    for (place, change) in [(2, 30), (0, 4), (3, 10)] {
+    for (place, change) in [(2, 30), (0, 4), (3, 25)] {
         machine.processes[place].0 += change * MIB;
     }
     assert_eq!(machine.wait(second()).pass(), [2, 3, 0], "the others have not changed and rest");
+}
+
+#[test]
+fn memory_that_comes_and_goes_with_each_request_is_not_read_each_second() {
+    let mut machine = Machine::new(PssOptions::default(), [80 * MIB]);
+    let mut read_at = Vec::new();
+    for passed in 0..10 {
+        machine.processes[0].0 = (80 + passed % 2 * 10) * MIB;
+        if !machine.pass().is_empty() {
+            read_at.push(passed);
+        }
+        machine.wait(second());
+    }
+    assert_eq!(read_at, [0, 3, 6, 9]);
+    machine.processes[0].0 = 160 * MIB;
+    assert_eq!(machine.pass(), [0], "that is much more");
 }
 
 #[test]

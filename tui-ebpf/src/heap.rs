@@ -51,15 +51,9 @@ fn try_heap(context: &ProbeContext, now: u64) -> Option<()> {
     Some(())
 }
 
-<<<<<<< HEAD
-/// Notes what the allocator says, in the request that runs, in a thread with this `storage`.
+/// Notes what the allocator says, in the request that runs, in a thread with this `storage`. False where it does not answer.
 #[inline(always)]
-pub fn look(request: &mut Request, image: &Image, bias: u64, storage: u64) {
-=======
-/// Notes what the allocator says, in the request that runs. False where it does not answer.
-#[inline(always)]
-pub fn look(request: &mut Request, image: &Image, bias: u64) -> bool {
->>>>>>> main
+pub fn look(request: &mut Request, image: &Image, bias: u64, storage: u64) -> bool {
     if image.heap == 0 {
         return false;
     }

@@ -11,8 +11,8 @@ use aya_ebpf::{
     programs::ProbeContext,
 };
 use tusktop_shared::{
-    ABORTED, ABORTED_LOOKED_AT, Config, EVENT_REQUEST, Image, Process, Request, RequestEvent, SITE_SHUTDOWN_HEAP, SITE_STARTUP, Site, URI_APACHE,
-    URI_FASTCGI, URI_SAPI, governor, share, stat,
+    ABORTED, ABORTED_LOOKED_AT, Config, EVENT_REQUEST, Image, Process, Request, RequestEvent, SITE_SHUTDOWN_HEAP,
+    SITE_STARTUP, Site, URI_APACHE, URI_FASTCGI, URI_SAPI, governor, share, stat,
 };
 
 use crate::{
@@ -182,7 +182,8 @@ pub fn abort() {
 fn look_again(request: &mut Request, key: u64) -> Option<()> {
     // SAFETY: the entry may be replaced while it is read; it is plain integers.
     let process = unsafe { PROCESSES.get((key >> 32) as u32) }?;
-    look(request, IMAGES.get(request.image)?, process.bias).then_some(())
+    let image = IMAGES.get(request.image)?;
+    look(request, image, process.bias, storage(image, process.bias)).then_some(())
 }
 
 #[inline(always)]

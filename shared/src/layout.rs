@@ -85,7 +85,7 @@ pub struct Image {
     pub fastcgi_environment: u32,
     /// Where the URI is: [`URI_FASTCGI`], [`URI_APACHE`] or [`URI_SAPI`].
     pub uri_source: u32,
-    /// Address of the pointer to the heap of PHP's allocator, 0 when unknown.
+    /// Address of the pointer to the heap of PHP's allocator, 0 when unknown; with [`THREADS`], of its offset in a thread's storage.
     pub heap: u64,
     /// `zend_mm_heap.real_peak`; the size now is in front of it and the limit behind it in every version.
     pub heap_peak: u32,

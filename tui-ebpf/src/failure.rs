@@ -9,7 +9,7 @@ use aya_ebpf::{
 use tusktop_shared::{ContentKey, FAILURE_ERROR, Failure, Image, SCRIPT_BYTES, SITE_ERROR, Site, mix, share, stat};
 
 use crate::{
-    globals::globals,
+    globals::{globals_in, storage},
     heap::look,
     maps::{EMPTY_FAILURE, FAILURE_TEXTS, FAILURES, REQUESTS, add},
     php::{STRING_TEXT, Text, fetch, string_key},
@@ -78,7 +78,7 @@ fn try_error(context: &ProbeContext, site: &Site, image: &Image, bias: u64) -> O
         found.message = message;
         found.file = file;
         let mut reported = LEVELS;
-        if let Some(globals) = globals(image, bias) {
+        if let Some(globals) = globals_in(image, bias, storage(image, bias)) {
             fetch(globals.wrapping_add(ERROR_REPORTING), &mut reported);
         }
         silenced = u64::from(reported & found.level == 0);
@@ -98,7 +98,7 @@ fn try_error(context: &ProbeContext, site: &Site, image: &Image, bias: u64) -> O
         // SAFETY: the entry belongs to this thread alone: its key is the thread's own id.
         let request = unsafe { &mut *request };
         request.exhausted = counted;
-        look(request, image, bias);
+        look(request, image, bias, storage(image, bias));
     }
     Some(())
 }

@@ -15,7 +15,7 @@ use aya_ebpf::{
 use tusktop_shared::{Count, CountKey, Image, OUTSIDE, Process, UNKNOWN_OFFSET, stat};
 
 use crate::{
-    globals::globals,
+    globals::{globals_in, storage},
     heap::look,
     maps::{IMAGES, PROCESSES, REQUESTS, add},
     php::fetch,
@@ -51,9 +51,10 @@ fn try_growth(key: u64, process: *mut Process, now_ns: u64) -> Option<()> {
     // SAFETY: the entry may be replaced while it is read; it is plain integers.
     let (number, bias) = unsafe { ((*process).image, (*process).bias) };
     let image = IMAGES.get(number)?;
-    let request = started(key, image, process);
+    let storage = storage(image, bias);
+    let request = started(key, image, process, storage);
     let mut leaf = 0_u64;
-    if !fetch(globals(image, bias)?.wrapping_add(u64::from(image.current_execute_data)), &mut leaf) {
+    if !fetch(globals_in(image, bias, storage)?.wrapping_add(u64::from(image.current_execute_data)), &mut leaf) {
         return None;
     }
     let mut stack = OUTSIDE;
@@ -72,12 +73,12 @@ fn try_growth(key: u64, process: *mut Process, now_ns: u64) -> Option<()> {
 
 /// The start of the thread's request, 0 when none is known. What the allocator has is noted in it.
 #[inline(always)]
-pub fn started(key: u64, image: &Image, process: *mut Process) -> u64 {
+pub fn started(key: u64, image: &Image, process: *mut Process, storage: u64) -> u64 {
     let Some(request) = REQUESTS.get_ptr_mut(key) else { return 0 };
     // SAFETY: the entry belongs to this thread alone: its key is the thread's own id. The other may be replaced while it is read; it is
     // plain integers.
     unsafe {
-        look(&mut *request, image, (*process).bias);
+        look(&mut *request, image, (*process).bias, storage);
         (*request).started_ns
     }
 }

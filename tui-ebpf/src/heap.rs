@@ -10,6 +10,7 @@ use tusktop_shared::{Image, OTHER_ALLOCATOR, Request, governor, stat};
 
 use crate::{
     arguments::register,
+    globals::{heap_place, storage},
     maps::{IMAGES, REQUESTS, SITES, add, hit, spend},
     php::{fetch, pointer},
     process::{config, report_storm},
@@ -46,17 +47,17 @@ fn try_heap(context: &ProbeContext, now: u64) -> Option<()> {
     let image = IMAGES.get(site.image)?;
     let bias = register(context, config()?.instruction_pointer)?.wrapping_sub(site.address);
     // SAFETY: the entry belongs to this thread alone: its key is the thread's own id.
-    look(unsafe { &mut *request }, image, bias);
+    look(unsafe { &mut *request }, image, bias, storage(image, bias));
     Some(())
 }
 
-/// Notes what the allocator says, in the request that runs. False where it does not answer.
+/// Notes what the allocator says, in the request that runs, in a thread with this `storage`. False where it does not answer.
 #[inline(always)]
-pub fn look(request: &mut Request, image: &Image, bias: u64) -> bool {
+pub fn look(request: &mut Request, image: &Image, bias: u64, storage: u64) -> bool {
     if image.heap == 0 {
         return false;
     }
-    let heap = pointer(image.heap.wrapping_add(bias));
+    let heap = pointer(heap_place(image, bias, storage));
     let mut custom = 0_u32;
     if !fetch(heap.wrapping_add(USE_CUSTOM_HEAP), &mut custom) {
         return false;

@@ -11,14 +11,14 @@ use aya_ebpf::{
     programs::ProbeContext,
 };
 use tusktop_shared::{
-    ABORTED, ABORTED_LOOKED_AT, Config, EVENT_REQUEST, Image, Process, Request, RequestEvent, SITE_SHUTDOWN_HEAP, SITE_STARTUP, Site, URI_APACHE,
-    URI_FASTCGI, URI_SAPI, governor, share, stat,
+    ABORTED, ABORTED_LOOKED_AT, Config, EVENT_REQUEST, Image, Process, Request, RequestEvent, SITE_SHUTDOWN_HEAP,
+    SITE_STARTUP, Site, URI_APACHE, URI_FASTCGI, URI_SAPI, governor, share, stat,
 };
 
 use crate::{
     arguments::{argument, register},
     calls,
-    globals::sapi_globals,
+    globals::{sapi_globals_in, storage},
     growth,
     heap::look,
     maps::{EMPTY_REQUEST, EVENTS, IMAGES, PROCESSES, REQUESTS, RING_BYTES, SITES, add, hit, spend},
@@ -113,7 +113,8 @@ fn start(
     request.image = site.image;
     request.user = user;
 
-    let globals = sapi_globals(image, bias).unwrap_or(0);
+    let storage = storage(image, bias);
+    let globals = sapi_globals_in(image, bias, storage).unwrap_or(0);
     // A site at a plain symbol has no arguments: then everything comes from `sapi_globals`.
     let or = |argument: u64, field: u64| if argument == 0 { pointer(globals.wrapping_add(field)) } else { argument };
     text(&mut request.script, or(argument(context, &site.arguments[0]), sapi::PATH_TRANSLATED));
@@ -133,7 +134,7 @@ fn start(
     if image.uri_source == URI_FASTCGI {
         text(&mut request.title, title(config));
     }
-    look(request, image, bias);
+    look(request, image, bias, storage);
     request.memory_start = request.memory;
     Some(())
 }
@@ -142,11 +143,12 @@ fn start(
 fn end(config: &Config, site: &Site, image: &Image, bias: u64, key: u64, now: u64) -> Option<()> {
     // SAFETY: the entry belongs to this thread alone: its key is the thread's own id.
     let request = unsafe { &mut *REQUESTS.get_ptr_mut(key)? };
+    let storage = storage(image, bias);
     if site.kind == SITE_SHUTDOWN_HEAP {
-        look(request, image, bias);
+        look(request, image, bias, storage);
     }
     let mut status = 0_u32;
-    if let Some(globals) = sapi_globals(image, bias) {
+    if let Some(globals) = sapi_globals_in(image, bias, storage) {
         fetch(globals.wrapping_add(u64::from(image.response_code)), &mut status);
     }
     let user = request.user;
@@ -180,7 +182,8 @@ pub fn abort() {
 fn look_again(request: &mut Request, key: u64) -> Option<()> {
     // SAFETY: the entry may be replaced while it is read; it is plain integers.
     let process = unsafe { PROCESSES.get((key >> 32) as u32) }?;
-    look(request, IMAGES.get(request.image)?, process.bias).then_some(())
+    let image = IMAGES.get(request.image)?;
+    look(request, image, process.bias, storage(image, process.bias)).then_some(())
 }
 
 #[inline(always)]

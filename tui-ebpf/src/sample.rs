@@ -10,7 +10,7 @@ use aya_ebpf::{
 use tusktop_shared::{Count, CountKey, Image, Process, share, sizes, stat};
 
 use crate::{
-    globals::globals,
+    globals::{globals_in, storage},
     growth::{huge_growth, started},
     maps::{ACTIVE, COUNTS_0, COUNTS_1, IMAGES, PROCESSES, add},
     php::fetch,
@@ -28,10 +28,11 @@ pub fn sample(_context: PerfEventContext) -> u32 {
     // SAFETY: the entry may be replaced while it is read; it is plain integers.
     let (number, bias) = unsafe { ((*process).image, (*process).bias) };
     let Some(image) = IMAGES.get(number) else { return 0 };
-    let Some(globals) = globals(image, bias) else { return 0 };
+    let storage = storage(image, bias);
+    let Some(globals) = globals_in(image, bias, storage) else { return 0 };
     // SAFETY: a plain helper call.
     let began = unsafe { bpf_ktime_get_ns() };
-    let _ = try_sample(key, process, image, globals, began);
+    let _ = try_sample(key, process, image, (globals, storage), began);
     add(stat::SAMPLE_RUNS, 1);
     // SAFETY: a plain helper call.
     add(stat::SAMPLE_NS, unsafe { bpf_ktime_get_ns() } - began);
@@ -39,7 +40,13 @@ pub fn sample(_context: PerfEventContext) -> u32 {
 }
 
 #[inline(always)]
-fn try_sample(key: u64, process: *mut Process, image: &Image, globals: u64, now_ns: u64) -> Option<()> {
+fn try_sample(
+    key: u64,
+    process: *mut Process,
+    image: &Image,
+    (globals, storage): (u64, u64),
+    now_ns: u64,
+) -> Option<()> {
     let mut frame = 0_u64;
     if !fetch(globals.wrapping_add(u64::from(image.current_execute_data)), &mut frame) {
         // Before the engine has started nothing has touched its globals, and their page is not there; while the process becomes
@@ -52,7 +59,7 @@ fn try_sample(key: u64, process: *mut Process, image: &Image, globals: u64, now_
         return None;
     }
     add(stat::SAMPLES, 1);
-    let request = started(key, image, process);
+    let request = started(key, image, process, storage);
     // SAFETY: the entry may be replaced while it is read; it is plain integers.
     let stack = capture(image, unsafe { &*process }, frame, request, now_ns)?;
     count::<true>(

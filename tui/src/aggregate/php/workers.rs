@@ -89,7 +89,8 @@ impl Workers {
         stacks: &mut Stacks,
     ) -> Vec<Worker> {
         let running: HashMap<u32, u64> =
-            sample.running.iter().map(|request| (request.pid, request.started_ns)).collect();
+            // Of a process with several threads, that which has run for longest: it comes first.
+            sample.running.iter().rev().map(|request| (request.pid, request.started_ns)).collect();
         let activity = self.activity(sample, &running);
         let moment = |ns: u64| moment(sample, ns);
         let mut workers = Vec::new();

@@ -60,6 +60,10 @@ if ($path === '/burn') {
 } elseif ($path === '/errors') {
     trigger_error('loud', E_USER_WARNING); //@loud
     @trigger_error('silent', E_USER_WARNING); //@silent
+} elseif ($path === '/memory') {
+    $kept = str_repeat('m', (int) ($_GET['mib'] ?? 8) * 1024 * 1024);
+    nap($milliseconds);
+    echo memory_get_peak_usage(true);
 } elseif ($path === '/worker') {
     // One request that never ends.
     while (true) {

@@ -165,6 +165,16 @@ impl Server {
         for (what, ns) in [("of requests", waited), ("of the function", in_nap)] {
             assert!(ns.abs_diff(slept) * 50 <= slept, "waits {what}: {ns}, not {slept}");
         }
+
+        let peaks = self.get_by_all(|number| format!("/memory?mib={}", 8 + 8 * number));
+        let by_script: Vec<_> = peaks.iter().map(|peak| Some(peak.parse::<u64>().unwrap())).collect();
+        let peak = |watch: &Watch, number| {
+            let uri = format!("/memory?mib={}", 8 + 8 * number);
+            watch.finished.iter().find(|finished| finished.request.uri == uri)?.request.memory.peak_bytes()
+        };
+        let by_probe = |watch: &Watch| (0..THREADS).map(|number| peak(watch, number)).collect::<Vec<_>>();
+        watch.until("all peaks are known", |watch| by_probe(watch).iter().all(Option::is_some));
+        assert_eq!(by_probe(watch), by_script, "each thread has a heap of its own");
         assert_eq!(watch.dropped, 0);
     }
 }

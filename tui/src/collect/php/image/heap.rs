@@ -1,11 +1,13 @@
 //! Where PHP's allocator keeps the peak of a request: found by following the code of the exported function `zend_memory_peak_usage`,
 //! which is a few instructions long. What is not understood is refused.
 //!
+//! In a thread-safe build the pointer to the heap is in the storage of the thread, at an offset that a word of the image has.
+//!
 //! The function returns one of two fields of the heap, by its argument. So it is followed twice, on a machine that knows only the
 //! instructions that compilers make of it, and values only as far as they are of use. Encodings: Intel's manual, volume 2; Arm's
 //! Architecture Reference Manual, C6.
 
-use super::operand::Architecture;
+use super::{operand::Architecture, thread_storage::ThreadStorage};
 
 /// Bytes of the function that are read; real ones have fewer than 60.
 pub(crate) const CODE: usize = 128;
@@ -19,7 +21,7 @@ const PEAK: u32 = 24;
 /// Where the allocator of an image keeps its numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Heap {
-    /// Address, as linked, of the pointer to the heap.
+    /// Address, as linked, of the pointer to the heap; in builds for threads, of the word that has its offset in a thread's storage.
     pub pointer: u64,
     /// Offset in the heap of the peak of what was taken from the system. The size now is 8 bytes before it and the limit 8 bytes behind
     /// it in every version (7.0 to 8.5).
@@ -42,6 +44,12 @@ enum Value {
         pointer: u64,
         offset: u64,
     },
+    /// The storage of the thread.
+    Storage,
+    /// Where in it the offset says that is at an address.
+    InStorage {
+        pointer: u64,
+    },
 }
 
 impl Value {
@@ -49,7 +57,27 @@ impl Value {
         match self {
             Self::Number(number) => Self::Number(number.wrapping_add(by)),
             Self::Heap { pointer, offset } => Self::Heap { pointer, offset: offset.wrapping_add(by) },
-            Self::Unknown | Self::Field { .. } => Self::Unknown,
+            Self::Storage | Self::InStorage { .. } if by == 0 => self,
+            Self::Unknown | Self::Field { .. } | Self::Storage | Self::InStorage { .. } => Self::Unknown,
+        }
+    }
+
+    /// This and an offset that is at an address, or the other way round.
+    fn with(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Storage, Self::Heap { pointer, offset: 0 }) | (Self::Heap { pointer, offset: 0 }, Self::Storage) => {
+                Self::InStorage { pointer }
+            }
+            _ => Self::Unknown,
+        }
+    }
+
+    /// What a thread has at this distance from its thread pointer.
+    fn of_thread(self, storage: Option<ThreadStorage>) -> Self {
+        match (self, storage) {
+            (Self::Number(number), Some(ThreadStorage::Offset(offset))) if number == offset => Self::Storage,
+            (Self::Heap { pointer, offset: 0 }, Some(ThreadStorage::Slot(slot))) if pointer == slot => Self::Storage,
+            _ => Self::Unknown,
         }
     }
 
@@ -58,15 +86,23 @@ impl Value {
         match self {
             Self::Number(pointer) => Self::Heap { pointer, offset: 0 },
             Self::Heap { pointer, offset } => Self::Field { pointer, offset },
-            Self::Unknown | Self::Field { .. } => Self::Unknown,
+            Self::InStorage { pointer } => Self::Heap { pointer, offset: 0 },
+            Self::Unknown | Self::Field { .. } | Self::Storage => Self::Unknown,
         }
     }
 }
 
 /// Finds it in the code of `zend_memory_peak_usage`, which begins at `address` as linked; `None` where that is not understood.
-pub(crate) fn find(architecture: Architecture, code: &[u8], address: u64) -> Option<Heap> {
+///
+/// In a build for threads it has to begin with their `storage`, which is not known on arm64.
+pub(crate) fn find(
+    architecture: Architecture,
+    code: &[u8],
+    address: u64,
+    storage: Option<ThreadStorage>,
+) -> Option<Heap> {
     let returned = |argument| match architecture {
-        Architecture::X86_64 => x86(code, address, argument),
+        Architecture::X86_64 => x86(code, address, argument, storage),
         Architecture::Aarch64 => arm(code, address, argument),
     };
     let (Value::Field { pointer, offset: peak }, Value::Field { pointer: same, offset: all }) =
@@ -79,7 +115,7 @@ pub(crate) fn find(architecture: Architecture, code: &[u8], address: u64) -> Opt
 }
 
 /// Follows x86-64 code with this argument to its return.
-fn x86(code: &[u8], address: u64, argument: u64) -> Option<Value> {
+fn x86(code: &[u8], address: u64, argument: u64, storage: Option<ThreadStorage>) -> Option<Value> {
     const RAX: usize = 0;
     const RDI: usize = 7;
     let mut registers = [Value::Unknown; 16];
@@ -98,6 +134,22 @@ fn x86(code: &[u8], address: u64, argument: u64) -> Option<Value> {
         // endbr64
         if code.get(at..)?.starts_with(&[0xf3, 0x0f, 0x1e, 0xfa]) {
             at += 4;
+            continue;
+        }
+        // mov %fs:PLACE,%REGISTER
+        if byte(0)? == 0x64 {
+            let rex = byte(1).filter(|byte| byte & 0xf8 == 0x48)?;
+            let absolute = byte(3)? & 0xc7 == 0x04 && byte(4)? == 0x25;
+            let operand = if absolute { None } else { Some(modrm(code, at + 3)?) };
+            let (distance, size) = match operand {
+                None => (Value::Number(signed(5, 4)?.cast_unsigned()), 6),
+                Some(operand) => (effective(operand.place, &registers, rex, address, 0)?, operand.size),
+            };
+            if byte(2)? != 0x8b || operand.is_some_and(|operand| matches!(operand.place, Place::Near(_))) {
+                return None;
+            }
+            registers[usize::from(byte(3)? >> 3 & 7) | usize::from(rex & 4) << 1] = distance.of_thread(storage);
+            at += 3 + size;
             continue;
         }
         let rex = byte(0).filter(|byte| byte & 0xf0 == 0x40);
@@ -147,8 +199,14 @@ fn x86(code: &[u8], address: u64, argument: u64) -> Option<Value> {
                     _ => return None,
                 }
             }
-            // xor; test of a byte or a word; mov between registers, from memory; lea
-            0x31 | 0x84 | 0x85 | 0x89 | 0x8b | 0x8d => {
+            // mov r64, imm32
+            0xc7 if wide && byte(start + 1)? & 0xf8 == 0xc0 => {
+                let register = usize::from(byte(start + 1)? & 7) | usize::from(rex & 1) << 3;
+                registers[register] = Value::Number(signed(start + 2, 4)?.cast_unsigned());
+                at += start + 6;
+            }
+            // xor; add from memory or between registers; test of a byte or a word; mov between registers, from memory; lea
+            0x01 | 0x03 | 0x31 | 0x84 | 0x85 | 0x89 | 0x8b | 0x8d => {
                 let operand = modrm(code, at + start + 1)?;
                 let end = at + start + 1 + operand.size;
                 let register = operand.register | usize::from(rex & 4) << 1;
@@ -164,6 +222,17 @@ fn x86(code: &[u8], address: u64, argument: u64) -> Option<Value> {
                     (0x31, Place::Register(other)) if other | usize::from(rex & 1) << 3 == register => {
                         registers[register] = Value::Number(0);
                         is_zero = Some(true);
+                    }
+                    (0x01, Place::Register(other)) if wide => {
+                        let other = other | usize::from(rex & 1) << 3;
+                        registers[other] = registers[other].with(registers[register]);
+                    }
+                    (0x03, place) if wide => {
+                        let added = match place {
+                            Place::Register(other) => registers[other | usize::from(rex & 1) << 3],
+                            place => effective(place, &registers, rex, address, end)?.at(),
+                        };
+                        registers[register] = registers[register].with(added);
                     }
                     (0x89, Place::Register(other)) => {
                         registers[other | usize::from(rex & 1) << 3] = registers[register];
@@ -251,6 +320,7 @@ fn effective(place: Place, registers: &[Value; 16], rex: u8, address: u64, end: 
                 (base, None) => base,
                 (base, Some((Value::Number(number), scale))) => base.plus(number.wrapping_mul(scale)),
                 (Value::Number(number), Some((index, 1))) => index.plus(number),
+                (base, Some((index, 1))) => base.with(index),
                 _ => return None,
             };
             Some(sum.plus(by.cast_unsigned()))
@@ -351,7 +421,7 @@ mod tests {
     }
 
     fn found(architecture: Architecture, address: u64, code: &str) -> Option<(u64, u32)> {
-        find(architecture, &bytes(code), address).map(|heap| (heap.pointer, heap.peak))
+        find(architecture, &bytes(code), address, None).map(|heap| (heap.pointer, heap.peak))
     }
 
     #[test]
@@ -393,6 +463,25 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_safe_build_has_it_in_the_storage_of_the_thread() {
+        let find = |code, storage| {
+            let found = find(Architecture::X86_64, &bytes(code), 0x1000, Some(storage));
+            found.map(|heap| (heap.pointer, heap.peak))
+        };
+        let (slot, offset) = (ThreadStorage::Slot(0x2000), ThreadStorage::Offset(0_u64.wrapping_sub(24)));
+        // 8.2.32 as a library and as a program.
+        let library = "48 8b 05 f9 0f 00 00 64 48 8b 10 48 8b 05 ee 1f 00 00 48 8b 04 02 40 84 ff 74 0d 48 8b 80 18 01 00 00 c3 0f 1f 44 00 00 48 8b 40 18 c3";
+        let program = "48 c7 c0 e8 ff ff ff 64 48 8b 10 48 8b 05 ee 1f 00 00 48 8b 04 02 40 84 ff 74 0d 48 8b 80 18 01 00 00 c3 0f 1f 44 00 00 48 8b 40 18 c3";
+        assert_eq!(find(library, slot), Some((0x3000, 0x118)));
+        assert_eq!(find(program, offset), Some((0x3000, 0x118)));
+        // By an absolute distance, and by an addition.
+        let absolute = "64 48 8b 04 25 e8 ff ff ff 48 03 05 f0 1f 00 00 48 8b 00 85 ff 74 08 48 8b 80 18 01 00 00 c3 48 8b 40 18 c3";
+        assert_eq!(find(absolute, offset), Some((0x3000, 0x118)));
+        assert_eq!((find(library, offset), find(program, slot)), (None, None), "it is not the storage");
+        assert_eq!(find(library, ThreadStorage::Slot(0x2008)), None);
+    }
+
+    #[test]
     fn what_is_not_understood_is_refused() {
         let refused = |code| assert_eq!(found(Architecture::X86_64, 0, code), None, "{code}");
         // A thread-safe build reads the heap from its thread's storage.
@@ -402,14 +491,14 @@ mod tests {
         refused("48 8b 05 00 01 00 00 85 ff 74 05 48 8b 40 40 c3 48 8b 40 10 c3");
         refused("48 8b 05 00 01 00 00 85 ff 74 05 48 8b 40 40 c3 48 8b 40 18");
         refused("eb fe");
-        assert_eq!(find(Architecture::Aarch64, &[], 0), None);
+        assert_eq!(find(Architecture::Aarch64, &[], 0, None), None);
     }
 
     proptest! {
         #[test]
         fn no_code_makes_it_panic(code in proptest::collection::vec(any::<u8>(), 0..CODE), address in any::<u64>()) {
-            let _ = find(Architecture::X86_64, &code, address);
-            let _ = find(Architecture::Aarch64, &code, address);
+            let _ = find(Architecture::X86_64, &code, address, Some(ThreadStorage::Slot(address)));
+            let _ = find(Architecture::Aarch64, &code, address, None);
         }
     }
 }

@@ -163,9 +163,10 @@ impl Image {
             false => None,
         };
         let architecture = Architecture::current();
-        let heap = architecture.zip(peak).and_then(|(of, (code, start))| heap::find(of, &code, start));
         let thread_storage =
             architecture.zip(storage).and_then(|(of, (code, start))| thread_storage::find(of, &code, start));
+        let find = |(of, (code, start)): (_, (Vec<u8>, _))| heap::find(of, &code, start, thread_storage);
+        let heap = architecture.zip(peak).and_then(find);
         Ok(Content::Php(Box::new(Self {
             sapi: sapi.unwrap_or_default(),
             offsets: version.as_deref().and_then(Version::parse).and_then(versions::of),

@@ -239,7 +239,7 @@ impl Kernel {
             response_code: known.map_or(0, |offsets| offsets.response_code),
             fastcgi_environment: known.map_or(0, |offsets| offsets.fastcgi_environment),
             uri_source,
-            heap: image.heap.filter(|_| !image.zts).map_or(0, |heap| heap.pointer),
+            heap: image.heap.filter(|_| !image.zts || image.thread_storage.is_some()).map_or(0, |heap| heap.pointer),
             heap_peak: image.heap.map_or(0, |heap| heap.peak),
             indirect: threads | if image.by_slot { shared::BY_SLOT } else { 0 },
         };

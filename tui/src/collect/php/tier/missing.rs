@@ -27,7 +27,7 @@ pub(crate) enum Missing {
     #[error("this kernel's type information does not tell how many pages a process has")]
     Pages,
     /// The heap of a thread is found in another way.
-    #[error("it is a thread-safe build (ZTS), and tusktop cannot read its heaps")]
+    #[error("it is a thread-safe build (ZTS), and where its threads have their heaps was not found")]
     ThreadHeaps,
     /// The code of a function is not what is known.
     #[error("the code of its function zend_memory_peak_usage is not understood, or it is not exported")]

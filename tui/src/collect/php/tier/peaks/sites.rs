@@ -15,7 +15,7 @@ use crate::{
 /// # Errors
 /// Why it cannot.
 pub(crate) fn of(image: &Image) -> Result<TierSites, Missing> {
-    if image.zts {
+    if image.zts && (image.thread_storage.is_none() || image.heap.is_none()) {
         return Err(Missing::ThreadHeaps);
     }
     if image.heap.is_none() {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, ops::Range};
 
-use super::REFERENCES;
+use super::{IDENTITIES, REFERENCES};
 
 /// How deep a line may go.
 const DEEPEST: usize = 64;
@@ -65,6 +65,8 @@ pub(super) struct Shape {
     pub names: Vec<String>,
     /// Of each value, which one of [`REFERENCES`] it is.
     pub references: Vec<Option<usize>>,
+    /// The values that tell its rows apart; `None` where they go by their place, or it lacks one.
+    pub identity: Option<Vec<usize>>,
 }
 
 impl Shapes {
@@ -93,9 +95,12 @@ impl Shapes {
         }
         let reference = |name: &String| REFERENCES.iter().position(|&(from, of, _)| from == self.table && of == name);
         let references = names.iter().map(reference).collect();
+        let identity = IDENTITIES.iter().find(|&&(table, _)| table == self.table).and_then(|(_, of)| {
+            of.iter().map(|name| names.iter().position(|known| known == name)).collect::<Option<Vec<_>>>()
+        });
         let text: Box<[u8]> = values.shape.as_slice().into();
         self.numbers.insert(text.clone(), number);
-        self.shapes.push(Shape { text, names, references });
+        self.shapes.push(Shape { text, names, references, identity });
         Some(number)
     }
 }
@@ -213,11 +218,13 @@ impl Splitter<'_> {
             let outer = self.path.len();
             let start = self.at;
             self.text()?;
-            let name = std::str::from_utf8(&self.line[start + 1..self.at - 1]).ok()?;
-            if outer > 0 {
-                self.path.push('.');
+            if self.values.names.is_some() || self.tables.is_some() {
+                let name = std::str::from_utf8(&self.line[start + 1..self.at - 1]).ok()?;
+                if outer > 0 {
+                    self.path.push('.');
+                }
+                self.path.push_str(name);
             }
-            self.path.push_str(name);
             self.expect(b':')?;
             self.value()?;
             self.path.truncate(outer);

@@ -11,7 +11,7 @@ use super::{
 const ABSENT: u32 = u32::MAX;
 
 /// A row.
-#[derive(Debug)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Row {
     pub shape: u32,
     /// Its values, one behind the other.
@@ -129,24 +129,43 @@ impl Memory {
 
     /// A row that was split from a line, with numbers of rows for indexes. `None` where an index leads nowhere.
     pub(super) fn row(&mut self, table: usize, line: &[u8], values: &mut Values, range: Range<usize>) -> Option<Row> {
-        self.make_row(table, line, values, range, true)
+        let mut row = Row::default();
+        self.fill_row(table, line, values, range, true, &mut row)?;
+        Some(row)
+    }
+
+    /// The same, into a row that is used again and again.
+    pub(super) fn row_into(
+        &mut self,
+        table: usize,
+        line: &[u8],
+        values: &mut Values,
+        range: Range<usize>,
+        row: &mut Row,
+    ) -> Option<()> {
+        self.fill_row(table, line, values, range, true, row)
     }
 
     /// The same of a row that has numbers of rows already.
     pub(super) fn numbered_row(&mut self, table: usize, text: &[u8], values: &mut Values) -> Option<Row> {
-        self.make_row(table, text, values, 0..text.len(), false)
+        let mut row = Row::default();
+        self.fill_row(table, text, values, 0..text.len(), false, &mut row)?;
+        Some(row)
     }
 
-    fn make_row(
+    fn fill_row(
         &mut self,
         table: usize,
         line: &[u8],
         values: &mut Values,
         range: Range<usize>,
         indexes: bool,
-    ) -> Option<Row> {
+        row: &mut Row,
+    ) -> Option<()> {
         let shape = self.tables[table].shapes.number(values, line, range)?;
-        let (mut text, mut ends) = (Vec::new(), Vec::with_capacity(values.places.len()));
+        let Row { text, ends, .. } = row;
+        text.clear();
+        ends.clear();
         for (number, place) in values.places.iter().enumerate() {
             let value = &line[place.clone()];
             let is_table = table == 0 && self.places.get(number).is_some_and(Option::is_some);
@@ -155,14 +174,14 @@ impl Memory {
                 _ if is_table => {}
                 Some(target) if indexes => {
                     let order = &self.tables[target].order;
-                    replace_indexes(value, &mut text, |index| Some(*order.get(index)? as usize))?;
+                    replace_indexes(value, text, |index| Some(*order.get(index)? as usize))?;
                 }
                 _ => text.extend_from_slice(value),
             }
             ends.push(u32::try_from(text.len()).ok()?);
         }
-        text.shrink_to_fit();
-        Some(Row { shape, text, ends })
+        row.shape = shape;
+        Some(())
     }
 
     /// Writes a row with the numbers of rows, as it is remembered.

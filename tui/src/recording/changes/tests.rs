@@ -101,7 +101,7 @@ fn what_does_not_fit_is_written_whole() {
 
 #[test]
 fn rows_that_are_gone_are_forgotten() {
-    let lines: Vec<_> = (0..3_000).map(|n| json!({"processes": [{"pid": n}]}).to_string()).collect();
+    let lines: Vec<_> = (0..20_000).map(|n| json!({"processes": [{"pid": n}]}).to_string()).collect();
     let (written, read) = written(&lines);
     assert_eq!(read, lines);
     assert_eq!(written.iter().filter(|line| !Changes::is_changes(line)).count(), 3);

@@ -2,8 +2,9 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    hash::{BuildHasher as _, RandomState},
+    hash::{BuildHasher as _, Hash as _, Hasher as _, RandomState},
     io::Write as _,
+    ops::Range,
 };
 
 use super::{
@@ -13,7 +14,7 @@ use super::{
 };
 
 /// Rows that are no longer there and are remembered, beside as many as there are; with more of them a whole line is written.
-const ABSENT_ROWS: usize = 1024;
+const ABSENT_ROWS: usize = 8192;
 
 /// Writes lines: the first one whole, the others as changes where that is possible.
 #[derive(Debug, Default)]
@@ -36,13 +37,43 @@ struct TableChange {
     rows: Option<Vec<u32>>,
     /// The first of the new rows.
     new: usize,
-    /// Values by their names, with the number of their row.
-    columns: BTreeMap<String, Vec<(u32, Vec<u8>)>>,
+    columns: Columns,
+}
+
+/// Values that changed.
+#[derive(Debug, Default)]
+struct Columns {
+    /// By the shape of their rows and their number in it; each has the number of its row, and its place in `text`.
+    columns: Vec<((u32, usize), Vec<(u32, Range<usize>)>)>,
+    text: Vec<u8>,
+}
+
+impl Columns {
+    fn add(&mut self, column: (u32, usize), row: u32, value: &[u8]) {
+        let start = self.text.len();
+        self.text.extend_from_slice(value);
+        let place = (row, start..self.text.len());
+        match self.columns.iter_mut().find(|(known, _)| *known == column) {
+            Some((_, values)) => values.push(place),
+            None => self.columns.push((column, vec![place])),
+        }
+    }
+
+    /// By their names, in the order of rows.
+    fn by_name<'a>(&'a self, shapes: &'a Shapes) -> BTreeMap<&'a str, Vec<(u32, &'a [u8])>> {
+        let mut named: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+        for ((shape, value), places) in &self.columns {
+            let values = places.iter().map(|(row, place)| (*row, &self.text[place.clone()]));
+            named.entry(&shapes.shape(*shape).names[*value]).or_default().extend(values);
+        }
+        named.values_mut().for_each(|values| values.sort_unstable_by_key(|(row, _)| *row));
+        named
+    }
 }
 
 impl TableChange {
     fn is_empty(&self, rows: usize) -> bool {
-        self.rows.is_none() && self.new == rows && self.columns.is_empty()
+        self.rows.is_none() && self.new == rows && self.columns.columns.is_empty()
     }
 }
 
@@ -71,12 +102,8 @@ impl ChangeWriter {
             return;
         };
         for table in &memory.tables {
-            let identity = identity(&table.path);
-            let keys = table
-                .rows
-                .iter()
-                .zip(0..)
-                .filter_map(|(row, number)| Some((key(&self.hasher, identity?, &table.shapes, row)?, number)));
+            let keys = table.rows.iter().zip(0..);
+            let keys = keys.filter_map(|(row, number)| Some((key(&self.hasher, &table.shapes, row)?, number)));
             self.known.push(keys.collect());
             self.listed.push(table.order.clone());
         }
@@ -144,7 +171,6 @@ impl ChangeWriter {
         hasher: &RandomState,
     ) -> Option<TableChange> {
         let mut change = TableChange { new: memory.tables[table].rows.len(), ..TableChange::default() };
-        let identity = identity(&text.path);
         // The same text is the same row only if the indexes in it lead to the same rows.
         let moved = super::REFERENCES
             .iter()
@@ -152,7 +178,8 @@ impl ChangeWriter {
             .any(|(&(from, ..), target)| from == text.path && target.is_some_and(|target| changes[target].moved));
         let mut taken = vec![false; change.new];
         let mut order = Vec::with_capacity(text.rows.len());
-        let mut values = Values::default();
+        let has_identity = IDENTITIES.iter().any(|(path, _)| *path == text.path);
+        let (mut values, mut row) = (Values::default(), Row::default());
         for (place, (range, &same)) in text.rows.iter().zip(&text.same).enumerate() {
             let before = memory.tables[table].order.get(place).copied();
             if same
@@ -165,10 +192,10 @@ impl ChangeWriter {
                 continue;
             }
             split_row(line, range.clone(), &mut values, false)?;
-            let row = memory.row(table, line, &mut values, range.clone())?;
+            memory.row_into(table, line, &mut values, range.clone(), &mut row)?;
             let rows = &memory.tables[table];
-            let key = identity.and_then(|identity| key(hasher, identity, &rows.shapes, &row));
-            let number = if identity.is_some() { key.and_then(|key| known.get(&key).copied()) } else { before };
+            let key = key(hasher, &rows.shapes, &row);
+            let number = if has_identity { key.and_then(|key| known.get(&key).copied()) } else { before };
             let number = number.filter(|&number| {
                 let free = taken.get(number as usize) == Some(&false);
                 free && rows.rows[number as usize].shape == row.shape
@@ -180,7 +207,7 @@ impl ChangeWriter {
                     number
                 }
                 None => {
-                    let number = memory.tables[table].add(row)?;
+                    let number = memory.tables[table].add(row.clone())?;
                     if let Some(key) = key {
                         known.insert(key, number);
                     }
@@ -197,19 +224,12 @@ impl ChangeWriter {
     }
 }
 
-fn identity(table: &str) -> Option<&'static [&'static str]> {
-    IDENTITIES.iter().find(|&&(path, _)| path == table).map(|&(_, names)| names)
-}
-
 /// What tells a row apart; `None` where it lacks a part of that.
-fn key(hasher: &RandomState, names: &[&str], shapes: &Shapes, row: &Row) -> Option<u64> {
-    let shape = shapes.shape(row.shape);
-    let mut key = 0;
-    for name in names {
-        let number = shape.names.iter().position(|known| known == name)?;
-        key = hasher.hash_one((key, row.value(number)));
-    }
-    Some(key)
+fn key(hasher: &RandomState, shapes: &Shapes, row: &Row) -> Option<u64> {
+    let identity = shapes.shape(row.shape).identity.as_ref()?;
+    let mut state = hasher.build_hasher();
+    identity.iter().for_each(|&value| row.value(value).hash(&mut state));
+    Some(state.finish())
 }
 
 /// Notes what is another value in a row, and remembers it.
@@ -217,19 +237,11 @@ fn compare(memory: &mut Memory, table: usize, number: u32, row: &Row, change: &m
     let Memory { tables, .. } = memory;
     let table = &mut tables[table];
     let known = &mut table.rows[number as usize];
-    let shape = table.shapes.shape(row.shape);
-    for (value, name) in shape.names.iter().enumerate() {
+    for value in 0..table.shapes.shape(row.shape).names.len() {
         let new = row.value(value);
-        if known.value(value) == new {
-            continue;
-        }
-        known.set(value, new)?;
-        let entry = (number, new.to_vec());
-        match change.columns.get_mut(name) {
-            Some(column) => column.push(entry),
-            None => {
-                change.columns.insert(name.clone(), vec![entry]);
-            }
+        if known.value(value) != new {
+            known.set(value, new)?;
+            change.columns.add((row.shape, value), number, new);
         }
     }
     Some(())
@@ -261,9 +273,9 @@ fn write_line(memory: &Memory, changes: &[TableChange], out: &mut Vec<u8>) -> Op
             out.push(b']');
             separator = ",";
         }
-        if !change.columns.is_empty() {
+        if !change.columns.columns.is_empty() {
             write!(out, "{separator}\"columns\":{{").ok()?;
-            for (at, (name, values)) in change.columns.iter().enumerate() {
+            for (at, (name, values)) in change.columns.by_name(&table.shapes).iter().enumerate() {
                 write_column(name, values, at > 0, out)?;
             }
             out.push(b'}');
@@ -274,20 +286,18 @@ fn write_line(memory: &Memory, changes: &[TableChange], out: &mut Vec<u8>) -> Op
     Some(())
 }
 
-/// Writes a column, by the numbers of its rows.
-fn write_column(name: &str, values: &[(u32, Vec<u8>)], comma: bool, out: &mut Vec<u8>) -> Option<()> {
-    let mut sorted: Vec<_> = values.iter().collect();
-    sorted.sort_by_key(|(row, _)| *row);
+/// Writes a column, whose values are in the order of rows.
+fn write_column(name: &str, values: &[(u32, &[u8])], comma: bool, out: &mut Vec<u8>) -> Option<()> {
     write!(out, "{}\"{name}\":[", if comma { "," } else { "" }).ok()?;
     let mut next = 0;
-    let gaps = sorted.iter().map(|&&(row, _)| {
+    let gaps = values.iter().map(|&(row, _)| {
         let gap = row - next;
         next = row + 1;
         gap
     });
     write_numbers(gaps, out)?;
     out.extend_from_slice(b",[");
-    for (at, (_, value)) in sorted.iter().enumerate() {
+    for (at, (_, value)) in values.iter().enumerate() {
         if at > 0 {
             out.push(b',');
         }

@@ -43,26 +43,35 @@ struct TableChange {
 /// Values that changed.
 #[derive(Debug, Default)]
 struct Columns {
-    /// By the shape of their rows and their number in it; each has the number of its row, and its place in `text`.
-    columns: Vec<((u32, usize), Vec<(u32, Range<usize>)>)>,
+    columns: Vec<Column>,
     text: Vec<u8>,
 }
 
+/// Those of one name in rows of one shape.
+#[derive(Debug)]
+struct Column {
+    shape: u32,
+    /// Their number in the shape.
+    value: usize,
+    /// The numbers of their rows, and where the values are in the text.
+    places: Vec<(u32, Range<usize>)>,
+}
+
 impl Columns {
-    fn add(&mut self, column: (u32, usize), row: u32, value: &[u8]) {
+    fn add(&mut self, (shape, value): (u32, usize), row: u32, text: &[u8]) {
         let start = self.text.len();
-        self.text.extend_from_slice(value);
+        self.text.extend_from_slice(text);
         let place = (row, start..self.text.len());
-        match self.columns.iter_mut().find(|(known, _)| *known == column) {
-            Some((_, values)) => values.push(place),
-            None => self.columns.push((column, vec![place])),
+        match self.columns.iter_mut().find(|column| (column.shape, column.value) == (shape, value)) {
+            Some(column) => column.places.push(place),
+            None => self.columns.push(Column { shape, value, places: vec![place] }),
         }
     }
 
     /// By their names, in the order of rows.
     fn by_name<'a>(&'a self, shapes: &'a Shapes) -> BTreeMap<&'a str, Vec<(u32, &'a [u8])>> {
         let mut named: BTreeMap<&str, Vec<_>> = BTreeMap::new();
-        for ((shape, value), places) in &self.columns {
+        for Column { shape, value, places } in &self.columns {
             let values = places.iter().map(|(row, place)| (*row, &self.text[place.clone()]));
             named.entry(&shapes.shape(*shape).names[*value]).or_default().extend(values);
         }

@@ -121,8 +121,7 @@ impl Starts {
     }
 
     /// Forgets those that have ended.
-    fn end(&mut self, running: &[Arc<RequestText>]) {
-        let running: HashSet<(u32, u64)> = running.iter().map(|request| (request.pid, request.started_ns)).collect();
+    fn end(&mut self, running: &HashSet<(u32, u64)>) {
         self.0.retain(|key, _| running.contains(key));
     }
 }
@@ -225,7 +224,7 @@ impl PhpAggregate {
             let started_at = self.starts.of(&request.request, sample.now);
             Request { started_at, ..of_finished(request, sample.now, route) }
         }));
-        self.starts.end(&sample.running);
+        self.starts.end(&running);
         let (others, other_route_requests) = (routes.others, routes.other_requests);
         let mut routes = routes.finish();
         if sees_growth {

@@ -204,7 +204,7 @@ impl Files {
         self.root.file(&self.path, OFlags::empty())
     }
 
-    /// Opens a file of a process, or of the thread that stands for its first.
+    /// Opens a file of a process, or of a living thread in place of its first.
     fn open_of_thread(&mut self, pid: u32, name: &str) -> Result<OwnedFd, Errno> {
         let Some(thread) = self.threads.get(&pid) else { return self.open_file(pid, name) };
         self.path.clear();

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::{
     MAX_ROWS, START, VERSION,
     split::{Values, split_row},
-    table::Memory,
+    table::LastLine,
 };
 
 /// Why a line cannot be given back.
@@ -33,7 +33,7 @@ pub enum ChangesError {
 pub(in crate::recording) struct Changes {
     /// The last whole line, until changes come.
     whole: Vec<u8>,
-    memory: Option<Memory>,
+    last: Option<LastLine>,
 }
 
 #[derive(Deserialize)]
@@ -42,14 +42,14 @@ struct Version {
 }
 
 #[derive(Deserialize)]
-struct Line<'a> {
+struct ChangedLine<'a> {
     changes: u32,
     #[serde(borrow)]
-    tables: BTreeMap<String, TableChange<'a>>,
+    tables: BTreeMap<String, ChangedTable<'a>>,
 }
 
 #[derive(Deserialize)]
-struct TableChange<'a> {
+struct ChangedTable<'a> {
     rows: Option<Vec<u32>>,
     #[serde(borrow, default)]
     new: Vec<&'a RawValue>,
@@ -65,7 +65,7 @@ impl Changes {
 
     /// Takes a whole line, to which changes may follow.
     pub(in crate::recording) fn begin(&mut self, line: &[u8]) {
-        self.memory = None;
+        self.last = None;
         self.whole.clear();
         self.whole.extend_from_slice(line);
     }
@@ -73,13 +73,13 @@ impl Changes {
     /// Takes a line of changes.
     pub(in crate::recording) fn take(&mut self, line: &[u8]) -> Result<(), ChangesError> {
         // Put back only where all of the line could be applied.
-        self.memory = Some(self.changed(line)?);
+        self.last = Some(self.changed(line)?);
         Ok(())
     }
 
     /// A value of the line taken last that is in no table, as JSON.
     pub(in crate::recording) fn value(&self, name: &str) -> Option<&[u8]> {
-        self.memory.as_ref()?.value(name)
+        self.last.as_ref()?.value(name)
     }
 
     /// Writes the line taken last as a whole one. Tables that are not wanted are empty in it.
@@ -90,13 +90,13 @@ impl Changes {
         limit: usize,
     ) -> Result<(), ChangesError> {
         out.clear();
-        let written = self.memory.as_ref().and_then(|memory| memory.write(wanted, out, limit));
+        let written = self.last.as_ref().and_then(|last| last.write(wanted, out, limit));
         written.ok_or(if out.len() > limit { ChangesError::TooLong } else { ChangesError::Other })
     }
 
-    fn changed(&mut self, line: &[u8]) -> Result<Memory, ChangesError> {
+    fn changed(&mut self, line: &[u8]) -> Result<LastLine, ChangesError> {
         let text = std::str::from_utf8(line).map_err(|_| ChangesError::Other)?;
-        let Line { changes, tables } = match serde_json::from_str(text) {
+        let ChangedLine { changes, tables } = match serde_json::from_str(text) {
             Ok(line) => line,
             // Another version may look different.
             Err(error) => match serde_json::from_str::<Version>(text) {
@@ -107,49 +107,49 @@ impl Changes {
         if changes != VERSION {
             return Err(ChangesError::Newer(changes));
         }
-        let memory = match self.memory.take() {
-            Some(memory) => Some(memory),
+        let last = match self.last.take() {
+            Some(last) => Some(last),
             None => {
                 // What is no JSON is found out here, so that splitting can go by single bytes.
                 serde_json::from_slice::<serde::de::IgnoredAny>(&self.whole).map_err(|_| ChangesError::Other)?;
-                Memory::of(&std::mem::take(&mut self.whole)).map(|(memory, _)| memory)
+                LastLine::of(&std::mem::take(&mut self.whole)).map(|(last, _)| last)
             }
         };
-        let mut memory = memory.ok_or(ChangesError::Other)?;
+        let mut last = last.ok_or(ChangesError::Other)?;
         for (path, change) in tables {
-            apply(&mut memory, &path, change).ok_or(ChangesError::Other)?;
+            apply(&mut last, &path, change).ok_or(ChangesError::Other)?;
         }
-        Ok(memory)
+        Ok(last)
     }
 }
 
-fn apply(memory: &mut Memory, path: &str, change: TableChange<'_>) -> Option<()> {
-    let number = memory.tables.iter().position(|table| table.path == path)?;
+fn apply(last: &mut LastLine, path: &str, change: ChangedTable<'_>) -> Option<()> {
+    let number = last.tables.iter().position(|table| table.path == path)?;
     let mut values = Values::default();
     for row in change.new {
         let text = row.get().as_bytes();
-        if number == 0 || !text.starts_with(b"{") || memory.tables[number].rows.len() >= MAX_ROWS {
+        if number == 0 || !text.starts_with(b"{") || last.tables[number].rows.len() >= MAX_ROWS {
             return None;
         }
         split_row(text, 0..text.len(), &mut values, false)?;
-        let row = memory.numbered_row(number, text, &mut values)?;
-        memory.tables[number].add(row)?;
+        let row = last.numbered_row(number, text, &mut values)?;
+        last.tables[number].add(row)?;
     }
-    let table = &mut memory.tables[number];
+    let table = &mut last.tables[number];
     for (name, (gaps, column)) in change.columns {
         if gaps.len() != column.len() {
             return None;
         }
-        let (mut next, mut last) = (0_u32, None);
+        let (mut next, mut found) = (0_u32, None);
         for (gap, value) in gaps.into_iter().zip(column) {
             let at = next.checked_add(gap)?;
             next = at.checked_add(1)?;
             let row = table.rows.get_mut(at as usize)?;
-            let value_number = match last {
+            let value_number = match found {
                 Some((shape, number)) if shape == row.shape => number,
                 _ => table.shapes.shape(row.shape).names.iter().position(|known| *known == name)?,
             };
-            last = Some((row.shape, value_number));
+            found = Some((row.shape, value_number));
             row.set(value_number, value.get().as_bytes())?;
         }
     }

@@ -7,7 +7,7 @@ use super::{IDENTITIES, REFERENCES};
 /// How deep a line may go.
 const DEEPEST: usize = 64;
 
-/// What stands for a value in a shape. JSON has no such byte.
+/// The byte in the place of a value in a shape. JSON has no such byte.
 const VALUE: u8 = 0;
 
 /// A table of a line.

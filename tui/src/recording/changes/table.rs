@@ -84,7 +84,7 @@ impl Table {
 
 /// What is remembered.
 #[derive(Debug)]
-pub(super) struct Memory {
+pub(super) struct LastLine {
     /// The first one has the rest of the line, in a single row.
     pub tables: Vec<Table>,
     /// For each value of the rest whether it is a table, and which one.
@@ -93,7 +93,7 @@ pub(super) struct Memory {
     pub targets: Vec<Option<usize>>,
 }
 
-impl Memory {
+impl LastLine {
     /// That of a whole line, and how it was split.
     pub(super) fn of(line: &[u8]) -> Option<(Self, Vec<TableText>)> {
         let mut values = Values::default();
@@ -106,25 +106,25 @@ impl Memory {
         }
         let target = |&(_, _, to): &(&str, &str, &str)| tables.iter().position(|table| table.path == to);
         let targets = REFERENCES.iter().map(target).collect();
-        let mut memory = Self { tables, places, targets };
-        let rest = memory.row(0, line, &mut values, 0..line.len())?;
-        memory.tables[0].add(rest)?;
+        let mut last = Self { tables, places, targets };
+        let rest = last.row(0, line, &mut values, 0..line.len())?;
+        last.tables[0].add(rest)?;
         // In a whole line rows have the numbers of their places, so indexes are numbers of rows.
         for text in &texts {
             let length = u32::try_from(text.rows.len()).ok()?;
-            let table = memory.places[text.value]?;
-            memory.tables[table].places = (0..length).collect();
-            memory.tables[table].order = (0..length).collect();
+            let table = last.places[text.value]?;
+            last.tables[table].places = (0..length).collect();
+            last.tables[table].order = (0..length).collect();
         }
         for text in &texts {
-            let table = memory.places[text.value]?;
+            let table = last.places[text.value]?;
             for row in &text.rows {
                 split_row(line, row.clone(), &mut values, false)?;
-                let row = memory.row(table, line, &mut values, row.clone())?;
-                memory.tables[table].rows.push(row);
+                let row = last.row(table, line, &mut values, row.clone())?;
+                last.tables[table].rows.push(row);
             }
         }
-        Some((memory, texts))
+        Some((last, texts))
     }
 
     /// A row that was split from a line, with numbers of rows for indexes. `None` where an index leads nowhere.
@@ -134,18 +134,6 @@ impl Memory {
         Some(row)
     }
 
-    /// The same, into a row that is used again and again.
-    pub(super) fn row_into(
-        &mut self,
-        table: usize,
-        line: &[u8],
-        values: &mut Values,
-        range: Range<usize>,
-        row: &mut Row,
-    ) -> Option<()> {
-        self.fill_row(table, line, values, range, true, row)
-    }
-
     /// The same of a row that has numbers of rows already.
     pub(super) fn numbered_row(&mut self, table: usize, text: &[u8], values: &mut Values) -> Option<Row> {
         let mut row = Row::default();
@@ -153,7 +141,8 @@ impl Memory {
         Some(row)
     }
 
-    fn fill_row(
+    /// Makes a row in the place of another one, so that the room of that is used again.
+    pub(super) fn fill_row(
         &mut self,
         table: usize,
         line: &[u8],

@@ -10,7 +10,7 @@ use std::{
 use super::{
     IDENTITIES, MAX_ROWS, UNORDERED, VERSION, rank,
     split::{Before, Shapes, TableText, Values, split, split_row},
-    table::{Memory, Row},
+    table::{LastLine, Row},
 };
 
 /// Rows that are no longer there and are remembered, beside as many as there are; with more of them a whole line is written.
@@ -19,7 +19,7 @@ const ABSENT_ROWS: usize = 8192;
 /// Writes lines: the first one whole, the others as changes where that is possible.
 #[derive(Debug, Default)]
 pub(in crate::recording) struct ChangeWriter {
-    memory: Option<Memory>,
+    last: Option<LastLine>,
     /// The rows of each table by what tells them apart; empty where they go by their place.
     known: Vec<HashMap<u64, u32>>,
     /// The order of each table as it was written last.
@@ -89,7 +89,7 @@ impl TableChange {
 impl ChangeWriter {
     /// The next line is written whole.
     pub(in crate::recording) fn begin(&mut self) {
-        self.memory = None;
+        self.last = None;
     }
 
     /// Writes a line of JSON, both without a newline.
@@ -106,17 +106,17 @@ impl ChangeWriter {
     fn remember(&mut self, line: &[u8]) {
         self.known.clear();
         self.listed.clear();
-        let Some((memory, tables)) = Memory::of(line) else {
-            self.memory = None;
+        let Some((last, tables)) = LastLine::of(line) else {
+            self.last = None;
             return;
         };
-        for table in &memory.tables {
+        for table in &last.tables {
             let keys = table.rows.iter().zip(0..);
             let keys = keys.filter_map(|(row, number)| Some((key(&self.hasher, &table.shapes, row)?, number)));
             self.known.push(keys.collect());
             self.listed.push(table.order.clone());
         }
-        self.memory = Some(memory);
+        self.last = Some(last);
         self.set_before(line, tables);
     }
 
@@ -128,27 +128,27 @@ impl ChangeWriter {
 
     /// Writes what changed; `None` where it has to be the whole line. What is remembered is of no use then.
     fn changes(&mut self, line: &[u8], out: &mut Vec<u8>) -> Option<()> {
-        let memory = self.memory.as_mut()?;
+        let last = self.last.as_mut()?;
         let mut values = Values::default();
         let mut texts = split(line, &self.before, &mut values, false)?;
         let same = |(text, before): (&TableText, &TableText)| text.path == before.path && text.value == before.value;
         if texts.len() != self.before.tables.len() || !texts.iter().zip(&self.before.tables).all(same) {
             return None;
         }
-        let mut changes: Vec<_> = memory.tables.iter().map(|_| TableChange::default()).collect();
-        let rest = memory.row(0, line, &mut values, 0..line.len())?;
-        if rest.shape != memory.tables[0].rows.first()?.shape {
+        let mut changes: Vec<_> = last.tables.iter().map(|_| TableChange::default()).collect();
+        let rest = last.row(0, line, &mut values, 0..line.len())?;
+        if rest.shape != last.tables[0].rows.first()?.shape {
             return None;
         }
         changes[0].new = 1;
-        compare(memory, 0, 0, &rest, &mut changes[0])?;
+        compare(last, 0, 0, &rest, &mut changes[0])?;
         let mut order: Vec<_> = (0..texts.len()).collect();
         order.sort_by_key(|&number| rank(&texts[number].path));
         for number in order {
-            let table = memory.places[texts[number].value]?;
+            let table = last.places[texts[number].value]?;
             let known = &mut self.known[table];
-            let mut change = Self::table(memory, table, &texts[number], &changes, line, known, &self.hasher)?;
-            let mut listed = memory.tables[table].order.clone();
+            let mut change = Self::table(last, table, &texts[number], &changes, line, known, &self.hasher)?;
+            let mut listed = last.tables[table].order.clone();
             if UNORDERED.contains(&&*texts[number].path) {
                 listed.sort_unstable();
             }
@@ -157,12 +157,12 @@ impl ChangeWriter {
                 change.rows = Some(listed);
             }
             changes[table] = change;
-            let rows = memory.tables[table].rows.len();
+            let rows = last.tables[table].rows.len();
             if rows > 2 * texts[number].rows.len() + ABSENT_ROWS || rows > MAX_ROWS {
                 return None;
             }
         }
-        write_line(memory, &changes, out)?;
+        write_line(last, &changes, out)?;
         for text in &mut texts {
             text.same = Vec::new();
         }
@@ -171,7 +171,7 @@ impl ChangeWriter {
     }
 
     fn table(
-        memory: &mut Memory,
+        last: &mut LastLine,
         table: usize,
         text: &TableText,
         changes: &[TableChange],
@@ -179,18 +179,18 @@ impl ChangeWriter {
         known: &mut HashMap<u64, u32>,
         hasher: &RandomState,
     ) -> Option<TableChange> {
-        let mut change = TableChange { new: memory.tables[table].rows.len(), ..TableChange::default() };
+        let mut change = TableChange { new: last.tables[table].rows.len(), ..TableChange::default() };
         // The same text is the same row only if the indexes in it lead to the same rows.
         let moved = super::REFERENCES
             .iter()
-            .zip(&memory.targets)
+            .zip(&last.targets)
             .any(|(&(from, ..), target)| from == text.path && target.is_some_and(|target| changes[target].moved));
         let mut taken = vec![false; change.new];
         let mut order = Vec::with_capacity(text.rows.len());
         let has_identity = IDENTITIES.iter().any(|(path, _)| *path == text.path);
         let (mut values, mut row) = (Values::default(), Row::default());
         for (place, (range, &same)) in text.rows.iter().zip(&text.same).enumerate() {
-            let before = memory.tables[table].order.get(place).copied();
+            let before = last.tables[table].order.get(place).copied();
             if same
                 && !moved
                 && let Some(number) = before
@@ -201,8 +201,8 @@ impl ChangeWriter {
                 continue;
             }
             split_row(line, range.clone(), &mut values, false)?;
-            memory.row_into(table, line, &mut values, range.clone(), &mut row)?;
-            let rows = &memory.tables[table];
+            last.fill_row(table, line, &mut values, range.clone(), true, &mut row)?;
+            let rows = &last.tables[table];
             let key = key(hasher, &rows.shapes, &row);
             let number = if has_identity { key.and_then(|key| known.get(&key).copied()) } else { before };
             let number = number.filter(|&number| {
@@ -212,11 +212,11 @@ impl ChangeWriter {
             let number = match number {
                 Some(number) => {
                     taken[number as usize] = true;
-                    compare(memory, table, number, &row, &mut change)?;
+                    compare(last, table, number, &row, &mut change)?;
                     number
                 }
                 None => {
-                    let number = memory.tables[table].add(row.clone())?;
+                    let number = last.tables[table].add(row.clone())?;
                     if let Some(key) = key {
                         known.insert(key, number);
                     }
@@ -225,9 +225,9 @@ impl ChangeWriter {
             };
             order.push(number);
         }
-        if order != memory.tables[table].order {
+        if order != last.tables[table].order {
             change.moved = true;
-            memory.tables[table].set_order(order)?;
+            last.tables[table].set_order(order)?;
         }
         Some(change)
     }
@@ -242,9 +242,8 @@ fn key(hasher: &RandomState, shapes: &Shapes, row: &Row) -> Option<u64> {
 }
 
 /// Notes what is another value in a row, and remembers it.
-fn compare(memory: &mut Memory, table: usize, number: u32, row: &Row, change: &mut TableChange) -> Option<()> {
-    let Memory { tables, .. } = memory;
-    let table = &mut tables[table];
+fn compare(last: &mut LastLine, table: usize, number: u32, row: &Row, change: &mut TableChange) -> Option<()> {
+    let table = &mut last.tables[table];
     let known = &mut table.rows[number as usize];
     for value in 0..table.shapes.shape(row.shape).names.len() {
         let new = row.value(value);
@@ -256,10 +255,10 @@ fn compare(memory: &mut Memory, table: usize, number: u32, row: &Row, change: &m
     Some(())
 }
 
-fn write_line(memory: &Memory, changes: &[TableChange], out: &mut Vec<u8>) -> Option<()> {
+fn write_line(last: &LastLine, changes: &[TableChange], out: &mut Vec<u8>) -> Option<()> {
     write!(out, "{{\"changes\":{VERSION},\"tables\":{{").ok()?;
     let mut first = true;
-    for (number, (table, change)) in memory.tables.iter().zip(changes).enumerate() {
+    for (number, (table, change)) in last.tables.iter().zip(changes).enumerate() {
         if change.is_empty(table.rows.len()) {
             continue;
         }
@@ -277,7 +276,7 @@ fn write_line(memory: &Memory, changes: &[TableChange], out: &mut Vec<u8>) -> Op
                 if at > 0 {
                     out.push(b',');
                 }
-                memory.write_numbered(number, row, out);
+                last.write_numbered(number, row, out);
             }
             out.push(b']');
             separator = ",";

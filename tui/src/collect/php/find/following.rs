@@ -785,6 +785,13 @@ mod tests {
         assert_eq!(following.hosts.len(), 1_001, "all have their turn");
     }
 
+    fn masters(following: &Following) -> Vec<u32> {
+        let masters = following.processes.iter().filter(|(_, one)| following.is_master(one));
+        let mut pids: Vec<u32> = masters.map(|(&pid, _)| pid).collect();
+        pids.sort_unstable();
+        pids
+    }
+
     #[test]
     fn workers_are_no_masters_when_their_parent_has_loaded_its_module_to_another_address() {
         let mut following = Following::default();
@@ -796,12 +803,6 @@ mod tests {
             (13, followed(11, 0x3000)),
         ];
         following.processes.extend(processes);
-        let masters = |following: &Following| {
-            let mut pids: Vec<u32> =
-                following.processes.iter().filter(|(_, one)| following.is_master(one)).map(|(&pid, _)| pid).collect();
-            pids.sort_unstable();
-            pids
-        };
         assert_eq!(masters(&following), [10, 12, 13]);
         following.moved(10, 0x2000);
         assert_eq!(masters(&following), [10, 13]);
@@ -818,12 +819,6 @@ mod tests {
             (13, followed(12, 0x3000)),
         ];
         following.processes.extend(processes);
-        let masters = |following: &Following| {
-            let mut pids: Vec<u32> =
-                following.processes.iter().filter(|(_, one)| following.is_master(one)).map(|(&pid, _)| pid).collect();
-            pids.sort_unstable();
-            pids
-        };
         // It runs the program again, and has not been looked at yet; then it has.
         following.end(10);
         assert_eq!(masters(&following), [13]);

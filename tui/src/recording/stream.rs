@@ -15,7 +15,7 @@ const CHUNK: usize = 128 << 10;
 /// Most snapshots in a frame: ten times as many as are taken in a minute at most.
 const MAX_SNAPSHOTS: usize = 6_000;
 /// Lines that are no snapshots and are told one by one; after them the frame is given up.
-const MAX_UNREAD: usize = 20;
+pub(super) const MAX_UNREAD: usize = 20;
 
 /// Something in a recording: a snapshot, or what was read of it.
 #[derive(Debug)]

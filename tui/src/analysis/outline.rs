@@ -53,6 +53,12 @@ impl Outline {
         missing.len()
     }
 
+    /// Takes the first snapshot of a minute as it comes, so that it need not be read.
+    pub(crate) fn push(&mut self, snapshot: &Snapshot) {
+        let points = self.points(&snapshot.groups);
+        self.minutes.insert(snapshot.at, points);
+    }
+
     /// Groups by number, with their bytes.
     fn points(&mut self, groups: &[Group]) -> Vec<(u32, u64)> {
         let mut points = Vec::new();

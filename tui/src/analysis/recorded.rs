@@ -133,6 +133,16 @@ impl Recorded {
         self.minutes.extend(past.minutes());
     }
 
+    /// Whether the last minute begins with the snapshot of a moment.
+    pub(crate) fn begins_minute(&self, moment: Timestamp) -> bool {
+        self.minutes.last().is_some_and(|minute| minute.first == moment)
+    }
+
+    /// Lets go of what the next look would go on from: several MB.
+    pub(crate) fn close(&mut self) {
+        self.open = None;
+    }
+
     /// The times of the first and the last snapshot; `None` while there is none.
     pub(crate) fn span(&self) -> Option<(Timestamp, Timestamp)> {
         let times = self.minutes.iter().map(|minute| (minute.first, minute.last));

@@ -6,8 +6,8 @@ use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 use super::{reader::Minute, writer::Compressor};
 use crate::model::Snapshot;
 
-/// Base 2 logarithm of how far back a frame refers: 2 MiB, two snapshots of 2 000 processes. More would cost its size in memory.
-const WINDOW_LOG: u32 = 21;
+/// Base 2 logarithm of how far back a frame refers: 1 MiB, what changed in most of a minute. More would cost its size in memory.
+const WINDOW_LOG: u32 = 20;
 
 /// How much is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

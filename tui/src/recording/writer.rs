@@ -175,6 +175,10 @@ impl Compressor {
             let what = format!("a snapshot has {} bytes, more than a recording takes", self.line.len());
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
+        if self.line.capacity() / 5 * 4 > self.line.len() {
+            // It has doubled; some room for the next ones is enough.
+            self.line.shrink_to(self.line.len() / 8 * 9);
+        }
         self.tally.add(snapshot);
         self.piece.clear();
         self.written.clear();
@@ -185,6 +189,10 @@ impl Compressor {
             let status = self.encoder.run_on_buffers(rest, &mut self.out)?;
             rest = &rest[status.bytes_read..];
             self.piece.extend_from_slice(&self.out[..status.bytes_written]);
+        }
+        if self.written.len() > self.line.len() {
+            // A whole snapshot; what changes in it is far shorter.
+            self.written = Vec::new();
         }
         self.drain(Encoder::flush)?;
         self.frame.get_or_insert_default().add(&self.piece);

@@ -90,6 +90,9 @@ impl Timeline {
     pub fn push(&mut self, mut snapshot: Arc<Snapshot>) {
         if let Some(stored) = &mut self.stored {
             stored.push(&snapshot);
+            if stored.begins_minute(snapshot.at) {
+                self.outline.push(&snapshot);
+            }
         }
         if let Some(reference) = &mut self.reference {
             reference.push(&snapshot);
@@ -113,7 +116,10 @@ impl Timeline {
     pub(crate) fn go_to(&mut self, moment: Moment) -> Option<Timestamp> {
         let latest = self.latest().map(|latest| latest.at);
         match moment {
-            Moment::Now if latest.is_some() => self.past = None,
+            Moment::Now if latest.is_some() => {
+                self.past = None;
+                self.stored.iter_mut().for_each(Recorded::close);
+            }
             // Nothing has to be read, and the sum since the start is whole.
             Moment::At(at) if latest.is_some_and(|latest| at >= latest) => {
                 self.past = Past::of_now(&self.now);

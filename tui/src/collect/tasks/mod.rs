@@ -113,7 +113,10 @@ impl Tasks {
         let layout = Wire(task_layout(&types).map_err(TasksError::Layout)?);
         let counts_disk = layout.0.task_read > 0;
         drop(types);
-        let mut ebpf = EbpfLoader::new().override_global("LAYOUT", &layout, true).load(OBJECT).map_err(refused)?;
+        // Without the kernel's types, which the object does not refer to: they take 18 MB.
+        let mut loader = EbpfLoader::new();
+        let mut ebpf = loader.btf(None).override_global("LAYOUT", &layout, true).load(OBJECT).map_err(refused)?;
+        drop(loader);
         let types = Btf::from_sys_fs().map_err(|error| TasksError::Types(io::Error::other(error)))?;
         let ends = follow_ends(&mut ebpf).map_err(|error| Arc::from(error.to_string()));
         let follows_oom = attach(&mut ebpf, "oom_kill", "mark_victim").map_err(|error| Arc::from(chain(&error)));

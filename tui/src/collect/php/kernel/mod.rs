@@ -19,7 +19,7 @@ use std::{
 };
 
 use aya::{
-    Ebpf,
+    Ebpf, EbpfLoader,
     maps::{Array, HashMap as BpfHashMap, IterableMap as _, MapData, PerCpuArray},
     programs::{
         PerfEvent, ProgramError, RawTracePoint,
@@ -122,7 +122,8 @@ impl Kernel {
     pub(crate) fn load() -> Result<(Self, Unwatched), KernelError> {
         let architecture = Architecture::current().ok_or(KernelError::Architecture)?;
         let uprobe = UprobeType::read()?;
-        let mut ebpf = Ebpf::load(OBJECT).map_err(permission)?;
+        // Without the kernel's types, which the object does not refer to: they take 18 MB.
+        let mut ebpf = EbpfLoader::new().btf(None).load(OBJECT).map_err(permission)?;
         // Before any map is taken out of it.
         let multi = MultiPrograms::link(OBJECT, &ebpf);
         let mut config: Array<MapData, Wire<Config>> = map!(ebpf, "CONFIG");

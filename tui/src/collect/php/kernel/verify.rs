@@ -1,7 +1,7 @@
 //! Asks the kernel whether it accepts every program of the object, without attaching any.
 
 use aya::{
-    Ebpf,
+    EbpfLoader,
     programs::{Program, ProgramError},
 };
 
@@ -23,7 +23,7 @@ pub(crate) struct Verified {
 /// # Errors
 /// The object itself is refused: by rights, or for want of a kind of map.
 pub(crate) fn verify() -> Result<Vec<Verified>, KernelError> {
-    let mut ebpf = Ebpf::load(OBJECT).map_err(permission)?;
+    let mut ebpf = EbpfLoader::new().btf(None).load(OBJECT).map_err(permission)?;
     let mut verified: Vec<_> = ebpf
         .programs_mut()
         .map(|(name, program)| Verified {

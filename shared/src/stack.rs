@@ -127,7 +127,7 @@ pub struct Wait {
     pub ended_ns: u64,
 }
 
-/// What was counted for one stack.
+/// What was counted for one stack. Of a failure, `samples` is how often it happened, and `waits` how often it was silenced.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Count {
@@ -147,7 +147,7 @@ pub struct Count {
 pub struct CountKey {
     /// [`crate::Request::started_ns`] of the request, 0 outside of any known request.
     pub request: u64,
-    /// Key of the stack.
+    /// Key of the stack, or of a failure ([`crate::counted_as`]).
     pub stack: u64,
     /// Process.
     pub pid: u32,

@@ -22,6 +22,7 @@ mod mounts;
 mod moving_code;
 mod pools;
 mod pricing;
+mod problems;
 mod requests;
 mod restarts;
 mod samples;

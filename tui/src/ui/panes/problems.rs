@@ -37,7 +37,7 @@ enum Grade {
 const SEVERAL: &str = "  1 of several";
 /// The same where there is little room.
 const SEVERAL_IN_SHORT: &str = " +";
-const ROOM_FOR_WORDS: u16 = 36;
+const ROOM_FOR_WORDS: u16 = 28;
 
 struct Problem<'a> {
     key: ProblemKey,
@@ -65,6 +65,7 @@ pub(crate) fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut
     let of_what = match (script(screen), &screen.scope) {
         (Some(script), _) => format!("first seen in {script}"),
         (None, Scope::All) => String::new(),
+        (None, Scope::Group(_)) if !knows_routes(screen) => String::new(),
         (None, scope) => hot::scope_name(scope),
     };
     let style = if focused { palette.focus } else { palette.title };
@@ -237,15 +238,19 @@ fn narrowed(screen: &Screen, all: Times, routes: &ProblemRoutes, script: &str) -
 
 /// The script by which problems are told to belong to the route that is entered, because their routes are not known.
 fn script<'a>(screen: &'a Screen) -> Option<&'a str> {
+    let Scope::Route(key) = &screen.scope else { return None };
+    (!key.script.is_empty() && !knows_routes(screen) && routes(screen).next().is_some()).then_some(&*key.script)
+}
+
+/// Whether the routes of any problem are known; they are not in recordings of older versions.
+fn knows_routes(screen: &Screen) -> bool {
+    routes(screen).any(|routes| routes.list.is_some())
+}
+
+fn routes<'a>(screen: &Screen<'a>) -> impl Iterator<Item = &'a ProblemRoutes> {
     let php = screen.php;
     let exceptions = php.exceptions.iter().flatten().map(|exception| &exception.routes);
-    let errors = php.errors.iter().flatten().map(|error| &error.routes);
-    match &screen.scope {
-        Scope::Route(key) if exceptions.chain(errors).any(|routes| routes.list.is_none()) => {
-            (!key.script.is_empty()).then_some(&*key.script)
-        }
-        _ => None,
-    }
+    exceptions.chain(php.errors.iter().flatten().map(|error| &error.routes))
 }
 
 fn is_uncaught(error: &PhpError) -> bool {

@@ -92,7 +92,8 @@ pub struct Stack {
     pub missing: u32,
     /// Keeps the layout free of padding.
     pub reserved: u32,
-    /// Keys of functions, without the user, who is that of the stack.
+    /// Keys of functions, without the user, who is that of the stack. A number below [`MAX_FRAMES`] is none: so many of the frames
+    /// behind it are in the other order, root first. Those are generators that delegate.
     pub frames: [u64; MAX_FRAMES],
 }
 

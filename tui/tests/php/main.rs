@@ -12,6 +12,7 @@ mod command_calls;
 mod cpus;
 mod doctor;
 mod failures;
+mod generators;
 mod groups;
 mod hostile;
 mod images;

@@ -6,8 +6,8 @@ use std::{
 };
 
 use tusktop_shared::{
-    ContentKey, FUNCTION_BYTES, FUNCTION_COMPILE, FUNCTION_EVAL, FUNCTION_INTERNAL, FunctionName, NO_FUNCTION,
-    NOT_WALKED, OUTSIDE, STACK_TRUNCATED, sizes,
+    ContentKey, FUNCTION_BYTES, FUNCTION_COMPILE, FUNCTION_EVAL, FUNCTION_INTERNAL, FunctionName, MAX_FRAMES,
+    NO_FUNCTION, NOT_WALKED, OUTSIDE, STACK_TRUNCATED, sizes,
 };
 
 use crate::{
@@ -88,8 +88,10 @@ impl Names {
             return Some(stack.clone());
         }
         let raw = kernel.stack(key)?;
-        let frames = raw.frames.iter().take(raw.depth as usize).filter(|&&frame| frame != NO_FUNCTION);
-        let frames: Vec<_> = frames.map(|&frame| self.function(kernel, ContentKey::new(frame, key.user))).collect();
+        let keys = in_order(&raw.frames[..MAX_FRAMES.min(raw.depth as usize)]);
+        let mut frames: Vec<_> =
+            keys.into_iter().map(|frame| self.function(kernel, ContentKey::new(frame, key.user))).collect();
+        frames.retain(|frame| is_php(frame));
         let complete = frames.iter().all(|frame| !Arc::ptr_eq(frame, &self.unknown));
         let stack = Arc::new(NamedStack { frames, truncated: raw.flags & STACK_TRUNCATED != 0 });
         if complete {
@@ -152,6 +154,32 @@ impl Names {
     }
 }
 
+/// The keys of functions, leaf first. What the engine puts between calls has none; a small number says how many of the frames behind it
+/// are in the other order.
+fn in_order(frames: &[u64]) -> Vec<u64> {
+    let mut keys = Vec::with_capacity(frames.len());
+    let mut rest = frames;
+    while let Some((&key, behind)) = rest.split_first() {
+        rest = behind;
+        if key == NO_FUNCTION {
+            continue;
+        }
+        if key < MAX_FRAMES as u64 {
+            let (turned, behind) = rest.split_at(rest.len().min(key as usize));
+            keys.extend(turned.iter().rev().filter(|&&key| key >= MAX_FRAMES as u64));
+            rest = behind;
+        } else {
+            keys.push(key);
+        }
+    }
+    keys
+}
+
+/// Whether PHP itself would say that a function was called: what a fiber begins with is built in and has no name.
+pub(crate) fn is_php(function: &FunctionKey) -> bool {
+    !function.name.is_empty()
+}
+
 /// The function whose texts are kept so.
 pub(crate) fn function_of(raw: &FunctionName) -> FunctionKey {
     let kind = match raw.kind {
@@ -162,6 +190,7 @@ pub(crate) fn function_of(raw: &FunctionName) -> FunctionKey {
     let name = match (raw.function_len, kind) {
         (0, _) if raw.kind == FUNCTION_COMPILE => "{compile}".into(),
         (0, FunctionKind::Eval) => "{eval}".into(),
+        (0, FunctionKind::Internal) => "".into(),
         (0, _) => "{main}".into(),
         (len, _) => head(&raw.function, len, FUNCTION_BYTES).into(),
     };
@@ -193,6 +222,20 @@ mod tests {
         let kept = file.len().min(FILE_BYTES);
         raw.file[..kept].copy_from_slice(&file[file.len() - kept..]);
         raw
+    }
+
+    #[test]
+    fn frames_of_generators_that_delegate_are_turned_round_where_they_are() {
+        let [a, b, c, d] = [1001, 1003, 1005, 1007];
+        assert_eq!(in_order(&[a, 0, b, 2, d, c]), [a, b, c, d]);
+        assert_eq!(in_order(&[a, 1, b, 0, 3, d, c]), [a, b, c, d]);
+        assert_eq!((in_order(&[127]), in_order(&[2, 0, a])), (vec![], vec![a]));
+    }
+
+    #[test]
+    fn what_a_fiber_begins_with_is_no_frame() {
+        assert!(!is_php(&function_of(&raw(b"", b"", b"", FUNCTION_INTERNAL))));
+        assert!(is_php(&function_of(&raw(b"", b"", b"/a.php", 2))));
     }
 
     #[test]

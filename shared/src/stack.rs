@@ -90,10 +90,10 @@ pub struct Stack {
     pub flags: u32,
     /// Frames whose names are not in their map yet; the next sample tries again.
     pub missing: u32,
-    /// Keeps the layout free of padding.
-    pub reserved: u32,
-    /// Keys of functions, without the user, who is that of the stack. A number below [`MAX_FRAMES`] is none: so many of the frames
-    /// behind it are in the other order, root first. Those are generators that delegate.
+    /// Frames in the other order, root first: those of generators that delegate. 16 bits for each of the last two places: the frame in
+    /// front of them, and how many there are.
+    pub delegations: u32,
+    /// Keys of functions, without the user, who is that of the stack.
     pub frames: [u64; MAX_FRAMES],
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use tusktop_shared::{
     ContentKey, FUNCTION_BYTES, FUNCTION_COMPILE, FUNCTION_EVAL, FUNCTION_INTERNAL, FunctionName, MAX_FRAMES,
-    NO_FUNCTION, NOT_WALKED, OUTSIDE, STACK_TRUNCATED, sizes,
+    NO_FUNCTION, NOT_WALKED, OUTSIDE, STACK_TRUNCATED, Stack, sizes,
 };
 
 use crate::{
@@ -88,7 +88,7 @@ impl Names {
             return Some(stack.clone());
         }
         let raw = kernel.stack(key)?;
-        let keys = in_order(&raw.frames[..MAX_FRAMES.min(raw.depth as usize)]);
+        let keys = in_order(&raw);
         let mut frames: Vec<_> =
             keys.into_iter().map(|frame| self.function(kernel, ContentKey::new(frame, key.user))).collect();
         frames.retain(|frame| is_php(frame));
@@ -154,24 +154,17 @@ impl Names {
     }
 }
 
-/// The keys of functions, leaf first. What the engine puts between calls has none; a small number says how many of the frames behind it
-/// are in the other order.
-fn in_order(frames: &[u64]) -> Vec<u64> {
-    let mut keys = Vec::with_capacity(frames.len());
-    let mut rest = frames;
-    while let Some((&key, behind)) = rest.split_first() {
-        rest = behind;
-        if key == NO_FUNCTION {
-            continue;
-        }
-        if key < MAX_FRAMES as u64 {
-            let (turned, behind) = rest.split_at(rest.len().min(key as usize));
-            keys.extend(turned.iter().rev().filter(|&&key| key >= MAX_FRAMES as u64));
-            rest = behind;
-        } else {
-            keys.push(key);
+/// The keys of functions, leaf first. What the engine puts between calls has none.
+fn in_order(stack: &Stack) -> Vec<u64> {
+    let depth = MAX_FRAMES.min(stack.depth as usize);
+    let mut keys = stack.frames[..depth].to_vec();
+    for place in [stack.delegations & 0xffff, stack.delegations >> 16] {
+        let (from, count) = ((place >> 8) as usize + 1, (place & 0xff) as usize);
+        if let Some(turned) = keys.get_mut(from..depth.min(from + count)) {
+            turned.reverse();
         }
     }
+    keys.retain(|&key| key != NO_FUNCTION);
     keys
 }
 
@@ -226,10 +219,16 @@ mod tests {
 
     #[test]
     fn frames_of_generators_that_delegate_are_turned_round_where_they_are() {
-        let [a, b, c, d] = [1001, 1003, 1005, 1007];
-        assert_eq!(in_order(&[a, 0, b, 2, d, c]), [a, b, c, d]);
-        assert_eq!(in_order(&[a, 1, b, 0, 3, d, c]), [a, b, c, d]);
-        assert_eq!((in_order(&[127]), in_order(&[2, 0, a])), (vec![], vec![a]));
+        let ordered = |frames: &[u64], delegations| {
+            let mut stack =
+                Stack { depth: frames.len() as u32, flags: 0, missing: 0, delegations, frames: [0; MAX_FRAMES] };
+            stack.frames[..frames.len()].copy_from_slice(frames);
+            in_order(&stack)
+        };
+        assert_eq!(ordered(&[1, 0, 3, 0, 7, 5], 0x0302), [1, 3, 5, 7]);
+        assert_eq!(ordered(&[1, 0, 5, 3, 7, 0, 13, 11, 9], 0x0102_0503), [1, 3, 5, 7, 9, 11, 13]);
+        assert_eq!(ordered(&[1, 3], 0x7f7f_01ff), [1, 3], "lengths that lie do no harm");
+        assert_eq!(ordered(&[1, 0, 5, 3], 0xffff_01ff), [1, 3, 5]);
     }
 
     #[test]

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::*;
-use crate::model::{Function, FunctionKind, Histogram, Request, Route, Stack};
+use crate::model::{
+    ExceptionCount, Function, FunctionKind, Histogram, ProblemRoute, ProblemRoutes, Request, Route, Stack,
+};
 
 fn function(name: &str, own: u64, total: u64) -> Function {
     let key =
@@ -239,6 +242,37 @@ fn the_routes_of_a_site_are_exact_after_a_day_of_scanning() {
     assert_eq!(&*other.key.group, "www");
     let minute = windows.over(KEPT, &Php::default());
     assert_eq!(minute.routes.len(), scan + 20);
+}
+
+#[test]
+fn a_problem_keeps_its_routes_while_routes_give_way_and_numbers_change() {
+    let mut windows = Windows::default();
+    let (minutes, scan) = (400, 100);
+    for minute in 0..minutes {
+        let mut php = scanned(minute, &[7, 9], scan);
+        let mut routes = ProblemRoutes::none();
+        for (route, count) in [(scan, 2), (scan + 1, 1), (3, 1)] {
+            routes.add(ProblemRoute { route, count, uncaught: count - 1, silenced: 0 });
+        }
+        let exception = json!({"class": "E", "message": "m", "file": "/a.php", "line": 1, "count": 4, "uncaught": 1});
+        let exception: ExceptionCount = serde_json::from_value(exception).unwrap();
+        php.exceptions = Some(vec![ExceptionCount { routes, ..exception }]);
+        windows.push(at(60 * minute), &php);
+    }
+    let named = |php: &Php| -> Vec<(String, u64, u64)> {
+        let of = |route: &ProblemRoute| (php.routes[route.route].key.route.to_string(), route.count, route.uncaught);
+        php.exceptions.as_ref().unwrap()[0].routes.iter().map(of).collect()
+    };
+    let minutes = minutes as u64;
+    let (all, last) = (windows.all(&Php::default()), windows.over(KEPT, &Php::default()));
+    // What gave way is one of these, too: the scanner's routes together.
+    let frequent: Vec<_> = named(&all).into_iter().filter(|(path, ..)| path.len() == 2).collect();
+    assert_eq!(frequent, [("/a".to_owned(), 2 * minutes, minutes), ("/b".to_owned(), minutes, 0)]);
+    assert!(named(&all).iter().map(|(_, count, _)| count).sum::<u64>() <= 4 * minutes);
+    let scanned = format!("/x{}/3", minutes - 1);
+    let mut last = named(&last);
+    last.sort();
+    assert_eq!(last, [("/a".to_owned(), 2, 1), ("/b".to_owned(), 1, 0), (scanned, 1, 0)]);
 }
 
 #[test]

@@ -84,6 +84,32 @@ fn only_what_changed_is_written_and_all_comes_back() {
 }
 
 #[test]
+fn routes_of_problems_lead_to_the_same_routes_in_whatever_order_these_are() {
+    let line = |routes: &[&str], of: &[&str], counts: &[u64]| {
+        let place = |path: &&str| routes.iter().position(|route| route == path).unwrap();
+        let of: Vec<usize> = of.iter().map(place).collect();
+        let routes: Vec<_> = routes.iter().map(|path| json!({"method": "GET", "route": path})).collect();
+        let exceptions = json!([{"class": "E", "routes": of, "route_counts": counts}]);
+        json!({"schema": 1, "at": "1", "php": {"routes": routes, "exceptions": exceptions}}).to_string()
+    };
+    let lines = [
+        line(&["/a", "/b", "/c"], &["/c", "/a"], &[5, 1]),
+        line(&["/c", "/d", "/a"], &["/d", "/c"], &[9, 2]),
+        line(&["/d", "/c"], &[], &[]),
+    ];
+    let (written, read) = written(&lines);
+    assert!(Changes::is_changes(&written[1]) && Changes::is_changes(&written[2]));
+    let named = |line: &String| -> Vec<Value> {
+        let php = serde_json::from_str::<Value>(line).unwrap()["php"].take();
+        let of = php["exceptions"][0]["routes"].as_array().unwrap().clone();
+        of.iter().map(|index| php["routes"][index.as_u64().unwrap() as usize]["route"].clone()).collect()
+    };
+    for (line, read) in lines.iter().zip(&read) {
+        assert_eq!(named(line), named(read));
+    }
+}
+
+#[test]
 fn what_does_not_fit_is_written_whole() {
     let lines = [
         json!({"schema": 1, "a": [{"x": 1}]}).to_string(),

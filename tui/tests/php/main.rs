@@ -17,6 +17,7 @@ mod hostile;
 mod images;
 mod impostor;
 mod lifecycle;
+mod matrix;
 mod memory;
 mod mounts;
 mod moving_code;

@@ -3,7 +3,7 @@
 declare(strict_types=1);
 
 // The front controller of the test site: every URI comes here, so a server that only knows the script's name sees one
-// route. What a route costs is known by construction (see work.php).
+// route. It is written for PHP 7.4 and newer. What a route costs is known by construction (see work.php).
 
 require __DIR__ . '/work.php';
 require __DIR__ . '/names.php';
@@ -38,8 +38,11 @@ function use_up_memory(): string
 
 final class SlowDestructor
 {
-    public function __construct(private int $milliseconds)
+    private int $milliseconds;
+
+    public function __construct(int $milliseconds)
     {
+        $this->milliseconds = $milliseconds;
     }
 
     public function __destruct()
@@ -68,6 +71,13 @@ if (preg_match('#^/post/(\d+)$#', $path, $match)) {
     $kept = str_repeat('m', (int) ($_GET['mib'] ?? 8) * 1024 * 1024);
     slow_query($milliseconds);
     echo strlen($kept), "\n";
+} elseif ($path === '/state') {
+    require __DIR__ . '/state.php';
+    $kept = str_repeat('m', (int) ($_GET['mib'] ?? 0) * 1024 * 1024);
+    echo state();
+} elseif ($path === '/preloaded') {
+    burn_preloaded($milliseconds);
+    echo "burned\n";
 } elseif ($path === '/throw') {
     throw new DomainException('thrown on purpose');
 } elseif ($path === '/caught') {

@@ -10,7 +10,7 @@ use tusktop::{
 };
 
 use super::Sapi;
-use super::server::{POOL, Server};
+use super::server::Server;
 use crate::memory::snapshot_of;
 use crate::requests::send_pages;
 use crate::servers::{PATIENCE, PhpCli, Request};
@@ -125,7 +125,7 @@ pub fn observe(watch: &mut Watch, server: &Server, expected: &Expected) -> Seen 
         ours.filter(|f| &*f.what.class == class).map(|f| f.count).sum()
     };
     assert_eq!((thrown("DomainException"), thrown("LengthException")), (ROUNDS as u64, ROUNDS as u64));
-    assert_eq!(watch.dropped, 0);
+    assert_eq!(watch.dropped, 0, "{:?}", watch.last.drops);
     let by = target(watch, &workers, &state, expected);
     if let Server::Fpm(fpm) = server {
         let mut masters = watch.last.targets.iter().flat_map(|target| &target.masters);
@@ -253,6 +253,13 @@ fn memory_group(workers: &[u32], sapi: Sapi) -> String {
     let resident: u64 = processes.iter().map(|process| process.memory.rss_bytes.unwrap()).sum();
     assert!(resident > 0 && group.memory.rss_bytes.is_some_and(|bytes| bytes >= resident), "{group:?}");
     assert!(group.memory.pss_bytes.is_some_and(|bytes| bytes > 0), "{group:?}");
-    let _ = (sapi, POOL);
+    let name = match sapi {
+        Sapi::Fpm => "php-fpm: matrix",
+        Sapi::Cli => "php: forever.php",
+        Sapi::BuiltIn => "php -S",
+        Sapi::Cgi => "php cgi: root",
+        Sapi::Apache => "apache",
+    };
+    assert_eq!(&*group.name, name);
     group.name.to_string()
 }

@@ -33,6 +33,8 @@ impl Apache {
         let port = free_port();
         let library = newest(root.outside(Path::new(MODULES)), "libphp", ".so", "libapache2-mod-php");
         let library = Path::new(MODULES).join(library.file_name().expect("it is a file"));
+        // It has been called so since PHP 8.0.
+        let module = if library.to_string_lossy().contains("libphp7") { "php7_module" } else { "php_module" };
         site.write_ini(&root.outside(&extension_dir(root, Path::new("/usr/bin/php"))), opcache, lines);
         let text = format!(
             r#"ServerRoot "{path}"
@@ -46,7 +48,7 @@ LoadModule mpm_prefork_module {MODULES}/mod_mpm_prefork.so
 LoadModule authz_core_module {MODULES}/mod_authz_core.so
 LoadModule dir_module {MODULES}/mod_dir.so
 LoadModule rewrite_module {MODULES}/mod_rewrite.so
-LoadModule php_module {library}
+LoadModule {module} {library}
 PHPIniDir "{path}"
 User nobody
 Group {group}

@@ -24,7 +24,7 @@ test:
 	cargo test --workspace --locked --no-fail-fast $(RUNNER) -- --include-ignored --skip matrix::
 
 # The releases whose PHP is tried; each is a root folder in target/matrix, made once.
-ROOTS ?= debian-11 debian-12 debian-13 debian-sid ubuntu-22.04 ubuntu-24.04
+ROOTS ?= debian-11 debian-12 debian-13 debian-experimental ubuntu-22.04 ubuntu-24.04 ubuntu-26.04
 
 # The rows of a release whose root folder cannot be made fail like any other, and the other releases are tried all the same.
 matrix:

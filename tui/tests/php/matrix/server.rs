@@ -72,11 +72,12 @@ pub fn row(release: &Release, sapi: Sapi, variant: Variant) -> Seen {
     let options: Vec<String> = php_options(&root, variant, &ini);
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
     let expected = Expected {
-        version: release.version,
+        version: Some(release.version),
         probes: release.probes,
         opcache: variant != Variant::NoOpcache,
         jit: variant == Variant::Jit,
         preloaded: variant == Variant::Preload,
+        beside_another: variant == Variant::TwoMasters,
         sapi,
     };
     let server = match sapi {

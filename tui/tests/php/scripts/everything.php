@@ -8,6 +8,8 @@ require __DIR__ . '/work.php';
 require __DIR__ . '/state.php';
 
 burn_and_rest((int) $argv[1]);
+$began = hrtime(true);
 usleep((int) $argv[2] * 1000);
+echo 'slow ', hrtime(true) - $began, "\n";
 $kept = str_repeat('m', (int) $argv[3] << 20);
 echo state();

@@ -16,9 +16,12 @@ function show_post(int $id): void
     echo "post $id\n";
 }
 
-function slow_query(int $milliseconds): void
+/** Nanoseconds that it took. */
+function slow_query(int $milliseconds): int
 {
+    $began = hrtime(true);
     usleep($milliseconds * 1000);
+    return hrtime(true) - $began;
 }
 
 function descend(int $depth, int $milliseconds): void
@@ -57,8 +60,7 @@ if (preg_match('#^/post/(\d+)$#', $path, $match)) {
     http_response_code((int) $match[1]);
     echo "status $match[1]\n";
 } elseif ($path === '/slow') {
-    slow_query($milliseconds);
-    echo "slow\n";
+    echo 'slow ', slow_query($milliseconds), "\n";
 } elseif ($path === '/burn') {
     burn_and_rest($milliseconds);
     echo "burned\n";

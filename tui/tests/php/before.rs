@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, mknodat};
 use tusktop::collect::php::{PhpSample, Start};
 
 use crate::servers::{Apache, FpmOptions, PhpCli, PhpFpm, Pool, Request, alone, daemon::wait_until};
@@ -155,4 +155,26 @@ fn mod_php_and_scripts_that_hang_since_before_are_seen_and_a_worker_at_rest_is_i
     let stack = ["usleep", "wait_for_nothing", "Session::hang", "{main}"];
     assert_eq!(waits(&watch.last)[script.page("stuck.php").to_str().unwrap()], stack);
     assert_eq!((watch.last.running[0].pid, watch.last.running[0].start), (script.pid(), Start::Told));
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn a_script_that_was_found_before_its_first_line_ran_is_counted_at_its_end() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("prepended.php");
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    // PHP opens it within the request, before it has any code to run, and waits for somebody who writes.
+    let script = PhpCli::start_with(&["-d", &format!("auto_prepend_file={}", fifo.display())], "spend.php", &["50"]);
+    let pid = script.pid();
+    wait_until(
+        PATIENCE,
+        || "it opens the file".to_owned(),
+        || system_call(pid).map(i64::from) == Some(libc::SYS_openat),
+    );
+    let mut watch = Watch::start(0, script.page("spend.php").parent().unwrap());
+    watch.until("it is in its request", |watch| watch.last.running.iter().any(|request| request.pid == pid));
+    fs::write(&fifo, "").unwrap();
+    watch.until("its end is seen", |watch| watch.finished.iter().any(|finished| finished.request.pid == pid));
+    assert!(watch.finished.len() == 1 && !watch.finished[0].aborted, "{:?}", watch.finished);
 }

@@ -12,7 +12,7 @@ pub(super) fn round(snapshot: &mut Snapshot) {
     }
     // What is summed up over days comes from groups.
     for group in groups {
-        round_to(&mut group.cpu_ratio, 1e5);
+        round_to(&mut group.cpu_ratio, 1e4);
         round_disk(&mut group.disk);
     }
     for ratio in [&mut system.cpu_ratio, &mut system.io_wait_ratio, &mut system.steal_ratio] {
@@ -35,18 +35,42 @@ fn round_to(value: &mut Option<f64>, parts: f64) {
     }
 }
 
-/// Milliseconds with three digits behind the point: the kernel's clock says more.
+/// Milliseconds with four digits, but nothing below a microsecond: what is known of one request.
 pub(super) fn milliseconds(ns: u64) -> f64 {
-    (ns as f64 / 1e3).round() / 1e3
+    significant(ns, 10_000) as f64 / 1e6
 }
 
-/// Nanoseconds with three digits, but never less than whole microseconds: what is counted of one stack or request in one interval. Such
-/// a number is off by 0.5 % at most, and their sums by far less.
+/// Milliseconds with three digits, but nothing below a microsecond: what sums up requests.
+pub(super) fn summary_ms(ms: f64) -> f64 {
+    significant((ms * 1e6) as u64, 1000) as f64 / 1e6
+}
+
+/// Nanoseconds that are off by 1 % at most, but never closer than whole microseconds: what is counted of one stack or request in one
+/// interval. As they are too long as often as too short, their sums are off by far less.
 pub(super) fn time(ns: u64) -> u64 {
     let mut step = 1000;
     while ns / step >= 1000 {
         step *= 10;
     }
+    let steps = match ns / step {
+        500.. => 10,
+        250.. => 5,
+        100.. => 2,
+        _ => 1,
+    };
+    nearest(ns, step.saturating_mul(steps))
+}
+
+/// Nanoseconds in whole microseconds, with fewer than so many of the biggest steps that are a power of ten.
+fn significant(ns: u64, steps: u64) -> u64 {
+    let mut step = 1000;
+    while ns / step >= steps {
+        step *= 10;
+    }
+    nearest(ns, step)
+}
+
+fn nearest(ns: u64, step: u64) -> u64 {
     ns.saturating_add(step / 2) / step * step
 }
 
@@ -55,8 +79,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_have_three_digits_and_whole_microseconds() {
-        let times = [0, 499, 1_500, 999_499, 2_467_565, 99_960_000, u64::MAX];
-        assert_eq!(times.map(time), [0, 0, 2_000, 999_000, 2_470_000, 100_000_000, 18_400_000_000_000_000_000]);
+    fn times_of_one_interval_are_off_by_a_hundredth_at_most_or_half_a_microsecond() {
+        let times = [0, 499, 1_500, 999_499, 2_467_565, 99_960_000];
+        assert_eq!(times.map(time), [0, 0, 2_000, 1_000_000, 2_460_000, 100_000_000]);
+        for ns in (0..64).flat_map(|bits| [1_u64 << bits, (1 << bits) / 3 * 5]) {
+            assert!(time(ns).abs_diff(ns) <= (ns / 100).max(500), "{ns}: {}", time(ns));
+        }
+    }
+
+    #[test]
+    fn times_of_one_request_have_four_digits_and_those_of_several_three() {
+        let times = [499, 12_345_678, 1_234_567, 98_765_432_100];
+        assert_eq!(times.map(milliseconds), [0.0, 12.35, 1.235, 98_770.0]);
+        assert_eq!([12.345, 0.25, 1_999.9].map(summary_ms), [12.3, 0.25, 2_000.0]);
     }
 }

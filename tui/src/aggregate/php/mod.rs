@@ -33,9 +33,9 @@ use crate::{
 
 /// Running requests that a snapshot names, and finished ones: the slowest, and of the others the biggest and the newest.
 const RUNNING: usize = 512;
-const FINISHED: usize = 16;
-const BIGGEST: usize = 4;
-const NEWEST: usize = 4;
+const FINISHED: usize = 10;
+const BIGGEST: usize = 2;
+const NEWEST: usize = 2;
 /// Requests that exceeded `memory_limit` which a snapshot names.
 const EXHAUSTED: usize = 20;
 

@@ -255,7 +255,7 @@ impl Routes {
         route.requests += 1;
         route.errors += u64::from(request.aborted || request.status.is_some_and(|status| status >= 500));
         route.histogram.record(request.duration_ns);
-        let ms = digits::milliseconds(request.duration_ns);
+        let ms = digits::summary_ms(request.duration_ns as f64 / 1e6);
         route.duration_ms.max = Some(route.duration_ms.max.map_or(ms, |max| max.max(ms)));
         if let Some(cpu_ns) = request.cpu_ns {
             route.cpu_ns = Some(route.cpu_ns.unwrap_or(0) + digits::time(cpu_ns));
@@ -281,8 +281,11 @@ impl Routes {
     pub(crate) fn finish(mut self) -> Vec<Route> {
         for route in &mut self.routes {
             let max = route.duration_ms.max;
-            // A bucket's middle may lie above the longest duration that fell into it.
-            let quantile = |q| route.histogram.quantile_ms(q).map(|ms| max.map_or(ms, |max| ms.min(max)));
+            // All quantiles of one duration are that one. A bucket's middle may lie above the longest one that fell into it.
+            let quantile = |q| match max {
+                Some(max) if route.requests == 1 => Some(max),
+                _ => route.histogram.quantile_ms(q).map(|ms| digits::summary_ms(max.map_or(ms, |max| ms.min(max)))),
+            };
             route.memory.iter_mut().for_each(RouteMemory::summarise);
             route.duration_ms = DurationSummary { p50: quantile(0.5), p95: quantile(0.95), p99: quantile(0.99), max };
         }

@@ -386,16 +386,12 @@ fn process(reading: &ProcessReading, cpu_ratio: Option<f64>) -> Process {
     }
 }
 
-/// An age in steps of a second, and coarser the older it is, rounded up: closer says no more, and in a recording each number that
-/// changes takes room.
+/// An age in steps that get coarser the older it is, rounded up: closer says no more, and in a recording each number that changes
+/// takes room.
 fn age_ms(age: Duration) -> u64 {
-    let step = match age.as_secs() {
-        0..10 => 1,
-        10..60 => 5,
-        60..600 => 30,
-        _ => 60,
-    };
-    u64::try_from(age.as_millis()).unwrap_or(u64::MAX).div_ceil(step * 1000).saturating_mul(step * 1000)
+    let seconds = u64::try_from(age.as_millis()).unwrap_or(u64::MAX).div_ceil(1000);
+    let step = [0, 1, 3, 10, 30].into_iter().find(|&step| seconds <= step);
+    step.unwrap_or_else(|| seconds.div_ceil(60).saturating_mul(60)).saturating_mul(1000)
 }
 
 /// What was read of the parts of memory, or why it was not.

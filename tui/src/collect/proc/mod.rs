@@ -162,6 +162,12 @@ impl ProcessReading {
     fn is_without_memory(&self) -> bool {
         self.details.kernel_thread || matches!(self.state, 'Z' | 'X')
     }
+
+    /// Memory of no file, and not shared on purpose; `None` where RSS is not known by its parts.
+    fn anonymous_bytes(&self) -> Option<u64> {
+        let RssParts { file_bytes, shmem_bytes } = self.rss_parts?;
+        Some(self.rss_bytes.saturating_sub(file_bytes).saturating_sub(shmem_bytes))
+    }
 }
 
 /// What is told of a process that ended.

@@ -3,7 +3,7 @@
 use ratatui::{buffer::Buffer, layout::Rect};
 
 use crate::{
-    ui::{frame::Screen, paint},
+    ui::{frame::Screen, paint, windows::wrap},
     words::printable,
 };
 
@@ -71,7 +71,7 @@ impl Page {
             if !column.is_empty() {
                 column.push(heading(""));
             }
-            column.extend(wrapped(part, room));
+            column.extend(wrapped(part, room, usize::from(column_width)));
         }
         Self { columns, label_width, column_width }
     }
@@ -115,12 +115,18 @@ impl Page {
     }
 }
 
-/// Long values go on in further lines.
-fn wrapped(lines: Vec<Line>, room: usize) -> Vec<Line> {
+/// Long values go on in further lines, and so does text without a value.
+fn wrapped(lines: Vec<Line>, room: usize, width: usize) -> Vec<Line> {
     let room = room.max(4);
     let mut out = Vec::with_capacity(lines.len());
     for line in lines {
         let value = printable::printable(&line.value).into_owned();
+        let is_text = line.kind == Kind::Heading && value.is_empty();
+        if is_text && printable::width(&line.label) + 1 > width {
+            let parts = wrap(&line.label, width.saturating_sub(1).max(4));
+            out.extend(parts.into_iter().map(|label| Line { label, value: String::new(), kind: line.kind }));
+            continue;
+        }
         if !matches!(line.kind, Kind::Fact | Kind::Warning) || printable::width(&value) <= room {
             out.push(Line { value, ..line });
             continue;
@@ -142,4 +148,17 @@ fn wrapped(lines: Vec<Line>, room: usize) -> Vec<Line> {
         out.push(Line { label, value: part, kind });
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heading_that_is_too_long_goes_on_in_the_next_line() {
+        let page =
+            Page::new(vec![vec![heading("it exists once, so it is counted once"), fact("size", "1 MiB")]], 24, None);
+        let labels: Vec<_> = page.columns[0].iter().map(|line| &*line.label).collect();
+        assert_eq!(labels, ["it exists once, so it", "is counted once", "size"]);
+    }
 }

@@ -19,7 +19,7 @@ use self::{
     remembered::{Attempt, Cost, Outcome},
     schedule::Schedule,
 };
-use super::files::Files;
+use super::{ProcessReading, files::Files};
 use crate::model::PssUnknown;
 
 /// What reading PSS may cost.
@@ -95,7 +95,8 @@ impl PssReader {
     }
 
     /// Reads one process.
-    pub(crate) fn read(&mut self, files: &mut Files, pid: u32, process: &mut Remembered, rss_bytes: u64, now: Instant) {
+    pub(crate) fn read(&mut self, files: &mut Files, reading: &ProcessReading, process: &mut Remembered, now: Instant) {
+        let &ProcessReading { pid, rss_bytes, .. } = reading;
         let (cpu, time) = (clock(ClockId::ThreadCPUTime), clock(ClockId::Monotonic));
         let read = files.rollup(pid).map(|text| if text.is_empty() { Outcome::Gone } else { understood(text) });
         let outcome = match read {
@@ -115,17 +116,17 @@ impl PssReader {
             (Availability::Open, Err(Errno::NOENT), Outcome::Unsupported) => Availability::Missing,
             (known, ..) => known,
         };
-        let attempt = Attempt { at: now, rss_bytes, cost, outcome };
+        let attempt = Attempt { at: now, rss_bytes, anonymous_bytes: reading.anonymous_bytes(), cost, outcome };
         self.schedule.pay(&attempt);
         process.keep(attempt);
     }
 
     /// What is known of a process that has memory.
-    pub(crate) fn pss(&self, process: &Remembered, now: Instant) -> Pss {
+    pub(crate) fn pss(&self, process: &Remembered, reading: &ProcessReading, now: Instant) -> Pss {
         match self.availability {
             Availability::Off => Pss::Unknown(PssUnknown::Off),
             Availability::Missing => Pss::Unknown(PssUnknown::Unsupported),
-            Availability::Open | Availability::There => process.pss(now),
+            Availability::Open | Availability::There => process.pss(now, reading.anonymous_bytes()),
         }
     }
 }

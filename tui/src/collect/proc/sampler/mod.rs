@@ -262,14 +262,14 @@ impl Sampler {
             }
         }
         while let Some(place) = self.pss.next() {
-            let ProcessReading { pid, start_ticks, rss_bytes, .. } = readings[place];
-            self.progress.files(pid, start_ticks);
-            self.pss.read(&mut self.files, pid, &mut self.next[place].pss, rss_bytes, now);
+            let reading = &readings[place];
+            self.progress.files(reading.pid, reading.start_ticks);
+            self.pss.read(&mut self.files, reading, &mut self.next[place].pss, now);
         }
         for (tracked, reading) in self.next.iter().zip(readings) {
             if !reading.is_without_memory() {
                 let unread = Pss::Unknown(PssUnknown::NotAnswering);
-                reading.pss = if tracked.left_out { unread } else { self.pss.pss(&tracked.pss, now) };
+                reading.pss = if tracked.left_out { unread } else { self.pss.pss(&tracked.pss, reading, now) };
             }
         }
     }

@@ -127,7 +127,7 @@ impl Schedule {
         let limit = nanoseconds(self.options.read_limit) * if process.too_dear { AGAIN } else { 1.0 };
         let usual = self.ns_per_page * (rss_bytes / PAGE) as f64;
         match process.tried {
-            Some(Attempt { at, rss_bytes: before, cost, outcome: Outcome::Read(_) }) => {
+            Some(Attempt { at, rss_bytes: before, cost, outcome: Outcome::Read(_), .. }) => {
                 let grown = rss_bytes as f64 / before.max(1) as f64;
                 let doubted = now.saturating_duration_since(at) > DOUBT && usual <= limit;
                 nanoseconds(cost.cpu) * grown > limit && !doubted

@@ -48,7 +48,8 @@ impl Machine {
             let (rss_bytes, process) = &mut self.processes[place];
             let cpu = Duration::from_nanos(50_000 + *rss_bytes / PAGE * self.ns_per_page);
             let cost = Cost { cpu, elapsed: cpu };
-            let attempt = Attempt { at: self.now, rss_bytes: *rss_bytes, cost, outcome: self.outcome };
+            let attempt =
+                Attempt { at: self.now, rss_bytes: *rss_bytes, anonymous_bytes: None, cost, outcome: self.outcome };
             self.schedule.pay(&attempt);
             process.keep(attempt);
             self.spent += cpu;
@@ -64,7 +65,7 @@ impl Machine {
     }
 
     fn pss(&self, place: usize) -> Pss {
-        self.processes[place].1.pss(self.now)
+        self.processes[place].1.pss(self.now, None)
     }
 
     fn age(&self, place: usize) -> Option<Duration> {

@@ -136,15 +136,19 @@ pub fn observe(watch: &mut Watch, server: &Server, expected: &Expected) -> Seen 
         let master = masters.find(|master| master.pid == fpm.master()).expect("the master is known");
         assert_eq!((master.opcache, master.jit), (Some(state.opcache), Some(state.jit)), "{master:?}");
     }
-    let group = match (server, expected.beside_another) {
-        // Its pool has the name of another server's pool.
-        (Server::Fpm(fpm), true) => format!("php-fpm: matrix (master {})", fpm.master()),
-        (Server::Fpm(_), false) => "php-fpm: matrix".to_owned(),
-        (Server::BuiltIn(_), _) => "php -S".to_owned(),
-        (Server::Cgi(_), _) => "php cgi: root".to_owned(),
-        (Server::Apache(_), _) => "apache".to_owned(),
+    let group = match server {
+        Server::Fpm(_) => "php-fpm: matrix",
+        Server::BuiltIn(_) => "php -S",
+        Server::Cgi(_) => "php cgi: root",
+        Server::Apache(_) => "apache",
     };
-    is_memory_group(&group, &workers);
+    let group = match server {
+        // Its pool has the name of another server's pool: one of them has the plain name, and they are two groups all the same.
+        Server::Fpm(fpm) if expected.beside_another => {
+            memory_group(&[group, &format!("{group} (master {})", fpm.master())], &workers)
+        }
+        _ => memory_group(&[group], &workers),
+    };
     Seen { version: state.version, sapi: state.sapi, requests: sent.values().sum(), hot, wait, peak, by, group }
 }
 
@@ -174,8 +178,7 @@ pub fn observe_script(watch: &mut Watch, start: impl Fn(&str, &[&str]) -> PhpCli
     watch.until("the script is found", |watch| watch.last.processes.iter().any(|process| process.pid == script.pid()));
     let (state, peak) = seen.pop().unwrap();
     let by = target(watch, &[script.pid()], &state, expected);
-    let group = "php: forever.php".to_owned();
-    is_memory_group(&group, &[script.pid()]);
+    let group = memory_group(&["php: forever.php"], &[script.pid()]);
     Seen { version: state.version, sapi: state.sapi, requests: RUNS, hot, wait, peak, by, group }
 }
 
@@ -264,15 +267,17 @@ fn target(watch: &Watch, workers: &[u32], state: &State, expected: &Expected) ->
     by
 }
 
-/// Whether `snap` says that all these processes are in this group, with memory.
-fn is_memory_group(name: &str, workers: &[u32]) {
+/// The group with memory that all these processes are in, as `snap` says: one of these names. A pool has no others in it.
+fn memory_group(names: &[&str], workers: &[u32]) -> String {
     let snapshot = snapshot_of("1s", 0, || {});
     let processes: Vec<_> = snapshot.processes.iter().filter(|process| workers.contains(&process.pid)).collect();
     assert_eq!(processes.len(), workers.len());
-    let groups: BTreeSet<&str> = processes.iter().map(|process| &*snapshot.groups[process.group].name).collect();
-    assert_eq!(groups, BTreeSet::from([name]));
+    let groups: BTreeSet<usize> = processes.iter().map(|process| process.group).collect();
     let group = &snapshot.groups[processes[0].group];
+    assert!(groups.len() == 1 && names.contains(&&*group.name), "{} of {groups:?} is not {names:?}", group.name);
+    assert!(&*group.rule != "php pool" || group.processes as usize == workers.len(), "{group:?}");
     let resident: u64 = processes.iter().map(|process| process.memory.rss_bytes.unwrap()).sum();
     assert!(resident > 0 && group.memory.rss_bytes.is_some_and(|bytes| bytes >= resident), "{group:?}");
     assert!(group.memory.pss_bytes.is_some_and(|bytes| bytes > 0), "{group:?}");
+    group.name.to_string()
 }

@@ -92,6 +92,47 @@ pub struct Caught {
     pub file: [u8; FILE_BYTES],
 }
 
+/// A message of a place where something went wrong. A place has [`MESSAGE_SLOTS`] of them, and a message the one that its text
+/// chooses; the first that comes has it until user space removes the entry.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct Message {
+    /// Hash of the key of the place.
+    pub place: u64,
+    /// Key of the text; 0 until it is written.
+    pub text_key: u64,
+    /// Times.
+    pub count: u64,
+    /// Times that the place had another message which would have this slot.
+    pub others: u64,
+    /// Length of the text in PHP.
+    pub len: u32,
+    /// 1 when the text is written.
+    pub complete: u32,
+    /// Head of the text.
+    pub text: [u8; MESSAGE_BYTES],
+}
+
+/// Most messages of one place that are counted at a time.
+pub const MESSAGE_SLOTS: u64 = 32;
+
+/// Bits that the hash of every key of a failure has. Without the first one, and with the other, it is what stands for the stack in a
+/// [`crate::CountKey`]: how often the failure happened in one request. Keys of stacks that were walked are odd, those that were read
+/// from outside are small.
+pub const FAILURE_KEY: u64 = 1 | 1 << 63;
+
+/// What stands for the stack where failures are counted by request.
+#[inline(always)]
+pub const fn counted_as(failure: u64) -> u64 {
+    failure & !1
+}
+
+/// The hash of the key of the failure that a stack stands for; `None` when it is one.
+#[inline(always)]
+pub const fn failure_of(stack: u64) -> Option<u64> {
+    if stack & FAILURE_KEY == 1 << 63 { Some(stack | 1) } else { None }
+}
+
 /// The path of a compiled file.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
@@ -112,4 +153,5 @@ const _: () = assert!(size_of::<Tally>() == 16);
 const _: () = assert!(size_of::<Caught>() == 16 + FILE_BYTES);
 const _: () =
     assert!(size_of::<Failure>() == 32 + CLASS_BYTES + MESSAGE_BYTES + FILE_BYTES + SCRIPT_BYTES + size_of::<Caught>());
+const _: () = assert!(size_of::<Message>() == 40 + MESSAGE_BYTES);
 const _: () = assert!(size_of::<Compiled>() == 16 + FILE_BYTES);

@@ -18,8 +18,12 @@ pub const FAILURES: u32 = 6;
 pub const COMPILES: u32 = 7;
 /// The ring of requests that ended: those that were not read yet.
 pub const ENDED_REQUESTS: u32 = 8;
+/// Exceptions and errors by request: their part of the first of the two maps of counts.
+pub const FAILED: u32 = 9;
+/// Messages of exceptions and errors.
+pub const MESSAGES: u32 = 11;
 /// How many there are.
-pub const MAPS: usize = 9;
+pub const MAPS: usize = 12;
 
 /// Entries of each.
 pub const SIZES: [u32; MAPS] = [
@@ -32,6 +36,9 @@ pub const SIZES: [u32; MAPS] = [
     sizes::FAILURES,
     sizes::COMPILES,
     sizes::ENDED_REQUESTS,
+    sizes::FAILED,
+    sizes::FAILED,
+    sizes::MESSAGES,
 ];
 
 /// Shares that are known at a time: those of users with entries in a map.

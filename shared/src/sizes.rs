@@ -18,10 +18,14 @@ pub const NAMES: u32 = 16_384;
 pub const STACKS: u32 = 8192;
 /// Stacks in requests, in each of two maps.
 pub const COUNTS: u32 = 16_384;
+/// Exceptions and errors in requests, in each of the same two maps.
+pub const FAILED: u32 = 8192;
 /// Functions and lines whose calls are traced.
 pub const CALLS: u32 = 16_384;
 /// Exceptions and errors.
 pub const FAILURES: u32 = 2048;
+/// Messages of exceptions and errors.
+pub const MESSAGES: u32 = 2048;
 /// Compiled files.
 pub const COMPILES: u32 = 8192;
 /// Threads that have thrown.

@@ -90,8 +90,9 @@ pub struct Stack {
     pub flags: u32,
     /// Frames whose names are not in their map yet; the next sample tries again.
     pub missing: u32,
-    /// Keeps the layout free of padding.
-    pub reserved: u32,
+    /// Frames in the other order, root first: those of generators that delegate. 16 bits for each of the last two places: the frame in
+    /// front of them, and how many there are.
+    pub delegations: u32,
     /// Keys of functions, without the user, who is that of the stack.
     pub frames: [u64; MAX_FRAMES],
 }
@@ -127,7 +128,7 @@ pub struct Wait {
     pub ended_ns: u64,
 }
 
-/// What was counted for one stack.
+/// What was counted for one stack. Of a failure, `samples` is how often it happened, and `waits` how often it was silenced.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Count {
@@ -147,7 +148,7 @@ pub struct Count {
 pub struct CountKey {
     /// [`crate::Request::started_ns`] of the request, 0 outside of any known request.
     pub request: u64,
-    /// Key of the stack.
+    /// Key of the stack, or of a failure ([`crate::counted_as`]).
     pub stack: u64,
     /// Process.
     pub pid: u32,

@@ -2,20 +2,28 @@
 //! thousands of times a second costs the probe and a look into the map; nothing travels to user space for it.
 
 use aya_ebpf::{
+    bindings::BPF_NOEXIST,
     helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, generated::bpf_probe_read_kernel},
     macros::uprobe,
+    maps::HashMap,
     programs::ProbeContext,
 };
-use tusktop_shared::{ContentKey, FAILURE_ERROR, Failure, Image, SCRIPT_BYTES, SITE_ERROR, Site, mix, share, stat};
+use tusktop_shared::{
+    ContentKey, Count, CountKey, FAILURE_ERROR, FAILURE_KEY, Failure, Image, MESSAGE_SLOTS, SCRIPT_BYTES, SITE_ERROR,
+    Site, counted_as, mix, share, sizes, stat,
+};
 
 use crate::{
     globals::{globals_in, storage},
     heap::look,
-    maps::{EMPTY_FAILURE, FAILURE_TEXTS, FAILURES, REQUESTS, add},
+    maps::{
+        ACTIVE, COUNTS_0, COUNTS_1, EMPTY_FAILURE, EMPTY_MESSAGE, FAILURE_TEXTS, FAILURES, MESSAGES, REQUESTS, add,
+    },
     php::{STRING_TEXT, Text, fetch, string_key},
     process::config,
+    share::{take_of, take_share},
     stack::{NOT_COPIED, copy_head, copy_tail},
-    tally::{Room, begin, measured, plain, quick_argument, room, string_of, tally, text_key},
+    tally::{Room, atomic_add, begin, measured, plain, quick_argument, room, string_of, tally, text_key},
 };
 
 /// `executor_globals.error_reporting`, in PHP 7.0 to 8.5.
@@ -115,19 +123,105 @@ pub fn count(found: &Found, silenced: u64) -> u64 {
     if found.class != 0 {
         key = mix(key, string_key(found.class, &mut room));
     }
-    let key = ContentKey::new(key | 1, user);
-    if tally(&FAILURES, &key, silenced) {
-        return key.hash;
+    let key = ContentKey::new(key | FAILURE_KEY, user);
+    if !tally(&FAILURES, &key, silenced) {
+        if !keep(found, &key) {
+            return 0;
+        }
+        if !begin(&FAILURES, &key, silenced) {
+            // User space finds texts by their tallies: one without would stay forever.
+            let _ = FAILURE_TEXTS.remove(key);
+            return 0;
+        }
     }
-    if !keep(found, &key) {
-        return 0;
+    count_in_request(&key, silenced);
+    count_message(found, &key, &mut room);
+    key.hash
+}
+
+/// Counts a failure for the request that runs, or for the process where none is known. What finds no room is in the tally alone.
+#[inline(always)]
+fn count_in_request(failure: &ContentKey, silenced: u64) {
+    let thread = bpf_get_current_pid_tgid();
+    // SAFETY: the entry belongs to this thread alone: its key is the thread's own id.
+    let request = unsafe { REQUESTS.get(thread) }.map_or(0, |request| request.started_ns);
+    let key = CountKey { request, stack: counted_as(failure.hash), pid: (thread >> 32) as u32, user: failure.user };
+    let active = ACTIVE.get(0).copied().unwrap_or(0);
+    let counts = if active == 0 { &COUNTS_0 } else { &COUNTS_1 };
+    if add_failure(counts, &key, silenced) || !take_of(share::FAILED + (active & 1), key.user, sizes::FAILED) {
+        return;
     }
-    if begin(&FAILURES, &key, silenced) {
-        return key.hash;
+    let first = Count { samples: 1, waits: silenced, wait_ns: 0, pages: 0 };
+    // Another thread of the process may have just made it.
+    if counts.insert(key, first, u64::from(BPF_NOEXIST)).is_err() {
+        add_failure(counts, &key, silenced);
     }
-    // User space finds texts by their tallies: one without would stay forever.
-    let _ = FAILURE_TEXTS.remove(key);
-    0
+}
+
+/// Adds to an entry; `false` when there is none.
+#[inline(always)]
+fn add_failure(counts: &HashMap<CountKey, Count>, key: &CountKey, silenced: u64) -> bool {
+    let Some(count) = counts.get_ptr_mut(key) else { return false };
+    // SAFETY: both fields are aligned integers of a live entry.
+    unsafe {
+        atomic_add(&raw mut (*count).samples, 1);
+        if silenced != 0 {
+            atomic_add(&raw mut (*count).waits, 1);
+        }
+    }
+    true
+}
+
+/// Counts a message of a place. One that finds its slot taken, or no room, is in the tally of the place alone.
+#[inline(always)]
+fn count_message(found: &Found, place: &ContentKey, room: &mut Text) {
+    let text_key = text_key(found.message, found.plain_message, room);
+    if text_key == 0 {
+        return;
+    }
+    let slot = ContentKey::new(mix(place.hash, text_key & (MESSAGE_SLOTS - 1)), place.user);
+    if MESSAGES.get_ptr_mut(slot).is_none() && !keep_message(found, place, text_key, &slot) {
+        return;
+    }
+    let Some(entry) = MESSAGES.get_ptr_mut(slot) else { return };
+    // SAFETY: aligned integers of a live entry.
+    unsafe {
+        let own = (&raw const (*entry).text_key).read_volatile() == text_key;
+        let count = if own { &raw mut (*entry).count } else { &raw mut (*entry).others };
+        atomic_add(count, 1);
+    }
+}
+
+/// Makes the entry of a message; `false` when there is no room, or when it could not be read.
+#[inline(always)]
+fn keep_message(found: &Found, place: &ContentKey, text_key: u64, slot: &ContentKey) -> bool {
+    let Some(empty) = EMPTY_MESSAGE.get(0) else { return false };
+    if !take_share(share::MESSAGES, slot.user) {
+        return false;
+    }
+    if MESSAGES.insert(slot, empty, u64::from(BPF_NOEXIST)).is_err() {
+        // Another CPU has just made it, or the map is full.
+        return true;
+    }
+    let Some(entry) = MESSAGES.get_ptr_mut(slot) else { return false };
+    // SAFETY: the entry was made by this program, and nothing else writes its text.
+    let entry = unsafe { &mut *entry };
+    entry.place = place.hash;
+    entry.len = if found.message != 0 {
+        copy_head(found.message, &mut entry.text)
+    } else {
+        plain(&mut entry.text, found.plain_message)
+    };
+    if entry.len == NOT_COPIED {
+        let _ = MESSAGES.remove(slot);
+        return false;
+    }
+    // SAFETY: references to integers. Volatile, so that they are written last.
+    unsafe {
+        (&raw mut entry.text_key).write_volatile(text_key);
+        (&raw mut entry.complete).write_volatile(1);
+    }
+    true
 }
 
 /// Copies the texts of a new key; `false` when they could not be read or do not fit.

@@ -5,8 +5,8 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use tusktop_shared::{
-    CallKey, Calls, Compiled, Config, ContentKey, Count, CountKey, Failure, FunctionName, Image, Process, Request,
-    Site, Stack, TRACED_THREADS, Tally, Traced, Wait, governor, governor::Account, share, sizes, stat,
+    CallKey, Calls, Compiled, Config, ContentKey, Count, CountKey, Failure, FunctionName, Image, Message, Process,
+    Request, Site, Stack, TRACED_THREADS, Tally, Traced, Wait, governor, governor::Account, share, sizes, stat,
 };
 
 use crate::{
@@ -74,13 +74,16 @@ pub static NAMES: HashMap<ContentKey, FunctionName> = HashMap::with_max_entries(
 #[map]
 pub static STACKS: HashMap<ContentKey, Stack> = HashMap::with_max_entries(sizes::STACKS, 0);
 
-/// Samples and waits, written while `ACTIVE` is 0.
-#[map]
-pub static COUNTS_0: HashMap<CountKey, Count> = HashMap::with_max_entries(sizes::COUNTS, 0);
+/// Entries of `COUNTS_0` and `COUNTS_1`.
+const COUNTS: u32 = sizes::COUNTS + sizes::FAILED;
 
-/// Samples and waits, written while `ACTIVE` is 1.
+/// Samples, waits and failures by request, written while `ACTIVE` is 0.
 #[map]
-pub static COUNTS_1: HashMap<CountKey, Count> = HashMap::with_max_entries(sizes::COUNTS, 0);
+pub static COUNTS_0: HashMap<CountKey, Count> = HashMap::with_max_entries(COUNTS, 0);
+
+/// Samples, waits and failures by request, written while `ACTIVE` is 1.
+#[map]
+pub static COUNTS_1: HashMap<CountKey, Count> = HashMap::with_max_entries(COUNTS, 0);
 
 /// Threads whose calls are traced, by slot.
 #[map]
@@ -127,6 +130,14 @@ pub static FAILURE_TEXTS: HashMap<ContentKey, Failure> = HashMap::with_max_entri
 /// A failure with nothing in it, to insert into `FAILURE_TEXTS` and fill there; never written.
 #[map]
 pub static EMPTY_FAILURE: Array<Failure> = Array::with_max_entries(1, 0);
+
+/// Messages of failures, by place and slot.
+#[map]
+pub static MESSAGES: HashMap<ContentKey, Message> = HashMap::with_max_entries(sizes::MESSAGES, 0);
+
+/// A message with nothing in it, to insert into `MESSAGES` and fill there; never written.
+#[map]
+pub static EMPTY_MESSAGE: Array<Message> = Array::with_max_entries(1, 0);
 
 /// Hash of the key of the exception that each thread threw last, by pid << 32 | tid. The oldest give way.
 #[map]

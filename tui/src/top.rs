@@ -213,6 +213,11 @@ impl<K: Eq + Hash + Clone, V: Amount, S: BuildHasher + Default + Clone> Top<K, V
         self.entries.iter().map(|(key, entry)| (key, &entry.amount, entry.error(self.missed)))
     }
 
+    /// What all keys have, to be changed in a way that leaves its size as it is.
+    pub fn amounts_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.entries.values_mut().map(|entry| &mut entry.amount)
+    }
+
     /// What a key has that has an entry.
     pub fn of(&self, key: &K) -> Option<&V> {
         self.entries.get(key).map(|entry| &entry.amount)

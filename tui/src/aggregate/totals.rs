@@ -122,7 +122,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{ExceptionCount, Route, Worker, WorkerState};
+    use crate::model::{ExceptionCount, ProblemRoutes, Route, Worker, WorkerState};
 
     fn key(path: &str, group: &str) -> Arc<RouteKey> {
         Arc::new(RouteKey { route: path.into(), script: "".into(), method: "GET".into(), group: group.into() })
@@ -150,6 +150,8 @@ mod tests {
             uncaught: None,
             caught_at: "".into(),
             script: "".into(),
+            messages: Vec::new(),
+            routes: ProblemRoutes::none(),
         };
         Php {
             routes: routes.collect(),

@@ -9,7 +9,7 @@ use serde::{
     de::{Error as _, IgnoredAny, MapAccess, Visitor},
 };
 
-use super::{Group, Notice, Php, SCHEMA, Snapshot};
+use super::{Group, Notice, Php, ProblemRoute, SCHEMA, Snapshot};
 
 /// Bytes of one snapshot: one with 100 000 processes has about 40 MB.
 const LONGEST: usize = 256 << 20;
@@ -120,12 +120,19 @@ impl Snapshot {
     fn check_references(&self) -> Result<(), SnapshotError> {
         let (groups, cgroups, php) = (self.groups.len(), self.cgroups.len(), &self.php);
         let known = |cgroup: Option<usize>| cgroup.is_none_or(|index| index < cgroups);
+        let in_routes = |problem: &ProblemRoute| problem.route < php.routes.len();
         let checks = [
             (self.processes.iter().all(|process| process.group < groups), "processes", "groups"),
             (self.processes.iter().all(|process| known(process.cgroup)), "processes", "control groups"),
             (self.groups.iter().all(|group| known(group.cgroup)), "groups", "control groups"),
             (php.requests.iter().all(|request| request.route < php.routes.len()), "requests", "routes"),
             (php.exhausted.iter().flatten().all(|exhausted| exhausted.route < php.routes.len()), "requests", "routes"),
+            (
+                php.exceptions.iter().flatten().flat_map(|exception| exception.routes.iter()).all(in_routes),
+                "exceptions",
+                "routes",
+            ),
+            (php.errors.iter().flatten().flat_map(|error| error.routes.iter()).all(in_routes), "errors", "routes"),
             (php.stacks.iter().all(|stack| stack.route < php.routes.len()), "stacks", "routes"),
             (
                 php.stacks.iter().flat_map(|stack| &stack.frames).all(|&frame| frame < php.functions.len()),

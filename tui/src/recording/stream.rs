@@ -161,6 +161,39 @@ pub struct Stream<R> {
     unread: usize,
     /// The frame before: where it began, its bytes and their CRC.
     before: Option<(u64, u64, u32)>,
+    /// An entry inside a frame or inside what is skipped says that a length there is wrong.
+    search: EntrySearch,
+}
+
+/// Looks for the start of an entry in bytes that come in pieces.
+#[derive(Default)]
+struct EntrySearch {
+    /// Bytes of it that the last piece ended with.
+    matched: usize,
+}
+
+impl EntrySearch {
+    /// Where in a piece the start of an entry ends.
+    fn find(&mut self, piece: &[u8]) -> Option<usize> {
+        for (at, &byte) in piece.iter().enumerate() {
+            let goes_on = byte == ENTRY_START[self.matched];
+            self.matched = if goes_on { self.matched + 1 } else { usize::from(byte == ENTRY_START[0]) };
+            if self.matched == ENTRY_START.len() {
+                self.matched = 0;
+                return Some(at + 1);
+            }
+        }
+        None
+    }
+}
+
+/// How skipping ended.
+enum Skipped {
+    All,
+    /// The source ended before.
+    Torn,
+    /// It had an entry in it.
+    Entry,
 }
 
 enum State {
@@ -200,6 +233,7 @@ impl<R: BufRead> Stream<R> {
             snapshots: 0,
             unread: 0,
             before: None,
+            search: EntrySearch::default(),
         })
     }
 
@@ -304,6 +338,7 @@ impl<R: BufRead> Stream<R> {
             crc.update(&magic);
             self.state = State::Frame { offset, bytes: 4, decoded: 0, crc, done: false };
             self.line.clear();
+            self.search = EntrySearch::default();
             (self.snapshots, self.unread) = (0, 0);
             let fed = self.decoder.reinit().and_then(|()| self.decoder.run_on_buffers(&magic, &mut self.decoded));
             return Ok(fed.err().map(|error| self.lose(offset, Wrong::Undecodable(error))));
@@ -324,10 +359,14 @@ impl<R: BufRead> Stream<R> {
         if ENTRY_START.starts_with(&frame[..8]) {
             return self.entry(offset, frame);
         }
-        if !self.skip(u32::from_le_bytes(length).into())? {
-            return Ok(Some(self.end(offset, Wrong::Torn)));
-        }
-        Ok(None)
+        Ok(match self.skip(u32::from_le_bytes(length).into())? {
+            Skipped::All => None,
+            Skipped::Torn => Some(self.end(offset, Wrong::Torn)),
+            Skipped::Entry => {
+                self.go_behind_entry()?;
+                Some(Damage { offset, what: Wrong::Foreign })
+            }
+        })
     }
 
     /// Reads an entry of which there are the first eight bytes, and compares it with the frame before.
@@ -352,6 +391,9 @@ impl<R: BufRead> Stream<R> {
         if input.is_empty() && !self.more {
             return Ok(Some(self.end(start, Wrong::Torn)));
         }
+        let entry = self.search.find(input);
+        let before_entry = entry.map_or(input.len(), |end| end.saturating_sub(ENTRY_START.len()));
+        let input = &input[..before_entry];
         let mut from = InBuffer::around(input);
         let mut to = OutBuffer::around(&mut self.decoded[..]);
         let run = self.decoder.run(&mut from, &mut to);
@@ -362,6 +404,23 @@ impl<R: BufRead> Stream<R> {
         let idle = taken == 0 && made == 0 && !input.is_empty();
         let too_large = *decoded > MAX_DECODED;
         *done = matches!(run, Ok(0));
+        if taken < input.len() {
+            // The rest is searched again.
+            self.search = EntrySearch::default();
+        }
+        let is_cut = !*done && made < CHUNK && taken == input.len();
+        if let Some(end) = entry.filter(|_| is_cut) {
+            let damage = self.lose(start, Wrong::Undecodable(io::ErrorKind::UnexpectedEof.into()));
+            // Where the entry began in the piece before, there is no start of one to be found any more.
+            let begins_here = end >= ENTRY_START.len();
+            let consumed = if begins_here { taken } else { end };
+            self.source.consume(consumed);
+            self.offset += consumed as u64;
+            if !begins_here {
+                self.go_behind_entry()?;
+            }
+            return Ok(Some(damage));
+        }
         self.source.consume(taken);
         self.offset += taken as u64;
         self.more = made == CHUNK;
@@ -387,36 +446,31 @@ impl<R: BufRead> Stream<R> {
 
     /// Searches for the next index entry, and goes on behind it.
     fn find_entry(&mut self) -> Result<(), StreamError> {
-        let mut matched = 0;
+        let mut search = EntrySearch::default();
         loop {
             let input = fill_buf(&mut self.source)?;
             if input.is_empty() {
                 self.state = State::Ended;
                 return Ok(());
             }
-            let mut taken = 0;
-            for &byte in input {
-                taken += 1;
-                matched = if byte == ENTRY_START[matched] { matched + 1 } else { usize::from(byte == ENTRY_START[0]) };
-                if matched == ENTRY_START.len() {
-                    break;
-                }
-            }
+            let found = search.find(input);
+            let taken = found.unwrap_or(input.len());
             self.source.consume(taken);
             self.offset += taken as u64;
-            if matched < ENTRY_START.len() {
-                continue;
-            }
-            matched = 0;
-            let mut frame = [0; ENTRY_BYTES];
-            frame[..ENTRY_START.len()].copy_from_slice(&ENTRY_START);
-            self.fill(&mut frame[ENTRY_START.len()..])?;
-            if Entry::decode(&frame).is_some() {
-                self.before = None;
-                self.state = State::Between;
-                return Ok(());
+            if found.is_some() {
+                return self.go_behind_entry();
             }
         }
+    }
+
+    /// Reads the rest of an entry whose start is read. One that is damaged is passed over, too.
+    fn go_behind_entry(&mut self) -> Result<(), StreamError> {
+        let mut frame = [0; ENTRY_BYTES];
+        frame[..ENTRY_START.len()].copy_from_slice(&ENTRY_START);
+        self.fill(&mut frame[ENTRY_START.len()..])?;
+        self.before = None;
+        self.state = if Entry::decode(&frame).is_some() { State::Between } else { State::Lost };
+        Ok(())
     }
 
     fn lose(&mut self, offset: u64, what: Wrong) -> Damage {
@@ -453,19 +507,25 @@ impl<R: BufRead> Stream<R> {
         Ok(filled)
     }
 
-    /// Skips bytes. False when there are not as many.
-    fn skip(&mut self, mut bytes: u64) -> io::Result<bool> {
+    /// Skips bytes, up to an entry if there is one.
+    fn skip(&mut self, mut bytes: u64) -> io::Result<Skipped> {
+        let mut search = EntrySearch::default();
         while bytes > 0 {
-            let available = fill_buf(&mut self.source)?.len();
-            if available == 0 {
-                return Ok(false);
+            let input = fill_buf(&mut self.source)?;
+            if input.is_empty() {
+                return Ok(Skipped::Torn);
             }
-            let count = (available as u64).min(bytes);
-            self.source.consume(count as usize);
-            self.offset += count;
-            bytes -= count;
+            let count = usize::try_from(bytes).map_or(input.len(), |bytes| bytes.min(input.len()));
+            let found = search.find(&input[..count]);
+            let taken = found.unwrap_or(count);
+            self.source.consume(taken);
+            self.offset += taken as u64;
+            bytes -= taken as u64;
+            if found.is_some() {
+                return Ok(Skipped::Entry);
+            }
         }
-        Ok(true)
+        Ok(Skipped::All)
     }
 }
 

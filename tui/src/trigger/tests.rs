@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::*;
-use crate::model::{ExceptionCount, Group, Histogram, Php, PhpState, Pool, Pressure, Route, RouteKey};
+use crate::model::{ExceptionCount, Group, Histogram, Php, PhpState, Pool, Pressure, ProblemRoutes, Route, RouteKey};
 
 /// A second of a machine on which nothing happens.
 fn calm() -> Snapshot {
@@ -173,6 +173,8 @@ fn exceptions_are_counted_by_class_for_a_minute() {
             uncaught: None,
             caught_at: text(""),
             script: text(""),
+            messages: Vec::new(),
+            routes: ProblemRoutes::none(),
         };
         with_php(|php| php.exceptions = Some(vec![exception]))
     };

@@ -16,6 +16,7 @@ use jiff::{SignedDuration, Timestamp, Unit};
 
 pub use self::route::{PARAMETERS, RouteRules};
 use self::{
+    problems::Failed,
     routes::{Found, MOST, RouteKeys},
     stacks::{Counted, Stacks},
     workers::Workers,
@@ -169,6 +170,10 @@ impl PhpAggregate {
                 route
             })
             .collect();
+        let failed = Failed::find(&sample, |pid, request| match request {
+            Some(request) => found.of_request(group(pid), request),
+            None => found.of_script(pid, group(pid), scripts.get(&pid).copied()),
+        });
         let mut routes = found.choose();
         let mut served = Vec::new();
 
@@ -225,6 +230,7 @@ impl PhpAggregate {
             Request { started_at, ..of_finished(request, sample.now, route) }
         }));
         self.starts.end(&running);
+        let (exceptions, errors) = (failed.exceptions(&routes), failed.errors(&routes));
         let (others, other_route_requests) = (routes.others, routes.other_requests);
         let mut routes = routes.finish();
         if sees_growth {
@@ -242,8 +248,8 @@ impl PhpAggregate {
             routes,
             other_route_requests,
             requests,
-            exceptions: problems::exceptions(&sample),
-            errors: problems::errors(&sample),
+            exceptions,
+            errors,
             compiles: problems::compiles(&sample),
             exhausted,
             workers,

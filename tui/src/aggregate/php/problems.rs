@@ -2,9 +2,10 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use super::routes::Routes;
 use crate::{
-    collect::php::{FailureCount, FailureKind, FailureText, PhpSample},
-    model::{CompiledFile, ExceptionCount, PhpError, Tier},
+    collect::php::{FailureCount, FailureKind, FailureText, PhpSample, RequestText},
+    model::{CompiledFile, ExceptionCount, PhpError, ProblemMessage, ProblemRoute, ProblemRoutes, Tier},
     words::{errors, names},
 };
 
@@ -13,63 +14,121 @@ fn on(sample: &PhpSample, tier: Tier) -> bool {
     sample.targets.iter().any(|target| target.tiers.is_on(tier))
 }
 
-/// Exceptions by class and place; `None` when no image shows them.
-pub(crate) fn exceptions(sample: &PhpSample) -> Option<Vec<ExceptionCount>> {
-    if !on(sample, Tier::Exceptions) {
-        return None;
-    }
-    let mut places: HashMap<(&str, &str, u32), ExceptionCount> = HashMap::new();
-    for failure in sample.failures.iter().filter(|failure| failure.what.kind != FailureKind::Error) {
-        let what = &failure.what;
-        let place = places.entry((&what.class, &what.file, what.line)).or_insert_with(|| ExceptionCount {
-            class: what.class.clone(),
-            message: what.message.clone(),
-            file: what.file.clone(),
-            line: what.line,
-            count: 0,
-            count_error: 0,
-            uncaught: Some(0),
-            caught_at: "".into(),
-            script: what.script.clone(),
-        });
-        if place.message.is_empty() {
-            place.message.clone_from(&what.message);
-        }
-        match what.kind {
-            FailureKind::Thrown => place.count += failure.count,
-            FailureKind::Uncaught => place.uncaught = Some(place.uncaught.unwrap_or(0) + failure.count),
-            FailureKind::Error => {}
-        }
-        if let Some(at) = &failure.caught_at {
-            place.caught_at = names::place(&at.file, at.line).into();
-        }
-    }
-    Some(most(places.into_values().collect(), |place| (place.count, &place.file, place.line)))
+/// Exceptions and errors of an interval, with the numbers of the routes that they happened in.
+#[derive(Debug)]
+pub(super) struct Failed<'a> {
+    sample: &'a PhpSample,
+    /// By place in the list of failures, and there by place in the list of requests.
+    routes: Vec<Vec<usize>>,
 }
 
-/// Errors by level and place; `None` when no image shows them.
-pub(crate) fn errors(sample: &PhpSample) -> Option<Vec<PhpError>> {
-    if !on(sample, Tier::Errors) {
-        return None;
+impl<'a> Failed<'a> {
+    /// Asks for the route of a process and its request, for each request that something happened in.
+    pub(super) fn find(sample: &'a PhpSample, mut route: impl FnMut(u32, Option<&RequestText>) -> usize) -> Self {
+        let mut of = |failure: &FailureCount| {
+            failure.requests.iter().map(|failed| route(failed.pid, failed.request.as_deref())).collect()
+        };
+        Self { sample, routes: sample.failures.iter().map(&mut of).collect() }
     }
-    let mut places: HashMap<(&str, &str, u32), PhpError> = HashMap::new();
-    for failure in sample.failures.iter().filter(|failure| failure.what.kind != FailureKind::Thrown) {
-        let what = &failure.what;
-        let level = level(what);
-        let place = places.entry((level, &what.file, what.line)).or_insert_with(|| PhpError {
-            level: level.into(),
-            message: message(what),
-            file: what.file.clone(),
-            line: what.line,
-            count: 0,
-            count_error: 0,
-            silenced: silenced(failure, sample).then_some(0),
-            script: what.script.clone(),
-        });
-        place.count += failure.count;
-        place.silenced = place.silenced.map(|silenced| silenced + failure.silenced);
+
+    /// Exceptions by class and place; `None` when no image shows them.
+    pub(super) fn exceptions(&self, routes: &Routes) -> Option<Vec<ExceptionCount>> {
+        if !on(self.sample, Tier::Exceptions) {
+            return None;
+        }
+        let mut places: HashMap<(&str, &str, u32), ExceptionCount> = HashMap::new();
+        for (failure, numbers) in self.of(FailureKind::Error) {
+            let what = &failure.what;
+            let place = places.entry((&what.class, &what.file, what.line)).or_insert_with(|| ExceptionCount {
+                class: what.class.clone(),
+                message: what.message.clone(),
+                messages: Vec::new(),
+                file: what.file.clone(),
+                line: what.line,
+                count: 0,
+                count_error: 0,
+                uncaught: Some(0),
+                caught_at: "".into(),
+                script: what.script.clone(),
+                routes: ProblemRoutes::none(),
+            });
+            if place.message.is_empty() {
+                place.message.clone_from(&what.message);
+            }
+            let thrown = what.kind == FailureKind::Thrown;
+            if thrown {
+                place.count += failure.count;
+                add_messages(&mut place.messages, failure, |text| text.clone());
+            } else {
+                place.uncaught = Some(place.uncaught.unwrap_or(0) + failure.count);
+            }
+            for (failed, number) in failure.requests.iter().zip(numbers) {
+                let (count, uncaught) = if thrown { (failed.count, 0) } else { (0, failed.count) };
+                place.routes.add(ProblemRoute { route: routes.place(*number), count, uncaught, silenced: 0 });
+            }
+            if let Some(at) = &failure.caught_at {
+                place.caught_at = names::place(&at.file, at.line).into();
+            }
+        }
+        let mut list: Vec<_> = places.into_values().collect();
+        list.iter_mut().for_each(|place| choose(&mut place.message, &mut place.messages, &mut place.routes));
+        Some(most(list, |place| (place.count, &place.file, place.line)))
     }
-    Some(most(places.into_values().collect(), |place| (place.count, &place.file, place.line)))
+
+    /// Errors by level and place; `None` when no image shows them.
+    pub(super) fn errors(&self, routes: &Routes) -> Option<Vec<PhpError>> {
+        if !on(self.sample, Tier::Errors) {
+            return None;
+        }
+        let mut places: HashMap<(&str, &str, u32), PhpError> = HashMap::new();
+        for (failure, numbers) in self.of(FailureKind::Thrown) {
+            let what = &failure.what;
+            let level = level(what);
+            let place = places.entry((level, &what.file, what.line)).or_insert_with(|| PhpError {
+                level: level.into(),
+                message: message(what, &what.message),
+                messages: Vec::new(),
+                file: what.file.clone(),
+                line: what.line,
+                count: 0,
+                count_error: 0,
+                silenced: silenced(failure, self.sample).then_some(0),
+                script: what.script.clone(),
+                routes: ProblemRoutes::none(),
+            });
+            place.count += failure.count;
+            place.silenced = place.silenced.map(|silenced| silenced + failure.silenced);
+            add_messages(&mut place.messages, failure, |text| message(what, text));
+            for (failed, number) in failure.requests.iter().zip(numbers) {
+                let (count, silenced) = (failed.count, failed.silenced);
+                place.routes.add(ProblemRoute { route: routes.place(*number), count, uncaught: 0, silenced });
+            }
+        }
+        let mut list: Vec<_> = places.into_values().collect();
+        list.iter_mut().for_each(|place| choose(&mut place.message, &mut place.messages, &mut place.routes));
+        Some(most(list, |place| (place.count, &place.file, place.line)))
+    }
+
+    /// All failures but those of one kind, with the numbers of their routes.
+    fn of(&self, other: FailureKind) -> impl Iterator<Item = (&FailureCount, &Vec<usize>)> {
+        self.sample.failures.iter().zip(&self.routes).filter(move |(failure, _)| failure.what.kind != other)
+    }
+}
+
+/// Adds the messages of a failure to those of its place.
+fn add_messages(messages: &mut Vec<ProblemMessage>, failure: &FailureCount, said: impl Fn(&Arc<str>) -> Arc<str>) {
+    for (text, count) in &failure.messages {
+        let text = said(text);
+        match messages.iter_mut().find(|known| known.text == text) {
+            Some(known) => known.count += count,
+            None => messages.push(ProblemMessage { text, count: *count }),
+        }
+    }
+}
+
+fn choose(message: &mut Arc<str>, messages: &mut Vec<ProblemMessage>, routes: &mut ProblemRoutes) {
+    ProblemMessage::choose(message, messages);
+    routes.choose();
 }
 
 /// Compiled files by path and server API; `None` when no image shows them.
@@ -107,14 +166,14 @@ fn silenced(failure: &FailureCount, sample: &PhpSample) -> bool {
     failure.what.level != 0 && target.is_some_and(|target| !target.zts || target.tiers[Tier::Errors].reason.is_empty())
 }
 
-/// What PHP itself writes of an uncaught exception.
-fn message(what: &FailureText) -> Arc<str> {
+/// A message, in the way in which PHP itself writes that of an uncaught exception.
+fn message(what: &FailureText, text: &Arc<str>) -> Arc<str> {
     match what.kind {
         FailureKind::Uncaught if !parse_error(what) => {
-            let separator = if what.message.is_empty() { "" } else { ": " };
-            format!("Uncaught {}{separator}{}", what.class, what.message).into()
+            let separator = if text.is_empty() { "" } else { ": " };
+            format!("Uncaught {}{separator}{text}", what.class).into()
         }
-        _ => what.message.clone(),
+        _ => text.clone(),
     }
 }
 

@@ -259,7 +259,7 @@ fn failure(kind: FailureKind, level: u32, class: &str, line: u32, count: u64, si
         script: "/srv/index.php".into(),
         image: 0,
     };
-    FailureCount { what: Arc::new(what), count, silenced, caught_at: None }
+    FailureCount { what: Arc::new(what), count, silenced, caught_at: None, requests: Vec::new(), messages: Vec::new() }
 }
 
 /// A sample of an image whose failures are seen.

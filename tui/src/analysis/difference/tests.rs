@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     analysis::tests::snapshot,
-    model::{ExceptionCount, Function, RouteKey},
+    model::{ExceptionCount, Function, ProblemRoutes, RouteKey},
 };
 
 /// A route with a request of each of these durations.
@@ -31,6 +31,8 @@ fn exception(file: &str, line: u32, count: u64) -> ExceptionCount {
         uncaught: None,
         caught_at: "".into(),
         script: "".into(),
+        messages: Vec::new(),
+        routes: ProblemRoutes::none(),
     }
 }
 

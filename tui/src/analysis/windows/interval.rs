@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{super::lanes::Point, Renumbered, Tables};
+use super::{super::lanes::Point, Renumbered, Tables, places::Place};
 use crate::{
-    model::{CompiledFile, ExceptionCount, Exhausted, Function, LineCalls, Php, PhpError, Request, Route},
+    model::{
+        CompiledFile, ExceptionCount, Exhausted, Function, LineCalls, Php, PhpError, ProblemRoute, Request, Route,
+    },
     top::Amount,
 };
 
@@ -124,6 +126,9 @@ impl Interval {
             left_out,
             bytes: 0,
         };
+        let numbered = |route: usize| route_ids.get(route).map(|&id| id as usize);
+        renumber(&mut interval.exceptions, numbered);
+        renumber(&mut interval.errors, numbered);
         interval.bytes = interval.measured();
         interval
     }
@@ -140,6 +145,8 @@ impl Interval {
         self.requests.iter_mut().for_each(|request| request.route = renumbered.route(request.route as u32) as usize);
         let exhausted = self.exhausted.iter_mut().flatten();
         exhausted.for_each(|exhausted| exhausted.route = renumbered.route(exhausted.route as u32) as usize);
+        renumber(&mut self.exceptions, |route| Some(renumbered.route(route as u32) as usize));
+        renumber(&mut self.errors, |route| Some(renumbered.route(route as u32) as usize));
         let left_out = &mut self.left_out;
         self.stacks.retain_mut(|stack| match renumbered.stack(stack.id) {
             Some(id) => {
@@ -171,9 +178,22 @@ impl Interval {
             + size_of_list(&self.exceptions)
             + size_of_list(&self.errors)
             + size_of_list(&self.compiles)
+            + routes_of(&self.exceptions)
+            + routes_of(&self.errors)
             + size_of_list(&self.lines)
             + self.workers.len() * size_of::<Point>()
     }
+}
+
+/// Gives the routes of problems other numbers.
+fn renumber<T: Place>(list: &mut Option<Vec<T>>, number: impl Fn(usize) -> Option<usize>) {
+    list.iter_mut().flatten().filter_map(Place::routes_mut).for_each(|routes| routes.renumber(&number));
+}
+
+/// What the routes of problems take.
+fn routes_of<T: Place>(list: &Option<Vec<T>>) -> usize {
+    let routes = list.iter().flatten().filter_map(Place::routes);
+    routes.map(|routes| routes.iter().count() * size_of::<ProblemRoute>()).sum()
 }
 
 fn size_of_list<T>(list: &Option<Vec<T>>) -> usize {

@@ -3,7 +3,7 @@
 use std::{hash::BuildHasher, sync::Arc};
 
 use crate::{
-    model::{CompiledFile, ExceptionCount, PhpError, ProblemKey},
+    model::{CompiledFile, ExceptionCount, PhpError, ProblemKey, ProblemMessage, ProblemRoutes},
     top::{Amount, Top},
 };
 
@@ -22,6 +22,10 @@ pub(super) trait Place: Amount {
     fn beyond(&self) -> Self;
     /// So many more may be counted elsewhere.
     fn add_error(&mut self, error: u64);
+    /// Its routes, by number; `None` where they are not counted.
+    fn routes(&self) -> Option<&ProblemRoutes>;
+    /// The same, to be changed.
+    fn routes_mut(&mut self) -> Option<&mut ProblemRoutes>;
 }
 
 /// Sums by place; `None` until the first that were collected.
@@ -61,12 +65,30 @@ impl<T: Place> Places<T> {
         }
     }
 
+    /// The numbers of the routes in it.
+    pub(super) fn routes(&self) -> impl Iterator<Item = u32> {
+        let places = self.0.iter().flat_map(|sums| sums.places.iter());
+        let routes = places.filter_map(|(_, place, _)| place.routes());
+        routes.flat_map(ProblemRoutes::iter).map(|route| route.route as u32)
+    }
+
+    /// Gives routes other numbers.
+    pub(super) fn renumber(&mut self, number: impl Fn(usize) -> usize) {
+        let places = self.0.iter_mut().flat_map(|sums| sums.places.amounts_mut());
+        places.filter_map(Place::routes_mut).for_each(|routes| routes.renumber(|route| Some(number(route))));
+    }
+
     /// All sums, the most frequent first.
-    pub(super) fn list(&self) -> Option<Vec<T>> {
+    /// `place_of` says where a route is.
+    pub(super) fn list(&self, place_of: impl Fn(usize) -> Option<usize>) -> Option<Vec<T>> {
         let Sums { places, beyond } = self.0.as_ref()?;
         let with_error = |(place, error): (&T, u64)| {
             let mut place = place.clone();
             place.add_error(error);
+            if let Some(routes) = place.routes_mut() {
+                routes.renumber(&place_of);
+                routes.choose();
+            }
             (place.key(), place)
         };
         let mut list: Vec<_> = places.iter().map(|(_, place, error)| with_error((place, error))).collect();
@@ -89,15 +111,18 @@ fn plus(a: Option<u64>, b: Option<u64>) -> Option<u64> {
 
 impl Amount for ExceptionCount {
     fn add(&mut self, other: &Self) {
+        let times = self.size();
+        ProblemMessage::add(
+            (&mut self.message, &mut self.messages, times),
+            (&other.message, &other.messages, other.size()),
+        );
         self.count += other.count;
         self.count_error += other.count_error;
         self.uncaught = plus(self.uncaught, other.uncaught);
         if !other.caught_at.is_empty() {
             self.caught_at.clone_from(&other.caught_at);
         }
-        if self.message.is_empty() {
-            self.message.clone_from(&other.message);
-        }
+        self.routes.add_all(&other.routes);
     }
 
     fn size(&self) -> u64 {
@@ -124,8 +149,18 @@ impl Place for ExceptionCount {
             line: 0,
             caught_at: nothing(),
             script: nothing(),
-            ..self.clone()
+            messages: Vec::new(),
+            routes: ProblemRoutes::default(),
+            ..*self
         }
+    }
+
+    fn routes(&self) -> Option<&ProblemRoutes> {
+        Some(&self.routes)
+    }
+
+    fn routes_mut(&mut self) -> Option<&mut ProblemRoutes> {
+        Some(&mut self.routes)
     }
 
     fn add_error(&mut self, error: u64) {
@@ -135,6 +170,11 @@ impl Place for ExceptionCount {
 
 impl Amount for PhpError {
     fn add(&mut self, other: &Self) {
+        ProblemMessage::add(
+            (&mut self.message, &mut self.messages, self.count),
+            (&other.message, &other.messages, other.count),
+        );
+        self.routes.add_all(&other.routes);
         self.count += other.count;
         self.count_error += other.count_error;
         self.silenced = plus(self.silenced, other.silenced);
@@ -155,7 +195,24 @@ impl Place for PhpError {
     }
 
     fn beyond(&self) -> Self {
-        Self { message: "".into(), file: BEYOND.into(), line: 0, script: "".into(), ..self.clone() }
+        Self {
+            level: self.level.clone(),
+            message: "".into(),
+            messages: Vec::new(),
+            file: BEYOND.into(),
+            line: 0,
+            script: "".into(),
+            routes: ProblemRoutes::default(),
+            ..*self
+        }
+    }
+
+    fn routes(&self) -> Option<&ProblemRoutes> {
+        Some(&self.routes)
+    }
+
+    fn routes_mut(&mut self) -> Option<&mut ProblemRoutes> {
+        Some(&mut self.routes)
     }
 
     fn add_error(&mut self, error: u64) {
@@ -187,6 +244,14 @@ impl Place for CompiledFile {
         Self { file: BEYOND.into(), ..self.clone() }
     }
 
+    fn routes(&self) -> Option<&ProblemRoutes> {
+        None
+    }
+
+    fn routes_mut(&mut self) -> Option<&mut ProblemRoutes> {
+        None
+    }
+
     fn add_error(&mut self, error: u64) {
         self.count_error += error;
     }
@@ -207,17 +272,19 @@ mod tests {
             uncaught,
             caught_at: "".into(),
             script: "".into(),
+            messages: Vec::new(),
+            routes: ProblemRoutes::none(),
         }
     }
 
     #[test]
     fn one_place_adds_up_and_unknown_stays_unknown() {
         let mut places = Places::default();
-        assert_eq!(places.list(), None);
+        assert_eq!(places.list(Some), None);
         places.add(Some(&vec![exception(1, 5, None), exception(2, 9, Some(1))]));
         places.add(None);
         places.add(Some(&vec![exception(2, 1, Some(2)), exception(1, 1, None)]));
-        let seen: Vec<_> = places.list().unwrap().iter().map(|e| (e.line, e.count, e.uncaught)).collect();
+        let seen: Vec<_> = places.list(Some).unwrap().iter().map(|e| (e.line, e.count, e.uncaught)).collect();
         assert_eq!(seen, [(2, 10, Some(3)), (1, 6, None)]);
     }
 
@@ -226,7 +293,7 @@ mod tests {
         let mut places = Places::default();
         let many: Vec<_> = (0..6 * PLACES as u32).map(|line| exception(line, 2, Some(1))).collect();
         places.add(Some(&many));
-        let list = places.list().unwrap();
+        let list = places.list(Some).unwrap();
         assert!(list.len() <= 2 * PLACES + 1);
         assert_eq!((&*list[0].file, list[0].class.is_empty()), (BEYOND, true));
         assert_eq!(list.iter().map(|e| e.count).sum::<u64>(), 12 * PLACES as u64);
@@ -238,7 +305,7 @@ mod tests {
         let file = |name: String, count| CompiledFile { file: name.into(), sapi: "fpm".into(), count, count_error: 0 };
         places.add(Some(&(0..10_000).map(|at| file(format!("/releases/{at}.php"), 1)).collect()));
         places.add(Some(&vec![file("/hot.php".into(), 50)]));
-        let list = places.list().unwrap();
+        let list = places.list(Some).unwrap();
         let hot = list.iter().find(|file| &*file.file == "/hot.php").unwrap();
         assert!(hot.count == 50 && hot.count_error <= 10_000 / PLACES as u64);
         assert_eq!((&*list[0].file, &*list[0].sapi), (BEYOND, "fpm"));
@@ -256,9 +323,11 @@ mod tests {
             count_error: 0,
             silenced: None,
             script: "".into(),
+            messages: Vec::new(),
+            routes: ProblemRoutes::none(),
         };
         places.add(Some(&(0..4 * PLACES as u32).map(error).collect()));
-        let list = places.list().unwrap();
+        let list = places.list(Some).unwrap();
         let mut beyond: Vec<_> =
             list.iter().filter(|error| &*error.file == BEYOND).map(|error| &*error.level).collect();
         beyond.sort_unstable();

@@ -187,7 +187,8 @@ impl Sum {
     pub(super) fn routes(&self) -> impl Iterator<Item = u32> {
         let rows = self.routes.iter().chain(self.others.iter()).map(|(id, ..)| *id);
         let exhausted = self.exhausted.iter().flatten().map(|exhausted| exhausted.route as u32);
-        rows.chain(self.requests.iter().map(|request| request.route as u32)).chain(exhausted)
+        let problems = self.exceptions.routes().chain(self.errors.routes());
+        rows.chain(self.requests.iter().map(|request| request.route as u32)).chain(exhausted).chain(problems)
     }
 
     /// Gives everything its new number; the samples of stacks that have none are counted as left out.
@@ -203,6 +204,8 @@ impl Sum {
                 None => self.left_out += stack.samples,
             }
         }
+        self.exceptions.renumber(|route| renumbered.route(route as u32) as usize);
+        self.errors.renumber(|route| renumbered.route(route as u32) as usize);
         self.exhausted.iter_mut().flatten().for_each(|exhausted| {
             exhausted.route = renumbered.route(exhausted.route as u32) as usize;
         });
@@ -212,6 +215,7 @@ impl Sum {
     pub(super) fn php(&self, tables: &Tables, current: &Php) -> Php {
         let (functions, function_places) = self.listed_functions(tables);
         let (routes, route_places) = self.listed_routes(tables);
+        let place_of = |id: usize| route_places.of(id as u32, tables);
         let stacks =
             self.stacks.iter().zip(&tables.stacks).filter(|(stack, _)| stack.samples > 0 || stack.wait_ns.is_some());
         let stacks = stacks.filter_map(|(&StackSum { samples, wait_ns, growth_bytes }, path)| {
@@ -239,9 +243,9 @@ impl Sum {
                 };
                 exhausted.iter().filter_map(placed).collect()
             }),
-            exceptions: self.exceptions.list(),
-            errors: self.errors.list(),
-            compiles: self.compiles.list(),
+            exceptions: self.exceptions.list(place_of),
+            errors: self.errors.list(place_of),
+            compiles: self.compiles.list(place_of),
             workers: current.workers.iter().map(|worker| Worker { stack: Vec::new(), ..worker.clone() }).collect(),
             pools: current.pools.clone(),
             exact: current.exact.clone(),

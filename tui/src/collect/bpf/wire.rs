@@ -3,7 +3,7 @@
 
 use tusktop_shared::{
     CallKey, Calls, Compiled, Config, ContentKey, Count, CountKey, EndedProcess, Failure, FreedProcess, FunctionName,
-    Image, OomKill, Process, ProcessEvent, ProcessRecord, Request, RequestEvent, Site, Stack, Tally, TaskHead,
+    Image, Message, OomKill, Process, ProcessEvent, ProcessRecord, Request, RequestEvent, Site, Stack, Tally, TaskHead,
     TaskLayout, Traced, Wait,
 };
 
@@ -36,6 +36,7 @@ plain!(
     FreedProcess,
     FunctionName,
     Image,
+    Message,
     OomKill,
     Process,
     ProcessEvent,

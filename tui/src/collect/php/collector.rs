@@ -12,7 +12,7 @@ use rustix::{
     time::{ClockId, clock_gettime},
 };
 use tokio::sync::mpsc;
-use tusktop_shared::{ContentKey, Process, RequestEvent, Wait, share, stat};
+use tusktop_shared::{ContentKey, Process, RequestEvent, Wait, failure_of, share, stat};
 
 use super::{
     CallSums, CurrentWait, FinishedRequest, Now, Options, Order, PhpSample, RequestText, Sapi, Work,
@@ -441,6 +441,9 @@ impl Collector {
         let counts = turned.and_then(|()| kernel.take_counts());
         match counts.and_then(|counts| Ok((counts, kernel.waiting()?))) {
             Ok((mut counts, waiting)) => {
+                let failed = counts.extract_if(.., |(key, _)| failure_of(key.stack).is_some());
+                let failed = failed.filter(|(key, _)| self.following.counts(key.pid));
+                self.failures.by_request.add(failed, &self.requests);
                 self.waits.settle(&mut counts, waiting, monotonic());
                 counts.retain(|(key, _)| self.following.counts(key.pid));
                 self.stacks.add(counts, &mut self.names, kernel, &self.requests);

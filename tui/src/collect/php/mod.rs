@@ -26,7 +26,9 @@ pub(crate) use find::runtime::VARIABLE;
 pub use image::sapi::Sapi;
 pub(crate) use kernel::{KernelError, Verified, verify};
 pub use tier::exact::{CallSums, Order};
-pub use tier::problems::{CatchPlace, CompileCount, CompiledText, FailureCount, FailureKind, FailureText};
+pub use tier::problems::{
+    CatchPlace, CompileCount, CompiledText, FailureCount, FailureKind, FailureText, RequestFailures,
+};
 pub use tier::requests::{FinishedRequest, RequestMemory, RequestText, Start};
 pub use tier::sampling::NamedStack;
 pub use tier::waiting::CurrentWait;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::is_zero;
+use super::{ProblemMessage, ProblemRoutes, is_zero};
 use crate::model::{ProblemKey, ProblemKind};
 
 /// An exception class thrown at one place: the line where the exception was made.
@@ -12,8 +12,11 @@ use crate::model::{ProblemKey, ProblemKind};
 pub struct ExceptionCount {
     /// Class.
     pub class: Arc<str>,
-    /// Message of the first one; empty when unknown.
+    /// The most frequent message, of those that were kept; empty when unknown.
     pub message: Arc<str>,
+    /// The most frequent messages, where there were several; see [`ProblemMessage`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<ProblemMessage>,
     /// File.
     pub file: Arc<str>,
     /// Line.
@@ -32,6 +35,9 @@ pub struct ExceptionCount {
     /// Script of the first request that it happened in; empty when unknown.
     #[serde(default = "empty")]
     pub script: Arc<str>,
+    /// In which routes: in JSON `routes`, `route_counts` and `route_uncaught`.
+    #[serde(flatten)]
+    pub routes: ProblemRoutes,
 }
 
 /// A PHP error (warning, notice, fatal …) raised at one place.
@@ -39,8 +45,11 @@ pub struct ExceptionCount {
 pub struct PhpError {
     /// Level, such as `warning`.
     pub level: Arc<str>,
-    /// Message of the first one.
+    /// The most frequent message, of those that were kept; empty when unknown.
     pub message: Arc<str>,
+    /// The most frequent messages, where there were several; see [`ProblemMessage`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<ProblemMessage>,
     /// File.
     pub file: Arc<str>,
     /// Line.
@@ -56,6 +65,9 @@ pub struct PhpError {
     /// Script of the first request that it happened in; empty when unknown.
     #[serde(default = "empty")]
     pub script: Arc<str>,
+    /// In which routes: in JSON `routes`, `route_counts` and `route_silenced`.
+    #[serde(flatten)]
+    pub routes: ProblemRoutes,
 }
 
 /// A file that PHP compiled because opcache did not have it.

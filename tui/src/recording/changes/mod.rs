@@ -66,6 +66,8 @@ const REFERENCES: &[(&str, &str, &str)] = &[
     ("php.workers", "stack", "php.functions"),
     ("php.requests", "route", "php.routes"),
     ("php.exhausted", "route", "php.routes"),
+    ("php.exceptions", "routes", "php.routes"),
+    ("php.errors", "routes", "php.routes"),
 ];
 
 /// When a table is taken: after those that it refers to.

@@ -6,8 +6,13 @@ use ratatui::{buffer::Buffer, layout::Rect};
 
 use crate::{
     analysis::{opcache, profile::Scope},
-    model::{CompiledFile, ExceptionCount, PhpError, ProblemKey, ProblemKind, Tier},
-    ui::{filter::Filter, frame::Screen, list, paint, panes::empty},
+    model::{CompiledFile, ExceptionCount, PhpError, ProblemKey, ProblemKind, ProblemRoutes, Tier},
+    ui::{
+        filter::Filter,
+        frame::Screen,
+        list, paint,
+        panes::{empty, hot},
+    },
     view::{Pane, Row, Scene, Sort},
     words::{
         errors::{self, Severity},
@@ -28,12 +33,20 @@ enum Grade {
     Compile,
 }
 
+/// Behind a message of a place that has several.
+const SEVERAL: &str = "  1 of several";
+/// The same where there is little room.
+const SEVERAL_IN_SHORT: &str = " +";
+const ROOM_FOR_WORDS: u16 = 28;
+
 struct Problem<'a> {
     key: ProblemKey,
     grade: Grade,
     count: u64,
     count_error: u64,
     message: &'a str,
+    /// Its place has other messages, too.
+    several: bool,
     note: String,
 }
 
@@ -49,13 +62,18 @@ pub(crate) fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut
         _ => "",
     };
     let (summary, filter) = (summary(screen), list::filter_title(Pane::Problems, screen));
-    let of_script = script(screen).map_or_else(String::new, |script| format!("first seen in {script}"));
+    let of_what = match (script(screen), &screen.scope) {
+        (Some(script), _) => format!("first seen in {script}"),
+        (None, Scope::All) => String::new(),
+        (None, Scope::Group(_)) if !knows_routes(screen) => String::new(),
+        (None, scope) => hot::scope_name(scope),
+    };
     let style = if focused { palette.focus } else { palette.title };
     let parts = [
         ("problems", style),
         (&*filter, palette.warn),
         (&screen.window_name(), palette.muted),
-        (&*of_script, palette.text),
+        (&*of_what, palette.text),
         (order, palette.muted),
         (&*summary, palette.text),
     ];
@@ -107,7 +125,14 @@ fn row(buffer: &mut Buffer, area: Rect, y: u16, problem: &Problem, screen: &Scre
     x += name + 1;
     if !compile {
         let room = rest.saturating_sub(if place > 0 { place + 1 } else { 0 });
-        paint::put(buffer, (x, y), room, problem.message, palette.title);
+        let several = match problem.several {
+            false => "",
+            true if room >= ROOM_FOR_WORDS => SEVERAL,
+            true => SEVERAL_IN_SHORT,
+        };
+        let mark = several.len() as u16;
+        paint::put(buffer, (x, y), room.saturating_sub(mark), problem.message, palette.title);
+        paint::put_right(buffer, (x + room.saturating_sub(mark), y), mark.min(room), several, palette.muted);
         x += room + u16::from(place > 0);
     }
     if place > 0 {
@@ -129,14 +154,11 @@ fn problems<'a>(screen: &Screen<'a>) -> Vec<Problem<'a>> {
     let pane = screen.view.pane(Pane::Problems);
     let filter = Filter::new(&pane.filter);
     let per_minute = 60.0 / screen.covered.as_secs_f64().max(0.001);
-    // A problem knows the script of the first request that it happened in, and so does a route.
-    let script = script(screen);
-    let of_route = |of: &str| script.is_none_or(|script| of == script);
-    let exceptions = php.exceptions.iter().flatten().filter(|problem| of_route(&problem.script)).map(of_exception);
+    let exceptions = exceptions(screen).map(|(exception, times)| of_exception(exception, times));
     // What was not caught is there as an exception; the error that PHP makes of it would be the same row again.
-    let errors =
-        php.errors.iter().flatten().filter(|error| !is_uncaught(error) && of_route(&error.script)).map(of_error);
-    let compiles = php.compiles.iter().flatten().filter(|_| script.is_none()).map(|file| of_compile(file, per_minute));
+    let errors = errors(screen).filter(|(error, _)| !is_uncaught(error)).map(|(error, times)| of_error(error, times));
+    let of_route = matches!(screen.scope, Scope::Route(_));
+    let compiles = php.compiles.iter().flatten().filter(|_| !of_route).map(|file| of_compile(file, per_minute));
     let mut problems: Vec<Problem> = exceptions
         .chain(errors)
         .chain(compiles)
@@ -164,28 +186,88 @@ fn problems<'a>(screen: &Screen<'a>) -> Vec<Problem<'a>> {
     problems
 }
 
-/// The script of the route that is entered, which its problems share.
-fn script<'a>(screen: &'a Screen) -> Option<&'a str> {
-    match &screen.scope {
-        Scope::Route(key) if !key.script.is_empty() => Some(&key.script),
-        _ => None,
+/// How often a problem happened in the group or the route that is entered, or anywhere.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    count: u64,
+    /// It may have happened so many times more.
+    count_error: u64,
+    uncaught: Option<u64>,
+    silenced: Option<u64>,
+}
+
+fn exceptions<'a>(screen: &Screen<'a>) -> impl Iterator<Item = (&'a ExceptionCount, Times)> {
+    let php = screen.php;
+    php.exceptions.iter().flatten().filter_map(|exception| {
+        let (count, count_error) = (exception.count, exception.count_error);
+        let all = Times { count, count_error, uncaught: exception.uncaught, silenced: None };
+        Some((exception, narrowed(screen, all, &exception.routes, &exception.script)?))
+    })
+}
+
+fn errors<'a>(screen: &Screen<'a>) -> impl Iterator<Item = (&'a PhpError, Times)> {
+    let php = screen.php;
+    php.errors.iter().flatten().filter_map(|error| {
+        let all =
+            Times { count: error.count, count_error: error.count_error, uncaught: None, silenced: error.silenced };
+        Some((error, narrowed(screen, all, &error.routes, &error.script)?))
+    })
+}
+
+/// What of a problem belongs to the group or the route that is entered; `None` when nothing does. Where its routes are not known, a
+/// route has the problems that were first seen in its script.
+fn narrowed(screen: &Screen, all: Times, routes: &ProblemRoutes, script: &str) -> Option<Times> {
+    let known = match &screen.scope {
+        Scope::All => return Some(all),
+        _ if routes.list.is_some() => routes.iter(),
+        Scope::Route(key) => return (key.script.is_empty() || *key.script == *script).then_some(all),
+        Scope::Group(_) => return Some(all),
+    };
+    let (mut own, mut sum) = (Times { count: 0, uncaught: None, silenced: None, ..all }, 0);
+    for route in known {
+        sum += route.count;
+        if screen.php.routes.get(route.route).is_some_and(|of| screen.scope.has(of)) {
+            own.count += route.count;
+            own.uncaught = all.uncaught.map(|_| own.uncaught.unwrap_or(0) + route.uncaught);
+            own.silenced = all.silenced.map(|_| own.silenced.unwrap_or(0) + route.silenced);
+        }
     }
+    own.count_error += all.count.saturating_sub(sum);
+    (own.count > 0 || own.uncaught.is_some_and(|uncaught| uncaught > 0)).then_some(own)
+}
+
+/// The script by which problems are told to belong to the route that is entered, because their routes are not known.
+fn script<'a>(screen: &'a Screen) -> Option<&'a str> {
+    let Scope::Route(key) = &screen.scope else { return None };
+    (!key.script.is_empty() && !knows_routes(screen) && routes(screen).next().is_some()).then_some(&*key.script)
+}
+
+/// Whether the routes of any problem are known; they are not in recordings of older versions.
+fn knows_routes(screen: &Screen) -> bool {
+    routes(screen).any(|routes| routes.list.is_some())
+}
+
+fn routes<'a>(screen: &Screen<'a>) -> impl Iterator<Item = &'a ProblemRoutes> {
+    let php = screen.php;
+    let exceptions = php.exceptions.iter().flatten().map(|exception| &exception.routes);
+    exceptions.chain(php.errors.iter().flatten().map(|error| &error.routes))
 }
 
 fn is_uncaught(error: &PhpError) -> bool {
     &*error.level == errors::FATAL && error.message.starts_with("Uncaught ")
 }
 
-fn of_exception(exception: &ExceptionCount) -> Problem<'_> {
-    let uncaught = exception.uncaught.unwrap_or(0);
+fn of_exception(exception: &ExceptionCount, times: Times) -> Problem<'_> {
+    let uncaught = times.uncaught.unwrap_or(0);
     Problem {
         key: exception.key(),
         grade: if uncaught > 0 { Grade::Fatal } else { Grade::Failure },
         // One that was thrown just before this time may end in it.
-        count: exception.count.max(uncaught),
-        count_error: exception.count_error,
+        count: times.count.max(uncaught),
+        count_error: times.count_error,
         message: &exception.message,
-        note: match exception.uncaught {
+        several: !exception.messages.is_empty(),
+        note: match times.uncaught {
             None => String::new(),
             Some(0) => "caught".to_owned(),
             Some(uncaught) => format!("{} uncaught", units::count(uncaught)),
@@ -193,21 +275,22 @@ fn of_exception(exception: &ExceptionCount) -> Problem<'_> {
     }
 }
 
-fn of_error(error: &PhpError) -> Problem<'_> {
-    let silenced = error.silenced.unwrap_or(0);
+fn of_error(error: &PhpError, times: Times) -> Problem<'_> {
+    let silenced = times.silenced.unwrap_or(0);
     Problem {
         key: error.key(),
         grade: match errors::severity(&error.level) {
             Severity::Fatal => Grade::Fatal,
-            Severity::Failure if silenced < error.count => Grade::Failure,
+            Severity::Failure if silenced < times.count => Grade::Failure,
             Severity::Failure | Severity::Note => Grade::Note,
         },
-        count: error.count,
-        count_error: error.count_error,
+        count: times.count,
+        count_error: times.count_error,
         message: &error.message,
+        several: !error.messages.is_empty(),
         note: match silenced {
             0 => String::new(),
-            silenced if silenced == error.count => "silenced".to_owned(),
+            silenced if silenced == times.count => "silenced".to_owned(),
             silenced => format!("{} silenced", units::count(silenced)),
         },
     }
@@ -220,6 +303,7 @@ fn of_compile(file: &CompiledFile, per_minute: f64) -> Problem<'_> {
         count: file.count,
         count_error: file.count_error,
         message: "",
+        several: false,
         note: format!("{}/min", units::count((file.count as f64 * per_minute).round() as u64)),
     }
 }
@@ -228,15 +312,17 @@ fn of_compile(file: &CompiledFile, per_minute: f64) -> Problem<'_> {
 fn summary(screen: &Screen) -> String {
     let php = screen.php;
     let mut parts = Vec::new();
-    if let Some(exceptions) = &php.exceptions {
-        let uncaught: u64 = exceptions.iter().filter_map(|exception| exception.uncaught).sum();
+    if php.exceptions.is_some() {
+        let (count, uncaught) = exceptions(screen).fold((0, 0), |(count, uncaught), (_, times)| {
+            (count + times.count, uncaught + times.uncaught.unwrap_or(0))
+        });
         let uncaught = if uncaught > 0 { format!(" ({} uncaught)", units::count(uncaught)) } else { String::new() };
-        parts.push(plural(exceptions.iter().map(|e| e.count).sum(), "exception") + &uncaught);
+        parts.push(plural(count, "exception") + &uncaught);
     }
-    if let Some(errors) = &php.errors {
-        parts.push(plural(errors.iter().map(|error| error.count).sum(), "error"));
+    if php.errors.is_some() {
+        parts.push(plural(errors(screen).map(|(_, times)| times.count).sum(), "error"));
     }
-    if let Some(compiles) = &php.compiles {
+    if let Some(compiles) = php.compiles.as_ref().filter(|_| !matches!(screen.scope, Scope::Route(_))) {
         parts.push(plural(compiles.iter().map(|file| file.count).sum(), "compile"));
     }
     parts.join(", ")

@@ -31,7 +31,14 @@ pub(super) fn read<F: FnMut(u64, &mut [u8]) -> io::Result<()>>(
 ) -> (Vec<FunctionKey>, bool) {
     let mut frames = Vec::new();
     let mut frame = leaf;
+    let mut delegating = Vec::new();
     for _ in 0..MAX_FRAMES {
+        if let Some(generator) = delegating.pop() {
+            // Its frame, with the one behind it still to come.
+            let Some(name) = function_of_generator(memory, generator, offsets) else { break };
+            frames.push(name);
+            continue;
+        }
         if frame == 0 {
             return (frames, false);
         }
@@ -47,10 +54,45 @@ pub(super) fn read<F: FnMut(u64, &mut [u8]) -> io::Result<()>>(
                 Some(name) => frames.push(sampling::function_of(&name)),
                 None => break,
             }
+            frames.pop_if(|frame| !sampling::is_php(frame));
+        } else {
+            delegating = delegating_generators(memory, frame);
         }
         frame = previous;
     }
     (frames, true)
+}
+
+/// `Z_OBJ` of `zend_execute_data.This`.
+const FRAME_OBJECT: u64 = 32;
+/// `zend_generator.execute_data`, `.node.parent` and `.execute_fake`, as in `tui-ebpf/src/stack.rs`: PHP 8.1 to 8.5, and 7.4.
+const GENERATORS: [(u64, u64, u64); 2] = [(0x38, 0x98, 0xb8), (0x40, 0xa0, 0xc8)];
+
+/// The frames of the generators that delegate (`yield from`) to the one whose frame was before this one, outermost first; none where the frame
+/// is no placeholder for them.
+fn delegating_generators<F: FnMut(u64, &mut [u8]) -> io::Result<()>>(memory: &mut Pieces<F>, frame: u64) -> Vec<u64> {
+    let mut found = Vec::new();
+    let Some(mut generator) = memory.word(frame.wrapping_add(FRAME_OBJECT)) else { return found };
+    let Some((data, parent, _)) = GENERATORS.into_iter().find(|of| frame.wrapping_sub(generator) == of.2) else {
+        return found;
+    };
+    while found.len() < MAX_FRAMES
+        && let Some(inner) = memory.word(generator.wrapping_add(parent)).filter(|&inner| inner != 0)
+        && let Some(frame) = memory.word(generator.wrapping_add(data))
+    {
+        found.push(frame);
+        generator = inner;
+    }
+    found
+}
+
+fn function_of_generator<F: FnMut(u64, &mut [u8]) -> io::Result<()>>(
+    memory: &mut Pieces<F>,
+    frame: u64,
+    offsets: &Offsets,
+) -> Option<FunctionKey> {
+    let function = memory.word(frame.wrapping_add(FRAME_FUNCTION))?;
+    name(memory, function, offsets).map(|name| sampling::function_of(&name))
 }
 
 fn name<F: FnMut(u64, &mut [u8]) -> io::Result<()>>(
@@ -194,6 +236,33 @@ mod tests {
             [("", "usleep", "", 0), ("App\\Users", "find", "/srv/users.php", 12), ("", "{main}", "/srv/a.php", 1)];
         assert_eq!((names, truncated), (expected.to_vec(), false));
         assert_eq!(frames[0].kind, FunctionKind::Internal);
+    }
+
+    #[test]
+    fn generators_that_delegate_are_between_the_one_that_runs_and_its_caller() {
+        for (data, parent, fake) in GENERATORS {
+            let mut memory = Memory::default();
+            let functions =
+                ["caller", "outer", "middle", "inner"].map(|name| memory.function(name, "", "/a.php", 1, 2));
+            let caller = memory.frame(functions[0], 0);
+            let mut inner = 0;
+            let mut generators = Vec::new();
+            for function in functions.into_iter().skip(1).rev() {
+                let frame = memory.frame(function, 0);
+                let mut words = [0; 48];
+                words[data as usize / 8] = frame;
+                words[parent as usize / 8] = inner;
+                let at = START + memory.0.len() as u64;
+                words[fake as usize / 8 + 4] = at;
+                words[fake as usize / 8 + 6] = caller;
+                inner = memory.words(&words);
+                generators.push(inner);
+            }
+            let leaf = memory.frame(functions[3], generators[2] + fake);
+            let (frames, truncated) = memory.walk(leaf);
+            let names: Vec<_> = frames.iter().map(|frame| &*frame.name).collect();
+            assert_eq!((names, truncated), (vec!["inner", "middle", "outer", "caller"], false));
+        }
     }
 
     #[test]

@@ -1,10 +1,13 @@
-//! The maps of exceptions, errors and compiled files: tallies by key, and what the keys stand for.
+//! The maps of exceptions, errors and compiled files: tallies by key, what the keys stand for, and messages.
 
-use aya::{Ebpf, maps::HashMap as BpfHashMap, maps::MapData};
-use tusktop_shared::{Compiled, ContentKey, Failure, Tally, sizes};
+use aya::{Ebpf, maps::HashMap as BpfHashMap, maps::IterableMap as _, maps::MapData};
+use tusktop_shared::{Compiled, ContentKey, Failure, Message, Tally, sizes};
 
 use super::KernelError;
-use crate::collect::bpf::wire::{Plain, Wire};
+use crate::collect::bpf::{
+    batch::Batch,
+    wire::{Plain, Wire},
+};
 
 /// Tallies and the texts of their keys.
 pub(crate) struct Tallies<T: Plain> {
@@ -44,6 +47,8 @@ pub(crate) struct FailureMaps {
     /// Exceptions and errors.
     pub failures: Tallies<Failure>,
     pub compiles: Tallies<Compiled>,
+    messages: BpfHashMap<MapData, Wire<ContentKey>, Wire<Message>>,
+    batch: Batch<Wire<ContentKey>, Wire<Message>>,
 }
 
 impl FailureMaps {
@@ -52,7 +57,26 @@ impl FailureMaps {
         Ok(Self {
             failures: Tallies::take(ebpf, "FAILURES", "FAILURE_TEXTS", sizes::FAILURES as usize)?,
             compiles: Tallies::take(ebpf, "COMPILES", "COMPILE_TEXTS", sizes::COMPILES as usize)?,
+            messages: map::<Message>(ebpf, "MESSAGES")?,
+            batch: Batch::new(),
         })
+    }
+
+    /// All messages by slot. None where they cannot be read: then places have the message of the first time alone.
+    pub(crate) fn messages(&mut self) -> Vec<(ContentKey, Box<Message>)> {
+        let mut messages = Vec::new();
+        let _ = self.batch.look(self.messages.map(), |slot, message| messages.push((slot.0, Box::new(message.0))));
+        messages
+    }
+
+    /// Lets another message have a slot.
+    pub(crate) fn free(&mut self, slot: ContentKey) {
+        let _ = self.messages.remove(&Wire(slot));
+    }
+
+    /// The user of each message.
+    pub(super) fn users_of_messages(&mut self) -> Vec<u32> {
+        self.messages.keys().take(2 * sizes::MESSAGES as usize).flatten().map(|slot| slot.0.user).collect()
     }
 }
 

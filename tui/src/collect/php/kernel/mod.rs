@@ -373,7 +373,7 @@ impl Kernel {
         self.active.set(0, self.writing, 0).map_err(|source| KernelError::Map { name: "ACTIVE", source })
     }
 
-    /// Takes all samples and waits that the programs wrote before the last turn.
+    /// Takes all samples, waits and failures by request that the programs wrote before the last turn.
     ///
     /// # Errors
     /// The map cannot be read.
@@ -384,6 +384,7 @@ impl Kernel {
             .take(counts.map(), |key, count| taken.push((key.0, count.0)))
             .map_err(|source| KernelError::Batch { name: "COUNTS", source })?;
         self.shares.count(share::COUNTS + (self.writing ^ 1), []);
+        self.shares.count(share::FAILED + (self.writing ^ 1), []);
         Ok(taken)
     }
 
@@ -443,6 +444,8 @@ impl Kernel {
         self.shares.count(share::FAILURES, failures);
         let compiles: Vec<_> = self.failures.compiles.iter().map(|(key, _)| key.user).collect();
         self.shares.count(share::COMPILES, compiles);
+        let messages = self.failures.users_of_messages();
+        self.shares.count(share::MESSAGES, messages);
     }
 
     /// Requests that run now.

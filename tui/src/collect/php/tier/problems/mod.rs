@@ -1,8 +1,11 @@
 //! The tiers of what goes wrong: exceptions, errors and compiled files. They share programs and maps.
 
+mod by_request;
+mod messages;
 mod reading;
 pub(super) mod sites;
 
+pub use by_request::RequestFailures;
 pub(crate) use reading::Failures;
 pub use reading::{CatchPlace, CompileCount, CompiledText, FailureCount, FailureKind, FailureText};
 

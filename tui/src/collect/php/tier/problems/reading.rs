@@ -8,6 +8,10 @@ use std::{
 
 use tusktop_shared::{Compiled, ContentKey, FAILURE_THROWN, FAILURE_UNCAUGHT, Failure, MESSAGE_BYTES, Tally};
 
+use super::{
+    by_request::{ByRequest, RequestFailures},
+    messages::Messages,
+};
 use crate::{
     collect::{
         bpf::wire::{Plain, Wire},
@@ -71,6 +75,10 @@ pub struct FailureCount {
     pub silenced: u64,
     /// The `catch` that looked at it last; `None` when it is not known.
     pub caught_at: Option<CatchPlace>,
+    /// In which requests; those that are missing found no room.
+    pub requests: Vec<RequestFailures>,
+    /// Messages that came often, each with how often at least.
+    pub messages: Vec<(Arc<str>, u64)>,
 }
 
 /// A file that was compiled.
@@ -97,6 +105,9 @@ pub(crate) struct Failures {
     secrets: Secrets,
     failures: Known<FailureText>,
     compiles: Known<CompiledText>,
+    /// Exceptions and errors by request.
+    pub by_request: ByRequest,
+    messages: Messages,
     /// All exceptions that the kernel had counted at the last reading.
     thrown: u64,
 }
@@ -214,6 +225,7 @@ impl Failures {
     pub(crate) fn gather(&mut self, maps: &mut FailureMaps) -> u64 {
         self.failures.read(&mut maps.failures, |raw| failure(raw, self.secrets));
         self.compiles.read(&mut maps.compiles, compiled);
+        self.messages.read(maps, self.secrets);
         let thrown = |text: &FailureText| text.kind == FailureKind::Thrown;
         let entries = self.failures.entries.values();
         let thrown = entries.filter(|entry| entry.text.as_deref().is_some_and(thrown)).map(|entry| entry.now.count);
@@ -235,11 +247,17 @@ impl Failures {
 
     /// What was counted since the last call.
     pub(crate) fn take(&mut self, maps: &FailureMaps) -> (Vec<FailureCount>, Vec<CompileCount>) {
-        let failures = self.failures.take().into_iter().map(|(key, what, tally)| FailureCount {
+        let taken = self.failures.take();
+        let known = &self.failures.entries;
+        let mut requests = self.by_request.take(taken.iter().map(|(key, ..)| *key), |key| known.contains_key(&key));
+        let mut messages = self.messages.take();
+        let failures = taken.into_iter().map(|(key, what, tally)| FailureCount {
             caught_at: (what.kind == FailureKind::Thrown).then(|| caught_at(maps, key)).flatten(),
             what,
             count: tally.count,
             silenced: tally.silenced,
+            requests: requests.remove(&key).unwrap_or_default(),
+            messages: messages.remove(&key).into_iter().flatten().collect(),
         });
         let compiles = self.compiles.take().into_iter();
         (failures.collect(), compiles.map(|(_, what, tally)| CompileCount { what, count: tally.count }).collect())

@@ -5,5 +5,5 @@ mod reading;
 pub(super) mod status;
 
 pub use names::NamedStack;
-pub(crate) use names::{Names, function_of};
+pub(crate) use names::{Names, function_of, is_php};
 pub(crate) use reading::Stacks;

@@ -6,8 +6,8 @@ use std::{
 };
 
 use tusktop_shared::{
-    ContentKey, FUNCTION_BYTES, FUNCTION_COMPILE, FUNCTION_EVAL, FUNCTION_INTERNAL, FunctionName, NO_FUNCTION,
-    NOT_WALKED, OUTSIDE, STACK_TRUNCATED, sizes,
+    ContentKey, FUNCTION_BYTES, FUNCTION_COMPILE, FUNCTION_EVAL, FUNCTION_INTERNAL, FunctionName, MAX_FRAMES,
+    NO_FUNCTION, NOT_WALKED, OUTSIDE, STACK_TRUNCATED, Stack, sizes,
 };
 
 use crate::{
@@ -88,8 +88,10 @@ impl Names {
             return Some(stack.clone());
         }
         let raw = kernel.stack(key)?;
-        let frames = raw.frames.iter().take(raw.depth as usize).filter(|&&frame| frame != NO_FUNCTION);
-        let frames: Vec<_> = frames.map(|&frame| self.function(kernel, ContentKey::new(frame, key.user))).collect();
+        let keys = in_order(&raw);
+        let mut frames: Vec<_> =
+            keys.into_iter().map(|frame| self.function(kernel, ContentKey::new(frame, key.user))).collect();
+        frames.retain(|frame| is_php(frame));
         let complete = frames.iter().all(|frame| !Arc::ptr_eq(frame, &self.unknown));
         let stack = Arc::new(NamedStack { frames, truncated: raw.flags & STACK_TRUNCATED != 0 });
         if complete {
@@ -152,6 +154,25 @@ impl Names {
     }
 }
 
+/// The keys of functions, leaf first. What the engine puts between calls has none.
+fn in_order(stack: &Stack) -> Vec<u64> {
+    let depth = MAX_FRAMES.min(stack.depth as usize);
+    let mut keys = stack.frames[..depth].to_vec();
+    for place in [stack.delegations & 0xffff, stack.delegations >> 16] {
+        let (from, count) = ((place >> 8) as usize + 1, (place & 0xff) as usize);
+        if let Some(turned) = keys.get_mut(from..depth.min(from + count)) {
+            turned.reverse();
+        }
+    }
+    keys.retain(|&key| key != NO_FUNCTION);
+    keys
+}
+
+/// Whether PHP itself would say that a function was called: what a fiber begins with is built in and has no name.
+pub(crate) fn is_php(function: &FunctionKey) -> bool {
+    !function.name.is_empty()
+}
+
 /// The function whose texts are kept so.
 pub(crate) fn function_of(raw: &FunctionName) -> FunctionKey {
     let kind = match raw.kind {
@@ -162,6 +183,7 @@ pub(crate) fn function_of(raw: &FunctionName) -> FunctionKey {
     let name = match (raw.function_len, kind) {
         (0, _) if raw.kind == FUNCTION_COMPILE => "{compile}".into(),
         (0, FunctionKind::Eval) => "{eval}".into(),
+        (0, FunctionKind::Internal) => "".into(),
         (0, _) => "{main}".into(),
         (len, _) => head(&raw.function, len, FUNCTION_BYTES).into(),
     };
@@ -193,6 +215,26 @@ mod tests {
         let kept = file.len().min(FILE_BYTES);
         raw.file[..kept].copy_from_slice(&file[file.len() - kept..]);
         raw
+    }
+
+    #[test]
+    fn frames_of_generators_that_delegate_are_turned_round_where_they_are() {
+        let ordered = |frames: &[u64], delegations| {
+            let mut stack =
+                Stack { depth: frames.len() as u32, flags: 0, missing: 0, delegations, frames: [0; MAX_FRAMES] };
+            stack.frames[..frames.len()].copy_from_slice(frames);
+            in_order(&stack)
+        };
+        assert_eq!(ordered(&[1, 0, 3, 0, 7, 5], 0x0302), [1, 3, 5, 7]);
+        assert_eq!(ordered(&[1, 0, 5, 3, 7, 0, 13, 11, 9], 0x0102_0503), [1, 3, 5, 7, 9, 11, 13]);
+        assert_eq!(ordered(&[1, 3], 0x7f7f_01ff), [1, 3], "lengths that lie do no harm");
+        assert_eq!(ordered(&[1, 0, 5, 3], 0xffff_01ff), [1, 3, 5]);
+    }
+
+    #[test]
+    fn what_a_fiber_begins_with_is_no_frame() {
+        assert!(!is_php(&function_of(&raw(b"", b"", b"", FUNCTION_INTERNAL))));
+        assert!(is_php(&function_of(&raw(b"", b"", b"/a.php", 2))));
     }
 
     #[test]

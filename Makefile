@@ -1,7 +1,7 @@
 # Two commands on a fresh machine with a Rust toolchain: `make run` and `make test`.
 # README.md says what each target does and needs; .ci/packages holds the lists of packages.
 
-.PHONY: run demo demo-recording test fuzz bench ebpf screenshots
+.PHONY: run demo demo-recording test matrix fuzz bench ebpf screenshots
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -21,7 +21,17 @@ demo-recording: build
 
 test:
 	$(SUDO) .ci/packages test
-	cargo test --workspace --locked --no-fail-fast $(RUNNER) -- --include-ignored
+	cargo test --workspace --locked --no-fail-fast $(RUNNER) -- --include-ignored --skip matrix::
+
+# The releases whose PHP is tried; each is a root folder in target/matrix, made once.
+ROOTS ?= debian-11 debian-12 debian-13 debian-experimental ubuntu-22.04 ubuntu-24.04 ubuntu-26.04
+
+# The rows of a release whose root folder cannot be made fail like any other, and the other releases are tried all the same.
+matrix:
+	$(SUDO) .ci/packages matrix
+	$(SUDO) .ci/matrix-roots $(ROOTS) || [ $$? = 1 ]
+	cargo test --locked --package tusktop --test php $(RUNNER) -- --include-ignored --nocapture --test-threads=1 \
+		$(foreach root,$(ROOTS),matrix::$(subst .,_,$(subst -,_,$(root))))
 
 # Inputs of each target, a part of the names of the targets to run, and the number that chance begins with.
 INPUTS ?= 1000000

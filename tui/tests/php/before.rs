@@ -1,18 +1,19 @@
 //! What real PHP was doing before tusktop came: what hangs is seen although it does nothing.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::Write as _,
     net::TcpListener,
-    process::Command,
+    path::Path,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, mknodat};
 use tusktop::collect::php::{PhpSample, Start};
 
-use crate::servers::{Apache, FpmOptions, PhpCli, PhpFpm, Pool, Request, alone, daemon::wait_until};
+use crate::servers::{Apache, FpmOptions, PhpCli, PhpFpm, Pool, Request, alone, copies, daemon::wait_until};
 use crate::watch::{Watch, full_name};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -155,4 +156,61 @@ fn mod_php_and_scripts_that_hang_since_before_are_seen_and_a_worker_at_rest_is_i
     let stack = ["usleep", "wait_for_nothing", "Session::hang", "{main}"];
     assert_eq!(waits(&watch.last)[script.page("stuck.php").to_str().unwrap()], stack);
     assert_eq!((watch.last.running[0].pid, watch.last.running[0].start), (script.pid(), Start::Told));
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn a_script_that_was_found_before_its_first_line_ran_is_counted_at_its_end() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("prepended.php");
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    // PHP opens it within the request, before it has any code to run, and waits for somebody who writes.
+    let script = PhpCli::start_with(&["-d", &format!("auto_prepend_file={}", fifo.display())], "spend.php", &["50"]);
+    let pid = script.pid();
+    wait_until(
+        PATIENCE,
+        || "it opens the file".to_owned(),
+        || system_call(pid).map(i64::from) == Some(libc::SYS_openat),
+    );
+    let mut watch = Watch::start(0, script.page("spend.php").parent().unwrap());
+    watch.until("it is in its request", |watch| watch.last.running.iter().any(|request| request.pid == pid));
+    fs::write(&fifo, "").unwrap();
+    watch.until("its end is seen", |watch| watch.finished.iter().any(|finished| finished.request.pid == pid));
+    assert!(watch.finished.len() == 1 && !watch.finished[0].aborted, "{:?}", watch.finished);
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn scripts_of_programs_that_are_new_are_counted_whatever_ran_in_their_processes_before() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let programs: Vec<_> = (0..4).map(|number| folder.path().join(format!("php-{number}"))).collect();
+    for program in &programs {
+        copies::copy(Path::new("/usr/bin/php"), program, |_| {});
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/php/scripts/spend.php");
+    let mut watch = Watch::start(0, script.parent().unwrap());
+    // While one of the programs is read and attached, the processes of the others go through all of theirs.
+    let mut children: Vec<_> = programs
+        .iter()
+        .map(|program| {
+            let mut command = Command::new("sh");
+            command
+                .args(["-c", r#"exec sh -c 'exec env "$@"' sh "$@""#, "sh"])
+                .arg(program)
+                .arg("-n")
+                .arg(&script)
+                .arg("800");
+            command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
+        })
+        .collect();
+    assert!(children.iter_mut().all(|child| child.wait().unwrap().success()));
+    let pids: BTreeSet<u32> = children.iter().map(|child| child.id()).collect();
+    watch.until("their ends are seen", |watch| {
+        watch.finished.iter().filter(|f| pids.contains(&f.request.pid)).count() >= 4
+    });
+    watch.read();
+    let seen: Vec<_> = watch.finished.iter().filter(|f| pids.contains(&f.request.pid)).collect();
+    assert!(seen.len() == 4 && seen.iter().all(|finished| !finished.aborted), "{seen:?}");
 }

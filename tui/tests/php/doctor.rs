@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::loaded;
-use crate::servers::{Apache, FpmOptions, PATIENCE, PhpCli, PhpFpm, alone, copies, php_fpm, wait_until};
+use crate::servers::{Apache, FpmOptions, PATIENCE, PhpCli, PhpFpm, Root, alone, copies, php_fpm, wait_until};
 use crate::watch::Watch;
 use tusktop::model::{Master, Tier, TierState};
 
@@ -60,7 +60,7 @@ fn masters_of_one_image_are_told_apart_by_what_they_were_started_with() {
 fn opcache_and_the_jit_of_a_command_line_are_seen() {
     let _alone = alone();
     let mut watch = Watch::start(0, Path::new("/"));
-    let folder = php_fpm::extension_dir(Path::new("/usr/bin/php"));
+    let folder = php_fpm::extension_dir(&Root::Here, Path::new("/usr/bin/php"));
     let extension = format!("zend_extension={}/opcache.so", folder.display());
     let jit = [
         "-d",

@@ -31,9 +31,7 @@ fn a_stripped_binary_is_observed_all_the_same() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let binary = folder.path().join("php-fpm");
-    fs::copy(FpmOptions::default().binary, &binary).unwrap();
-    let strip = Command::new("strip").args(["--strip-all", "--remove-section=.comment"]).arg(&binary).status();
-    assert!(strip.expect("strip is installed (binutils)").success());
+    copies::stripped(&FpmOptions::default().binary, &binary);
     let target = served(&binary, || {});
     assert_eq!(
         (target.tiers[Tier::Requests].state, target.tiers[Tier::Sampling].state),

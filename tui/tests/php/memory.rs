@@ -36,9 +36,7 @@ fn the_peak_of_a_request_is_what_php_itself_says() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let (stripped, nameless) = (folder.path().join("php-fpm-stripped"), folder.path().join("php-fpm-without"));
-    fs::copy(FpmOptions::default().binary, &stripped).unwrap();
-    let strip = Command::new("strip").args(["--strip-all", "--remove-section=.comment"]).arg(&stripped).status();
-    assert!(strip.expect("strip is installed (binutils)").success());
+    copies::stripped(&FpmOptions::default().binary, &stripped);
     copies::without_probes(&FpmOptions::default().binary, &nameless);
     for binary in [stripped, nameless] {
         let fpm = one_worker(&binary);
@@ -198,7 +196,7 @@ fn snapshot(clients: usize, during: impl Fn() + Sync) -> Snapshot {
 }
 
 /// As [`snapshot`], of so much time.
-fn snapshot_of(time: &str, clients: usize, during: impl Fn() + Sync) -> Snapshot {
+pub fn snapshot_of(time: &str, clients: usize, during: impl Fn() + Sync) -> Snapshot {
     let folder = tempfile::tempdir().unwrap();
     let report = folder.path().join("snapshot.json");
     let snap = || {

@@ -26,7 +26,7 @@ const PAGES: [(&str, u16); 12] = [
 ];
 
 /// Sends all pages `rounds` times and returns what should be seen.
-fn send_pages(rounds: usize, send: impl Fn(&Request) -> Response) -> BTreeMap<(String, Option<u16>), usize> {
+pub fn send_pages(rounds: usize, send: impl Fn(&Request) -> Response) -> BTreeMap<(String, Option<u16>), usize> {
     let mut sent = BTreeMap::new();
     for _ in 0..rounds {
         for (uri, status) in PAGES {

@@ -3,7 +3,7 @@
 declare(strict_types=1);
 
 // The front controller of the test site: every URI comes here, so a server that only knows the script's name sees one
-// route. What a route costs is known by construction (see work.php).
+// route. It is written for PHP 7.4 and newer. What a route costs is known by construction (see work.php).
 
 require __DIR__ . '/work.php';
 require __DIR__ . '/names.php';
@@ -16,9 +16,12 @@ function show_post(int $id): void
     echo "post $id\n";
 }
 
-function slow_query(int $milliseconds): void
+/** Nanoseconds that it took. */
+function slow_query(int $milliseconds): int
 {
+    $began = hrtime(true);
     usleep($milliseconds * 1000);
+    return hrtime(true) - $began;
 }
 
 function descend(int $depth, int $milliseconds): void
@@ -38,8 +41,11 @@ function use_up_memory(): string
 
 final class SlowDestructor
 {
-    public function __construct(private int $milliseconds)
+    private int $milliseconds;
+
+    public function __construct(int $milliseconds)
     {
+        $this->milliseconds = $milliseconds;
     }
 
     public function __destruct()
@@ -54,8 +60,7 @@ if (preg_match('#^/post/(\d+)$#', $path, $match)) {
     http_response_code((int) $match[1]);
     echo "status $match[1]\n";
 } elseif ($path === '/slow') {
-    slow_query($milliseconds);
-    echo "slow\n";
+    echo 'slow ', slow_query($milliseconds), "\n";
 } elseif ($path === '/burn') {
     burn_and_rest($milliseconds);
     echo "burned\n";
@@ -68,6 +73,13 @@ if (preg_match('#^/post/(\d+)$#', $path, $match)) {
     $kept = str_repeat('m', (int) ($_GET['mib'] ?? 8) * 1024 * 1024);
     slow_query($milliseconds);
     echo strlen($kept), "\n";
+} elseif ($path === '/state') {
+    require __DIR__ . '/state.php';
+    $kept = str_repeat('m', (int) ($_GET['mib'] ?? 0) * 1024 * 1024);
+    echo state();
+} elseif ($path === '/preloaded') {
+    burn_preloaded($milliseconds);
+    echo "burned\n";
 } elseif ($path === '/throw') {
     throw new DomainException('thrown on purpose');
 } elseif ($path === '/caught') {

@@ -30,8 +30,11 @@ namespace Shop\Catalog {
     {
         use Priced;
 
-        public function __construct(private readonly int $budget)
+        private int $budget;
+
+        public function __construct(int $budget)
         {
+            $this->budget = $budget;
         }
 
         public function title(): int

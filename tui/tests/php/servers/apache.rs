@@ -2,14 +2,13 @@
 
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
-use std::process::Command;
 
 use rustix::process::Signal;
 
 use super::daemon::{Daemon, Process, descendants, wait_until};
 use super::nginx::group_of_nobody;
 use super::php_fpm::extension_dir;
-use super::{PATIENCE, Request, Response, Site, free_port, newest};
+use super::{PATIENCE, Request, Response, Root, Site, free_port, newest};
 
 const MODULES: &str = "/usr/lib/apache2/modules";
 
@@ -25,10 +24,18 @@ impl Apache {
     /// Starts Apache on a free port of 127.0.0.1 with `workers` processes and the newest installed mod_php; every path
     /// that is not a file is rewritten to `/index.php`.
     pub fn start(workers: u32) -> Self {
-        let site = Site::new();
+        Self::start_in(&Root::Here, workers, true, &[])
+    }
+
+    /// The same in another root, with or without opcache and with more lines of `php.ini`.
+    pub fn start_in(root: &Root, workers: u32, opcache: bool, lines: &[(String, String)]) -> Self {
+        let site = Site::within(root);
         let port = free_port();
-        let library = newest(MODULES, "libphp", ".so", "libapache2-mod-php");
-        site.write_ini(&extension_dir(Path::new("/usr/bin/php")), true, &[]);
+        let library = newest(root.outside(Path::new(MODULES)), "libphp", ".so", "libapache2-mod-php");
+        let library = Path::new(MODULES).join(library.file_name().expect("it is a file"));
+        // It has been called so since PHP 8.0.
+        let module = if library.to_string_lossy().contains("libphp7") { "php7_module" } else { "php_module" };
+        site.write_ini(&root.outside(&extension_dir(root, Path::new("/usr/bin/php"))), opcache, lines);
         let text = format!(
             r#"ServerRoot "{path}"
 DefaultRuntimeDir "{path}"
@@ -41,7 +48,7 @@ LoadModule mpm_prefork_module {MODULES}/mod_mpm_prefork.so
 LoadModule authz_core_module {MODULES}/mod_authz_core.so
 LoadModule dir_module {MODULES}/mod_dir.so
 LoadModule rewrite_module {MODULES}/mod_rewrite.so
-LoadModule php_module {library}
+LoadModule {module} {library}
 PHPIniDir "{path}"
 User nobody
 Group {group}
@@ -51,8 +58,8 @@ MaxSpareServers {workers}
 ServerLimit {workers}
 MaxRequestWorkers {workers}
 KeepAlive Off
-DocumentRoot "{root}"
-<Directory "{root}">
+DocumentRoot "{document_root}"
+<Directory "{document_root}">
     Require all granted
     DirectoryIndex index.php
     <FilesMatch "\.php$">
@@ -65,12 +72,12 @@ DocumentRoot "{root}"
 </Directory>
 "#,
             path = site.path().display(),
-            root = site.document_root().display(),
+            document_root = site.document_root().display(),
             library = library.display(),
             group = group_of_nobody(),
         );
         let config = site.write("apache.conf", &text);
-        let mut command = Command::new("/usr/sbin/apache2");
+        let mut command = root.command(Path::new("/usr/sbin/apache2"));
         command.arg("-f").arg(&config).arg("-DFOREGROUND").env("PHP_INI_SCAN_DIR", "").env_remove("USE_ZEND_DTRACE");
         let mut daemon = Daemon::start(command, &site.path().join("error.log"), Signal::TERM);
         daemon.wait_ready("apache accepts", || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok());

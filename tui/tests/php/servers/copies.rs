@@ -3,6 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Command;
 
 /// Copies a program with its bytes changed by `edit`.
 pub fn copy(from: &Path, to: &Path, edit: impl FnOnce(&mut Vec<u8>)) {
@@ -10,6 +11,13 @@ pub fn copy(from: &Path, to: &Path, edit: impl FnOnce(&mut Vec<u8>)) {
     edit(&mut bytes);
     fs::write(to, bytes).unwrap_or_else(|error| panic!("cannot write {}: {error}", to.display()));
     fs::set_permissions(to, Permissions::from_mode(0o755)).expect("the copy is ours");
+}
+
+/// What is left of a program without its symbols and without what its compiler said about itself.
+pub fn stripped(from: &Path, to: &Path) {
+    copy(from, to, |_| {});
+    let strip = Command::new("strip").args(["--strip-all", "--remove-section=.comment"]).arg(to).status();
+    assert!(strip.expect("strip is installed (binutils)").success());
 }
 
 /// What a build with --disable-dtrace looks like: notes of another owner are not probes.

@@ -1,4 +1,4 @@
-//! Real PHP servers for tests: php-fpm, nginx, Apache with mod_php, PHP's built-in server and the command line.
+//! Real PHP servers for tests: php-fpm, nginx, Apache with mod_php, php-cgi, PHP's built-in server and the command line.
 //!
 //! Each one has its own configuration in a temporary folder, listens on 127.0.0.1 or on a unix socket in that folder,
 //! and is ended by its own pid. Nothing of the system's services or of `/etc` is read or changed.
@@ -8,8 +8,11 @@
 //!     │                               ^
 //!     ├─http──> Nginx ──fastcgi───────┘
 //!     ├─http──> Apache (prefork + mod_php)
-//!     └─http──> PhpServer (php -S)            PhpCli (php FILE)
+//!     ├─http──> PhpServer (php -S)            PhpCli (php FILE)
+//!     └─fastcgi──> PhpCgi (php-cgi -b)
 //! ```
+//!
+//! Most of them can also be started in a root folder of another distribution, see [`Root`].
 
 pub mod apache;
 pub mod copies;
@@ -18,8 +21,10 @@ pub mod fastcgi;
 pub mod http;
 pub mod load;
 pub mod nginx;
+pub mod php_cgi;
 pub mod php_cli;
 pub mod php_fpm;
+pub mod root;
 pub mod semaphore;
 pub mod site;
 mod tests;
@@ -34,8 +39,10 @@ pub use daemon::wait_until;
 pub use http::{Request, Response};
 pub use load::under_load;
 pub use nginx::Nginx;
+pub use php_cgi::PhpCgi;
 pub use php_cli::{PhpCli, PhpServer};
 pub use php_fpm::{FpmOptions, PhpFpm, Pool, ProcessManager};
+pub use root::Root;
 pub use site::Site;
 
 /// How long a server may take to start, to reload and to stop.
@@ -63,7 +70,7 @@ pub fn free_port() -> u16 {
 
 /// The newest file in `folder` whose name starts with `prefix` and ends with `suffix`, as in `php-fpm8.2`. Panics with
 /// the package to install where there is none.
-pub fn newest(folder: &str, prefix: &str, suffix: &str, package: &str) -> std::path::PathBuf {
+pub fn newest(folder: impl AsRef<Path>, prefix: &str, suffix: &str, package: &str) -> std::path::PathBuf {
     let version = |name: &str| -> Option<(u32, u32)> {
         let text = name.strip_prefix(prefix)?.strip_suffix(suffix)?;
         if text.is_empty() {
@@ -72,6 +79,7 @@ pub fn newest(folder: &str, prefix: &str, suffix: &str, package: &str) -> std::p
         let (major, minor) = text.split_once('.')?;
         Some((major.parse().ok()?, minor.parse().ok()?))
     };
+    let folder = folder.as_ref();
     std::fs::read_dir(folder)
         .into_iter()
         .flatten()
@@ -81,5 +89,7 @@ pub fn newest(folder: &str, prefix: &str, suffix: &str, package: &str) -> std::p
         })
         .max()
         .map(|(_, path)| path)
-        .unwrap_or_else(|| panic!("no {prefix}*{suffix} in {folder}: install {package}, or run `make test` as root"))
+        .unwrap_or_else(|| {
+            panic!("no {prefix}*{suffix} in {}: install {package}, or run `make test` as root", folder.display())
+        })
 }

@@ -7,11 +7,11 @@ use std::process::{Command, Output};
 use rustix::process::Signal;
 
 use super::daemon::{Daemon, Process};
-use super::{Request, Response, Site, free_port};
+use super::{Request, Response, Root, Site, free_port};
 
-fn php() -> Command {
+fn php(root: &Root) -> Command {
     // The name that the alternatives system keeps; -n leaves the php.ini of the system out.
-    let mut command = Command::new("/usr/bin/php");
+    let mut command = root.command(Path::new("/usr/bin/php"));
     command.args(["-n", "-d", "display_errors=0", "-d", "log_errors=1"]).env_remove("USE_ZEND_DTRACE");
     command
 }
@@ -27,7 +27,11 @@ impl PhpCli {
     /// Runs a file of `tests/php/scripts` to its end.
     pub fn run(script: &str, arguments: &[&str]) -> Output {
         let site = Site::new();
-        php().arg(site.page(script)).args(arguments).output().expect("php is installed: run `make test` as root")
+        php(&Root::Here)
+            .arg(site.page(script))
+            .args(arguments)
+            .output()
+            .expect("php is installed: run `make test` as root")
     }
 
     /// Starts a file of `tests/php/scripts` and leaves it running.
@@ -37,8 +41,13 @@ impl PhpCli {
 
     /// The same with options for PHP itself, as `["-d", "memory_limit=1G"]`.
     pub fn start_with(options: &[&str], script: &str, arguments: &[&str]) -> Self {
-        let site = Site::new();
-        let mut command = php();
+        Self::start_in(&Root::Here, options, script, arguments)
+    }
+
+    /// The same in another root.
+    pub fn start_in(root: &Root, options: &[&str], script: &str, arguments: &[&str]) -> Self {
+        let site = Site::within(root);
+        let mut command = php(root);
         command.args(options).arg(site.page(script)).args(arguments);
         let daemon = Daemon::start(command, &site.path().join("php.log"), Signal::TERM);
         Self { daemon, site }
@@ -61,7 +70,7 @@ impl PhpCli {
     /// Starts a file of `tests/php/scripts` with live function probes; its first argument is a file that does not exist yet.
     pub fn start_traceable(script: &str, arguments: &[&str]) -> Self {
         let site = Site::new();
-        let mut command = php();
+        let mut command = php(&Root::Here);
         command.env("USE_ZEND_DTRACE", "1").arg(site.page(script)).arg(site.path().join("go")).args(arguments);
         let daemon = Daemon::start(command, &site.path().join("php.log"), Signal::TERM);
         Self { daemon, site }
@@ -102,10 +111,15 @@ pub struct PhpServer {
 impl PhpServer {
     /// Starts the server on a free port of 127.0.0.1, with `index.php` as the router of every request.
     pub fn start() -> Self {
-        let site = Site::new();
+        Self::start_in(&Root::Here, &[])
+    }
+
+    /// The same in another root, with options for PHP itself.
+    pub fn start_in(root: &Root, options: &[&str]) -> Self {
+        let site = Site::within(root);
         let port = free_port();
-        let mut command = php();
-        command.arg("-S").arg(format!("127.0.0.1:{port}")).arg("-t").arg(site.document_root());
+        let mut command = php(root);
+        command.args(options).arg("-S").arg(format!("127.0.0.1:{port}")).arg("-t").arg(site.document_root());
         command.arg(site.page("index.php"));
         let mut daemon = Daemon::start(command, &site.path().join("php.log"), Signal::INT);
         daemon.wait_ready("php -S accepts", || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok());
@@ -114,6 +128,10 @@ impl PhpServer {
 
     pub fn document_root(&self) -> PathBuf {
         self.site.document_root()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.daemon.pid()
     }
 
     pub fn send(&self, request: &Request) -> Response {

@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use rustix::process::Signal;
 
 use super::daemon::{Daemon, Process, descendants, title, wait_until};
-use super::{PATIENCE, Request, Response, Site, fastcgi, newest};
+use super::{PATIENCE, Request, Response, Root, Site, fastcgi, newest};
 
 /// How a pool decides on its number of workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +42,9 @@ impl Pool {
 /// What to start. The default is the newest installed php-fpm with opcache and one pool `www` of two workers.
 #[derive(Clone, Debug)]
 pub struct FpmOptions {
+    /// What it is started in.
+    pub root: Root,
+    /// The program, as it is called there.
     pub binary: PathBuf,
     pub pools: Vec<Pool>,
     /// Lines of `php.ini`; they win over those that [`Site::write_ini`] puts there.
@@ -55,6 +57,7 @@ pub struct FpmOptions {
 impl Default for FpmOptions {
     fn default() -> Self {
         Self {
+            root: Root::Here,
             binary: newest("/usr/sbin", "php-fpm", "", "php-fpm"),
             pools: vec![Pool::new("www", 2)],
             ini: Vec::new(),
@@ -75,8 +78,9 @@ pub struct PhpFpm {
 impl PhpFpm {
     /// Starts php-fpm and waits until it says that it is ready. Workers run as `nobody`, which needs root.
     pub fn start(options: FpmOptions) -> Self {
-        let site = Site::new();
-        let ini = site.write_ini(&extension_dir(&options.binary), options.opcache, &options.ini);
+        let site = Site::within(&options.root);
+        let extensions = options.root.outside(&extension_dir(&options.root, &options.binary));
+        let ini = site.write_ini(&extensions, options.opcache, &options.ini);
         let mut text = format!(
             "[global]\ndaemonize = no\nerror_log = {0}/php-fpm.log\nlog_level = notice\n",
             site.path().display()
@@ -92,10 +96,10 @@ impl PhpFpm {
     }
 
     fn spawn(options: &FpmOptions, config: &Path, ini: &Path, site: &Site) -> Daemon {
-        let mut command = Command::new(&options.binary);
+        let mut command = options.root.command(&options.binary);
         command.arg("--nodaemonize").arg("--allow-to-run-as-root").arg("-y").arg(config).arg("-c").arg(ini);
         command.env_remove("USE_ZEND_DTRACE").env("PHP_INI_SCAN_DIR", "").envs(options.env.iter().cloned());
-        Daemon::start(command, &site.path().join("php-fpm.out"), Signal::QUIT)
+        Daemon::start(command, &site.path().join("php-fpm.out"), options.root.stop(Signal::QUIT))
     }
 
     fn wait_ready(&mut self, times: usize) {
@@ -103,23 +107,28 @@ impl PhpFpm {
         let ready = || fs::read_to_string(&log).unwrap_or_default().matches("ready to handle connections").count();
         self.daemon.wait_ready(&format!("php-fpm ready, see {}", log.display()), || ready() >= times);
         for pool in self.options.pools.iter().filter(|pool| pool.process_manager == ProcessManager::Static) {
-            let (master, expected) = (self.master(), pool.max_children as usize);
+            let (daemon, expected) = (self.daemon.pid(), pool.max_children as usize);
             wait_until(
                 PATIENCE,
                 || format!("{expected} workers in pool {}", pool.name),
-                || workers_of(master, &pool.name).len() == expected,
+                || workers_of(daemon, &pool.name).len() == expected,
             );
         }
     }
 
     /// The pid of the master.
     pub fn master(&self) -> u32 {
-        self.daemon.pid()
+        let daemon = self.daemon.pid();
+        match self.options.root {
+            // What made the name spaces is the parent.
+            Root::Namespaces(_) => descendants(daemon).first().map_or(daemon, |master| master.pid),
+            _ => daemon,
+        }
     }
 
     /// The workers of a pool at this moment.
     pub fn workers(&self, pool: &str) -> Vec<u32> {
-        workers_of(self.master(), pool)
+        workers_of(self.daemon.pid(), pool)
     }
 
     /// Master and workers at this moment, to ask later whether they have gone.
@@ -216,9 +225,10 @@ fn section(pool: &Pool, site: &Site) -> String {
     text
 }
 
-/// Where this PHP looks for extensions, as it says itself.
-pub fn extension_dir(binary: &Path) -> PathBuf {
-    let output = Command::new(binary)
+/// Where this PHP looks for extensions, as it says itself: a path of its own root.
+pub fn extension_dir(root: &Root, binary: &Path) -> PathBuf {
+    let output = root
+        .command(binary)
         .args(["-n", "-i"])
         .output()
         .unwrap_or_else(|error| panic!("cannot run {}: {error}", binary.display()));

@@ -1,23 +1,38 @@
 //! A temporary folder that holds a server's configuration and a copy of the PHP files of `tests/php/scripts`.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
+
+use super::Root;
 
 /// The folder. Workers run as `nobody`, so everything in it can be read by all: a checkout in `/root` can not.
 #[derive(Debug)]
 pub struct Site {
     folder: TempDir,
+    /// Where it is for the server and, by a link, for the test, if the server has another root.
+    link: Option<PathBuf>,
 }
 
 impl Site {
     /// A new folder with the PHP files of `tests/php/scripts` in `www`.
     pub fn new() -> Self {
+        Self::within(&Root::Here)
+    }
+
+    /// The same for a server in this root. It has the same path for both.
+    pub fn within(root: &Root) -> Self {
+        let mut builder = tempfile::Builder::new();
         let folder =
-            tempfile::Builder::new().prefix("tusktop-").tempdir().expect("the temporary folder can be written");
-        let site = Self { folder };
+            builder.prefix("tusktop-").tempdir_in(root.temporary()).expect("the temporary folder can be written");
+        let link = (!root.is_here()).then(|| {
+            let link = Path::new("/tmp").join(folder.path().file_name().expect("it has a name"));
+            symlink(folder.path(), &link).expect("the name is new");
+            link
+        });
+        let site = Self { folder, link };
         open_to_all(site.path(), 0o755);
         fs::create_dir(site.document_root()).expect("the folder is new");
         open_to_all(&site.document_root(), 0o755);
@@ -31,7 +46,7 @@ impl Site {
     }
 
     pub fn path(&self) -> &Path {
-        self.folder.path()
+        self.link.as_deref().unwrap_or(self.folder.path())
     }
 
     /// The folder of the PHP files.
@@ -73,6 +88,14 @@ impl Site {
             text.push_str(&format!("{key} = {value}\n"));
         }
         self.write("php.ini", &text)
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if let Some(link) = &self.link {
+            let _ = fs::remove_file(link);
+        }
     }
 }
 

@@ -13,6 +13,8 @@ const SERVER_CONTEXT: u64 = 0;
 const METHOD: u64 = 8;
 const PATH_TRANSLATED: u64 = 40;
 const URI: u64 = 48;
+/// `options`, 4 bytes, and behind it `sapi_started`, a byte.
+const OPTIONS: u64 = 432;
 /// `global_request_time`, in seconds since 1970 as a double; 0 until something asks for it, which opcache does at the start.
 const REQUEST_TIME: u64 = 440;
 /// `request_rec *` in mod_php's `php_struct`, and in it the request line and when it was read, in microseconds since 1970.
@@ -45,13 +47,18 @@ pub(super) struct Clock {
 }
 
 impl Globals {
-    /// Whether there is a request although no PHP code runs: it begins or ends. php-fpm and php-cgi have a script only during a
-    /// request, mod_php a context.
+    /// Whether there is a request although no PHP code runs: it begins, compiles or ends. php-fpm and php-cgi have a script only
+    /// during a request, mod_php a context. The command line keeps its script, but `sapi_started` is set by `sapi_activate` and
+    /// taken back by `sapi_deactivate` (main/SAPI.c).
     pub(super) fn is_in_request<F: FnMut(u64, &mut [u8]) -> io::Result<()>>(&self, memory: &mut Pieces<F>) -> bool {
         let field = match self.sapi {
             Sapi::Fpm | Sapi::Cgi => PATH_TRANSLATED,
             Sapi::Apache => SERVER_CONTEXT,
-            Sapi::Cli | Sapi::Phpdbg | Sapi::Embed => return false,
+            Sapi::Cli => {
+                let options = memory.word(self.address.wrapping_add(OPTIONS));
+                return options.is_some_and(|word| word.to_le_bytes()[4] != 0);
+            }
+            Sapi::Phpdbg | Sapi::Embed => return false,
         };
         memory.word(self.address.wrapping_add(field)).is_some_and(|pointer| pointer != 0)
     }

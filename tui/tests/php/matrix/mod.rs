@@ -31,7 +31,7 @@ const DEBIAN_13: Release = Release { name: "debian-13", version: "8.4", probes: 
 /// opcache is a part of the program from 8.5 on.
 const DEBIAN_EXPERIMENTAL: Release = Release { name: "debian-experimental", version: "8.5", probes: false };
 const UBUNTU_22_04: Release = Release { name: "ubuntu-22.04", version: "8.1", probes: true };
-const UBUNTU_24_04: Release = Release { name: "ubuntu-24.04", version: "8.3", probes: true };
+const UBUNTU_24_04: Release = Release { name: "ubuntu-24.04", version: "8.3", probes: false };
 const UBUNTU_26_04: Release = Release { name: "ubuntu-26.04", version: "8.5", probes: true };
 
 /// How PHP is run.

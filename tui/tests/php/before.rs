@@ -201,7 +201,8 @@ fn scripts_of_programs_that_are_new_are_counted_whatever_ran_in_their_processes_
                 .arg(program)
                 .arg("-n")
                 .arg(&script)
-                .arg("800");
+                // Long enough for four programs to be read and attached, one after the other.
+                .arg("4000");
             command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
         })
         .collect();

@@ -261,14 +261,14 @@ impl Collector {
 
     /// A process has just been started. Where it will move its code, the traps in it have to go before: the kernel needs longer
     /// for that than PHP to start, so this one start is held up.
-    fn started(&mut self, pid: u32, mapped: Mapped, is_unknown: bool) {
+    fn started(&mut self, pid: u32, mapped: Mapped, was_found: bool) {
         let moves = self.following.discovery.image(mapped.image).is_some_and(|found| found.moves)
             && self.tiers.has_traps(mapped.image);
         let process = Pid::from_raw(pid.cast_signed()).filter(|_| moves);
         let held = process.filter(|&process| kill_process(process, Signal::STOP).is_ok());
         let is_new = !self.tiers.has_traps(mapped.image);
         self.tell([(pid, mapped)]);
-        if is_new || is_unknown {
+        if is_new || was_found {
             // It may have begun before its file was attached.
             self.following.put_doing([pid]);
         } else {
@@ -358,9 +358,9 @@ impl Collector {
         for event in events.drain(..) {
             match event {
                 Event::Exec { pid } => {
-                    let is_unknown = self.following.exec(pid);
+                    let was_found = self.following.exec(pid);
                     for (found, mapped) in self.following.take_found() {
-                        self.started(found, mapped, is_unknown && found == pid);
+                        self.started(found, mapped, was_found && found == pid);
                     }
                 }
                 Event::Fork { parent, child } => {

@@ -568,18 +568,18 @@ impl Following {
         }
     }
 
-    /// A process runs something else now; if that is PHP, it is followed. Returns whether it was already found to run PHP, but not yet
-    /// looked at: `sudo php` or `sh -c 'exec php'` are several of these events for one process, and when the first of them is
-    /// followed, the process may be at the last.
+    /// A process runs something else now; if that is PHP, it is followed. Returns whether it was already found to run PHP: `sudo php`
+    /// or `sh -c 'exec php'` are several of these events for one process, and when the first of them is followed, the process may be
+    /// at the last. So what it does may have begun before.
     pub(crate) fn exec(&mut self, pid: u32) -> bool {
-        let is_unknown = self.processes.get(&pid).is_some_and(|followed| !followed.known);
+        let was_found = self.processes.contains_key(&pid);
         if let Some(family) = &mut self.family {
             family.look(&mut self.discovery.reads, pid);
         }
         self.end(pid);
         self.put(pid, What::Program);
         self.work();
-        is_unknown
+        was_found
     }
 
     /// A process ended, or runs something else now.

@@ -195,7 +195,8 @@ impl<'a> Found<'a> {
         if found.len() > MOST {
             let score = |route: &FoundRoute| keys.lately(&route.key) + route.requests + route.samples;
             let scores: Vec<u64> = found.iter().map(score).collect();
-            order.select_nth_unstable_by_key(MOST, |&number| (Reverse(scores[number]), number));
+            let beyond = beyond_share(&found, &scores);
+            order.select_nth_unstable_by_key(MOST, |&number| (beyond[number], Reverse(scores[number]), number));
             order.truncate(MOST);
             order.sort_unstable();
         }
@@ -230,6 +231,21 @@ impl<'a> Found<'a> {
         }
         chosen
     }
+}
+
+/// Which routes are beyond the share of their group: a flood in one group takes no place from the routes of another.
+fn beyond_share(found: &[FoundRoute], scores: &[u64]) -> Vec<bool> {
+    let mut groups: HashMap<&Arc<str>, Vec<usize>> = HashMap::new();
+    for (number, route) in found.iter().enumerate() {
+        groups.entry(&route.key.group).or_default().push(number);
+    }
+    let share = MOST / groups.len();
+    let mut beyond = vec![false; found.len()];
+    for numbers in groups.values_mut() {
+        numbers.sort_unstable_by_key(|&number| (Reverse(scores[number]), number));
+        numbers.iter().skip(share).for_each(|&number| beyond[number] = true);
+    }
+    beyond
 }
 
 /// The routes that are listed.
@@ -351,6 +367,26 @@ mod tests {
         assert_eq!((routes[0].duration_ms.max, routes[0].cpu_ns), (Some(30.0), Some(2_000)));
         assert_eq!(routes[1].errors, 0);
         assert!((routes[1].duration_ms.p50.unwrap() - 1.0).abs() < 0.03, "within a bucket");
+    }
+
+    #[test]
+    fn a_flood_in_one_group_takes_no_place_from_the_routes_of_another() {
+        let mut keys = RouteKeys::default();
+        let mut found = Found::new(&mut keys);
+        let (flood, own): (Arc<str>, Arc<str>) = ("php-fpm: flood".into(), "php-fpm: www".into());
+        // Numbers would all be one route.
+        let word = |number: usize| -> String {
+            let digits = number.to_string();
+            std::iter::once('/').chain(digits.bytes().map(|digit| char::from(digit - b'0' + b'g'))).collect()
+        };
+        for number in (0..3 * MOST).flat_map(|number| [number, number]) {
+            let number = found.of_request(&flood, &request(&word(number), 1 + number as u64));
+            found.add_request(number);
+        }
+        let number = found.of_request(&own, &request("/checkout", 1_000_000));
+        found.add_request(number);
+        let routes = found.choose();
+        assert_eq!(&*routes.key(routes.place(number)).route, "/checkout");
     }
 
     #[test]

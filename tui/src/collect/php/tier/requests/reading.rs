@@ -218,10 +218,13 @@ impl FinishedRequest {
         if event.aborted == ABORTED && matches!(request.memory, RequestMemory::Known { .. }) {
             request.memory = RequestMemory::Gone;
         }
+        let duration_ns = event.ended_ns.saturating_sub(request.started_ns);
+        let cpu_ns = event.cpu_ns.checked_sub(request.cpu_ns).filter(|_| request.cpu_ns != 0);
         Self {
             status: u16::try_from(event.status).ok().filter(|status| (100..1000).contains(status)),
-            duration_ns: event.ended_ns.saturating_sub(request.started_ns),
-            cpu_ns: event.cpu_ns.checked_sub(request.cpu_ns).filter(|_| request.cpu_ns != 0),
+            duration_ns,
+            // A host that takes time from the machine leaves open whether it did so before or after the start.
+            cpu_ns: cpu_ns.map(|cpu_ns| cpu_ns.min(duration_ns)),
             aborted: event.aborted != 0,
             request: Arc::new(request),
         }

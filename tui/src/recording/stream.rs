@@ -170,6 +170,10 @@ pub struct Stream<R> {
 struct EntrySearch {
     /// Bytes of it that the last piece ended with.
     matched: usize,
+    /// Up to where in the source bytes were looked at inside a frame: they may come again.
+    searched: u64,
+    /// Where in the source the start of an entry ends.
+    found: Option<u64>,
 }
 
 impl EntrySearch {
@@ -184,6 +188,17 @@ impl EntrySearch {
             }
         }
         None
+    }
+
+    /// The same of bytes that begin at `offset`, of which some may have been looked at before.
+    fn find_at(&mut self, offset: u64, bytes: &[u8]) -> Option<usize> {
+        if self.found.is_none() {
+            let known = usize::try_from(self.searched.saturating_sub(offset)).unwrap_or(usize::MAX).min(bytes.len());
+            let found = self.find(&bytes[known..]);
+            self.found = found.map(|end| offset + (known + end) as u64);
+            self.searched = offset + bytes.len() as u64;
+        }
+        Some(usize::try_from(self.found?.saturating_sub(offset)).unwrap_or(usize::MAX))
     }
 }
 
@@ -338,7 +353,7 @@ impl<R: BufRead> Stream<R> {
             crc.update(&magic);
             self.state = State::Frame { offset, bytes: 4, decoded: 0, crc, done: false };
             self.line.clear();
-            self.search = EntrySearch::default();
+            self.search = EntrySearch { searched: self.offset, ..EntrySearch::default() };
             (self.snapshots, self.unread) = (0, 0);
             let fed = self.decoder.reinit().and_then(|()| self.decoder.run_on_buffers(&magic, &mut self.decoded));
             return Ok(fed.err().map(|error| self.lose(offset, Wrong::Undecodable(error))));
@@ -391,9 +406,8 @@ impl<R: BufRead> Stream<R> {
         if input.is_empty() && !self.more {
             return Ok(Some(self.end(start, Wrong::Torn)));
         }
-        let entry = self.search.find(input);
-        let before_entry = entry.map_or(input.len(), |end| end.saturating_sub(ENTRY_START.len()));
-        let input = &input[..before_entry];
+        let entry = if self.more { None } else { self.search.find_at(self.offset, input) };
+        let input = &input[..entry.map_or(input.len(), |end| end.saturating_sub(ENTRY_START.len()).min(input.len()))];
         let mut from = InBuffer::around(input);
         let mut to = OutBuffer::around(&mut self.decoded[..]);
         let run = self.decoder.run(&mut from, &mut to);
@@ -404,10 +418,6 @@ impl<R: BufRead> Stream<R> {
         let idle = taken == 0 && made == 0 && !input.is_empty();
         let too_large = *decoded > MAX_DECODED;
         *done = matches!(run, Ok(0));
-        if taken < input.len() {
-            // The rest is searched again.
-            self.search = EntrySearch::default();
-        }
         let is_cut = !*done && made < CHUNK && taken == input.len();
         if let Some(end) = entry.filter(|_| is_cut) {
             let damage = self.lose(start, Wrong::Undecodable(io::ErrorKind::UnexpectedEof.into()));

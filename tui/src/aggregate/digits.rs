@@ -48,10 +48,7 @@ pub(super) fn summary_ms(ms: f64) -> f64 {
 /// Nanoseconds that are off by 1 % at most, but never closer than whole microseconds: what is counted of one stack or request in one
 /// interval. As they are too long as often as too short, their sums are off by far less.
 pub(super) fn time(ns: u64) -> u64 {
-    let mut step = 1000;
-    while ns / step >= 1000 {
-        step *= 10;
-    }
+    let step = power_of_ten(ns, 1000);
     let steps = match ns / step {
         500.. => 10,
         250.. => 5,
@@ -61,13 +58,18 @@ pub(super) fn time(ns: u64) -> u64 {
     nearest(ns, step.saturating_mul(steps))
 }
 
-/// Nanoseconds in whole microseconds, with fewer than so many of the biggest steps that are a power of ten.
+/// Nanoseconds in whole microseconds, as fewer than so many steps of a power of ten.
 fn significant(ns: u64, steps: u64) -> u64 {
+    nearest(ns, power_of_ten(ns, steps))
+}
+
+/// The smallest power of ten, from a microsecond on, of which there are fewer than so many.
+fn power_of_ten(ns: u64, steps: u64) -> u64 {
     let mut step = 1000;
     while ns / step >= steps {
         step *= 10;
     }
-    nearest(ns, step)
+    step
 }
 
 fn nearest(ns: u64, step: u64) -> u64 {

@@ -117,7 +117,7 @@ fn the_page_of_a_problem_lists_its_routes_and_its_messages() {
     assert!(stage.text().contains("GET /search   2, 1 uncaught") && !stage.text().contains("others may differ"));
     let stage = Stage::showing(with_routes(), 150, 110).keys("5/dynamic property<enter><enter>");
     assert!(stage.text().contains("GET /product/:n   php-fpm: www   ≥29"));
-    assert!(stage.line_with("too many to tell apart").contains("1 more"));
+    assert!(stage.line_with("of which the request is not known").contains("1 more"));
 }
 
 #[test]

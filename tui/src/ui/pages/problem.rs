@@ -103,7 +103,7 @@ fn routes(screen: &Screen, known: &ProblemRoutes, count: u64, script: &str) -> V
         lines.push(line);
     }
     if rest > 0 {
-        lines.push(format!("{} more, in requests that were too many to tell apart", units::count(rest)));
+        lines.push(format!("{} more, of which the request is not known", units::count(rest)));
     }
     let label = |at: usize| if at == 0 { "routes" } else { "" };
     lines.into_iter().enumerate().map(|(at, line)| (label(at), line)).collect()

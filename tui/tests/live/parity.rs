@@ -30,7 +30,10 @@ use tusktop::{
 const RSS_PAGES: u64 = 32;
 /// What a test of CPU time burns at least.
 const BURN: Duration = Duration::from_millis(400);
+/// process-exporter's seconds are sums of floating point numbers.
 const CPU_ROUNDING: f64 = 1e-6;
+/// Shares of a CPU are rounded to one part in 10 000, so they are off by half of that.
+const RATIO_ROUNDING: f64 = 0.5e-4;
 
 fn sampler() -> Sampler {
     Sampler::open("/proc".as_ref(), "/etc/passwd".as_ref(), Timestamp::now()).unwrap()
@@ -133,8 +136,9 @@ fn compare(cast: &Cast, burner: u32, yaml: &str, children: bool, expected: &[(&s
             continue;
         }
         let used = group.cpu_ratio.unwrap() * interval.as_secs_f64();
-        let least = before_second[&name].cpu_seconds - after_first[&name].cpu_seconds - CPU_ROUNDING;
-        let most = after_second[&name].cpu_seconds - before_first[&name].cpu_seconds + CPU_ROUNDING;
+        let rounding = RATIO_ROUNDING * interval.as_secs_f64() + CPU_ROUNDING;
+        let least = before_second[&name].cpu_seconds - after_first[&name].cpu_seconds - rounding;
+        let most = after_second[&name].cpu_seconds - before_first[&name].cpu_seconds + rounding;
         assert!((least..=most).contains(&used), "CPU of {name}: {used} s, not {least} to {most}\n{context}");
     }
 }
@@ -239,9 +243,10 @@ fn snap_agrees_with_it_as_well() {
         assert_eq!((group.processes, group.threads), (theirs.processes, theirs.threads), "{name}");
         let least = RSS_PAGES * u64::from(group.processes) * rustix::param::page_size() as u64;
         assert!(group.memory.rss_bytes.unwrap().abs_diff(theirs.rss_bytes) <= least, "{name}: {group:?} {theirs:?}");
-        let used = group.cpu_ratio.unwrap() * snapshot.interval_ms as f64 / 1000.0;
+        let interval = snapshot.interval_ms as f64 / 1000.0;
+        let used = group.cpu_ratio.unwrap() * interval;
         // The interval is in whole milliseconds.
-        let most = (after[name].cpu_seconds - theirs.cpu_seconds) * 1.01 + CPU_ROUNDING;
+        let most = (after[name].cpu_seconds - theirs.cpu_seconds) * 1.01 + RATIO_ROUNDING * interval + CPU_ROUNDING;
         assert!(used <= most, "CPU of {name}: {used} s, more than {most}");
     }
     let burnt = ours[&format!("{}burn", cast.tag())].cpu_ratio.unwrap();

@@ -67,6 +67,8 @@ fn the_99th_percentile_of_a_route_is_that_of_its_clients() {
     let fpm = fpm(Pool::new("www", CLIENTS as u32 + 4));
     let mut watch = Watch::start(99, fpm.site().path());
     let next = AtomicUsize::new(0);
+    // One in twenty takes 300 to 600 ms, 20 ms apart: a rank that is wrong by two or more is seen.
+    let sleep_ms = |number: usize| if number.is_multiple_of(20) { 300 + number } else { 10 + number * 7 % 190 };
     let mut times: Vec<Duration> = std::thread::scope(|scope| {
         let client = || {
             let mut times = Vec::new();
@@ -75,9 +77,7 @@ fn the_99th_percentile_of_a_route_is_that_of_its_clients() {
                 if number >= REQUESTS {
                     return times;
                 }
-                // One in twenty takes 300 to 600 ms, 20 ms apart: a rank that is wrong by two or more is seen.
-                let ms = if number.is_multiple_of(20) { 300 + number } else { 10 + number * 7 % 190 };
-                let response = fpm.get("www", &format!("/slow?ms={ms}"));
+                let response = fpm.get("www", &format!("/slow?ms={}", sleep_ms(number)));
                 assert_eq!(response.status, 200);
                 times.push(response.elapsed);
             }
@@ -87,20 +87,26 @@ fn the_99th_percentile_of_a_route_is_that_of_its_clients() {
     });
     watch.until("all requests have ended", |watch| watch.finished.len() == REQUESTS);
     times.sort_unstable();
+    let mut sleeps: Vec<usize> = (0..REQUESTS).map(sleep_ms).collect();
+    sleeps.sort_unstable();
     let sample =
         PhpSample { targets: watch.last.targets.clone(), finished: watch.finished.clone(), ..PhpSample::default() };
     let php = PhpAggregate::default().update(sample, 1.0, &|_| None).php;
     let [route] = &php.routes[..] else { panic!("one route: {:?}", php.routes) };
     assert_eq!((&*route.key.route, route.requests), ("/slow", REQUESTS as u64));
-    // PHP says goodbye to its client before it has cleaned up, and the client waits for its turn on a CPU: that is
-    // little beside what the requests slept.
-    for (q, ours) in [(0.95, route.duration_ms.p95), (0.99, route.duration_ms.p99)] {
-        let rank = (q * REQUESTS as f64).ceil() as usize - 1;
-        let (theirs, ours) = (times[rank].as_secs_f64() * 1e3, ours.unwrap());
-        assert!((ours / theirs - 1.0).abs() <= 0.05, "quantile {q}: {ours:.1} ms, the clients' {theirs:.1} ms");
+    // A request takes at least as long as it sleeps, and its client waits for it: so it is with each rank. On an idle machine the
+    // two are close together. What is left is the bucket of the histogram, and that PHP ends a request after its answer.
+    let holds = |name: &str, rank: usize, ours: f64| {
+        let (slept, theirs) = (sleeps[rank] as f64, times[rank].as_secs_f64() * 1e3);
+        assert!(
+            (slept * 0.97..=theirs * 1.03).contains(&ours),
+            "{name}: {ours:.1} ms, slept {slept} ms, the clients' {theirs:.1} ms"
+        );
+    };
+    for (name, q, ours) in [("p95", 0.95, route.duration_ms.p95), ("p99", 0.99, route.duration_ms.p99)] {
+        holds(name, (q * REQUESTS as f64).ceil() as usize - 1, ours.unwrap());
     }
-    let (max, theirs) = (route.duration_ms.max.unwrap(), times[REQUESTS - 1].as_secs_f64() * 1e3);
-    assert!((max / theirs - 1.0).abs() <= 0.05, "{max:.1} ms, the clients' {theirs:.1} ms");
+    holds("max", REQUESTS - 1, route.duration_ms.max.unwrap());
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Waiting time of real PHP: it is as long as the script slept, and it is charged to the function that slept.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use crate::servers::{FpmOptions, PhpCli, PhpFpm, Pool, alone};
 use crate::watch::{Watch, full_name};
@@ -15,9 +18,9 @@ fn self_waits(watch: &Watch, pid: u32) -> BTreeMap<String, u64> {
     waits
 }
 
-/// Within 5 percent.
-fn is_about(ns: u64, wanted: Duration) -> bool {
-    Duration::from_nanos(ns).abs_diff(wanted) <= wanted / 20
+/// As long as the script wanted to sleep, within 5 percent, and no longer than its clients waited: a busy machine wakes it late.
+fn is_between(ns: u64, wanted: Duration, client: Duration) -> bool {
+    (wanted * 19 / 20..=client).contains(&Duration::from_nanos(ns))
 }
 
 #[test]
@@ -29,15 +32,20 @@ fn a_request_that_sleeps_200_ms_waits_200_ms_in_the_function_that_slept() {
     let worker = fpm.workers("www")[0];
     // No timer: waits need none.
     let mut watch = Watch::start(0, fpm.site().path());
+    let mut clients = Vec::new();
     for _ in 0..REQUESTS {
+        let asked = Instant::now();
         assert_eq!(fpm.get("www", "/slow?ms=200").status, 200);
+        clients.push(asked.elapsed());
     }
     watch.until("all requests have ended", |watch| watch.finished.len() == REQUESTS as usize);
-    for finished in &watch.finished {
-        assert!(is_about(finished.request.wait_ns, Duration::from_millis(200)), "{}", finished.request.wait_ns);
+    for (finished, client) in watch.finished.iter().zip(&clients) {
+        let wait_ns = finished.request.wait_ns;
+        assert!(is_between(wait_ns, Duration::from_millis(200), *client), "{wait_ns} of {client:?}");
     }
     let waits = self_waits(&watch, worker);
-    assert!(is_about(waits["usleep"], REQUESTS * Duration::from_millis(200)), "{waits:?}");
+    let all = clients.iter().sum();
+    assert!(is_between(waits["usleep"], REQUESTS * Duration::from_millis(200), all), "{waits:?} of {all:?}");
     for count in watch.stacks_of(worker).filter(|count| full_name(&count.stack.frames[0]) == "usleep") {
         let names: Vec<_> = count.stack.frames.iter().map(|frame| full_name(frame)).collect();
         assert_eq!(names, ["usleep", "slow_query", "{main}"]);
@@ -53,19 +61,23 @@ fn a_wait_is_charged_while_it_lasts() {
     let fpm = PhpFpm::start(FpmOptions { pools: vec![Pool::new("www", 1)], ..FpmOptions::default() });
     let worker = fpm.workers("www")[0];
     let mut watch = Watch::start(0, fpm.site().path());
-    std::thread::scope(|scope| {
-        let client = scope.spawn(|| fpm.get("www", "/slow?ms=1500"));
+    let client = std::thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            let asked = Instant::now();
+            assert_eq!(fpm.get("www", "/slow?ms=1500").status, 200);
+            asked.elapsed()
+        });
         watch.until("half a second is charged while the request runs", |watch| {
             self_waits(watch, worker).get("usleep").is_some_and(|&ns| ns > 500_000_000)
         });
         assert!(watch.finished.is_empty());
-        assert_eq!(client.join().unwrap().status, 200);
+        client.join().unwrap()
     });
     watch.until("the request has ended", |watch| watch.finished.len() == 1);
     // The last of it may be counted with the reading after the one that brought the end of the request.
     watch.read();
     let waits = self_waits(&watch, worker);
-    assert!(is_about(waits["usleep"], Duration::from_millis(1500)), "{waits:?}");
+    assert!(is_between(waits["usleep"], Duration::from_millis(1500), client), "{waits:?} of {client:?}");
 }
 
 /// Nanoseconds that a process could have run but had no CPU (Documentation/scheduler/sched-stats.rst).

@@ -192,7 +192,7 @@ fn the_flame_of_a_worker_has_its_stacks_only_and_esc_goes_back_to_it() {
         let mut stage = Stage::showing(snapshot.clone(), 120, 30).keys("6w");
         stage.press(keys);
         let text = stage.text();
-        assert!(text.contains("worker 9000") && text.contains("50 ms"), "{text}");
+        assert!(text.contains("worker 9000") && text.contains("51 ms"), "{text}");
         let names = names(&stage);
         let has = |leaf: &Arc<FunctionKey>| names.contains(&Frame::Function(leaf.clone()));
         assert!(has(&leaves[0]) && !has(&leaves[1]), "{text}");

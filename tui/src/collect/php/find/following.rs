@@ -2,7 +2,7 @@
 //! `discover` says what a process runs, `queue` whose turn it is to be looked at; the collector tells the kernel.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     io,
     sync::Arc,
     time::{Duration, Instant},
@@ -504,7 +504,19 @@ impl Following {
         }
         self.put_programs();
         self.work();
+        self.look_ahead();
         self.read_masters();
+    }
+
+    /// Has what is in the place of running programs by now observed before it runs.
+    fn look_ahead(&mut self) {
+        let mut masters = BTreeMap::new();
+        for (&pid, followed) in self.processes.iter().filter(|(_, followed)| self.is_master(followed)) {
+            masters.entry(followed.image).and_modify(|first: &mut u32| *first = pid.min(*first)).or_insert(pid);
+        }
+        for (image, pid) in masters {
+            self.discovery.look_ahead(image, pid);
+        }
     }
 
     /// What should be known of processes that cannot be looked at.

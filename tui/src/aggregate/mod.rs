@@ -136,9 +136,12 @@ impl Aggregate {
         if php.php.state == PhpState::Read && !(php.php.workers.is_empty() && php.php.requests.is_empty()) {
             self.follow_processes(Arc::make_mut(&mut php.php), &part.processes);
         }
-        self.known_php = Arc::clone(&php.php);
         let read = (php.php.state == PhpState::Read).then_some(&*php.php.pools);
-        let pool_events = self.pool_events.of(at, &php.aborted, part.killed, read);
+        let pool_events = self.pool_events.of(at, &php.aborted, part.killed, read, &part.processes);
+        if !php.php.pools.is_empty() {
+            self.pool_events.keep(at, &pool_events, &mut Arc::make_mut(&mut php.php).pools);
+        }
+        self.known_php = Arc::clone(&php.php);
         notices.extend(pool_events::notices(&pool_events));
         notices.extend(php.notices);
         let killed = self.before.kills(at, sample.oom_kills.as_deref().unwrap_or_default());

@@ -205,7 +205,8 @@ impl Aggregate {
             let index = processes.binary_search_by_key(&pid, |process| process.pid).ok()?;
             processes[index].memory.rss_bytes
         };
-        for worker in &mut php.workers {
+        // Threads share the memory of their process: it is none of theirs.
+        for worker in php.workers.iter_mut().filter(|worker| worker.tid.is_none()) {
             worker.rss_bytes = rss(worker.pid);
         }
         for request in php.requests.iter_mut().filter(|request| !request.finished) {

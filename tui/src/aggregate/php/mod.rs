@@ -139,6 +139,7 @@ impl PhpAggregate {
     /// `placed` says where a live process is.
     pub fn update(&mut self, sample: PhpSample, interval_s: f64, placed: &dyn Fn(u32) -> Option<Placed>) -> PhpPart {
         self.placed = self.place(&sample, placed);
+        let threaded = Threaded::of(&sample);
         let unknown: Arc<str> = "".into();
         let group = |pid: u32| self.placed.get(&pid).map_or(&unknown, |placed| &placed.group);
         let scripts: HashMap<u32, &Arc<str>> =
@@ -196,7 +197,8 @@ impl PhpAggregate {
                 };
                 let waiting = waits.get(&(request.pid, request.started_ns)).and_then(|wait| waiting(wait, sample.now));
                 let started_at = self.starts.of(request, sample.now);
-                Request { waiting, growth_bytes_per_minute, started_at, ..running(request, sample.now, route) }
+                let tid = threaded.worker(request).tid;
+                Request { tid, waiting, growth_bytes_per_minute, started_at, ..running(request, sample.now, route) }
             })
             .collect();
         let running: HashSet<(u32, u64)> =
@@ -231,7 +233,7 @@ impl PhpAggregate {
                     Some(&lasted_ns) => lasted_ns,
                     None => sample.now.monotonic_ns.saturating_sub(request.started_ns),
                 };
-                request_stacks.add(worker_of(request), started_at, lasted_ns, stack, counted);
+                request_stacks.add(threaded.worker(request), started_at, lasted_ns, stack, counted);
             }
             growth_bytes.into_iter().for_each(|bytes| routes.grow(route, bytes));
         }
@@ -239,7 +241,8 @@ impl PhpAggregate {
         let lines = calls::add(&sample, &mut stacks);
         requests.extend(notable(&mut finished).map(|(request, route)| {
             let started_at = self.starts.of(&request.request, sample.now);
-            Request { started_at, ..of_finished(request, sample.now, route) }
+            let tid = threaded.worker(&request.request).tid;
+            Request { tid, started_at, ..of_finished(request, sample.now, route) }
         }));
         self.starts.end(&running);
         let (exceptions, errors) = (failed.exceptions(&routes), failed.errors(&routes));
@@ -249,8 +252,8 @@ impl PhpAggregate {
             routes.iter_mut().for_each(|route| _ = route.rss_growth_bytes.get_or_insert(0));
         }
         self.routes.end(interval_s, &sample.running);
-        self.workers.update(&sample);
-        let workers = self.workers.list(&sample, &self.placed, &mut stacks);
+        self.workers.update(&sample, &threaded);
+        let workers = self.workers.list(&sample, &threaded, &self.placed, &mut stacks);
         let mut php = Php {
             interval_ms: (interval_s * 1000.0).round() as u64,
             state: PhpState::Read,
@@ -355,9 +358,21 @@ fn of_unseen(process: &PhpProcess, sample: &PhpSample) -> Arc<str> {
     }
 }
 
-/// The worker that runs a request.
-fn worker_of(request: &RequestText) -> WorkerKey {
-    WorkerKey::of_process(request.pid)
+/// The processes in which PHP runs in several threads, each of which is a worker.
+#[derive(Debug, Default)]
+struct Threaded(HashSet<u32>);
+
+impl Threaded {
+    fn of(sample: &PhpSample) -> Self {
+        let threaded = sample.processes.iter().filter(|process| !process.threads.is_empty());
+        Self(threaded.map(|process| process.pid).collect())
+    }
+
+    /// The worker that runs a request.
+    fn worker(&self, request: &RequestText) -> WorkerKey {
+        let is_thread = request.tid != 0 && self.0.contains(&request.pid);
+        WorkerKey { pid: request.pid, tid: is_thread.then_some(request.tid) }
+    }
 }
 
 fn rate(amount: f64, interval_s: f64) -> Option<f64> {
@@ -484,7 +499,7 @@ fn running(request: &RequestText, now: Now, route: usize) -> Request {
     };
     Request {
         pid: request.pid,
-        tid: worker_of(request).tid,
+        tid: None,
         uri: request.uri.as_str().into(),
         method: request.method.as_str().into(),
         status: None,

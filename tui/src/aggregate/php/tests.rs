@@ -44,12 +44,14 @@ fn worker(pid: u32, pool: &str, alive: bool) -> PhpProcess {
         script_name: None,
         alive,
         known: true,
+        threads: Vec::new(),
     }
 }
 
 fn request(pid: u32, uri: &str) -> Arc<RequestText> {
     Arc::new(RequestText {
         pid,
+        tid: pid,
         image: 0,
         started_ns: 1_000_000_000,
         cpu_ns: 0,

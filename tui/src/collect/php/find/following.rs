@@ -625,6 +625,7 @@ impl Following {
                     script_name: followed.script.as_ref().map(|script| Arc::clone(&script.name)),
                     alive,
                     known: followed.known,
+                    threads: Vec::new(),
                 })
             })
             .collect();

@@ -24,6 +24,7 @@ mod share;
 mod stack;
 mod switch;
 mod tally;
+mod threads;
 
 #[cfg(not(test))]
 #[panic_handler]

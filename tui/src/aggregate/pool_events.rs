@@ -83,7 +83,7 @@ impl PoolEvents {
                 at: request.at,
                 pid: Some(request.pid),
                 signal,
-                ended_by: (signal == Some(TERM)).then(|| self.ended_by(at, request.pid, processes)).flatten(),
+                ended_by: (signal == Some(TERM)).then(|| self.ended_by(at, request, processes)).flatten(),
                 request: Some(PoolRoute { method: Arc::clone(&request.method), route: Arc::clone(&request.route) }),
                 duration_ms: Some(request.duration_ms),
                 ..event(at, PoolEventKind::WorkerDied, &request.group)
@@ -111,8 +111,9 @@ impl PoolEvents {
     }
 
     /// What had php-fpm end a worker by SIGTERM in a request; `None` where that cannot be told.
-    fn ended_by(&self, at: Timestamp, pid: u32, processes: &[Process]) -> Option<EndedBy> {
-        let master = *self.masters.get(&pid)?;
+    fn ended_by(&self, at: Timestamp, request: &AbortedRequest, processes: &[Process]) -> Option<EndedBy> {
+        let pid = request.pid;
+        let master = self.masters.get(&pid).copied().or(Some(request.parent).filter(|parent| *parent > 1))?;
         let lives = |pid: u32| {
             let place = processes.binary_search_by_key(&pid, |process| process.pid).ok()?;
             Some(&processes[place]).filter(|process| process.state != 'Z')
@@ -215,6 +216,7 @@ mod tests {
         AbortedRequest {
             at: time(10),
             pid,
+            parent: 0,
             group: "php-fpm: www".into(),
             method: "GET".into(),
             route: "/slow".into(),

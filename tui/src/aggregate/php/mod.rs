@@ -64,6 +64,8 @@ pub struct PhpPart {
 pub(super) struct AbortedRequest {
     pub at: Timestamp,
     pub pid: u32,
+    /// Its parent; 0 when not known.
+    pub parent: u32,
     /// Group of the worker.
     pub group: Arc<str>,
     pub method: Arc<str>,
@@ -206,11 +208,13 @@ impl PhpAggregate {
         self.growths.keep(|key| running.contains(key));
         let mut finished = Vec::with_capacity(sample.finished.len());
         let mut aborted = Vec::new();
+        let parents: HashMap<u32, u32> = sample.processes.iter().map(|process| (process.pid, process.parent)).collect();
         for (request, route) in sample.finished.iter().zip(ended) {
             let route = routes.place(route);
             routes.count(route, request);
             if request.aborted && !request.request.method.is_empty() {
-                aborted.push(aborted_request(request, sample.now, routes.key(route)));
+                let parent = parents.get(&request.request.pid).copied().unwrap_or(0);
+                aborted.push(AbortedRequest { parent, ..aborted_request(request, sample.now, routes.key(route)) });
             }
             if !request.aborted {
                 let at = ended_at(request, sample.now);
@@ -312,6 +316,8 @@ impl PhpAggregate {
     fn place(&self, sample: &PhpSample, placed: &dyn Fn(u32) -> Option<Placed>) -> HashMap<u32, Placed> {
         let mut places = HashMap::with_capacity(sample.processes.len());
         let mut of_image: HashMap<(usize, Option<&str>), Arc<str>> = HashMap::new();
+        // Two masters may have pools of one name, which are two groups.
+        let mut of_master: HashMap<(u32, Option<&str>), Arc<str>> = HashMap::new();
         let mut nameless: Vec<&PhpProcess> = Vec::new();
         for process in &sample.processes {
             // A worker that was just forked may still be counted with its master.
@@ -320,6 +326,7 @@ impl PhpAggregate {
             match live.or_else(|| self.placed.get(&process.pid).cloned()).filter(fits) {
                 Some(placed) => {
                     of_image.insert((process.image, process.pool.as_deref()), placed.group.clone());
+                    of_master.insert((process.parent, process.pool.as_deref()), placed.group.clone());
                     places.insert(process.pid, placed);
                 }
                 None => nameless.push(process),
@@ -327,7 +334,9 @@ impl PhpAggregate {
         }
         // One that lived between two looks at /proc belongs where others of its pool or image belong.
         for process in nameless {
-            let group = match (of_image.get(&(process.image, process.pool.as_deref())), &process.pool) {
+            let pool = process.pool.as_deref();
+            let of_master = of_master.get(&(process.parent, pool)).filter(|_| process.parent > 1);
+            let group = match (of_master.or_else(|| of_image.get(&(process.image, pool))), &process.pool) {
                 (Some(group), _) => group.clone(),
                 (None, Some(pool)) => naming::of_pool(pool, None).into(),
                 (None, None) => of_unseen(process, sample),
@@ -395,6 +404,7 @@ fn aborted_request(request: &FinishedRequest, now: Now, key: &RouteKey) -> Abort
     AbortedRequest {
         at: ended_at(request, now),
         pid: request.request.pid,
+        parent: 0,
         group: Arc::clone(&key.group),
         method: Arc::clone(&key.method),
         route: if key.route.is_empty() { key.script.clone() } else { key.route.clone() },

@@ -39,6 +39,7 @@ fn target() -> Target {
 fn worker(pid: u32, pool: &str, alive: bool) -> PhpProcess {
     PhpProcess {
         pid,
+        parent: 1,
         image: 0,
         sapi: Sapi::Fpm,
         pool: Some(pool.into()),

@@ -129,6 +129,8 @@ impl Now {
 pub struct PhpProcess {
     /// Process.
     pub pid: u32,
+    /// Its parent; 0 when not known.
+    pub parent: u32,
     /// Number of its image, as in `Target.image`.
     pub image: usize,
     /// Server API.

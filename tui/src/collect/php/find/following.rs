@@ -638,6 +638,7 @@ impl Following {
             .filter_map(|(pid, followed, alive)| {
                 Some(PhpProcess {
                     pid,
+                    parent: followed.parent,
                     image: followed.image,
                     sapi: self.sapi(followed.image)?,
                     pool: followed.pool.clone(),

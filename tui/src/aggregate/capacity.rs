@@ -146,7 +146,9 @@ impl Capacity {
         groups: &[Group],
         room: impl Fn(&Process) -> Room,
     ) -> Vec<Pool> {
-        boards.iter().map(|board| self.of_pool(board, processes, groups, &room)).collect()
+        let nothing: &[Process] = &[];
+        let of = |board| if is_alike(board, boards) { nothing } else { processes };
+        boards.iter().map(|board| self.of_pool(board, of(board), groups, &room)).collect()
     }
 
     fn of_pool(
@@ -273,7 +275,8 @@ fn is_worker(process: &Process, board: &Scoreboard) -> bool {
 /// Has pools count as busy the workers that are seen to be, where that is known of all: the numbers of php-fpm itself drift.
 pub(super) fn count_busy(pools: &mut [Pool], processes: &[Process], workers: &[Worker]) {
     let states: HashMap<u32, WorkerState> = workers.iter().map(|worker| (worker.pid, worker.state)).collect();
-    for pool in pools {
+    // Of one whose workers are not told apart from those of another, php-fpm's own numbers stay.
+    for pool in pools.iter_mut().filter(|pool| pool.workers > 0) {
         let of_pool = processes.iter().filter(|one| one.ppid == pool.board.master && is_in(one, &pool.board.name));
         let states: Option<Vec<WorkerState>> =
             of_pool.map(|one| states.get(&one.pid).copied().filter(|state| *state != WorkerState::Unknown)).collect();
@@ -285,8 +288,27 @@ pub(super) fn count_busy(pools: &mut [Pool], processes: &[Process], workers: &[W
     }
 }
 
+/// Whether the name of a pool was cut, and another pool of its master begins with what is left of it: then its workers are not told
+/// apart by their titles. The collector has given each its whole name, where it can: not in a container, and not without workers.
+fn is_alike(board: &Scoreboard, boards: &[Scoreboard]) -> bool {
+    let begins = |other: &&Scoreboard| other.master == board.master && other.name.starts_with(&*board.name);
+    is_cut(&board.name) && boards.iter().filter(begins).count() > 1
+}
+
+/// Says of which pools it is not known which workers are theirs.
+pub(super) fn alike(boards: &[Scoreboard], processes: &[Process]) -> Option<Notice> {
+    let of = |board: &&Scoreboard| is_alike(board, boards);
+    let alike: Vec<&Scoreboard> = boards.iter().filter(of).collect();
+    let is_of_another =
+        |process: &Process| boards.iter().any(|board| !is_alike(board, boards) && is_worker(process, board));
+    let board = alike
+        .iter()
+        .find(|board| processes.iter().any(|process| is_worker(process, board) && !is_of_another(process)))?;
+    Some(Notice::pools_alike(&board.name, board.master))
+}
+
 /// Whether a process is in a pool, which has its user behind the name where the master is a stranger's. A name that php-fpm has
-/// cut says no more than how it begins; names of one master that begin alike for so long are not told apart.
+/// cut says no more than how it begins.
 fn is_in(process: &Process, pool: &str) -> bool {
     let rest = process.pool.as_deref().and_then(|name| name.strip_prefix(pool));
     rest.is_some_and(|rest| is_cut(pool) || rest.is_empty() || (rest.starts_with(" (") && rest.ends_with(')')))
@@ -542,6 +564,25 @@ mod tests {
         assert_eq!((&*pool.board.name, pool.workers), (long, 2));
         let of = |name: &str| is_in(&named(20, name), "www");
         assert_eq!((of("www"), of("www (alice)"), of("www-2")), (true, true, false));
+    }
+
+    #[test]
+    fn pools_that_php_fpm_cut_to_one_name_have_no_workers_of_each_other() {
+        let names = ["customer-0042.shop.long-domain-name.example", "customer-0042.shop.long-domain-other.example"];
+        let named = |pid, pool: &str| Process { pool: Some(pool.into()), ..worker(pid, 10, Some(MIB)) };
+        let workers = [named(20, names[0]), named(21, names[1]), named(22, names[1])];
+        let groups = [Group::empty("php-fpm: x".into(), "php pool".into())];
+        let cut = &names[0][..SCOREBOARD_NAME];
+        assert!(names[1].starts_with(cut));
+        let pools = |names: [&str; 2]| {
+            let boards = names.map(|name| Scoreboard { name: name.into(), ..board(4) });
+            let pools = Capacity::default().pools(&boards, &workers, &groups, |_| Room::default());
+            let counts: Vec<u32> = pools.iter().map(|pool| pool.workers).collect();
+            (counts, alike(&boards, &workers).is_some())
+        };
+        assert_eq!(pools(names), (vec![1, 2], false), "the collector knows both names");
+        assert_eq!(pools([cut, cut]), (vec![0, 0], true), "it knows none");
+        assert_eq!(pools([names[1], cut]), (vec![2, 0], true), "one has workers that are not told");
     }
 
     #[test]

@@ -129,6 +129,7 @@ impl Aggregate {
             capacity::count_busy(&mut php.pools, &part.processes, &php.workers);
             self.capacity.name_bloated(&self.pools, &part.processes, &mut php.workers);
             notices.extend(capacity::notices(&php.pools, &php.workers, at));
+            notices.extend(capacity::alike(&self.pools, &part.processes));
         }
         let passed_ns = part.interval_s.map_or(0, |seconds| (seconds * 1e9) as u64);
         self.passed_ns = self.passed_ns.saturating_add(passed_ns);

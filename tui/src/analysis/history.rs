@@ -121,7 +121,7 @@ impl Histories {
         match grouping {
             Grouping::Rules => self.push(snapshot.at, &snapshot.groups),
             _ if self.is_due(snapshot.at) => {
-                self.push(snapshot.at, &regroup::groups(&snapshot.processes, grouping).0);
+                self.push(snapshot.at, &regroup::groups(&snapshot.processes, &snapshot.groups, grouping).0);
             }
             _ => {}
         }

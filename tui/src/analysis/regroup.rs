@@ -1,7 +1,11 @@
 //! Groups the processes of a snapshot by something other than the rules. It needs only the snapshot, so it also works for
 //! recorded ones.
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use crate::{
     model::{Group, Grouping, Process, Snapshot},
@@ -10,7 +14,7 @@ use crate::{
 
 /// The snapshot with other groups. What PHP's lists say of groups stays by the rules.
 pub(super) fn regrouped(snapshot: &Snapshot, grouping: Grouping) -> Snapshot {
-    let (groups, places) = groups(&snapshot.processes, grouping);
+    let (groups, places) = groups(&snapshot.processes, &snapshot.groups, grouping);
     let processes = snapshot.processes.iter().zip(places);
     Snapshot {
         groups,
@@ -19,14 +23,16 @@ pub(super) fn regrouped(snapshot: &Snapshot, grouping: Grouping) -> Snapshot {
     }
 }
 
-/// The groups of processes, biggest memory first, and the place of each process among them.
-pub(super) fn groups(processes: &[Process], grouping: Grouping) -> (Vec<Group>, Vec<usize>) {
+/// The groups of processes, biggest memory first, and the place of each process among them. `by_rules` are the groups that they are
+/// in by the rules.
+pub(super) fn groups(processes: &[Process], by_rules: &[Group], grouping: Grouping) -> (Vec<Group>, Vec<usize>) {
+    let masters = if grouping == Grouping::Pool { Masters::of(processes, by_rules) } else { Masters::default() };
     let rule: Arc<str> = format!("by {}", grouping.name()).into();
     let mut groups: Vec<Group> = Vec::new();
     let mut by_name: HashMap<Cow<str>, usize> = HashMap::new();
     let mut places: Vec<usize> = Vec::with_capacity(processes.len());
     for process in processes {
-        let name = name(process, grouping);
+        let name = masters.name(process, name(process, grouping));
         let place = by_name.get(&name).copied().unwrap_or_else(|| {
             groups.push(Group::empty((&*name).into(), Arc::clone(&rule)));
             by_name.insert(name, groups.len() - 1);
@@ -43,6 +49,45 @@ pub(super) fn groups(processes: &[Process], grouping: Grouping) -> (Vec<Group>, 
     }
     groups.sort_by(|a, b| a.order().cmp(&b.order()));
     (groups, places.into_iter().map(|place| moved[place]).collect())
+}
+
+/// Pools of one name that several masters have: each is a group, as it is by the rules.
+#[derive(Debug, Default)]
+struct Masters<'a> {
+    /// Of the workers whose group by the rules is named by their master, that master.
+    named: HashSet<u32>,
+    /// The master whose pool has the plain name.
+    plain: HashMap<(&'a str, Option<&'a str>), u32>,
+}
+
+impl<'a> Masters<'a> {
+    fn of(processes: &'a [Process], by_rules: &[Group]) -> Self {
+        let mut masters = Self::default();
+        for process in processes {
+            let Some(pool) = process.pool.as_deref() else { continue };
+            let is_named = by_rules
+                .get(process.group)
+                .is_some_and(|group| group.name.ends_with(naming::of_master("", process.ppid).as_str()));
+            if is_named {
+                masters.named.insert(process.ppid);
+            } else if process.ppid > 1 {
+                // Where the rules tell nothing, as those of a user, the first process id has it.
+                let plain = masters.plain.entry((pool, process.container.as_deref())).or_insert(process.ppid);
+                *plain = process.ppid.min(*plain);
+            }
+        }
+        masters
+    }
+
+    fn name(&self, process: &Process, name: Cow<'a, str>) -> Cow<'a, str> {
+        let Some(pool) = process.pool.as_deref() else { return name };
+        let plain = self.plain.get(&(pool, process.container.as_deref()));
+        let is_other = process.ppid > 1 && plain.is_some_and(|plain| *plain != process.ppid);
+        match self.named.contains(&process.ppid) || is_other {
+            true => naming::of_master(&name, process.ppid).into(),
+            false => name,
+        }
+    }
 }
 
 /// The group of a process. Where the rules name a pool, a unit or a container, it is the same name.
@@ -94,7 +139,7 @@ mod tests {
     }
 
     fn named(processes: &[Process], grouping: Grouping) -> Vec<(String, u32)> {
-        let (groups, places) = groups(processes, grouping);
+        let (groups, places) = groups(processes, &[], grouping);
         for (process, place) in processes.iter().zip(places) {
             assert_eq!(groups[place].name, name(process, grouping).into());
         }
@@ -118,6 +163,22 @@ mod tests {
         is(Grouping::User, &[("odd", 2), ("even", 1)]);
     }
 
+    #[test]
+    fn pools_of_one_name_of_two_masters_are_two_groups_named_as_by_the_rules() {
+        let of = |pid, ppid, group| Process { ppid, group, ..process(pid, 1, "php-fpm: pool www", None) };
+        let rules =
+            ["php-fpm: www (master 10)", "php-fpm: www", "php"].map(|name| Group::empty(name.into(), "x".into()));
+        let names = |processes: &[Process], rules: &[Group]| -> Vec<String> {
+            let (groups, places) = groups(processes, rules, Grouping::Pool);
+            places.iter().map(|&place| groups[place].name.to_string()).collect()
+        };
+        let by_rules = [of(11, 10, 0), of(21, 20, 1), of(22, 20, 1)];
+        assert_eq!(names(&by_rules, &rules), ["php-fpm: www (master 10)", "php-fpm: www", "php-fpm: www"]);
+        // The rules of a user put both in one group; a worker whose master has ended belongs to neither.
+        let in_one = [of(11, 10, 2), of(21, 20, 2), of(23, 1, 2)];
+        assert_eq!(names(&in_one, &rules), ["php-fpm: www", "php-fpm: www (master 20)", "php-fpm: www"]);
+    }
+
     proptest! {
         #[test]
         fn every_process_is_in_one_group_and_sums_are_those_of_the_processes(
@@ -126,7 +187,7 @@ mod tests {
             let all: Vec<Process> = (1..).zip(&sizes)
                 .map(|(pid, (size, unit))| process(pid, *size, "x", unit.as_deref())).collect();
             for grouping in Grouping::ALL {
-                let (groups, places) = groups(&all, grouping);
+                let (groups, places) = groups(&all, &[], grouping);
                 prop_assert_eq!(places.len(), all.len());
                 prop_assert!(groups.is_sorted_by(|a, b| a.order() < b.order()));
                 for (at, group) in groups.iter().enumerate() {

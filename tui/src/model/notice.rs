@@ -61,6 +61,8 @@ pub enum NoticeKind {
     NoPhp,
     CommandWithoutPhp,
     PoolsUnread,
+    /// Pools of one master have names that begin alike for longer than php-fpm keeps.
+    PoolsAlike,
     GrowthNotCollected,
     PoolTooLarge,
     WorkerBloated,
@@ -461,6 +463,13 @@ impl Notice {
     pub fn pools_unread(masters: usize) -> Self {
         let text = format!("the pools of {masters} php-fpm masters were not read, because there was no time left");
         Self::new(Level::Warning, NoticeKind::PoolsUnread, text, "")
+    }
+
+    /// Pools of one master whose names php-fpm has cut to the same.
+    pub fn pools_alike(name: &str, master: u32) -> Self {
+        let text = format!("pools of php-fpm {master} begin alike ({name}…): which workers are whose cannot be told");
+        let hint = "php-fpm keeps 31 bytes of a name; their groups are right, but capacity and events are not by pool";
+        Self::new(Level::Info, NoticeKind::PoolsAlike, text, hint)
     }
 
     /// A worker that stays big after a request.

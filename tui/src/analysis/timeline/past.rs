@@ -314,6 +314,9 @@ impl Building {
 fn groups(json: &[u8], grouping: Grouping) -> Option<Vec<Group>> {
     match grouping {
         Grouping::Rules => Snapshot::read_groups(json).ok(),
-        _ => Some(regroup::groups(&Snapshot::read(json).ok()?.processes, grouping).0),
+        _ => {
+            let snapshot = Snapshot::read(json).ok()?;
+            Some(regroup::groups(&snapshot.processes, &snapshot.groups, grouping).0)
+        }
     }
 }

@@ -538,7 +538,10 @@ impl Collector {
             notices: self.failure.iter().cloned().collect(),
             ..PhpSample::default()
         };
-        sample.pools = self.scoreboards.read(fpm_masters, &mut self.following.discovery.reads);
+        sample.pools = {
+            let titles = self.following.long_titles();
+            self.scoreboards.read(fpm_masters, &titles, &mut self.following.discovery.reads)
+        };
         let workers = self.following.workers();
         let worker = |pool: &model::Scoreboard| {
             // A name that php-fpm has cut is the start of the worker's.

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Size of an entry for one worker (`struct fpm_scoreboard_proc_s`) on 64-bit machines, the same in all versions.
-const ENTRY: u64 = 1168;
+pub(crate) const ENTRY: u64 = 1168;
 /// Bytes of the header that are read.
 pub(crate) const HEADER: usize = 144;
 /// Bytes that are kept of a pool's name.
@@ -30,6 +30,25 @@ pub(crate) fn may_be_scoreboard(mapping: &Mapping) -> bool {
 /// Reads a header by the layout that makes sense of it, which needs no version.
 pub(crate) fn parse(master: u32, header: &[u8; HEADER], mapped: u64) -> Option<Scoreboard> {
     versions::scoreboards().find_map(|layout| layout.parse(master, header, mapped))
+}
+
+/// Where the entries of the workers begin in a scoreboard.
+pub(crate) fn entries(header: &[u8; HEADER], mapped: u64) -> Option<u64> {
+    versions::scoreboards().find(|layout| layout.parse(0, header, mapped).is_some()).map(|layout| layout.entries)
+}
+
+/// What is read of an entry of a scoreboard, from its start.
+pub(crate) const ENTRY_HEAD: usize = 36;
+
+/// The process of an entry that is used (`used`, `pid`); the same in all versions. In a container it is the number there.
+pub(crate) fn worker_of(entry: &[u8; ENTRY_HEAD]) -> Option<u32> {
+    let number = |at: usize| Some(u32::from_le_bytes(entry.get(at..at + 4)?.try_into().ok()?));
+    (number(16)? == 1).then(|| number(32)).flatten().filter(|pid| *pid > 0)
+}
+
+/// Whether a name may have been cut: php-fpm keeps 31 bytes, of which a character of up to 4 may be incomplete.
+pub(crate) fn is_cut(pool: &str) -> bool {
+    (NAME - 3..=NAME).contains(&pool.len()) && (pool.len() == NAME || !pool.is_ascii())
 }
 
 impl ScoreboardLayout {

@@ -27,8 +27,8 @@ pub use inspection::{
     CgroupLimit, CgroupLimits, Inspection, InspectionOrder, Limit, MappingKind, MappingSum, Mappings, OpenFiles,
     Reading, Unit, Unread,
 };
-pub(crate) use keys::Numbers;
 pub use keys::{FunctionKey, ProblemKey, ProblemKind, ProcessKey, RouteKey, WorkerKey};
+pub(crate) use keys::{NumberMap, Numbers};
 pub use machine_memory::{MachineMemory, MemoryPart, PartKind};
 pub use notice::{Level, Notice, NoticeKind};
 pub use oom::OomKill;

@@ -317,6 +317,7 @@ mod tests {
     fn request(uri: &str, started_ns: u64) -> RequestText {
         RequestText {
             pid: 1,
+            tid: 1,
             image: 0,
             started_ns,
             cpu_ns: 0,

@@ -13,7 +13,7 @@ use tusktop_shared::{
 use crate::{
     arguments::register,
     maps::{GENERATION, KNOWN, KNOWN_KEYS, NAMES, add},
-    php::{STRING_TEXT, StringHead, fetch, fetch_string_head, pointer, string_key},
+    php::{OPLINE_LINE, STRING_TEXT, StringHead, fetch, fetch_string_head, pointer, string_key},
     process::config,
     stack::{
         CLASS_NAME, FRAME_FUNCTION, FRAME_WORDS, FUNCTION_KIND, FUNCTION_NAME, FUNCTION_SCOPE, fetch_function,
@@ -21,8 +21,7 @@ use crate::{
     },
 };
 
-/// `zend_op.lineno`, and the word of `zend_execute_data.opline`.
-const OPLINE_LINE: u64 = 24;
+/// The word of `zend_execute_data.opline`.
 const FRAME_OPLINE: usize = 0;
 
 /// Offset of the stack pointer in `struct pt_regs` of x86-64, and the number of its words.

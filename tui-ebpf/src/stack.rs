@@ -14,6 +14,7 @@ use tusktop_shared::{
 };
 
 use crate::{
+    lines::Lines,
     maps::{COMPILED, GENERATION, MET, MET_KEYS, NAMES, SCRATCH, STACKS, add},
     php::{STRING_TEXT, StringHead, Text, fetch, fetch_string_head, pointer, string_key},
     process::config,
@@ -30,16 +31,20 @@ pub struct Scratch {
     links: [u64; LINK_WORDS],
     place: [u64; 2],
     function: [u64; FUNCTION_ROOM],
-    walk: Walk,
+    pub walk: Walk,
+    /// Where the frames of `functions` are.
+    pub frames: [u64; MAX_FRAMES],
+    /// What is sent of the lines that they are at.
+    pub lines: Lines,
 }
 
 /// What a walk carries from frame to frame. It lives in the map, not in registers: there its values are unknown to
 /// the verifier from the start, so that all frames look alike to it and one of them is verified for all.
 #[repr(C)]
-struct Walk {
+pub struct Walk {
     hash: u64,
     frame: u64,
-    depth: u64,
+    pub depth: u64,
     /// What the keys of this walk are remembered by until the request ends, 0 when they are not.
     owner: u64,
     /// What keys of functions that outlive requests are remembered by, 0 when they are not.
@@ -231,6 +236,7 @@ fn collect(scratch: &mut Scratch, image: &Image) -> usize {
         scratch.walk.frame = if previous < LINK_WORDS { scratch.links[previous] } else { 0 };
         let function = scratch.links[0];
         scratch.functions[i & (MAX_FRAMES - 1)] = function;
+        scratch.frames[i & (MAX_FRAMES - 1)] = frame;
         scratch.walk.stack_met_as = mix(scratch.walk.stack_met_as, function);
         if function == 0 {
             scratch.walk.running = read(&scratch.walk.last);
@@ -385,7 +391,7 @@ fn key_of(scratch: &mut Scratch, image: &Image, function: u64, seed: u64) -> u64
 
 /// Reads a value from the map each time, so that no comparison is remembered with it.
 #[inline(always)]
-fn read(place: &u64) -> u64 {
+pub fn read(place: &u64) -> u64 {
     // SAFETY: a reference is a valid place.
     unsafe { (&raw const *place).read_volatile() }
 }
@@ -393,7 +399,7 @@ fn read(place: &u64) -> u64 {
 /// Writes a value to the map and reads it again: as a register, all that is known of it would make paths of their own for the
 /// verifier, while what comes out of a map is unknown.
 #[inline(always)]
-fn kept(place: &mut u64, value: u64) -> u64 {
+pub fn kept(place: &mut u64, value: u64) -> u64 {
     // SAFETY: a reference is a valid place.
     unsafe {
         (&raw mut *place).write_volatile(value);

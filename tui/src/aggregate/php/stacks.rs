@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     collect::php::NamedStack,
-    model::{Function, FunctionKey, Numbers, Stack},
+    model::{Function, FunctionKey, HotLines, Numbers, Stack},
 };
 
 /// Collects the stacks of one interval.
@@ -66,6 +66,15 @@ impl Stacks {
         let (frames, wait_ns) = (key.1.clone(), Some(wait_ns));
         self.stacks.push(Stack { route, frames, samples, wait_ns, growth_bytes, truncated: stack.truncated });
         self.stack_index.insert(key, self.stacks.len() - 1);
+    }
+
+    /// Adds at which lines a function was.
+    pub(crate) fn add_lines(&mut self, key: &Arc<FunctionKey>, lines: &HotLines) {
+        let index = self.function(key);
+        // Two keys may have one name: keys differ by user.
+        let known = &mut self.functions[index].hot_lines;
+        known.merge(lines);
+        known.list();
     }
 
     /// The index of a function.

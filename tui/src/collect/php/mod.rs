@@ -35,7 +35,7 @@ pub use tier::waiting::CurrentWait;
 
 use super::{Sample, Tick};
 use crate::{
-    model::{Drops, Exact, FunctionKey, Notice, Scoreboard, Target},
+    model::{Drops, Exact, FunctionKey, HotLines, Notice, Scoreboard, Target},
     words::secrets::Secrets,
 };
 
@@ -91,6 +91,8 @@ pub struct PhpSample {
     pub exact: Option<Exact>,
     /// What it found since the last reading.
     pub calls: Vec<(Arc<FunctionKey>, CallSums)>,
+    /// At which lines functions were, in some of the samples.
+    pub lines: Vec<(Arc<FunctionKey>, HotLines)>,
     /// What was lost.
     pub drops: Drops,
     /// Work of the BPF programs.

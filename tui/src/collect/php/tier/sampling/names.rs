@@ -88,16 +88,25 @@ impl Names {
             return Some(stack.clone());
         }
         let raw = kernel.stack(key)?;
-        let keys = in_order(&raw);
-        let mut frames: Vec<_> =
-            keys.into_iter().map(|frame| self.function(kernel, ContentKey::new(frame, key.user))).collect();
-        frames.retain(|frame| is_php(frame));
+        let frames: Vec<_> = self.placed(kernel, &raw, key.user).map(|(function, _)| function).collect();
         let complete = frames.iter().all(|frame| !Arc::ptr_eq(frame, &self.unknown));
         let stack = Arc::new(NamedStack { frames, truncated: raw.flags & STACK_TRUNCATED != 0 });
         if complete {
             self.stacks.insert(key, stack.clone());
         }
         Some(stack)
+    }
+
+    /// The functions of a stack, leaf first, each with the place of its frame in the kernel's map; `None` when it is not there.
+    pub(crate) fn frames(&mut self, kernel: &Kernel, key: ContentKey) -> Option<Vec<(Arc<FunctionKey>, usize)>> {
+        let raw = kernel.stack(key)?;
+        Some(self.placed(kernel, &raw, key.user).collect())
+    }
+
+    fn placed(&mut self, kernel: &Kernel, raw: &Stack, user: u32) -> impl Iterator<Item = (Arc<FunctionKey>, usize)> {
+        let places = in_order(raw).into_iter();
+        let named = places.map(move |place| (self.function(kernel, ContentKey::new(raw.frames[place], user)), place));
+        named.filter(|(function, _)| is_php(function))
     }
 
     /// Keeps a stack of a user's process that was read from outside, and makes a key for it; `None` when there are too many.
@@ -154,18 +163,18 @@ impl Names {
     }
 }
 
-/// The keys of functions, leaf first. What the engine puts between calls has none.
-fn in_order(stack: &Stack) -> Vec<u64> {
+/// The places of functions, leaf first. What the engine puts between calls is none.
+fn in_order(stack: &Stack) -> Vec<usize> {
     let depth = MAX_FRAMES.min(stack.depth as usize);
-    let mut keys = stack.frames[..depth].to_vec();
+    let mut places: Vec<usize> = (0..depth).collect();
     for place in [stack.delegations & 0xffff, stack.delegations >> 16] {
         let (from, count) = ((place >> 8) as usize + 1, (place & 0xff) as usize);
-        if let Some(turned) = keys.get_mut(from..depth.min(from + count)) {
+        if let Some(turned) = places.get_mut(from..depth.min(from + count)) {
             turned.reverse();
         }
     }
-    keys.retain(|&key| key != NO_FUNCTION);
-    keys
+    places.retain(|&place| stack.frames[place] != NO_FUNCTION);
+    places
 }
 
 /// Whether PHP itself would say that a function was called: what a fiber begins with is built in and has no name.
@@ -223,7 +232,7 @@ mod tests {
             let mut stack =
                 Stack { depth: frames.len() as u32, flags: 0, missing: 0, delegations, frames: [0; MAX_FRAMES] };
             stack.frames[..frames.len()].copy_from_slice(frames);
-            in_order(&stack)
+            in_order(&stack).into_iter().map(|place| stack.frames[place]).collect::<Vec<_>>()
         };
         assert_eq!(ordered(&[1, 0, 3, 0, 7, 5], 0x0302), [1, 3, 5, 7]);
         assert_eq!(ordered(&[1, 0, 5, 3, 7, 0, 13, 11, 9], 0x0102_0503), [1, 3, 5, 7, 9, 11, 13]);

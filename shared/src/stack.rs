@@ -70,8 +70,8 @@ pub struct FunctionName {
     pub class_len: u32,
     /// Length of the path; 0 when it has none.
     pub file_len: u32,
-    /// Keeps the layout free of padding.
-    pub reserved: u32,
+    /// Line where it ends, 0 when it has none or that was not read.
+    pub last_line: u32,
     /// Head of the name.
     pub function: [u8; FUNCTION_BYTES],
     /// Head of the class's name.

@@ -221,7 +221,9 @@ pub fn make_key(traced: &mut Traced, call_kind: u32) {
             }
         }
     } else if function_kind != FUNCTION_INTERNAL {
-        (file, line) = place(&traced.function_room, traced.filename);
+        let lines;
+        (file, lines) = place(&traced.function_room, traced.filename);
+        line = lines as u32;
     }
     if file != 0 {
         key = mix(mix(key, string_key(file, &mut traced.text_room)), u64::from(line));
@@ -249,7 +251,7 @@ fn keep(traced: &mut Traced, key: u64, file: u64, line: u32) {
             return;
         }
         let key = ContentKey::new(key, user);
-        if NAMES.get(key).is_some() || keep_texts(&key, &traced.function_room, &mut traced.name_room, file, line) {
+        if NAMES.get(key).is_some() || keep_texts(&key, &traced.function_room, &mut traced.name_room, file, u64::from(line)) {
             known.write_volatile(tag);
         }
     }

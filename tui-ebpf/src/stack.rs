@@ -342,7 +342,7 @@ fn key_of(scratch: &mut Scratch, image: &Image, function: u64, seed: u64) -> u64
     let kind = kind(words);
     let (file, line) = if kind == FUNCTION_INTERNAL { (0, 0) } else { place(words, image.filename) };
     let file = kept(&mut scratch.walk.file, file);
-    let place = kept(&mut scratch.walk.place, u64::from(line) << 8 | u64::from(kind));
+    let place = kept(&mut scratch.walk.place, u64::from(line as u32) << 8 | u64::from(kind));
     let (name, scope) = (words[FUNCTION_NAME], words[FUNCTION_SCOPE]);
     let lasts = name != 0 && (words[FUNCTION_KIND] >> FLAGS_SHIFT) & SHORT_LIVED == 0;
     let mut met_as = mix(scratch.walk.owner, function);
@@ -449,11 +449,11 @@ pub fn kind(function: &[u64; FUNCTION_ROOM]) -> u32 {
     u32::from(function[FUNCTION_KIND] as u8)
 }
 
-/// `op_array.filename` and, behind it in every version, `.line_start`.
+/// `op_array.filename` and, behind it in every version, `.line_start` with `.line_end` in the upper half.
 #[inline(always)]
-pub fn place(function: &[u64; FUNCTION_ROOM], filename: u32) -> (u64, u32) {
+pub fn place(function: &[u64; FUNCTION_ROOM], filename: u32) -> (u64, u64) {
     let word = (filename >> 3) as usize & (FUNCTION_ROOM - 1);
-    (function[word], function[(word + 1) & (FUNCTION_ROOM - 1)] as u32)
+    (function[word], function[(word + 1) & (FUNCTION_ROOM - 1)])
 }
 
 /// Makes sure that the stack and the names of its frames are in their maps; `false` when one of them is not.
@@ -503,23 +503,24 @@ fn keep_name(scratch: &mut Scratch, image: &Image, key: &ContentKey, function: u
         add(stat::NAMES_UNREAD, 1);
         return false;
     }
-    let (file, line) = place(&scratch.function, image.filename);
+    let (file, lines) = place(&scratch.function, image.filename);
     let file = if kind(&scratch.function) == FUNCTION_INTERNAL { 0 } else { file };
-    keep_texts(key, &scratch.function, &mut scratch.name, file, line)
+    keep_texts(key, &scratch.function, &mut scratch.name, file, lines)
 }
 
-/// Copies the texts of a function whose words were read; `file` is 0 for a function without a place. Returns `false` when
-/// one of them could not be read.
+/// Copies the texts of a function whose words were read; `file` is 0 for a function without a place, `lines` is as in [`place`]. Returns
+/// `false` when one of them could not be read.
 #[inline(always)]
 pub fn keep_texts(
     key: &ContentKey,
     function: &[u64; FUNCTION_ROOM],
     name: &mut FunctionName,
     file: u64,
-    line: u32,
+    lines: u64,
 ) -> bool {
     name.kind = kind(function);
     name.line = 0;
+    name.last_line = 0;
     name.function_len = 0;
     name.class_len = 0;
     name.file_len = 0;
@@ -534,7 +535,8 @@ pub fn keep_texts(
         complete &= name.class_len != NOT_COPIED;
     }
     if file != 0 {
-        name.line = line;
+        name.line = lines as u32;
+        name.last_line = (lines >> 32) as u32;
         name.file_len = copy_tail(file, &mut name.file);
         complete &= name.file_len != NOT_COPIED;
     }

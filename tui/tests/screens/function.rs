@@ -51,12 +51,14 @@ fn it_says_how_many_samples_lines_rest_on() {
 
 #[test]
 fn a_jit_is_told_where_it_may_be_on() {
-    let jit = |jit| {
-        let mut snapshot = changed(|function| function.hot_lines = lines(&[(2363, 9, 9)]));
+    let with = |jit, hot: &[_]| {
+        let mut snapshot = changed(|function| function.hot_lines = lines(hot));
         let masters = &mut Arc::make_mut(&mut snapshot.php).targets[0].masters;
         masters.push(tusktop::model::Master { jit, ..Default::default() });
         page(snapshot, 200, 50)
     };
+    let jit = |jit| with(jit, &[(2363, 9, 9)]);
+    assert!(with(Some(true), &[]).contains("none: with JIT it is not known where code runs"));
     assert!(jit(Some(true)).contains("with JIT the line of running code may be an earlier one"));
     assert!(!jit(Some(false)).contains("JIT") && !jit(None).contains("JIT"));
 }

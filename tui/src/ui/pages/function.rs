@@ -42,14 +42,15 @@ fn hot_lines(screen: &Screen, key: &FunctionKey) -> Vec<Line> {
     let Some(function) = screen.php.functions.iter().find(|function| *function.key == *key) else { return Vec::new() };
     let hot = &function.hot_lines;
     let all = hot.samples();
+    let jit = screen.php.targets.iter().flat_map(|target| &target.masters).any(|master| master.jit == Some(true));
     if all == 0 {
-        return no_lines(function).map_or_else(Vec::new, |why| part(format!("none: {why}")).into());
+        return no_lines(function, jit).map_or_else(Vec::new, |why| part(format!("none: {why}")).into());
     }
     let few = if all < FEW { ", few as yet" } else { "" };
     let scope = if screen.scope == Scope::All { "" } else { ", of all requests" };
     let samples = if all == 1 { "sample" } else { "samples" };
     let mut lines: Vec<Line> = part(format!("from {} {samples}{few}{scope}", units::count(all))).into();
-    if screen.php.targets.iter().flat_map(|target| &target.masters).any(|master| master.jit == Some(true)) {
+    if jit {
         let label = "with JIT the line of running code may be an earlier one".to_owned();
         lines.push(Line { label, value: String::new(), kind: Kind::Muted });
     }
@@ -69,12 +70,13 @@ fn hot_lines(screen: &Screen, key: &FunctionKey) -> Vec<Line> {
 }
 
 /// Why no sample of a function has a line; `None` where there is nothing that could have one.
-fn no_lines(function: &Function) -> Option<&'static str> {
+fn no_lines(function: &Function, jit: bool) -> Option<&'static str> {
     match (function.key.kind, function.total_samples) {
         (FunctionKind::Unknown, _) => None,
         (FunctionKind::Internal, _) => Some("it is built in; its callers have lines"),
         (_, 0) => Some("it was not seen on the CPU"),
         (_, samples) if samples < FEW => Some("one in eight samples has them, and it had few"),
+        _ if jit => Some("with JIT it is not known where code runs"),
         _ => Some("not read, or recorded by an older version"),
     }
 }

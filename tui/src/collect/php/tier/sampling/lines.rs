@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use tusktop_shared::{ContentKey, StackLines};
 
-use super::Names;
+use super::{Frame, Names};
 use crate::{
     collect::{bpf::wire, php::kernel::Kernel},
     model::{FunctionKey, FunctionKind, HotLine, HotLines},
@@ -51,14 +51,15 @@ impl Lines {
         }
     }
 
-    /// Counts the functions of a stack, leaf first, each with its place in `lines`.
-    fn count(&mut self, frames: &[(Arc<FunctionKey>, usize)], lines: &[u32]) {
+    /// Counts the functions of a stack, leaf first.
+    fn count(&mut self, frames: &[Frame], lines: &[u32]) {
         let mut counted: Vec<&Arc<FunctionKey>> = Vec::with_capacity(frames.len());
-        for (depth, (function, place)) in frames.iter().enumerate() {
+        for (depth, Frame { function, place, last_line }) in frames.iter().enumerate() {
             let has_lines = matches!(function.kind, FunctionKind::User | FunctionKind::Eval);
             let line = lines.get(*place).copied().unwrap_or(0);
-            // What is in front of the function was not read of it.
-            if !has_lines || line == 0 || line < function.line || counted.contains(&function) {
+            // With JIT a frame may have the place of an instruction that is not its own, or none.
+            let is_in = line >= function.line.max(1) && (*last_line == 0 || line <= *last_line);
+            if !has_lines || !is_in || counted.contains(&function) {
                 continue;
             }
             counted.push(function);
@@ -86,9 +87,11 @@ impl Lines {
 mod tests {
     use super::*;
 
-    fn function(name: &str, kind: FunctionKind) -> Arc<FunctionKey> {
-        let line = if kind == FunctionKind::Internal { 0 } else { 10 };
-        Arc::new(FunctionKey { name: name.into(), class: "".into(), file: "/a.php".into(), line, kind })
+    /// A frame of a function from line 10 to 50.
+    fn frame(name: &str, kind: FunctionKind, place: usize) -> Frame {
+        let (line, last_line) = if kind == FunctionKind::Internal { (0, 0) } else { (10, 50) };
+        let function = FunctionKey { name: name.into(), class: "".into(), file: "/a.php".into(), line, kind };
+        Frame { function: Arc::new(function), place, last_line }
     }
 
     fn of(lines: &mut Lines, name: &str) -> Vec<(u32, u64, u64)> {
@@ -101,12 +104,12 @@ mod tests {
 
     #[test]
     fn the_leaf_counts_for_itself_and_a_recursion_once_at_its_innermost_line() {
-        let (f, main) = (function("f", FunctionKind::User), function("main", FunctionKind::User));
+        let user = |name, place| frame(name, FunctionKind::User, place);
         let mut lines = Lines::default();
-        let stack = [(f.clone(), 0), (f.clone(), 1), (main.clone(), 2)];
+        let stack = [user("f", 0), user("f", 1), user("main", 2)];
         lines.count(&stack, &[12, 15, 40]);
         lines.count(&stack, &[12, 15, 41]);
-        lines.count(&[(main, 0)], &[41]);
+        lines.count(&[user("main", 0)], &[41]);
         assert_eq!(of(&mut lines, "f"), [(12, 2, 2)]);
         assert_eq!(of(&mut lines, "main"), [(41, 2, 1), (40, 1, 0)]);
     }
@@ -114,7 +117,7 @@ mod tests {
     #[test]
     fn built_in_functions_have_no_line_and_their_caller_is_where_it_calls_them() {
         let mut lines = Lines::default();
-        let stack = [(function("sort", FunctionKind::Internal), 0), (function("f", FunctionKind::User), 2)];
+        let stack = [frame("sort", FunctionKind::Internal, 0), frame("f", FunctionKind::User, 2)];
         lines.count(&stack, &[77, 0, 12]);
         assert!(of(&mut lines, "sort").is_empty());
         assert_eq!(of(&mut lines, "f"), [(12, 1, 0)]);
@@ -123,14 +126,16 @@ mod tests {
     #[test]
     fn lines_that_cannot_be_right_are_left_out() {
         let mut lines = Lines::default();
-        let f = function("f", FunctionKind::User);
-        for sent in [&[0][..], &[9], &[]] {
-            lines.count(&[(f.clone(), 0)], sent);
+        let f = |place| frame("f", FunctionKind::User, place);
+        for sent in [&[0][..], &[9], &[51], &[u32::MAX], &[]] {
+            lines.count(&[f(0)], sent);
         }
-        lines.count(&[(f.clone(), usize::MAX)], &[11]);
+        lines.count(&[f(usize::MAX)], &[11]);
         assert!(lines.functions.is_empty());
-        lines.count(&[(f, 0)], &[10]);
-        assert_eq!(of(&mut lines, "f"), [(10, 1, 1)]);
+        lines.count(&[f(0)], &[10]);
+        lines.count(&[f(0)], &[50]);
+        lines.count(&[Frame { last_line: 0, ..f(0) }], &[51]);
+        assert_eq!(of(&mut lines, "f"), [(10, 1, 1), (50, 1, 1), (51, 1, 1)]);
     }
 
     #[test]
@@ -152,7 +157,7 @@ mod tests {
     fn functions_are_bounded_and_what_does_not_fit_is_counted() {
         let mut lines = Lines::default();
         for number in 0..FUNCTIONS + 3 {
-            lines.count(&[(function(&number.to_string(), FunctionKind::User), 0)], &[12]);
+            lines.count(&[frame(&number.to_string(), FunctionKind::User, 0)], &[12]);
         }
         assert_eq!((lines.take().len(), lines.take_lost(), lines.take_lost()), (FUNCTIONS, 3, 0));
     }

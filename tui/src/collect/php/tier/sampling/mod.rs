@@ -7,5 +7,5 @@ pub(super) mod status;
 
 pub(crate) use lines::{Lines, SampledLines};
 pub use names::NamedStack;
-pub(crate) use names::{Names, function_of, is_php};
+pub(crate) use names::{Frame, Names, function_of, is_php};
 pub(crate) use reading::Stacks;

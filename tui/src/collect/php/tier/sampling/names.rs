@@ -27,6 +27,16 @@ pub struct NamedStack {
     pub truncated: bool,
 }
 
+/// A function on a stack.
+#[derive(Debug, Clone)]
+pub(crate) struct Frame {
+    pub function: Arc<FunctionKey>,
+    /// Where its frame is in the kernel's map.
+    pub place: usize,
+    /// Its last line, 0 where that is not known.
+    pub last_line: u32,
+}
+
 /// The caches start again at these sizes, before one user's share of the kernel's maps is full (`tusktop_shared::share`).
 const STACKS: usize = sizes::STACKS as usize / 2;
 const NAMES: usize = sizes::NAMES as usize / 2;
@@ -40,7 +50,8 @@ const OUTSIDE_NAME: &str = "(before or after PHP code)";
 /// Names that were read so far.
 #[derive(Debug)]
 pub(crate) struct Names {
-    functions: HashMap<ContentKey, Arc<FunctionKey>>,
+    /// Each with its last line, 0 where that is not known.
+    functions: HashMap<ContentKey, (Arc<FunctionKey>, u32)>,
     texts: HashSet<Arc<FunctionKey>>,
     stacks: HashMap<ContentKey, Arc<NamedStack>>,
     /// Stacks that were read from outside, with the looks since when nothing has waited in them.
@@ -88,7 +99,7 @@ impl Names {
             return Some(stack.clone());
         }
         let raw = kernel.stack(key)?;
-        let frames: Vec<_> = self.placed(kernel, &raw, key.user).map(|(function, _)| function).collect();
+        let frames: Vec<_> = self.named(kernel, &raw, key.user).map(|frame| frame.function).collect();
         let complete = frames.iter().all(|frame| !Arc::ptr_eq(frame, &self.unknown));
         let stack = Arc::new(NamedStack { frames, truncated: raw.flags & STACK_TRUNCATED != 0 });
         if complete {
@@ -97,16 +108,18 @@ impl Names {
         Some(stack)
     }
 
-    /// The functions of a stack, leaf first, each with the place of its frame in the kernel's map; `None` when it is not there.
-    pub(crate) fn frames(&mut self, kernel: &Kernel, key: ContentKey) -> Option<Vec<(Arc<FunctionKey>, usize)>> {
+    /// The frames of a stack, leaf first; `None` when the kernel had no room for it.
+    pub(crate) fn frames(&mut self, kernel: &Kernel, key: ContentKey) -> Option<Vec<Frame>> {
         let raw = kernel.stack(key)?;
-        Some(self.placed(kernel, &raw, key.user).collect())
+        Some(self.named(kernel, &raw, key.user).collect())
     }
 
-    fn placed(&mut self, kernel: &Kernel, raw: &Stack, user: u32) -> impl Iterator<Item = (Arc<FunctionKey>, usize)> {
-        let places = in_order(raw).into_iter();
-        let named = places.map(move |place| (self.function(kernel, ContentKey::new(raw.frames[place], user)), place));
-        named.filter(|(function, _)| is_php(function))
+    fn named(&mut self, kernel: &Kernel, raw: &Stack, user: u32) -> impl Iterator<Item = Frame> {
+        let named = in_order(raw).into_iter().map(move |place| {
+            let (function, last_line) = self.function_with_end(kernel, ContentKey::new(raw.frames[place], user));
+            Frame { function, place, last_line }
+        });
+        named.filter(|frame| is_php(&frame.function))
     }
 
     /// Keeps a stack of a user's process that was read from outside, and makes a key for it; `None` when there are too many.
@@ -150,16 +163,20 @@ impl Names {
 
     /// The function of a key.
     pub(crate) fn function(&mut self, kernel: &Kernel, key: ContentKey) -> Arc<FunctionKey> {
+        self.function_with_end(kernel, key).0
+    }
+
+    fn function_with_end(&mut self, kernel: &Kernel, key: ContentKey) -> (Arc<FunctionKey>, u32) {
         if let Some(function) = self.functions.get(&key) {
             return function.clone();
         }
-        let Some(raw) = kernel.name(key) else { return self.unknown.clone() };
+        let Some(raw) = kernel.name(key) else { return (self.unknown.clone(), 0) };
         // Keys differ by user; equal texts are kept once.
         let text = function_of(&raw);
         let function = self.texts.get(&text).cloned().unwrap_or_else(|| Arc::new(text));
         self.texts.insert(function.clone());
-        self.functions.insert(key, function.clone());
-        function
+        self.functions.insert(key, (function.clone(), raw.last_line));
+        (function, raw.last_line)
     }
 }
 
@@ -213,7 +230,7 @@ mod tests {
             function_len: function.len() as u32,
             class_len: class.len() as u32,
             file_len: file.len() as u32,
-            reserved: 0,
+            last_line: 9,
             function: [0; FUNCTION_BYTES],
             class: [0; CLASS_BYTES],
             file: [0; FILE_BYTES],

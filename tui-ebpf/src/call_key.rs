@@ -251,7 +251,9 @@ fn keep(traced: &mut Traced, key: u64, file: u64, line: u32) {
             return;
         }
         let key = ContentKey::new(key, user);
-        if NAMES.get(key).is_some() || keep_texts(&key, &traced.function_room, &mut traced.name_room, file, u64::from(line)) {
+        if NAMES.get(key).is_some()
+            || keep_texts(&key, &traced.function_room, &mut traced.name_room, file, u64::from(line))
+        {
             known.write_volatile(tag);
         }
     }

@@ -3,10 +3,7 @@
 use core::{ptr, slice};
 
 use aya_ebpf::{
-    EbpfContext,
-    bindings::BPF_RB_NO_WAKEUP,
-    helpers::generated::bpf_probe_read_kernel,
-    programs::PerfEventContext,
+    EbpfContext, bindings::BPF_RB_NO_WAKEUP, helpers::generated::bpf_probe_read_kernel, programs::PerfEventContext,
 };
 use tusktop_shared::{ContentKey, MAX_FRAMES, StackLines, UNKNOWN_OFFSET, mix, stat};
 
@@ -14,15 +11,11 @@ use crate::{
     maps::{LINES, SCRATCH, add},
     php::{OPLINE_LINE, fetch},
     process::config,
-    stack::{Scratch, kept, read},
+    stack::{Scratch, read},
 };
 
 /// One of so many samples has lines; a power of two.
 const EVERY: u64 = 8;
-
-/// Bytes of an instruction (`zend_op`), and how far two of one function are believed to be from each other.
-const OPLINE: u64 = 32;
-const FUNCTION: u64 = 1 << 22;
 
 /// A sample with lines.
 #[repr(C)]
@@ -31,7 +24,7 @@ pub struct Lines {
     /// Longer than any stack, so that a masked length is inside.
     lines: [u32; 2 * MAX_FRAMES],
     opline: u64,
-    frame: u64,
+    register: u64,
 }
 
 /// Sends the lines of the stack that was walked last on this CPU, if it is the turn of this sample. That is left to chance: what PHP
@@ -70,10 +63,10 @@ pub fn send(context: &PerfEventContext, stack: &ContentKey, pid: u32, now_ns: u6
 }
 
 /// Reads the line of the running frame again, where the executor has it in a register: it writes the place of the instruction to the frame
-/// only before what may need it there (Zend/zend_execute.c, `SAVE_OPLINE`), which a loop that only computes never does.
+/// only before what may need it there (Zend/zend_execute.c, `SAVE_OPLINE`), which a function that only computes never does.
 ///
-/// While code that the executor called runs, the registers may hold anything. So both are asked: one has to hold the frame, and the other
-/// an instruction of the same function.
+/// While code that the executor called runs, the registers may hold anything. So the one for the frame is asked, too: compilers use it
+/// for something else before they use that of the instruction.
 #[inline(always)]
 fn fetch_running_line(context: &PerfEventContext, scratch: &mut Scratch) -> Option<()> {
     let config = config()?;
@@ -83,18 +76,12 @@ fn fetch_running_line(context: &PerfEventContext, scratch: &mut Scratch) -> Opti
     // The context begins with the address of the saved registers (include/linux/perf_event.h, `struct bpf_perf_event_data_kern`).
     let mut registers = 0;
     fetch_kernel(context.as_ptr() as u64, &mut registers);
-    fetch_kernel(registers.wrapping_add(u64::from(config.frame_register)), &mut scratch.lines.frame);
-    if read(&scratch.lines.frame) != scratch.frames[0] {
+    fetch_kernel(registers.wrapping_add(u64::from(config.frame_register)), &mut scratch.lines.register);
+    if read(&scratch.lines.register) != scratch.frames[0] {
         return None;
     }
-    fetch(scratch.frames[0], &mut scratch.lines.opline);
-    let saved = read(&scratch.lines.opline);
-    fetch_kernel(registers.wrapping_add(u64::from(config.opline_register)), &mut scratch.lines.opline);
-    let opline = read(&scratch.lines.opline);
-    let distance = kept(&mut scratch.lines.frame, opline.wrapping_sub(saved));
-    if distance % OPLINE == 0 && distance.wrapping_add(FUNCTION) < 2 * FUNCTION {
-        fetch(opline.wrapping_add(OPLINE_LINE), &mut scratch.lines.lines[0]);
-    }
+    fetch_kernel(registers.wrapping_add(u64::from(config.opline_register)), &mut scratch.lines.register);
+    fetch(read(&scratch.lines.register).wrapping_add(OPLINE_LINE), &mut scratch.lines.lines[0]);
     Some(())
 }
 

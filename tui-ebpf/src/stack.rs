@@ -399,7 +399,7 @@ pub fn read(place: &u64) -> u64 {
 /// Writes a value to the map and reads it again: as a register, all that is known of it would make paths of their own for the
 /// verifier, while what comes out of a map is unknown.
 #[inline(always)]
-pub fn kept(place: &mut u64, value: u64) -> u64 {
+fn kept(place: &mut u64, value: u64) -> u64 {
     // SAFETY: a reference is a valid place.
     unsafe {
         (&raw mut *place).write_volatile(value);

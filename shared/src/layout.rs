@@ -117,6 +117,18 @@ pub struct Process {
     pub reserved: u32,
 }
 
+/// A thread of a process with an image that has [`THREADS`].
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ThreadPointer {
+    /// Its process.
+    pub pid: u32,
+    /// Its id.
+    pub tid: u32,
+    /// Its thread pointer, which thread-local storage is found by.
+    pub pointer: u64,
+}
+
 /// A place where a program is attached, found by the attach cookie.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
@@ -135,4 +147,5 @@ pub struct Site {
 const _: () = assert!(size_of::<Config>() == 64);
 const _: () = assert!(size_of::<Image>() == 64);
 const _: () = assert!(size_of::<Process>() == 32);
+const _: () = assert!(size_of::<ThreadPointer>() == 16);
 const _: () = assert!(size_of::<Site>() == 16 + ARGUMENTS * size_of::<Operand>());

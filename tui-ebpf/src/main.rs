@@ -25,6 +25,7 @@ mod share;
 mod stack;
 mod switch;
 mod tally;
+mod threads;
 
 #[cfg(not(test))]
 #[panic_handler]

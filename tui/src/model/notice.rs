@@ -48,6 +48,7 @@ pub enum NoticeKind {
     ProgramsRefused,
     EventsUnreadable,
     SamplesUnreadable,
+    ThreadsUnreadable,
     ProgramUnread,
     PhpNotTrusted,
     PhpLeftOut,
@@ -384,6 +385,12 @@ impl Notice {
     /// Samples and waits are lost.
     pub fn samples_unreadable(error: &dyn std::error::Error) -> Self {
         Self::new(Level::Error, NoticeKind::SamplesUnreadable, format!("samples cannot be read: {error}"), "")
+    }
+
+    /// What threads of PHP did before they were found is not known.
+    pub fn threads_unreadable(error: &dyn std::error::Error) -> Self {
+        let text = format!("what threads of PHP have been doing since before tusktop came is not known: {error}");
+        Self::new(Level::Warning, NoticeKind::ThreadsUnreadable, text, "")
     }
 
     /// A file that may be PHP cannot be read.

@@ -124,8 +124,9 @@ pub(super) struct Compressor {
     out: Box<[u8]>,
     /// All that it has written for one snapshot.
     piece: Vec<u8>,
-    line: Vec<u8>,
     changes: ChangeWriter,
+    /// Bytes of the last snapshot as JSON.
+    length: usize,
     /// The line as it is compressed.
     written: Vec<u8>,
     frame: Option<Frame>,
@@ -143,23 +144,23 @@ impl Compressor {
     /// # Errors
     /// zstd gets no memory.
     pub(super) fn new() -> io::Result<Self> {
-        Self::with_window(WINDOW_LOG)
+        Self::with_memory(WINDOW_LOG, TABLE_LOG)
     }
 
-    /// As [`Compressor::new`], with the base 2 logarithm of how far back a frame refers: it takes that much memory, and a window
-    /// that is smaller than a snapshot saves little.
-    pub(super) fn with_window(log: u32) -> io::Result<Self> {
+    /// As [`Compressor::new`], with the base 2 logarithms of how far back a frame refers, and of the entries in each of zstd's two
+    /// tables: they take most of its memory.
+    pub(super) fn with_memory(window_log: u32, table_log: u32) -> io::Result<Self> {
         let mut encoder = Encoder::new(LEVEL)?;
-        encoder.set_parameter(CParameter::WindowLog(log))?;
-        encoder.set_parameter(CParameter::HashLog(TABLE_LOG))?;
-        encoder.set_parameter(CParameter::ChainLog(TABLE_LOG))?;
+        encoder.set_parameter(CParameter::WindowLog(window_log))?;
+        encoder.set_parameter(CParameter::HashLog(table_log))?;
+        encoder.set_parameter(CParameter::ChainLog(table_log))?;
         encoder.set_parameter(CParameter::ChecksumFlag(true))?;
         Ok(Self {
             encoder,
             out: vec![0; 128 << 10].into(),
             piece: Vec::new(),
-            line: Vec::new(),
             changes: ChangeWriter::default(),
+            length: 0,
             written: Vec::new(),
             frame: None,
             tally: Tally::default(),
@@ -168,21 +169,20 @@ impl Compressor {
 
     /// The next part of the frame: with it a snapshot can be read.
     pub(super) fn push(&mut self, snapshot: &Snapshot) -> io::Result<&[u8]> {
-        self.line.clear();
+        // Some room for what comes, so that it is not moved while it grows.
+        let mut line = Vec::with_capacity(self.length / 8 * 9);
         // As it is printed: with nothing in it that steers the terminal of who looks at it with zstdcat.
-        export::write_json(snapshot, &mut self.line)?;
-        if self.line.len() > MAX_LINE {
-            let what = format!("a snapshot has {} bytes, more than a recording takes", self.line.len());
+        export::write_json(snapshot, &mut line)?;
+        if line.len() > MAX_LINE {
+            let what = format!("a snapshot has {} bytes, more than a recording takes", line.len());
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
-        if self.line.capacity() / 5 * 4 > self.line.len() {
-            // It has doubled; some room for the next ones is enough.
-            self.line.shrink_to(self.line.len() / 8 * 9);
-        }
+        line.truncate(line.trim_ascii_end().len());
+        self.length = line.len();
         self.tally.add(snapshot);
         self.piece.clear();
         self.written.clear();
-        self.changes.write(self.line.trim_ascii_end(), &mut self.written);
+        self.changes.write(line, &mut self.written);
         self.written.push(b'\n');
         let mut rest = &self.written[..];
         while !rest.is_empty() {
@@ -190,7 +190,7 @@ impl Compressor {
             rest = &rest[status.bytes_read..];
             self.piece.extend_from_slice(&self.out[..status.bytes_written]);
         }
-        if self.written.len() > self.line.len() {
+        if self.written.len() > self.length {
             // A whole snapshot; what changes in it is far shorter.
             self.written = Vec::new();
         }

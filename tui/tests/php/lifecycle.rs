@@ -101,6 +101,36 @@ fn a_replaced_binary_is_watched_in_its_old_and_its_new_form() {
 
 #[test]
 #[ignore = "needs root and PHP"]
+fn the_first_requests_of_a_replaced_program_are_counted_after_a_reload() {
+    const REQUESTS: usize = 20;
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let binary = folder.path().join("php-fpm");
+    let options = FpmOptions::default();
+    std::fs::copy(&options.binary, &binary).unwrap();
+    let mut fpm = PhpFpm::start(FpmOptions { binary: binary.clone(), ..options.clone() });
+    let mut watch = Watch::start(0, fpm.site().path());
+    for round in 0..3 {
+        let next = folder.path().join("php-fpm.new");
+        copies::stripped(&options.binary, &next);
+        std::fs::rename(&next, &binary).unwrap();
+        // What is in the place of a program is looked at once a tick.
+        watch.read();
+        fpm.reload();
+        let uri = format!("/post/{round}");
+        for _ in 0..REQUESTS {
+            assert_eq!(fpm.get("www", &uri).status, 200);
+        }
+        let count = |watch: &Watch| watch.finished.iter().filter(|finished| finished.request.uri == uri).count();
+        watch.until("all are seen", |watch| count(watch) >= REQUESTS);
+        watch.read();
+        assert_eq!(count(&watch), REQUESTS);
+    }
+    assert_eq!(watch.dropped, 0);
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
 fn a_build_without_usdt_is_watched_through_its_functions() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();

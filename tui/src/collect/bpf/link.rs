@@ -3,7 +3,8 @@
 #![expect(unsafe_code, reason = "bpf(2) has no safe wrapper")]
 
 use std::{
-    io,
+    fs::File,
+    io::{self, Read as _},
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
 
@@ -62,6 +63,23 @@ pub(crate) fn open_iterator(link: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let attr = IterCreateAttr { link: link.as_raw_fd() as u32, flags: 0 };
     // SAFETY: the attribute outlives the call, which reads no more than the given size and returns a new descriptor.
     unsafe { owned(libc::syscall(libc::SYS_bpf, BPF_ITER_CREATE, &raw const attr, size_of::<IterCreateAttr>())) }
+}
+
+/// All that an iterator's program writes.
+///
+/// # Errors
+/// The kernel refuses, or the iterator cannot be read.
+pub(crate) fn read_iterator(link: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
+    let mut file = File::from(open_iterator(link)?);
+    let mut bytes = Vec::new();
+    loop {
+        match file.read_to_end(&mut bytes) {
+            Ok(_) => return Ok(bytes),
+            // The kernel pauses after a million tasks without output.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 fn create(attr: LinkCreateAttr) -> io::Result<OwnedFd> {

@@ -4,7 +4,7 @@
 use tusktop_shared::{
     CallKey, Calls, Compiled, Config, ContentKey, Count, CountKey, EndedProcess, Failure, FreedProcess, FunctionName,
     Image, Message, OomKill, Process, ProcessEvent, ProcessRecord, Request, RequestEvent, Site, Stack, StackLines,
-    Tally, TaskHead, TaskLayout, Traced, Wait,
+    Tally, TaskHead, TaskLayout, ThreadPointer, Traced, Wait,
 };
 
 /// A wire type as aya wants to see it: the orphan rule asks for a type of this crate.
@@ -49,6 +49,7 @@ plain!(
     Tally,
     TaskHead,
     TaskLayout,
+    ThreadPointer,
     Traced,
     Wait
 );

@@ -16,7 +16,7 @@ use tusktop_shared::{ContentKey, Process, RequestEvent, Wait, failure_of, share,
 
 use super::{
     CallSums, CurrentWait, FinishedRequest, Now, Options, Order, PhpSample, RequestText, Sapi, Work,
-    before::{self, Blocked, Doing, Running},
+    before::{self, Blocked, Running, Thread},
     find::{discover::Mapped, family::Family, following::Following, moves, runtime},
     kernel::{
         Kernel,
@@ -189,28 +189,48 @@ impl Collector {
         let found = self.following.take_found();
         let pids: Vec<u32> = found.iter().map(|(pid, _)| *pid).collect();
         self.tell(found);
+        self.put_doing(pids);
+    }
+
+    /// Has it looked at what these processes do.
+    fn put_doing(&mut self, pids: Vec<u32>) {
+        if self.following.have_threads(&pids)
+            && let Some(kernel) = &mut self.kernel
+        {
+            match kernel.thread_pointers() {
+                Ok(threads) => {
+                    let thread = |(tid, pointer)| Thread { tid, pointer: Some(pointer) };
+                    let threads = threads.into_iter().map(|(pid, of)| (pid, of.into_iter().map(thread).collect()));
+                    self.following.tell_threads(threads.collect());
+                }
+                Err(error) => {
+                    self.failure.get_or_insert_with(|| Notice::threads_unreadable(&error));
+                }
+            }
+        }
         self.following.put_doing(pids);
     }
 
     /// Tells the programs what processes did when they were looked at, and takes back what has ended meanwhile.
     fn note_doing(&mut self) {
         let mut any = false;
-        for (pid, mapped, doing) in self.following.take_doing() {
-            let (Some(kernel), Doing::Request(running)) = (&mut self.kernel, doing) else { continue };
+        for (pid, mapped, running) in self.following.take_doing() {
+            let Some(kernel) = &mut self.kernel else { continue };
             let Some(layout) = self.following.discovery.image(mapped.image).map(|found| found.image.clone()) else {
                 continue;
             };
             let reads = &mut self.following.discovery.reads;
-            let Running { request, start_known, blocked } = *running;
+            let Running { thread, request, start_known, blocked } = running;
+            let id = u64::from(pid) << 32 | u64::from(thread.tid);
             any = true;
             // Where requests are not observed, their end would never be seen.
             let mut of_request = 0;
-            if self.tiers.observes_requests(mapped.image) && kernel.add_request(request) {
-                if before::is_running(reads, pid, &layout, mapped.bias).unwrap_or(false) {
+            if self.tiers.observes_requests(mapped.image) && kernel.add_request(id, request) {
+                if before::is_running(reads, pid, thread, &layout, mapped.bias).unwrap_or(false) {
                     self.requests.found(&request, start_known);
                     of_request = request.started_ns;
                 } else {
-                    kernel.take_request_back(pid, request.started_ns);
+                    kernel.take_request_back(id, request.started_ns);
                 }
             }
             let Some(Blocked { frames, truncated, switches }) = blocked else { continue };
@@ -225,11 +245,11 @@ impl Collector {
                 skipped_request: 0,
                 ended_ns: 0,
             };
-            if kernel.add_wait(pid, wait) {
-                if before::switches(reads, pid).is_ok_and(|now| now == switches) {
-                    self.waits.began_before(pid, wait.since_ns);
+            if kernel.add_wait(id, wait) {
+                if before::switches(reads, pid, thread.tid).is_ok_and(|now| now == switches) {
+                    self.waits.began_before(id, wait.since_ns);
                 } else {
-                    kernel.take_wait_back(pid, wait);
+                    kernel.take_wait_back(id, wait);
                 }
             }
         }
@@ -272,7 +292,7 @@ impl Collector {
         self.tell([(pid, mapped)]);
         if is_new || was_found {
             // It may have begun before its file was attached.
-            self.following.put_doing([pid]);
+            self.put_doing(vec![pid]);
         } else {
             self.following.know(pid);
         }
@@ -462,10 +482,11 @@ impl Collector {
             }
         }
         self.governor.look(kernel);
-        for image in self.tiers.wake(kernel, &self.following.discovery.images) {
-            // What began meanwhile was not seen.
-            self.following.put_doing(self.following.of_image(image));
-        }
+        let awake = self.tiers.wake(kernel, &self.following.discovery.images);
+        // What began meanwhile was not seen.
+        let unseen: Vec<u32> = awake.into_iter().flat_map(|image| self.following.of_image(image)).collect();
+        self.put_doing(unseen);
+        let Some(kernel) = &mut self.kernel else { return };
         self.names.make_room(kernel);
         if self.failures.gather(&mut kernel.failures) > problems::CATCHES {
             self.tiers.leave_catches();

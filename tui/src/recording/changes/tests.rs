@@ -11,7 +11,7 @@ fn written(lines: &[String]) -> (Vec<Vec<u8>>, Vec<String>) {
     let (mut written, mut read) = (Vec::new(), Vec::new());
     for line in lines {
         let mut out = Vec::new();
-        writer.write(line.as_bytes(), &mut out);
+        writer.write(line.as_bytes().to_vec(), &mut out);
         let mut restored = out.clone();
         if Changes::is_changes(&out) {
             changes.take(&out).unwrap();

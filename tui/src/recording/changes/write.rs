@@ -92,24 +92,23 @@ impl ChangeWriter {
         self.last = None;
     }
 
-    /// Writes a line of JSON, both without a newline.
-    pub(in crate::recording) fn write(&mut self, line: &[u8], out: &mut Vec<u8>) {
+    /// Writes a line of JSON, both without a newline. The line is kept, as what the next one is compared with.
+    pub(in crate::recording) fn write(&mut self, line: Vec<u8>, out: &mut Vec<u8>) {
         let start = out.len();
-        if self.changes(line, out).is_none() {
+        let tables = self.changes(&line, out).or_else(|| {
             out.truncate(start);
-            out.extend_from_slice(line);
-            self.remember(line);
-        }
+            out.extend_from_slice(&line);
+            self.remember(&line)
+        });
+        self.before = Before { tables: tables.unwrap_or_default(), line };
     }
 
-    /// Begins with a line.
-    fn remember(&mut self, line: &[u8]) {
+    /// Begins with a line, and returns its tables. `None` where it cannot be compared with another one.
+    fn remember(&mut self, line: &[u8]) -> Option<Vec<TableText>> {
         self.known.clear();
         self.listed.clear();
-        let Some((last, tables)) = LastLine::of(line) else {
-            self.last = None;
-            return;
-        };
+        self.last = None;
+        let (last, tables) = LastLine::of(line)?;
         for table in &last.tables {
             let keys = table.rows.iter().zip(0..);
             let keys = keys.filter_map(|(row, number)| Some((key(&self.hasher, &table.shapes, row)?, number)));
@@ -117,17 +116,12 @@ impl ChangeWriter {
             self.listed.push(table.order.clone());
         }
         self.last = Some(last);
-        self.set_before(line, tables);
+        Some(tables)
     }
 
-    fn set_before(&mut self, line: &[u8], tables: Vec<TableText>) {
-        self.before.line.clear();
-        self.before.line.extend_from_slice(line);
-        self.before.tables = tables;
-    }
-
-    /// Writes what changed; `None` where it has to be the whole line. What is remembered is of no use then.
-    fn changes(&mut self, line: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    /// Writes what changed, and returns the tables of the line; `None` where it has to be the whole line. What is remembered is of no
+    /// use then.
+    fn changes(&mut self, line: &[u8], out: &mut Vec<u8>) -> Option<Vec<TableText>> {
         let last = self.last.as_mut()?;
         let mut values = Values::default();
         let mut texts = split(line, &self.before, &mut values, false)?;
@@ -166,8 +160,7 @@ impl ChangeWriter {
         for text in &mut texts {
             text.same = Vec::new();
         }
-        self.set_before(line, texts);
-        Some(())
+        Some(texts)
     }
 
     fn table(

@@ -134,21 +134,14 @@ fn fpm(root: &Root, variant: Variant, ini: Vec<(String, String)>, expected: &Exp
             copies::stripped(&root.outside(&installed), &root.outside(&new));
             fs::rename(root.outside(&new), root.outside(&copy.path)).unwrap();
             let Server::Fpm(fpm) = &mut server else { unreachable!("it is php-fpm") };
-            let (old, master) = (fpm.workers(POOL), fpm.master());
-            let image_of_master = |watch: &Watch| {
-                let mut targets = watch.last.targets.iter();
-                targets.find(|target| target.pids.contains(&master)).and_then(|target| target.image)
-            };
-            let before = image_of_master(&watch);
+            let old = fpm.workers(POOL);
+            // What is in the place of a program is looked at once a tick, so that its first requests are seen.
+            watch.read();
             fpm.reload();
             assert!(fpm.workers(POOL).iter().all(|pid| !old.contains(pid)));
             watch.finished.clear();
             watch.stacks.clear();
             watch.failures.clear();
-            // A program that was never seen before is observed some milliseconds after its start.
-            watch.until("the new program is observed", |watch| {
-                image_of_master(watch).is_some_and(|now| Some(now) != before)
-            });
             observe(&mut watch, &server, expected)
         }
         _ => observe(&mut watch(), &Server::Fpm(fpm), expected),

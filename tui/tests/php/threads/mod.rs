@@ -11,10 +11,13 @@ use std::{
 };
 
 use rustix::process::Signal;
-use tusktop::model::Tier;
+use tusktop::{
+    collect::php::{CurrentWait, PhpSample, Start},
+    model::Tier,
+};
 
 use crate::{
-    servers::{FpmOptions, PhpFpm, Pool, Site, alone, daemon::Daemon},
+    servers::{FpmOptions, PATIENCE, PhpFpm, Pool, Site, alone, daemon::Daemon, wait_until},
     watch::{Watch, full_name},
 };
 
@@ -313,4 +316,75 @@ fn php_fpm_of_a_thread_safe_build_is_seen_as_any_other() {
     let waited = slow(&watch).unwrap().request.wait_ns;
     assert!(waited.abs_diff(1_000_000_000) <= 20_000_000, "{waited}");
     assert_eq!(watch.dropped, 0);
+}
+
+/// Waits until so many threads of processes sleep.
+fn wait_until_asleep(pids: &[u32], count: usize) {
+    let tasks = |pid: &u32| std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let sleeps = |call: String| call.split(' ').next() == Some(&libc::SYS_clock_nanosleep.to_string());
+    let asleep = || {
+        let calls =
+            pids.iter().flat_map(tasks).filter_map(|task| std::fs::read_to_string(task.path().join("syscall")).ok());
+        calls.filter(|call| sleeps(call.clone())).count()
+    };
+    wait_until(PATIENCE, || format!("{count} threads sleep, not {}", asleep()), || asleep() == count);
+}
+
+/// The stacks that requests wait in since before they were found, by URI, from the leaf on.
+fn waits(sample: &PhpSample) -> BTreeMap<String, Vec<String>> {
+    let found = sample.running.iter().filter_map(|request| {
+        let of =
+            |wait: &&CurrentWait| (wait.pid, wait.request) == (request.pid, request.started_ns) && wait.began_before;
+        let wait = sample.waits.iter().find(of)?;
+        Some((request.uri.clone(), wait.stack.frames.iter().map(|frame| full_name(frame)).collect()))
+    });
+    found.collect()
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn threads_that_hang_since_before_have_their_request_their_stack_and_their_wait() {
+    let _alone = alone();
+    let server = Server::start(Server::compile("embeds", &[]), None);
+    let pid = server.daemon.pid();
+    let uris: Vec<String> = (1..THREADS).map(|number| format!("/nap?ms={}&{number}", 5_000 + number)).collect();
+    thread::scope(|scope| {
+        let clients: Vec<_> = uris.iter().map(|uri| scope.spawn(|| server.get(uri).0)).collect();
+        wait_until_asleep(&[pid], THREADS - 1);
+        let mut watch = Watch::start(0, server.site.path());
+        let stack = ["usleep", "nap", "{main}"].map(str::to_owned).to_vec();
+        assert_eq!(waits(&watch.last), uris.iter().map(|uri| (uri.clone(), stack.clone())).collect());
+        assert_eq!((watch.last.running.len(), watch.finished.len()), (THREADS - 1, 0));
+        assert!(watch.last.processes.iter().any(|process| process.pid == pid && process.known));
+        watch.until("all have ended", |watch| watch.finished.len() == THREADS - 1);
+        assert!(clients.into_iter().all(|client| client.join().unwrap() == 200));
+        assert!(watch.finished.iter().all(|finished| finished.status == Some(200) && !finished.aborted));
+        watch.read();
+        assert!(watch.last.running.is_empty() && watch.last.waits.is_empty());
+        assert_eq!(watch.dropped, 0);
+    });
+}
+
+#[test]
+#[ignore = "needs root and PHP"]
+fn a_worker_of_a_thread_safe_php_fpm_that_hangs_since_before_is_seen_and_the_other_is_idle() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let binary = folder.path().join("php-fpm");
+    std::fs::copy(build().join("sbin/php-fpm"), &binary).unwrap();
+    let fpm = PhpFpm::start(FpmOptions { binary, pools: vec![Pool::new("threads", 2)], ..FpmOptions::default() });
+    let workers = fpm.workers("threads");
+    thread::scope(|scope| {
+        let client = scope.spawn(|| fpm.get("threads", "/slow?ms=5000").status);
+        wait_until_asleep(&workers, 1);
+        let mut watch = Watch::start(0, fpm.site().path());
+        let stack = ["usleep", "slow_query", "{main}"].map(str::to_owned).to_vec();
+        assert_eq!(waits(&watch.last), BTreeMap::from([("/slow?ms=5000".to_owned(), stack)]));
+        let request = &watch.last.running[0];
+        assert_eq!((request.start, request.pool.as_deref()), (Start::Told, Some("threads")));
+        let of_pool = watch.last.processes.iter().filter(|process| workers.contains(&process.pid));
+        assert_eq!(of_pool.filter(|process| process.known).count(), 2);
+        watch.until("it has ended", |watch| watch.finished.len() == 1);
+        assert_eq!((client.join().unwrap(), watch.finished[0].status), (200, Some(200)));
+    });
 }

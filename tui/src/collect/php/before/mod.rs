@@ -21,7 +21,11 @@ use self::{
     pieces::Pieces,
     request::{Clock, Globals},
 };
-use super::{collector::monotonic, find::discover::Mapped, image::Image};
+use super::{
+    collector::monotonic,
+    find::discover::Mapped,
+    image::{Image, thread_storage::ThreadStorage},
+};
 use crate::{
     collect::{procfs::Procfs, reads::Reads},
     model::FunctionKey,
@@ -30,18 +34,25 @@ use crate::{
 /// Bytes of /proc/PID/status that are read; it has some 1 500.
 const STATUS: u64 = 8 << 10;
 
-/// What a process does.
-#[derive(Debug)]
-pub(crate) enum Doing {
-    /// It waits for a request, or has not begun to run PHP.
-    Nothing,
-    /// It is in a request, or runs a script.
-    Request(Box<Running>),
+/// A thread that runs PHP.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Thread {
+    pub tid: u32,
+    /// Its thread pointer; `None` where all threads of the process have the same globals.
+    pub pointer: Option<u64>,
+}
+
+impl Thread {
+    /// The first thread of a process whose threads have the same globals.
+    pub(crate) fn first(pid: u32) -> Self {
+        Self { tid: pid, pointer: None }
+    }
 }
 
 /// A request that ran when its process was found.
 #[derive(Debug)]
 pub(crate) struct Running {
+    pub thread: Thread,
     /// As the programs would have noted it, but for its CPU time at the start, which is not known.
     pub request: Request,
     /// Otherwise it started at some time before that in `request`.
@@ -71,52 +82,118 @@ pub(crate) struct Blocked {
     pub switches: u64,
 }
 
-/// Reads what a process does; `None` where it is not known how to.
+/// Reads what a thread of a process does: its request, or none where it waits for one or has not begun to run PHP. `None` where it
+/// is not known how to.
 ///
 /// # Errors
 /// It is gone, or does not answer.
-pub(crate) fn look(reads: &mut Reads, pid: u32, image: &Arc<Image>, mapped: Mapped) -> io::Result<Option<Doing>> {
+pub(crate) fn look(
+    reads: &mut Reads,
+    pid: u32,
+    thread: Thread,
+    image: &Arc<Image>,
+    mapped: Mapped,
+) -> io::Result<Option<Option<Running>>> {
     let Some(user) = reads.procfs.uid(pid).filter(|_| Layout::is_known(image)) else { return Ok(None) };
-    let before = reads.of(pid, move |procfs| Shown::read(procfs, pid))?;
+    let before = reads.of(pid, move |procfs| Shown::read(procfs, pid, thread.tid))?;
     let clock = before.clock()?;
     let mut memory = Pieces::new(|address, bytes: &mut [u8]| reads.memory(pid, address, bytes));
-    let Some(layout) = Layout::of(image, mapped.bias, &mut memory) else { return Ok(None) };
+    let Some(place) = Place::of(image, mapped.bias, thread, &mut memory) else { return Ok(None) };
+    let Some(layout) = Layout::of(image, place, &mut memory) else { return Ok(Some(None)) };
     let leaf = memory.word(layout.leaf).ok_or(io::ErrorKind::NotFound)?;
     if leaf == 0 && !layout.globals.is_in_request(&mut memory) {
-        return Ok(Some(Doing::Nothing));
+        return Ok(Some(None));
     }
     let (mut request, start_known) = layout.globals.request(&mut memory, clock, &before.title);
     (request.pid, request.image, request.user) = (pid, mapped.image as u32, user);
-    if let Some(heap) = image.heap {
-        request::note_heap(&mut request, &mut memory, heap, mapped.bias);
+    if let Some(heap) = image.heap
+        && let Some(pointer) = place.heap(heap.pointer, &mut memory)
+    {
+        request::note_heap(&mut request, &mut memory, heap, pointer);
     }
     let blocked = before.is_blocked.then(|| {
         let (frames, truncated) = stack::read(&mut memory, leaf, &layout.globals.offsets);
         Blocked { frames, truncated, switches: before.switches }
     });
-    Ok(Some(Doing::Request(Box::new(Running { request, start_known, blocked }))))
+    Ok(Some(Some(Running { thread, request, start_known, blocked })))
 }
 
-/// Whether a process is in a request, or runs a script.
+/// Whether a thread is in a request, or runs a script.
 ///
 /// # Errors
 /// As for [`look`].
-pub(crate) fn is_running(reads: &mut Reads, pid: u32, image: &Image, bias: u64) -> io::Result<bool> {
+pub(crate) fn is_running(reads: &mut Reads, pid: u32, thread: Thread, image: &Image, bias: u64) -> io::Result<bool> {
     let mut memory = Pieces::new(|address, bytes: &mut [u8]| reads.memory(pid, address, bytes));
-    let Some(layout) = Layout::of(image, bias, &mut memory) else { return Ok(false) };
+    let place = Place::of(image, bias, thread, &mut memory);
+    let Some(layout) = place.and_then(|place| Layout::of(image, place, &mut memory)) else { return Ok(false) };
     let leaf = memory.word(layout.leaf).ok_or(io::ErrorKind::NotFound)?;
     Ok(leaf != 0 || layout.globals.is_in_request(&mut memory))
 }
 
-/// How often the first thread of a process has left the CPU; what is blocked and has not done so again is blocked as before.
+/// How often a thread has left the CPU; what is blocked and has not done so again is blocked as before.
 ///
 /// # Errors
 /// As for [`look`].
-pub(crate) fn switches(reads: &mut Reads, pid: u32) -> io::Result<u64> {
-    reads.of(pid, move |procfs| Ok(Status::read(procfs, pid)?.switches))
+pub(crate) fn switches(reads: &mut Reads, pid: u32, tid: u32) -> io::Result<u64> {
+    reads.of(pid, move |procfs| Ok(Status::read(procfs, pid, tid)?.switches))
 }
 
-/// Where things are in one process.
+/// Where a thread has its globals.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    bias: u64,
+    /// What a thread-safe build has of each thread; 0 for a thread that has never run PHP.
+    storage: Option<u64>,
+}
+
+impl Place {
+    /// `None` where the pointer of a thread has to be known and is not, or leads nowhere.
+    fn of<F: FnMut(u64, &mut [u8]) -> io::Result<()>>(
+        image: &Image,
+        bias: u64,
+        thread: Thread,
+        memory: &mut Pieces<F>,
+    ) -> Option<Self> {
+        if !image.zts {
+            return Some(Self { bias, storage: None });
+        }
+        let distance = match image.thread_storage? {
+            ThreadStorage::Offset(offset) => offset,
+            ThreadStorage::Slot(slot) => memory.word(slot.wrapping_add(bias))?,
+        };
+        Some(Self { bias, storage: Some(memory.word(thread.pointer?.wrapping_add(distance))?) })
+    }
+
+    /// The address of globals that are at this one, as linked; of threads it is that of their offset in the storage. `None` where a
+    /// thread has none.
+    fn globals<F: FnMut(u64, &mut [u8]) -> io::Result<()>>(
+        self,
+        image: &Image,
+        linked: u64,
+        memory: &mut Pieces<F>,
+    ) -> Option<u64> {
+        let address = linked.wrapping_add(self.bias);
+        let address = if image.by_slot { memory.word(address)? } else { address };
+        self.in_storage(address, memory)
+    }
+
+    /// The same of the pointer to the heap.
+    fn heap<F: FnMut(u64, &mut [u8]) -> io::Result<()>>(self, linked: u64, memory: &mut Pieces<F>) -> Option<u64> {
+        self.in_storage(linked.wrapping_add(self.bias), memory)
+    }
+
+    fn in_storage<F: FnMut(u64, &mut [u8]) -> io::Result<()>>(
+        self,
+        address: u64,
+        memory: &mut Pieces<F>,
+    ) -> Option<u64> {
+        let Some(storage) = self.storage else { return Some(address) };
+        let offset = memory.word(address).filter(|&offset| storage != 0 && offset != 0)?;
+        Some(storage.wrapping_add(offset))
+    }
+}
+
+/// Where things are of one thread.
 struct Layout {
     /// `executor_globals.current_execute_data`.
     leaf: u64,
@@ -124,23 +201,23 @@ struct Layout {
 }
 
 impl Layout {
-    /// Whether it is known of an image: the globals of a thread are where its registers point, which only the thread itself says.
+    /// Whether it can be known of an image.
     fn is_known(image: &Image) -> bool {
-        !image.zts && image.offsets.is_some() && image.executor_globals.is_some() && image.sapi_globals.is_some()
+        image.zts == image.thread_storage.is_some()
+            && image.offsets.is_some()
+            && image.executor_globals.is_some()
+            && image.sapi_globals.is_some()
     }
 
     fn of<F: FnMut(u64, &mut [u8]) -> io::Result<()>>(
         image: &Image,
-        bias: u64,
+        place: Place,
         memory: &mut Pieces<F>,
     ) -> Option<Self> {
-        let offsets = image.offsets.filter(|_| Self::is_known(image))?;
-        let mut place = |linked: u64| {
-            let address = linked.wrapping_add(bias);
-            if image.by_slot { memory.word(address) } else { Some(address) }
-        };
-        let executor = place(image.executor_globals?)?;
-        let globals = Globals { address: place(image.sapi_globals?)?, sapi: image.sapi, offsets };
+        let offsets = image.offsets?;
+        let executor = place.globals(image, image.executor_globals?, memory)?;
+        let address = place.globals(image, image.sapi_globals?, memory)?;
+        let globals = Globals { address, sapi: image.sapi, offsets };
         Some(Self { leaf: executor.wrapping_add(offsets.current_execute_data.into()), globals })
     }
 }
@@ -155,9 +232,9 @@ struct Shown {
 }
 
 impl Shown {
-    fn read(procfs: &Procfs, pid: u32) -> io::Result<Self> {
+    fn read(procfs: &Procfs, pid: u32, tid: u32) -> io::Result<Self> {
         // The switches first: if there are no more of them afterwards, nothing has changed meanwhile.
-        let Status { is_blocked, switches } = Status::read(procfs, pid)?;
+        let Status { is_blocked, switches } = Status::read(procfs, pid, tid)?;
         let title = procfs.bytes(pid, "cmdline", TITLE_BYTES as u64)?;
         Ok(Self { title, started: procfs.start(pid)?.0, is_blocked, switches })
     }
@@ -172,7 +249,7 @@ impl Shown {
     }
 }
 
-/// Of the first thread of a process (proc_pid_status(5)).
+/// Of a thread (proc_pid_status(5)).
 #[derive(Debug, PartialEq, Eq)]
 struct Status {
     is_blocked: bool,
@@ -180,8 +257,8 @@ struct Status {
 }
 
 impl Status {
-    fn read(procfs: &Procfs, pid: u32) -> io::Result<Self> {
-        let status = procfs.bytes(pid, "status", STATUS)?;
+    fn read(procfs: &Procfs, pid: u32, tid: u32) -> io::Result<Self> {
+        let status = procfs.bytes(pid, &format!("task/{tid}/status"), STATUS)?;
         Self::parse(&status).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
@@ -219,7 +296,7 @@ mod tests {
 
     #[test]
     fn this_test_runs_and_has_left_the_cpu_before() {
-        let status = Status::read(&Procfs::default(), std::process::id()).unwrap();
+        let status = Status::read(&Procfs::default(), std::process::id(), std::process::id()).unwrap();
         assert!(status.switches > 0);
     }
 }

@@ -126,14 +126,14 @@ impl Globals {
     }
 }
 
-/// Notes what PHP's allocator has, as the programs do (`tui-ebpf/src/heap.rs`). What it had at the start is not known.
+/// Notes what PHP's allocator has, whose pointer to its heap is at `pointer`, as the programs do (`tui-ebpf/src/heap.rs`). What it had at the start is not known.
 pub(super) fn note_heap<F: FnMut(u64, &mut [u8]) -> io::Result<()>>(
     request: &mut Request,
     memory: &mut Pieces<F>,
     heap: Heap,
-    bias: u64,
+    pointer: u64,
 ) {
-    let Some(at) = memory.word(heap.pointer.wrapping_add(bias)).filter(|&at| at != 0) else { return };
+    let Some(at) = memory.word(pointer).filter(|&at| at != 0) else { return };
     let mut size = |field: u64| memory.word(at.wrapping_add(u64::from(heap.peak)).wrapping_add(field));
     let sizes = (size(0_u64.wrapping_sub(8)), size(0), size(8));
     match (memory.number(at), sizes) {
@@ -198,7 +198,7 @@ mod tests {
                 Ok(())
             });
             let mut request = Request::EMPTY;
-            note_heap(&mut request, &mut memory, heap, 0);
+            note_heap(&mut request, &mut memory, heap, heap.pointer);
             (request.memory, request.memory_peak, request.memory_limit)
         };
         assert_eq!(noted(0, 0x2000), (4 * MIB, 6 * MIB, 128 * MIB));

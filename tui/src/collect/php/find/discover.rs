@@ -61,6 +61,8 @@ pub(crate) struct Found {
     vouched: bool,
     /// It was asked for, whether it runs or not.
     asked_for: bool,
+    /// It has been put in the place of one that runs, and no process has run it yet.
+    pub next: bool,
     /// When a process was last seen to run it.
     ran: Instant,
 }
@@ -83,6 +85,7 @@ impl Found {
             held_up_by: BTreeSet::new(),
             vouched: false,
             asked_for: false,
+            next: false,
             ran: Instant::now(),
         }
     }
@@ -328,6 +331,39 @@ impl Discovery {
         }
     }
 
+    /// Looks at what is in the place of a program by now: an update has put it there, and the server runs it after its next reload. It
+    /// has to be attached to before, for its first requests come sooner than its file is read. `pid` runs the program.
+    pub(crate) fn look_ahead(&mut self, number: usize, pid: u32) {
+        let Some(found) = self.image(number) else { return };
+        let (path, inode, moves) = (found.path.clone(), found.inode(), found.moves);
+        let user = self.reads.procfs.uid(pid).unwrap_or(u32::MAX);
+        // In a mount namespace of his own, a stranger has any file there. And what may never run takes no room from what does.
+        let has_room = self.images.iter().flatten().count() < IMAGES / 2;
+        if !found.vouched || !self.owners.include(user) || !has_room {
+            return;
+        }
+        let below = path.strip_prefix("/").unwrap_or(&path).to_owned();
+        let identify = move |procfs: &Procfs| {
+            let root = procfs.path(pid, "root");
+            let handle = root.join(below);
+            let metadata = fs::symlink_metadata(&handle)?;
+            Ok((metadata.is_file().then(|| FileId::of(&metadata)), handle, root))
+        };
+        let Ok((Some(id), handle, root)) = self.reads.of(pid, identify) else { return };
+        if id.inode == inode {
+            return;
+        }
+        let candidate = Candidate { pid, handle, path, root, user };
+        let serial = self.serial;
+        if let Ok(Verdict::Php(next)) = self.verdict(id, &candidate)
+            && let Some(found) = &mut self.images[next]
+        {
+            found.ran = Instant::now();
+            found.moves |= moves;
+            found.next |= found.serial > serial;
+        }
+    }
+
     /// Takes images off the list that no process runs any more, and those whose file was changed in place. Returns their numbers.
     /// `runs` says which process runs an image.
     pub(crate) fn release(&mut self, now: Instant, runs: impl Fn(usize) -> Option<u32>) -> Vec<usize> {
@@ -427,6 +463,7 @@ impl Discovery {
             found.vouched = true;
         }
         found.moves |= moves;
+        found.next = false;
         found.ran = Instant::now();
         let bias = mapping.and_then(|mapping| found.image.bias(mapping.start, mapping.offset));
         Ok(bias.map_or(Look::Plain, |bias| Look::Php(Mapped { image, bias })))

@@ -2,7 +2,7 @@
 //! `discover` says what a process runs, `queue` whose turn it is to be looked at; the collector tells the kernel.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     io,
     sync::Arc,
     time::{Duration, Instant},
@@ -20,7 +20,7 @@ use crate::{
     collect::{
         php::{
             PhpProcess, RequestText,
-            before::{self, Doing},
+            before::{self, Running, Thread},
             image::sapi::Sapi,
             tier::exact::Candidate,
         },
@@ -91,7 +91,9 @@ pub(crate) struct Following {
     /// Processes that were found to run PHP since they were last taken.
     found: Vec<(u32, Mapped)>,
     /// What processes did when they were looked at, since it was last taken.
-    doing: Vec<(u32, Mapped, Doing)>,
+    doing: Vec<(u32, Mapped, Running)>,
+    /// The threads of processes with a thread-safe build, as far as they were told.
+    threads: HashMap<u32, Vec<Thread>>,
     /// Other programs that can load libraries, with the tick from which on theirs are looked at: once soon after the start, and
     /// once more when it is over.
     new: VecDeque<(u32, u32)>,
@@ -216,6 +218,17 @@ impl Following {
         }
     }
 
+    /// Whether what any of these processes does is to be found by the threads that it has.
+    pub(crate) fn have_threads(&self, pids: &[u32]) -> bool {
+        let zts = |followed: &Followed| self.discovery.image(followed.image).is_some_and(|found| found.image.zts);
+        pids.iter().any(|pid| self.processes.get(pid).is_some_and(zts))
+    }
+
+    /// The threads of processes with a thread-safe build.
+    pub(crate) fn tell_threads(&mut self, threads: HashMap<u32, Vec<Thread>>) {
+        self.threads = threads;
+    }
+
     /// Has it looked at what processes do that run PHP since before they were found.
     pub(crate) fn put_doing(&mut self, pids: impl IntoIterator<Item = u32>) {
         for pid in pids {
@@ -268,28 +281,35 @@ impl Following {
         };
         let Some(found) = self.discovery.image(image) else { return };
         let (layout, mapped) = (Arc::clone(&found.image), Mapped { image, bias });
+        let threads = match layout.zts {
+            true => self.threads.get(&pid).cloned().unwrap_or_default(),
+            false => vec![Thread::first(pid)],
+        };
         let reads = &mut self.discovery.reads;
         let begun = Instant::now();
-        let doing = before::look(reads, pid, &layout, mapped);
-        reads.charge(begun.elapsed());
         // What cannot be read stays unknown, until a request of it is seen.
-        if let Ok(Some(doing)) = doing {
-            if let Some(followed) = self.processes.get_mut(&pid) {
-                followed.known = true;
-                // Its title may say something else, but PHP knows what it runs.
-                if let Doing::Request(running) = &doing
-                    && layout.sapi.runs_scripts()
-                    && followed.script.is_none()
-                {
-                    followed.script = running.script().and_then(Script::at);
-                }
+        let mut known = !threads.is_empty();
+        for thread in threads {
+            match before::look(reads, pid, thread, &layout, mapped) {
+                Ok(Some(running)) => self.doing.extend(running.map(|running| (pid, mapped, running))),
+                Ok(None) | Err(_) => known = false,
             }
-            self.doing.push((pid, mapped, doing));
+        }
+        reads.charge(begun.elapsed());
+        let Some(followed) = self.processes.get_mut(&pid) else { return };
+        followed.known |= known;
+        // Its title may say something else, but PHP knows what it runs.
+        if let Some((of, _, running)) = self.doing.last()
+            && *of == pid
+            && layout.sapi.runs_scripts()
+            && followed.script.is_none()
+        {
+            followed.script = running.script().and_then(Script::at);
         }
     }
 
     /// What processes did when they were looked at, since the last call.
-    pub(crate) fn take_doing(&mut self) -> Vec<(u32, Mapped, Doing)> {
+    pub(crate) fn take_doing(&mut self) -> Vec<(u32, Mapped, Running)> {
         std::mem::take(&mut self.doing)
     }
 
@@ -504,7 +524,19 @@ impl Following {
         }
         self.put_programs();
         self.work();
+        self.look_ahead();
         self.read_masters();
+    }
+
+    /// Has what is in the place of running programs by now observed before it runs.
+    fn look_ahead(&mut self) {
+        let mut masters = BTreeMap::new();
+        for (&pid, followed) in self.processes.iter().filter(|(_, followed)| self.is_master(followed)) {
+            masters.entry(followed.image).and_modify(|first: &mut u32| *first = pid.min(*first)).or_insert(pid);
+        }
+        for (image, pid) in masters {
+            self.discovery.look_ahead(image, pid);
+        }
     }
 
     /// What should be known of processes that cannot be looked at.

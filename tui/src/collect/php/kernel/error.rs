@@ -34,6 +34,9 @@ pub(crate) enum KernelError {
     /// A map or program is not in the object.
     #[error("the BPF object has no {0}; it is not from this version of tusktop")]
     Missing(&'static str),
+    /// The iterator over threads does not work.
+    #[error("the kernel's iterator over threads cannot be read: {0}")]
+    Threads(io::Error),
     /// The list of CPUs cannot be read.
     #[error("cannot read {path}: {source}")]
     Cpus { path: PathBuf, source: io::Error },

@@ -10,6 +10,7 @@ mod multi;
 mod probes;
 pub(crate) mod ring;
 mod shares;
+mod threads;
 mod tracing;
 mod verify;
 
@@ -41,6 +42,7 @@ use self::{
     probes::Probes,
     ring::Unwatched,
     shares::Shares,
+    threads::ThreadPointers,
 };
 use super::image::{Image, operand::Architecture, sites::ProbeSite, thread_storage::ThreadStorage};
 use crate::collect::bpf::{
@@ -93,6 +95,7 @@ pub(crate) struct Kernel {
     threads: Batch<u64, Wire<Wait>>,
     stats: PerCpuArray<MapData, u64>,
     timers: Vec<Timer>,
+    thread_pointers: ThreadPointers,
 }
 
 /// A program that runs at an event of every CPU.
@@ -165,6 +168,7 @@ impl Kernel {
             threads: Batch::new(),
             stats: map!(ebpf, "STATS"),
             timers: Vec::new(),
+            thread_pointers: ThreadPointers::default(),
             ebpf,
         };
         Ok((kernel, rings))
@@ -298,28 +302,36 @@ impl Kernel {
         self.processes.insert(pid, Wire(process), 0).map_err(|source| KernelError::Map { name: "PROCESSES", source })
     }
 
-    /// Tells the programs of a request that began before they could see it; `false` when they know of one, or have no room.
-    pub(crate) fn add_request(&mut self, request: Request) -> bool {
-        self.requests.insert(thread(request.pid), Wire(request), NEW).is_ok()
+    /// The threads of processes whose build of PHP is thread-safe, by process: the id of each, and its thread pointer.
+    ///
+    /// # Errors
+    /// The kernel refuses the program that tells them.
+    pub(crate) fn thread_pointers(&mut self) -> Result<HashMap<u32, Vec<(u32, u64)>>, KernelError> {
+        self.thread_pointers.read(&mut self.ebpf)
+    }
+
+    /// Tells the programs of a request that began in a thread (pid << 32 | tid) before they could see it; `false` when they know of
+    /// one, or have no room.
+    pub(crate) fn add_request(&mut self, thread: u64, request: Request) -> bool {
+        self.requests.insert(thread, Wire(request), NEW).is_ok()
     }
 
     /// Takes back what [`Self::add_request`] told: it has ended meanwhile.
-    pub(crate) fn take_request_back(&mut self, pid: u32, started_ns: u64) {
-        if self.requests.get(&thread(pid), 0).is_ok_and(|known| known.0.started_ns == started_ns) {
-            let _ = self.requests.remove(&thread(pid));
+    pub(crate) fn take_request_back(&mut self, thread: u64, started_ns: u64) {
+        if self.requests.get(&thread, 0).is_ok_and(|known| known.0.started_ns == started_ns) {
+            let _ = self.requests.remove(&thread);
         }
     }
 
-    /// Tells the programs of a wait of the first thread of a process that began before they could see it; `false` when they know of
-    /// one, or have no room.
-    pub(crate) fn add_wait(&mut self, pid: u32, wait: Wait) -> bool {
-        self.waiting.insert(thread(pid), Wire(wait), NEW).is_ok()
+    /// Tells the programs of a wait of a thread that began before they could see it; `false` when they know of one, or have no room.
+    pub(crate) fn add_wait(&mut self, thread: u64, wait: Wait) -> bool {
+        self.waiting.insert(thread, Wire(wait), NEW).is_ok()
     }
 
     /// Takes back what [`Self::add_wait`] told: it has ended meanwhile.
-    pub(crate) fn take_wait_back(&mut self, pid: u32, wait: Wait) {
-        if self.waiting.get(&thread(pid), 0).is_ok_and(|known| known.0 == wait) {
-            let _ = self.waiting.remove(&thread(pid));
+    pub(crate) fn take_wait_back(&mut self, thread: u64, wait: Wait) {
+        if self.waiting.get(&thread, 0).is_ok_and(|known| known.0 == wait) {
+            let _ = self.waiting.remove(&thread);
         }
     }
 
@@ -516,11 +528,6 @@ fn retain<K: aya::Pod, V: Plain>(
         let _ = map.remove(&key);
     }
     shares.count(number, kept.into_iter().map(|(_, value)| user(&value.0)));
-}
-
-/// The key of the first thread of a process.
-fn thread(pid: u32) -> u64 {
-    u64::from(pid) << 32 | u64::from(pid)
 }
 
 /// A number that no process can guess.

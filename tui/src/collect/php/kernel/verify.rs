@@ -1,7 +1,7 @@
 //! Asks the kernel whether it accepts every program of the object, without attaching any.
 
 use aya::{
-    EbpfLoader,
+    Btf, EbpfLoader,
     programs::{Program, ProgramError},
 };
 
@@ -40,6 +40,7 @@ fn load(program: &mut Program) -> Result<(), ProgramError> {
         Program::UProbe(program) => program.load(),
         Program::PerfEvent(program) => program.load(),
         Program::RawTracePoint(program) => program.load(),
+        Program::Iter(program) => program.load("task", &Btf::from_sys_fs()?),
         _ => Err(ProgramError::UnexpectedProgramType),
     }
 }

@@ -304,6 +304,7 @@ impl ImageTiers {
         let observed = observed
             .filter_map(|(id, ((found, observed), masters))| Some((id, found.as_ref()?, observed.as_ref()?, masters)));
         observed
+            .filter(|(_, found, ..)| !found.next)
             .map(|(id, found, observed, mut masters)| {
                 let (probes, functions) = found.image.sites.names();
                 Target {

@@ -20,20 +20,20 @@ struct Credit {
 pub(crate) struct Waits {
     lasting: HashMap<u64, Credit>,
     advanced: HashMap<CountKey, u64>,
-    /// Waits that began before they were found, by pid, with the moment that is taken for their start.
-    before: HashMap<u32, u64>,
+    /// Waits that began before they were found, by thread, with the moment that is taken for their start.
+    before: HashMap<u64, u64>,
 }
 
 impl Waits {
-    /// A process was found to wait, for longer than since this moment.
-    pub(crate) fn began_before(&mut self, pid: u32, since_ns: u64) {
-        self.before.insert(pid, since_ns);
+    /// A thread (pid << 32 | tid) was found to wait, for longer than since this moment.
+    pub(crate) fn began_before(&mut self, thread: u64, since_ns: u64) {
+        self.before.insert(thread, since_ns);
     }
 
     /// The waits that last, each by its thread (pid << 32 | tid), and whether it began before that.
     pub(crate) fn lasting(&self) -> impl Iterator<Item = (u64, Wait, bool)> {
         self.lasting.iter().map(|(&thread, credit)| {
-            let began_before = self.before.get(&((thread >> 32) as u32)) == Some(&credit.wait.since_ns);
+            let began_before = self.before.get(&thread) == Some(&credit.wait.since_ns);
             (thread, credit.wait, began_before)
         })
     }
@@ -90,9 +90,8 @@ impl Waits {
         self.lasting = lasting;
         if !self.before.is_empty() {
             let lasting = &self.lasting;
-            let of_first_thread = |pid: u32| lasting.get(&(u64::from(pid) << 32 | u64::from(pid)));
             self.before
-                .retain(|&pid, since_ns| of_first_thread(pid).is_some_and(|credit| credit.wait.since_ns == *since_ns));
+                .retain(|thread, since_ns| lasting.get(thread).is_some_and(|credit| credit.wait.since_ns == *since_ns));
         }
     }
 }

@@ -188,6 +188,7 @@ impl Day {
         php.requests = (0..NAMED)
             .map(|number| Request {
                 pid: pids[number % pids.len()],
+                tid: None,
                 uri: format!("/shop/section{}/{}", random.below(ROUTES as u64), random.below(100_000)).into(),
                 method: "GET".into(),
                 status: Some(200),

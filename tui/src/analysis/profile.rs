@@ -3,11 +3,15 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use crate::model::{Function, FunctionKey, HotTime, Php, Request, Route, RouteKey, Stack, Tier};
+use jiff::Timestamp;
+
+use crate::model::{
+    Function, FunctionKey, HotTime, Php, Request, RequestStack, Route, RouteKey, Stack, Tier, WorkerKey,
+};
 
 /// Which part of a profile counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) enum Scope {
+pub enum Scope {
     /// All of it.
     #[default]
     All,
@@ -15,6 +19,15 @@ pub(crate) enum Scope {
     Group(Arc<str>),
     /// What one route did.
     Route(Arc<RouteKey>),
+    /// What one worker did.
+    Worker(WorkerKey),
+    /// What one request did.
+    Request {
+        /// Its worker.
+        worker: WorkerKey,
+        /// Its start.
+        started_at: Timestamp,
+    },
 }
 
 impl Scope {
@@ -24,6 +37,21 @@ impl Scope {
             Self::All => true,
             Self::Group(group) => route.key.group == *group,
             Self::Route(key) => route.key == *key,
+            Self::Worker(_) | Self::Request { .. } => false,
+        }
+    }
+
+    /// Whether it is about a request or a worker, so that routes say nothing of it.
+    pub(crate) fn is_of_requests(&self) -> bool {
+        matches!(self, Self::Worker(_) | Self::Request { .. })
+    }
+
+    /// Whether a request counts, or what a worker did in several where no start is told.
+    pub(crate) fn has_request(&self, worker: WorkerKey, started_at: Option<Timestamp>) -> bool {
+        match self {
+            Self::Worker(key) => key.has(worker),
+            Self::Request { worker: key, started_at: start } => key.has(worker) && started_at == Some(*start),
+            Self::All | Self::Group(_) | Self::Route(_) => false,
         }
     }
 }
@@ -95,11 +123,11 @@ pub(crate) struct Hot<T> {
 /// Time of all stacks in the scope.
 pub(crate) fn time(php: &Php, scope: &Scope) -> Time {
     let mut all = Time::default();
-    in_scope(php, scope).for_each(|stack| all += time_of(stack));
+    in_scope(php, scope).for_each(|(_, time)| all += time);
     all
 }
 
-pub(super) fn time_of(stack: &Stack) -> Time {
+fn time_of(stack: &Stack) -> Time {
     Time { samples: stack.samples, wait_ns: stack.wait_ns.unwrap_or(0), growth_bytes: stack.growth_bytes.unwrap_or(0) }
 }
 
@@ -126,15 +154,15 @@ pub(crate) fn functions(php: &Php, scope: &Scope, basis: Basis) -> Vec<Hot<usize
     } else {
         // The number of the stack that a function was last counted for, so that recursion counts once.
         let mut counted = vec![usize::MAX; php.functions.len()];
-        for (number, stack) in in_scope(php, scope).enumerate() {
+        for (number, (stack, of_stack)) in in_scope(php, scope).enumerate() {
             for (depth, &function) in stack.frames.iter().enumerate() {
                 let Some(time) = times.get_mut(function) else { continue };
                 if depth == 0 {
-                    time.0 += time_of(stack);
+                    time.0 += of_stack;
                 }
                 if counted[function] != number {
                     counted[function] = number;
-                    time.1 += time_of(stack);
+                    time.1 += of_stack;
                 }
             }
         }
@@ -147,16 +175,16 @@ pub(crate) fn functions(php: &Php, scope: &Scope, basis: Basis) -> Vec<Hot<usize
 pub(crate) fn files(php: &Php, scope: &Scope, basis: Basis) -> Vec<Hot<Arc<str>>> {
     let mut times: HashMap<&Arc<str>, (Time, Time, usize)> = HashMap::new();
     let none = (Time::default(), Time::default(), usize::MAX);
-    for (number, stack) in in_scope(php, scope).enumerate() {
+    for (number, (stack, of_stack)) in in_scope(php, scope).enumerate() {
         let mut files =
             stack.frames.iter().filter_map(|&f| php.functions.get(f)).map(|f| &f.key.file).filter(|f| !f.is_empty());
         if let Some(file) = files.next() {
-            times.entry(file).or_insert(none).0 += time_of(stack);
+            times.entry(file).or_insert(none).0 += of_stack;
             for file in std::iter::once(file).chain(files) {
                 let time = times.entry(file).or_insert(none);
                 if time.2 != number {
                     time.2 = number;
-                    time.1 += time_of(stack);
+                    time.1 += of_stack;
                 }
             }
         }
@@ -172,10 +200,21 @@ fn sorted<T: Ord>(mut hot: Vec<Hot<T>>, basis: Basis) -> Vec<Hot<T>> {
     hot
 }
 
-pub(super) fn in_scope<'a>(php: &'a Php, scope: &'a Scope) -> impl Iterator<Item = &'a Stack> {
-    php.stacks
-        .iter()
-        .filter(move |stack| *scope == Scope::All || php.routes.get(stack.route).is_some_and(|r| scope.has(r)))
+/// The stacks in a scope, with what counts of their times. A stack may come several times: once for each request.
+pub(super) fn in_scope<'a>(php: &'a Php, scope: &'a Scope) -> impl Iterator<Item = (&'a Stack, Time)> {
+    let by_route = !scope.is_of_requests();
+    let counts = move |stack: &&Stack| {
+        *scope == Scope::All || by_route && php.routes.get(stack.route).is_some_and(|route| scope.has(route))
+    };
+    let of_requests = php.request_stacks.iter().chain(php.short_request_stacks.iter().flatten());
+    let of_requests = of_requests
+        .filter(move |row| scope.has_request(row.worker, row.started_at))
+        .filter_map(|row| Some((php.stacks.get(row.stack)?, time_of_request(row))));
+    php.stacks.iter().filter(counts).map(|stack| (stack, time_of(stack))).chain(of_requests)
+}
+
+fn time_of_request(row: &RequestStack) -> Time {
+    Time { samples: row.samples, wait_ns: row.wait_ns, growth_bytes: row.growth_bytes }
 }
 
 /// What is around a function: time that counts, in nanoseconds, by function index (callers and callees) and by route index,
@@ -201,13 +240,13 @@ pub(crate) fn around(php: &Php, key: &FunctionKey, scope: &Scope, basis: Basis) 
     };
     let mut around = Around::default();
     let (mut callers, mut callees, mut routes) = (HashMap::new(), HashMap::new(), HashMap::new());
-    for stack in in_scope(php, scope) {
+    for (stack, time) in in_scope(php, scope) {
         let Some(first) = stack.frames.iter().position(|&frame| frame == wanted) else { continue };
         let last = stack.frames.iter().rposition(|&frame| frame == wanted).unwrap_or(first);
-        let ns = basis.amount(time_of(stack));
-        around.total += time_of(stack);
+        let ns = basis.amount(time);
+        around.total += time;
         match first.checked_sub(1) {
-            None => around.own += time_of(stack),
+            None => around.own += time,
             Some(callee) => *callees.entry(stack.frames[callee]).or_default() += ns,
         }
         if let Some(&caller) = stack.frames.get(last + 1) {
@@ -231,6 +270,7 @@ fn most(times: HashMap<usize, u64>) -> Vec<(usize, u64)> {
 pub(crate) fn requests<'a>(php: &'a Php, scope: &Scope) -> Vec<&'a Request> {
     let counts = |request: &&Request| match scope {
         Scope::All => true,
+        Scope::Worker(_) | Scope::Request { .. } => scope.has_request(request.worker(), Some(request.started_at)),
         scope => php.routes.get(request.route).is_some_and(|route| scope.has(route)),
     };
     let mut requests: Vec<&Request> = php.requests.iter().filter(counts).collect();

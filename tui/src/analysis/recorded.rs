@@ -5,7 +5,7 @@ use std::{collections::VecDeque, io::Cursor, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::windows::Windows;
+use super::{profile::Scope, windows::Windows};
 use crate::{
     model::{Notice, NoticeKind, Php, Snapshot},
     recording::{Event, GAP, Line, Minute, PARTS, Parts, Recording, Ring, Stream, is_news},
@@ -285,7 +285,7 @@ impl Recorded {
                 windows.push(at, &php);
                 true
             });
-            snapshot.php = windows.all(&snapshot.php).into();
+            snapshot.php = windows.all(&snapshot.php, &Scope::All).into();
         }
         Some(snapshot)
     }
@@ -519,7 +519,7 @@ pub(crate) fn over(snapshots: &[Arc<Snapshot>], window: Option<Duration>) -> Opt
         let mut windows = Windows::default();
         let within = snapshots.iter().filter(|snapshot| snapshot.at > after);
         within.for_each(|snapshot| windows.push(snapshot.at, &snapshot.php));
-        snapshot.php = windows.all(&snapshot.php).into();
+        snapshot.php = windows.all(&snapshot.php, &Scope::All).into();
     }
     Some(snapshot)
 }

@@ -4,10 +4,13 @@
 use ratatui::layout::Position;
 
 use super::{Action, App, Command};
-use crate::view::{
-    FlameScene, FlameView, Pane, Row, Shown,
-    flame::{Frame, Half, Spot, Step},
-    treemap::Direction,
+use crate::{
+    model::WorkerKey,
+    view::{
+        Detail, Facts, FlameScene, FlameView, Pane, Row, Shown,
+        flame::{Frame, Half, Scope, Spot, Step},
+        treemap::Direction,
+    },
 };
 
 impl App {
@@ -36,7 +39,7 @@ impl App {
             Action::Back => self.flame_back(),
             Action::Top => {
                 if let Some(flame) = &mut self.view.flame {
-                    *flame = FlameView::default();
+                    *flame = FlameView { of: flame.of.take(), ..FlameView::default() };
                 }
             }
             Action::Flame => self.view.flame = None,
@@ -72,23 +75,34 @@ impl App {
         (self.view != before).then_some(Command::Draw).or(Some(Command::Draw))
     }
 
-    /// Opens the flame. What is selected decides what it is about: a route, or else what PHP's lists are about.
-    pub(super) fn open_flame(&mut self) {
+    /// Opens the flame. What is selected or open decides what it is about: a worker, a request, a route, or else what PHP's lists
+    /// are about.
+    pub(super) fn open_flame(&mut self, facts: &Facts) {
         let view = &mut self.view;
+        let pane = view.pane(view.focus.0);
+        let request = |pid, started_at| Scope::Request { worker: WorkerKey::of_process(pid), started_at };
+        let of = match (&pane.detail, &pane.selected) {
+            (Some((Detail::Worker(key), _)), _) | (None, Some(Row::Worker(key))) => Some(Scope::Worker(*key)),
+            (Some((Detail::Request { pid, started_at }, _)), _) | (None, Some(Row::Request { pid, started_at })) => {
+                Some(request(*pid, *started_at))
+            }
+            (Some((Detail::Process { .. }, _)), _) => facts.worker.map(Scope::Worker),
+            _ => None,
+        };
         if view.focus.0 == Pane::Routes
             && view.pane(Pane::Routes).detail.is_none()
             && let Some(Row::Route(key)) = view.pane(Pane::Routes).selected.clone()
         {
             view.route = Some(key);
         }
-        view.flame = Some(FlameView::default());
+        view.flame = Some(FlameView { of, ..FlameView::default() });
     }
 
     /// Opens the flame around the function that is selected in the hot list, or whose page is open.
     pub(super) fn open_callers(&mut self) {
         let hot = self.view.pane(Pane::Hot);
         let key = match (&hot.detail, &hot.selected) {
-            (Some((crate::view::Detail::Function(key), _)), _) | (None, Some(Row::Function(key))) => key.clone(),
+            (Some((Detail::Function(key), _)), _) | (None, Some(Row::Function(key))) => key.clone(),
             _ => return,
         };
         if self.view.focus.0 == Pane::Hot {

@@ -249,7 +249,7 @@ impl App {
         let before = self.view.clone();
         let view = &mut self.view;
         match action {
-            Action::Flame => self.open_flame(),
+            Action::Flame => self.open_flame(&shown.facts),
             Action::Callers => self.open_callers(),
             Action::Fold => view.folded = !view.folded,
             Action::Trace if view.recorded => toggle(view, Overlay::Trace { kind: ExactKind::Functions }),

@@ -141,7 +141,7 @@ impl App {
             }
             Row::Tile(key @ (TileKey::Part(..) | TileKey::Unattributed | TileKey::Shared)) => Some(Detail::Memory(key)),
             Row::Tile(TileKey::Process(pid)) => Some(Detail::Process { key: process_key(pid, facts), asked: 0 }),
-            Row::Worker(pid) => Some(Detail::Worker(pid)),
+            Row::Worker(key) => Some(Detail::Worker(key)),
             Row::Function(key) => Some(Detail::Function(key)),
             Row::Request { pid, started_at } => Some(Detail::Request { pid, started_at }),
             Row::Problem(key) => Some(Detail::Problem(key)),

@@ -35,6 +35,28 @@ pub struct RouteKey {
     pub group: Arc<str>,
 }
 
+/// A worker: a process, or one of its threads where PHP runs in several of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct WorkerKey {
+    /// Process.
+    pub pid: u32,
+    /// Thread; `None` where PHP runs in one thread of the process, and for all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tid: Option<u32>,
+}
+
+impl WorkerKey {
+    /// A whole process.
+    pub fn of_process(pid: u32) -> Self {
+        Self { pid, tid: None }
+    }
+
+    /// Whether another one is it, or one of its threads.
+    pub fn has(self, other: Self) -> bool {
+        self.pid == other.pid && (self.tid.is_none() || self.tid == other.tid)
+    }
+}
+
 /// The route that stands for those of a group that are not listed.
 const OTHER: &str = "(other)";
 /// The route of what is not there.

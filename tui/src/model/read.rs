@@ -139,6 +139,7 @@ impl Snapshot {
                 "stacks",
                 "functions",
             ),
+            (php.request_stacks.iter().all(|row| row.stack < php.stacks.len()), "requests", "stacks"),
             (
                 php.workers.iter().flat_map(|worker| &worker.stack).all(|&frame| frame < php.functions.len()),
                 "workers",

@@ -14,6 +14,7 @@ use ratatui::buffer::Buffer;
 use crate::{
     analysis::{
         flame::Fold,
+        profile::Scope,
         recorded::Recorded,
         timeline::{Moment, Timeline, Worked},
     },
@@ -340,6 +341,7 @@ impl Stage {
     pub fn draw(&mut self, buffer: &mut Buffer) {
         self.update_scrub();
         let view = &self.app.view;
+        self.timeline.look_at(view.flame.as_ref().and_then(|flame| flame.of.as_ref()).unwrap_or(&Scope::All));
         let php = self.timeline.window(view.window);
         let before = view.flame.as_ref().and_then(|_| self.timeline.before());
         let lanes = (view.focus.0 == Pane::Workers).then(|| self.timeline.lanes());

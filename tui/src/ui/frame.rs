@@ -15,15 +15,16 @@ use super::{
 };
 use crate::{
     analysis::profile::Scope,
-    model::{Exact, ExactState, Grouping, Window},
-    view::{Facts, Pane, Scene},
+    model::{Exact, ExactState, Grouping, Window, WorkerKey},
+    view::{Detail, Facts, Pane, Scene},
 };
 
 /// An [`Input`] with what was found in it for all regions.
 #[derive(Debug)]
 pub(super) struct Screen<'a> {
     input: &'a Input<'a>,
-    /// What the PHP lists are about: the chosen route, else the chosen group, else everything.
+    /// What the PHP lists are about: the chosen route, else the chosen group, else everything. The flame may be about one request
+    /// or worker.
     pub scope: Scope,
     /// What the memory pane shows.
     pub entries: Entries<'a>,
@@ -53,8 +54,16 @@ impl<'a> Screen<'a> {
             pool: self.pool(),
             target: target::target(self, &scene.lists[Pane::Map as usize]),
             askable: process::askable(self),
+            worker: self.worker(),
             tracing: is_tracing(self.exact),
         }
+    }
+
+    /// The process whose page is open, if it is a worker of PHP.
+    fn worker(&self) -> Option<WorkerKey> {
+        let Some((Detail::Process { key, .. }, _)) = &self.view.pane(Pane::Map).detail else { return None };
+        let workers = &self.snapshot?.php.workers;
+        workers.iter().any(|worker| worker.pid == key.pid).then(|| WorkerKey::of_process(key.pid))
     }
 
     /// The php-fpm pool of the chosen group, if it is one.
@@ -91,6 +100,9 @@ pub fn is_tracing(exact: Option<&Exact>) -> bool {
 }
 
 fn scope(input: &Input) -> Scope {
+    if let Some(of) = input.view.flame.as_ref().and_then(|flame| flame.of.as_ref()) {
+        return of.clone();
+    }
     if let Some(route) = &input.view.route {
         return Scope::Route(route.clone());
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Scene;
-use crate::model::SignalTarget;
+use crate::model::{SignalTarget, WorkerKey};
 
 /// What a key needs to know beside the places of things.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -14,6 +14,8 @@ pub struct Facts {
     pub target: Option<Arc<SignalTarget>>,
     /// The mappings of the process whose page is open were not read, or are old, because reading them takes long.
     pub askable: bool,
+    /// The process whose page is open, if it is a worker of PHP.
+    pub worker: Option<WorkerKey>,
     /// Calls are being traced now, whatever moment is shown.
     pub tracing: bool,
 }

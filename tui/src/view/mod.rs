@@ -27,7 +27,7 @@ pub use self::{
 };
 use crate::model::{
     ContentsOrder, ExactKind, FunctionKey, Grouping, HotTime, InspectionOrder, PartKind, ProblemKey, ProcessKey,
-    RouteKey, Window,
+    RouteKey, Window, WorkerKey,
 };
 
 /// A part of the screen that can have the focus.
@@ -109,8 +109,8 @@ pub enum Detail {
         /// Start.
         started_at: Timestamp,
     },
-    /// A worker, by its process id.
-    Worker(u32),
+    /// A worker.
+    Worker(WorkerKey),
 }
 
 /// The window over the panes.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::model::{FunctionKey, PartKind, ProblemKey, RouteKey};
+use crate::model::{FunctionKey, PartKind, ProblemKey, RouteKey, WorkerKey};
 
 /// A row of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -24,8 +24,8 @@ pub enum Row {
     },
     /// An exception, an error or a compiled file.
     Problem(ProblemKey),
-    /// A worker, by its process id.
-    Worker(u32),
+    /// A worker.
+    Worker(WorkerKey),
     /// A tile or its row in the table.
     Tile(TileKey),
     /// The tile of the merged rest.

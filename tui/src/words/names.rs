@@ -5,7 +5,15 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 
 use super::units;
-use crate::model::{FunctionKey, FunctionKind, Level, LineCalls, Route, Waiting};
+use crate::model::{FunctionKey, FunctionKind, Level, LineCalls, Route, Waiting, WorkerKey};
+
+/// A worker: its process, or its thread.
+pub(crate) fn worker(key: WorkerKey) -> String {
+    match key.tid {
+        None => format!("worker {}", key.pid),
+        Some(tid) => format!("thread {tid} of {}", key.pid),
+    }
+}
 
 /// Where PHP's own functions are.
 pub(crate) const BUILT_IN: &str = "built-in";

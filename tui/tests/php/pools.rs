@@ -179,7 +179,7 @@ fn workers_that_are_ended_in_a_request_or_crash_idle_are_events_with_their_signa
     let fpm = PhpFpm::start(FpmOptions { pools: vec![limited, Pool::new("idle", 1)], ..FpmOptions::default() });
     let idle = fpm.workers("idle")[0];
     let mut tusktop = Command::new(env!("CARGO_BIN_EXE_tusktop"));
-    tusktop.env("HOME", "/nonexistent").args(["snap", "--duration", "10s", "--format", "json"]);
+    tusktop.env("HOME", "/nonexistent").args(["snap", "--duration", "120s", "--format", "json"]);
     let tusktop = tusktop.stdout(Stdio::piped()).spawn().unwrap();
     let output = under_load(
         1,
@@ -204,6 +204,10 @@ fn workers_that_are_ended_in_a_request_or_crash_idle_are_events_with_their_signa
                 rustix::process::Signal::SEGV,
             )
             .unwrap();
+            wait_until(PATIENCE, || "it is gone".to_owned(), || !fpm.workers("idle").contains(&idle));
+            // It is ended early, and prints what it has seen.
+            let pid = rustix::process::Pid::from_raw(tusktop.id().cast_signed()).unwrap();
+            rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
             tusktop.wait_with_output().unwrap()
         },
     );

@@ -113,6 +113,8 @@ impl Watch {
         self.last = *sample;
         self.last.finished.retain(|finished| finished.request.script.starts_with(&self.scope));
         self.last.running.retain(|request| request.script.starts_with(&self.scope));
+        let own: BTreeSet<_> = self.last.running.iter().map(|request| (request.pid, request.started_ns)).collect();
+        self.last.waits.retain(|wait| own.contains(&(wait.pid, wait.request)));
         self.finished.extend(self.last.finished.iter().cloned());
         self.stacks.extend(self.last.stacks.iter().cloned());
         for (function, lines) in self.last.lines.iter().filter(|(function, _)| function.file.starts_with(&self.scope)) {

@@ -232,6 +232,27 @@ fn what_would_take_too_long_is_not_read_and_its_rss_counts() {
 }
 
 #[test]
+fn pages_of_files_are_no_memory_that_is_in_use_also_before_pss_is_read() {
+    const MIB: u64 = 1 << 20;
+    let proc = FakeProc::new();
+    proc.process(5, &Fake { rss_pages: 50_000_000, ..Fake::default() });
+    rollup(&proc, 5, [3, 2, 4]);
+    let rss = 50_000_000 * rustix::param::page_size() as u64;
+    for (status, file) in [
+        ("RssAnon:\t 1 kB\nRssFile:\t    3072 kB\nRssShmem:\t    1024 kB\n", Some(3 * MIB)),
+        ("RssFile:\t 18446744073709551615 kB\nRssShmem:\t 0 kB\n", None),
+        ("Name:\tx\n", None),
+    ] {
+        proc.write("5/status", status.as_bytes());
+        let snapshot = Clock::new(&proc).at(0);
+        assert_eq!(unknown(&snapshot, 5), Some(PssUnknown::TooExpensive));
+        let memory = &process(&snapshot, 5).memory;
+        assert_eq!((memory.rss_bytes, memory.file_bytes), (Some(rss), file), "{status}");
+        assert_eq!(snapshot.groups[0].footprint_bytes, Some(rss - file.unwrap_or(0)));
+    }
+}
+
+#[test]
 fn a_group_has_a_cgroup_when_all_of_it_is_in_that_one() {
     let proc = FakeProc::new();
     let point = proc.path("sys").display().to_string();

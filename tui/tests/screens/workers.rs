@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 use tusktop::{
-    model::{Request, Snapshot, Worker, WorkerState},
-    view::{Detail, Pane},
+    model::{FunctionKey, Request, RequestStack, Snapshot, Stack, Worker, WorkerKey, WorkerState},
+    view::{Detail, Pane, flame::Frame},
 };
 
 use crate::{
@@ -42,6 +42,7 @@ fn serving(count: u32, second: i64) -> Snapshot {
     let running = php.workers.iter().filter(|worker| worker.state == WorkerState::Running);
     let requests: Vec<Request> = running
         .map(|worker| Request {
+            tid: None,
             pid: worker.pid,
             uri: format!("/product/{}", worker.pid).into(),
             method: "GET".into(),
@@ -164,4 +165,51 @@ fn every_size_is_drawn_with_hostile_names_and_without_workers() {
         assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'));
         Stage::showing(crate::snapshot::without_php(), width, height).keys("6<enter>");
     }
+}
+
+#[test]
+fn the_flame_of_a_worker_has_its_stacks_only_and_esc_goes_back_to_it() {
+    let mut snapshot = serving(10, 61);
+    let mut php = (*snapshot.php).clone();
+    let row = |pid, stack, samples| RequestStack {
+        worker: WorkerKey::of_process(pid),
+        started_at: Some(snapshot.at),
+        stack,
+        samples,
+        wait_ns: 0,
+        growth_bytes: 0,
+    };
+    let is_other = |stack: &Stack| !php.stacks[0].frames.contains(&stack.frames[0]);
+    let other = php.stacks.iter().position(is_other).unwrap();
+    php.short_request_stacks = Some(vec![row(9000, 0, 5), row(9006, other, 7)]);
+    let leaf = |stack: usize| php.functions[php.stacks[stack].frames[0]].key.clone();
+    let leaves = [leaf(0), leaf(other)];
+    snapshot.php = Arc::new(php);
+    let names = |stage: &Stage| {
+        let frames = &stage.shown.scene.flame.as_ref().unwrap().frames;
+        frames.iter().map(|placed| placed.frame.clone()).collect::<Vec<_>>()
+    };
+    for keys in ["jF", "j<enter>F"] {
+        let mut stage = Stage::showing(snapshot.clone(), 120, 30).keys("6w");
+        stage.press(keys);
+        let text = stage.text();
+        assert!(text.contains("worker 9000") && text.contains("51 ms"), "{text}");
+        let names = names(&stage);
+        let has = |leaf: &Arc<FunctionKey>| names.contains(&Frame::Function(leaf.clone()));
+        assert!(has(&leaves[0]) && !has(&leaves[1]), "{text}");
+        stage.press("<esc>");
+        assert!(stage.app.view.flame.is_none());
+        assert_eq!(stage.app.view.pane(Pane::Workers).detail.is_some(), keys.contains("enter"));
+    }
+}
+
+#[test]
+fn the_flame_of_a_worker_without_stacks_says_why() {
+    let text = stage(10, 120, 30).keys("jF").text();
+    assert!(text.contains("ran for 1 s or more") && text.contains("partly known"), "{text}");
+    let mut snapshot = serving(10, 61);
+    Arc::make_mut(&mut snapshot.php).short_request_stacks = Some(Vec::new());
+    let shown = Stage::showing(snapshot, 120, 30).keys("6");
+    let text = shown.keys("jF").text();
+    assert!(text.contains("worker 9000 ran no PHP code in this window") && !text.contains("partly"), "{text}");
 }

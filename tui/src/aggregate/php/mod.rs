@@ -2,6 +2,7 @@
 
 mod calls;
 mod problems;
+mod request_stacks;
 mod route;
 mod routes;
 mod stacks;
@@ -17,6 +18,7 @@ use jiff::{SignedDuration, Timestamp, Unit};
 pub use self::route::{PARAMETERS, RouteRules};
 use self::{
     problems::Failed,
+    request_stacks::RequestStacks,
     routes::{Found, MOST, RouteKeys},
     stacks::{Counted, Stacks},
     workers::Workers,
@@ -26,7 +28,7 @@ use crate::{
     collect::php::{CurrentWait, FinishedRequest, Now, PhpProcess, PhpSample, RequestMemory, RequestText, Sapi, Start},
     model::{
         Cost, Drops, Exhausted, FunctionKind, MemoryUnknown, Notice, Php, PhpState, Request, RouteKey, Target, Tier,
-        TierState, Waiting,
+        TierState, Waiting, WorkerKey,
     },
     rules::naming,
     words::{names, units},
@@ -214,13 +216,23 @@ impl PhpAggregate {
             }
             finished.push((request, route));
         }
-        let mut stacks = Stacks::default();
+        let ended = |ended: &FinishedRequest| ((ended.request.pid, ended.request.started_ns), ended.duration_ns);
+        let lasted: HashMap<(u32, u64), u64> = sample.finished.iter().map(ended).collect();
+        let (mut stacks, mut request_stacks) = (Stacks::default(), RequestStacks::default());
         let sees = |tier| sample.targets.iter().any(|target| target.tiers.is_on(tier));
         let sees_growth = sees(Tier::Growth);
         for (count, route) in sample.stacks.iter().zip(sampled) {
             let (route, growth_bytes) = (routes.place(route), sees_growth.then_some(count.growth_bytes));
             let counted = Counted { samples: count.samples, wait_ns: digits::time(count.wait_ns), growth_bytes };
-            stacks.add(route, &count.stack, counted);
+            let stack = stacks.add(route, &count.stack, counted);
+            if let Some(request) = &count.request {
+                let started_at = self.starts.of(request, sample.now);
+                let lasted_ns = match lasted.get(&(request.pid, request.started_ns)) {
+                    Some(&lasted_ns) => lasted_ns,
+                    None => sample.now.monotonic_ns.saturating_sub(request.started_ns),
+                };
+                request_stacks.add(worker_of(request), started_at, lasted_ns, stack, counted);
+            }
             growth_bytes.into_iter().for_each(|bytes| routes.grow(route, bytes));
         }
         let exhausted = (sees(Tier::Peaks) && sees(Tier::Errors)).then(|| exhausted(&sample, &finished));
@@ -245,6 +257,9 @@ impl PhpAggregate {
             state: PhpState::Read,
             functions: stacks.functions,
             stacks: stacks.stacks,
+            request_stacks: Vec::new(),
+            short_request_stacks: None,
+            left_out_request_stacks: 0,
             left_out_samples: 0,
             routes,
             other_route_requests,
@@ -259,6 +274,7 @@ impl PhpAggregate {
             lines,
             targets: sample.targets,
         };
+        request_stacks.put(&mut php);
         if sample.root.is_some() {
             php.targets.retain(|target| !target.pids.is_empty());
         }
@@ -338,6 +354,11 @@ fn of_unseen(process: &PhpProcess, sample: &PhpSample) -> Arc<str> {
             program.filter(|name| !name.is_empty()).unwrap_or("php").into()
         }
     }
+}
+
+/// The worker that runs a request.
+fn worker_of(request: &RequestText) -> WorkerKey {
+    WorkerKey::of_process(request.pid)
 }
 
 fn rate(amount: f64, interval_s: f64) -> Option<f64> {
@@ -464,6 +485,7 @@ fn running(request: &RequestText, now: Now, route: usize) -> Request {
     };
     Request {
         pid: request.pid,
+        tid: worker_of(request).tid,
         uri: request.uri.as_str().into(),
         method: request.method.as_str().into(),
         status: None,

@@ -33,8 +33,8 @@ pub(crate) struct Counted {
 }
 
 impl Stacks {
-    /// Adds what was counted of one stack.
-    pub(crate) fn add(&mut self, route: usize, stack: &NamedStack, counted: Counted) {
+    /// Adds what was counted of one stack, and says which one of the list it is.
+    pub(crate) fn add(&mut self, route: usize, stack: &NamedStack, counted: Counted) -> usize {
         let Counted { samples, wait_ns, growth_bytes } = counted;
         let plus = |sum: Option<u64>| Some(sum.unwrap_or(0) + growth_bytes?);
         self.calls += 1;
@@ -61,11 +61,12 @@ impl Stacks {
             known.samples += samples;
             known.wait_ns = Some(known.wait_ns.unwrap_or(0) + wait_ns);
             known.growth_bytes = plus(known.growth_bytes);
-            return;
+            return index;
         }
         let (frames, wait_ns) = (key.1.clone(), Some(wait_ns));
         self.stacks.push(Stack { route, frames, samples, wait_ns, growth_bytes, truncated: stack.truncated });
         self.stack_index.insert(key, self.stacks.len() - 1);
+        self.stacks.len() - 1
     }
 
     /// Adds at which lines a function was.

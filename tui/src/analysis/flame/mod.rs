@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     difference::unreleased,
-    profile::{Basis, Scope, Time, in_scope, time_of},
+    profile::{Basis, Scope, Time, in_scope},
 };
 use crate::{
     model::{FunctionKey, FunctionKind, Php},
@@ -203,7 +203,7 @@ impl Growing {
             Way::Callees(frame) | Way::Callers(frame) => Some(frame),
         };
         let mut path = Vec::new();
-        for stack in in_scope(php, source.scope) {
+        for (stack, time) in in_scope(php, source.scope) {
             path.clear();
             path.extend(stack.truncated.then_some(cut));
             for &function in stack.frames.iter().rev() {
@@ -233,7 +233,7 @@ impl Growing {
             if self.own.len() <= node {
                 self.own.resize(self.flame.nodes.len(), <[Time; 2]>::default());
             }
-            self.own[node][side] += time_of(stack);
+            self.own[node][side] += time;
         }
     }
 

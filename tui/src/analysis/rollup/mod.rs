@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use super::windows::Windows;
+use super::{profile::Scope, windows::Windows};
 use crate::model::{
     Cost, DiskRates, Drops, Group, MORE_GROUPS, MemoryRange, Notice, OomKill, PhpState, PoolEvent, Pressure, Process,
     ProcessKey, Snapshot,
@@ -300,7 +300,7 @@ impl Rollup {
         snapshot.drops = drops;
         snapshot.notices = events.into_iter().chain(states).collect();
         snapshot.notices.sort_by_key(|notice| std::cmp::Reverse(notice.level));
-        let mut php = windows.all(&snapshot.php);
+        let mut php = windows.all(&snapshot.php, &Scope::All);
         php.interval_ms = php_interval_ms;
         for worker in &mut php.workers {
             [worker.cpu_ms, worker.wait_ms] = workers.get(&worker.pid).copied().unwrap_or_default();

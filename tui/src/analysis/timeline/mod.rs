@@ -14,7 +14,7 @@ use self::past::Past;
 pub(crate) use self::{between::Between, reference::Reference};
 use super::difference::{Difference, difference};
 pub(crate) use super::history::{Growth, Histories, Point, Span};
-use super::{lanes::Lanes, outline::Outline, recorded::Recorded, regroup, windows::Windows};
+use super::{lanes::Lanes, outline::Outline, profile::Scope, recorded::Recorded, regroup, windows::Windows};
 use crate::{
     model::{Grouping, Notice, Php, Snapshot, Window},
     recording::Ring,
@@ -61,6 +61,8 @@ pub struct Timeline {
     merged: Option<(Window, Arc<Php>)>,
     /// The same of the span that is compared with.
     merged_before: Option<Arc<Php>>,
+    /// Of single requests, the stacks of this request or worker are added up.
+    scope: Scope,
 }
 
 /// All that is known at one moment. A copy shares everything, until one of both goes on.
@@ -255,7 +257,7 @@ impl Timeline {
         let reference = self.reference.as_ref().filter(|reference| reference.shown).map(|reference| &reference.before);
         let baseline = self.baseline.as_ref().or(reference)?;
         let current = self.past.as_ref().map_or(&self.now, Past::seen).snapshot.as_ref()?;
-        let php = self.merged_before.get_or_insert_with(|| Arc::new(baseline.windows.all(&current.php)));
+        let php = self.merged_before.get_or_insert_with(|| Arc::new(baseline.windows.all(&current.php, &self.scope)));
         Some((php.clone(), baseline.windows.covered_by_all()))
     }
 
@@ -324,6 +326,14 @@ impl Timeline {
         &self.seen().histories[grouping as usize]
     }
 
+    /// Has the stacks of one request or worker be in windows.
+    pub(crate) fn look_at(&mut self, scope: &Scope) {
+        if self.scope != *scope {
+            self.scope = scope.clone();
+            (self.merged, self.merged_before) = (None, None);
+        }
+    }
+
     /// The PHP part over a window that ends with the moment: functions, stacks and routes of all intervals in it are added up by
     /// what they are, and indexes refer to the merged lists.
     pub fn window(&mut self, window: Window) -> Arc<Php> {
@@ -335,11 +345,11 @@ impl Timeline {
         let seen = self.seen();
         let Some(current) = &seen.snapshot else { return Arc::default() };
         let php = match window {
-            _ if let Some(between) = &self.between => Arc::new(between.windows.all(&current.php)),
+            _ if let Some(between) = &self.between => Arc::new(between.windows.all(&current.php, &self.scope)),
             Window::Last => current.php.clone(),
-            Window::TenSeconds => Arc::new(seen.windows.over(Duration::from_secs(10), &current.php)),
-            Window::Minute => Arc::new(seen.windows.over(Duration::from_secs(60), &current.php)),
-            Window::All => Arc::new(seen.windows.all(&current.php)),
+            Window::TenSeconds => Arc::new(seen.windows.over(Duration::from_secs(10), &current.php, &self.scope)),
+            Window::Minute => Arc::new(seen.windows.over(Duration::from_secs(60), &current.php, &self.scope)),
+            Window::All => Arc::new(seen.windows.all(&current.php, &self.scope)),
         };
         self.merged = Some((window, php.clone()));
         php

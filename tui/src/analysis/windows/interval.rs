@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{super::lanes::Point, Renumbered, Tables, places::Place};
+use super::{super::lanes::Point, Renumbered, Tables, places::Place, requests::Requests};
 use crate::{
     model::{
         CompiledFile, ExceptionCount, Exhausted, Function, HotLine, HotLines, LineCalls, Php, PhpError, ProblemRoute,
@@ -36,6 +36,8 @@ pub(super) struct Interval {
     pub compiles: Option<Vec<CompiledFile>>,
     pub lines: Option<Vec<LineCalls>>,
     pub workers: Vec<Point>,
+    /// What single requests had of the stacks.
+    pub request_stacks: Requests,
     /// Samples of stacks that have no number, because there are too many.
     pub left_out: u64,
     /// What it takes, about: most texts are shared.
@@ -73,6 +75,13 @@ pub(super) struct StackCounts {
     pub growth_bytes: Option<u64>,
 }
 
+impl StackCounts {
+    /// How much it weighs beside others, in samples about.
+    pub(super) fn weight(&self) -> u64 {
+        self.samples + self.wait_ns.unwrap_or(0) / WAIT_NS + self.growth_bytes.unwrap_or(0) / GROWTH_BYTES
+    }
+}
+
 impl Interval {
     /// Gives everything in a [`Php`] its number.
     pub(crate) fn of(at: Timestamp, php: &Php, tables: &mut Tables) -> Self {
@@ -80,8 +89,10 @@ impl Interval {
         let route_ids: Vec<u32> = php.routes.iter().map(|route| tables.route(&route.key)).collect();
         let mut left_out = 0;
         let mut stacks = Vec::with_capacity(php.stacks.len());
+        let mut stack_ids = Vec::with_capacity(php.stacks.len());
         for stack in &php.stacks {
-            match tables.stack(stack, &function_ids, &route_ids) {
+            stack_ids.push(tables.stack(stack, &function_ids, &route_ids));
+            match stack_ids.last().copied().flatten() {
                 Some(id) => stacks.push(StackCounts {
                     id,
                     samples: stack.samples,
@@ -125,6 +136,7 @@ impl Interval {
             compiles: php.compiles.clone(),
             lines: php.lines.clone(),
             workers: php.workers.iter().map(|worker| Point::of(at, php.interval_ms, worker)).collect(),
+            request_stacks: Requests::of(php, &stack_ids),
             left_out,
             bytes: 0,
         };
@@ -149,6 +161,7 @@ impl Interval {
         exhausted.for_each(|exhausted| exhausted.route = renumbered.route(exhausted.route as u32) as usize);
         renumber(&mut self.exceptions, |route| Some(renumbered.route(route as u32) as usize));
         renumber(&mut self.errors, |route| Some(renumbered.route(route as u32) as usize));
+        self.request_stacks.renumber(renumbered);
         let left_out = &mut self.left_out;
         self.stacks.retain_mut(|stack| match renumbered.stack(stack.id) {
             Some(id) => {
@@ -186,6 +199,7 @@ impl Interval {
             + routes_of(&self.errors)
             + size_of_list(&self.lines)
             + self.workers.len() * size_of::<Point>()
+            + self.request_stacks.bytes()
     }
 }
 

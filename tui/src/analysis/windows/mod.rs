@@ -4,6 +4,7 @@
 
 mod interval;
 pub(crate) mod places;
+mod requests;
 mod sum;
 
 use std::{
@@ -19,7 +20,7 @@ use self::{
     interval::Interval,
     sum::{FUNCTIONS, ROUTES, Sum},
 };
-use super::lanes::Lanes;
+use super::{lanes::Lanes, profile::Scope};
 use crate::model::{FunctionKey, Numbers, Php, RouteKey, Stack};
 
 /// Different stacks kept; when there are more, the rarest half is forgotten.
@@ -130,14 +131,15 @@ impl Windows {
         }
     }
 
-    /// The sum of the intervals that ended less than `span` before the last one.
-    pub(super) fn over(&self, span: Duration, current: &Php) -> Php {
-        let mut sum = Sum::of_window();
+    /// The sum of the intervals that ended less than `span` before the last one. Of single requests it has the stacks that a scope
+    /// asks for.
+    pub(super) fn over(&self, span: Duration, current: &Php, scope: &Scope) -> Php {
+        let mut sum = Sum::of_window(scope);
         let Some(last) = self.recent.back() else { return Php::default() };
         for interval in self.recent.iter().filter(|interval| within(interval.at, last.at, span)) {
             sum.add(interval, &self.tables);
         }
-        Php { interval_ms: millis(self.covered(span)), ..sum.php(&self.tables, current) }
+        Php { interval_ms: millis(self.covered(span)), ..sum.php(&self.tables, current, scope) }
     }
 
     /// What each worker did in each interval of the last minute.
@@ -147,9 +149,9 @@ impl Windows {
         Lanes::new(last.at, KEPT, recent.flat_map(|interval| &interval.workers))
     }
 
-    /// The sum over all time.
-    pub(super) fn all(&self, current: &Php) -> Php {
-        Php { interval_ms: self.covered_ms, ..self.all.php(&self.tables, current) }
+    /// The sum over all time. Of single requests it has the stacks that a scope asks for; of the longest, where it asks for none.
+    pub(super) fn all(&self, current: &Php, scope: &Scope) -> Php {
+        Php { interval_ms: self.covered_ms, ..self.all.php(&self.tables, current, scope) }
     }
 
     pub(super) fn covered(&self, span: Duration) -> Duration {

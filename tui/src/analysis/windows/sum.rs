@@ -12,8 +12,10 @@ use super::{
     Renumbered, Tables,
     interval::{Counts, Interval, RouteCounts, plus},
     places::Places,
+    requests::RequestSums,
 };
 use crate::{
+    analysis::profile::Scope,
     model::{
         CompiledFile, DurationSummary, ExceptionCount, Exhausted, Function, FunctionKey, FunctionKind, LineCalls, Php,
         PhpError, Request, Route, RouteKey, RouteMemory, Stack, Worker,
@@ -50,6 +52,7 @@ pub(super) struct Sum {
     errors: Places<PhpError>,
     compiles: Places<CompiledFile>,
     lines: Option<Top<LineKey, LineCalls>>,
+    request_stacks: RequestSums,
     /// Samples of stacks that have no number.
     left_out: u64,
 }
@@ -76,17 +79,18 @@ type LineKey = (Arc<str>, u32, Arc<str>, Arc<str>);
 impl Default for Sum {
     /// The sum of a long time: what counts least gives way.
     fn default() -> Self {
-        Self::new(TopByNumber::new(FUNCTIONS), TopByNumber::new(ROUTES))
+        Self::new(TopByNumber::new(FUNCTIONS), TopByNumber::new(ROUTES), RequestSums::of_long_time())
     }
 }
 
 impl Sum {
-    /// The sum of intervals that are there in whole: everything that they have is in it.
-    pub(super) fn of_window() -> Self {
-        Self::new(TopByNumber::unbounded(), TopByNumber::unbounded())
+    /// The sum of intervals that are there in whole: everything that they have is in it, but of single requests only what a scope
+    /// asks for.
+    pub(super) fn of_window(scope: &Scope) -> Self {
+        Self::new(TopByNumber::unbounded(), TopByNumber::unbounded(), RequestSums::of_window(scope))
     }
 
-    fn new(functions: TopByNumber<Counts>, routes: TopByNumber<RouteCounts>) -> Self {
+    fn new(functions: TopByNumber<Counts>, routes: TopByNumber<RouteCounts>, request_stacks: RequestSums) -> Self {
         Self {
             functions,
             stacks: Vec::new(),
@@ -99,6 +103,7 @@ impl Sum {
             errors: Places::default(),
             compiles: Places::default(),
             lines: None,
+            request_stacks,
             left_out: 0,
         }
     }
@@ -115,6 +120,7 @@ impl Sum {
                 growth_bytes: stack.growth_bytes,
             });
         }
+        self.request_stacks.add(&interval.request_stacks);
         self.add_routes(interval, tables);
         self.add_requests(interval);
         if let Some(exhausted) = &interval.exhausted {
@@ -204,6 +210,7 @@ impl Sum {
                 None => self.left_out += stack.samples,
             }
         }
+        self.request_stacks.renumber(renumbered);
         self.exceptions.renumber(|route| renumbered.route(route as u32) as usize);
         self.errors.renumber(|route| renumbered.route(route as u32) as usize);
         self.exhausted.iter_mut().flatten().for_each(|exhausted| {
@@ -211,27 +218,37 @@ impl Sum {
         });
     }
 
-    /// The profile. What is not counted over time (images, workers, running requests) is that of `current`.
-    pub(super) fn php(&self, tables: &Tables, current: &Php) -> Php {
+    /// The profile. What is not counted over time (images, workers, running requests) is that of `current`. Of single requests it
+    /// has the stacks of the longest, or those that belong to the scope if that is a request or a worker.
+    pub(super) fn php(&self, tables: &Tables, current: &Php, scope: &Scope) -> Php {
         let (functions, function_places) = self.listed_functions(tables);
         let (routes, route_places) = self.listed_routes(tables);
         let place_of = |id: usize| route_places.of(id as u32, tables);
-        let stacks =
-            self.stacks.iter().zip(&tables.stacks).filter(|(stack, _)| stack.samples > 0 || stack.wait_ns.is_some());
-        let stacks = stacks.filter_map(|(&StackSum { samples, wait_ns, growth_bytes }, path)| {
-            let place =
+        let mut stack_places = vec![None; self.stacks.len()];
+        let mut stacks = Vec::new();
+        for ((&StackSum { samples, wait_ns, growth_bytes }, path), place) in
+            self.stacks.iter().zip(&tables.stacks).zip(&mut stack_places)
+        {
+            if samples == 0 && wait_ns.is_none() {
+                continue;
+            }
+            let function =
                 |id: &u32| function_places.get(*id as usize).copied().unwrap_or(functions.len().saturating_sub(1));
-            let frames = path.frames.iter().map(place).collect();
-            let route = route_places.of(path.route, tables)?;
-            Some(Stack { route, frames, samples, wait_ns, growth_bytes, truncated: path.truncated })
-        });
-        Php {
+            let frames = path.frames.iter().map(function).collect();
+            let Some(route) = route_places.of(path.route, tables) else { continue };
+            *place = Some(stacks.len());
+            stacks.push(Stack { route, frames, samples, wait_ns, growth_bytes, truncated: path.truncated });
+        }
+        let mut php = Php {
             // Whoever knows which intervals these are says how much time they cover.
             interval_ms: 0,
             state: current.state,
             targets: current.targets.clone(),
-            stacks: stacks.collect(),
+            stacks,
             functions,
+            request_stacks: Vec::new(),
+            short_request_stacks: None,
+            left_out_request_stacks: 0,
             left_out_samples: self.left_out,
             requests: self.requests(tables, current, &route_places),
             routes,
@@ -250,7 +267,9 @@ impl Sum {
             pools: current.pools.clone(),
             exact: current.exact.clone(),
             lines: self.lines.as_ref().map(listed_lines),
-        }
+        };
+        self.request_stacks.put(&mut php, scope, |id| stack_places.get(id as usize).copied().flatten());
+        php
     }
 
     /// The functions and their places by number. The last stands for all that gave way.

@@ -7,8 +7,10 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::analysis::profile;
 use crate::model::{
-    ExceptionCount, Function, FunctionKind, Histogram, ProblemRoute, ProblemRoutes, Request, Route, Stack,
+    ExceptionCount, Function, FunctionKind, Histogram, ProblemRoute, ProblemRoutes, Request, RequestStack, Route,
+    Stack, WorkerKey,
 };
 
 fn function(name: &str, own: u64, total: u64) -> Function {
@@ -27,6 +29,53 @@ fn route(path: &str, durations_ms: &[u64]) -> Route {
 
 fn stack(route: usize, frames: &[usize], samples: u64) -> Stack {
     Stack { route, frames: frames.to_vec(), samples, wait_ns: None, growth_bytes: None, truncated: false }
+}
+
+/// One stack of two requests of a worker, of which the first one is long.
+fn of_two_requests(samples: [u64; 2]) -> Php {
+    let row = |start, samples| RequestStack {
+        worker: WorkerKey::of_process(7),
+        started_at: Some(at(start)),
+        stack: 0,
+        samples,
+        wait_ns: 0,
+        growth_bytes: 0,
+    };
+    Php {
+        request_stacks: vec![row(0, samples[0])],
+        short_request_stacks: Some(vec![row(5, samples[1])]),
+        ..Php::clone(&php("a", samples[0] + samples[1], "/x"))
+    }
+}
+
+#[test]
+fn what_one_request_and_one_worker_did_adds_up_by_stack() {
+    let mut windows = Windows::default();
+    windows.push(at(0), &php("other", 50, "/y"));
+    windows.push(at(1), &of_two_requests([3, 4]));
+    windows.push(at(2), &of_two_requests([10, 20]));
+    let worker = WorkerKey::of_process(7);
+    let samples = |php: &Php, scope: &Scope| profile::time(php, scope).samples;
+    let request = |start| Scope::Request { worker, started_at: at(start) };
+    for (scope, over, all) in [
+        (Scope::Worker(worker), 37, 37),
+        (request(0), 13, 13),
+        // Of one that is not long, a long time has only what its worker did.
+        (request(5), 24, 0),
+        (request(9), 0, 0),
+        (Scope::Worker(WorkerKey::of_process(8)), 0, 0),
+    ] {
+        assert_eq!(samples(&windows.over(KEPT, &Php::default(), &scope), &scope), over, "{scope:?}");
+        assert_eq!(samples(&windows.all(&Php::default(), &scope), &scope), all, "{scope:?}");
+    }
+    let whole = windows.all(&Php::default(), &Scope::All);
+    assert_eq!(profile::time(&whole, &Scope::All).samples, 87);
+    assert_eq!(whole.request_stacks.iter().map(|row| row.samples).sum::<u64>(), 13, "the long ones go on to a rollup");
+    assert_eq!(whole.short_request_stacks, None, "one interval does not have them");
+    windows.forget_rare(1);
+    let scope = Scope::Worker(worker);
+    let left = windows.all(&Php::default(), &scope);
+    assert_eq!(samples(&left, &scope) + left.left_out_samples, 37, "a stack that is forgotten is so for all");
 }
 
 fn at(second: i64) -> Timestamp {
@@ -61,7 +110,7 @@ fn functions_stacks_and_routes_add_up_by_what_they_are() {
             ..Php::default()
         }),
     );
-    let merged = windows.over(Duration::from_secs(10), &Php::default());
+    let merged = windows.over(Duration::from_secs(10), &Php::default(), &Scope::All);
     assert_eq!((named(&merged, "a").self_samples, named(&merged, "main").total_samples), (5, 6));
     assert_eq!(merged.stacks.len(), 2);
     let same = merged.stacks.iter().find(|stack| &*merged.functions[stack.frames[0]].key.name == "a").unwrap();
@@ -69,7 +118,7 @@ fn functions_stacks_and_routes_add_up_by_what_they_are() {
     let x = merged.routes.iter().find(|route| &*route.key.route == "/x").unwrap();
     assert_eq!((x.requests, x.histogram.count()), (2, 2));
     assert!(x.duration_ms.p99.unwrap() > 25.0, "percentiles are made from the merged histogram");
-    assert_eq!(windows.all(&Php::default()), merged);
+    assert_eq!(windows.all(&Php::default(), &Scope::All), merged);
 }
 
 #[test]
@@ -79,11 +128,11 @@ fn a_window_forgets_what_is_older_and_all_does_not() {
         let name = if second < 50 { "old" } else { "new" };
         windows.push(at(second), &Php { interval_ms: 1000, ..(*php(name, 1, "/x")).clone() });
     }
-    let last_10 = windows.over(Duration::from_secs(10), &Php::default());
+    let last_10 = windows.over(Duration::from_secs(10), &Php::default(), &Scope::All);
     assert_eq!(named(&last_10, "new").self_samples, 10);
     assert!(!last_10.functions.iter().any(|function| &*function.key.name == "old"));
-    assert_eq!(named(&windows.over(KEPT, &Php::default()), "old").self_samples, 10);
-    assert_eq!(named(&windows.all(&Php::default()), "old").self_samples, 50);
+    assert_eq!(named(&windows.over(KEPT, &Php::default(), &Scope::All), "old").self_samples, 10);
+    assert_eq!(named(&windows.all(&Php::default(), &Scope::All), "old").self_samples, 50);
     assert_eq!(windows.recent.len(), 60);
     assert_eq!((windows.covered(KEPT).as_secs(), windows.covered_by_all().as_secs()), (60, 100));
 }
@@ -103,13 +152,13 @@ fn rare_stacks_are_forgotten_and_counted() {
         let php = Php { functions, routes: vec![route("/", &[1])], stacks, ..Php::default() };
         windows.push(at(second), &Arc::new(php));
     }
-    let all = windows.all(&Php::default());
+    let all = windows.all(&Php::default(), &Scope::All);
     assert!(all.stacks.len() <= MAX_STACKS);
     assert!(all.left_out_samples > 0);
     let kept: u64 = all.stacks.iter().map(|stack| stack.samples).sum();
     assert_eq!(kept + all.left_out_samples, made, "every sample is kept or counted as forgotten");
     assert_eq!(all.stacks.iter().map(|stack| stack.samples).max(), Some(hot * 300));
-    let minute = windows.over(KEPT, &Php::default());
+    let minute = windows.over(KEPT, &Php::default(), &Scope::All);
     assert_eq!(minute.stacks.iter().map(|stack| stack.samples).sum::<u64>(), 60 * (199 + hot));
 }
 
@@ -117,6 +166,7 @@ fn rare_stacks_are_forgotten_and_counted() {
 fn finished_requests_appear_once_and_running_ones_are_those_of_now() {
     let request = |pid: u32, second: i64, finished: bool| Request {
         pid,
+        tid: None,
         uri: "/x?1".into(),
         method: "GET".into(),
         status: finished.then_some(200),
@@ -142,7 +192,7 @@ fn finished_requests_appear_once_and_running_ones_are_those_of_now() {
     windows.push(at(1), &with(vec![request(1, 0, true), request(2, 1, false)]));
     let now = with(vec![request(1, 0, true), request(3, 2, false)]);
     windows.push(at(2), &now);
-    let merged = windows.over(Duration::from_secs(10), &now);
+    let merged = windows.over(Duration::from_secs(10), &now, &Scope::All);
     let pids: Vec<_> = merged.requests.iter().map(|request| (request.pid, request.finished)).collect();
     assert_eq!(pids, [(3, false), (1, true)]);
 }
@@ -153,7 +203,7 @@ fn indexes_that_lead_nowhere_are_ignored() {
         Php { stacks: vec![stack(7, &[0], 1), stack(0, &[9], 1)], routes: vec![route("/", &[])], ..Php::default() };
     let mut windows = Windows::default();
     windows.push(at(0), &Arc::new(php));
-    assert!(windows.all(&Php::default()).stacks.is_empty());
+    assert!(windows.all(&Php::default(), &Scope::All).stacks.is_empty());
 }
 
 #[test]
@@ -191,7 +241,7 @@ fn more_stacks_in_one_interval_than_are_kept_are_counted() {
     let stacks: Vec<Stack> = (0..MAX_STACKS + 500).map(|i| stack(0, &[i % 300, i / 300], 2)).collect();
     let mut windows = Windows::default();
     windows.push(at(0), &Php { functions, routes: vec![route("/", &[1])], stacks, ..Php::default() });
-    let all = windows.all(&Php::default());
+    let all = windows.all(&Php::default(), &Scope::All);
     assert_eq!((all.stacks.len(), all.left_out_samples), (MAX_STACKS, 1_000));
 }
 
@@ -229,7 +279,7 @@ fn the_routes_of_a_site_are_exact_after_a_day_of_scanning() {
         windows.push(at(60 * minute), &scanned(minute, &site, scan));
         assert!(windows.tables.routes.len() <= 3 * ROUTES + 2 * (scan + 21));
     }
-    let all = windows.all(&Php::default());
+    let all = windows.all(&Php::default(), &Scope::All);
     assert!(all.routes.len() <= 2 * ROUTES + 1);
     for (name, requests) in (b'a'..).zip(&site) {
         let path = format!("/{}", name as char);
@@ -240,7 +290,7 @@ fn the_routes_of_a_site_are_exact_after_a_day_of_scanning() {
     assert_eq!(total, minutes as u64 * (scan as u64 + site.iter().sum::<u64>()), "nothing is lost from the sum");
     let other = all.routes.iter().find(|route| route.key.is_other()).unwrap();
     assert_eq!(&*other.key.group, "www");
-    let minute = windows.over(KEPT, &Php::default());
+    let minute = windows.over(KEPT, &Php::default(), &Scope::All);
     assert_eq!(minute.routes.len(), scan + 20);
 }
 
@@ -264,7 +314,7 @@ fn a_problem_keeps_its_routes_while_routes_give_way_and_numbers_change() {
         php.exceptions.as_ref().unwrap()[0].routes.iter().map(of).collect()
     };
     let minutes = minutes as u64;
-    let (all, last) = (windows.all(&Php::default()), windows.over(KEPT, &Php::default()));
+    let (all, last) = (windows.all(&Php::default(), &Scope::All), windows.over(KEPT, &Php::default(), &Scope::All));
     // What gave way is one of these, too: the scanner's routes together.
     let frequent: Vec<_> = named(&all).into_iter().filter(|(path, ..)| path.len() == 2).collect();
     assert_eq!(frequent, [("/a".to_owned(), 2 * minutes, minutes), ("/b".to_owned(), minutes, 0)]);
@@ -284,7 +334,7 @@ fn a_route_that_begins_in_the_evening_is_there_with_its_error() {
     let mut least = 0;
     for minute in 200..260 {
         windows.push(at(60 * minute), &scanned(minute, &[10], 500));
-        let all = windows.all(&Php::default());
+        let all = windows.all(&Php::default(), &Scope::All);
         let found = all.routes.iter().find(|route| &*route.key.route == "/a").unwrap();
         let truth = 10 * (minute - 199) as u64;
         assert!(found.requests <= truth && truth <= found.requests + found.count_error);
@@ -301,7 +351,7 @@ fn a_route_that_comes_back_may_have_what_gave_way_before() {
         windows.push(at(60 * minute), &scanned(minute, if minute % 59 == 0 { &[1] } else { &[] }, 500));
         windows.forget_rare(MAX_STACKS);
     }
-    let all = windows.all(&Php::default());
+    let all = windows.all(&Php::default(), &Scope::All);
     let found = all.routes.iter().find(|route| &*route.key.route == "/a").unwrap();
     assert!(found.requests <= 2 && found.requests + found.count_error >= 2, "also where it got another number");
 }
@@ -316,7 +366,7 @@ fn requests_of_routes_that_were_not_listed_are_in_the_error() {
         php.other_route_requests = 2;
         windows.push(at(second), &php);
     }
-    for php in [windows.all(&Php::default()), windows.over(KEPT, &Php::default())] {
+    for php in [windows.all(&Php::default(), &Scope::All), windows.over(KEPT, &Php::default(), &Scope::All)] {
         let found = php.routes.iter().find(|route| &*route.key.route == "/a").unwrap();
         assert_eq!((found.requests, found.count_error), (50, 40));
         assert_eq!(php.other_route_requests, 2);
@@ -343,7 +393,7 @@ fn functions_that_give_way_are_one_and_their_stacks_stay() {
     }
     windows.forget_rare(MAX_STACKS);
     assert!(windows.tables.functions.len() <= 2 * FUNCTIONS + 2);
-    let all = windows.all(&Php::default());
+    let all = windows.all(&Php::default(), &Scope::All);
     assert!(all.functions.len() <= 2 * FUNCTIONS + 1);
     let hot = named(&all, "hot");
     assert_eq!((hot.self_samples, named(&all, "main").total_samples), (2_000, samples));
@@ -359,6 +409,7 @@ fn a_running_request_of_a_route_that_gave_way_is_still_listed() {
     let mut windows = Windows::default();
     let request = Request {
         pid: 1,
+        tid: None,
         uri: "/x0/0".into(),
         method: "GET".into(),
         status: None,
@@ -385,7 +436,7 @@ fn a_running_request_of_a_route_that_gave_way_is_still_listed() {
         now.requests = vec![Request { route: 500, ..request.clone() }];
         windows.push(at(60 * minute), &now);
     }
-    let all = windows.all(&now);
+    let all = windows.all(&now, &Scope::All);
     assert_eq!((all.requests.len(), all.requests[0].route < all.routes.len()), (1, true));
 }
 
@@ -406,9 +457,9 @@ proptest! {
             plain.push(at(second), &php);
             renumbered.push(at(second), &php);
             renumbered.forget_rare(MAX_STACKS);
-            prop_assert_eq!(counts(&plain.all(&php)), counts(&renumbered.all(&php)));
+            prop_assert_eq!(counts(&plain.all(&php, &Scope::All)), counts(&renumbered.all(&php, &Scope::All)));
             let span = Duration::from_secs(20);
-            prop_assert_eq!(counts(&plain.over(span, &php)), counts(&renumbered.over(span, &php)));
+            prop_assert_eq!(counts(&plain.over(span, &php, &Scope::All)), counts(&renumbered.over(span, &php, &Scope::All)));
         }
     }
 }

@@ -48,6 +48,7 @@ fn snapshot() -> Snapshot {
     let started_at = snapshot.at - jiff::SignedDuration::from_secs(30);
     php.requests = vec![Request {
         pid: 7,
+        tid: None,
         uri: HOSTILE.into(),
         method: "GET".into(),
         status: Some(200),

@@ -12,6 +12,7 @@ mod problem;
 mod problem_message;
 mod problem_route;
 mod request;
+mod request_stack;
 mod route;
 mod target;
 mod tier;
@@ -28,6 +29,7 @@ pub use problem::{CompiledFile, ExceptionCount, PhpError};
 pub use problem_message::ProblemMessage;
 pub use problem_route::{ProblemRoute, ProblemRoutes};
 pub use request::{Request, Waiting};
+pub use request_stack::RequestStack;
 pub use route::{DurationSummary, METHODS, Route};
 pub use target::{Master, SYMBOLS, Target};
 pub use tier::{SeenBy, Tier, TierState, TierStatus, Tiers};
@@ -51,6 +53,15 @@ pub struct Php {
     pub functions: Vec<Function>,
     /// Sampled stacks.
     pub stacks: Vec<Stack>,
+    /// What the longest requests had of them: of those that have run for a second the main stacks. Bounded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub request_stacks: Vec<RequestStack>,
+    /// The same of all other requests. Too much for JSON and recordings: `None` in what comes from them.
+    #[serde(skip)]
+    pub short_request_stacks: Option<Vec<RequestStack>>,
+    /// Samples and waits that are in neither, because there are too many.
+    #[serde(skip)]
+    pub left_out_request_stacks: u64,
     /// Samples that no stack here has, because the stacks of a long time are too many and the rare ones are left out; 0 in
     /// one interval.
     #[serde(default, skip_serializing_if = "is_zero")]

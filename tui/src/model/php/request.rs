@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::MemoryUnknown;
-use crate::model::FunctionKey;
+use crate::model::{FunctionKey, WorkerKey};
 
 /// What a thread waits in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,8 +42,11 @@ fn is_no(value: &bool) -> bool {
 /// One request, running or finished.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Request {
-    /// Worker.
+    /// Process of its worker.
     pub pid: u32,
+    /// Its thread, where PHP runs in several threads of the process; `None` elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tid: Option<u32>,
     /// The URI as the browser sent it, with its secrets masked; empty for a command line script.
     pub uri: Arc<str>,
     /// HTTP method; empty for a command line script.
@@ -91,4 +94,11 @@ pub struct Request {
     pub aborted: bool,
     /// Index into [`super::Php::routes`].
     pub route: usize,
+}
+
+impl Request {
+    /// Its worker.
+    pub fn worker(&self) -> WorkerKey {
+        WorkerKey { pid: self.pid, tid: self.tid }
+    }
 }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Bloat;
+use crate::model::WorkerKey;
 
 /// What a worker does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +26,9 @@ pub enum WorkerState {
 pub struct Worker {
     /// Process.
     pub pid: u32,
+    /// Thread, where PHP runs in several threads of the process, each of which is a worker; `None` elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tid: Option<u32>,
     /// php-fpm pool, or the server API where there is no pool.
     pub pool: Arc<str>,
     /// Name of its process group by the rules; `None` when unknown.
@@ -59,12 +63,18 @@ pub struct Worker {
 }
 
 impl Worker {
+    /// Which one it is.
+    pub fn key(&self) -> WorkerKey {
+        WorkerKey { pid: self.pid, tid: self.tid }
+    }
+
     /// A worker of which nothing is known but what it is.
     pub fn seen(pid: u32, pool: Arc<str>, group: Option<Arc<str>>) -> Self {
         let (state, requests, since) = (WorkerState::Unknown, None, None);
         let (cpu_ms, wait_ms, rss_bytes, stack_age_ms) = (None, None, None, None);
         Self {
             pid,
+            tid: None,
             pool,
             group,
             state,

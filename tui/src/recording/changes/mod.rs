@@ -49,12 +49,13 @@ const IDENTITIES: &[(&str, &[&str])] = &[
     ("php.functions", &["name", "class", "file", "line"]),
     ("php.routes", &["method", "route", "group", "script"]),
     ("php.stacks", &["route", "frames"]),
-    ("php.workers", &["pid"]),
+    ("php.workers", &["pid", "tid"]),
+    ("php.request_stacks", &["pid", "tid", "started_at", "stack"]),
     ("memory.parts", &["kind", "mount"]),
 ];
 
 /// Tables in which the order of rows says nothing: they come back in the order of their numbers, which takes no room.
-const UNORDERED: &[&str] = &["cgroups", "php.functions", "php.routes", "php.stacks"];
+const UNORDERED: &[&str] = &["cgroups", "php.functions", "php.routes", "php.stacks", "php.request_stacks"];
 
 /// Values that are indexes into a table, or arrays of them. The tables come before those that refer to them.
 const REFERENCES: &[(&str, &str, &str)] = &[
@@ -64,6 +65,7 @@ const REFERENCES: &[(&str, &str, &str)] = &[
     ("php.stacks", "frames", "php.functions"),
     ("php.stacks", "route", "php.routes"),
     ("php.workers", "stack", "php.functions"),
+    ("php.request_stacks", "stack", "php.stacks"),
     ("php.requests", "route", "php.routes"),
     ("php.exhausted", "route", "php.routes"),
     ("php.exceptions", "routes", "php.routes"),

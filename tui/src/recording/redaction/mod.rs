@@ -146,6 +146,7 @@ fn rule(within: &[String]) -> Rule {
         | ["", "", "processes", "started_at" | "state" | "pss_unknown"]
         | ["", "php", "functions" | "exact", "kind"]
         | ["", "php", "requests", "started_at" | "memory_unknown"]
+        | ["", "php", "request_stacks", "started_at"]
         | ["php", "requests", "waiting", "since"]
         | ["requests", "waiting", "function" | "caller", "kind"]
         | ["", "php", "workers", "since"]

@@ -19,12 +19,12 @@ use crate::{
         flame::{Flame, Frame, Source},
         profile::{Basis, Scope},
     },
-    model::HotTime,
+    model::{HotTime, Request},
     view::{
         FlameScene, FlameView, Scene,
         flame::{Half, Placed, Step, layout::layout},
     },
-    words::{printable, units},
+    words::{names, printable, units},
 };
 
 /// What is drawn, beside the frames themselves.
@@ -181,7 +181,7 @@ fn scroll(scene: &mut FlameScene, selected: Option<usize>) {
 fn title(buffer: &mut Buffer, line: Rect, source: &Source, drawn: Option<&Drawn>, screen: &Screen) {
     let palette = screen.palette;
     let window = screen.window_name();
-    let of = hot::scope_name(source.scope);
+    let of = scope_name(source.scope, screen);
     let root = drawn.map(|drawn| &drawn.flame.nodes[drawn.root]);
     let time = root.map_or_else(String::new, |root| match source.before {
         None => hot::amount(source.basis.time, root.now),
@@ -196,9 +196,10 @@ fn title(buffer: &mut Buffer, line: Rect, source: &Source, drawn: Option<&Drawn>
         let share = units::percent(found as f64 / root.now.max(1) as f64);
         searched = format!("/ {}{fault} {share}", drawn.view.search);
     }
-    let left_out = match screen.php.left_out_samples {
-        0 => String::new(),
-        samples => format!("{} samples of rare stacks not shown", units::count(samples)),
+    let left_out = match (screen.php.left_out_samples, source.scope.is_of_requests()) {
+        (_, true) => left_out_of_requests(screen),
+        (0, false) => String::new(),
+        (samples, false) => format!("{} samples of rare stacks not shown", units::count(samples)),
     };
     let parts: [(&str, Style); 8] = [
         (if source.before.is_some() { "flame compared" } else { "flame" }, palette.focus),
@@ -217,6 +218,35 @@ fn title(buffer: &mut Buffer, line: Rect, source: &Source, drawn: Option<&Drawn>
             break;
         }
         x = paint::put(buffer, (x, line.y), end.saturating_sub(x), part, style) + 3;
+    }
+}
+
+/// What the flame is about.
+fn scope_name(scope: &Scope, screen: &Screen) -> String {
+    let Scope::Request { worker, .. } = scope else { return hot::scope_name(scope) };
+    match request(scope, screen) {
+        Some(request) if request.uri.is_empty() => {
+            let route = screen.php.routes.get(request.route).map_or("-", names::route);
+            format!("{route} of {}", names::worker(*worker))
+        }
+        Some(request) => format!("{} {} of {}", request.method, request.uri, names::worker(*worker)),
+        None => hot::scope_name(scope),
+    }
+}
+
+/// The request that the flame is about, while it is known.
+fn request<'a>(scope: &Scope, screen: &'a Screen) -> Option<&'a Request> {
+    let running = screen.snapshot.iter().flat_map(|snapshot| &snapshot.php.requests);
+    let mut requests = screen.php.requests.iter().chain(running);
+    requests.find(|request| scope.has_request(request.worker(), Some(request.started_at)))
+}
+
+/// What of the requests is not in the picture.
+fn left_out_of_requests(screen: &Screen) -> String {
+    match (&screen.php.short_request_stacks, screen.php.left_out_request_stacks) {
+        (None, _) => "partly known: requests of 1 s and more, their main stacks".to_owned(),
+        (Some(_), 0) => String::new(),
+        (Some(_), rows) => format!("{} rare stacks of requests not kept", units::count(rows)),
     }
 }
 
@@ -327,9 +357,41 @@ fn why_empty(screen: &Screen, step: Option<&Step>) -> Vec<String> {
         ];
     }
     let tier = hot::tier(screen.view.hot_time);
+    let of_requests = why_empty_of_requests(screen);
     let lines = empty::why_unfiltered(screen, &[tier], "waiting for the first samples …", || match screen.scope {
+        Scope::Worker(_) | Scope::Request { .. } => of_requests.iter().map(|line| &**line).collect(),
         Scope::All => vec!["no PHP activity in this window", "press w for a longer one"],
-        _ => vec!["no activity in this window and scope", "w: a longer one, esc: back"],
+        Scope::Group(_) | Scope::Route(_) => vec!["no activity in this window and scope", "w: a longer one, esc: back"],
     });
     lines.into_iter().map(str::to_owned).collect()
+}
+
+/// Why a request or a worker has no stack here.
+fn why_empty_of_requests(screen: &Screen) -> Vec<String> {
+    let wider = "w: a longer window, esc: back".to_owned();
+    if screen.php.short_request_stacks.is_none() {
+        return vec![
+            "what single requests and workers did is kept only of requests that ran for 1 s or more,".into(),
+            "and of the 16 longest of each snapshot, in recordings and in the past of the screen".into(),
+            "the flame of its route or group has all of them; w: a longer window, esc: back".into(),
+        ];
+    }
+    match &screen.scope {
+        Scope::Worker(worker) => vec![format!("{} ran no PHP code in this window", names::worker(*worker)), wider],
+        scope => match request(scope, screen) {
+            None => vec![
+                "this request is not in this window".into(),
+                "requests that were shorter than 1 s keep their stacks for a minute; esc: back".into(),
+            ],
+            Some(request) => {
+                let known = |ms: Option<f64>| ms.map_or_else(|| "-".to_owned(), units::duration_ms);
+                let used = format!("it used {} of CPU and waited {}", known(request.cpu_ms), known(request.wait_ms));
+                vec![
+                    "no sample and no wait of this request was seen in this window".into(),
+                    format!("{used}; samples are some 10 ms apart"),
+                    wider,
+                ]
+            }
+        },
+    }
 }

@@ -36,13 +36,14 @@ pub(crate) fn draw(buffer: &mut Buffer, rect: Rect, pane: Pane, screen: &Screen,
             let facts = problem::facts(screen, key).into_iter();
             (format!("problem {}", key.name), vec![facts.map(|(label, value)| fact(label, value)).collect()])
         }
-        Detail::Worker(pid) => (format!("worker {pid}"), vec![worker::facts(screen, *pid)]),
+        Detail::Worker(key) => (names::worker(*key), vec![worker::facts(screen, *key)]),
         Detail::Request { pid, started_at } => (format!("request of {pid}"), vec![request(screen, *pid, *started_at)]),
     };
     let style = if focused { palette.focus } else { palette.title };
     let about = match detail {
         Detail::Function(_) => format!("{}   {}", screen.window_name(), hot::scope_name(&screen.scope)),
         Detail::Problem(_) => screen.window_name().into_owned(),
+        Detail::Worker(_) | Detail::Request { .. } => "F its calls as a flame".to_owned(),
         _ => String::new(),
     };
     let titles = [(&*title, style), (&*about, palette.muted), ("esc back", palette.muted)];

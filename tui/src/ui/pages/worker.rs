@@ -2,7 +2,7 @@
 
 use super::facts::{Line, fact, heading};
 use crate::{
-    model::WorkerState,
+    model::{WorkerKey, WorkerState},
     ui::{
         frame::Screen,
         panes::workers::{Lane, growth_text},
@@ -11,10 +11,11 @@ use crate::{
 };
 
 /// What is known of a worker.
-pub(super) fn facts(screen: &Screen, pid: u32) -> Vec<Line> {
+pub(super) fn facts(screen: &Screen, key: WorkerKey) -> Vec<Line> {
+    let pid = key.pid;
     let gone = || vec![heading("this worker is not there at this moment; esc goes back")];
     let Some(snapshot) = screen.snapshot else { return gone() };
-    let Some(lane) = Lane::of(snapshot, pid) else { return gone() };
+    let Some(lane) = Lane::of(snapshot, key) else { return gone() };
     let (worker, php) = (lane.worker, &*snapshot.php);
     let unknown = |why: &str| format!("-   {why}");
     let state = match worker.state {

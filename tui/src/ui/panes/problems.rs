@@ -221,7 +221,7 @@ fn narrowed(screen: &Screen, all: Times, routes: &ProblemRoutes, script: &str) -
         Scope::All => return Some(all),
         _ if routes.list.is_some() => routes.iter(),
         Scope::Route(key) => return (key.script.is_empty() || *key.script == *script).then_some(all),
-        Scope::Group(_) => return Some(all),
+        Scope::Group(_) | Scope::Worker(_) | Scope::Request { .. } => return Some(all),
     };
     let (mut own, mut sum) = (Times { count: 0, uncaught: None, silenced: None, ..all }, 0);
     for route in known {

@@ -9,7 +9,9 @@ use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 use super::{empty, hot};
 use crate::{
     analysis::{lanes::Did, profile::Scope},
-    model::{FunctionKey, FunctionKind, Php, PhpState, Process, Request, Snapshot, Tier, Worker, WorkerState},
+    model::{
+        FunctionKey, FunctionKind, Php, PhpState, Process, Request, Snapshot, Tier, Worker, WorkerKey, WorkerState,
+    },
     ui::{filter::Filter, frame::Screen, list, paint},
     view::{Pane, Row, Scene, Sort},
     words::{names, units},
@@ -27,10 +29,10 @@ pub(crate) struct Lane<'a> {
 }
 
 impl<'a> Lane<'a> {
-    /// What is known of the worker with this process id.
-    pub(crate) fn of(snapshot: &'a Snapshot, pid: u32) -> Option<Self> {
-        let worker = snapshot.php.workers.iter().find(|worker| worker.pid == pid)?;
-        let request = snapshot.php.requests.iter().find(|request| !request.finished && request.pid == pid);
+    /// What is known of a worker.
+    pub(crate) fn of(snapshot: &'a Snapshot, key: WorkerKey) -> Option<Self> {
+        let worker = snapshot.php.workers.iter().find(|worker| worker.key() == key)?;
+        let request = snapshot.php.requests.iter().find(|request| !request.finished && request.worker() == key);
         Some(Self::with(snapshot, worker, request))
     }
 
@@ -122,7 +124,7 @@ pub(crate) fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut
         list::empty(buffer, area, &why, screen);
         return;
     }
-    let rows = lanes.iter().map(|lane| Row::Worker(lane.worker.pid)).collect();
+    let rows = lanes.iter().map(|lane| Row::Worker(lane.worker.key())).collect();
     let columns = Columns::of(area.width);
     for (index, y, selected) in list::place(rows, Pane::Workers, area, screen, scene) {
         draw_lane(buffer, Rect { y, height: 1, ..area }, &lanes[index], &columns, screen);
@@ -138,20 +140,21 @@ fn lanes<'a>(screen: &Screen<'a>) -> Vec<Lane<'a>> {
     let php = &*snapshot.php;
     let pane = screen.view.pane(Pane::Workers);
     let filter = Filter::new(&pane.filter);
-    let running: HashMap<u32, &Request> =
-        php.requests.iter().filter(|request| !request.finished).map(|request| (request.pid, request)).collect();
+    let running: HashMap<WorkerKey, &Request> =
+        php.requests.iter().filter(|request| !request.finished).map(|request| (request.worker(), request)).collect();
     let in_scope = |worker: &Worker, request: Option<&&Request>| match &screen.scope {
         Scope::All => true,
         Scope::Group(group) => worker.group.as_ref() == Some(group),
-        Scope::Route(_) => {
+        Scope::Worker(key) => key.has(worker.key()),
+        Scope::Route(_) | Scope::Request { .. } => {
             request.is_some_and(|request| php.routes.get(request.route).is_some_and(|route| screen.scope.has(route)))
         }
     };
     let mut lanes: Vec<Lane> = php
         .workers
         .iter()
-        .filter(|worker| in_scope(worker, running.get(&worker.pid)))
-        .map(|worker| Lane::with(snapshot, worker, running.get(&worker.pid).copied()))
+        .filter(|worker| in_scope(worker, running.get(&worker.key())))
+        .map(|worker| Lane::with(snapshot, worker, running.get(&worker.key()).copied()))
         .filter(|lane| {
             let (pid, group) = (lane.worker.pid, lane.worker.group.as_deref().unwrap_or(&lane.worker.pool));
             filter.is_empty() || filter.has(&[&lane.what(), &place(lane, php), group]) || filter.has_number(pid)

@@ -5,11 +5,13 @@ pub mod layout;
 
 use ratatui::layout::{Position, Rect};
 
-pub use crate::analysis::flame::Frame;
+pub use crate::analysis::{flame::Frame, profile::Scope};
 
 /// What is shown of the flame, from the outermost step to the last.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FlameView {
+    /// It is about one request or worker; `None` where it is about what PHP's lists are about.
+    pub of: Option<Scope>,
     /// What was entered, one in the other; empty shows all.
     pub steps: Vec<Step>,
     /// The selected frame.

@@ -161,8 +161,8 @@ fn a_storm_of_requests_is_not_counted_in_full_and_says_so_while_those_of_others_
     let _alone = alone();
     let folder = folder();
     let program = build(folder.path(), "php-storm", &[]);
-    // More than it can make in the time of the test.
-    let mut hostile = start(folder.path(), &program, &["requests", "1000000000"]);
+    // More than it can make in the time of the test, also of those that are not observed yet.
+    let mut hostile = start(folder.path(), &program, &["requests", &i64::MAX.to_string()]);
     let mut beside = Beside::start(folder.path());
     let rests = |snapshot: &Snapshot| {
         target(snapshot, &program).is_some_and(|target| target.tiers[Tier::Requests].counted_percent.is_some())

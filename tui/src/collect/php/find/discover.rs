@@ -342,12 +342,19 @@ impl Discovery {
         if !found.vouched || !self.owners.include(user) || !has_room {
             return;
         }
-        let below = path.strip_prefix("/").unwrap_or(&path).to_owned();
+        let asked = path.clone();
         let identify = move |procfs: &Procfs| {
-            let root = procfs.path(pid, "root");
-            let handle = root.join(below);
-            let metadata = fs::symlink_metadata(&handle)?;
-            Ok((metadata.is_file().then(|| FileId::of(&metadata)), handle, root))
+            // In a container the path is that below its root, and of a process after chroot(2) that below ours.
+            let roots = [procfs.path(pid, "root"), "/".into()];
+            for root in roots {
+                let handle = root.join(asked.strip_prefix("/").unwrap_or(&asked));
+                match fs::symlink_metadata(&handle) {
+                    Ok(metadata) => return Ok((metadata.is_file().then(|| FileId::of(&metadata)), handle, root)),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Err(io::ErrorKind::NotFound.into())
         };
         let Ok((Some(id), handle, root)) = self.reads.of(pid, identify) else { return };
         if id.inode == inode {

@@ -39,6 +39,8 @@ const PASSES_PER_LISTING: usize = 10;
 /// Processes whose swap is read in one pass, in rotation; about 20 us each.
 const SWAP_PER_PASS: usize = 64;
 
+/// RSS from which on it matters that pages of files are in it, as long as PSS was not read.
+const BIG_BYTES: u64 = 64 << 20;
 /// The memory of what has none.
 const NOTHING: Rollup = Rollup {
     pss_bytes: 0,
@@ -270,6 +272,10 @@ impl Sampler {
             if !reading.is_without_memory() {
                 let unread = Pss::Unknown(PssUnknown::NotAnswering);
                 reading.pss = if tracked.left_out { unread } else { self.pss.pss(&tracked.pss, reading, now) };
+                let is_big = reading.rss_bytes >= BIG_BYTES && !tracked.left_out;
+                if is_big && reading.rss_parts.is_none() && matches!(reading.pss, Pss::Unknown(_)) {
+                    reading.rss_parts = rss_parts(&mut self.files, reading.pid);
+                }
             }
         }
     }
@@ -417,10 +423,7 @@ impl Sampler {
         if left_out {
             return None;
         }
-        let status = self.files.read(stat.pid, "status")?;
-        let line = status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"VmSwap:"))?;
-        let kib: u64 = std::str::from_utf8(line).ok()?.trim().strip_suffix(" kB")?.trim().parse().ok()?;
-        kib.checked_mul(1024)
+        bytes_in(self.files.read(stat.pid, "status")?, b"VmSwap:")
     }
 
     /// Whether the processes have to be listed again. Listing costs a fifth of a pass, and between two passes there is
@@ -471,4 +474,17 @@ impl From<Unread> for Skipped {
             Unread::Refused => Self::Refused,
         }
     }
+}
+
+/// What the resident set of a process is made of, by its status file; `None` where that does not tell.
+fn rss_parts(files: &mut Files, pid: u32) -> Option<RssParts> {
+    let status = files.read(pid, "status")?;
+    Some(RssParts { file_bytes: bytes_in(status, b"RssFile:")?, shmem_bytes: bytes_in(status, b"RssShmem:")? })
+}
+
+/// A size in a status file (proc_pid_status(5)).
+fn bytes_in(status: &[u8], name: &[u8]) -> Option<u64> {
+    let line = status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(name))?;
+    let kib: u64 = std::str::from_utf8(line).ok()?.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
 }

@@ -25,6 +25,8 @@ pub(crate) fn scope_name(scope: &Scope) -> String {
         Scope::Group(group) => group.to_string(),
         Scope::Route(key) if key.route.is_empty() => key.script.to_string(),
         Scope::Route(key) => format!("{} {}", key.method, key.route),
+        Scope::Worker(worker) => names::worker(*worker),
+        Scope::Request { worker, .. } => format!("a request of {}", names::worker(*worker)),
     }
 }
 

@@ -35,10 +35,10 @@ pub use oom::OomKill;
 pub use order::{TraceLimits, TraceOrder, TraceRequest};
 pub use php::{
     Bloat, Bound, Buckets, CompiledFile, DurationSummary, EndedBy, Exact, ExactKind, ExactState, ExceptionCount,
-    Exhausted, FitsUnknown, Function, FunctionKind, Histogram, LineCalls, METHODS, Master, MemoryUnknown, Php,
-    PhpError, PhpState, Pool, PoolEvent, PoolEventKind, PoolRoute, ProblemMessage, ProblemRoute, ProblemRoutes,
-    ProcessManager, Request, RequestStack, Route, RouteMemory, SYMBOLS, Scoreboard, SeenBy, SizeHistogram, Stack,
-    Target, Tier, TierState, TierStatus, Tiers, Waiting, Worker, WorkerState,
+    Exhausted, FitsUnknown, Function, FunctionKind, Histogram, HotLine, HotLines, LineCalls, METHODS, Master,
+    MemoryUnknown, Php, PhpError, PhpState, Pool, PoolEvent, PoolEventKind, PoolRoute, ProblemMessage, ProblemRoute,
+    ProblemRoutes, ProcessManager, Request, RequestStack, Route, RouteMemory, SYMBOLS, Scoreboard, SeenBy,
+    SizeHistogram, Stack, Target, Tier, TierState, TierStatus, Tiers, Waiting, Worker, WorkerState,
 };
 pub(crate) use process::MORE_GROUPS;
 pub use process::{DiskRates, Group, Memory, MemoryRange, Process, PssUnknown, pool_of_title};

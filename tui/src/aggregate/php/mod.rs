@@ -242,6 +242,7 @@ impl PhpAggregate {
             growth_bytes.into_iter().for_each(|bytes| routes.grow(route, bytes));
         }
         let exhausted = (sees(Tier::Peaks) && sees(Tier::Errors)).then(|| exhausted(&sample, &finished));
+        sample.lines.iter().for_each(|(function, lines)| stacks.add_lines(function, lines));
         let lines = calls::add(&sample, &mut stacks);
         requests.extend(notable(&mut finished).map(|(request, route)| {
             let started_at = self.starts.of(&request.request, sample.now);

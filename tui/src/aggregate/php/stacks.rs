@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     collect::php::NamedStack,
-    model::{Function, FunctionKey, NumberMap, Numbers, Stack},
+    model::{Function, FunctionKey, HotLines, NumberMap, Numbers, Stack},
 };
 
 /// Collects the stacks of one interval.
@@ -67,6 +67,15 @@ impl Stacks {
         self.stacks.push(Stack { route, frames, samples, wait_ns, growth_bytes, truncated: stack.truncated });
         self.stack_index.insert(key, self.stacks.len() - 1);
         self.stacks.len() - 1
+    }
+
+    /// Adds at which lines a function was.
+    pub(crate) fn add_lines(&mut self, key: &Arc<FunctionKey>, lines: &HotLines) {
+        let index = self.function(key);
+        // Two keys may have one name: keys differ by user.
+        let known = &mut self.functions[index].hot_lines;
+        known.merge(lines);
+        known.list();
     }
 
     /// The index of a function.

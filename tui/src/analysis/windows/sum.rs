@@ -339,6 +339,8 @@ impl RoutePlaces {
 fn function(key: Arc<FunctionKey>, counts: &Counts, error: u64) -> Function {
     let [self_wait_ns, total_wait_ns, calls, self_ns, total_ns, self_growth_bytes, total_growth_bytes] =
         counts.optional;
+    let mut hot_lines = counts.hot_lines.clone();
+    hot_lines.list();
     Function {
         key,
         self_samples: counts.self_samples,
@@ -352,6 +354,7 @@ fn function(key: Arc<FunctionKey>, counts: &Counts, error: u64) -> Function {
         self_ns,
         total_ns,
         durations_log2: counts.durations_log2.clone(),
+        hot_lines,
     }
 }
 

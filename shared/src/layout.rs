@@ -59,6 +59,10 @@ pub struct Config {
     pub memory_anonymous: u32,
     /// Offset in `task_struct` of the thread pointer, which thread-local storage is found by.
     pub task_thread_pointer: u32,
+    /// Offset in the saved registers of the one that PHP's executor keeps its frame in.
+    pub frame_register: u32,
+    /// The same of the one that it keeps the running instruction in.
+    pub opline_register: u32,
     /// Keeps the layout free of padding.
     pub reserved: u32,
 }
@@ -140,7 +144,7 @@ pub struct Site {
     pub arguments: [Operand; ARGUMENTS],
 }
 
-const _: () = assert!(size_of::<Config>() == 56);
+const _: () = assert!(size_of::<Config>() == 64);
 const _: () = assert!(size_of::<Image>() == 64);
 const _: () = assert!(size_of::<Process>() == 32);
 const _: () = assert!(size_of::<ThreadPointer>() == 16);

@@ -34,7 +34,7 @@ pub use request::{
 pub use stack::{
     CLASS_BYTES, ContentKey, Count, CountKey, FILE_BYTES, FUNCTION_BYTES, FUNCTION_COMPILE, FUNCTION_EVAL,
     FUNCTION_INTERNAL, FUNCTION_USER, FunctionName, LONG_WAIT_NS, MAX_FRAMES, NO_FUNCTION, NOT_WALKED, OUTSIDE,
-    SKIPPED, STACK_TRUNCATED, Stack, Wait, mix,
+    SKIPPED, STACK_TRUNCATED, Stack, StackLines, Wait, mix,
 };
 
 pub use task::{
@@ -100,6 +100,8 @@ pub mod stat {
     pub const GROWTH_RUNS: u32 = 26;
     /// Nanoseconds in them.
     pub const GROWTH_NS: u32 = 27;
+    /// Samples with lines that did not fit into their ring.
+    pub const LINES_FULL: u32 = 28;
     /// Number of counters.
-    pub const COUNT: u32 = 28;
+    pub const COUNT: u32 = 29;
 }

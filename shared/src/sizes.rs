@@ -16,6 +16,8 @@ pub const ENDED_REQUESTS: u32 = (2 << 20) / (size_of::<crate::RequestEvent>() as
 pub const NAMES: u32 = 16_384;
 /// Stacks.
 pub const STACKS: u32 = 8192;
+/// Bytes of the ring of samples with lines: more than 900 of the deepest stacks, 3 000 of 30 frames.
+pub const LINES_RING_BYTES: u32 = 512 << 10;
 /// Stacks in requests, in each of two maps.
 pub const COUNTS: u32 = 16_384;
 /// Exceptions and errors in requests, in each of the same two maps.

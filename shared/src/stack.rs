@@ -70,8 +70,8 @@ pub struct FunctionName {
     pub class_len: u32,
     /// Length of the path; 0 when it has none.
     pub file_len: u32,
-    /// Keeps the layout free of padding.
-    pub reserved: u32,
+    /// Line where it ends, 0 when it has none or that was not read.
+    pub last_line: u32,
     /// Head of the name.
     pub function: [u8; FUNCTION_BYTES],
     /// Head of the class's name.
@@ -95,6 +95,23 @@ pub struct Stack {
     pub delegations: u32,
     /// Keys of functions, without the user, who is that of the stack.
     pub frames: [u64; MAX_FRAMES],
+}
+
+/// At which line each frame of a stack was, in one sample: the head of what is sent. The lines follow, one of four bytes for each frame as
+/// in [`Stack::frames`], 0 where it could not be read. Of frames of built-in functions they mean nothing.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct StackLines {
+    /// Key of the stack, without the user.
+    pub stack: u64,
+    /// User id of the process.
+    pub user: u32,
+    /// Process.
+    pub pid: u32,
+    /// Number of frames.
+    pub depth: u32,
+    /// Keeps the layout free of padding.
+    pub reserved: u32,
 }
 
 /// Key of no stack: that of a wait whose stack was not walked. All keys of stacks that were walked are odd.
@@ -162,6 +179,7 @@ const _: () = assert!(size_of::<CountKey>() == 24);
 const _: () = assert!(size_of::<Wait>() == 56);
 const _: () = assert!(size_of::<ContentKey>() == 16);
 const _: () = assert!(size_of::<Count>() == 32);
+const _: () = assert!(size_of::<StackLines>() == 24);
 
 #[cfg(test)]
 mod tests {

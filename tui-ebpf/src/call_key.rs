@@ -13,7 +13,7 @@ use tusktop_shared::{
 use crate::{
     arguments::register,
     maps::{GENERATION, KNOWN, KNOWN_KEYS, NAMES, add},
-    php::{STRING_TEXT, StringHead, fetch, fetch_string_head, pointer, string_key},
+    php::{OPLINE_LINE, STRING_TEXT, StringHead, fetch, fetch_string_head, pointer, string_key},
     process::config,
     stack::{
         CLASS_NAME, FRAME_FUNCTION, FRAME_WORDS, FUNCTION_KIND, FUNCTION_NAME, FUNCTION_SCOPE, fetch_function,
@@ -21,8 +21,7 @@ use crate::{
     },
 };
 
-/// `zend_op.lineno`, and the word of `zend_execute_data.opline`.
-const OPLINE_LINE: u64 = 24;
+/// The word of `zend_execute_data.opline`.
 const FRAME_OPLINE: usize = 0;
 
 /// Offset of the stack pointer in `struct pt_regs` of x86-64, and the number of its words.
@@ -222,7 +221,9 @@ pub fn make_key(traced: &mut Traced, call_kind: u32) {
             }
         }
     } else if function_kind != FUNCTION_INTERNAL {
-        (file, line) = place(&traced.function_room, traced.filename);
+        let lines;
+        (file, lines) = place(&traced.function_room, traced.filename);
+        line = lines as u32;
     }
     if file != 0 {
         key = mix(mix(key, string_key(file, &mut traced.text_room)), u64::from(line));
@@ -250,7 +251,9 @@ fn keep(traced: &mut Traced, key: u64, file: u64, line: u32) {
             return;
         }
         let key = ContentKey::new(key, user);
-        if NAMES.get(key).is_some() || keep_texts(&key, &traced.function_room, &mut traced.name_room, file, line) {
+        if NAMES.get(key).is_some()
+            || keep_texts(&key, &traced.function_room, &mut traced.name_room, file, u64::from(line))
+        {
             known.write_volatile(tag);
         }
     }

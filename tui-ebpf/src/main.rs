@@ -15,6 +15,7 @@ mod failure;
 mod globals;
 mod growth;
 mod heap;
+mod lines;
 mod maps;
 mod php;
 mod process;

@@ -119,6 +119,10 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 #[map]
 pub static PROCESS_EVENTS: RingBuf = RingBuf::with_byte_size(256 << 10, 0);
 
+/// Samples with the lines of their frames. It wakes nobody: it is read when the counts are.
+#[map]
+pub static LINES: RingBuf = RingBuf::with_byte_size(sizes::LINES_RING_BYTES, 0);
+
 /// Exceptions and errors by key.
 #[map]
 pub static FAILURES: HashMap<ContentKey, Tally> = HashMap::with_max_entries(sizes::FAILURES, 0);

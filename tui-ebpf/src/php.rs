@@ -20,6 +20,8 @@ pub mod sapi {
 const STRING_HASH: u64 = 8;
 /// Offset of the text.
 pub const STRING_TEXT: u64 = 24;
+/// `zend_op.lineno`.
+pub const OPLINE_LINE: u64 = 24;
 /// Longest string that is believed.
 pub const STRING_LIMIT: u64 = 1 << 20;
 

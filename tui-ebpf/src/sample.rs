@@ -12,6 +12,7 @@ use tusktop_shared::{Count, CountKey, Image, Process, share, sizes, stat};
 use crate::{
     globals::{globals_in, storage},
     growth::{huge_growth, started},
+    lines::send,
     maps::{ACTIVE, COUNTS_0, COUNTS_1, IMAGES, PROCESSES, add},
     php::fetch,
     share::take_of,
@@ -21,7 +22,7 @@ use crate::{
 
 /// The timer.
 #[perf_event]
-pub fn sample(_context: PerfEventContext) -> u32 {
+pub fn sample(context: PerfEventContext) -> u32 {
     let key = bpf_get_current_pid_tgid();
     let pid = (key >> 32) as u32;
     let Some(process) = PROCESSES.get_ptr_mut(pid) else { return 0 };
@@ -32,7 +33,7 @@ pub fn sample(_context: PerfEventContext) -> u32 {
     let Some(globals) = globals_in(image, bias, storage) else { return 0 };
     // SAFETY: a plain helper call.
     let began = unsafe { bpf_ktime_get_ns() };
-    let _ = try_sample(key, process, image, (globals, storage), began);
+    let _ = try_sample(&context, key, process, image, (globals, storage), began);
     add(stat::SAMPLE_RUNS, 1);
     // SAFETY: a plain helper call.
     add(stat::SAMPLE_NS, unsafe { bpf_ktime_get_ns() } - began);
@@ -41,6 +42,7 @@ pub fn sample(_context: PerfEventContext) -> u32 {
 
 #[inline(always)]
 fn try_sample(
+    context: &PerfEventContext,
     key: u64,
     process: *mut Process,
     image: &Image,
@@ -66,6 +68,7 @@ fn try_sample(
         CountKey { request, stack: stack.hash, pid: (key >> 32) as u32, user: stack.user },
         Count { samples: 1, waits: 0, wait_ns: 0, pages: huge_growth(process) },
     );
+    send(context, &stack, (key >> 32) as u32, now_ns);
     Some(())
 }
 

@@ -14,6 +14,7 @@ use tusktop_shared::{
 };
 
 use crate::{
+    lines::Lines,
     maps::{COMPILED, GENERATION, MET, MET_KEYS, NAMES, SCRATCH, STACKS, add},
     php::{STRING_TEXT, StringHead, Text, fetch, fetch_string_head, pointer, string_key},
     process::config,
@@ -30,16 +31,20 @@ pub struct Scratch {
     links: [u64; LINK_WORDS],
     place: [u64; 2],
     function: [u64; FUNCTION_ROOM],
-    walk: Walk,
+    pub walk: Walk,
+    /// Where the frames of `functions` are.
+    pub frames: [u64; MAX_FRAMES],
+    /// What is sent of the lines that they are at.
+    pub lines: Lines,
 }
 
 /// What a walk carries from frame to frame. It lives in the map, not in registers: there its values are unknown to
 /// the verifier from the start, so that all frames look alike to it and one of them is verified for all.
 #[repr(C)]
-struct Walk {
+pub struct Walk {
     hash: u64,
     frame: u64,
-    depth: u64,
+    pub depth: u64,
     /// What the keys of this walk are remembered by until the request ends, 0 when they are not.
     owner: u64,
     /// What keys of functions that outlive requests are remembered by, 0 when they are not.
@@ -231,6 +236,7 @@ fn collect(scratch: &mut Scratch, image: &Image) -> usize {
         scratch.walk.frame = if previous < LINK_WORDS { scratch.links[previous] } else { 0 };
         let function = scratch.links[0];
         scratch.functions[i & (MAX_FRAMES - 1)] = function;
+        scratch.frames[i & (MAX_FRAMES - 1)] = frame;
         scratch.walk.stack_met_as = mix(scratch.walk.stack_met_as, function);
         if function == 0 {
             scratch.walk.running = read(&scratch.walk.last);
@@ -336,7 +342,7 @@ fn key_of(scratch: &mut Scratch, image: &Image, function: u64, seed: u64) -> u64
     let kind = kind(words);
     let (file, line) = if kind == FUNCTION_INTERNAL { (0, 0) } else { place(words, image.filename) };
     let file = kept(&mut scratch.walk.file, file);
-    let place = kept(&mut scratch.walk.place, u64::from(line) << 8 | u64::from(kind));
+    let place = kept(&mut scratch.walk.place, u64::from(line as u32) << 8 | u64::from(kind));
     let (name, scope) = (words[FUNCTION_NAME], words[FUNCTION_SCOPE]);
     let lasts = name != 0 && (words[FUNCTION_KIND] >> FLAGS_SHIFT) & SHORT_LIVED == 0;
     let mut met_as = mix(scratch.walk.owner, function);
@@ -385,7 +391,7 @@ fn key_of(scratch: &mut Scratch, image: &Image, function: u64, seed: u64) -> u64
 
 /// Reads a value from the map each time, so that no comparison is remembered with it.
 #[inline(always)]
-fn read(place: &u64) -> u64 {
+pub fn read(place: &u64) -> u64 {
     // SAFETY: a reference is a valid place.
     unsafe { (&raw const *place).read_volatile() }
 }
@@ -443,11 +449,11 @@ pub fn kind(function: &[u64; FUNCTION_ROOM]) -> u32 {
     u32::from(function[FUNCTION_KIND] as u8)
 }
 
-/// `op_array.filename` and, behind it in every version, `.line_start`.
+/// `op_array.filename` and, behind it in every version, `.line_start` with `.line_end` in the upper half.
 #[inline(always)]
-pub fn place(function: &[u64; FUNCTION_ROOM], filename: u32) -> (u64, u32) {
+pub fn place(function: &[u64; FUNCTION_ROOM], filename: u32) -> (u64, u64) {
     let word = (filename >> 3) as usize & (FUNCTION_ROOM - 1);
-    (function[word], function[(word + 1) & (FUNCTION_ROOM - 1)] as u32)
+    (function[word], function[(word + 1) & (FUNCTION_ROOM - 1)])
 }
 
 /// Makes sure that the stack and the names of its frames are in their maps; `false` when one of them is not.
@@ -497,23 +503,24 @@ fn keep_name(scratch: &mut Scratch, image: &Image, key: &ContentKey, function: u
         add(stat::NAMES_UNREAD, 1);
         return false;
     }
-    let (file, line) = place(&scratch.function, image.filename);
+    let (file, lines) = place(&scratch.function, image.filename);
     let file = if kind(&scratch.function) == FUNCTION_INTERNAL { 0 } else { file };
-    keep_texts(key, &scratch.function, &mut scratch.name, file, line)
+    keep_texts(key, &scratch.function, &mut scratch.name, file, lines)
 }
 
-/// Copies the texts of a function whose words were read; `file` is 0 for a function without a place. Returns `false` when
-/// one of them could not be read.
+/// Copies the texts of a function whose words were read; `file` is 0 for a function without a place, `lines` is as in [`place`]. Returns
+/// `false` when one of them could not be read.
 #[inline(always)]
 pub fn keep_texts(
     key: &ContentKey,
     function: &[u64; FUNCTION_ROOM],
     name: &mut FunctionName,
     file: u64,
-    line: u32,
+    lines: u64,
 ) -> bool {
     name.kind = kind(function);
     name.line = 0;
+    name.last_line = 0;
     name.function_len = 0;
     name.class_len = 0;
     name.file_len = 0;
@@ -528,7 +535,8 @@ pub fn keep_texts(
         complete &= name.class_len != NOT_COPIED;
     }
     if file != 0 {
-        name.line = line;
+        name.line = lines as u32;
+        name.last_line = (lines >> 32) as u32;
         name.file_len = copy_tail(file, &mut name.file);
         complete &= name.file_len != NOT_COPIED;
     }

@@ -18,6 +18,7 @@ mod hostile;
 mod images;
 mod impostor;
 mod lifecycle;
+mod lines;
 mod matrix;
 mod memory;
 mod mounts;

@@ -16,7 +16,7 @@ use tusktop::{
         Sample, Tick,
         php::{self, CallSums, CompileCount, FailureCount, FinishedRequest, Order, PhpSample, StackCount},
     },
-    model::{FunctionKey, NoticeKind, TraceLimits, TraceOrder},
+    model::{FunctionKey, HotLines, NoticeKind, TraceLimits, TraceOrder},
 };
 
 /// How long a condition may take, and between two readings.
@@ -37,6 +37,8 @@ pub struct Watch {
     pub finished: Vec<FinishedRequest>,
     /// All samples.
     pub stacks: Vec<StackCount>,
+    /// At which lines functions of the test's own files were, by function as `class::name`.
+    pub lines: BTreeMap<String, HotLines>,
     /// All traced calls, by function as `class::name` and line.
     pub calls: BTreeMap<(String, u32), CallSums>,
     /// Functions of traced calls with their files.
@@ -74,6 +76,7 @@ impl Watch {
             last: PhpSample::default(),
             finished: Vec::new(),
             stacks: Vec::new(),
+            lines: BTreeMap::new(),
             calls: BTreeMap::new(),
             files: BTreeSet::new(),
             untimed: 0,
@@ -114,6 +117,9 @@ impl Watch {
         self.last.waits.retain(|wait| own.contains(&(wait.pid, wait.request)));
         self.finished.extend(self.last.finished.iter().cloned());
         self.stacks.extend(self.last.stacks.iter().cloned());
+        for (function, lines) in self.last.lines.iter().filter(|(function, _)| function.file.starts_with(&self.scope)) {
+            self.lines.entry(full_name(function)).or_default().merge(lines);
+        }
         self.untimed += self.last.work.calls_deep;
         for (text, sums) in &self.last.calls {
             self.files.insert((full_name(text), text.file.to_string()));

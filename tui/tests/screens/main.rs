@@ -8,6 +8,7 @@ mod stage;
 
 mod export;
 mod flame;
+mod function;
 mod history;
 mod memory;
 mod problems;

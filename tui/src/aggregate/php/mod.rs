@@ -27,8 +27,8 @@ use super::{digits, growth::Growths};
 use crate::{
     collect::php::{CurrentWait, FinishedRequest, Now, PhpProcess, PhpSample, RequestMemory, RequestText, Sapi, Start},
     model::{
-        Cost, Drops, Exhausted, FunctionKind, MemoryUnknown, Notice, Php, PhpState, Request, RouteKey, Target, Tier,
-        TierState, Waiting, WorkerKey,
+        Cost, Drops, Exhausted, FunctionKind, MemoryUnknown, Notice, NumberMap, Php, PhpState, Request, RouteKey,
+        Target, Tier, TierState, Waiting, WorkerKey,
     },
     rules::naming,
     words::{names, units},
@@ -115,7 +115,7 @@ pub struct PhpAggregate {
 /// When requests that run started on the wall clock, each told once: both clocks are not read at the same moment, and a request that
 /// has another start each time is another one for whoever looks at it.
 #[derive(Debug, Default)]
-struct Starts(HashMap<(u32, u64), Timestamp>);
+struct Starts(NumberMap<(u32, u64), Timestamp>);
 
 impl Starts {
     fn of(&mut self, request: &RequestText, now: Now) -> Timestamp {
@@ -182,7 +182,7 @@ impl PhpAggregate {
         let mut routes = found.choose();
         let mut served = Vec::new();
 
-        let waits: HashMap<(u32, u64), &CurrentWait> =
+        let waits: NumberMap<(u32, u64), &CurrentWait> =
             sample.waits.iter().map(|wait| ((wait.pid, wait.request), wait)).collect();
         let mut requests: Vec<Request> = sample
             .running
@@ -223,7 +223,7 @@ impl PhpAggregate {
             finished.push((request, route));
         }
         let ended = |ended: &FinishedRequest| ((ended.request.pid, ended.request.started_ns), ended.duration_ns);
-        let lasted: HashMap<(u32, u64), u64> = sample.finished.iter().map(ended).collect();
+        let lasted: NumberMap<(u32, u64), u64> = sample.finished.iter().map(ended).collect();
         let (mut stacks, mut request_stacks) = (Stacks::default(), RequestStacks::default());
         let sees = |tier| sample.targets.iter().any(|target| target.tiers.is_on(tier));
         let sees_growth = sees(Tier::Growth);
@@ -242,6 +242,7 @@ impl PhpAggregate {
             growth_bytes.into_iter().for_each(|bytes| routes.grow(route, bytes));
         }
         let exhausted = (sees(Tier::Peaks) && sees(Tier::Errors)).then(|| exhausted(&sample, &finished));
+        sample.lines.iter().for_each(|(function, lines)| stacks.add_lines(function, lines));
         let lines = calls::add(&sample, &mut stacks);
         requests.extend(notable(&mut finished).map(|(request, route)| {
             let started_at = self.starts.of(&request.request, sample.now);

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use super::{super::lanes::Point, Renumbered, Tables, places::Place, requests::Requests};
 use crate::{
     model::{
-        CompiledFile, ExceptionCount, Exhausted, Function, LineCalls, Php, PhpError, ProblemRoute, Request, Route,
+        CompiledFile, ExceptionCount, Exhausted, Function, HotLine, HotLines, LineCalls, Php, PhpError, ProblemRoute,
+        Request, Route,
     },
     top::Amount,
 };
@@ -51,6 +52,7 @@ pub(super) struct Counts {
     /// Waiting time of itself and in total, calls, exact time of itself and in total, growth of itself and in total.
     pub optional: [Option<u64>; 7],
     pub durations_log2: Option<Vec<u64>>,
+    pub hot_lines: HotLines,
     pub count_error: u64,
     /// What decides whether it is kept: samples, calls, waits, and in how many intervals it was seen.
     pub weight: u64,
@@ -174,6 +176,7 @@ impl Interval {
     }
 
     fn measured(&self) -> usize {
+        let lines = self.functions.iter().map(|(_, counts)| counts.hot_lines.lines.len());
         let durations = self.functions.iter().filter_map(|(_, counts)| counts.durations_log2.as_ref());
         let routes = self.routes.iter().map(|(_, counts)| {
             size_of::<(u32, RouteCounts)>()
@@ -183,6 +186,7 @@ impl Interval {
         let requests = self.requests.iter().map(|request| size_of::<Request>() + request.uri.len());
         size_of::<Self>()
             + self.functions.len() * size_of::<(u32, Counts)>()
+            + lines.sum::<usize>() * size_of::<HotLine>()
             + durations.map(|list| list.len() * size_of::<u64>()).sum::<usize>()
             + self.stacks.len() * size_of::<StackCounts>()
             + routes.sum::<usize>()
@@ -230,6 +234,7 @@ fn counts(function: &Function) -> Counts {
             function.total_growth_bytes,
         ],
         durations_log2: function.durations_log2.clone(),
+        hot_lines: function.hot_lines.clone(),
         count_error: function.count_error,
         weight: 1 + function.total_samples + calls + wait_ns / WAIT_NS + growth_bytes / GROWTH_BYTES,
     }
@@ -245,6 +250,7 @@ impl Amount for Counts {
         if let Some(durations) = &other.durations_log2 {
             add_durations(self.durations_log2.get_or_insert_default(), durations);
         }
+        self.hot_lines.merge(&other.hot_lines);
         self.count_error += other.count_error;
         self.weight += other.weight;
     }

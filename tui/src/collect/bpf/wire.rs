@@ -3,8 +3,8 @@
 
 use tusktop_shared::{
     CallKey, Calls, Compiled, Config, ContentKey, Count, CountKey, EndedProcess, Failure, FreedProcess, FunctionName,
-    Image, Message, OomKill, Process, ProcessEvent, ProcessRecord, Request, RequestEvent, Site, Stack, Tally, TaskHead,
-    TaskLayout, ThreadPointer, Traced, Wait,
+    Image, Message, OomKill, Process, ProcessEvent, ProcessRecord, Request, RequestEvent, Site, Stack, StackLines,
+    Tally, TaskHead, TaskLayout, ThreadPointer, Traced, Wait,
 };
 
 /// A wire type as aya wants to see it: the orphan rule asks for a type of this crate.
@@ -45,6 +45,7 @@ plain!(
     RequestEvent,
     Site,
     Stack,
+    StackLines,
     Tally,
     TaskHead,
     TaskLayout,

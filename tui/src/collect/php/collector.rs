@@ -31,7 +31,7 @@ use super::{
         pools::Scoreboards,
         problems::{self, Failures},
         requests::Requests,
-        sampling::{Names, Stacks},
+        sampling::{Lines, Names, SampledLines, Stacks},
         waiting::{self, Waits, now::KernelFunctions},
     },
 };
@@ -120,6 +120,7 @@ struct Collector {
     waits: Waits,
     kernel_functions: KernelFunctions,
     stacks: Stacks,
+    lines: Lines,
     users: Users,
     /// What was said of processes and is to be followed.
     events: Vec<Event>,
@@ -149,6 +150,7 @@ impl Collector {
             waits: Waits::default(),
             kernel_functions: KernelFunctions::default(),
             stacks: Stacks::default(),
+            lines: Lines::default(),
             users: Users::default(),
             events: Vec::new(),
             dropped: 0,
@@ -475,6 +477,13 @@ impl Collector {
                 self.failure = Some(Notice::samples_unreadable(&error));
             }
         }
+        while let Some(sample) = kernel.take_lines(SampledLines::decode) {
+            match sample {
+                Some(sample) if self.following.counts(sample.pid) => self.lines.add(&sample, &mut self.names, kernel),
+                Some(_) => {}
+                None => self.dropped += 1,
+            }
+        }
         self.governor.look(kernel);
         let awake = self.tiers.wake(kernel, &self.following.discovery.images);
         // What began meanwhile was not seen.
@@ -528,6 +537,7 @@ impl Collector {
             root: self.following.family.as_ref().map(Family::root),
             now: now(),
             stacks: self.stacks.take(),
+            lines: self.lines.take(),
             finished,
             running,
             waits,
@@ -608,7 +618,9 @@ impl Collector {
                 + since(stat::CALLS_FULL)
                 + self.exact.lost()
                 + since(stat::SAMPLES_BROKEN)
-                + self.stacks.take_lost(),
+                + since(stat::LINES_FULL)
+                + self.stacks.take_lost()
+                + self.lines.take_lost(),
             names: since(stat::NAMES_FULL)
                 + since(stat::NAMES_UNREAD)
                 + since(stat::CALLS_UNREAD)

@@ -36,7 +36,7 @@ pub use tier::waiting::CurrentWait;
 
 use super::{Sample, Tick};
 use crate::{
-    model::{Drops, Exact, FunctionKey, Notice, Scoreboard, Target},
+    model::{Drops, Exact, FunctionKey, HotLines, Notice, Scoreboard, Target},
     words::secrets::Secrets,
 };
 
@@ -92,6 +92,8 @@ pub struct PhpSample {
     pub exact: Option<Exact>,
     /// What it found since the last reading.
     pub calls: Vec<(Arc<FunctionKey>, CallSums)>,
+    /// At which lines functions were, in some of the samples.
+    pub lines: Vec<(Arc<FunctionKey>, HotLines)>,
     /// What was lost.
     pub drops: Drops,
     /// Work of the BPF programs.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::is_zero;
+use super::{HotLines, is_zero};
 use crate::model::FunctionKey;
 
 /// Where a function's code is.
@@ -54,6 +54,9 @@ pub struct Function {
     /// Exact calls by the binary logarithm of their duration in nanoseconds, without the empty end; `None` when not collected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub durations_log2: Option<Vec<u64>>,
+    /// At which of its lines it was in some of its samples.
+    #[serde(default, skip_serializing_if = "HotLines::is_empty")]
+    pub hot_lines: HotLines,
 }
 
 impl Function {
@@ -72,6 +75,7 @@ impl Function {
             self_ns: None,
             total_ns: None,
             durations_log2: None,
+            hot_lines: HotLines::default(),
         }
     }
 }

@@ -4,6 +4,7 @@
 mod exact;
 mod function;
 mod histogram;
+mod hot_lines;
 mod memory;
 mod pool;
 mod pool_event;
@@ -20,6 +21,7 @@ mod worker;
 pub use exact::{Exact, ExactKind, ExactState, LineCalls};
 pub use function::{Function, FunctionKind, Stack};
 pub use histogram::{Buckets, Histogram, SizeHistogram};
+pub use hot_lines::{HotLine, HotLines};
 pub use memory::{Bloat, Exhausted, MemoryUnknown, RouteMemory};
 pub use pool::{Bound, FitsUnknown, Pool, PoolRoute, ProcessManager, Scoreboard};
 pub use pool_event::{EndedBy, PoolEvent, PoolEventKind};

@@ -1,6 +1,7 @@
 //! Everything about one process, function, problem or request, in the place of the pane it was entered from.
 
 pub(crate) mod facts;
+mod function;
 pub(crate) mod machine_memory;
 pub(crate) mod memory_kinds;
 pub(crate) mod problem;
@@ -17,8 +18,7 @@ use super::{
     panes::{hot, requests},
 };
 use crate::{
-    analysis::profile,
-    model::{FunctionKey, MemoryUnknown, Php, Request, Tier},
+    model::{MemoryUnknown, Request, Tier},
     view::{Detail, Pane, Scene},
     words::{memory, names, units},
 };
@@ -31,7 +31,7 @@ pub(crate) fn draw(buffer: &mut Buffer, rect: Rect, pane: Pane, screen: &Screen,
     let (title, parts) = match detail {
         Detail::Process { key, .. } => (process::title(screen, *key), process::parts(screen, *key, rect.width)),
         Detail::Memory(key) => (machine_memory::title(key), machine_memory::parts(screen, key)),
-        Detail::Function(key) => (format!("function {}", names::function(key)), vec![function(screen, key)]),
+        Detail::Function(key) => (format!("function {}", names::function(key)), vec![function::facts(screen, key)]),
         Detail::Problem(key) => {
             let facts = problem::facts(screen, key).into_iter();
             (format!("problem {}", key.name), vec![facts.map(|(label, value)| fact(label, value)).collect()])
@@ -123,76 +123,6 @@ pub(super) fn memory_facts(screen: &Screen, request: &Request) -> Vec<Line> {
     let forecast = screen.snapshot.and_then(|snapshot| snapshot.forecast(request));
     if forecast.is_some() {
         lines.push(Line { kind: Kind::Warning, ..fact("limit", memory::forecast(forecast)) });
-    }
-    lines
-}
-
-/// What tracing says of a function.
-fn traced(php: &Php, key: &FunctionKey) -> Vec<Line> {
-    let function = php.functions.iter().find(|function| *function.key == *key);
-    let Some((function, calls)) = function.and_then(|function| Some((function, function.calls?))) else {
-        return Vec::new();
-    };
-    let time = |ns: Option<u64>| ns.map_or_else(|| "-".to_owned(), units::duration_ns);
-    let mut lines = vec![
-        fact("traced calls", units::count(calls)),
-        fact("traced self", time(function.self_ns)),
-        fact("traced total", time(function.total_ns)),
-    ];
-    let durations = function.durations_log2.as_deref().unwrap_or_default();
-    let most = durations.iter().copied().max().unwrap_or(0).max(1);
-    let first = durations.iter().position(|&calls| calls > 0).unwrap_or(0);
-    for (bucket, &calls) in durations.iter().enumerate().skip(first) {
-        let bar = paint::bar(20, calls as f64 / most as f64, 0.0);
-        let label = format!("from {}", units::duration_ns(1 << bucket));
-        lines.push(fact(&label, format!("{bar} {}", units::count(calls))));
-    }
-    lines
-}
-
-fn function(screen: &Screen, key: &FunctionKey) -> Vec<Line> {
-    let scope = &screen.scope;
-    let php = screen.php;
-    let basis = profile::Basis::of(php, screen.view.hot_time);
-    let around = profile::around(php, key, scope, basis);
-    let all = basis.amount(profile::time(php, scope)).max(1) as f64;
-    let share = |ns: u64| units::percent_column(ns as f64 / all);
-    let times = |time: profile::Time| {
-        let samples = units::count(time.samples);
-        let wait = units::duration_ns(time.wait_ns);
-        let growth = match time.growth_bytes {
-            0 => String::new(),
-            growth => format!(", {} growth", units::bytes(growth)),
-        };
-        format!("{}   {samples} samples on the CPU, {wait} waiting{growth}", share(basis.amount(time)))
-    };
-    let mut lines = vec![
-        fact("file", names::place_of(key)),
-        fact("time", hot::time_name(screen.view.hot_time)),
-        fact("self", times(around.own)),
-        fact("total", times(around.total)),
-    ];
-    lines.extend(traced(php, key));
-    if around.total == profile::Time::default() {
-        lines.push(heading("no samples of it in this window and scope"));
-    }
-    for (title, list) in [("called by", &around.callers), ("calls", &around.callees)] {
-        if !list.is_empty() {
-            lines.extend([heading(""), heading(title)]);
-        }
-        for (index, samples) in list.iter().take(50) {
-            let Some(function) = php.functions.get(*index) else { continue };
-            let function = format!("{}   {}", names::function(&function.key), names::place_of(&function.key));
-            lines.push(fact(&share(*samples), function));
-        }
-    }
-    if !around.routes.is_empty() {
-        lines.extend([heading(""), heading("in routes")]);
-    }
-    for (index, samples) in around.routes.iter().take(50) {
-        let Some(route) = php.routes.get(*index) else { continue };
-        let name = format!("{} {}   {}", route.key.method, names::route(route), route.key.group);
-        lines.push(fact(&share(*samples), name));
     }
     lines
 }

@@ -15,7 +15,7 @@ use std::{
 
 use rustix::process::Signal;
 use tempfile::TempDir;
-use tusktop::model::{NoticeKind, Snapshot, Target, Tier, TierState};
+use tusktop::model::{Function, NoticeKind, Snapshot, Target, Tier, TierState};
 
 use self::recorder::Recorder;
 use crate::{
@@ -189,15 +189,22 @@ fn memory_that_lies_about_itself_changes_nothing_for_others() {
         workers.any(|worker| worker.pid == pid && worker.requests > Some(0))
     });
     beside.counts_every_request();
-    assert_eq!(beside.fpm.get(POOL, "/burn?ms=500").status, 200);
+    assert_eq!(beside.fpm.get(POOL, "/burn?ms=2000").status, 200);
     let site = beside.fpm.site().path().to_str().unwrap().to_owned();
-    beside.recorder.until("php-fpm's own functions are named", |snapshots| {
-        let mut functions = snapshots.iter().flat_map(|snapshot| &snapshot.php.functions);
-        functions.any(|f| &*f.key.name == "burn" && f.key.file.starts_with(&site) && f.self_samples > 0)
+    let burn = |function: &&Function| &*function.key.name == "burn" && function.key.file.starts_with(&site);
+    beside.recorder.until("php-fpm's own functions are named, with their lines", |snapshots| {
+        let functions = || snapshots.iter().flat_map(|snapshot| &snapshot.php.functions).filter(burn);
+        functions().any(|f| f.self_samples > 0) && functions().any(|f| !f.hot_lines.is_empty())
     });
     assert!(hostile.runs());
     let master = beside.fpm.master();
     let snapshots = beside.end();
+    for function in snapshots.iter().flat_map(|snapshot| &snapshot.php.functions) {
+        assert!(function.hot_lines.lines.len() <= 16, "{function:?}");
+        let mut lines = function.hot_lines.lines.iter().map(|line| line.line);
+        // It has 11 lines.
+        assert!(!burn(&function) || lines.all(|line| (function.key.line..function.key.line + 11).contains(&line)));
+    }
     let last = snapshots.last().unwrap();
     let own: Vec<_> = last.php.pools.iter().filter(|pool| pool.board.master == master).collect();
     assert_eq!(own.len(), 1, "{own:?}");

@@ -190,14 +190,26 @@ static void forge(void)
 	if (chance() % 2)
 		sapi_globals[0] = (uint64_t)room;
 	sapi_globals[STATUS] = chance();
-	/* A frame whose next one is itself, or any. */
+	/* A frame whose next one is itself, or any, and whose instruction is anywhere. */
 	uint64_t *frame = room + 2000;
+	frame[0] = a_pointer();
 	frame[6] = chance() % 2 ? (uint64_t)frame : a_pointer();
 	frame[3] = (uint64_t)(room + 2100);
 	room[2100] = 2, room[2101] = (uint64_t)(room + 2200), room[2119] = (uint64_t)(room + 2300);
 	/* `burn` of another program, as far as its hash goes: DJB's, with the highest bit set (Zend/zend_string.h). */
 	room[2201] = 0x800000017c94cd7cu, room[2202] = chance() % 2 ? 4 : chance() << 20;
 	executor_globals[CURRENT_FRAME] = chance() % 2 ? (uint64_t)frame : a_pointer();
+}
+
+/* Computes with a frame and an instruction in the registers of PHP's executor: some bytes or pages from the frame's own, or anywhere. */
+static void compute(void)
+{
+#ifdef __x86_64__
+	register uint64_t frame __asm__("r14") = executor_globals[CURRENT_FRAME];
+	register uint64_t opline __asm__("r15") = chance() % 2 ? a_pointer() : room[2000] + 32 * (chance() % 131072) - 16 * (chance() % 262144);
+	uint64_t rounds = 300000;
+	__asm__ volatile("1: dec %0\n\tjnz 1b" : "+r"(rounds) : "r"(frame), "r"(opline));
+#endif
 }
 
 static void forged(void)
@@ -227,6 +239,7 @@ static void forged(void)
 		do
 			clock_gettime(CLOCK_MONOTONIC, &now);
 		while ((now.tv_sec - began.tv_sec) * 1000000000 + now.tv_nsec - began.tv_nsec < 1000000);
+		compute();
 		usleep(10);
 		php_request_shutdown((void *)a_pointer());
 	}

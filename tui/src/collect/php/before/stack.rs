@@ -106,7 +106,7 @@ fn name<F: FnMut(u64, &mut [u8]) -> io::Result<()>>(
         function_len: 0,
         class_len: 0,
         file_len: 0,
-        reserved: 0,
+        last_line: 0,
         function: [0; FUNCTION_BYTES],
         class: [0; CLASS_BYTES],
         file: [0; FILE_BYTES],

@@ -46,6 +46,15 @@ impl Architecture {
         }
     }
 
+    /// Byte offsets of the registers in which PHP's executor keeps its frame and the running instruction, where it is compiled so
+    /// (Zend/zend_execute.c, `ZEND_VM_FP_GLOBAL_REG` and `ZEND_VM_IP_GLOBAL_REG`): r14 and r15, x27 and x28.
+    pub(crate) fn executor_registers(self) -> (u32, u32) {
+        match self {
+            Self::X86_64 => (8, 0),
+            Self::Aarch64 => (216, 224),
+        }
+    }
+
     /// The register that holds an argument (0 to 3) of a C function when it begins (System V ABI, AAPCS64).
     pub(crate) fn function_argument(self, number: usize) -> Operand {
         let registers = match self {

@@ -31,6 +31,8 @@ pub(crate) fn kernel_layout(architecture: Architecture, seed: u64) -> Config {
             Architecture::X86_64 => offset("task_struct", "thread.fsbase"),
             Architecture::Aarch64 => offset("task_struct", "thread.uw.tp_value"),
         },
+        frame_register: architecture.executor_registers().0,
+        opline_register: architecture.executor_registers().1,
         reserved: 0,
     }
 }

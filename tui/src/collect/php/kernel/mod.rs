@@ -21,7 +21,7 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, HashMap as BpfHashMap, IterableMap as _, MapData, PerCpuArray},
+    maps::{Array, HashMap as BpfHashMap, IterableMap as _, MapData, PerCpuArray, RingBuf},
     programs::{
         PerfEvent, ProgramError, RawTracePoint,
         perf_event::{PerfEventConfig, PerfEventLinkId, PerfEventScope, SamplePolicy, SoftwareEvent},
@@ -88,6 +88,7 @@ pub(crate) struct Kernel {
     waiting: Hash<u64, Wait>,
     names: Hash<Wire<ContentKey>, FunctionName>,
     stacks: Hash<Wire<ContentKey>, Stack>,
+    lines: RingBuf<MapData>,
     counts: [Counts; 2],
     shares: Shares,
     counted: Batch<Wire<CountKey>, Wire<Count>>,
@@ -160,6 +161,7 @@ impl Kernel {
             waiting: map!(ebpf, "WAITING"),
             names: map!(ebpf, "NAMES"),
             stacks: map!(ebpf, "STACKS"),
+            lines: map!(ebpf, "LINES"),
             counts: [map!(ebpf, "COUNTS_0"), map!(ebpf, "COUNTS_1")],
             shares: Shares::new(map!(ebpf, "SHARES"), map!(ebpf, "USED"))?,
             counted: Batch::new(),
@@ -398,6 +400,11 @@ impl Kernel {
         self.shares.count(share::COUNTS + (self.writing ^ 1), []);
         self.shares.count(share::FAILED + (self.writing ^ 1), []);
         Ok(taken)
+    }
+
+    /// Takes one of the samples with lines that the program sent, as bytes; `None` when there are no more.
+    pub(crate) fn take_lines<T>(&mut self, read: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        self.lines.next().map(|record| read(&record))
     }
 
     /// A stack by its key.

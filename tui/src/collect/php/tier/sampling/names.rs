@@ -1,9 +1,6 @@
 //! Turns keys of stacks into names. Names are cached; the kernel is asked for new keys only.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use tusktop_shared::{
     ContentKey, FUNCTION_BYTES, FUNCTION_COMPILE, FUNCTION_EVAL, FUNCTION_INTERNAL, FunctionName, MAX_FRAMES,
@@ -15,7 +12,7 @@ use crate::{
         Kernel,
         kept::{class, head, tail},
     },
-    model::{FunctionKey, FunctionKind},
+    model::{FunctionKey, FunctionKind, NumberMap},
 };
 
 /// A stack with names.
@@ -25,6 +22,16 @@ pub struct NamedStack {
     pub frames: Vec<Arc<FunctionKey>>,
     /// It was deeper than what is kept.
     pub truncated: bool,
+}
+
+/// A function on a stack.
+#[derive(Debug, Clone)]
+pub(crate) struct Frame {
+    pub function: Arc<FunctionKey>,
+    /// Where its frame is in the kernel's map.
+    pub place: usize,
+    /// Its last line, 0 where that is not known.
+    pub last_line: u32,
 }
 
 /// The caches start again at these sizes, before one user's share of the kernel's maps is full (`tusktop_shared::share`).
@@ -40,11 +47,12 @@ const OUTSIDE_NAME: &str = "(before or after PHP code)";
 /// Names that were read so far.
 #[derive(Debug)]
 pub(crate) struct Names {
-    functions: HashMap<ContentKey, Arc<FunctionKey>>,
+    /// Each with its last line, 0 where that is not known.
+    functions: NumberMap<ContentKey, (Arc<FunctionKey>, u32)>,
     texts: HashSet<Arc<FunctionKey>>,
-    stacks: HashMap<ContentKey, Arc<NamedStack>>,
+    stacks: NumberMap<ContentKey, Arc<NamedStack>>,
     /// Stacks that were read from outside, with the looks since when nothing has waited in them.
-    held: HashMap<ContentKey, (Arc<NamedStack>, u8)>,
+    held: NumberMap<ContentKey, (Arc<NamedStack>, u8)>,
     /// How many there were so far.
     read: u64,
     unknown: Arc<FunctionKey>,
@@ -60,10 +68,10 @@ impl Default for Names {
             Arc::new(FunctionKey { name, class, file, line: 0, kind: FunctionKind::Unknown })
         };
         Self {
-            functions: HashMap::new(),
+            functions: NumberMap::default(),
             texts: HashSet::new(),
-            stacks: HashMap::new(),
-            held: HashMap::new(),
+            stacks: NumberMap::default(),
+            held: NumberMap::default(),
             read: 0,
             unknown: unknown("?"),
             not_walked: Arc::new(NamedStack { frames: vec![unknown(NOT_WALKED_NAME)], truncated: false }),
@@ -88,16 +96,27 @@ impl Names {
             return Some(stack.clone());
         }
         let raw = kernel.stack(key)?;
-        let keys = in_order(&raw);
-        let mut frames: Vec<_> =
-            keys.into_iter().map(|frame| self.function(kernel, ContentKey::new(frame, key.user))).collect();
-        frames.retain(|frame| is_php(frame));
+        let frames: Vec<_> = self.named(kernel, &raw, key.user).map(|frame| frame.function).collect();
         let complete = frames.iter().all(|frame| !Arc::ptr_eq(frame, &self.unknown));
         let stack = Arc::new(NamedStack { frames, truncated: raw.flags & STACK_TRUNCATED != 0 });
         if complete {
             self.stacks.insert(key, stack.clone());
         }
         Some(stack)
+    }
+
+    /// The frames of a stack, leaf first; `None` when the kernel had no room for it.
+    pub(crate) fn frames(&mut self, kernel: &Kernel, key: ContentKey) -> Option<Vec<Frame>> {
+        let raw = kernel.stack(key)?;
+        Some(self.named(kernel, &raw, key.user).collect())
+    }
+
+    fn named(&mut self, kernel: &Kernel, raw: &Stack, user: u32) -> impl Iterator<Item = Frame> {
+        let named = in_order(raw).into_iter().map(move |place| {
+            let (function, last_line) = self.function_with_end(kernel, ContentKey::new(raw.frames[place], user));
+            Frame { function, place, last_line }
+        });
+        named.filter(|frame| is_php(&frame.function))
     }
 
     /// Keeps a stack of a user's process that was read from outside, and makes a key for it; `None` when there are too many.
@@ -141,31 +160,35 @@ impl Names {
 
     /// The function of a key.
     pub(crate) fn function(&mut self, kernel: &Kernel, key: ContentKey) -> Arc<FunctionKey> {
+        self.function_with_end(kernel, key).0
+    }
+
+    fn function_with_end(&mut self, kernel: &Kernel, key: ContentKey) -> (Arc<FunctionKey>, u32) {
         if let Some(function) = self.functions.get(&key) {
             return function.clone();
         }
-        let Some(raw) = kernel.name(key) else { return self.unknown.clone() };
+        let Some(raw) = kernel.name(key) else { return (self.unknown.clone(), 0) };
         // Keys differ by user; equal texts are kept once.
         let text = function_of(&raw);
         let function = self.texts.get(&text).cloned().unwrap_or_else(|| Arc::new(text));
         self.texts.insert(function.clone());
-        self.functions.insert(key, function.clone());
-        function
+        self.functions.insert(key, (function.clone(), raw.last_line));
+        (function, raw.last_line)
     }
 }
 
-/// The keys of functions, leaf first. What the engine puts between calls has none.
-fn in_order(stack: &Stack) -> Vec<u64> {
+/// The places of functions, leaf first. What the engine puts between calls is none.
+fn in_order(stack: &Stack) -> Vec<usize> {
     let depth = MAX_FRAMES.min(stack.depth as usize);
-    let mut keys = stack.frames[..depth].to_vec();
+    let mut places: Vec<usize> = (0..depth).collect();
     for place in [stack.delegations & 0xffff, stack.delegations >> 16] {
         let (from, count) = ((place >> 8) as usize + 1, (place & 0xff) as usize);
-        if let Some(turned) = keys.get_mut(from..depth.min(from + count)) {
+        if let Some(turned) = places.get_mut(from..depth.min(from + count)) {
             turned.reverse();
         }
     }
-    keys.retain(|&key| key != NO_FUNCTION);
-    keys
+    places.retain(|&place| stack.frames[place] != NO_FUNCTION);
+    places
 }
 
 /// Whether PHP itself would say that a function was called: what a fiber begins with is built in and has no name.
@@ -204,7 +227,7 @@ mod tests {
             function_len: function.len() as u32,
             class_len: class.len() as u32,
             file_len: file.len() as u32,
-            reserved: 0,
+            last_line: 9,
             function: [0; FUNCTION_BYTES],
             class: [0; CLASS_BYTES],
             file: [0; FILE_BYTES],
@@ -223,7 +246,7 @@ mod tests {
             let mut stack =
                 Stack { depth: frames.len() as u32, flags: 0, missing: 0, delegations, frames: [0; MAX_FRAMES] };
             stack.frames[..frames.len()].copy_from_slice(frames);
-            in_order(&stack)
+            in_order(&stack).into_iter().map(|place| stack.frames[place]).collect::<Vec<_>>()
         };
         assert_eq!(ordered(&[1, 0, 3, 0, 7, 5], 0x0302), [1, 3, 5, 7]);
         assert_eq!(ordered(&[1, 0, 5, 3, 7, 0, 13, 11, 9], 0x0102_0503), [1, 3, 5, 7, 9, 11, 13]);

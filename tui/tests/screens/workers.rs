@@ -213,3 +213,15 @@ fn the_flame_of_a_worker_without_stacks_says_why() {
     let text = shown.keys("jF").text();
     assert!(text.contains("worker 9000 ran no PHP code in this window") && !text.contains("partly"), "{text}");
 }
+
+#[test]
+fn a_script_that_a_server_runs_as_one_request_says_that_its_pages_are_not_told() {
+    let mut snapshot = serving(10, 61);
+    let text = Stage::showing(snapshot.clone(), 160, 30).keys("6j<enter>").text();
+    assert!(!text.contains("worker mode"), "{text}");
+    for request in &mut Arc::make_mut(&mut snapshot.php).requests {
+        (request.method, request.uri) = ("".into(), "".into());
+    }
+    let text = Stage::showing(snapshot, 160, 30).keys("6j<enter>").text();
+    assert!(text.contains("pages") && text.contains("(worker mode)"), "{text}");
+}

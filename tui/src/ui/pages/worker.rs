@@ -10,6 +10,10 @@ use crate::{
     words::{memory, names, units},
 };
 
+/// What is said of a script that a server runs without a page being asked for.
+pub(super) const ONE_REQUEST: &str =
+    "not known: the script is one request that goes on, and PHP does not tell the pages that it serves (worker mode)";
+
 /// What is known of a worker.
 pub(super) fn facts(screen: &Screen, key: WorkerKey) -> Vec<Line> {
     let pid = key.pid;
@@ -28,6 +32,9 @@ pub(super) fn facts(screen: &Screen, key: WorkerKey) -> Vec<Line> {
     if let Some(route) = lane.request.and_then(|request| php.routes.get(request.route)) {
         lines.push(fact("route", names::route(route)));
         lines.push(fact("script", &*route.key.script));
+    }
+    if lane.request.is_some_and(|request| request.method.is_empty()) {
+        lines.push(fact("pages", ONE_REQUEST));
     }
     if let Some(tid) = key.tid {
         let others = php.workers.iter().filter(|other| other.pid == pid).count();

@@ -105,8 +105,8 @@ pub struct RequestEvent {
     pub cpu_ns: u64,
     /// [`ABORTED`] or [`ABORTED_LOOKED_AT`] when the process ended inside the request; else 0.
     pub aborted: u32,
-    /// Keeps the layout free of padding.
-    pub reserved: u32,
+    /// Its thread.
+    pub tid: u32,
     /// What was known at its start.
     pub request: Request,
 }

@@ -153,7 +153,7 @@ fn end(config: &Config, site: &Site, image: &Image, bias: u64, key: u64, now: u6
     }
     let user = request.user;
     count_skipped(key);
-    finish(request, status, now, cpu_time(config, now), 0);
+    finish(request, key as u32, status, now, cpu_time(config, now), 0);
     let _ = REQUESTS.remove(key);
     give_share(share::REQUESTS, user);
     Some(())
@@ -171,7 +171,7 @@ pub fn abort() {
         let user = request.user;
         count_skipped(key);
         let aborted = if has_memory() && look_again(request, key).is_some() { ABORTED_LOOKED_AT } else { ABORTED };
-        finish(request, 0, now, cpu, aborted);
+        finish(request, key as u32, 0, now, cpu, aborted);
         let _ = REQUESTS.remove(key);
         give_share(share::REQUESTS, user);
     }
@@ -187,7 +187,7 @@ fn look_again(request: &mut Request, key: u64) -> Option<()> {
 }
 
 #[inline(always)]
-fn finish(request: &Request, status: u32, ended_ns: u64, cpu_ns: u64, aborted: u32) {
+fn finish(request: &Request, tid: u32, status: u32, ended_ns: u64, cpu_ns: u64, aborted: u32) {
     // A flood of one user's requests leaves room for those of others.
     if !take_share(share::ENDED_REQUESTS, request.user) {
         add(stat::RING_FULL, 1);
@@ -205,7 +205,7 @@ fn finish(request: &Request, status: u32, ended_ns: u64, cpu_ns: u64, aborted: u
         (*event).ended_ns = ended_ns;
         (*event).cpu_ns = cpu_ns;
         (*event).aborted = aborted;
-        (*event).reserved = 0;
+        (*event).tid = tid;
         (&raw mut (*event).request).copy_from_nonoverlapping(request, 1);
     }
     // Waking user space for every request would cost more than the request's probes: it reads once a tick,

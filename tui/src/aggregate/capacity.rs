@@ -209,6 +209,9 @@ impl Capacity {
             fits: limit.map(|limit| limit.fits),
             fits_unknown,
             bound: limit.map(|limit| limit.bound),
+            events_since: None,
+            event_count: 0,
+            events: Vec::new(),
         }
     }
 

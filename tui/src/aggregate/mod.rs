@@ -136,9 +136,12 @@ impl Aggregate {
         if php.php.state == PhpState::Read && !(php.php.workers.is_empty() && php.php.requests.is_empty()) {
             self.follow_processes(Arc::make_mut(&mut php.php), &part.processes);
         }
-        self.known_php = Arc::clone(&php.php);
         let read = (php.php.state == PhpState::Read).then_some(&*php.php.pools);
-        let pool_events = self.pool_events.of(at, &php.aborted, part.killed, read);
+        let pool_events = self.pool_events.of(at, &php.aborted, part.killed, read, &part.processes);
+        if !php.php.pools.is_empty() {
+            self.pool_events.keep(at, &pool_events, &mut Arc::make_mut(&mut php.php).pools);
+        }
+        self.known_php = Arc::clone(&php.php);
         notices.extend(pool_events::notices(&pool_events));
         notices.extend(php.notices);
         let killed = self.before.kills(at, sample.oom_kills.as_deref().unwrap_or_default());
@@ -202,7 +205,8 @@ impl Aggregate {
             let index = processes.binary_search_by_key(&pid, |process| process.pid).ok()?;
             processes[index].memory.rss_bytes
         };
-        for worker in &mut php.workers {
+        // Threads share the memory of their process: it is none of theirs.
+        for worker in php.workers.iter_mut().filter(|worker| worker.tid.is_none()) {
             worker.rss_bytes = rss(worker.pid);
         }
         for request in php.requests.iter_mut().filter(|request| !request.finished) {

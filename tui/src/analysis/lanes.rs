@@ -4,12 +4,12 @@ use std::{collections::HashMap, time::Duration};
 
 use jiff::Timestamp;
 
-use crate::model::{Worker, WorkerState};
+use crate::model::{Worker, WorkerKey, WorkerState};
 
 /// One interval of one worker.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Point {
-    pub pid: u32,
+    pub worker: WorkerKey,
     /// When the interval ended.
     pub at: Timestamp,
     /// How long it was.
@@ -38,7 +38,7 @@ impl Point {
         };
         let wait = worker.wait_ms.unwrap_or(0.0).max(running.clamp(0.0, whole) - cpu).clamp(0.0, whole - cpu);
         Self {
-            pid: worker.pid,
+            worker: worker.key(),
             at,
             interval_ms,
             cpu_ms: cpu as f32,
@@ -74,30 +74,30 @@ pub(crate) struct Lanes {
     /// The moment.
     end: Option<Timestamp>,
     span: Duration,
-    points: HashMap<u32, Vec<Point>>,
+    points: HashMap<WorkerKey, Vec<Point>>,
 }
 
 impl Lanes {
     /// From points in the order of time.
     pub(crate) fn new<'a>(end: Timestamp, span: Duration, points: impl Iterator<Item = &'a Point>) -> Self {
-        let mut lanes: HashMap<u32, Vec<Point>> = HashMap::new();
+        let mut lanes: HashMap<WorkerKey, Vec<Point>> = HashMap::new();
         for point in points {
-            lanes.entry(point.pid).or_default().push(*point);
+            lanes.entry(point.worker).or_default().push(*point);
         }
         Self { end: Some(end), span, points: lanes }
     }
 
-    fn of(&self, pid: u32) -> &[Point] {
-        self.points.get(&pid).map_or(&[], Vec::as_slice)
+    fn of(&self, worker: WorkerKey) -> &[Point] {
+        self.points.get(&worker).map_or(&[], Vec::as_slice)
     }
 
     /// A worker's time as so many parts of equal length, the oldest first.
-    pub(crate) fn strip(&self, pid: u32, parts: usize) -> Vec<Did> {
+    pub(crate) fn strip(&self, worker: WorkerKey, parts: usize) -> Vec<Did> {
         let Some(end) = self.end else { return vec![Did::Unknown; parts] };
         let length = self.span.as_secs_f64() * 1000.0 / parts.max(1) as f64;
         // Time in each part: known, CPU, waiting.
         let mut times = vec![[0.0_f64; 3]; parts];
-        for point in self.of(pid).iter().filter(|point| point.known && point.interval_ms > 0) {
+        for point in self.of(worker).iter().filter(|point| point.known && point.interval_ms > 0) {
             let whole = point.interval_ms as f64;
             let to = self.span.as_secs_f64() * 1000.0 - end.duration_since(point.at).as_secs_f64() * 1000.0;
             let from = to - whole;
@@ -120,24 +120,24 @@ impl Lanes {
 
     /// How much bigger a worker became with each request of the time, in bytes; `None` where it served less than two, or its memory
     /// is not known.
-    pub(crate) fn growth_per_request(&self, pid: u32) -> Option<f64> {
-        let known = || self.of(pid).iter().filter_map(|point| Some((point.requests?, point.rss_bytes?)));
+    pub(crate) fn growth_per_request(&self, worker: WorkerKey) -> Option<f64> {
+        let known = || self.of(worker).iter().filter_map(|point| Some((point.requests?, point.rss_bytes?)));
         let (first, last) = (known().next()?, known().next_back()?);
         let requests = last.0.checked_sub(first.0).filter(|requests| *requests >= 2)?;
         Some((last.1 as f64 - first.1 as f64) / requests as f64)
     }
 
     /// How much bigger a worker became each minute, in bytes; `None` where most of a minute was not seen.
-    pub(crate) fn growth_per_minute(&self, pid: u32) -> Option<f64> {
-        let known = || self.of(pid).iter().filter_map(|point| Some((point.at, point.rss_bytes?)));
+    pub(crate) fn growth_per_minute(&self, worker: WorkerKey) -> Option<f64> {
+        let known = || self.of(worker).iter().filter_map(|point| Some((point.at, point.rss_bytes?)));
         let (first, last) = (known().next()?, known().next_back()?);
         let seconds = last.0.duration_since(first.0).as_secs_f64();
         (seconds >= LEAST_S).then(|| (last.1 as f64 - first.1 as f64) * 60.0 / seconds)
     }
 
     /// Shares of CPU time and of waiting in the time that is known.
-    pub(crate) fn shares(&self, pid: u32) -> Option<(f64, f64)> {
-        let known = self.of(pid).iter().filter(|point| point.known);
+    pub(crate) fn shares(&self, worker: WorkerKey) -> Option<(f64, f64)> {
+        let known = self.of(worker).iter().filter(|point| point.known);
         let (whole, cpu, wait) = known.fold((0.0, 0.0, 0.0), |(whole, cpu, wait), point| {
             (whole + point.interval_ms as f64, cpu + f64::from(point.cpu_ms), wait + f64::from(point.wait_ms))
         });
@@ -151,6 +151,7 @@ mod tests {
 
     use super::*;
 
+    const SEVEN: WorkerKey = WorkerKey { pid: 7, tid: None };
     const END: Timestamp = Timestamp::constant(1_000_000, 0);
 
     fn worker(change: impl Fn(&mut Worker)) -> Worker {
@@ -173,10 +174,10 @@ mod tests {
             worker(|w| (w.cpu_ms, w.wait_ms) = (Some(600.0), Some(300.0))),
             worker(|w| w.wait_ms = Some(500.0)),
         ]);
-        assert_eq!(lanes.strip(7, 4), [Did::Unknown, Did::Nothing, Did::Cpu, Did::Wait]);
-        assert_eq!(lanes.strip(7, 2), [Did::Nothing, Did::Wait]);
-        assert_eq!(lanes.strip(8, 2), [Did::Unknown; 2]);
-        assert_eq!(Lanes::default().strip(7, 1), [Did::Unknown]);
+        assert_eq!(lanes.strip(SEVEN, 4), [Did::Unknown, Did::Nothing, Did::Cpu, Did::Wait]);
+        assert_eq!(lanes.strip(SEVEN, 2), [Did::Nothing, Did::Wait]);
+        assert_eq!(lanes.strip(WorkerKey { pid: 8, tid: None }, 2), [Did::Unknown; 2]);
+        assert_eq!(Lanes::default().strip(SEVEN, 1), [Did::Unknown]);
     }
 
     #[test]
@@ -196,16 +197,20 @@ mod tests {
     #[test]
     fn growth_each_minute_needs_most_of_a_minute() {
         let workers: Vec<Worker> = (0..60).map(|second| worker(|w| w.rss_bytes = Some(1_000 + second * 10))).collect();
-        assert_eq!(lanes(&workers).growth_per_minute(7), Some(600.0));
-        assert_eq!(lanes(&workers[..40]).growth_per_minute(7), None);
-        assert_eq!(lanes(&[]).growth_per_minute(7), None);
+        assert_eq!(lanes(&workers).growth_per_minute(SEVEN), Some(600.0));
+        assert_eq!(lanes(&workers[..40]).growth_per_minute(SEVEN), None);
+        assert_eq!(lanes(&[]).growth_per_minute(SEVEN), None);
     }
 
     #[test]
     fn growth_is_by_request_and_unknown_without_any() {
         let at = |requests, rss| worker(move |w| (w.requests, w.rss_bytes) = (Some(requests), Some(rss)));
-        assert_eq!(lanes(&[at(10, 1_000), at(12, 1_800), at(14, 2_200)]).growth_per_request(7), Some(300.0));
-        assert_eq!(lanes(&[at(10, 1_000), at(11, 1_800)]).growth_per_request(7), None);
-        assert_eq!(lanes(&[at(10, 1_000), at(0, 1_800)]).growth_per_request(7), None, "another process of that number");
+        assert_eq!(lanes(&[at(10, 1_000), at(12, 1_800), at(14, 2_200)]).growth_per_request(SEVEN), Some(300.0));
+        assert_eq!(lanes(&[at(10, 1_000), at(11, 1_800)]).growth_per_request(SEVEN), None);
+        assert_eq!(
+            lanes(&[at(10, 1_000), at(0, 1_800)]).growth_per_request(SEVEN),
+            None,
+            "another process of that number"
+        );
     }
 }

@@ -120,13 +120,17 @@ pub struct ProcessKey {
     pub start_ticks: Option<u64>,
 }
 
+/// A map by numbers, addresses or hashes of ours. Others do not choose them, so they are hashed faster than texts of strangers, which
+/// may be made to have one hash.
+pub(crate) type NumberMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
 /// Numbers of shared values, in the order in which they came. A value that is shared is found by its address; equal values at
 /// other addresses get the same number. So text is hashed once for each allocation, and not once for each use.
 #[derive(Debug, Clone)]
 pub(crate) struct Numbers<K> {
     by_content: HashMap<Arc<K>, u32>,
     /// The value is kept with its address, so that no other can get that address.
-    by_address: HashMap<usize, (Arc<K>, u32)>,
+    by_address: NumberMap<usize, (Arc<K>, u32)>,
 }
 
 /// Addresses remembered beside those of the numbered values; then all are forgotten, and found by content again.
@@ -134,7 +138,7 @@ const MAX_ADDRESSES: usize = 16_384;
 
 impl<K> Default for Numbers<K> {
     fn default() -> Self {
-        Self { by_content: HashMap::new(), by_address: HashMap::new() }
+        Self { by_content: HashMap::new(), by_address: NumberMap::default() }
     }
 }
 

@@ -27,18 +27,18 @@ pub use inspection::{
     CgroupLimit, CgroupLimits, Inspection, InspectionOrder, Limit, MappingKind, MappingSum, Mappings, OpenFiles,
     Reading, Unit, Unread,
 };
-pub(crate) use keys::Numbers;
 pub use keys::{FunctionKey, ProblemKey, ProblemKind, ProcessKey, RouteKey, WorkerKey};
+pub(crate) use keys::{NumberMap, Numbers};
 pub use machine_memory::{MachineMemory, MemoryPart, PartKind};
 pub use notice::{Level, Notice, NoticeKind};
 pub use oom::OomKill;
 pub use order::{TraceLimits, TraceOrder, TraceRequest};
 pub use php::{
-    Bloat, Bound, Buckets, CompiledFile, DurationSummary, Exact, ExactKind, ExactState, ExceptionCount, Exhausted,
-    FitsUnknown, Function, FunctionKind, Histogram, HotLine, HotLines, LineCalls, METHODS, Master, MemoryUnknown, Php,
-    PhpError, PhpState, Pool, PoolEvent, PoolEventKind, PoolRoute, ProblemMessage, ProblemRoute, ProblemRoutes,
-    ProcessManager, Request, RequestStack, Route, RouteMemory, SYMBOLS, Scoreboard, SeenBy, SizeHistogram, Stack,
-    Target, Tier, TierState, TierStatus, Tiers, Waiting, Worker, WorkerState,
+    Bloat, Bound, Buckets, CompiledFile, DurationSummary, EndedBy, Exact, ExactKind, ExactState, ExceptionCount,
+    Exhausted, FitsUnknown, Function, FunctionKind, Histogram, HotLine, HotLines, LineCalls, METHODS, Master,
+    MemoryUnknown, Php, PhpError, PhpState, Pool, PoolEvent, PoolEventKind, PoolRoute, ProblemMessage, ProblemRoute,
+    ProblemRoutes, ProcessManager, Request, RequestStack, Route, RouteMemory, SYMBOLS, Scoreboard, SeenBy,
+    SizeHistogram, Stack, Target, Tier, TierState, TierStatus, Tiers, Waiting, Worker, WorkerState,
 };
 pub(crate) use process::MORE_GROUPS;
 pub use process::{DiskRates, Group, Memory, MemoryRange, Process, PssUnknown, pool_of_title};

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::EndedBy;
+
 /// How much a [`Notice`] matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -476,11 +478,16 @@ impl Notice {
         Self::new(Level::Warning, NoticeKind::MemoryExhausted, text, "")
     }
 
-    /// The process of a worker ended inside a request, or a signal killed it. `request` begins with a blank.
-    pub fn worker_died(pid: u32, group: &str, signal: Option<&str>, request: &str) -> Self {
-        let how = signal.map_or_else(|| "ended".to_owned(), |signal| format!("was killed by {signal}"));
-        let text = format!("worker {pid} of {group} {how}{request}");
+    /// The process of a worker ended inside a request, or a signal killed it. `how` says that.
+    pub fn worker_died(pid: u32, group: &str, how: &str, signal: Option<&str>, ended_by: Option<EndedBy>) -> Self {
+        let text = format!("worker {pid} of {group} {how}");
         let hint = match signal {
+            _ if ended_by == Some(EndedBy::RequestTerminateTimeout) => {
+                "by SIGTERM, as the pool's configuration says; SIGTERM that somebody sends to one worker looks the same"
+            }
+            _ if ended_by == Some(EndedBy::StopOrReload) => {
+                "a reload waits for requests if process_control_timeout is set"
+            }
             Some("SIGTERM") => "php-fpm does so after request_terminate_timeout, and when it is stopped",
             Some("SIGKILL") => "somebody killed it, or memory was gone",
             Some("SIGSEGV" | "SIGBUS" | "SIGILL" | "SIGABRT" | "SIGFPE") => {

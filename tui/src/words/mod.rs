@@ -8,6 +8,7 @@ pub(crate) mod machine_memory;
 pub(crate) mod memory;
 pub(crate) mod names;
 pub(crate) mod nearest;
+pub(crate) mod pool_event;
 pub mod printable;
 pub mod secrets;
 pub mod times;

@@ -6,7 +6,7 @@ use crate::servers::{
     FpmOptions, PATIENCE, PhpFpm, Pool, ProcessManager, Request, alone, free_port, under_load, wait_until,
 };
 use crate::watch::Watch;
-use tusktop::model::{self, NoticeKind, PoolEvent, PoolEventKind, Scoreboard, Snapshot};
+use tusktop::model::{self, EndedBy, NoticeKind, PoolEvent, PoolEventKind, Scoreboard, Snapshot};
 
 /// The pool of this php-fpm; others may run on the machine.
 fn pool<'a>(watch: &'a Watch, fpm: &PhpFpm, name: &str) -> Option<&'a Scoreboard> {
@@ -176,7 +176,10 @@ fn connections_that_wait_are_counted_at_unix_and_tcp_sockets_and_busy_workers_ar
 fn workers_that_are_ended_in_a_request_or_crash_idle_are_events_with_their_signal() {
     let _alone = alone();
     let limited = Pool { settings: vec![("request_terminate_timeout".into(), "1s".into())], ..Pool::new("www", 1) };
-    let fpm = PhpFpm::start(FpmOptions { pools: vec![limited, Pool::new("idle", 1)], ..FpmOptions::default() });
+    let fpm = PhpFpm::start(FpmOptions {
+        pools: vec![limited, Pool::new("idle", 1), Pool::new("other", 1)],
+        ..FpmOptions::default()
+    });
     let idle = fpm.workers("idle")[0];
     let mut tusktop = Command::new(env!("CARGO_BIN_EXE_tusktop"));
     tusktop.env("HOME", "/nonexistent").args(["snap", "--duration", "120s", "--format", "json"]);
@@ -220,6 +223,7 @@ fn workers_that_are_ended_in_a_request_or_crash_idle_are_events_with_their_signa
     for event in ended {
         let request = event.request.as_ref().unwrap();
         assert_eq!((event.kind, event.signal), (PoolEventKind::WorkerDied, Some(15)), "{event:?}");
+        assert_eq!(event.ended_by, Some(EndedBy::RequestTerminateTimeout), "{event:?}");
         assert_eq!((&*request.method, &*request.route), ("GET", "/slow"));
         let lasted = event.duration_ms.unwrap();
         assert!((900.0..6_000.0).contains(&lasted) && event.at <= snapshot.at, "{event:?}");
@@ -227,5 +231,5 @@ fn workers_that_are_ended_in_a_request_or_crash_idle_are_events_with_their_signa
     let crashed: Vec<_> = of("php-fpm: idle").iter().map(|event| (event.pid, event.signal)).collect();
     assert_eq!(crashed, [(Some(idle), Some(11))], "{:?}", snapshot.pool_events);
     let said = snapshot.notices.iter().filter(|notice| notice.kind == NoticeKind::WorkerDied);
-    assert!(said.map(|notice| &notice.text).any(|text| text.contains("SIGTERM in GET /slow")));
+    assert!(said.map(|notice| &notice.text).any(|text| text.contains("by request_terminate_timeout in GET /slow")));
 }

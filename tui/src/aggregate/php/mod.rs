@@ -27,8 +27,8 @@ use super::{digits, growth::Growths};
 use crate::{
     collect::php::{CurrentWait, FinishedRequest, Now, PhpProcess, PhpSample, RequestMemory, RequestText, Sapi, Start},
     model::{
-        Cost, Drops, Exhausted, FunctionKind, MemoryUnknown, Notice, Php, PhpState, Request, RouteKey, Target, Tier,
-        TierState, Waiting, WorkerKey,
+        Cost, Drops, Exhausted, FunctionKind, MemoryUnknown, Notice, NumberMap, Php, PhpState, Request, RouteKey,
+        Target, Tier, TierState, Waiting, WorkerKey,
     },
     rules::naming,
     words::{names, units},
@@ -64,6 +64,8 @@ pub struct PhpPart {
 pub(super) struct AbortedRequest {
     pub at: Timestamp,
     pub pid: u32,
+    /// Its parent; 0 when not known.
+    pub parent: u32,
     /// Group of the worker.
     pub group: Arc<str>,
     pub method: Arc<str>,
@@ -113,7 +115,7 @@ pub struct PhpAggregate {
 /// When requests that run started on the wall clock, each told once: both clocks are not read at the same moment, and a request that
 /// has another start each time is another one for whoever looks at it.
 #[derive(Debug, Default)]
-struct Starts(HashMap<(u32, u64), Timestamp>);
+struct Starts(NumberMap<(u32, u64), Timestamp>);
 
 impl Starts {
     fn of(&mut self, request: &RequestText, now: Now) -> Timestamp {
@@ -139,6 +141,7 @@ impl PhpAggregate {
     /// `placed` says where a live process is.
     pub fn update(&mut self, sample: PhpSample, interval_s: f64, placed: &dyn Fn(u32) -> Option<Placed>) -> PhpPart {
         self.placed = self.place(&sample, placed);
+        let threaded = Threaded::of(&sample);
         let unknown: Arc<str> = "".into();
         let group = |pid: u32| self.placed.get(&pid).map_or(&unknown, |placed| &placed.group);
         let scripts: HashMap<u32, &Arc<str>> =
@@ -179,7 +182,7 @@ impl PhpAggregate {
         let mut routes = found.choose();
         let mut served = Vec::new();
 
-        let waits: HashMap<(u32, u64), &CurrentWait> =
+        let waits: NumberMap<(u32, u64), &CurrentWait> =
             sample.waits.iter().map(|wait| ((wait.pid, wait.request), wait)).collect();
         let mut requests: Vec<Request> = sample
             .running
@@ -196,7 +199,8 @@ impl PhpAggregate {
                 };
                 let waiting = waits.get(&(request.pid, request.started_ns)).and_then(|wait| waiting(wait, sample.now));
                 let started_at = self.starts.of(request, sample.now);
-                Request { waiting, growth_bytes_per_minute, started_at, ..running(request, sample.now, route) }
+                let tid = threaded.worker(request).tid;
+                Request { tid, waiting, growth_bytes_per_minute, started_at, ..running(request, sample.now, route) }
             })
             .collect();
         let running: HashSet<(u32, u64)> =
@@ -204,11 +208,13 @@ impl PhpAggregate {
         self.growths.keep(|key| running.contains(key));
         let mut finished = Vec::with_capacity(sample.finished.len());
         let mut aborted = Vec::new();
+        let parents: HashMap<u32, u32> = sample.processes.iter().map(|process| (process.pid, process.parent)).collect();
         for (request, route) in sample.finished.iter().zip(ended) {
             let route = routes.place(route);
             routes.count(route, request);
             if request.aborted && !request.request.method.is_empty() {
-                aborted.push(aborted_request(request, sample.now, routes.key(route)));
+                let parent = parents.get(&request.request.pid).copied().unwrap_or(0);
+                aborted.push(AbortedRequest { parent, ..aborted_request(request, sample.now, routes.key(route)) });
             }
             if !request.aborted {
                 let at = ended_at(request, sample.now);
@@ -217,7 +223,7 @@ impl PhpAggregate {
             finished.push((request, route));
         }
         let ended = |ended: &FinishedRequest| ((ended.request.pid, ended.request.started_ns), ended.duration_ns);
-        let lasted: HashMap<(u32, u64), u64> = sample.finished.iter().map(ended).collect();
+        let lasted: NumberMap<(u32, u64), u64> = sample.finished.iter().map(ended).collect();
         let (mut stacks, mut request_stacks) = (Stacks::default(), RequestStacks::default());
         let sees = |tier| sample.targets.iter().any(|target| target.tiers.is_on(tier));
         let sees_growth = sees(Tier::Growth);
@@ -231,7 +237,7 @@ impl PhpAggregate {
                     Some(&lasted_ns) => lasted_ns,
                     None => sample.now.monotonic_ns.saturating_sub(request.started_ns),
                 };
-                request_stacks.add(worker_of(request), started_at, lasted_ns, stack, counted);
+                request_stacks.add(threaded.worker(request), started_at, lasted_ns, stack, counted);
             }
             growth_bytes.into_iter().for_each(|bytes| routes.grow(route, bytes));
         }
@@ -240,7 +246,8 @@ impl PhpAggregate {
         let lines = calls::add(&sample, &mut stacks);
         requests.extend(notable(&mut finished).map(|(request, route)| {
             let started_at = self.starts.of(&request.request, sample.now);
-            Request { started_at, ..of_finished(request, sample.now, route) }
+            let tid = threaded.worker(&request.request).tid;
+            Request { tid, started_at, ..of_finished(request, sample.now, route) }
         }));
         self.starts.end(&running);
         let (exceptions, errors) = (failed.exceptions(&routes), failed.errors(&routes));
@@ -250,8 +257,8 @@ impl PhpAggregate {
             routes.iter_mut().for_each(|route| _ = route.rss_growth_bytes.get_or_insert(0));
         }
         self.routes.end(interval_s, &sample.running);
-        self.workers.update(&sample);
-        let workers = self.workers.list(&sample, &self.placed, &mut stacks);
+        self.workers.update(&sample, &threaded);
+        let workers = self.workers.list(&sample, &threaded, &self.placed, &mut stacks);
         let mut php = Php {
             interval_ms: (interval_s * 1000.0).round() as u64,
             state: PhpState::Read,
@@ -310,6 +317,8 @@ impl PhpAggregate {
     fn place(&self, sample: &PhpSample, placed: &dyn Fn(u32) -> Option<Placed>) -> HashMap<u32, Placed> {
         let mut places = HashMap::with_capacity(sample.processes.len());
         let mut of_image: HashMap<(usize, Option<&str>), Arc<str>> = HashMap::new();
+        // Two masters may have pools of one name, which are two groups.
+        let mut of_master: HashMap<(u32, Option<&str>), Arc<str>> = HashMap::new();
         let mut nameless: Vec<&PhpProcess> = Vec::new();
         for process in &sample.processes {
             // A worker that was just forked may still be counted with its master.
@@ -318,6 +327,7 @@ impl PhpAggregate {
             match live.or_else(|| self.placed.get(&process.pid).cloned()).filter(fits) {
                 Some(placed) => {
                     of_image.insert((process.image, process.pool.as_deref()), placed.group.clone());
+                    of_master.insert((process.parent, process.pool.as_deref()), placed.group.clone());
                     places.insert(process.pid, placed);
                 }
                 None => nameless.push(process),
@@ -325,7 +335,9 @@ impl PhpAggregate {
         }
         // One that lived between two looks at /proc belongs where others of its pool or image belong.
         for process in nameless {
-            let group = match (of_image.get(&(process.image, process.pool.as_deref())), &process.pool) {
+            let pool = process.pool.as_deref();
+            let of_master = of_master.get(&(process.parent, pool)).filter(|_| process.parent > 1);
+            let group = match (of_master.or_else(|| of_image.get(&(process.image, pool))), &process.pool) {
                 (Some(group), _) => group.clone(),
                 (None, Some(pool)) => naming::of_pool(pool, None).into(),
                 (None, None) => of_unseen(process, sample),
@@ -356,9 +368,21 @@ fn of_unseen(process: &PhpProcess, sample: &PhpSample) -> Arc<str> {
     }
 }
 
-/// The worker that runs a request.
-fn worker_of(request: &RequestText) -> WorkerKey {
-    WorkerKey::of_process(request.pid)
+/// The processes in which PHP runs in several threads, each of which is a worker.
+#[derive(Debug, Default)]
+struct Threaded(HashSet<u32>);
+
+impl Threaded {
+    fn of(sample: &PhpSample) -> Self {
+        let threaded = sample.processes.iter().filter(|process| !process.threads.is_empty());
+        Self(threaded.map(|process| process.pid).collect())
+    }
+
+    /// The worker that runs a request.
+    fn worker(&self, request: &RequestText) -> WorkerKey {
+        let is_thread = request.tid != 0 && self.0.contains(&request.pid);
+        WorkerKey { pid: request.pid, tid: is_thread.then_some(request.tid) }
+    }
 }
 
 fn rate(amount: f64, interval_s: f64) -> Option<f64> {
@@ -381,6 +405,7 @@ fn aborted_request(request: &FinishedRequest, now: Now, key: &RouteKey) -> Abort
     AbortedRequest {
         at: ended_at(request, now),
         pid: request.request.pid,
+        parent: 0,
         group: Arc::clone(&key.group),
         method: Arc::clone(&key.method),
         route: if key.route.is_empty() { key.script.clone() } else { key.route.clone() },
@@ -485,7 +510,7 @@ fn running(request: &RequestText, now: Now, route: usize) -> Request {
     };
     Request {
         pid: request.pid,
-        tid: worker_of(request).tid,
+        tid: None,
         uri: request.uri.as_str().into(),
         method: request.method.as_str().into(),
         status: None,

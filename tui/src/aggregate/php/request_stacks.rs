@@ -1,12 +1,12 @@
 //! What each request of an interval had of its stacks: that of the longest goes into JSON and recordings, that of the others stays in
 //! memory.
 
-use std::{cmp::Reverse, collections::HashMap};
+use std::cmp::Reverse;
 
 use jiff::Timestamp;
 
 use super::stacks::Counted;
-use crate::model::{Php, RequestStack, WorkerKey};
+use crate::model::{NumberMap, Php, RequestStack, WorkerKey};
 
 /// From then on a request is long, in nanoseconds.
 const LONG_NS: u64 = 1_000_000_000;
@@ -23,14 +23,14 @@ const SAMPLE_BYTES: u64 = 1 << 20;
 /// Collects them.
 #[derive(Debug, Default)]
 pub(super) struct RequestStacks {
-    rows: HashMap<(WorkerKey, Timestamp), Of>,
+    rows: NumberMap<(WorkerKey, Timestamp), Of>,
 }
 
 #[derive(Debug, Default)]
 struct Of {
     duration_ns: u64,
     /// By stack.
-    rows: HashMap<usize, Counted>,
+    rows: NumberMap<usize, Counted>,
 }
 
 impl RequestStacks {

@@ -13,7 +13,7 @@ use super::super::digits;
 use super::route::{RouteRules, method};
 use crate::{
     collect::php::{FinishedRequest, NamedStack, RequestMemory, RequestText},
-    model::{DurationSummary, Numbers, Route, RouteKey, RouteMemory},
+    model::{DurationSummary, NumberMap, Numbers, Route, RouteKey, RouteMemory},
     top::Top,
 };
 
@@ -36,7 +36,7 @@ pub(crate) struct RouteKeys {
     /// Since the past was last halved.
     seconds: f64,
     /// By process and start of the request; the start is 0 outside of any request.
-    known: HashMap<(u32, u64), Arc<RouteKey>>,
+    known: NumberMap<(u32, u64), Arc<RouteKey>>,
     rules: RouteRules,
     /// Routes that answered something else than 404 lately.
     served: Top<Arc<RouteKey>, u64>,
@@ -49,7 +49,7 @@ impl Default for RouteKeys {
         Self {
             shared: Top::new(KEPT),
             seconds: 0.0,
-            known: HashMap::new(),
+            known: NumberMap::default(),
             rules: RouteRules::default(),
             served: Top::new(KEPT),
             wordpress: HashSet::new(),
@@ -317,6 +317,7 @@ mod tests {
     fn request(uri: &str, started_ns: u64) -> RequestText {
         RequestText {
             pid: 1,
+            tid: 1,
             image: 0,
             started_ns,
             cpu_ns: 0,

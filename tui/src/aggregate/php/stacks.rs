@@ -1,10 +1,10 @@
 //! Sampled stacks become the lists of functions and stacks of a snapshot, with self and total samples.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     collect::php::NamedStack,
-    model::{Function, FunctionKey, HotLines, Numbers, Stack},
+    model::{Function, FunctionKey, HotLines, NumberMap, Numbers, Stack},
 };
 
 /// Collects the stacks of one interval.
@@ -15,7 +15,7 @@ pub(crate) struct Stacks {
     /// Stacks seen so far, one for each route and list of frames.
     pub stacks: Vec<Stack>,
     numbers: Numbers<FunctionKey>,
-    stack_index: HashMap<(usize, Vec<usize>, bool), usize>,
+    stack_index: NumberMap<(usize, Vec<usize>, bool), usize>,
     /// Number of the stack that a function was last counted in, so that recursion counts once.
     counted_in: Vec<usize>,
     calls: usize,

@@ -4,12 +4,14 @@ use super::*;
 use crate::collect::php::Sapi;
 use crate::{
     aggregate::{Aggregate, PhpReading},
+    analysis::profile::{self, Scope},
     collect::{
         php::{FailureCount, FailureKind, FailureText, NamedStack, StackCount, Work},
         proc::ProcessSample,
     },
     model::{
-        Exact, ExactKind, ExactState, FunctionKey, FunctionKind, Level, SeenBy, Tier, TierStatus, Tiers, WorkerState,
+        Exact, ExactKind, ExactState, FunctionKey, FunctionKind, Level, SeenBy, Tier, TierStatus, Tiers, Worker,
+        WorkerState,
     },
 };
 
@@ -37,6 +39,7 @@ fn target() -> Target {
 fn worker(pid: u32, pool: &str, alive: bool) -> PhpProcess {
     PhpProcess {
         pid,
+        parent: 1,
         image: 0,
         sapi: Sapi::Fpm,
         pool: Some(pool.into()),
@@ -44,12 +47,14 @@ fn worker(pid: u32, pool: &str, alive: bool) -> PhpProcess {
         script_name: None,
         alive,
         known: true,
+        threads: Vec::new(),
     }
 }
 
 fn request(pid: u32, uri: &str) -> Arc<RequestText> {
     Arc::new(RequestText {
         pid,
+        tid: pid,
         image: 0,
         started_ns: 1_000_000_000,
         cpu_ns: 0,
@@ -443,4 +448,53 @@ fn a_request_keeps_its_start_while_it_runs_and_when_it_ends() {
         starts.push(aggregate.update(sample, 1.0, &www).php.requests[0].started_at);
     }
     assert!(starts.iter().all(|start| *start == starts[0]), "{starts:?}");
+}
+
+#[test]
+fn each_thread_that_runs_php_is_a_worker_with_its_own_request_and_stack() {
+    let process = PhpProcess { pool: None, sapi: Sapi::Embed, threads: vec![11, 12], ..worker(10, "", true) };
+    let of_thread = |tid, uri| Arc::new(RequestText { tid, started_ns: u64::from(tid), ..(*request(10, uri)).clone() });
+    let (one, two) = (of_thread(11, "/one"), of_thread(12, "/two"));
+    let key = |name: &str| FunctionKey {
+        name: name.into(),
+        class: "".into(),
+        file: "/a.php".into(),
+        line: 1,
+        kind: FunctionKind::User,
+    };
+    let count = |request: &Arc<RequestText>, name: &str, samples| StackCount {
+        pid: 10,
+        request: Some(Arc::clone(request)),
+        stack: Arc::new(NamedStack { frames: vec![Arc::new(key(name))], truncated: false }),
+        samples,
+        wait_ns: 0,
+        growth_bytes: 0,
+    };
+    let stacks = vec![count(&one, "f", 3), count(&two, "g", 7)];
+    let now = Now { monotonic_ns: 5_000_000_000, ..Now::default() };
+    let running = vec![Arc::clone(&one)];
+    let ended = FinishedRequest { request: Arc::clone(&two), ..finished(10, "/two", 5) };
+    let sample = PhpSample {
+        processes: vec![process],
+        stacks,
+        running,
+        finished: vec![ended],
+        now,
+        targets: vec![target()],
+        ..PhpSample::default()
+    };
+    let part = PhpAggregate::default().update(sample, 1.0, &|_| None);
+    let of = |worker: &Worker| (worker.pid, worker.tid, worker.state, worker.requests, worker.stack.len());
+    let workers: Vec<_> = part.php.workers.iter().map(of).collect();
+    assert_eq!(
+        workers,
+        [(10, Some(11), WorkerState::Running, Some(0), 1), (10, Some(12), WorkerState::Idle, Some(1), 0),]
+    );
+    let requests: Vec<_> = part.php.requests.iter().map(|request| (request.tid, &*request.uri)).collect();
+    assert_eq!(requests, [(Some(11), "/one"), (Some(12), "/two")]);
+    let samples = |tid| {
+        let scope = Scope::Worker(WorkerKey { pid: 10, tid });
+        profile::time(&part.php, &scope).samples
+    };
+    assert_eq!([Some(11), Some(12), Some(13), None].map(samples), [3, 7, 0, 10], "the process is all of its threads");
 }

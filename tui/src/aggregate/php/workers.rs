@@ -8,20 +8,20 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::digits;
-use super::Placed;
 use super::stacks::Stacks;
+use super::{Placed, Threaded};
 use crate::collect::php::NamedStack;
 use crate::{
-    collect::php::PhpSample,
-    model::{Tier, TierState, Worker, WorkerState},
+    collect::php::{PhpProcess, PhpSample},
+    model::{Tier, TierState, Worker, WorkerKey, WorkerState},
 };
 
 /// Keeps a count for every live worker.
 #[derive(Debug, Default)]
 pub(crate) struct Workers {
-    served: HashMap<u32, Served>,
-    /// The last stack of the request that runs, by process.
-    stacks: HashMap<u32, LastStack>,
+    served: HashMap<WorkerKey, Served>,
+    /// The last stack of the request that runs, by worker.
+    stacks: HashMap<WorkerKey, LastStack>,
 }
 
 /// A stack that a request was seen in.
@@ -51,52 +51,62 @@ struct Served {
 
 impl Workers {
     /// Counts the requests of the interval and forgets the workers that have ended.
-    pub(crate) fn update(&mut self, sample: &PhpSample) {
+    pub(super) fn update(&mut self, sample: &PhpSample, threaded: &Threaded) {
         for finished in &sample.finished {
-            let served = self.served.entry(finished.request.pid).or_default();
+            let served = self.served.entry(threaded.worker(&finished.request)).or_default();
             served.requests += 1;
             served.last_end_ns = served.last_end_ns.max(finished.request.started_ns + finished.duration_ns);
         }
-        let alive: HashSet<u32> =
-            sample.processes.iter().filter(|process| process.alive).map(|process| process.pid).collect();
-        self.served.retain(|pid, _| alive.contains(pid));
+        let alive: HashSet<WorkerKey> =
+            sample.processes.iter().filter(|process| process.alive).flat_map(keys).collect();
+        self.served.retain(|key, _| alive.contains(key));
     }
 
-    /// What each process did in the interval. Of requests that run it keeps the stack that took most of it.
-    fn activity(&mut self, sample: &PhpSample, running: &HashMap<u32, u64>) -> HashMap<u32, Activity> {
-        self.stacks.retain(|pid, last| running.get(pid) == Some(&last.started_ns));
-        let mut activity: HashMap<u32, Activity> = HashMap::new();
+    /// What each worker did in the interval. Of requests that run it keeps the stack that took most of it.
+    fn activity(
+        &mut self,
+        sample: &PhpSample,
+        threaded: &Threaded,
+        running: &HashMap<WorkerKey, u64>,
+    ) -> HashMap<WorkerKey, Activity> {
+        self.stacks.retain(|key, last| running.get(key) == Some(&last.started_ns));
+        let mut activity: HashMap<WorkerKey, Activity> = HashMap::new();
         for count in &sample.stacks {
-            let sum = activity.entry(count.pid).or_default();
+            // Outside of a request, nothing tells which thread of a process it was.
+            let process = WorkerKey::of_process(count.pid);
+            let key = count.request.as_ref().map_or(process, |request| threaded.worker(request));
+            let sum = activity.entry(key).or_default();
             sum.samples += count.samples;
             sum.wait_ns += count.wait_ns;
             let started_ns = count.request.as_ref().map(|request| request.started_ns);
             let time = count.samples.saturating_mul(SAMPLE_NS).saturating_add(count.wait_ns);
-            if time > sum.most && started_ns.is_some() && running.get(&count.pid).copied() == started_ns {
+            if time > sum.most && started_ns.is_some() && running.get(&key).copied() == started_ns {
                 sum.most = time;
                 let (started_ns, stack) = (started_ns.unwrap_or(0), Arc::clone(&count.stack));
-                self.stacks.insert(count.pid, LastStack { started_ns, stack, seen_ns: sample.now.monotonic_ns });
+                self.stacks.insert(key, LastStack { started_ns, stack, seen_ns: sample.now.monotonic_ns });
             }
         }
         activity
     }
 
     /// The workers that live. A command line script is no worker, nor is a master.
-    pub(crate) fn list(
+    pub(super) fn list(
         &mut self,
         sample: &PhpSample,
+        threaded: &Threaded,
         placed: &HashMap<u32, Placed>,
         stacks: &mut Stacks,
     ) -> Vec<Worker> {
-        let running: HashMap<u32, u64> =
-            // Of a process with several threads, that which has run for longest: it comes first.
-            sample.running.iter().rev().map(|request| (request.pid, request.started_ns)).collect();
-        let activity = self.activity(sample, &running);
+        let running: HashMap<WorkerKey, u64> =
+            // Where several are told of one worker, that which has run for longest: it comes first.
+            sample.running.iter().rev().map(|request| (threaded.worker(request), request.started_ns)).collect();
+        let activity = self.activity(sample, threaded, &running);
         let moment = |ns: u64| moment(sample, ns);
         let mut workers = Vec::new();
-        for process in sample.processes.iter().filter(|process| process.alive && !process.sapi.runs_scripts()) {
-            let served = self.served.get(&process.pid);
-            let started = running.get(&process.pid);
+        let serving = sample.processes.iter().filter(|process| process.alive && !process.sapi.runs_scripts());
+        for (process, key) in serving.flat_map(|process| keys(process).map(move |key| (process, key))) {
+            let served = self.served.get(&key);
+            let started = running.get(&key);
             // Nothing but its pool or its requests tells a worker from the process that only starts workers.
             if process.pool.is_none() && served.is_none() && started.is_none() {
                 continue;
@@ -114,8 +124,8 @@ impl Workers {
             let tier = |tier| sample.target(process.image).map(|target| &target.tiers[tier]);
             let hz = tier(Tier::Sampling).filter(|tier| tier.state == TierState::On).and_then(|tier| tier.hz);
             let waits = tier(Tier::Waiting).is_some_and(|tier| tier.state == TierState::On);
-            let did = activity.get(&process.pid).copied().unwrap_or_default();
-            let last = self.stacks.get(&process.pid);
+            let did = activity.get(&key).copied().unwrap_or_default();
+            let last = self.stacks.get(&key);
             let frames = last.map(|last| last.stack.frames.iter().map(|key| stacks.function(key)).collect());
             let pool = process.pool.clone().unwrap_or_else(|| process.sapi.name().into());
             let group = placed.get(&process.pid).map(|placed| Arc::clone(&placed.group));
@@ -128,11 +138,19 @@ impl Workers {
                 wait_ms: waits.then_some(digits::milliseconds(did.wait_ns)),
                 stack: frames.unwrap_or_default(),
                 stack_age_ms: last.map(|last| sample.now.monotonic_ns.saturating_sub(last.seen_ns) / 1_000_000),
+                tid: key.tid,
                 ..Worker::seen(process.pid, pool, group)
             });
         }
         workers
     }
+}
+
+/// The workers that a process is: itself, or its threads.
+fn keys(process: &PhpProcess) -> impl Iterator<Item = WorkerKey> {
+    let itself = process.threads.is_empty().then_some(None);
+    let threads = process.threads.iter().map(|&tid| Some(tid));
+    itself.into_iter().chain(threads).map(|tid| WorkerKey { pid: process.pid, tid })
 }
 
 /// What a sample weighs beside waiting, about: the time to the next at the usual rate.

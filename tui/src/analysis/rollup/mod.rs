@@ -10,7 +10,7 @@ use std::{
 use super::{profile::Scope, windows::Windows};
 use crate::model::{
     Cost, DiskRates, Drops, Group, MORE_GROUPS, MemoryRange, Notice, OomKill, PhpState, PoolEvent, Pressure, Process,
-    ProcessKey, Snapshot,
+    ProcessKey, Snapshot, WorkerKey,
 };
 
 /// Most groups of what is made; those that ended and used least are added up in one.
@@ -29,7 +29,7 @@ pub(crate) struct Rollup {
     php_interval_ms: u64,
     php_read: bool,
     /// CPU time and waiting of workers, in milliseconds.
-    workers: HashMap<u32, [Option<f64>; 2]>,
+    workers: HashMap<WorkerKey, [Option<f64>; 2]>,
     windows: Windows,
     left_out_samples: u64,
     other_route_requests: u64,
@@ -219,8 +219,8 @@ impl Rollup {
         let sum = |a: Option<f64>, b: Option<f64>| a.map_or(b, |a| Some(a + b.unwrap_or(0.0)));
         self.workers = (php.workers.iter())
             .map(|worker| {
-                let [cpu_ms, wait_ms] = before.remove(&worker.pid).unwrap_or_default();
-                (worker.pid, [sum(cpu_ms, worker.cpu_ms), sum(wait_ms, worker.wait_ms)])
+                let [cpu_ms, wait_ms] = before.remove(&worker.key()).unwrap_or_default();
+                (worker.key(), [sum(cpu_ms, worker.cpu_ms), sum(wait_ms, worker.wait_ms)])
             })
             .collect();
         self.left_out_samples = self.left_out_samples.saturating_add(php.left_out_samples);
@@ -303,7 +303,7 @@ impl Rollup {
         let mut php = windows.all(&snapshot.php, &Scope::All);
         php.interval_ms = php_interval_ms;
         for worker in &mut php.workers {
-            [worker.cpu_ms, worker.wait_ms] = workers.get(&worker.pid).copied().unwrap_or_default();
+            [worker.cpu_ms, worker.wait_ms] = workers.get(&worker.key()).copied().unwrap_or_default();
         }
         php.left_out_samples = php.left_out_samples.saturating_add(left_out_samples);
         php.other_route_requests = other_route_requests;

@@ -8,7 +8,7 @@ mod requests;
 mod sum;
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque, hash_map::RandomState},
+    collections::{HashSet, VecDeque, hash_map::RandomState},
     hash::BuildHasher,
     sync::Arc,
     time::Duration,
@@ -21,7 +21,7 @@ use self::{
     sum::{FUNCTIONS, ROUTES, Sum},
 };
 use super::{lanes::Lanes, profile::Scope};
-use crate::model::{FunctionKey, Numbers, Php, RouteKey, Stack};
+use crate::model::{FunctionKey, NumberMap, Numbers, Php, RouteKey, Stack};
 
 /// Different stacks kept; when there are more, the rarest half is forgotten.
 pub(crate) const MAX_STACKS: usize = 20_000;
@@ -64,7 +64,7 @@ struct Tables {
     functions: Vec<Arc<FunctionKey>>,
     route_ids: Numbers<RouteKey>,
     routes: Vec<NumberedRoute>,
-    stack_ids: HashMap<Path, u32>,
+    stack_ids: NumberMap<Path, u32>,
     stacks: Vec<Path>,
     /// For hashes of keys that stay the same when their numbers do not.
     hasher: RandomState,
@@ -179,7 +179,7 @@ impl Windows {
 
         // Stacks of which only the route differed, or a function, may be the same without it.
         let mut rests: Vec<(Path, u64, bool)> = Vec::new();
-        let mut by_path: HashMap<Path, usize> = HashMap::new();
+        let mut by_path: NumberMap<Path, usize> = NumberMap::default();
         let mut rest_of = Vec::with_capacity(tables.stacks.len());
         let fresh: HashSet<u32> = recent().flat_map(|interval| interval.stacks()).collect();
         for (id, path) in (0..).zip(&tables.stacks) {

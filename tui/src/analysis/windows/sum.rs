@@ -1,10 +1,6 @@
 //! The sum of PHP intervals by the numbers of their entries, and the profile made from it.
 
-use std::{
-    cmp::Reverse,
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{cmp::Reverse, collections::HashSet, sync::Arc};
 
 use jiff::Timestamp;
 
@@ -17,8 +13,8 @@ use super::{
 use crate::{
     analysis::profile::Scope,
     model::{
-        CompiledFile, DurationSummary, ExceptionCount, Exhausted, Function, FunctionKey, FunctionKind, LineCalls, Php,
-        PhpError, Request, Route, RouteKey, RouteMemory, Stack, Worker,
+        CompiledFile, DurationSummary, ExceptionCount, Exhausted, Function, FunctionKey, FunctionKind, LineCalls,
+        NumberMap, Php, PhpError, Request, Route, RouteKey, RouteMemory, Stack, Worker,
     },
     top::{Amount, Top, TopByNumber},
 };
@@ -328,7 +324,7 @@ impl Sum {
 /// Where routes are in the list, by number.
 #[derive(Debug, Default)]
 struct RoutePlaces {
-    known: HashMap<u32, usize>,
+    known: NumberMap<u32, usize>,
     /// Of what stands for those of groups that are not listed either.
     rest: Option<usize>,
 }

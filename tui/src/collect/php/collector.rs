@@ -23,6 +23,7 @@ use super::{
         event::Event,
         ring::{self, Rings, Unwatched},
     },
+    threads::{self, Threads},
     tier::{
         ImageTiers,
         exact::{Candidate, Exact},
@@ -114,6 +115,7 @@ struct Collector {
     exact: Exact,
     failures: Failures,
     scoreboards: Scoreboards,
+    threads: Threads,
     requests: Requests,
     waits: Waits,
     kernel_functions: KernelFunctions,
@@ -143,6 +145,7 @@ impl Collector {
             exact: Exact::new(Instant::now(), options.root.is_some()),
             failures: Failures::new(options.secrets),
             scoreboards: Scoreboards::default(),
+            threads: Threads::default(),
             requests: Requests::new(options.secrets),
             waits: Waits::default(),
             kernel_functions: KernelFunctions::default(),
@@ -512,7 +515,7 @@ impl Collector {
         self.release();
         self.following.tick();
         self.observe();
-        let processes = self.following.take();
+        let mut processes = self.following.take();
         // What is due must not wait for a moment without ticks.
         if self.exact.due().is_some_and(|due| due <= Instant::now()) {
             self.trace();
@@ -527,6 +530,8 @@ impl Collector {
         let (finished, mut running) = self.requests.take();
         // What has run for the longest time comes first, for not all may have room.
         running.sort_unstable_by_key(|request| request.started_ns);
+        let requests = threads::requests(&finished, &running);
+        self.threads.update(requests, &mut processes, &mut self.following.discovery.reads);
         let waits = self.current_waits(&running);
         let mut sample = PhpSample {
             root: self.following.family.as_ref().map(Family::root),

@@ -14,6 +14,7 @@ mod collector;
 pub(crate) mod find;
 mod image;
 mod kernel;
+mod threads;
 mod tier;
 
 use std::{ffi::OsString, path::PathBuf, sync::Arc};
@@ -130,6 +131,8 @@ impl Now {
 pub struct PhpProcess {
     /// Process.
     pub pid: u32,
+    /// Its parent; 0 when not known.
+    pub parent: u32,
     /// Number of its image, as in `Target.image`.
     pub image: usize,
     /// Server API.
@@ -145,6 +148,8 @@ pub struct PhpProcess {
     /// What it does has been known since some moment: it was looked at, or started afterwards. Before that, not to see a request is
     /// not to know.
     pub known: bool,
+    /// Its threads that were seen in a request and still live, where these are others than its first one alone; else empty.
+    pub threads: Vec<u32>,
 }
 
 /// Samples and waits of one stack of one process in one request.

@@ -86,11 +86,11 @@ pub fn write(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
             WorkerState::Unknown => "state unknown",
         };
         // The track of a main thread has the name of its process.
-        let name = format!("worker {} ({state})   {}", worker.pid, named(group));
-        let process = profile.add_process(&name, worker.pid, moment(first));
-        let thread = profile.add_thread(process, worker.pid, moment(first), true);
+        let name = format!("{} ({state})   {}", names::worker(worker.key()), named(group));
+        let process = profile.add_process(&name, worker.tid.unwrap_or(worker.pid), moment(first));
+        let thread = profile.add_thread(process, worker.tid.unwrap_or(worker.pid), moment(first), true);
         profile.add_initial_visible_thread(thread);
-        for served in php.requests.iter().filter(|served| served.pid == worker.pid) {
+        for served in php.requests.iter().filter(|served| served.worker() == worker.key()) {
             let texts = request_texts(php, served).map(|text| profile.intern_string(&text));
             let name = profile.intern_string(&served.method);
             let marker = Texts { kind: request, name, category: kinds.user, texts: texts.to_vec() };

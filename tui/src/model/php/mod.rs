@@ -24,7 +24,7 @@ pub use histogram::{Buckets, Histogram, SizeHistogram};
 pub use hot_lines::{HotLine, HotLines};
 pub use memory::{Bloat, Exhausted, MemoryUnknown, RouteMemory};
 pub use pool::{Bound, FitsUnknown, Pool, PoolRoute, ProcessManager, Scoreboard};
-pub use pool_event::{PoolEvent, PoolEventKind};
+pub use pool_event::{EndedBy, PoolEvent, PoolEventKind};
 pub use problem::{CompiledFile, ExceptionCount, PhpError};
 pub use problem_message::ProblemMessage;
 pub use problem_route::{ProblemRoute, ProblemRoutes};

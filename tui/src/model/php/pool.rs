@@ -5,6 +5,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::{PoolEvent, is_zero};
+
 /// How php-fpm starts the workers of a pool (`pm`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -115,7 +117,7 @@ pub struct Scoreboard {
 }
 
 /// One php-fpm pool.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Pool {
     /// What php-fpm says of it.
     #[serde(flatten)]
@@ -154,4 +156,13 @@ pub struct Pool {
     pub fits_unknown: Option<FitsUnknown>,
     /// What bounds `fits`.
     pub bound: Option<Bound>,
+    /// Since when events of it are looked for; `None` in recordings of older versions.
+    #[serde(default)]
+    pub events_since: Option<Timestamp>,
+    /// How many there were since then.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub event_count: u64,
+    /// The last ones of them, the newest first. Bounded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<PoolEvent>,
 }

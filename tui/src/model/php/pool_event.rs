@@ -20,6 +20,19 @@ pub enum PoolEventKind {
     Other,
 }
 
+/// What had php-fpm end a worker by SIGTERM in a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndedBy {
+    /// `request_terminate_timeout`: other workers of its master went on. Somebody who sends SIGTERM to one worker looks the same.
+    RequestTerminateTimeout,
+    /// php-fpm stopped or reloaded: its master is gone, or all workers that it had.
+    StopOrReload,
+    /// Something that this version does not know.
+    #[serde(other)]
+    Other,
+}
+
 /// Something that happened to a pool, or to another server that serves PHP.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PoolEvent {
@@ -33,6 +46,9 @@ pub struct PoolEvent {
     pub pid: Option<u32>,
     /// The signal that killed it; `None` where there was none, or it is not known.
     pub signal: Option<u32>,
+    /// What had it ended, if php-fpm ended it; `None` where that is not so, or not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_by: Option<EndedBy>,
     /// The request that it was in; `None` where there was none.
     pub request: Option<PoolRoute>,
     /// How long that had lasted; `None` as for `request`.

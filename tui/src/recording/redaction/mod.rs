@@ -158,12 +158,15 @@ fn rule(within: &[String]) -> Rule {
         | ["targets", "tiers", _, "state" | "seen_by"]
         | ["", "memory", "parts", "kind"]
         | ["", "system", "killed", "at" | "before"]
-        | ["", "", "pool_events", "at" | "kind"]
+        | ["", "", "pool_events", "at" | "kind" | "ended_by"]
+        | ["", "php", "pools", "events_since"]
+        | ["php", "pools", "events", "at" | "kind" | "ended_by"]
         | ["", "", "notices", "level" | "kind"] => Rule::Word,
         ["", "php", "routes" | "requests", "method"]
         | ["php", "pools", "route", "method"]
         | ["php", "workers", "bloated_by", "method"]
         | ["", "pool_events", "request", "method"]
+        | ["pools", "events", "request", "method"]
         | ["", "php", "errors", "level"]
         | ["", "php", "targets" | "compiles", "sapi"]
         | ["", "php", "targets", "probes" | "functions"]
@@ -176,6 +179,7 @@ fn rule(within: &[String]) -> Rule {
         | ["", "php", "workers" | "exact", "pool"]
         | ["", "php", "pools", "name"]
         | ["", "", "pool_events", "group"]
+        | ["php", "pools", "events", "group"]
         | ["", "php", "workers" | "pools" | "routes", "group"] => Rule::Name,
         ["", "", "processes", "cmdline"] => Rule::CommandLine,
         ["", "", "processes", "user"] => Rule::User,
@@ -196,6 +200,7 @@ fn rule(within: &[String]) -> Rule {
         | ["", "php", "requests", "uri"]
         | ["php", "pools", "route", "route"]
         | ["", "pool_events", "request", "route"]
+        | ["pools", "events", "request", "route"]
         | ["php", "workers", "bloated_by", "route"] => Rule::Uri,
         ["", "", "notices", "text"] => Rule::OfKind,
         _ => Rule::Other,

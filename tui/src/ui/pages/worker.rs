@@ -29,6 +29,10 @@ pub(super) fn facts(screen: &Screen, key: WorkerKey) -> Vec<Line> {
         lines.push(fact("route", names::route(route)));
         lines.push(fact("script", &*route.key.script));
     }
+    if let Some(tid) = key.tid {
+        let others = php.workers.iter().filter(|other| other.pid == pid).count();
+        lines.push(fact("thread", format!("{tid}, one of {others} of process {pid} that were seen in a request")));
+    }
     lines.push(fact("group", worker.group.as_deref().unwrap_or("-")));
     if let Some(waiting) = lane.request.and_then(|request| request.waiting.as_ref()) {
         let ms = (snapshot.at.duration_since(waiting.since).as_secs_f64() * 1000.0).max(0.0);
@@ -44,7 +48,7 @@ pub(super) fn facts(screen: &Screen, key: WorkerKey) -> Vec<Line> {
             None => unknown("requests are not observed"),
         },
     ));
-    let shares = screen.lanes.and_then(|lanes| lanes.shares(pid));
+    let shares = screen.lanes.and_then(|lanes| lanes.shares(key));
     lines.push(fact(
         "last minute",
         match shares {
@@ -58,14 +62,23 @@ pub(super) fn facts(screen: &Screen, key: WorkerKey) -> Vec<Line> {
     let sizes = lane.process.map(|process| &process.memory);
     let bytes = |bytes: Option<u64>, why: &str| bytes.map_or_else(|| unknown(why), units::bytes);
     let private = sizes.and_then(|sizes| sizes.uss_bytes);
-    lines.push(fact("private memory", bytes(private, "PSS and USS are read one process at a time (docs/memory.md)")));
-    let resident = sizes.and_then(|sizes| sizes.rss_bytes).or(worker.rss_bytes);
-    lines.push(fact("resident memory", bytes(resident, "the process is not in this snapshot")));
-    let growth = screen.lanes.and_then(|lanes| lanes.growth_per_request(pid));
-    let few = || unknown("it served less than two requests in the last minute");
-    let minute = screen.lanes.and_then(|lanes| lanes.growth_per_minute(pid));
-    let minute = minute.map_or_else(String::new, |growth| format!(", {} a minute", growth_text(growth, "")));
-    lines.push(fact("growth", growth.map_or_else(few, |growth| growth_text(growth, " a request")) + &minute));
+    if key.tid.is_some() {
+        let resident = sizes.and_then(|sizes| sizes.rss_bytes);
+        let of_process = bytes(resident, "the process is not in this snapshot");
+        lines.push(fact("process memory", format!("{of_process} resident, which all of its threads share")));
+    } else {
+        lines.push(fact(
+            "private memory",
+            bytes(private, "PSS and USS are read one process at a time (docs/memory.md)"),
+        ));
+        let resident = sizes.and_then(|sizes| sizes.rss_bytes).or(worker.rss_bytes);
+        lines.push(fact("resident memory", bytes(resident, "the process is not in this snapshot")));
+        let growth = screen.lanes.and_then(|lanes| lanes.growth_per_request(key));
+        let few = || unknown("it served less than two requests in the last minute");
+        let minute = screen.lanes.and_then(|lanes| lanes.growth_per_minute(key));
+        let minute = minute.map_or_else(String::new, |growth| format!(", {} a minute", growth_text(growth, "")));
+        lines.push(fact("growth", growth.map_or_else(few, |growth| growth_text(growth, " a request")) + &minute));
+    }
     if let Some(cgroup) = snapshot.cgroup_of(pid) {
         let growth = memory::cgroup_growth(cgroup);
         let separator = if growth.is_empty() { "" } else { ", " };

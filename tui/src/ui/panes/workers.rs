@@ -62,6 +62,10 @@ impl<'a> Lane<'a> {
 
     /// Private memory where that is known, else resident memory.
     pub(crate) fn memory(&self) -> Option<u64> {
+        // Threads share the memory of their process: what one has is not known.
+        if self.worker.tid.is_some() {
+            return None;
+        }
         let memory = self.process.map(|process| &process.memory);
         memory.and_then(|memory| memory.uss_bytes.or(memory.rss_bytes)).or(self.worker.rss_bytes)
     }
@@ -98,7 +102,9 @@ pub(crate) fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen, scene: &mut
     let pane = screen.view.pane(Pane::Workers);
     let lanes = lanes(screen);
     let running = lanes.iter().filter(|lane| lane.worker.state == WorkerState::Running).count();
-    let counts = format!("{} workers, {running} busy", lanes.len());
+    let threads = lanes.iter().filter(|lane| lane.worker.tid.is_some()).count();
+    let of_them = if threads > 0 { format!(" ({threads} of them threads)") } else { String::new() };
+    let counts = format!("{} workers{of_them}, {running} busy", lanes.len());
     let order = match pane.sort {
         Some(Sort::Memory) => "by memory",
         Some(Sort::Cpu) => "by CPU in this minute",
@@ -156,11 +162,14 @@ fn lanes<'a>(screen: &Screen<'a>) -> Vec<Lane<'a>> {
         .filter(|worker| in_scope(worker, running.get(&worker.key())))
         .map(|worker| Lane::with(snapshot, worker, running.get(&worker.key()).copied()))
         .filter(|lane| {
-            let (pid, group) = (lane.worker.pid, lane.worker.group.as_deref().unwrap_or(&lane.worker.pool));
-            filter.is_empty() || filter.has(&[&lane.what(), &place(lane, php), group]) || filter.has_number(pid)
+            let (key, group) = (lane.worker.key(), lane.worker.group.as_deref().unwrap_or(&lane.worker.pool));
+            filter.is_empty()
+                || filter.has(&[&lane.what(), &place(lane, php), group])
+                || filter.has_number(key.pid)
+                || key.tid.is_some_and(|tid| filter.has_number(tid))
         })
         .collect();
-    let cpu = |lane: &Lane| screen.lanes.and_then(|lanes| lanes.shares(lane.worker.pid)).map_or(-1.0, |(cpu, _)| cpu);
+    let cpu = |lane: &Lane| screen.lanes.and_then(|lanes| lanes.shares(lane.worker.key())).map_or(-1.0, |(cpu, _)| cpu);
     match pane.sort {
         Some(Sort::Memory) => lanes.sort_by_key(|lane| Reverse(lane.memory())),
         Some(Sort::Cpu) => lanes.sort_by(|a, b| cpu(b).total_cmp(&cpu(a))),
@@ -169,7 +178,7 @@ fn lanes<'a>(screen: &Screen<'a>) -> Vec<Lane<'a>> {
         _ => lanes.sort_by(|a, b| {
             let running = |lane: &Lane| lane.worker.state == WorkerState::Running;
             let time = |lane: &Lane| lane.for_ms.unwrap_or(0.0);
-            running(b).cmp(&running(a)).then(time(b).total_cmp(&time(a))).then(a.worker.pid.cmp(&b.worker.pid))
+            running(b).cmp(&running(a)).then(time(b).total_cmp(&time(a))).then(a.worker.key().cmp(&b.worker.key()))
         }),
     }
     if pane.inverted {
@@ -208,9 +217,9 @@ impl Columns {
 fn draw_lane(buffer: &mut Buffer, row: Rect, lane: &Lane, columns: &Columns, screen: &Screen) {
     let (palette, worker) = (screen.palette, lane.worker);
     let (mut x, y) = (row.x, row.y);
-    paint::put_right(buffer, (x, y), 7, &worker.pid.to_string(), palette.text);
+    paint::put_right(buffer, (x, y), 7, &worker.tid.unwrap_or(worker.pid).to_string(), palette.text);
     x += 8;
-    strip(buffer, (x, y), columns.strip, worker.pid, screen);
+    strip(buffer, (x, y), columns.strip, worker.key(), screen);
     x += columns.strip + 1;
     let is_running = worker.state == WorkerState::Running;
     let (time, style) = match (is_running, lane.for_ms) {
@@ -232,7 +241,7 @@ fn draw_lane(buffer: &mut Buffer, row: Rect, lane: &Lane, columns: &Columns, scr
     }
     let lanes = screen.lanes;
     if columns.cpu {
-        let shares = lanes.and_then(|lanes| lanes.shares(worker.pid));
+        let shares = lanes.and_then(|lanes| lanes.shares(worker.key()));
         let cpu = shares.map_or_else(|| "-".to_owned(), |(cpu, _)| units::percent(cpu));
         paint::put_right(buffer, (x, y), 7, &cpu, palette.muted);
         x += 8;
@@ -251,7 +260,7 @@ fn draw_lane(buffer: &mut Buffer, row: Rect, lane: &Lane, columns: &Columns, scr
     paint::put_right(buffer, (x, y), 9, &memory, palette.text);
     x += 10;
     if columns.growth {
-        let growth = lanes.and_then(|lanes| lanes.growth_per_request(worker.pid));
+        let growth = lanes.and_then(|lanes| lanes.growth_per_request(worker.key()));
         let text = growth.map_or_else(|| "-".to_owned(), |growth| growth_text(growth, "/r"));
         paint::put_right(buffer, (x, y), 11, &text, palette.muted);
     }
@@ -264,10 +273,10 @@ pub(crate) fn growth_text(growth: f64, per: &str) -> String {
 }
 
 /// The last minute, the newest at the right: a full block for CPU time, a light one for waiting, a dot for nothing.
-pub(crate) fn strip(buffer: &mut Buffer, (x, y): (u16, u16), columns: u16, pid: u32, screen: &Screen) {
+pub(crate) fn strip(buffer: &mut Buffer, (x, y): (u16, u16), columns: u16, worker: WorkerKey, screen: &Screen) {
     let palette = screen.palette;
     let Some(lanes) = screen.lanes else { return };
-    for (column, did) in (0..columns).zip(lanes.strip(pid, usize::from(columns))) {
+    for (column, did) in (0..columns).zip(lanes.strip(worker, usize::from(columns))) {
         let (symbol, style): (&str, Style) = match did {
             Did::Unknown => (" ", palette.muted),
             Did::Nothing => ("·", palette.muted),

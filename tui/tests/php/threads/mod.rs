@@ -2,7 +2,7 @@
 //! `.ci/packages` makes of Debian's source package.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{Read as _, Write as _},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
@@ -144,6 +144,10 @@ impl Server {
                 watch.stacks_of(pid).filter(|count| count.request.as_ref().is_some_and(|request| request.uri == uri));
             assert!(own.map(|count| count.samples).sum::<u64>() > ENOUGH / (2 * THREADS as u64), "{uri}");
         }
+        let burning = watch.finished.iter().filter(|finished| finished.request.uri.starts_with("/burn"));
+        let tids: BTreeSet<u32> = burning.map(|finished| finished.request.tid).collect();
+        let process = watch.last.processes.iter().find(|process| process.pid == pid).unwrap();
+        assert_eq!((tids.len(), &process.threads), (THREADS, &tids.into_iter().collect()), "each thread is told");
 
         let slept: u64 = self
             .get_by_all(|number| format!("/nap?ms=400&{number}"))

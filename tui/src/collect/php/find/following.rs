@@ -638,6 +638,7 @@ impl Following {
             .filter_map(|(pid, followed, alive)| {
                 Some(PhpProcess {
                     pid,
+                    parent: followed.parent,
                     image: followed.image,
                     sapi: self.sapi(followed.image)?,
                     pool: followed.pool.clone(),
@@ -645,6 +646,7 @@ impl Following {
                     script_name: followed.script.as_ref().map(|script| Arc::clone(&script.name)),
                     alive,
                     known: followed.known,
+                    threads: Vec::new(),
                 })
             })
             .collect();

@@ -444,7 +444,7 @@ impl Kernel {
 
     /// Counts again what each user has in the maps of threads.
     pub(crate) fn count_threads(&mut self) {
-        let requests: Vec<_> = self.requests().map(|request| request.user).collect();
+        let requests: Vec<_> = self.requests().map(|(_, request)| request.user).collect();
         self.shares.count(share::REQUESTS, requests);
         let mut users = Vec::new();
         // Where it cannot be read, it is counted at the next sweep.
@@ -467,10 +467,10 @@ impl Kernel {
         self.shares.count(share::MESSAGES, messages);
     }
 
-    /// Requests that run now.
-    pub(crate) fn requests(&self) -> impl Iterator<Item = Request> {
+    /// Requests that run now, each by its thread: pid << 32 | tid.
+    pub(crate) fn requests(&self) -> impl Iterator<Item = (u64, Request)> {
         // An entry that goes away makes the kernel start over; the bound ends that on a busy server.
-        self.requests.iter().take(2 * sizes::REQUESTS as usize).flatten().map(|(_, request)| request.0)
+        self.requests.iter().take(2 * sizes::REQUESTS as usize).flatten().map(|(thread, request)| (thread, request.0))
     }
 
     /// Threads that are blocked now, by pid << 32 | tid.

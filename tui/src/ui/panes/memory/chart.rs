@@ -44,8 +44,8 @@ pub(crate) fn split(rect: Rect, screen: &Screen) -> (Rect, Option<Rect>) {
     };
     let Some(group) = entries::zoomed_group(&screen.view.zoom) else { return (rect, None) };
     let known = screen.histories.points(group, Span::TenMinutes).nth(1).is_some();
-    let pool =
-        pool::of_group(screen, group).map_or(0, |pool| 1 + u16::from(rows >= 6 && pool::arithmetic(pool).is_some()));
+    let pool = pool::of_group(screen, group)
+        .map_or(0, |pool| 1 + u16::from(rows >= 6 && pool::arithmetic(pool).is_some()) + pool::event_lines(pool, rows));
     let rows = rows + if rows > 0 { pool } else { 0 };
     if rows == 0 || !known || rect.width < 40 {
         return (rect, None);
@@ -83,6 +83,10 @@ pub(crate) fn draw(buffer: &mut Buffer, rect: Rect, screen: &Screen) {
             paint::put(buffer, (area.x + 1, area.y), area.width.saturating_sub(2), &text, palette.muted);
             (area.y, area.height) = (area.y + 1, area.height.saturating_sub(1));
         }
+        let lines = pool::event_lines(pool, rect.height).min(area.height);
+        let place = Rect { x: area.x + 1, width: area.width.saturating_sub(2), height: lines, ..area };
+        pool::draw_events(buffer, place, pool, screen);
+        (area.y, area.height) = (area.y + lines, area.height.saturating_sub(lines));
     }
     let charts = charts(screen, group, &points);
     // Each has a line of its own for the name, and some for the picture.

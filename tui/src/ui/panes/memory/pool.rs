@@ -1,11 +1,12 @@
 //! A php-fpm pool in one line: its limit, how many workers fit, how full it is.
 
+use jiff::Timestamp;
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
 use crate::{
     model::{Bound, FitsUnknown, Pool},
     ui::{frame::Screen, paint},
-    words::{printable, units},
+    words::{pool_event, printable, units},
 };
 
 /// The pool whose workers are in a group, if they are of one pool.
@@ -46,6 +47,39 @@ pub(crate) fn arithmetic(pool: &Pool) -> Option<String> {
         }
     };
     Some(format!("{fits} fit: {room} (free, and private of {workers}) / {each}"))
+}
+
+/// Lines for what happened to the pool, by the height of the charts with or without them.
+pub(crate) fn event_lines(pool: &Pool, height: u16) -> u16 {
+    let most = match height {
+        18.. => 4,
+        10.. => 2,
+        6.. => 1,
+        _ => 0,
+    };
+    if pool.events_since.is_none() { 0 } else { most.min(pool.events.len().max(1) as u16) }
+}
+
+/// Draws what happened to the pool, the newest first, or that nothing did.
+pub(crate) fn draw_events(buffer: &mut Buffer, area: Rect, pool: &Pool, screen: &Screen) {
+    let (palette, Some(since)) = (screen.palette, pool.events_since) else { return };
+    let clock = |at: Timestamp, form: &str| at.to_zoned(screen.time_zone.clone()).strftime(form).to_string();
+    let since = clock(since, "%H:%M");
+    if pool.events.is_empty() && area.height > 0 {
+        let none = format!("no worker died and the pool was not full since {since}");
+        paint::put(buffer, (area.x, area.y), area.width, &none, palette.muted);
+    }
+    for (number, (event, y)) in pool.events.iter().zip(area.y..area.bottom()).enumerate() {
+        let count = match number {
+            0 => format!("   {} since {since}", units::count(pool.event_count)),
+            _ => String::new(),
+        };
+        let x = paint::put(buffer, (area.x, y), area.width, &clock(event.at, "%H:%M:%S  "), palette.muted);
+        let x = paint::put(buffer, (x, y), area.right().saturating_sub(x), &pool_event::what(event), palette.warn);
+        if x + printable::width(&count) as u16 <= area.right() {
+            paint::put(buffer, (x, y), area.right() - x, &count, palette.muted);
+        }
+    }
 }
 
 /// Draws the line; what there is no room for is left out from its end.

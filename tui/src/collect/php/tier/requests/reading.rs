@@ -19,6 +19,8 @@ const FINISHED: usize = 20_000;
 pub struct RequestText {
     /// Process.
     pub pid: u32,
+    /// Thread; 0 when not known.
+    pub tid: u32,
     /// Image.
     pub image: u32,
     /// `CLOCK_MONOTONIC` at its start.
@@ -167,8 +169,10 @@ impl Requests {
 
     /// Reads which requests run. Some of them may end before the ring is read, so [`Self::settle`] follows.
     pub(crate) fn look(&mut self, kernel: &Kernel) {
-        let decode = |request: Request| RequestText::decode(&request, self.start_of(&request), self.secrets);
-        self.running = kernel.requests().map(|request| Arc::new(decode(request))).collect();
+        let decode = |(thread, request): (u64, Request)| {
+            RequestText::decode(&request, thread as u32, self.start_of(&request), self.secrets)
+        };
+        self.running = kernel.requests().map(|running| Arc::new(decode(running))).collect();
     }
 
     /// Keeps those that still run, because their end was not in the ring, and that count.
@@ -213,7 +217,7 @@ impl Requests {
 
 impl FinishedRequest {
     fn decode(event: &RequestEvent, start: Start, secrets: Secrets) -> Self {
-        let mut request = RequestText::decode(&event.request, start, secrets);
+        let mut request = RequestText::decode(&event.request, event.tid, start, secrets);
         // What was known some time before the end is less than the peak.
         if event.aborted == ABORTED && matches!(request.memory, RequestMemory::Known { .. }) {
             request.memory = RequestMemory::Gone;
@@ -233,7 +237,7 @@ impl FinishedRequest {
 
 impl RequestText {
     /// Turns a request of the kernel's map into text.
-    fn decode(request: &Request, start: Start, secrets: Secrets) -> Self {
+    fn decode(request: &Request, tid: u32, start: Start, secrets: Secrets) -> Self {
         // One that fills its room was cut: the name comes from the process itself.
         let title = Some(text(&request.title)).filter(|title| title.len() + 1 < TITLE_BYTES).unwrap_or_default();
         let line = text(&request.uri);
@@ -245,6 +249,7 @@ impl RequestText {
         };
         Self {
             pid: request.pid,
+            tid,
             image: request.image,
             started_ns: request.started_ns,
             cpu_ns: request.cpu_ns,
@@ -292,7 +297,7 @@ mod tests {
     }
 
     fn decode(request: &Request) -> RequestText {
-        RequestText::decode(request, Start::Seen, Secrets::Masked)
+        RequestText::decode(request, 42, Start::Seen, Secrets::Masked)
     }
 
     #[test]

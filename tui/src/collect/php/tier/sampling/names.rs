@@ -1,9 +1,6 @@
 //! Turns keys of stacks into names. Names are cached; the kernel is asked for new keys only.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use tusktop_shared::{
     ContentKey, FUNCTION_BYTES, FUNCTION_COMPILE, FUNCTION_EVAL, FUNCTION_INTERNAL, FunctionName, MAX_FRAMES,
@@ -15,7 +12,7 @@ use crate::{
         Kernel,
         kept::{class, head, tail},
     },
-    model::{FunctionKey, FunctionKind},
+    model::{FunctionKey, FunctionKind, NumberMap},
 };
 
 /// A stack with names.
@@ -51,11 +48,11 @@ const OUTSIDE_NAME: &str = "(before or after PHP code)";
 #[derive(Debug)]
 pub(crate) struct Names {
     /// Each with its last line, 0 where that is not known.
-    functions: HashMap<ContentKey, (Arc<FunctionKey>, u32)>,
+    functions: NumberMap<ContentKey, (Arc<FunctionKey>, u32)>,
     texts: HashSet<Arc<FunctionKey>>,
-    stacks: HashMap<ContentKey, Arc<NamedStack>>,
+    stacks: NumberMap<ContentKey, Arc<NamedStack>>,
     /// Stacks that were read from outside, with the looks since when nothing has waited in them.
-    held: HashMap<ContentKey, (Arc<NamedStack>, u8)>,
+    held: NumberMap<ContentKey, (Arc<NamedStack>, u8)>,
     /// How many there were so far.
     read: u64,
     unknown: Arc<FunctionKey>,
@@ -71,10 +68,10 @@ impl Default for Names {
             Arc::new(FunctionKey { name, class, file, line: 0, kind: FunctionKind::Unknown })
         };
         Self {
-            functions: HashMap::new(),
+            functions: NumberMap::default(),
             texts: HashSet::new(),
-            stacks: HashMap::new(),
-            held: HashMap::new(),
+            stacks: NumberMap::default(),
+            held: NumberMap::default(),
             read: 0,
             unknown: unknown("?"),
             not_walked: Arc::new(NamedStack { frames: vec![unknown(NOT_WALKED_NAME)], truncated: false }),

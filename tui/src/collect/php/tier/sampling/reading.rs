@@ -1,12 +1,15 @@
 //! Samples and waits by process, request and stack, between two ticks.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::collections::hash_map::Entry;
 
 use rustix::param::page_size;
 use tusktop_shared::{ContentKey, Count, CountKey};
 
 use super::Names;
-use crate::collect::php::{StackCount, kernel::Kernel, tier::requests::Requests};
+use crate::{
+    collect::php::{StackCount, kernel::Kernel, tier::requests::Requests},
+    model::NumberMap,
+};
 
 /// Stacks of requests kept between two ticks; samples of more are lost.
 const STACKS: usize = 100_000;
@@ -14,7 +17,7 @@ const STACKS: usize = 100_000;
 /// What was counted since it was last taken.
 #[derive(Debug, Default)]
 pub(crate) struct Stacks {
-    stacks: HashMap<CountKey, StackCount>,
+    stacks: NumberMap<CountKey, StackCount>,
     /// Samples whose stack was not in the kernel's map, or for which there was no room.
     lost: u64,
 }

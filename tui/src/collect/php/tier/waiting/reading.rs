@@ -1,9 +1,9 @@
 //! Counts waits while they last. The programs add a wait to its stack only when it ends, which is too late for the screen if
 //! the wait is long.
 
-use std::collections::HashMap;
-
 use tusktop_shared::{Count, CountKey, LONG_WAIT_NS, NOT_WALKED, SKIPPED, Wait, sizes};
+
+use crate::model::NumberMap;
 
 /// Threads whose wait was credited in part: what the kernel's map holds, and as many that come and go while it is read.
 const LIMIT: usize = 2 * sizes::WAITING as usize;
@@ -18,10 +18,10 @@ struct Credit {
 /// What was credited in advance, and is taken off what the programs add later.
 #[derive(Debug, Default)]
 pub(crate) struct Waits {
-    lasting: HashMap<u64, Credit>,
-    advanced: HashMap<CountKey, u64>,
+    lasting: NumberMap<u64, Credit>,
+    advanced: NumberMap<CountKey, u64>,
     /// Waits that began before they were found, by thread, with the moment that is taken for their start.
-    before: HashMap<u64, u64>,
+    before: NumberMap<u64, u64>,
 }
 
 impl Waits {
@@ -56,7 +56,7 @@ impl Waits {
             }
         }
         self.advanced.retain(|_, advanced| *advanced > 0);
-        let mut lasting = HashMap::with_capacity(self.lasting.len());
+        let mut lasting = NumberMap::with_capacity_and_hasher(self.lasting.len(), Default::default());
         for (thread, mut wait) in waiting {
             if wait.stack == SKIPPED {
                 // A short one is credited when it ends.

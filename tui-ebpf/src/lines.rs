@@ -1,4 +1,4 @@
-//! At which line each frame of a sampled stack is. It is read in some of the samples only, because it costs half as much as the walk.
+//! At which line each frame of a sampled stack is. It is read in some of the samples only, because it costs as much as all the rest.
 
 use core::{ptr, slice};
 
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// One of so many samples has lines; a power of two.
-const EVERY: u64 = 8;
+const EVERY: u64 = 16;
 
 /// A sample with lines.
 #[repr(C)]
@@ -28,7 +28,7 @@ pub struct Lines {
 }
 
 /// Sends the lines of the stack that was walked last on this CPU, if it is the turn of this sample. That is left to chance: what PHP
-/// does may be as regular as every eighth sample.
+/// does may be as regular as every sixteenth sample.
 ///
 /// Call it only where nothing else on this CPU can walk a stack meanwhile, as [`crate::stack::capture`].
 #[inline(always)]

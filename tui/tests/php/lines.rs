@@ -26,7 +26,7 @@ fn watched(ini: &[(&str, &str)], opcache: bool, functions: &[&str]) -> Watch {
     let ini = ini.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let pools = vec![Pool::new("www", 1)];
     let fpm = PhpFpm::start(FpmOptions { pools, opcache, ini, ..FpmOptions::default() });
-    let mut watch = Watch::start(997, fpm.site().path());
+    let mut watch = Watch::start(3989, fpm.site().path());
     let sampled = |watch: &Watch, name: &str| watch.lines.get(name).map_or(0, HotLines::samples);
     while functions.iter().any(|name| sampled(&watch, name) < ENOUGH) {
         let request = Request::get("/lines.php?ms=500").script("lines.php");

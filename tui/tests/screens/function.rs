@@ -71,7 +71,7 @@ fn where_there_are_no_lines_it_says_why() {
             function.total_samples = samples;
         })
     };
-    assert!(none(FunctionKind::User, 5).contains("none: one in eight samples has them, and it had few"));
+    assert!(none(FunctionKind::User, 99).contains("none: one in sixteen samples has them, and it had few"));
     assert!(none(FunctionKind::User, 0).contains("none: it was not seen on the CPU"));
     assert!(none(FunctionKind::Eval, 500).contains("none: not read, or recorded by an older version"));
     assert!(none(FunctionKind::Internal, 500).contains("none: it is built in; its callers have lines"));

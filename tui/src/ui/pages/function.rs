@@ -75,7 +75,7 @@ fn no_lines(function: &Function, jit: bool) -> Option<&'static str> {
         (FunctionKind::Unknown, _) => None,
         (FunctionKind::Internal, _) => Some("it is built in; its callers have lines"),
         (_, 0) => Some("it was not seen on the CPU"),
-        (_, samples) if samples < FEW => Some("one in eight samples has them, and it had few"),
+        (_, samples) if samples < 2 * FEW => Some("one in sixteen samples has them, and it had few"),
         _ if jit => Some("with JIT it is not known where code runs"),
         _ => Some("not read, or recorded by an older version"),
     }

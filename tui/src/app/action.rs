@@ -135,7 +135,7 @@ pub const ACTIONS: [Entry; 71] = [
         Action::Flame,
         "flame",
         &["F"],
-        (LOOK, "flame", "the calls as a flame, or back; of the selected route or pool"),
+        (LOOK, "flame", "the calls as a flame, or back; of the selected route, pool, worker or request"),
     ),
     entry(Action::Trace, "trace", &["X"], (LOOK, "trace", "trace every call: shows the cost, starts, stops")),
     entry(Action::HotTime, "time", &["v"], (LOOK, "cpu/wait", "CPU time, waiting time, both, or growth of memory")),

@@ -48,8 +48,7 @@ fn hot_lines(screen: &Screen, key: &FunctionKey) -> Vec<Line> {
     }
     let few = if all < FEW { ", few as yet" } else { "" };
     let scope = if screen.scope == Scope::All { "" } else { ", of all requests" };
-    let samples = if all == 1 { "sample" } else { "samples" };
-    let mut lines: Vec<Line> = part(format!("from {} {samples}{few}{scope}", units::count(all))).into();
+    let mut lines: Vec<Line> = part(format!("from {}{few}{scope}", in_samples(all))).into();
     if jit {
         let label = "with JIT the line of running code may be an earlier one".to_owned();
         lines.push(Line { label, value: String::new(), kind: Kind::Muted });
@@ -59,11 +58,11 @@ fn hot_lines(screen: &Screen, key: &FunctionKey) -> Vec<Line> {
     lines.extend(hot.lines.iter().map(|&HotLine { line, samples, self_samples }| {
         let bar = paint::bar(16, share(self_samples), share(samples));
         let own = units::count(self_samples);
-        let value = format!("line {line:>digits$}  {bar}  {} samples, {own} self", units::count(samples));
+        let value = format!("line {line:>digits$}  {bar}  {}, {own} self", in_samples(samples));
         fact(&units::percent_column(share(samples)), value)
     }));
     if hot.other_samples > 0 {
-        let value = format!("at other lines, {} samples", units::count(hot.other_samples));
+        let value = format!("at other lines, {}", in_samples(hot.other_samples));
         lines.push(fact(&units::percent_column(share(hot.other_samples)), value));
     }
     lines
@@ -90,13 +89,13 @@ pub(super) fn facts(screen: &Screen, key: &FunctionKey) -> Vec<Line> {
     let all = basis.amount(profile::time(php, scope)).max(1) as f64;
     let share = |ns: u64| units::percent_column(ns as f64 / all);
     let times = |time: profile::Time| {
-        let samples = units::count(time.samples);
+        let samples = in_samples(time.samples);
         let wait = units::duration_ns(time.wait_ns);
         let growth = match time.growth_bytes {
             0 => String::new(),
             growth => format!(", {} growth", units::bytes(growth)),
         };
-        format!("{}   {samples} samples on the CPU, {wait} waiting{growth}", share(basis.amount(time)))
+        format!("{}   {samples} on the CPU, {wait} waiting{growth}", share(basis.amount(time)))
     };
     let mut lines = vec![
         fact("file", names::place_of(key)),
@@ -128,4 +127,8 @@ pub(super) fn facts(screen: &Screen, key: &FunctionKey) -> Vec<Line> {
         lines.push(fact(&share(*samples), name));
     }
     lines
+}
+
+fn in_samples(count: u64) -> String {
+    format!("{} sample{}", units::count(count), if count == 1 { "" } else { "s" })
 }

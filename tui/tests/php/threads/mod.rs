@@ -3,14 +3,19 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs::File,
     io::{Read as _, Write as _},
+    net::TcpListener,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::Command,
     thread,
 };
 
-use rustix::process::Signal;
+use rustix::{
+    fs::{FlockOperation, flock},
+    process::Signal,
+};
 use tusktop::{
     collect::php::{CurrentWait, PhpSample, Start},
     model::Tier,
@@ -68,8 +73,13 @@ impl Server {
 
     /// Sends a request and returns its status and what the script printed.
     fn get(&self, uri: &str) -> (u16, String) {
+        self.get_of("threads.php", uri)
+    }
+
+    /// The same of another script.
+    fn get_of(&self, script: &str, uri: &str) -> (u16, String) {
         let mut stream = UnixStream::connect(self.site.path().join("socket")).unwrap();
-        writeln!(stream, "GET {uri} {}", self.site.page("threads.php").display()).unwrap();
+        writeln!(stream, "GET {uri} {}", self.site.page(script).display()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (status, body) = answer.split_once('\n').unwrap();
@@ -322,16 +332,19 @@ fn php_fpm_of_a_thread_safe_build_is_seen_as_any_other() {
     assert_eq!(watch.dropped, 0);
 }
 
-/// Waits until so many threads of processes sleep.
-fn wait_until_asleep(pids: &[u32], count: usize) {
+/// Waits until so many threads of processes are blocked in other calls than that for the next connection.
+fn wait_until_stuck(pids: &[u32], count: usize) {
     let tasks = |pid: &u32| std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
-    let sleeps = |call: String| call.split(' ').next() == Some(&libc::SYS_clock_nanosleep.to_string());
-    let asleep = || {
-        let calls =
-            pids.iter().flat_map(tasks).filter_map(|task| std::fs::read_to_string(task.path().join("syscall")).ok());
-        calls.filter(|call| sleeps(call.clone())).count()
+    let is_stuck = |call: String| {
+        let call = call.split(' ').next().and_then(|number| number.parse().ok());
+        [libc::SYS_clock_nanosleep, libc::SYS_flock, libc::SYS_poll, libc::SYS_recvfrom].map(Some).contains(&call)
     };
-    wait_until(PATIENCE, || format!("{count} threads sleep, not {}", asleep()), || asleep() == count);
+    let stuck = || {
+        let calls = pids.iter().flat_map(tasks);
+        let calls = calls.filter_map(|task| std::fs::read_to_string(task.path().join("syscall")).ok());
+        calls.filter(|call| is_stuck(call.clone())).count()
+    };
+    wait_until(PATIENCE, || format!("{count} threads hang, not {}", stuck()), || stuck() == count);
 }
 
 /// The stacks that requests wait in since before they were found, by URI, from the leaf on.
@@ -351,18 +364,29 @@ fn threads_that_hang_since_before_have_their_request_their_stack_and_their_wait(
     let _alone = alone();
     let server = Server::start(Server::compile("embeds", &[]), None);
     let pid = server.daemon.pid();
-    let uris: Vec<String> = (1..THREADS).map(|number| format!("/nap?ms={}&{number}", 5_000 + number)).collect();
+    let lock = File::open(server.site.write("lock", "")).unwrap();
+    flock(&lock, FlockOperation::LockExclusive).unwrap();
+    let database = TcpListener::bind("127.0.0.1:0").unwrap();
+    let uris = [
+        "/stuck?in=sleep&ms=5000".to_owned(),
+        format!("/stuck?in=lock&with={}", server.site.path().join("lock").display()),
+        format!("/stuck?in=database&ms=60000&with=tcp://{}", database.local_addr().unwrap()),
+    ];
     thread::scope(|scope| {
-        let clients: Vec<_> = uris.iter().map(|uri| scope.spawn(|| server.get(uri).0)).collect();
-        wait_until_asleep(&[pid], THREADS - 1);
+        let clients: Vec<_> = uris.iter().map(|uri| scope.spawn(|| server.get_of("stuck.php", uri).0)).collect();
+        wait_until_stuck(&[pid], 3);
         let mut watch = Watch::start(0, server.site.path());
-        let stack = ["usleep", "nap", "{main}"].map(str::to_owned).to_vec();
-        assert_eq!(waits(&watch.last), uris.iter().map(|uri| (uri.clone(), stack.clone())).collect());
-        assert_eq!((watch.last.running.len(), watch.finished.len()), (THREADS - 1, 0));
+        let stack =
+            |leaf: &str, function: &str| [leaf, function, "Session::hang", "{main}"].map(str::to_owned).to_vec();
+        let stacks = [stack("usleep", "wait_for_nothing"), stack("flock", "wait_for_a_lock"), stack("fread", "query")];
+        assert_eq!(waits(&watch.last), uris.iter().cloned().zip(stacks).collect());
+        assert_eq!((watch.last.running.len(), watch.finished.len()), (3, 0));
         assert!(watch.last.processes.iter().any(|process| process.pid == pid && process.known));
-        watch.until("all have ended", |watch| watch.finished.len() == THREADS - 1);
-        assert!(clients.into_iter().all(|client| client.join().unwrap() == 200));
-        assert!(watch.finished.iter().all(|finished| finished.status == Some(200) && !finished.aborted));
+        drop(lock);
+        database.accept().unwrap().0.write_all(b"1\n").unwrap();
+        watch.until("all have ended", |watch| watch.finished.len() == 3);
+        assert!(clients.into_iter().all(|client| client.join().unwrap() == 202));
+        assert!(watch.finished.iter().all(|finished| finished.status == Some(202) && !finished.aborted));
         watch.read();
         assert!(watch.last.running.is_empty() && watch.last.waits.is_empty());
         assert_eq!(watch.dropped, 0);
@@ -380,7 +404,7 @@ fn a_worker_of_a_thread_safe_php_fpm_that_hangs_since_before_is_seen_and_the_oth
     let workers = fpm.workers("threads");
     thread::scope(|scope| {
         let client = scope.spawn(|| fpm.get("threads", "/slow?ms=5000").status);
-        wait_until_asleep(&workers, 1);
+        wait_until_stuck(&workers, 1);
         let mut watch = Watch::start(0, fpm.site().path());
         let stack = ["usleep", "slow_query", "{main}"].map(str::to_owned).to_vec();
         assert_eq!(waits(&watch.last), BTreeMap::from([("/slow?ms=5000".to_owned(), stack)]));

@@ -22,8 +22,11 @@ pub const ENDED_REQUESTS: u32 = 8;
 pub const FAILED: u32 = 9;
 /// Messages of exceptions and errors.
 pub const MESSAGES: u32 = 11;
+/// The same ring, divided among programs instead of users: many belong to root, and what floods one of them must not hide the requests of
+/// the others.
+pub const ENDED_OF_IMAGES: u32 = 12;
 /// How many there are.
-pub const MAPS: usize = 12;
+pub const MAPS: usize = 13;
 
 /// Entries of each.
 pub const SIZES: [u32; MAPS] = [
@@ -39,6 +42,8 @@ pub const SIZES: [u32; MAPS] = [
     sizes::FAILED,
     sizes::FAILED,
     sizes::MESSAGES,
+    // Less than a user can have, so that there is room for the user's others.
+    sizes::ENDED_REQUESTS / 4 * 3,
 ];
 
 /// Shares that are known at a time: those of users with entries in a map.

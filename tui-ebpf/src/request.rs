@@ -188,8 +188,13 @@ fn look_again(request: &mut Request, key: u64) -> Option<()> {
 
 #[inline(always)]
 fn finish(request: &Request, tid: u32, status: u32, ended_ns: u64, cpu_ns: u64, aborted: u32) {
-    // A flood of one user's requests leaves room for those of others.
+    // A flood of requests of one user, or of one program, leaves room for those of others.
+    if !take_share(share::ENDED_OF_IMAGES, request.image) {
+        add(stat::RING_FULL, 1);
+        return;
+    }
     if !take_share(share::ENDED_REQUESTS, request.user) {
+        give_share(share::ENDED_OF_IMAGES, request.image);
         add(stat::RING_FULL, 1);
         return;
     }

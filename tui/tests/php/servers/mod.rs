@@ -49,12 +49,13 @@ pub use site::Site;
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Holds the machine for one test: tests that count events or shares of CPU time must not run beside each other, in
-/// this program or in another. Nor may one start a process while another copies a program: until its exec the process
+/// this program or in another, of whatever checkout. Nor may one start a process while another copies a program: until its exec the process
 /// holds the copy open for writing, and a file that is written cannot be run. Keep the value until the end of the test.
 #[must_use = "the next test starts as soon as this is dropped"]
 pub fn alone() -> File {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("php-servers.lock");
-    let file = File::create(&path).unwrap_or_else(|error| panic!("cannot create {}: {error}", path.display()));
+    // Only root can put anything there, as these tests need to be.
+    let path = Path::new("/run/tusktop-php-servers.lock");
+    let file = File::create(path).unwrap_or_else(|error| panic!("cannot create {}: {error}", path.display()));
     file.lock().unwrap_or_else(|error| panic!("cannot lock {}: {error}", path.display()));
     file
 }

@@ -455,6 +455,7 @@ impl Kernel {
     /// All requests that ended were taken from the ring.
     pub(crate) fn ring_is_empty(&mut self) {
         self.shares.count(share::ENDED_REQUESTS, []);
+        self.shares.count(share::ENDED_OF_IMAGES, []);
     }
 
     /// Counts again what each user has in the maps of exceptions, errors and compiled files.

@@ -7,9 +7,15 @@ use std::{
     sync::Arc,
 };
 
-use tusktop_shared::{ABORTED, ContentKey, NO_LIMIT, OTHER_ALLOCATOR, Request, RequestEvent, TITLE_BYTES, URI_APACHE};
+use tusktop_shared::{
+    ABORTED, ContentKey, NO_LIMIT, OTHER_ALLOCATOR, Request, RequestEvent, TITLE_BYTES, URI_APACHE, share,
+};
 
-use crate::{collect::php::kernel::Kernel, model::pool_of_title, words::secrets::Secrets};
+use crate::{
+    collect::php::kernel::Kernel,
+    model::{NumberMap, pool_of_title},
+    words::secrets::Secrets,
+};
 
 /// Requests kept between two ticks; more are counted as dropped.
 const FINISHED: usize = 20_000;
@@ -123,6 +129,8 @@ pub struct FinishedRequest {
 pub(crate) struct Requests {
     secrets: Secrets,
     finished: Vec<FinishedRequest>,
+    /// How many of them each image has.
+    of_images: NumberMap<u32, u64>,
     running: Vec<Arc<RequestText>>,
     /// Those that samples may belong to, by pid and start.
     recent: HashMap<(u32, u64), Arc<RequestText>>,
@@ -157,14 +165,17 @@ impl Requests {
     /// A request has ended.
     pub(crate) fn ended(&mut self, finished: FinishedRequest) {
         self.unseen.remove(&(finished.request.pid, finished.request.started_ns));
+        // What floods one program leaves room for the requests of the others.
+        let own = self.of_images.entry(finished.request.image).or_default();
+        if !share::may_add(FINISHED as u32, *own, self.finished.len() as u64) {
+            self.dropped += 1;
+            return;
+        }
+        *own += 1;
         if self.recent.len() < FINISHED {
             self.recent.insert((finished.request.pid, finished.request.started_ns), finished.request.clone());
         }
-        if self.finished.len() < FINISHED {
-            self.finished.push(finished);
-        } else {
-            self.dropped += 1;
-        }
+        self.finished.push(finished);
     }
 
     /// Reads which requests run. Some of them may end before the ring is read, so [`Self::settle`] follows.
@@ -206,6 +217,7 @@ impl Requests {
 
     /// The requests that ended since the last call, and those that ran at the last look.
     pub(crate) fn take(&mut self) -> (Vec<FinishedRequest>, Vec<Arc<RequestText>>) {
+        self.of_images.clear();
         (std::mem::take(&mut self.finished), std::mem::take(&mut self.running))
     }
 
@@ -298,6 +310,36 @@ mod tests {
 
     fn decode(request: &Request) -> RequestText {
         RequestText::decode(request, 42, Start::Seen, Secrets::Masked)
+    }
+
+    #[test]
+    fn a_flood_of_one_program_leaves_room_for_the_requests_of_others() {
+        let mut requests = Requests::new(Secrets::Masked);
+        let ended = |image, number| {
+            let mut event = RequestEvent {
+                kind: 0,
+                status: 200,
+                ended_ns: number + 1,
+                cpu_ns: 0,
+                aborted: 0,
+                tid: 42,
+                request: request(b"/", URI_FASTCGI),
+            };
+            (event.request.image, event.request.started_ns) = (image, number);
+            event
+        };
+        for number in 0..2 * FINISHED as u64 {
+            requests.ended(requests.decode(&ended(1, number)));
+        }
+        for number in 0..1_000 {
+            requests.ended(requests.decode(&ended(2, number)));
+        }
+        let (finished, _) = requests.take();
+        let of = |image| finished.iter().filter(|finished| finished.request.image == image).count();
+        assert_eq!((of(1), of(2)), (FINISHED / 4 * 3, 1_000));
+        assert_eq!(requests.take_dropped(), FINISHED as u64 / 4 * 5);
+        requests.ended(requests.decode(&ended(1, 1)));
+        assert_eq!(requests.take().0.len(), 1, "the next interval has room again");
     }
 
     #[test]

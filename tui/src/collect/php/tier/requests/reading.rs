@@ -165,6 +165,9 @@ impl Requests {
     /// A request has ended.
     pub(crate) fn ended(&mut self, finished: FinishedRequest) {
         self.unseen.remove(&(finished.request.pid, finished.request.started_ns));
+        if self.recent.len() < FINISHED {
+            self.recent.insert((finished.request.pid, finished.request.started_ns), finished.request.clone());
+        }
         // What floods one program leaves room for the requests of the others.
         let own = self.of_images.entry(finished.request.image).or_default();
         if !share::may_add(FINISHED as u32, *own, self.finished.len() as u64) {
@@ -172,9 +175,6 @@ impl Requests {
             return;
         }
         *own += 1;
-        if self.recent.len() < FINISHED {
-            self.recent.insert((finished.request.pid, finished.request.started_ns), finished.request.clone());
-        }
         self.finished.push(finished);
     }
 

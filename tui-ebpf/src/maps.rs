@@ -119,7 +119,7 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 #[map]
 pub static PROCESS_EVENTS: RingBuf = RingBuf::with_byte_size(256 << 10, 0);
 
-/// Samples with the lines of their frames. It wakes nobody: it is read when the counts are.
+/// Samples with the lines of their frames. It wakes no thread: it is read when the counts are.
 #[map]
 pub static LINES: RingBuf = RingBuf::with_byte_size(sizes::LINES_RING_BYTES, 0);
 

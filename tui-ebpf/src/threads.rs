@@ -26,7 +26,7 @@ pub struct Context {
     task: *const u8,
 }
 
-/// One thread; a null pointer stands for the end.
+/// One thread; a null pointer marks the end.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task")]
 pub extern "C" fn thread_pointers(context: *mut Context) -> i32 {

@@ -22,7 +22,7 @@ pub struct Context {
     task: *const u8,
 }
 
-/// One thread; a null pointer stands for the end.
+/// One thread; a null pointer marks the end.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task")]
 pub extern "C" fn tasks(context: *mut Context) -> i32 {

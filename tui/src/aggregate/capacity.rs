@@ -23,8 +23,6 @@ use crate::{
 
 /// Share of the workers, and of the requests, that have less memory than what is counted with.
 const PERCENTILE: f64 = 0.95;
-/// Bytes of a name that a scoreboard keeps.
-const SCOREBOARD_NAME: usize = 31;
 /// The least that a worker is counted with: one that has just been forked has hardly anything for itself yet.
 const LEAST_PRIVATE: u64 = 1 << 20;
 /// Requests that have to be seen before it is said what one takes: one of 20 is above the percentile.
@@ -292,7 +290,7 @@ pub(super) fn count_busy(pools: &mut [Pool], processes: &[Process], workers: &[W
 /// apart by their titles. The collector has given each its whole name, where it can: not in a container, and not without workers.
 fn is_alike(board: &Scoreboard, boards: &[Scoreboard]) -> bool {
     let begins = |other: &&Scoreboard| other.master == board.master && other.name.starts_with(&*board.name);
-    is_cut(&board.name) && boards.iter().filter(begins).count() > 1
+    Scoreboard::may_be_cut(&board.name) && boards.iter().filter(begins).count() > 1
 }
 
 /// Says of which pools it is not known which workers are theirs.
@@ -311,18 +309,15 @@ pub(super) fn alike(boards: &[Scoreboard], processes: &[Process]) -> Option<Noti
 /// cut says no more than how it begins.
 fn is_in(process: &Process, pool: &str) -> bool {
     let rest = process.pool.as_deref().and_then(|name| name.strip_prefix(pool));
-    rest.is_some_and(|rest| is_cut(pool) || rest.is_empty() || (rest.starts_with(" (") && rest.ends_with(')')))
+    rest.is_some_and(|rest| {
+        Scoreboard::may_be_cut(pool) || rest.is_empty() || (rest.starts_with(" (") && rest.ends_with(')'))
+    })
 }
 
 /// The name of a worker's pool where php-fpm has cut it.
 fn whole_name(worker: &Process, pool: &str) -> Option<Arc<str>> {
-    let name = worker.pool.as_deref().filter(|_| is_cut(pool))?;
+    let name = worker.pool.as_deref().filter(|_| Scoreboard::may_be_cut(pool))?;
     Some(name.split_once(" (").map_or(name, |(name, _)| name).into())
-}
-
-/// Whether a name may have been cut: php-fpm keeps 31 bytes, of which a character of up to 4 may be incomplete.
-fn is_cut(pool: &str) -> bool {
-    (SCOREBOARD_NAME - 3..=SCOREBOARD_NAME).contains(&pool.len()) && (pool.len() == SCOREBOARD_NAME || !pool.is_ascii())
 }
 
 /// What ends with a process: its own pages, and those of it that are swapped out.
@@ -556,7 +551,7 @@ mod tests {
     fn a_pool_whose_name_php_fpm_has_cut_has_its_workers_and_its_whole_name() {
         let long = "customer-0042.shop.long-domain-name.example";
         let mut cut = board(4);
-        cut.name = long[..SCOREBOARD_NAME].into();
+        cut.name = long[..Scoreboard::NAME_BYTES].into();
         let named = |pid, pool: &str| Process { pool: Some(pool.into()), ..worker(pid, 10, Some(MIB)) };
         let workers = [named(20, long), named(21, "customer-0042"), named(22, &format!("{long} (alice)"))];
         let groups = [Group::empty("php-fpm: x".into(), "php pool".into())];
@@ -572,7 +567,7 @@ mod tests {
         let named = |pid, pool: &str| Process { pool: Some(pool.into()), ..worker(pid, 10, Some(MIB)) };
         let workers = [named(20, names[0]), named(21, names[1]), named(22, names[1])];
         let groups = [Group::empty("php-fpm: x".into(), "php pool".into())];
-        let cut = &names[0][..SCOREBOARD_NAME];
+        let cut = &names[0][..Scoreboard::NAME_BYTES];
         assert!(names[1].starts_with(cut));
         let pools = |names: [&str; 2]| {
             let boards = names.map(|name| Scoreboard { name: name.into(), ..board(4) });

@@ -116,6 +116,19 @@ pub struct Scoreboard {
     pub listen_queue_max: u32,
 }
 
+impl Scoreboard {
+    /// Bytes that php-fpm keeps of a name in its scoreboard.
+    pub(crate) const NAME_BYTES: usize = 31;
+    /// Bytes that a name has left when it was cut: of up to 4 of its last character some may be missing.
+    pub(crate) const CUT_FROM: usize = Self::NAME_BYTES - 3;
+
+    /// Whether a name may have been cut.
+    pub(crate) fn may_be_cut(name: &str) -> bool {
+        let length = name.len();
+        (Self::CUT_FROM..=Self::NAME_BYTES).contains(&length) && (length == Self::NAME_BYTES || !name.is_ascii())
+    }
+}
+
 /// One php-fpm pool.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Pool {

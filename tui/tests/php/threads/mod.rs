@@ -279,15 +279,20 @@ fn exceptions_and_errors_of_threads_are_counted_with_what_was_silenced() {
     assert_eq!(statuses, all, "those that were not caught");
 }
 
+/// A php-fpm of the build with two workers, with a file of its own in this folder.
+fn php_fpm(folder: &Path) -> PhpFpm {
+    let binary = folder.join("php-fpm");
+    std::fs::copy(build().join("sbin/php-fpm"), &binary).unwrap();
+    PhpFpm::start(FpmOptions { binary, pools: vec![Pool::new("threads", 2)], ..FpmOptions::default() })
+}
+
 #[test]
 #[ignore = "needs root and PHP"]
 fn php_fpm_of_a_thread_safe_build_is_seen_as_any_other() {
     const REQUESTS: usize = 200;
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
-    let binary = folder.path().join("php-fpm");
-    std::fs::copy(build().join("sbin/php-fpm"), &binary).unwrap();
-    let fpm = PhpFpm::start(FpmOptions { binary, pools: vec![Pool::new("threads", 2)], ..FpmOptions::default() });
+    let fpm = php_fpm(folder.path());
     let workers = fpm.workers("threads");
     let mut watch = Watch::start(997, fpm.site().path());
     watch.until("it is observed", |watch| {
@@ -398,9 +403,7 @@ fn threads_that_hang_since_before_have_their_request_their_stack_and_their_wait(
 fn a_worker_of_a_thread_safe_php_fpm_that_hangs_since_before_is_seen_and_the_other_is_idle() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
-    let binary = folder.path().join("php-fpm");
-    std::fs::copy(build().join("sbin/php-fpm"), &binary).unwrap();
-    let fpm = PhpFpm::start(FpmOptions { binary, pools: vec![Pool::new("threads", 2)], ..FpmOptions::default() });
+    let fpm = php_fpm(folder.path());
     let workers = fpm.workers("threads");
     thread::scope(|scope| {
         let client = scope.spawn(|| fpm.get("threads", "/slow?ms=5000").status);

@@ -342,12 +342,12 @@ impl Discovery {
         if !found.vouched || !self.owners.include(user) || !has_room {
             return;
         }
-        let asked = path.clone();
+        let below = path.strip_prefix("/").unwrap_or(&path).to_owned();
         let identify = move |procfs: &Procfs| {
             // In a container the path is that below its root, and of a process after chroot(2) that below ours.
             let roots = [procfs.path(pid, "root"), "/".into()];
             for root in roots {
-                let handle = root.join(asked.strip_prefix("/").unwrap_or(&asked));
+                let handle = root.join(&below);
                 match fs::symlink_metadata(&handle) {
                     Ok(metadata) => return Ok((metadata.is_file().then(|| FileId::of(&metadata)), handle, root)),
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}

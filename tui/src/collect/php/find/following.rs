@@ -27,7 +27,7 @@ use crate::{
         pool,
         script::Script,
     },
-    model::{Master, Notice, pool_of_title},
+    model::{Master, Notice, Scoreboard, pool_of_title},
     system::users::Users,
 };
 
@@ -49,8 +49,6 @@ const CLOSE_LOOKS_AT_START: Duration = Duration::from_millis(500);
 const START: Duration = Duration::from_secs(5);
 /// Processes that do not answer and are named in the notice.
 const NAMED: usize = 4;
-/// Bytes from which on a name of a pool may be cut in a scoreboard: 31, the last character of up to 4 incomplete.
-const CUT_FROM: usize = 28;
 
 /// How often a master is read while it starts, and once more after that: opcache comes later than the engine.
 const STARTING: u8 = 60;
@@ -243,7 +241,8 @@ impl Following {
 
     /// The names of pools that php-fpm itself may have cut, as workers have them in their titles: by master and worker.
     pub(crate) fn long_titles(&self) -> HashMap<(u32, u32), Arc<str>> {
-        let long = |followed: &&Followed| followed.titled.as_ref().is_some_and(|pool| pool.len() >= CUT_FROM);
+        let long =
+            |followed: &&Followed| followed.titled.as_ref().is_some_and(|pool| pool.len() >= Scoreboard::CUT_FROM);
         let workers = self.processes.iter().filter(|(_, followed)| long(followed));
         workers.filter_map(|(&pid, followed)| Some(((followed.parent, pid), followed.titled.clone()?))).collect()
     }

@@ -15,8 +15,6 @@ use crate::{
 pub(crate) const ENTRY: u64 = 1168;
 /// Bytes of the header that are read.
 pub(crate) const HEADER: usize = 144;
-/// Bytes that are kept of a pool's name.
-pub(crate) const NAME: usize = 31;
 /// Most workers of a pool that are believed; it bounds what a mapping is taken for a scoreboard.
 const MAX_CHILDREN: u32 = 65_536;
 
@@ -44,11 +42,6 @@ pub(crate) const ENTRY_HEAD: usize = 36;
 pub(crate) fn worker_of(entry: &[u8; ENTRY_HEAD]) -> Option<u32> {
     let number = |at: usize| Some(u32::from_le_bytes(entry.get(at..at + 4)?.try_into().ok()?));
     (number(16)? == 1).then(|| number(32)).flatten().filter(|pid| *pid > 0)
-}
-
-/// Whether a name may have been cut: php-fpm keeps 31 bytes, of which a character of up to 4 may be incomplete.
-pub(crate) fn is_cut(pool: &str) -> bool {
-    (NAME - 3..=NAME).contains(&pool.len()) && (pool.len() == NAME || !pool.is_ascii())
 }
 
 impl ScoreboardLayout {
@@ -95,7 +88,7 @@ impl ScoreboardLayout {
 fn name_of(bytes: &[u8]) -> Option<&str> {
     let name = match std::str::from_utf8(bytes) {
         Ok(name) => name,
-        Err(error) if bytes.len() == NAME && error.error_len().is_none() => {
+        Err(error) if bytes.len() == Scoreboard::NAME_BYTES && error.error_len().is_none() => {
             std::str::from_utf8(&bytes[..error.valid_up_to()]).ok()?
         }
         Err(_) => return None,
@@ -150,9 +143,10 @@ mod tests {
         assert_eq!(name("bücher.example").as_deref(), Some("bücher.example"));
         let mut cut = header(older, "", 4);
         let long = "überall-hübsche-bücher-für-alle-müden";
-        cut[older.pool..older.pool + NAME].copy_from_slice(&long.as_bytes()[..NAME]);
+        cut[older.pool..older.pool + Scoreboard::NAME_BYTES]
+            .copy_from_slice(&long.as_bytes()[..Scoreboard::NAME_BYTES]);
         let pool = parse(7, &cut, mapped(older, 4)).unwrap();
-        assert!(long.starts_with(&*pool.name) && pool.name.len() + 2 > NAME);
+        assert!(long.starts_with(&*pool.name) && pool.name.len() + 2 > Scoreboard::NAME_BYTES);
         cut[older.pool] = 0xff;
         assert_eq!(parse(7, &cut, mapped(older, 4)), None);
     }

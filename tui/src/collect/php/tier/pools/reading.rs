@@ -3,7 +3,7 @@
 use std::{collections::HashMap, io, sync::Arc};
 
 use super::{
-    layout::{ENTRY, ENTRY_HEAD, HEADER, entries, is_cut, may_be_scoreboard, parse, worker_of},
+    layout::{ENTRY, ENTRY_HEAD, HEADER, entries, may_be_scoreboard, parse, worker_of},
     queue::Queues,
 };
 use crate::{
@@ -134,7 +134,7 @@ impl Boards {
         for &board in &self.boards {
             let header = board.header(&mut memory)?;
             let mut pool = parse(master, &header, board.bytes).ok_or(io::ErrorKind::InvalidData)?;
-            if is_cut(&pool.name)
+            if Scoreboard::may_be_cut(&pool.name)
                 && let Some(name) = board.whole_name(&pool, &header, titles, &mut memory)
             {
                 pool.name = name;
